@@ -1,0 +1,112 @@
+"""Outputs that appear whole or not at all, and the hash that names an input."""
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from coslide.errors import InputError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
+
+
+@contextmanager
+def whole_output(path: Path) -> Iterator[Path]:
+    """Return a temporary path beside `path` that takes its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file or folder to write. What stood there before stays until the new one is whole.
+
+    Yields
+    ------
+    Path
+        Where to write: a hidden name in the same folder, with the same suffix (drivers choose a format by suffix).
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written; the half-written output is removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with whole_output(folder / "scores.txt") as part:
+    ...     _ = part.write_text("f1 0.6")
+    >>> sorted(p.name for p in folder.iterdir())
+    ['scores.txt']
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(part)
+        yield part
+        _take_name(part, path)
+    except InputError:
+        _remove(part)
+        raise
+    except BaseException as error:
+        full = _disk_is_full(error, path)
+        _remove(part)
+        if full:
+            raise InputError(f"{path}: the disk is full; free some space and run again") from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    path
+        A file; read in pieces, so its size does not matter.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> empty = Path(tempfile.mkdtemp()) / "empty"
+    >>> empty.touch()
+    >>> sha256(empty)[:16]
+    'e3b0c44298fc1c14'
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _take_name(part: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f".{path.name}.old")
+        _remove(old)
+        path.rename(old)  # a folder cannot be replaced in one step while it has content
+        part.rename(path)
+        _remove(old)
+    else:
+        part.replace(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _disk_is_full(error: BaseException, path: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return True
+    if not isinstance(error, Exception):
+        return False
+    folder = next((p for p in path.absolute().parents if p.exists()), None)
+    return folder is not None and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES

@@ -1,0 +1,1 @@
+"""Recognition indices: one module per family, and the cube that holds them all."""

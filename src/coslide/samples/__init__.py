@@ -1,0 +1,1 @@
+"""Tiles cut from the cube, the split that keeps their ground apart, and the data set that feeds a network."""

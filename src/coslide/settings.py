@@ -1,0 +1,138 @@
+"""How a network is trained and a scene is mapped: every number that may be set, with the paper's as defaults."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from coslide.errors import InputError
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "cpu": {"width": 16, "epochs": 40, "learning_rate": 1e-3, "augment": "flips"},
+}
+"""What each recipe changes of the defaults of `TrainingSettings`; `docs/training.md` says why."""
+
+
+class TrainingSettings(BaseModel):
+    """All that a training run can be told; the defaults are the paper's (Yang et al. 2023, Table 3).
+
+    Attributes
+    ----------
+    recipe
+        ``"paper"`` or ``"cpu"``: where the numbers that are not given come from (`RECIPES`).
+    network
+        Name in `coslide.networks.names`.
+    width
+        Channels at full resolution. The paper's is 64; None means 16 on a CPU and 64 on a GPU.
+    tile, stride
+        Side of a training tile and step between tiles, in cells.
+    split
+        ``"blocks"``: whole spatial blocks are held out. ``"paper-random"``: tiles are held out at random, as in the
+        paper; neighbouring tiles overlap, so held-out ground leaks into training.
+    block_windows
+        Side of a block, in windows: a block is about ``tile + (block_windows - 1) * stride`` cells wide.
+    test_fraction
+        Share of the blocks (or tiles) that is held out, between 0 and 1.
+    seed
+        Decides the split, the initial weights and the order of the tiles.
+    epochs, batch
+        Passes over the tiles; tiles per step.
+    learning_rate, weight_decay, poly_power
+        Adam with coupled L2; the rate falls as ``(1 - step / steps) ** poly_power``.
+    focal_gamma, balance_eta, balance_scope
+        Class-balanced focal loss: focusing exponent, eta of the effective number, and whether classes are counted
+        per ``"batch"`` or per ``"image"``.
+    augment
+        ``"none"`` (the paper says nothing) or ``"flips"``: each tile is mirrored and turned at random, and its aspect
+        classes with it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Literal["paper", "cpu"] = "paper"
+    network: str = "egcn"
+    width: int | None = Field(default=None, ge=8)
+    tile: int = Field(default=128, ge=16)
+    stride: int = Field(default=96, ge=1)
+    split: Literal["blocks", "paper-random"] = "blocks"
+    block_windows: int = Field(default=4, ge=1)
+    test_fraction: float = Field(default=0.5, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    epochs: int = Field(default=70, ge=1)
+    batch: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=7e-4, ge=0)
+    poly_power: float = Field(default=0.9, ge=0)
+    focal_gamma: float = Field(default=0.5, ge=0)
+    balance_eta: float = Field(default=0.999, ge=0, lt=1)
+    balance_scope: Literal["batch", "image"] = "batch"
+    augment: Literal["none", "flips"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        recipe = values.get("recipe", "paper")
+        return {**RECIPES.get(recipe, {}), **values} if isinstance(recipe, str) else values
+
+    @model_validator(mode="after")
+    def _stride_leaves_no_gap(self) -> Self:
+        if self.stride > self.tile:
+            raise ValueError(f"stride {self.stride} is larger than the tile {self.tile}: ground between tiles is lost")
+        return self
+
+    def changed(self, **values: Any) -> Self:
+        """Return these settings with some values replaced; a value of None is not given and changes nothing.
+
+        A new ``recipe`` replaces what the old recipe set, and values given beside it win over it.
+
+        Raises
+        ------
+        InputError
+            If a value is not allowed.
+
+        Examples
+        --------
+        >>> TrainingSettings(seed=3).changed(recipe="cpu", epochs=5).model_dump(include={"seed", "width", "epochs"})
+        {'width': 16, 'seed': 3, 'epochs': 5}
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        kept = self.model_dump(include=self.model_fields_set)
+        if "recipe" in given:
+            kept = {key: value for key, value in kept.items() if value != RECIPES[self.recipe].get(key)}
+        try:
+            return type(self).model_validate({**kept, **given})
+        except ValidationError as error:
+            raise InputError(f"training settings: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem that pydantic found, as ``key: found ..., expected ...`` in one line.
+
+    Parameters
+    ----------
+    error
+        What validation raised.
+
+    Examples
+    --------
+    >>> try:
+    ...     TrainingSettings(epochs=0)
+    ... except ValidationError as error:
+    ...     first_problem(error)
+    'epochs: found 0, expected: input should be greater than or equal to 1'
+    """
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"{key}: unknown key"
+    elif first["type"] == "missing":
+        text = f"{key}: missing, and it is required"
+    elif first["type"] == "value_error":
+        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+    else:
+        message = first["msg"][0].lower() + first["msg"][1:]
+        text = f"{key}: found {first['input']!r}, expected: {message}"
+    return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -1,0 +1,140 @@
+"""Fixtures: the folder of real data, and a small made-up event in the formats that real ones come in."""
+
+import os
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from pyproj import Transformer
+from rasterio.transform import from_bounds
+from shapely.geometry import LineString, Point, box
+
+from coslide.chain.train import fit_model
+from coslide.event import read_event
+from coslide.indices.build import build_cube
+from coslide.indices.cube import open_cube
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CELLS = 96  # side of the made-up event in cells of 10 m
+TILE = 32
+
+EVENT_TOML = """
+name = "Made-up earthquake"
+id = "made-up"
+credit = "made up"
+
+[grid]
+crs = "EPSG:32654"
+
+[scenes.post]
+scale = 1e-4
+bands = { B2 = "post_B2.tif", B3 = "post_B3.tif", B4 = "post_B4.tif" }
+
+[scenes.pre]
+scale = 1e-4
+bands = { B2 = "pre_B2.tif", B3 = "pre_B3.tif", B4 = "pre_B4.tif" }
+
+[dem]
+path = "dem.tif"
+
+[shaking]
+stations = "stations.csv"
+unit = "%g"
+
+[faults]
+path = "faults.geojson"
+
+[inventory]
+path = "landslides.gpkg"
+area = "area.gpkg"
+
+[training]
+width = 8
+tile = 32
+stride = 24
+block_windows = 1
+epochs = 1
+learning_rate = 1e-3
+"""
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of real data (COSLIDE_DATA); skips without it, but never in CI."""
+    folder = Path(os.environ.get("COSLIDE_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir() and not os.environ.get("CI"):
+        pytest.skip(f"{folder} is not there; set COSLIDE_DATA")
+    assert folder.is_dir(), f"{folder} must be there in CI"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_up_event(tmp_path_factory):
+    """The event file of a made-up earthquake of about one square kilometre."""
+    return write_event(tmp_path_factory.mktemp("event"))
+
+
+@pytest.fixture(scope="session")
+def made_up_cube(made_up_event, tmp_path_factory):
+    """The path of the made-up event's cube."""
+    return build_cube(read_event(made_up_event), tmp_path_factory.mktemp("cube") / "index.zarr")
+
+
+@pytest.fixture(scope="session")
+def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
+    """The path of a bundle trained for one epoch on the made-up event."""
+    out = tmp_path_factory.mktemp("run")
+    fit_model(open_cube(made_up_cube), out, read_event(made_up_event).training)
+    return out / "model"
+
+
+def write_event(folder, *, cells=CELLS):
+    """Write a made-up event into `folder`: bright scars on slopes; no pre-event scene in the northern third."""
+    to_degrees = Transformer.from_crs("EPSG:32654", "EPSG:4326", always_xy=True)
+    left, bottom, side = 575000.0, 4730000.0, 10.0 * cells
+    west, south, east, north = to_degrees.transform_bounds(left, bottom, left + side, bottom + side)
+    random = np.random.default_rng(0)
+    scars = [
+        box(left + x, bottom + y, left + x + 80, bottom + y + 60) for x, y in random.uniform(50, side - 150, (12, 2))
+    ]
+    crs = "EPSG:32654"
+    gpd.GeoDataFrame({"ID": range(len(scars))}, geometry=scars, crs=crs).to_crs(4326).to_file(
+        folder / "landslides.gpkg"
+    )
+    mapped = box(left - 100, bottom - 100, left + side + 100, bottom + 0.95 * side)
+    gpd.GeoDataFrame({"id": [1]}, geometry=[mapped], crs=crs).to_file(folder / "area.gpkg")
+
+    shape = (cells + 6, cells + 2)
+    transform = from_bounds(west, south, east, north, shape[1], shape[0])
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    lon, lat = transform.c + (cols + 0.5) * transform.a, transform.f + (rows + 0.5) * transform.e
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    scar = np.zeros(shape, dtype=bool)
+    for polygon in scars:
+        minx, miny, maxx, maxy = polygon.bounds
+        scar |= (x > minx) & (x < maxx) & (y > miny) & (y < maxy)
+    for band, dark in (("B2", 900), ("B3", 800), ("B4", 700)):
+        noise = random.normal(0, 30, shape)
+        _write_raster(folder / f"post_{band}.tif", np.where(scar, 2 * dark, dark) + noise, transform, nodata=0)
+        pre = np.where(rows < shape[0] // 3, 0, dark + noise)
+        _write_raster(folder / f"pre_{band}.tif", pre, transform, nodata=0)
+    hills = 200 + 60 * np.sin((x - left) / 120) * np.cos((y - bottom) / 150)
+    _write_raster(folder / "dem.tif", hills, transform, dtype="int16", nodata=-32768)
+
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    stations = {"lon": west + 0.1 * np.cos(angles), "lat": south + 0.1 * np.sin(angles), "pga": 20 + 5 * np.cos(angles)}
+    pd.DataFrame(stations).to_csv(folder / "stations.csv", index=False)
+    trace = LineString([(left - 3000, bottom), (left - 500, bottom + side)])
+    gpd.GeoDataFrame(geometry=[trace], crs=crs).to_crs(4326).to_file(folder / "faults.geojson", driver="GeoJSON")
+    gpd.GeoDataFrame(geometry=[Point(west, south)], crs=4326).to_file(folder / "points.geojson", driver="GeoJSON")
+    (folder / "event.toml").write_text(EVENT_TOML)
+    return folder / "event.toml"
+
+
+def _write_raster(path, values, transform, *, nodata, dtype="uint16"):
+    profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": dtype}
+    with rasterio.open(path, "w", crs="EPSG:4326", transform=transform, nodata=nodata, **profile) as file:
+        file.write(np.rint(values).astype(dtype), 1)

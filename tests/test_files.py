@@ -1,0 +1,84 @@
+"""Outputs that appear whole or not at all."""
+
+import errno
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from coslide.errors import InputError
+from coslide.files import whole_output
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a" / "scores.txt"
+    with whole_output(path) as part:
+        part.write_text("x")
+        assert not path.exists()
+    assert path.read_text() == "x"
+
+
+def test_an_error_leaves_the_old_file_and_no_half(tmp_path):
+    path = tmp_path / "scores.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="broken"), whole_output(path) as part:
+        part.write_text("new")
+        raise RuntimeError("broken")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("scores.txt", "old")]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    path = tmp_path / "model"
+    for text in ("old", "new"):
+        with whole_output(path) as part:
+            part.mkdir()
+            (part / text).touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert [p.name for p in path.iterdir()] == ["new"]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "cube.zarr"
+    with whole_output(path) as part:
+        name = part.name
+        part.mkdir()
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "left over").touch()
+    with whole_output(path) as part:
+        assert not part.exists()
+        part.mkdir()
+    assert not any(path.iterdir())
+
+
+def test_a_full_disk_is_one_line_for_the_user(tmp_path):
+    with pytest.raises(InputError, match="the disk is full"), whole_output(tmp_path / "a.bin") as part:
+        part.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_path_below_a_file_is_one_line_for_the_user(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), whole_output(tmp_path / "file" / "scores.txt"):
+        pass
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 kB; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False).returncode:  # noqa: S603
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run([shutil.which("umount"), folder], check=True)  # noqa: S603
+
+
+def test_a_disk_that_really_fills_leaves_nothing_behind(small_disk):
+    with pytest.raises(InputError, match="the disk is full"), whole_output(small_disk / "a.bin") as part:
+        part.write_bytes(bytes(2**20))
+    assert not any(small_disk.iterdir())

@@ -1,0 +1,32 @@
+"""Training settings and recipes."""
+
+import pytest
+
+from coslide.errors import InputError
+from coslide.settings import TrainingSettings
+
+
+def test_the_defaults_are_those_of_the_paper():
+    """Yang et al. 2023, Table 3 and section 4.2."""
+    found = TrainingSettings()
+    assert (found.learning_rate, found.weight_decay, found.poly_power) == (1e-4, 7e-4, 0.9)
+    assert (found.epochs, found.batch, found.tile, found.stride) == (70, 4, 128, 96)
+
+
+def test_a_given_value_wins_over_its_recipe():
+    assert TrainingSettings(recipe="cpu", epochs=3).epochs == 3
+
+
+def test_another_recipe_replaces_what_the_first_one_set_but_not_what_was_given():
+    changed = TrainingSettings(recipe="cpu", seed=5).changed(recipe="paper")
+    assert changed == TrainingSettings(seed=5)
+
+
+def test_none_changes_nothing():
+    settings = TrainingSettings(recipe="cpu", seed=5)
+    assert settings.changed(recipe=None, epochs=None) == settings
+
+
+def test_a_value_that_is_not_allowed_is_refused_by_name():
+    with pytest.raises(InputError, match="split: found 'half', expected"):
+        TrainingSettings().changed(split="half")

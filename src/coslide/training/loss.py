@@ -1,0 +1,182 @@
+"""The class-balanced focal loss: rare landslide pixels count more, pixels that are already right count less."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+def label_counts(targets: Tensor, classes: int) -> Tensor:
+    """Return the number of pixels of each class in each image (Eq. 24), int64 of shape (batch, classes).
+
+    Parameters
+    ----------
+    targets
+        Labels, shape (batch, row, col), any integer dtype. Labels outside 0..classes-1, such as 255 for unknown, are
+        not counted.
+    classes
+        Number of classes.
+
+    Examples
+    --------
+    >>> label_counts(torch.tensor([[[0, 0, 1, 255]]]), 2).tolist()
+    [[2, 1]]
+    """
+    return torch.stack([(targets == label).sum(dim=(1, 2)) for label in range(classes)], dim=1)
+
+
+def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tensor:
+    """Return the weight of each class by its effective number of pixels, w_c = (1 - eta) / (1 - eta^n_c).
+
+    Eq. 24-26 of Yang et al. (2023, doi:10.3390/rs15040977) after Cui et al. (2019, arXiv:1901.05555). At eta = 0 all
+    classes weigh the same; towards 1 the weights approach 1 / n_c.
+
+    Parameters
+    ----------
+    counts
+        Pixels of each class n_c, shape (..., classes). A class without pixels is treated as if it had one: its weight
+        multiplies nothing, but takes part in the normalisation.
+    eta
+        In [0, 1).
+    normalize
+        Scale the weights to sum to the number of classes.
+
+    Returns
+    -------
+    Tensor
+        Weights, shape (..., classes); float64 where `counts` is, otherwise float32.
+
+    Raises
+    ------
+    ValueError
+        If eta is outside [0, 1).
+
+    Examples
+    --------
+    A tile of 128 x 128 pixels with one landslide pixel in 29:
+
+    >>> background, landslide = class_weights(torch.tensor([15819, 565]), 0.999).tolist()
+    >>> round(landslide / background, 2)
+    2.32
+    """
+    if not 0 <= eta < 1:
+        raise ValueError(f"expected eta in [0, 1), found {eta}")
+    dtype = torch.float64 if counts.dtype == torch.float64 else torch.float32
+    n = counts.clamp_min(1).to(dtype)
+    log_eta = math.log(eta) if eta > 0 else -math.inf
+    weights = (eta - 1) / torch.expm1(n * log_eta)  # expm1: 1 - eta^n loses its digits where eta is near 1
+    return weights / weights.sum(dim=-1, keepdim=True) * n.shape[-1] if normalize else weights
+
+
+class ClassBalancedFocalLoss(nn.Module):
+    r"""The class-balanced focal loss of Eq. 23-26: ``L = mean_n w_{y_n} (1 - p_n)^gamma (-log p_n)``.
+
+    p_n is the softmax probability that pixel n has its true class y_n, and w the weights of `class_weights`. At
+    gamma = 0 and eta = 0 it is plain cross-entropy.
+
+    Parameters
+    ----------
+    eta
+        Balance between classes, in [0, 1).
+    gamma
+        Focus on hard pixels, >= 0.
+    scope
+        Which pixels n_c counts: those of the batch, or of each image by itself.
+    ignore_index
+        Label of unknown pixels; they enter neither the counts nor the mean.
+    reduction
+        "mean" over the known pixels of the batch, or their "sum".
+    normalize
+        Scale the weights to sum to the number of classes.
+
+    Raises
+    ------
+    ValueError
+        If a setting is outside its range or not one of its choices.
+
+    Notes
+    -----
+    Differs from the paper (Yang et al. 2023, doi:10.3390/rs15040977):
+
+    - Only the term of the true class is summed (Eq. 26 omits y), with the minus sign Eq. 23 lacks.
+    - The mean and the normalised weights: the raw weights are near 1e-3, and the optimiser's weight decay would outgrow
+      the gradient. `reduction="sum"` and `normalize=False` give the printed form.
+    - eta = 0.999 and gamma = 0.5 are the setting of Cui et al. for large data sets.
+    - Eq. 24 counts per image; per batch is less noisy and the default. Counted over a whole training set the weights
+      would be equal for every published eta.
+
+    For gamma < 1 the slope of (1 - p)^gamma is infinite at p = 1, and 1 - p itself loses its digits well before. Here
+    log(1 - p) is the log-sum-exp over the other classes, so value and gradient stay finite and fall to 0.
+
+    Examples
+    --------
+    >>> loss = ClassBalancedFocalLoss(eta=0.0, gamma=0.0)
+    >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)).item()
+    0.693
+    """
+
+    def __init__(
+        self,
+        eta: float = 0.999,
+        gamma: float = 0.5,
+        *,
+        scope: Literal["batch", "image"] = "batch",
+        ignore_index: int = 255,
+        reduction: Literal["mean", "sum"] = "mean",
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0 <= eta < 1 or not gamma >= 0:
+            raise ValueError(f"expected eta in [0, 1) and gamma >= 0, found {eta} and {gamma}")
+        if scope not in ("batch", "image") or reduction not in ("mean", "sum"):
+            raise ValueError(f"expected scope batch or image and reduction mean or sum, found {scope} and {reduction}")
+        self.eta, self.gamma, self.scope = eta, gamma, scope
+        self.ignore_index, self.reduction, self.normalize = ignore_index, reduction, normalize
+
+    def weights(self, targets: Tensor, classes: int) -> Tensor:
+        """Return the class weights used for these labels, shape (batch, classes); equal rows where scope is "batch".
+
+        Parameters
+        ----------
+        targets
+            Labels, shape (batch, row, col), any integer dtype.
+        classes
+            Number of classes.
+        """
+        known = targets != self.ignore_index
+        counts = label_counts(targets.long().where(known, -1), classes)
+        if self.scope == "batch":
+            counts = counts.sum(dim=0, keepdim=True).expand_as(counts)
+        return class_weights(counts, self.eta, normalize=self.normalize)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss, a scalar [nat]; 0 with a zero gradient where no pixel is known.
+
+        Parameters
+        ----------
+        logits
+            Shape (batch, classes, row, col), floating point; half precision is computed in single.
+        targets
+            Labels 0..classes-1 or `ignore_index`, shape (batch, row, col), any integer dtype.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        """
+        if logits.ndim != 4 or targets.shape != (logits.shape[0], *logits.shape[2:]):
+            raise ValueError(
+                "expected logits (batch, classes, row, col) and targets (batch, row, col), "
+                f"found {tuple(logits.shape)} and {tuple(targets.shape)}"
+            )
+        known = targets != self.ignore_index
+        labels = targets.long().where(known, 0).unsqueeze(1)  # (batch, 1, row, col)
+        log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        log_p_true = log_p.gather(1, labels).squeeze(1)
+        log_p_other = log_p.scatter(1, labels, -math.inf).logsumexp(dim=1)
+        weights = self.weights(targets, logits.shape[1]).to(log_p.dtype)
+        weight = weights.gather(1, labels.flatten(1)).view_as(log_p_true)
+        loss = -weight * (self.gamma * log_p_other).exp() * log_p_true
+        total = loss.where(known, 0).sum()
+        return total / known.sum().clamp_min(1) if self.reduction == "mean" else total

@@ -1,0 +1,115 @@
+"""From a model and a cube to a probability map and an inventory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from coslide.chain.listener import QUIET, Listener
+from coslide.errors import InputError
+from coslide.files import whole_output
+from coslide.indices.cube import cube_grid, open_cube, read_inputs, read_valid
+from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
+from coslide.mapping.ground import seen_ground
+from coslide.mapping.inventory import polygons, write_inventory
+from coslide.mapping.scene import Blending, predict_rows, write_probability
+from coslide.samples.normalise import normalise
+
+
+def map_scene(
+    model: Path | str,
+    index: Path | str,
+    out: Path | str,
+    *,
+    stride: int | None = None,
+    batch: int = 8,
+    min_area_m2: float = 0.0,
+    listener: Listener = QUIET,
+) -> Path:
+    """Return the folder with the landslide map of the scene in the cube `index`.
+
+    Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg``, ``landslides.parquet``
+    and, where the model was trained on part of this ground, ``ground.tif`` (1 trained on, 2 held out).
+
+    Parameters
+    ----------
+    model, index
+        A bundle, and a cube with the channels that it was trained with.
+    out
+        Folder to write to.
+    stride
+        Step between the blended windows, in cells; half a tile by default. The windows are as large as the tiles of
+        the training.
+    batch
+        Windows given to the network at once; it changes memory and speed, not the map.
+    min_area_m2
+        Smaller landslides are left out of the inventory; the probability map keeps them.
+    listener
+        Who hears of it.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or written, or model and cube do not fit.
+    """
+    out, index = Path(out), Path(index)
+    loaded, cube = load_model(model), open_cube(index)
+    require_same_inputs(loaded.card, cube, str(index))
+    grid, card = cube_grid(cube), loaded.card
+    rows = predicted_rows(loaded, cube, stride=stride, batch=batch, listener=listener)
+    tags = {"threshold": str(card.threshold), "network": card.network, "event": str(cube.attrs["title"])}
+    write_probability(out / "probability.tif", rows, grid, tags=tags)
+    with rasterio.open(out / "probability.tif") as file:
+        frame = polygons(file.read(1), grid, threshold=card.threshold, min_area_m2=min_area_m2)
+    write_inventory(frame, out)
+    _write_ground(out / "ground.tif", card, grid)
+    listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
+    return out
+
+
+def predicted_rows(
+    model: Model, cube: xr.Dataset, *, stride: int | None = None, batch: int = 8, listener: Listener = QUIET
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Return the landslide probability (0 to 1) of `cube` in blocks of rows, NaN where it is not valid.
+
+    Raises
+    ------
+    InputError
+        If `stride` is longer than the tile of the model.
+    """
+    card = model.card
+    if stride is not None and not 1 <= stride <= card.tile:
+        raise InputError(f"--stride: found {stride}, expected 1 to {card.tile}, the tile of the model")
+
+    def read_rows(start: int, stop: int) -> NDArray[np.float32]:
+        return normalise(read_inputs(cube, slice(start, stop)), card.normalisation)
+
+    def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
+        return read_valid(cube, slice(start, stop))
+
+    return predict_rows(
+        read_rows,
+        model.predictor(),
+        (cube.sizes["y"], cube.sizes["x"]),
+        blending=Blending(tile=card.tile, stride=stride or card.tile // 2, batch=batch),
+        valid_rows=valid_rows,
+        progress=listener.progress,
+    )
+
+
+def _write_ground(path: Path, card: Card, grid: GeoBox) -> None:
+    """Write what training did with each cell; nothing is left where the model was trained elsewhere."""
+    path.unlink(missing_ok=True)
+    seen = seen_ground(card.ground, grid)
+    if not seen.any():
+        return
+    profile = {"driver": "GTiff", "height": seen.shape[0], "width": seen.shape[1], "count": 1, "dtype": "uint8"}
+    profile |= {"crs": str(grid.crs), "transform": grid.affine, "compress": "deflate", "tiled": True}
+    with whole_output(path) as part, rasterio.open(part, "w", **profile) as file:
+        file.write(seen, 1)
+        file.update_tags(split=json.dumps(card.split), meaning="0 never seen, 1 trained on, 2 held out")

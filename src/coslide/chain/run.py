@@ -1,0 +1,128 @@
+"""The whole chain for one event: build, train where no model is given, map, evaluate, draw."""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coslide.chain.evaluate import evaluate, read_map
+from coslide.chain.listener import QUIET, Listener, write_json
+from coslide.chain.map import map_scene
+from coslide.chain.train import fit_model
+from coslide.errors import InputError
+from coslide.event import Event, read_event
+from coslide.indices.build import build_cube, event_grid, fingerprint
+from coslide.indices.cube import open_cube, read_labels
+from coslide.mapping.ground import HELD_OUT
+from coslide.report.figures import scene_figure
+from coslide.samples.windows import require_tile
+from coslide.settings import TrainingSettings
+
+
+def run(
+    event_file: Path | str,
+    out: Path | str,
+    *,
+    model: Path | str | None = None,
+    settings: TrainingSettings | None = None,
+    resume: bool = False,
+    listener: Listener = QUIET,
+) -> Path:
+    """Return the folder that holds everything coslide makes of an event.
+
+    ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``, ``landslides.gpkg``, ``landslides.parquet``,
+    ``ground.tif``, ``metrics.json`` (where there is an inventory), ``landslides.png`` and ``run.json`` (time, memory).
+
+    Parameters
+    ----------
+    event_file
+        The event, as TOML.
+    out
+        Folder to write to; it must be new or empty unless `resume` is set.
+    model
+        A bundle to map with; None trains on this event, which then needs an inventory.
+    settings
+        How to train; None takes the settings of the event file.
+    resume
+        Go on with an interrupted run: the cube is kept if its sources and settings are the same, and training goes on
+        from its last whole epoch.
+    listener
+        Who hears of it.
+
+    Raises
+    ------
+    InputError
+        If anything the user gave cannot be used; nothing half-written is left under a final name.
+    """
+    started = time.monotonic()
+    event, out = read_event(event_file), Path(out)
+    _require_runnable(event, out, model=model, settings=settings, resume=resume)
+    index = out / "index.zarr"
+    _build(event, index, listener)
+    if model is None:
+        model = out / "model"
+        fit_model(open_cube(index), out, settings or event.training, resume=resume, listener=listener)
+    map_scene(model, index, out, listener=listener)
+    metrics = None
+    if event.inventory:
+        metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index, listener=listener)
+    draw(index, out, metrics)
+    wall_s, peak_mb = time.monotonic() - started, _peak_memory_mb()
+    write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
+    listener.say(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
+    return out
+
+
+def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
+    """Return the figure of a run: the scene, the mapped and the recognised landslides side by side.
+
+    Raises
+    ------
+    InputError
+        If the cube or the map cannot be read.
+    """
+    cube, found = open_cube(index), read_map(out)
+    scene = cube["reflectance_post"]
+    names = list(scene["band"].values)
+    colours = [name for name in ("B4", "B3", "B2") if name in names] or names[:1]
+    held_out = found.seen == HELD_OUT
+    return scene_figure(
+        out / "landslides.png",
+        rgb=scene.sel(band=colours * (3 // len(colours))).values,
+        mapped=read_labels(cube) if "landslide" in cube else None,
+        recognised=np.nan_to_num(found.probability) >= found.threshold,
+        held_out=held_out if held_out.any() else None,
+        grid=found.grid,
+        scores=metrics["pixels"] if metrics else None,
+        title=str(cube.attrs["title"]),
+        credit=str(cube.attrs.get("credit", "")),
+    )
+
+
+def _require_runnable(
+    event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings | None, resume: bool
+) -> None:
+    """Raise, before any long work, what would stop the run later."""
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
+    if model is None:
+        if event.inventory is None:
+            raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
+        grid = event_grid(event)
+        require_tile((grid.shape.y, grid.shape.x), (settings or event.training).tile)
+
+
+def _build(event: Event, index: Path, listener: Listener) -> None:
+    if index.is_dir() and open_cube(index).attrs["coslide_fingerprint"] == fingerprint(event):
+        listener.say(f"{index}: kept, its sources have not changed")
+        return
+    build_cube(event, index, progress=lambda name: listener.say(f"index {name}"))
+
+
+def _peak_memory_mb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)  # macOS counts bytes, Linux kilobytes

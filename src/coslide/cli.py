@@ -1,0 +1,214 @@
+"""The command line. Heavy libraries are imported inside the commands, so that help is quick."""
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+import coslide
+from coslide.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coslide.chain.listener import Listener
+
+INPUT_ERROR = 2
+
+app = typer.Typer(
+    help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_console = Console(stderr=True, highlight=False)
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
+IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
+EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
+Recipe = Annotated[str | None, typer.Option(help="paper (as published) or cpu (what trains well in minutes).")]
+Network = Annotated[str | None, typer.Option(help="Network to train.")]
+Split = Annotated[str | None, typer.Option(help="blocks, or paper-random (as published; it leaks).")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles.")]
+Width = Annotated[int | None, typer.Option(help="Channels at full resolution (paper: 64).")]
+Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"coslide {coslide.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    event: EventFile,
+    out: OutFolder,
+    model: Annotated[Path | None, typer.Option(help="Map with this model instead of training one.")] = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    resume: Resume = False,
+) -> None:
+    """Build, train (unless a model is given), map, evaluate and draw."""
+    from coslide.chain.run import run as run_chain
+    from coslide.event import read_event
+
+    settings = read_event(event).training.changed(recipe=recipe, epochs=epochs, seed=seed)
+    with _listening() as listener:
+        run_chain(event, out, model=model, settings=settings, resume=resume, listener=listener)
+
+
+@app.command()
+def demo(out: OutFolder = Path("runs/iburi")) -> None:
+    """Run the whole chain on the 2018 Hokkaido Eastern Iburi earthquake."""
+    example = Path("examples/iburi-2018/event.toml")
+    if not example.exists():
+        raise InputError(f"{example}: not found; run the demo from a checkout of coslide")
+    try:
+        run(example, out, resume=out.exists())
+    except InputError as error:
+        if "does not exist" not in str(error):
+            raise
+        raise InputError(
+            f"{error}; the demo needs the files of this earthquake: README.md ('The data of the example') says where "
+            "to download them; put them under a folder iburi-2018/ and set COSLIDE_DATA to the folder that holds it"
+        ) from None
+
+
+@app.command()
+def build(
+    event: EventFile,
+    out: Annotated[Path, typer.Option("--out", help="Zarr folder to write.", show_default=False)],
+) -> None:
+    """Build the index cube of an event."""
+    from coslide.event import read_event
+    from coslide.indices.build import build_cube
+    from coslide.indices.cube import input_bands, open_cube
+
+    with _listening() as listener:
+        build_cube(read_event(event), out, progress=lambda name: listener.say(f"index {name}"))
+        cube = open_cube(out)
+        size = f"{cube.sizes['y']} x {cube.sizes['x']} cells"
+        listener.say(f"{out}: {len(input_bands(cube))} channels, {size}, {cube['valid'].values.mean():.0%} valid")
+
+
+@app.command()
+def train(
+    index: IndexCube,
+    out: OutFolder,
+    network: Network = None,
+    recipe: Recipe = None,
+    split: Split = None,
+    tile: Annotated[int | None, typer.Option(help="Side of a tile, in cells.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Step between tiles, in cells.")] = None,
+    epochs: Epochs = None,
+    width: Width = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network and score it on held-out ground. What is not given is as the event file says."""
+    from coslide.chain.train import cube_settings
+    from coslide.chain.train import train as train_network
+    from coslide.indices.cube import open_cube
+
+    given = {"network": network, "recipe": recipe, "split": split, "tile": tile, "stride": stride}
+    settings = cube_settings(open_cube(index)).changed(**given, epochs=epochs, width=width, seed=seed)
+    with _listening() as listener:
+        metrics = train_network(index, out, settings, resume=resume, listener=listener)
+    _print_scores(metrics, as_json=as_json)
+
+
+@app.command("map")
+def map_(
+    model: Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).", show_default=False)],
+    index: IndexCube,
+    out: OutFolder,
+    stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a tile by default.")] = None,
+    batch: Annotated[int, typer.Option(help="Windows given to the network at once.")] = 8,
+    min_area_m2: Annotated[float, typer.Option(help="Leave smaller landslides out of the inventory.")] = 0.0,
+) -> None:
+    """Map a scene with a trained model: probability map and landslide polygons."""
+    from coslide.chain.map import map_scene
+
+    with _listening() as listener:
+        map_scene(model, index, out, stride=stride, batch=batch, min_area_m2=min_area_m2, listener=listener)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).", show_default=False)],
+    inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).", show_default=False)],
+    area: Annotated[Path | None, typer.Option(help="Where they were mapped (polygons); everywhere if missing.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="Index cube whose valid cells to score.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a map against an inventory, on ground that training did not see."""
+    from coslide.chain.evaluate import evaluate as evaluate_map
+
+    metrics = evaluate_map(folder, inventory, area=area, grid=grid)
+    _print_scores(metrics, as_json=as_json)
+
+
+def main() -> None:
+    """Return nothing; runs the command line. Wrong input ends with one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        if "--debug" in sys.argv:
+            raise
+        _console.print(f"coslide: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(INPUT_ERROR)
+
+
+@contextmanager
+def _listening() -> "Iterator[Listener]":
+    """Return a listener that prints lines and shows a bar while a scene is mapped."""
+    from rich.progress import Progress
+
+    from coslide.chain.listener import Listener
+
+    bars = Progress(console=_console, transient=True)
+    bar = bars.add_task("mapping")
+
+    def progress(done: int, total: int) -> None:
+        bars.start()  # only now: training shows a bar of its own
+        bars.update(bar, completed=done, total=total)
+        if done >= total:
+            bars.stop()
+
+    try:
+        yield Listener(lambda line: _console.print(line, markup=False, soft_wrap=True), progress)
+    finally:
+        bars.stop()
+
+
+def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table("score", "landslide, held-out ground", title="Scores")
+    for key, value in metrics["pixels"].items():
+        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Training a network on tiles, resumable after a kill at any moment."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from coslide import networks
+from coslide.errors import InputError
+from coslide.files import whole_output
+from coslide.samples.dataset import Order, Tiles
+from coslide.settings import TrainingSettings
+from coslide.training.module import Training
+
+CPU_WIDTH, GPU_WIDTH = 16, 64
+
+
+def network_options(settings: TrainingSettings) -> dict[str, int]:
+    """Return the options to create the network of `settings` with; a width of None becomes that of the device."""
+    width = settings.width
+    if width is None:
+        width = GPU_WIDTH if torch.cuda.is_available() else CPU_WIDTH
+    return {"width": width}
+
+
+def fit(
+    tiles: Tiles, settings: TrainingSettings, folder: Path, *, bands: int, cube: str = "", resume: bool = False
+) -> nn.Module:
+    """Return the network trained on `tiles`, in evaluation mode; the last epoch's weights, on the CPU.
+
+    After every epoch the whole state is written to ``folder/last.ckpt``. The order of the tiles depends on the seed and
+    the epoch alone, so a resumed run repeats the interrupted epoch and ends as an uninterrupted one.
+
+    Parameters
+    ----------
+    tiles
+        The training tiles.
+    settings
+        Network, rates, epochs and seed.
+    folder
+        For checkpoint, settings and logs (CSV and TensorBoard).
+    bands
+        Number of input channels.
+    cube
+        Fingerprint of the cube that the tiles come from; a training is only resumed on the same.
+    resume
+        Continue from ``last.ckpt`` where there is one.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds another training and `resume` is not set, or `resume` is set and its settings differ.
+    """
+    record = {**settings.model_dump(), **network_options(settings), "bands": bands, "tiles": len(tiles), "cube": cube}
+    checkpoint = _prepare(folder, record, resume=resume)
+    lightning.seed_everything(settings.seed, verbose=False)
+    network = networks.create(settings.network, bands, **network_options(settings))
+    steps = settings.epochs * math.ceil(len(tiles) / settings.batch)
+    order = Order(len(tiles), seed=settings.seed, augment=settings.augment == "flips")
+    with _lightning_notes_hidden():
+        trainer = lightning.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=settings.epochs,
+            deterministic=True,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
+            callbacks=[
+                _Bar(),
+                ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False),
+            ],
+        )
+        loader = DataLoader(tiles, batch_size=settings.batch, sampler=order)
+        training = Training(network, settings, total_steps=steps)
+        trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+    return network.cpu().eval()
+
+
+def _prepare(folder: Path, wanted: dict[str, Any], *, resume: bool) -> Path | None:
+    """Return the checkpoint to go on from, or None to start; what is trained is written down first."""
+    record = folder / "settings.json"
+    checkpoint = folder / "last.ckpt"
+    if checkpoint.exists():
+        if not resume:
+            raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
+        found = json.loads(record.read_text(encoding="utf-8"))
+        changed = [key for key in wanted if found.get(key) != wanted[key]]
+        if changed:
+            key = changed[0]
+            raise InputError(
+                f"{record}: found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume; use another --out"
+            )
+        return checkpoint
+    with whole_output(record) as part:
+        part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+    return None
+
+
+class _Bar(RichProgressBar):
+    """Epoch, loss, speed and time left, on the error channel: standard output belongs to the results."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        """Return what the bar shows beside the speed: the losses, without the number of the log folder."""
+        shown = super().get_metrics(*args)
+        return {name: value for name, value in shown.items() if name != "v_num"}
+
+
+@contextmanager
+def _lightning_notes_hidden() -> Iterator[None]:
+    """Hide what Lightning says of devices and services; its errors and other warnings are shown."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Tiles lie in memory; loader processes would only copy them.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # The folder of a training holds its settings before the first checkpoint.
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            # A run may be moved between two trainings.
+            warnings.filterwarnings("ignore", message="The dirpath has changed from")
+            # Lightning and torch disagree about a private class of torch's; nothing to be done here.
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,194 @@
+"""The steps from files to files, and the whole chain."""
+
+import json
+import shutil
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+
+from coslide.chain.evaluate import evaluate
+from coslide.chain.listener import Listener
+from coslide.chain.map import map_scene
+from coslide.chain.run import run
+from coslide.chain.train import train
+from coslide.errors import InputError
+from coslide.event import read_event
+from coslide.indices.cube import open_cube, read_labels, read_valid
+from coslide.mapping.bundle import load_model
+
+OUTPUTS = {
+    "ground.tif",
+    "index.zarr",
+    "landslides.gpkg",
+    "landslides.parquet",
+    "landslides.png",
+    "metrics.json",
+    "model",
+    "probability.tif",
+    "run.json",
+    "training",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(made_up_event, tmp_path_factory):
+    """The folder of a whole run on the made-up event, and what it said."""
+    said = []
+    out = run(made_up_event, tmp_path_factory.mktemp("chain") / "run", listener=Listener(said.append))
+    return out, said
+
+
+@pytest.fixture
+def mapped(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def test_a_run_leaves_every_output_and_nothing_half_written(finished):
+    assert {path.name for path in finished[0].iterdir()} == OUTPUTS
+
+
+def test_the_leak_of_the_split_is_said(finished):
+    assert any("0.0 % of the held-out tiles' ground leaks" in line for line in finished[1])
+
+
+def test_every_valid_cell_is_mapped_and_no_other(finished):
+    with rasterio.open(finished[0] / "probability.tif") as file:
+        probability = file.read(1)
+    np.testing.assert_array_equal(np.isfinite(probability), read_valid(open_cube(finished[0] / "index.zarr")))
+    assert np.nanmin(probability) >= 0
+    assert np.nanmax(probability) <= 1
+
+
+def test_the_metrics_count_exactly_the_known_cells_that_training_did_not_see(finished):
+    out = finished[0]
+    metrics = json.loads((out / "metrics.json").read_text())
+    with rasterio.open(out / "ground.tif") as file:
+        trained = file.read(1) == 1
+    labels = read_labels(open_cube(out / "index.zarr"))
+    pixels = metrics["pixels"]
+    assert sum(pixels[key] for key in ("tp", "fp", "fn", "tn")) == ((labels != 255) & ~trained).sum()
+    assert metrics["split"]["scheme"] == "blocks"
+    assert metrics["split"]["leak_fraction"] == 0
+    assert trained.any()
+
+
+def test_the_counts_are_those_of_the_map_by_hand(finished):
+    out = finished[0]
+    with rasterio.open(out / "probability.tif") as file:
+        recognised = file.read(1) >= 0.5
+    with rasterio.open(out / "ground.tif") as file:
+        held_out = file.read(1) != 1
+    labels = read_labels(open_cube(out / "index.zarr"))
+    pixels = json.loads((out / "metrics.json").read_text())["pixels"]
+    assert pixels["tp"] == (recognised & (labels == 1) & held_out).sum()
+    assert pixels["fp"] == (recognised & (labels == 0) & held_out).sum()
+    assert pixels["fn"] == (~recognised & (labels == 1) & held_out).sum()
+
+
+def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up_cube, tmp_path):
+    event = read_event(made_up_event)
+    scores = train(made_up_cube, tmp_path / "run", event.training)
+    map_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
+    again = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area, grid=made_up_cube)
+    whole = json.loads((finished[0] / "metrics.json").read_text())
+    assert scores["pixels"] == again["pixels"] == whole["pixels"]
+    assert scores["split"] == again["split"] == whole["split"]
+    with rasterio.open(finished[0] / "probability.tif") as a, rasterio.open(tmp_path / "map" / "probability.tif") as b:
+        np.testing.assert_array_equal(a.read(1), b.read(1))
+
+
+def test_a_cube_remembers_how_its_event_wants_to_be_trained(made_up_cube, tmp_path):
+    train(made_up_cube, tmp_path)
+    assert load_model(tmp_path / "model").card.settings["tile"] == 32
+
+
+def test_a_run_is_not_overwritten(mapped, made_up_event):
+    with pytest.raises(InputError, match="is not empty; use --resume"):
+        run(made_up_event, mapped)
+
+
+def test_a_resumed_run_keeps_the_cube_and_gives_the_same_map(mapped, made_up_event):
+    before = (mapped / "probability.tif").read_bytes()
+    stamp = (mapped / "index.zarr" / ".zattrs").stat().st_mtime_ns
+    (mapped / "probability.tif").unlink()
+    said = []
+    run(made_up_event, mapped, resume=True, listener=Listener(said.append))
+    assert (mapped / "probability.tif").read_bytes() == before
+    assert (mapped / "index.zarr" / ".zattrs").stat().st_mtime_ns == stamp
+    assert any("kept" in line for line in said)
+
+
+def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_path):
+    run(made_up_event, tmp_path / "run", model=made_up_model)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == OUTPUTS - {"model", "training"}
+
+
+def test_an_event_without_inventory_is_mapped_but_not_scored(made_up_event, made_up_model, tmp_path):
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    text = made_up_event.read_text()
+    start, end = text.index("[inventory]"), text.index("[training]")
+    (folder / "event.toml").write_text(text[:start] + text[end:])
+    with pytest.raises(InputError, match=r"has no \[inventory\] to train on"):
+        run(folder / "event.toml", tmp_path / "run")
+    run(folder / "event.toml", tmp_path / "run", model=made_up_model)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert (tmp_path / "run" / "landslides.png").exists()
+
+
+def test_an_area_smaller_than_a_tile_is_refused_before_anything_is_built(made_up_event, tmp_path):
+    settings = read_event(made_up_event).training.changed(tile=128, stride=96)
+    with pytest.raises(InputError, match="smaller than one tile of 128 x 128"):
+        run(made_up_event, tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_part_without_landslides_is_refused(made_up_cube, tmp_path):
+    cube = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    import zarr
+
+    labels = zarr.open_group(cube)["landslide"]
+    labels[:] = np.zeros(labels.shape, dtype=np.uint8)
+    with pytest.raises(InputError, match="the training part holds no landslide"):
+        train(cube, tmp_path / "run")
+
+
+def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
+    with rasterio.open(mapped / "ground.tif", "r+") as file:
+        file.write(np.ones(file.shape, dtype=np.uint8), 1)
+    inventory = read_event(made_up_event).inventory
+    with pytest.raises(InputError, match="no cell is left to score"):
+        evaluate(mapped, inventory.path, area=inventory.area)
+
+
+def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
+    (mapped / "ground.tif").unlink()
+    inventory = read_event(made_up_event).inventory
+    metrics = evaluate(mapped, inventory.path, area=inventory.area)
+    known = (read_labels(open_cube(mapped / "index.zarr")) != 255).sum()
+    assert metrics["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
+
+
+def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_up_event, tmp_path):
+    inventory = read_event(made_up_event).inventory
+    gpd.read_file(inventory.path).to_file(tmp_path / "landslides.gpkg")
+    metrics = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)
+    assert metrics["pixels"]["f1"] == 1
+    assert metrics["calibration"] == {}
+    with pytest.raises(InputError, match=r"has no probability\.tif"):
+        evaluate(tmp_path, inventory.path)
+
+
+def test_a_stride_longer_than_the_tile_is_refused(made_up_model, made_up_cube, tmp_path):
+    with pytest.raises(InputError, match="--stride: found 64, expected 1 to 32"):
+        map_scene(made_up_model, made_up_cube, tmp_path, stride=64)
+
+
+def test_small_landslides_can_be_left_out_of_the_inventory_only(made_up_model, made_up_cube, tmp_path):
+    map_scene(made_up_model, made_up_cube, tmp_path / "all")
+    map_scene(made_up_model, made_up_cube, tmp_path / "large", min_area_m2=1000)
+    areas = [gpd.read_file(tmp_path / name / "landslides.gpkg").area_m2 for name in ("all", "large")]
+    assert sorted(areas[0][areas[0] >= 1000]) == sorted(areas[1])
+    maps = [(tmp_path / name / "probability.tif").read_bytes() for name in ("all", "large")]
+    assert maps[0] == maps[1]

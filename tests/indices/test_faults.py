@@ -1,0 +1,162 @@
+"""Distance to faults against shapely, with both distance transforms."""
+
+import sys
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+from shapely import LineString, MultiLineString, Point, STRtree, points
+
+from coslide.indices.faults import distance_class, fault_distance
+
+REACH_M = 6000.0
+GRID = GeoBox.from_bbox((500_000, 3_700_000, 504_000, 3_703_000), crs="EPSG:32654", resolution=10)
+
+
+@pytest.fixture(params=["edt", "scipy"])
+def _back_end(request, monkeypatch):
+    if request.param == "scipy":
+        monkeypatch.setitem(sys.modules, "edt", None)  # as if it were not installed
+
+
+def broken_trace(seed=0, count=40):
+    """Return a trace that wanders across the grid and beyond it."""
+    rng = np.random.default_rng(seed)
+    x_m = np.linspace(498_000, 507_000, count)
+    return LineString(np.stack([x_m, 3_701_500 + np.cumsum(rng.normal(0, 150, count))], axis=1))
+
+
+def exact_distance(traces, grid, rows, columns):
+    """Return the distance in metres from cell centres to the nearest trace, from shapely."""
+    x_m, y_m = grid.affine @ (columns + 0.5, rows + 0.5)
+    centres = points(np.asarray(x_m), np.asarray(y_m))
+    parts = np.array(traces)
+    return centres, STRtree(parts).query_nearest(centres, return_distance=True, all_matches=False)[1]
+
+
+@pytest.mark.usefixtures("_back_end")
+@pytest.mark.parametrize(
+    "traces",
+    [
+        [broken_trace()],
+        [broken_trace(1), LineString([(500_333, 3_690_000), (502_777, 3_710_000)])],
+        [LineString([(495_000, 3_690_000), (495_100, 3_710_000)])],
+        [MultiLineString([[(503_000, 3_698_000), (509_000, 3_701_000)], [(0, 0), (1, 1)]])],
+    ],
+    ids=["across", "two", "beside", "corner"],
+)
+def test_distances_are_within_10_m_of_the_exact_ones(traces):
+    """R25: even within half the diagonal of a cell."""
+    rows, columns = np.random.default_rng(3).integers(0, [[300], [400]], (2, 4000))
+    _, expected = exact_distance(traces, GRID, rows, columns)
+    found = fault_distance(traces, GRID, reach_m=REACH_M)[rows, columns]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.minimum(expected, REACH_M), atol=7.2)
+
+
+@pytest.mark.usefixtures("_back_end")
+def test_a_fault_beside_the_grid_gives_what_a_larger_grid_gives():
+    """R23: but for the corners of single cells, as GDAL clips the line elsewhere."""
+    trace = LineString([(509_000, 3_699_000), (506_500, 3_706_000)])
+    large = GRID.pad(700)
+    expected = fault_distance([trace], large, reach_m=REACH_M)[700:-700, 700:-700]
+    found = fault_distance([trace], GRID, reach_m=REACH_M)
+    np.testing.assert_allclose(found, expected, atol=5.0)
+    assert np.mean(distance_class(found) != distance_class(expected)) < 5e-4
+    assert len(np.unique(distance_class(found))) > 3
+
+
+@pytest.mark.usefixtures("_back_end")
+def test_a_fault_at_the_very_end_of_the_reach_still_counts():
+    """R23: the margin holds the whole reach."""
+    trace = LineString([(504_000 - 5 + REACH_M - 12, 3_690_000), (504_000 - 5 + REACH_M - 12, 3_710_000)])
+    distance_m = fault_distance([trace], GRID, reach_m=REACH_M)
+    assert distance_m[0, -1] < REACH_M
+    assert distance_m[0, 0] == REACH_M
+
+
+@pytest.mark.usefixtures("_back_end")
+@pytest.mark.parametrize("traces", [[], [LineString()], [LineString([(600_000, 0), (700_000, 0)])]])
+def test_without_a_fault_in_reach_every_cell_is_in_the_last_class(traces):
+    """R24: scipy alone answers with finite numbers that mean nothing."""
+    distance_m = fault_distance(traces, GRID, reach_m=REACH_M)
+    assert distance_m.shape == GRID.shape
+    assert (distance_class(distance_m) == 7).all()
+
+
+@pytest.mark.usefixtures("_back_end")
+def test_cells_that_are_not_square_have_the_distance_in_metres():
+    """R25: 30 m to the north, 10 m to the east."""
+    grid = GeoBox((40, 50), GRID.affine @ GRID.affine.scale(1.0, 3.0), GRID.crs)
+    x_m, y_m = grid.affine @ (20.5, 10.5)
+    distance_m = fault_distance([LineString([(x_m, y_m), (x_m + 1, y_m)])], grid, reach_m=REACH_M)
+    rows, columns = np.indices(grid.shape)
+    np.testing.assert_allclose(distance_m, np.hypot(30 * (rows - 10), 10 * (columns - 20)), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("_back_end")
+def test_a_south_up_grid_gets_the_same_distances_upside_down():
+    """R19."""
+    traces = [broken_trace()]
+    np.testing.assert_array_equal(
+        fault_distance(traces, GRID.flipy(), reach_m=REACH_M), fault_distance(traces, GRID, reach_m=REACH_M)[::-1]
+    )
+
+
+def test_every_cell_that_a_trace_touches_has_distance_0():
+    """R25: also where it cuts a corner."""
+    trace = broken_trace()
+    zero = fault_distance([trace], GRID, reach_m=REACH_M) == 0
+    along = [trace.interpolate(metre) for metre in np.arange(3.3, trace.length, 7.0)]
+    cells = np.floor(np.array([~GRID.affine @ (place.x, place.y) for place in along])).astype(int)
+    inside = ((cells >= 0) & (cells < [400, 300])).all(axis=1)
+    assert zero[cells[inside, 1], cells[inside, 0]].all()
+
+
+def test_a_shorter_reach_only_cuts_the_distances_off():
+    """R23."""
+    traces = [broken_trace()]
+    far, near = (fault_distance(traces, GRID, reach_m=reach_m) for reach_m in (REACH_M, 500.0))
+    np.testing.assert_array_equal(near, np.minimum(far, 500))
+
+
+@pytest.mark.parametrize(
+    ("distance_m", "expected"),
+    [(0.0, 1), (999.9, 1), (1000.0, 2), (1999.9, 2), (2000.0, 3), (5999.0, 6), (6000.0, 7), (np.inf, 7), (np.nan, 255)],
+)
+def test_an_edge_belongs_to_the_class_beyond_it(distance_m, expected):
+    """R25."""
+    classes = distance_class(distance_m)
+    assert classes == expected
+    assert classes.dtype == np.uint8
+
+
+def test_the_edges_can_be_set():
+    """R25."""
+    np.testing.assert_array_equal(distance_class([[0, 500], [1500, 9e9]], edges_m=(500, 1500)), [[1, 2], [3, 3]])
+
+
+@pytest.mark.parametrize("edges_m", [(2000, 1000), (1000, 1000), ((1,), (2,)), tuple(range(254))])
+def test_edges_that_do_not_ascend_are_refused(edges_m):
+    """The message shows them."""
+    with pytest.raises(ValueError, match="ascending"):
+        distance_class([0.0], edges_m=edges_m)
+
+
+def test_negative_distances_are_refused():
+    """The message names the smallest."""
+    with pytest.raises(ValueError, match="found -2 m"):
+        distance_class([3.0, -1.0, -2.0])
+
+
+@pytest.mark.parametrize("reach_m", [0.0, -1.0, np.inf, np.nan])
+def test_a_reach_that_is_no_distance_is_refused(reach_m):
+    """The message names it."""
+    with pytest.raises(ValueError, match="reach_m: found"):
+        fault_distance([], GRID, reach_m=reach_m)
+
+
+def test_a_rotated_grid_is_refused():
+    """Its rows are not a margin of metres."""
+    with pytest.raises(ValueError, match="expected axes along x and y"):
+        fault_distance([Point(0, 0)], GRID.rotate(10), reach_m=REACH_M)

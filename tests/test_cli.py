@@ -1,0 +1,159 @@
+"""The command line as a person meets it: lines, exit codes, and nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import coslide
+from coslide.cli import main
+from coslide.indices.cube import open_cube
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command line; returns its exit code, what it printed, and what it said on the error channel."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["coslide", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def fresh_python(code):
+    """Return what a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip()
+
+
+def test_the_steps_run_one_by_one_from_the_command_line(command, made_up_event, tmp_path):
+    index, run = tmp_path / "index.zarr", tmp_path / "run"
+    assert command("build", made_up_event, "--out", index)[0] == 0
+    code, out, _ = command("train", index, "--out", run, "--seed", 1, "--json")
+    assert code == 0
+    scores = json.loads(out)
+    assert scores["split"]["seed"] == 1
+    assert command("map", run / "model", index, "--out", run)[0] == 0
+    words = ["--inventory", made_up_event.parent / "landslides.gpkg", "--area", made_up_event.parent / "area.gpkg"]
+    code, out, _ = command("evaluate", run, *words, "--grid", index, "--json")
+    assert code == 0
+    assert json.loads(out)["pixels"] == scores["pixels"]
+
+
+def test_a_run_prints_its_scores_and_its_folder(command, made_up_event, tmp_path):
+    code, _, err = command("run", made_up_event, "--out", tmp_path / "run")
+    assert code == 0
+    assert "F1 0." in err
+    assert "peak memory" in err
+    assert str(tmp_path / "run") in err
+
+
+def test_scores_are_printed_as_a_table_for_people(command, made_up_event, made_up_cube, tmp_path):
+    shutil.copy(made_up_event.parent / "landslides.gpkg", tmp_path)
+    words = ["--inventory", tmp_path / "landslides.gpkg", "--grid", made_up_cube]
+    code, out, _ = command("evaluate", tmp_path, *words)
+    assert code == 0
+    assert "kappa" in out
+    assert "1.0000" in out
+
+
+def test_an_option_wins_over_the_event_file(command, made_up_cube, tmp_path):
+    code, out, _ = command("train", made_up_cube, "--out", tmp_path, "--split", "paper-random", "--json")
+    assert code == 0
+    assert json.loads(out)["split"]["leak_fraction"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["build", "none.toml", "--out", "x.zarr"], "none.toml: cannot be read"),
+        (["run", "none.toml", "--out", "x"], "none.toml: cannot be read"),
+        (["train", "none.zarr", "--out", "x"], "none.zarr: not found"),
+        (["map", "none", "none.zarr", "--out", "x"], "none: is no model"),
+        (["evaluate", "none", "--inventory", "none.gpkg"], "has no probability.tif"),
+    ],
+)
+def test_a_missing_input_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out
+    assert not any(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["coslide", "--debug", "build", "none.toml", "--out", str(tmp_path / "x")])
+    with pytest.raises(coslide.errors.InputError):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('crs = "EPSG:32654"', 'crs = "EPSG:4326"', "grid.crs: found 'EPSG:4326' (latitude and longitude)"),
+        ('id = "made-up"', 'colour = "red"', "colour: unknown key"),
+        ("tile = 32", "tile = 128", "smaller than one tile of 128 x 128"),
+        ('path = "dem.tif"', 'path = "far.tif"', "does not overlap scenes.post"),
+        ('B2 = "post_B2.tif"', 'B2 = "bare.tif"', "bare.tif: has no CRS"),
+        ('path = "landslides.gpkg"', 'path = "empty.gpkg"', "empty.gpkg: holds no feature"),
+    ],
+)
+def test_a_bad_event_ends_a_run_with_one_line_and_leaves_nothing(command, made_up_event, tmp_path, old, new, message):
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    _add_bad_files(folder)
+    text = (folder / "event.toml").read_text()
+    assert old in text
+    (folder / "event.toml").write_text(text.replace(old, new))
+    code, _, err = command("run", folder / "event.toml", "--out", tmp_path / "run")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_the_demo_says_what_to_download_where_the_data_is_not_there(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("COSLIDE_DATA", str(tmp_path))
+    code, _, err = command("demo", "--out", tmp_path / "run")
+    assert code == 2
+    assert "does not exist" in err
+    assert "set COSLIDE_DATA" in err
+
+
+def test_help_and_import_load_no_heavy_library():
+    loaded = fresh_python("import sys, coslide.cli; print(*[m for m in sys.modules])").split()
+    heavy = {"torch", "lightning", "rasterio", "geopandas", "xarray", "numba", "matplotlib", "scipy", "pandas", "numpy"}
+    assert not heavy & set(loaded)
+
+
+def test_every_public_name_of_the_package_is_there():
+    assert all(getattr(coslide, name) is not None for name in coslide.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = coslide.nothing
+
+
+def test_no_step_leaves_a_file_outside_its_folder(made_up_cube):
+    """The cube opens from any working folder."""
+    assert open_cube(os.path.relpath(made_up_cube))
+
+
+def _add_bad_files(folder):
+    import geopandas as gpd
+    import numpy as np
+    import rasterio
+
+    gpd.GeoDataFrame({"n": []}, geometry=[], crs=4326).to_file(folder / "empty.gpkg")
+    for name, crs, corner in (("far.tif", "EPSG:4326", (10.0, 50.0)), ("bare.tif", None, (141.9, 42.7))):
+        transform = rasterio.transform.from_origin(*corner, 1e-4, 1e-4)
+        profile = {"driver": "GTiff", "height": 50, "width": 50, "count": 1, "dtype": "uint16"}
+        with rasterio.open(folder / name, "w", crs=crs, transform=transform, **profile) as file:
+            file.write(np.ones((50, 50), dtype=np.uint16), 1)

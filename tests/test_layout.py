@@ -1,0 +1,107 @@
+"""The rules of the house that a machine can check."""
+
+import ast
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "coslide"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Arrows go from left to right: a room may import from those before it, never from those after.
+ROOMS = [
+    "errors", "files", "settings", "grid", "event",
+    "sources", "indices", "samples", "networks", "training", "evaluation", "mapping", "report", "chain", "cli",
+]  # fmt: skip
+NO_TORCH = ("sources", "indices", "evaluation", "samples/windows", "samples/split", "samples/normalise")
+
+
+def imports_of(path):
+    """Return the modules that a file imports at run time, not those for type checking only."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def room_of(path):
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0].removesuffix(".py")
+
+
+def functions():
+    """Yield (module, function) for every function and method, but not for functions inside functions."""
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        for owner in [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]:
+            yield from ((path, node) for node in owner.body if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.name != "__init__.py"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_go_with_the_flow_of_data(path):
+    here = ROOMS.index(room_of(path))
+    rooms = [name.split(".")[1] for name in imports_of(path) if name.startswith("coslide.")]
+    assert [room for room in rooms if room in ROOMS and ROOMS.index(room) > here] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_torch_stays_out_of_the_rooms_that_do_not_need_it(path):
+    if str(path.relative_to(PACKAGE)).startswith(NO_TORCH):
+        assert [name for name in imports_of(path) if name.split(".")[0] in {"torch", "lightning"}] == []
+
+
+def test_every_room_has_its_place_in_the_flow():
+    assert {room_of(path) for path in MODULES} - {"__init__"} == set(ROOMS)
+
+
+def test_no_module_is_longer_than_500_lines():
+    assert [str(path) for path in MODULES if len(path.read_text().splitlines()) > 500] == []
+
+
+def test_no_function_body_is_longer_than_60_lines():
+    long = []
+    for path, node in functions():
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        if body and body[-1].end_lineno - body[0].lineno + 1 > 60:
+            long.append(f"{path}:{node.name}")
+    assert long == []
+
+
+def test_no_public_name_is_without_a_docstring():
+    bare = [
+        f"{path}:{node.name}"
+        for path, node in functions()
+        if not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", ["torchvision", "timm", "segmentation_models_pytorch", "torchgeo"])
+def test_libraries_that_break_this_torch_are_not_installed(name):
+    assert importlib.util.find_spec(name) is None
+
+
+def test_nothing_in_the_repository_is_large_or_real_data():
+    """Figures may be committed, data may not."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    files = [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
+    assert [str(f) for f in files if f.stat().st_size > 20 * 2**20] == []
+    data = {".tif", ".gpkg", ".h5", ".nc", ".grd", ".zarr", ".safetensors", ".ckpt"}
+    assert [str(f) for f in files if f.suffix in data] == []

@@ -1,0 +1,133 @@
+"""Training: it learns, it is repeatable, and a kill costs nothing but time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from coslide.errors import InputError
+from coslide.samples.dataset import Tiles
+from coslide.samples.windows import Window, windows_in
+from coslide.settings import TrainingSettings
+from coslide.training.fit import fit, network_options
+
+SETTINGS = TrainingSettings(width=8, tile=32, stride=32, epochs=2, learning_rate=2e-3, augment="flips")
+
+KILLED = """
+import pathlib, sys
+from tests_training import tiles, SETTINGS
+from coslide.training.fit import fit
+fit(tiles(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]), bands=2)
+"""
+
+
+def tiles():
+    """Two channels of noise; landslides where the first is high and the second is low."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(2, 64, 96)).astype(np.float32)
+    inputs = np.round(inputs.repeat(8, axis=1).repeat(8, axis=2)[:, :64, :96], 2)
+    labels = ((inputs[0] > 0.3) & (inputs[1] < 0.3)).astype(np.uint8)
+    return Tiles(inputs, labels, windows_in(Window(0, 0, 64, 96), tile=32, stride=32))
+
+
+def weights(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return weights(fit(tiles(), SETTINGS, tmp_path_factory.mktemp("fit"), bands=2))
+
+
+def test_training_lowers_the_loss(tmp_path):
+    fit(tiles(), SETTINGS.changed(epochs=15), tmp_path, bands=2)
+    log = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
+    column = log[0].split(",").index("loss_epoch")
+    losses = [float(line.split(",")[column]) for line in log[1:] if line.split(",")[column]]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, uninterrupted):
+    again = weights(fit(tiles(), SETTINGS, tmp_path / "a", bands=2))
+    other = weights(fit(tiles(), SETTINGS.changed(seed=1), tmp_path / "b", bands=2))
+    assert torch.equal(again, uninterrupted)
+    assert not torch.allclose(other, uninterrupted)
+
+
+def test_a_training_resumed_after_an_epoch_ends_as_an_uninterrupted_one(tmp_path, uninterrupted, monkeypatch):
+    from coslide.training.module import Training
+
+    real, seen = Training.training_step, []
+
+    def killed_in_the_second_epoch(self, batch, batch_idx):
+        seen.append(batch_idx)
+        if len(seen) == 4:  # two steps an epoch: the checkpoint of the first epoch is all that is left
+            raise RuntimeError("killed")
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(Training, "training_step", killed_in_the_second_epoch)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tiles(), SETTINGS, tmp_path, bands=2)
+    monkeypatch.setattr(Training, "training_step", real)
+    resumed = weights(fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True))
+    assert len(seen) == 4
+    torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
+
+
+def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
+    """SIGKILL at an arbitrary moment after the first checkpoint: no handler runs."""
+    code = "import sys; sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
+    command = [sys.executable, "-c", code, str(tmp_path), str(request.path.parent)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    settings = SETTINGS.changed(epochs=3)
+    resumed = weights(fit(tiles(), settings, tmp_path, bands=2, resume=True))
+    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=2))
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
+
+
+def test_resuming_a_finished_training_returns_its_weights(tmp_path):
+    first = weights(fit(tiles(), SETTINGS, tmp_path, bands=2))
+    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True)), first)
+
+
+def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
+    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+    with pytest.raises(InputError, match="already holds a training; use --resume"):
+        fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+    with pytest.raises(InputError, match=r"found epochs = 1, expected 2 to resume"):
+        fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True)
+
+
+def test_a_training_is_not_resumed_on_another_cube(tmp_path):
+    settings = SETTINGS.changed(epochs=1)
+    fit(tiles(), settings, tmp_path, bands=2, cube="a")
+    with pytest.raises(InputError, match="found cube = 'a', expected 'b'"):
+        fit(tiles(), settings, tmp_path, bands=2, cube="b", resume=True)
+
+
+def test_the_settings_are_written_down_before_training(tmp_path):
+    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+    record = json.loads((tmp_path / "settings.json").read_text())
+    assert (record["width"], record["augment"], record["tiles"]) == (8, "flips", 6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the width of a GPU is another")
+def test_the_width_on_a_cpu_is_16_unless_given():
+    assert network_options(TrainingSettings())["width"] == 16
+    assert network_options(TrainingSettings(width=64))["width"] == 64
+
+
+def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):
+    torch.manual_seed(os.getpid())
+    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=2)), uninterrupted)

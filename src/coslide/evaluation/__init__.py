@@ -1,0 +1,1 @@
+"""Scores of a map: pixels and calibration, in numpy alone."""

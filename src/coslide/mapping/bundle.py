@@ -1,0 +1,180 @@
+"""A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import coslide
+from coslide import networks
+from coslide.errors import InputError
+from coslide.files import whole_output
+from coslide.grid import cell_size_m
+from coslide.indices.cube import Band, cube_grid, difference, input_bands
+from coslide.mapping.ground import Ground
+from coslide.samples.normalise import Normalisation
+from coslide.settings import first_problem
+
+BUNDLE_FORMAT = 1
+CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Channel(_Table):
+    """An input channel of a model: its name, unit, number of classes (0 for measurements) and normalisation."""
+
+    name: str
+    unit: str
+    classes: int
+    offset: float
+    scale: float
+
+
+class Card(_Table):
+    """All that a bundle says of its model beside the weights; written as ``model.json``.
+
+    Attributes
+    ----------
+    network, options, channels
+        What to create, and what it is fed with, in this order.
+    tile, cell_size_m, threshold
+        Side of a training tile in cells, cell size, and the probability from which a cell counts as landslide.
+    event, ground, split
+        Name of the event it was trained on, where, and how training and held-out ground were kept apart.
+    settings
+        The training settings.
+    coslide_version, licence, citation
+        What wrote the bundle, the terms of the weights, and whom to cite.
+    """
+
+    bundle_format: int = Field(default=BUNDLE_FORMAT, ge=BUNDLE_FORMAT, le=BUNDLE_FORMAT)
+    network: str
+    options: dict[str, int | float | str]
+    channels: list[Channel]
+    tile: int
+    cell_size_m: float
+    threshold: float = 0.5
+    event: str
+    ground: Ground
+    split: dict[str, Any]
+    settings: dict[str, Any]
+    coslide_version: str = coslide.__version__
+    licence: str = "Apache-2.0"
+    citation: str = CITATION
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """Return the input channels without their normalisation."""
+        return tuple(Band(channel.name, channel.unit, channel.classes) for channel in self.channels)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Return the normalisation of the channels."""
+        return Normalisation(
+            np.array([channel.offset for channel in self.channels], dtype=np.float32),
+            np.array([channel.scale for channel in self.channels], dtype=np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network in evaluation mode, and its card."""
+
+    network: nn.Module
+    card: Card
+
+    def predictor(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """Return the function from normalised tiles (tile, band, row, col) to landslide probability (tile, row, col).
+
+        It runs on a GPU where there is one.
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = self.network.to(device)
+
+        @torch.inference_mode()
+        def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+            logits = network(torch.from_numpy(tiles).to(device))
+            probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
+            return probability
+
+        return predict
+
+
+def channels_of(bands: tuple[Band, ...], normalisation: Normalisation) -> list[Channel]:
+    """Return the channels of a card from the bands of a cube and their normalisation."""
+    numbers = zip(bands, normalisation.offset.tolist(), normalisation.scale.tolist(), strict=True)
+    return [Channel(**band._asdict(), offset=offset, scale=scale) for band, offset, scale in numbers]
+
+
+def save_model(model: Model, folder: Path) -> Path:
+    """Return the folder of the bundle, written whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    """
+    with whole_output(folder) as part:
+        part.mkdir()
+        weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+        save_file(weights, part / WEIGHTS)
+        (part / CARD).write_text(json.dumps(model.card.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def load_model(folder: Path | str) -> Model:
+    """Return the model of a bundle, in evaluation mode on the CPU. Nothing is unpickled.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle, its card has an unknown or missing key, or weights and network do not fit.
+    """
+    folder = Path(folder)
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: is no model ({CARD}: {error.strerror}); expected a bundle of coslide") from None
+    try:
+        card = Card.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
+    options: dict[str, Any] = dict(card.options)
+    network = networks.create(card.network, len(card.channels), **options)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / WEIGHTS}: does not fit {card.network} ({reason})") from None
+    return Model(network.eval(), card)
+
+
+def require_same_inputs(card: Card, cube: xr.Dataset, name: str) -> None:
+    """Return nothing if a model can be applied to `cube`: same channels, units, order and cell size.
+
+    Raises
+    ------
+    InputError
+        If it cannot; the line names the difference. `name` is what the cube is called in it.
+    """
+    if text := difference(input_bands(cube), card.bands):
+        raise InputError(f"{name}: does not fit the model: {text}")
+    found = cell_size_m(cube_grid(cube))
+    if found != card.cell_size_m:
+        raise InputError(
+            f"{name}: found cells of {found:g} m, expected {card.cell_size_m:g} m as the model was trained"
+        )

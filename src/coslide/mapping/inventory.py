@@ -1,0 +1,240 @@
+"""Landslide polygons from a probability map, with their areas, and the files they are delivered in."""
+
+import errno
+import math
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+import pyproj
+import rasterio.features
+import shapely
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+
+from coslide.files import whole_output
+
+FloatArray = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.int32]
+
+_LAYER = "landslides"
+
+
+def recognise(
+    probability: FloatArray, *, cell_size_m: float, threshold: float = 0.5, min_area_m2: float = 0.0
+) -> Labels:
+    r"""Return the number of the landslide that each pixel belongs to, int32 (row, col), 0 where there is none.
+
+    Landslides are objects of pixels with ``probability >= threshold`` that touch at a side or a corner::
+
+        \  |  /
+        -- x --      8-connected
+        /  |  \
+
+    Parameters
+    ----------
+    probability
+        Landslide probability [0 to 1], float (row, col); NaN (not valid) is never landslide.
+    cell_size_m
+        Side of a pixel [m].
+    threshold
+        Above 0 and at most 1.
+    min_area_m2
+        Smaller objects are left out [m2].
+
+    Returns
+    -------
+    ndarray
+        Numbers 1, 2, ... in the order of each landslide's first pixel, rows from the top, columns from the left. They
+        depend on the objects that are kept only, not on the machine or the labelling library.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not in (0, 1], the map is not two-dimensional or the cell size is not above 0.
+
+    Examples
+    --------
+    >>> probability = np.array([[0.9, 0.1, 0.1, 0.8], [0.2, 0.7, 0.1, 0.3], [0.6, 0.1, np.nan, 0.5]])
+    >>> recognise(probability, cell_size_m=10)
+    array([[1, 0, 0, 2],
+           [0, 1, 0, 0],
+           [1, 0, 0, 3]], dtype=int32)
+    >>> recognise(probability, cell_size_m=10, min_area_m2=200)
+    array([[1, 0, 0, 0],
+           [0, 1, 0, 0],
+           [1, 0, 0, 0]], dtype=int32)
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold: expected a probability above 0 and at most 1, found {threshold}")
+    if probability.ndim != 2:
+        raise ValueError(f"probability: expected (row, col), found {probability.ndim} dimensions")
+    if not cell_size_m > 0:
+        raise ValueError(f"cell_size_m: expected a length above 0, found {cell_size_m}")
+    labels = _connected(probability >= threshold)
+    where = np.flatnonzero(labels)
+    found = labels.ravel()[where]
+    first = np.zeros(int(found.max(initial=0)) + 1, np.int64)
+    first[found[::-1]] = where[::-1]  # of repeated indices the last assignment stays: the first pixel
+    pixels = np.bincount(found, minlength=len(first))
+    kept = np.flatnonzero(pixels >= max(1, math.ceil(min_area_m2 / cell_size_m**2 - 1e-9)))
+    renumbered = np.zeros(len(first), np.int32)
+    renumbered[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
+    numbers: Labels = renumbered[labels]
+    return numbers
+
+
+def polygons(
+    probability: FloatArray, grid: GeoBox, *, threshold: float = 0.5, min_area_m2: float = 0.0
+) -> gpd.GeoDataFrame:
+    """Return the landslides of a probability map as polygons in the CRS of the grid, one row each.
+
+    Parameters
+    ----------
+    probability
+        Landslide probability [0 to 1], float (row, col); NaN (not valid) is never landslide.
+    grid
+        Grid of the map, in metres, with square pixels.
+    threshold
+        A pixel is landslide from this probability on; above 0 and at most 1.
+    min_area_m2
+        Smaller landslides are left out [m2].
+
+    Returns
+    -------
+    GeoDataFrame
+        ``id`` (int32, 1, 2, ... as `recognise` numbers them), ``area_m2`` (pixels x area of a pixel),
+        ``area_geodesic_m2`` (the same ground on the ellipsoid, free of the scale error of the projection; Karney 2013,
+        doi:10.1007/s00190-012-0578-z), ``probability_mean`` and ``probability_max`` of its pixels, and ``geometry``:
+        valid MultiPolygons along the edges of the pixels, with holes. Without any landslide the frame is empty and
+        has the same columns, dtypes and CRS.
+
+    Raises
+    ------
+    ValueError
+        If the map and the grid differ in shape, the grid is not in metres, or `recognise` refuses a number.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
+    >>> frame = polygons(np.array([[0.9, 0.1, 0.1], [0.2, 0.7, 0.1]]), grid)
+    >>> frame[["id", "area_m2", "probability_mean", "probability_max"]]
+       id  area_m2  probability_mean  probability_max
+    0   1    200.0               0.8              0.9
+    """
+    if probability.shape != tuple(grid.shape):
+        raise ValueError(f"probability: expected the shape of the grid {tuple(grid.shape)}, found {probability.shape}")
+    if grid.crs is None or not grid.crs.projected or grid.crs.units[0] not in {"metre", "meter"}:
+        raise ValueError(f"grid: expected a projected CRS in metres, found {grid.crs}")
+    cell_size_m = abs(grid.affine.a)
+    labels = recognise(probability, cell_size_m=cell_size_m, threshold=threshold, min_area_m2=min_area_m2)
+    where = np.flatnonzero(labels)
+    found, values = labels.ravel()[where], probability.ravel()[where].astype(np.float64)
+    count = int(found.max(initial=0))
+    pixels = np.bincount(found, minlength=count + 1)[1:]
+    largest = np.zeros(count + 1)
+    np.maximum.at(largest, found, values)
+    geometry = _outlines(labels, grid)
+    columns = {
+        "id": np.arange(1, count + 1, dtype=np.int32),
+        "area_m2": pixels * cell_size_m**2,
+        "area_geodesic_m2": _geodesic_area_m2(geometry, grid),
+        "probability_mean": np.bincount(found, values, minlength=count + 1)[1:] / pixels,
+        "probability_max": largest[1:],
+    }
+    return gpd.GeoDataFrame(columns, geometry=geometry, crs=str(grid.crs))
+
+
+def write_inventory(frame: gpd.GeoDataFrame, folder: Path) -> tuple[Path, Path]:
+    """Return the paths of the GeoPackage and the GeoParquet file that hold the inventory.
+
+    Parameters
+    ----------
+    frame
+        Landslides as `polygons` gives them; may be empty.
+    folder
+        Takes ``landslides.gpkg`` (layer "landslides") and ``landslides.parquet``; each appears whole or not at all.
+
+    Returns
+    -------
+    tuple of Path
+        GeoPackage, GeoParquet.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    OSError
+        If the GeoPackage does not hold what was written although the disk has room.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from affine import Affine
+    >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
+    >>> paths = write_inventory(polygons(np.zeros((2, 3)), grid), Path(tempfile.mkdtemp()))
+    >>> [(path.name, len(read(path))) for path, read in zip(paths, (gpd.read_file, gpd.read_parquet))]
+    [('landslides.gpkg', 0), ('landslides.parquet', 0)]
+    """
+    package, parquet = folder / f"{_LAYER}.gpkg", folder / f"{_LAYER}.parquet"
+    with whole_output(package) as part:
+        # The geometry type is named because an empty frame has none to infer.
+        frame.to_file(part, layer=_LAYER, driver="GPKG", engine="pyogrio", geometry_type="MultiPolygon")
+        found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
+        if found != len(frame):
+            raise OSError(errno.EIO, f"expected {len(frame)} landslides in the file, found {found}", str(package))
+    with whole_output(parquet) as part:
+        frame.to_parquet(part, index=False, compression="zstd")
+    return package, parquet
+
+
+def _connected(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
+    labels: npt.NDArray[np.integer]
+    try:
+        import cc3d
+    except ImportError:  # a platform without a wheel: scipy finds the same objects, more slowly
+        labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
+    else:
+        labels = cc3d.connected_components(mask.view(np.uint8), connectivity=8)
+    return labels
+
+
+def _outlines(labels: Labels, grid: GeoBox) -> npt.NDArray[np.object_]:
+    """Return a MultiPolygon for each of the labels 1, 2, ...
+
+    The pieces of an object that meet only at a corner are traced one by one (4-connected) and collected: traced in
+    one go, the outline touches itself and is not valid.
+    """
+    traced = rasterio.features.shapes(labels, mask=labels > 0, connectivity=4, transform=grid.affine)
+    pieces, owners = [], []
+    for shape, label in traced:
+        pieces.append(shapely.geometry.shape(shape))
+        owners.append(int(label) - 1)
+    order = np.argsort(owners, kind="stable")
+    geometry = np.empty(int(labels.max(initial=0)), object)
+    if pieces:
+        shapely.multipolygons(np.array(pieces, object)[order], indices=np.array(owners)[order], out=geometry)
+    return geometry
+
+
+def _geodesic_area_m2(geometry: npt.NDArray[np.object_], grid: GeoBox) -> npt.NDArray[np.float64]:
+    crs = pyproj.CRS.from_user_input(str(grid.crs))
+    geodetic = crs.geodetic_crs
+    if geodetic is None or geodetic.ellipsoid is None:
+        raise ValueError(f"grid: expected a CRS on an ellipsoid, found {grid.crs}")
+    geod = pyproj.Geod(a=geodetic.ellipsoid.semi_major_metre, b=geodetic.ellipsoid.semi_minor_metre)
+    to_degrees = pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
+    parts, owner = shapely.get_parts(geometry, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    outer = np.diff(part, prepend=-1) > 0  # the first ring of a polygon is its outline, the others are holes
+    lon, lat = to_degrees.transform(*shapely.get_coordinates(rings).T)
+    counts = shapely.get_num_coordinates(rings)
+    stops = np.cumsum(counts)
+    area = np.zeros(len(geometry))
+    for landslide, is_outer, start, stop in zip(owner[part], outer, stops - counts, stops, strict=True):
+        size = abs(geod.polygon_area_perimeter(lon[start:stop], lat[start:stop])[0])
+        area[landslide] += size if is_outer else -size
+    return area

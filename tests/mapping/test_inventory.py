@@ -1,0 +1,265 @@
+"""Polygons are burned again with rasterio and measured with shapely and pyproj, which did not make them."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pyproj
+import pytest
+import rasterio.features
+import shapely
+from affine import Affine
+from geopandas.testing import assert_geodataframe_equal
+from odc.geo.geobox import GeoBox
+from scipy import ndimage
+
+from coslide.errors import InputError
+from coslide.mapping import inventory as inventory_module
+from coslide.mapping.inventory import polygons, recognise, write_inventory
+
+TRANSFORM = Affine(10, 0, 300000, 0, -10, 3700000)
+COLUMNS = ["id", "area_m2", "area_geodesic_m2", "probability_mean", "probability_max", "geometry"]
+
+
+def grid_of(array):
+    return GeoBox(array.shape, TRANSFORM, "EPSG:32648")
+
+
+def drawn(*lines):
+    """Return a probability map: # is 0.9, a space 0.1, ? not valid."""
+    return np.array([[{"#": 0.9, " ": 0.1, "?": np.nan}[sign] for sign in line] for line in lines], np.float32)
+
+
+def patches(share, seed=0, size=120):
+    """Return smooth random patches in which `share` of the pixels is landslide."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.random((size, size)), 1.0) + 0.02 * rng.random((size, size))
+    return field > np.quantile(field, 1 - share)
+
+
+def burned(frame, grid):
+    shapes = zip(frame.geometry, frame["id"], strict=True)
+    return rasterio.features.rasterize(shapes, grid.shape, transform=grid.affine, dtype="int32")
+
+
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.6])
+def test_polygons_burned_again_are_the_numbered_pixels(share):
+    probability = patches(share).astype(np.float32)
+    grid = grid_of(probability)
+    np.testing.assert_array_equal(burned(polygons(probability, grid), grid), recognise(probability, cell_size_m=10))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.5, 0.8])
+def test_every_polygon_of_random_pixels_is_valid(share):
+    probability = (np.random.default_rng(0).random((150, 150)) < share).astype(np.float32)
+    assert polygons(probability, grid_of(probability)).is_valid.all()
+
+
+def test_random_pixels_burned_again_are_the_same_pixels():
+    probability = (np.random.default_rng(0).random((150, 150)) < 0.5).astype(np.float32)
+    grid = grid_of(probability)
+    np.testing.assert_array_equal(burned(polygons(probability, grid), grid) > 0, probability > 0)
+
+
+def test_the_area_is_the_number_of_pixels_times_a_pixel():
+    probability = patches(0.3).astype(np.float32)
+    frame = polygons(probability, grid_of(probability))
+    pixels = np.bincount(recognise(probability, cell_size_m=10).ravel())[1:]
+    np.testing.assert_array_equal(frame["area_m2"], pixels * 100.0)
+
+
+def test_the_area_is_the_area_of_the_polygon():
+    probability = patches(0.6).astype(np.float32)
+    frame = polygons(probability, grid_of(probability))
+    np.testing.assert_allclose(frame["area_m2"], frame.area, rtol=1e-12)
+
+
+def test_the_geodesic_area_is_the_one_pyproj_gives_for_the_whole_polygon():
+    probability = patches(0.6).astype(np.float32)
+    frame = polygons(probability, grid_of(probability))
+    geod = pyproj.Geod(ellps="WGS84")
+    expected = [
+        geod.geometry_area_perimeter(shapely.MultiPolygon([shapely.geometry.polygon.orient(p) for p in shape.geoms]))[0]
+        for shape in frame.to_crs(4326).geometry
+    ]
+    np.testing.assert_allclose(frame["area_geodesic_m2"], expected, rtol=1e-7)
+
+
+def test_the_geodesic_area_differs_by_the_scale_of_the_projection():
+    probability = np.ones((5, 5))
+    grid = GeoBox((5, 5), Affine(10, 0, 500000, 0, -10, 3700000), "EPSG:32648")
+    frame = polygons(probability, grid)
+    # On the central meridian of UTM the scale is 0.9996 both ways.
+    np.testing.assert_allclose(frame["area_geodesic_m2"] / frame["area_m2"], 1 / 0.9996**2, rtol=1e-7)
+
+
+def test_objects_that_touch_at_a_corner_are_one_landslide():
+    frame = polygons(drawn("# ", " #"), grid_of(np.zeros((2, 2))))
+    assert (len(frame), frame.area[0], frame.is_valid[0]) == (1, 200.0, True)
+
+
+def test_a_hole_stays_a_hole():
+    probability = drawn("###", "# #", "###")
+    shape = polygons(probability, grid_of(probability)).geometry[0]
+    assert (shape.area, len(shape.geoms), len(shape.geoms[0].interiors)) == (800.0, 1, 1)
+
+
+def test_a_hole_that_touches_the_outside_at_a_corner_is_valid():
+    probability = drawn("## ", "# #", "###")
+    shape = polygons(probability, grid_of(probability)).geometry[0]
+    assert (shape.area, shape.is_valid) == (700.0, True)
+
+
+def test_a_landslide_inside_the_hole_of_another_is_its_own():
+    probability = drawn("#####", "#   #", "# # #", "#   #", "#####")
+    assert polygons(probability, grid_of(probability))["area_m2"].tolist() == [1600.0, 100.0]
+
+
+def test_pixels_that_are_not_valid_are_never_landslide():
+    probability = drawn("#?#", "???")
+    assert polygons(probability, grid_of(probability))["area_m2"].tolist() == [100.0, 100.0]
+
+
+def test_a_probability_at_the_threshold_is_landslide():
+    assert recognise(np.array([[0.5, np.nextafter(0.5, 0)]]), cell_size_m=10).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(("min_area_m2", "count"), [(0, 3), (100, 3), (100.1, 2), (200, 2), (300, 1), (400, 0)])
+def test_objects_below_the_smallest_area_are_left_out(min_area_m2, count):
+    probability = drawn("# ## ###")
+    assert recognise(probability, cell_size_m=10, min_area_m2=min_area_m2).max() == count
+
+
+@pytest.mark.parametrize("cell_size_m", [0.1, 0.3, 1 / 3, 12.5])
+def test_an_object_of_exactly_the_smallest_area_is_kept(cell_size_m):
+    assert recognise(np.ones((1, 27)), cell_size_m=cell_size_m, min_area_m2=27 * cell_size_m**2).max() == 1
+
+
+def test_ids_follow_the_first_pixel_of_each_landslide():
+    labels = recognise(patches(0.3).astype(np.float32), cell_size_m=10, min_area_m2=300)
+    first = [np.flatnonzero(labels == label)[0] for label in range(1, labels.max() + 1)]
+    assert first == sorted(first)
+
+
+def test_ids_are_the_same_without_the_fast_labelling_library(monkeypatch):
+    probability = patches(0.3).astype(np.float32)
+    fast = recognise(probability, cell_size_m=10)
+    monkeypatch.setitem(sys.modules, "cc3d", None)
+    np.testing.assert_array_equal(recognise(probability, cell_size_m=10), fast)
+
+
+def test_ids_do_not_depend_on_how_the_library_numbers(monkeypatch):
+    probability = patches(0.3).astype(np.float32)
+    expected = recognise(probability, cell_size_m=10)
+
+    def shuffled(mask):
+        labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
+        return np.concatenate([[0], np.random.default_rng(1).permutation(labels.max()) + 1])[labels]
+
+    monkeypatch.setattr(inventory_module, "_connected", shuffled)
+    np.testing.assert_array_equal(recognise(probability, cell_size_m=10), expected)
+
+
+def test_mean_and_maximum_are_those_of_the_pixels_of_each_landslide():
+    probability = np.random.default_rng(3).random((60, 60), dtype=np.float32)
+    labels = recognise(probability, cell_size_m=10, threshold=0.8)
+    frame = polygons(probability, grid_of(probability), threshold=0.8)
+    expected = [(probability[labels == i].mean(dtype=float), probability[labels == i].max()) for i in frame["id"]]
+    np.testing.assert_allclose(frame[["probability_mean", "probability_max"]], expected, rtol=1e-12)
+
+
+def test_an_empty_result_has_the_columns_dtypes_and_crs_of_a_full_one():
+    none, some = (polygons(np.full((3, 3), p), grid_of(np.zeros((3, 3)))) for p in (0.0, 1.0))
+    assert (len(none), none.crs, list(none.columns)) == (0, some.crs, COLUMNS)
+    pd.testing.assert_series_equal(none.dtypes, some.dtypes)
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(threshold):
+    with pytest.raises(ValueError, match="threshold: expected"):
+        recognise(np.zeros((2, 2)), cell_size_m=10, threshold=threshold)
+
+
+@pytest.mark.parametrize("cell_size_m", [0.0, -10.0, float("nan")])
+def test_a_cell_size_that_is_no_length_is_refused(cell_size_m):
+    with pytest.raises(ValueError, match="cell_size_m: expected"):
+        recognise(np.zeros((2, 2)), cell_size_m=cell_size_m)
+
+
+def test_a_map_with_a_band_axis_is_refused():
+    with pytest.raises(ValueError, match="expected \\(row, col\\), found 3"):
+        recognise(np.zeros((1, 2, 2)), cell_size_m=10)
+
+
+def test_a_map_of_another_shape_than_its_grid_is_refused():
+    with pytest.raises(ValueError, match="shape of the grid"):
+        polygons(np.zeros((2, 3)), grid_of(np.zeros((3, 2))))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2227", None])  # degrees, US survey feet
+def test_a_grid_that_is_not_in_metres_is_refused(crs):
+    with pytest.raises(ValueError, match="projected CRS in metres"):
+        polygons(np.zeros((2, 2)), GeoBox((2, 2), TRANSFORM, crs))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_both_files_give_the_inventory_back(tmp_path, share):
+    probability = patches(share).astype(np.float32)
+    frame = polygons(probability, grid_of(probability))
+    package, parquet = write_inventory(frame, tmp_path / "new")
+    assert_geodataframe_equal(gpd.read_parquet(parquet), frame)
+    assert_geodataframe_equal(gpd.read_file(package), frame)
+
+
+def test_the_layer_is_named_and_typed_even_when_it_is_empty(tmp_path):
+    package, _ = write_inventory(polygons(np.zeros((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+    assert pyogrio.list_layers(package).tolist() == [["landslides", "MultiPolygon"]]
+
+
+def test_only_the_two_files_are_left_in_the_folder(tmp_path):
+    write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["landslides.gpkg", "landslides.parquet"]
+
+
+def test_a_package_that_lost_landslides_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(pyogrio, "read_info", lambda *_, **__: {"features": 0})
+    with pytest.raises(OSError, match="expected 1 landslides in the file, found 0"):
+        write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_running_out_of_space_is_named(tmp_path, monkeypatch):
+    def to_parquet(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gpd.GeoDataFrame, "to_parquet", to_parquet)
+    with pytest.raises(InputError, match=r"landslides\.parquet: the disk is full"):
+        write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of 300 KiB, where the system lets us."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    command = [mount, "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder]
+    if subprocess.run(command, check=False, capture_output=True).returncode:  # noqa: S603
+        pytest.skip("mounting is not permitted")
+    yield folder
+    subprocess.run(["umount", folder], check=True)  # noqa: S603, S607
+
+
+def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk):
+    probability = patches(0.2, size=400).astype(np.float32)
+    with pytest.raises(InputError, match="the disk is full"):
+        write_inventory(polygons(probability, grid_of(probability)), small_disk)
+    assert list(small_disk.iterdir()) == []

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from coslide.chain.evaluate import held_out_scores, score_line
@@ -14,6 +13,7 @@ from coslide.grid import cell_size_m
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
 from coslide.mapping.bundle import Card, Model, channels_of, save_model
 from coslide.mapping.ground import ground_of, seen_ground
+from coslide.mapping.scene import collect
 from coslide.samples.dataset import Tiles
 from coslide.samples.normalise import fit_normalisation, normalise
 from coslide.samples.split import leak_fraction, split_windows
@@ -61,7 +61,7 @@ def train(
     out = Path(out)
     cube = open_cube(index)
     model = fit_model(cube, out, settings or cube_settings(cube), resume=resume, listener=listener)
-    probability = np.concatenate([rows for _, rows in predicted_rows(model, cube, listener=listener)])
+    probability = collect(predicted_rows(model, cube, listener=listener))
     seen = seen_ground(model.card.ground, cube_grid(cube))
     metrics = held_out_scores(probability, read_labels(cube), seen, threshold=model.card.threshold)
     metrics["split"] |= model.card.split

@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make test`. Both make .venv and install what is pinned in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test test-all lint format bench clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv and install coslide with its development tools
+
+# torch first: asked for by another package, it would come with gigabytes of GPU libraries.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## the whole chain on the 2018 Hokkaido Eastern Iburi earthquake
+	$(BIN)/coslide demo
+
+lint: $(INSTALLED) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## style, types, tests and doctests (minutes)
+	$(BIN)/python -m pip check --disable-pip-version-check
+	$(BIN)/pytest -m 'not slow'
+
+test-all: lint ## also the slow tests
+	$(BIN)/pytest
+
+format: $(INSTALLED) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## benchmarks, on an idle machine
+	$(BIN)/python benchmarks/iburi.py
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,8 @@
 """Fixtures: the folder of real data, and a small made-up event in the formats that real ones come in."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import geopandas as gpd
@@ -89,6 +91,28 @@ def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     fit_model(open_cube(made_up_cube), out, read_event(made_up_event).training)
     return out / "model"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Make real file systems of a few kB; needs the right to mount one."""
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    mounted = []
+
+    def disk(size_kb):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = [mount, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", folder]
+        if subprocess.run(command, check=False, capture_output=True).returncode:  # noqa: S603
+            pytest.skip("mounting is not allowed here")
+        mounted.append(folder)
+        return folder
+
+    yield disk
+    for folder in mounted:
+        subprocess.run([unmount, "--lazy", folder], check=True)  # noqa: S603 - a log may still be open
 
 
 def write_event(folder, *, cells=CELLS):

@@ -121,6 +121,20 @@ def test_a_bad_event_ends_a_run_with_one_line_and_leaves_nothing(command, made_u
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("step", ["build", "train", "map", "run"])
+def test_a_full_disk_is_one_line_and_leaves_no_half_output(
+    command, small_disk, step, made_up_event, made_up_cube, made_up_model
+):
+    out = small_disk(60) / "out"
+    inputs = {"build": [made_up_event], "train": [made_up_cube], "map": [made_up_model, made_up_cube]}
+    code, _, err = command(step, *inputs.get(step, [made_up_event]), "--out", out)
+    assert code == 2
+    assert "the disk is full" in err
+    assert "Traceback" not in err
+    finals = ("last.ckpt", "model", "index.zarr", "probability.tif", "landslides.gpkg")
+    assert [path for path in out.rglob("*") if path.name in finals] == []
+
+
 def test_the_demo_says_what_to_download_where_the_data_is_not_there(command, monkeypatch, tmp_path):
     monkeypatch.setenv("COSLIDE_DATA", str(tmp_path))
     code, _, err = command("demo", "--out", tmp_path / "run")

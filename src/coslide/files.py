@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from coslide.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = (PermissionError, NotADirectoryError, FileExistsError)
+_REMOVAL_TRIES = 20
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
@@ -43,19 +46,38 @@ def whole_output(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(part)
-        yield part
-        _take_name(part, path)
-    except InputError:
+        with unwritable_is_named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(part)
+            yield part
+            _take_name(part, path)
+    except BaseException:
         _remove(part)
         raise
-    except BaseException as error:
-        full = _disk_is_full(error, path)
-        _remove(part)
-        if full:
+
+
+@contextmanager
+def unwritable_is_named(path: Path) -> Iterator[None]:
+    """Return nothing; turns a full disk or a path that cannot be written, met inside the block, into one line.
+
+    Parameters
+    ----------
+    path
+        What is being written, as the line names it.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or `path` cannot be written. Every other error goes through as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if _disk_is_full(error, path):
             raise InputError(f"{path}: the disk is full; free some space and run again") from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        if isinstance(error, _UNWRITABLE) and str(error.filename).startswith(str(path.parent)):
             raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
         raise
 
@@ -98,16 +120,19 @@ def _take_name(part: Path, path: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        for _ in range(_REMOVAL_TRIES):
+            with suppress(OSError):
+                shutil.rmtree(path)
+                return
+            time.sleep(0.05)  # threads of a writer that failed (Zarr has some) may still add files
         shutil.rmtree(path)
     else:
         with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
 
 
-def _disk_is_full(error: BaseException, path: Path) -> bool:
+def _disk_is_full(error: Exception, path: Path) -> bool:
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         return True
-    if not isinstance(error, Exception):
-        return False
     folder = next((p for p in path.absolute().parents if p.exists()), None)
     return folder is not None and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES

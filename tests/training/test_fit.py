@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,21 @@ def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
     resumed = weights(fit(tiles(), settings, tmp_path, bands=2, resume=True))
     whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=2))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
+
+
+def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterrupted):
+    """The disk holds one checkpoint (7.4 MB) and not a second one beside it."""
+    folder = small_disk(10_000)
+    with pytest.raises(InputError, match="the disk is full"):
+        fit(tiles(), SETTINGS, folder, bands=2)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert not list(folder.glob(".*part*"))
+    enough = small_disk(30_000)
+    for path in folder.iterdir():
+        if path.is_file():
+            shutil.copy(path, enough)
+    resumed = weights(fit(tiles(), SETTINGS, enough, bands=2, resume=True))
+    torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
 def test_resuming_a_finished_training_returns_its_weights(tmp_path):

@@ -13,12 +13,13 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 from torch.utils.data import DataLoader
 
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import whole_output
+from coslide.files import unwritable_is_named, whole_output
 from coslide.samples.dataset import Order, Tiles
 from coslide.settings import TrainingSettings
 from coslide.training.module import Training
@@ -68,7 +69,7 @@ def fit(
     network = networks.create(settings.network, bands, **network_options(settings))
     steps = settings.epochs * math.ceil(len(tiles) / settings.batch)
     order = Order(len(tiles), seed=settings.seed, augment=settings.augment == "flips")
-    with _lightning_notes_hidden():
+    with unwritable_is_named(folder), _lightning_notes_hidden():
         trainer = lightning.Trainer(
             accelerator="auto",
             devices=1,
@@ -77,6 +78,7 @@ def fit(
             enable_model_summary=False,
             log_every_n_steps=1,
             logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
+            plugins=[_WholeCheckpoints()],
             callbacks=[
                 _Bar(),
                 ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False),
@@ -118,6 +120,19 @@ class _Bar(RichProgressBar):
         """Return what the bar shows beside the speed: the losses, without the number of the log folder."""
         shown = super().get_metrics(*args)
         return {name: value for name, value in shown.items() if name != "v_num"}
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace the last one only when they are whole.
+
+    Lightning's own way moves a file from the system's temporary folder, which is a copy where that is another disk: a
+    kill or a full disk in the middle would cost the training.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Return nothing; writes `checkpoint` (torch's format) to `path`, whole or not at all."""
+        with whole_output(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 @contextmanager

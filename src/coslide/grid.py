@@ -82,6 +82,18 @@ def cell_size_m(grid: GeoBox) -> float:
     return float(abs(grid.affine.a))
 
 
+def short_crs(wkt: str) -> str:
+    """Return the EPSG code of a CRS given as WKT, as ``"EPSG:32654"``; the WKT itself where it has none.
+
+    Examples
+    --------
+    >>> short_crs(pyproj.CRS.from_epsg(32654).to_wkt())
+    'EPSG:32654'
+    """
+    code = pyproj.CRS.from_wkt(wkt).to_epsg()
+    return f"EPSG:{code}" if code else wkt
+
+
 def _describe(box: BoundingBox) -> str:
     return f"x {box.left:.0f} to {box.right:.0f} m, y {box.bottom:.0f} to {box.top:.0f} m"
 

@@ -12,6 +12,7 @@ from coslide.chain.listener import QUIET, Listener, write_json
 from coslide.errors import InputError
 from coslide.evaluation.calibration import brier, expected_calibration_error
 from coslide.evaluation.pixels import confusion, scores
+from coslide.grid import short_crs
 from coslide.indices.cube import cube_grid, open_cube, read_valid
 from coslide.mapping.ground import TRAINED_ON
 from coslide.sources.inventory import LANDSLIDE, UNKNOWN, burn, read_labels
@@ -100,7 +101,7 @@ def read_map(folder: Path) -> Map:
     with open_raster(path) as file:
         probability = file.read(1)
         threshold = float(file.tags().get("threshold", 0.5))
-        grid = GeoBox(file.shape, file.transform, file.crs.to_wkt())
+        grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
     seen, split = np.zeros(grid.shape, dtype=np.uint8), {}
     ground = folder / "ground.tif"
     if ground.exists():

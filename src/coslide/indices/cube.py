@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.errors import InputError
+from coslide.grid import short_crs
 
 CUBE_FORMAT = 1
 BAND_DIMENSION = "band"
@@ -57,7 +58,7 @@ def cube_grid(cube: xr.Dataset) -> GeoBox:
     """Return the grid that the variables of `cube` lie on."""
     mapping = cube["spatial_ref"].attrs
     affine = Affine.from_gdal(*(float(number) for number in mapping["GeoTransform"].split()))
-    return GeoBox((cube.sizes["y"], cube.sizes["x"]), affine, mapping["crs_wkt"])
+    return GeoBox((cube.sizes["y"], cube.sizes["x"]), affine, short_crs(mapping["crs_wkt"]))
 
 
 def input_bands(cube: xr.Dataset) -> tuple[Band, ...]:

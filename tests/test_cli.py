@@ -1,7 +1,6 @@
 """The command line as a person meets it: lines, exit codes, and nothing half-written."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 
 import coslide
 from coslide.cli import main
-from coslide.indices.cube import open_cube
 
 
 @pytest.fixture
@@ -155,9 +153,12 @@ def test_every_public_name_of_the_package_is_there():
         _ = coslide.nothing
 
 
-def test_no_step_leaves_a_file_outside_its_folder(made_up_cube):
-    """The cube opens from any working folder."""
-    assert open_cube(os.path.relpath(made_up_cube))
+def test_build_does_not_replace_a_folder_of_the_user(command, made_up_event, tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    code, _, err = command("build", made_up_event, "--out", tmp_path)
+    assert code == 2
+    assert "holds something else" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def _add_bad_files(folder):

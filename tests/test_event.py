@@ -52,7 +52,11 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
             ('bands = { B2 = "pre_B2.tif", B3', "bands = { B3"),
             r"pre.bands: found \['B3', 'B4'\], expected those of post",
         ),
-        (('unit = "%g"', 'unit = "%g"\nlevels_g = [0.2, 0.1]'), "levels_g: found .* expected one or more rising"),
+        (('unit = "%g"', 'unit = "%g"\nlevels_g = [0.2, 0.1]'), "levels_g: found .* expected 1 to 100 rising"),
+        (('unit = "%g"', 'unit = "%g"\nlevels_g = [0, 0.1]'), "expected 1 to 100 rising numbers above 0"),
+        (('path = "faults.geojson"', 'path = "faults.geojson"\nedges_km = [1, 100]'), "expected edges up to 50 km"),
+        (('crs = "EPSG:32654"', "cell_size_m = inf"), "grid.cell_size_m: found inf"),
+        (('id = "made-up"', 'file = "x"'), "file: unknown key"),
         (("[dem]", "[dem"), "not a TOML file"),
     ],
 )

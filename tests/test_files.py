@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from coslide.errors import InputError
-from coslide.files import whole_output
+from coslide.files import sha256, whole_output
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -30,11 +30,35 @@ def test_an_error_leaves_the_old_file_and_no_half(tmp_path):
 def test_a_folder_is_replaced_whole(tmp_path):
     path = tmp_path / "model"
     for text in ("old", "new"):
-        with whole_output(path) as part:
+        with whole_output(path, marker="model.json") as part:
             part.mkdir()
-            (part / text).touch()
+            (part / "model.json").write_text(text)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    assert [p.name for p in path.iterdir()] == ["new"]
+    assert (path / "model.json").read_text() == "new"
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is a folder that holds something else"), whole_output(tmp_path, marker="a"):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_replacement_killed_between_its_two_steps_is_undone(tmp_path):
+    path = tmp_path / "model"
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "model.json").touch()
+    with pytest.raises(RuntimeError), whole_output(path, marker="model.json"):
+        raise RuntimeError("broken")
+    assert [p.name for p in path.iterdir()] == ["model.json"]
+
+
+def test_the_hash_of_a_folder_changes_with_any_of_its_files(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    first = sha256(tmp_path)
+    (tmp_path / "b").write_text("c")
+    assert sha256(tmp_path) != first
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):

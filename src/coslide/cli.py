@@ -75,19 +75,20 @@ def run(
 
 @app.command()
 def demo(out: OutFolder = Path("runs/iburi")) -> None:
-    """Run the whole chain on the 2018 Hokkaido Eastern Iburi earthquake."""
+    """Run the whole chain on the 2018 Hokkaido Eastern Iburi earthquake; goes on where an earlier demo stopped."""
+    from coslide.event import read_event
+
     example = Path("examples/iburi-2018/event.toml")
     if not example.exists():
         raise InputError(f"{example}: not found; run the demo from a checkout of coslide")
     try:
-        run(example, out, resume=out.exists())
+        read_event(example)
     except InputError as error:
-        if "does not exist" not in str(error):
-            raise
         raise InputError(
             f"{error}; the demo needs the files of this earthquake: README.md ('The data of the example') says where "
             "to download them; put them under a folder iburi-2018/ and set COSLIDE_DATA to the folder that holds it"
         ) from None
+    run(example, out, resume=out.exists())
 
 
 @app.command()
@@ -140,8 +141,8 @@ def map_(
     index: IndexCube,
     out: OutFolder,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a tile by default.")] = None,
-    batch: Annotated[int, typer.Option(help="Windows given to the network at once.")] = 8,
-    min_area_m2: Annotated[float, typer.Option(help="Leave smaller landslides out of the inventory.")] = 0.0,
+    batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
+    min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
     from coslide.chain.map import map_scene

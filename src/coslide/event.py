@@ -13,26 +13,42 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from coslide.errors import InputError
 from coslide.settings import TrainingSettings, first_problem
 
+MAX_CLASSES = 100
+MAX_FAULT_REACH_KM = 50.0  # the grid is widened by this on every side to measure distances
+PGA_LEVELS_G = (0.12, 0.16, 0.20, 0.24, 0.26)
+FAULT_EDGES_KM = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+
 
 def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
-    if not values or any(b <= a for a, b in itertools.pairwise(values)):
-        raise ValueError(f"found {list(values)}, expected one or more rising numbers")
+    rising = all(b - a > 1e-6 for a, b in itertools.pairwise(values))
+    if not 0 < len(values) <= MAX_CLASSES or values[0] <= 0 or not rising:
+        raise ValueError(f"found {list(values)}, expected 1 to {MAX_CLASSES} rising numbers above 0")
     return values
 
 
 Rising = Annotated[tuple[float, ...], AfterValidator(_rising)]
 
 
+def _reachable(values: tuple[float, ...]) -> tuple[float, ...]:
+    if values[-1] > MAX_FAULT_REACH_KM:
+        raise ValueError(f"found {list(values)}, expected edges up to {MAX_FAULT_REACH_KM:g} km")
+    return values
+
+
 class Table(BaseModel):
     """A table of the event file: unknown keys are refused, and it cannot change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BandFile(Table):
-    """One band of a scene, as a raster that GDAL opens; None means what the scene, or else the file, says."""
+    """One band of a scene, as a raster that GDAL opens; None means what the scene, or else the file, says.
+
+    `band` is its number, from 1, in a raster that holds several.
+    """
 
     path: Path
+    band: int | None = Field(default=None, ge=1)
     scale: float | None = None
     offset: float | None = None
     nodata: float | None = None
@@ -84,7 +100,7 @@ class Dem(Table):
 
     path: Path
     nodata: float | None = None
-    smoothing_sigma_px: float | None = Field(default=None, ge=0)
+    smoothing_sigma_px: float | None = Field(default=None, ge=0, le=50)
     flat_below_deg: float = Field(default=1.0, ge=0)
 
 
@@ -102,14 +118,14 @@ class Shaking(Table):
     stations: Path
     unit: Literal["g", "%g", "m/s2", "cm/s2"]
     columns: StationColumns = StationColumns()
-    levels_g: Rising = (0.12, 0.16, 0.20, 0.24, 0.26)
+    levels_g: Rising = PGA_LEVELS_G
 
 
 class Faults(Table):
     """Fault traces (any vector format) and the edges, in kilometres, of the distance classes."""
 
     path: Path
-    edges_km: Rising = (1, 2, 3, 4, 5, 6)
+    edges_km: Annotated[Rising, AfterValidator(_reachable)] = FAULT_EDGES_KM
 
 
 class Inventory(Table):
@@ -123,7 +139,7 @@ class GridRequest(Table):
     """The grid to map on: `crs` None means the UTM zone of the data."""
 
     crs: str | None = None
-    cell_size_m: float = Field(default=10.0, gt=0)
+    cell_size_m: float = Field(default=10.0, ge=0.1, le=1000)
 
 
 class Event(Table):
@@ -184,6 +200,8 @@ def read_event(path: Path | str) -> Event:
         raise InputError(f"{path}: not a TOML file ({error})") from None
     file = path.absolute()
     root = Path(os.path.normpath(file.parent / _expand(str(table.get("root", ".")), path)))
+    if "file" in table:
+        raise InputError(f"{path}: file: unknown key")
     try:
         event = Event.model_validate({**table, "file": file, "root": root})
     except ValidationError as error:

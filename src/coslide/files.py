@@ -11,19 +11,22 @@ from pathlib import Path
 from coslide.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNWRITABLE = (PermissionError, NotADirectoryError, FileExistsError)
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _REMOVAL_TRIES = 20
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
 @contextmanager
-def whole_output(path: Path) -> Iterator[Path]:
+def whole_output(path: Path, *, marker: str | None = None) -> Iterator[Path]:
     """Return a temporary path beside `path` that takes its name when the block ends without an error.
 
     Parameters
     ----------
     path
         The file or folder to write. What stood there before stays until the new one is whole.
+    marker
+        For a folder: the file inside by which an older output of the same kind is known. Only such a folder, or an
+        empty one, is replaced; never anything else that a user keeps.
 
     Yields
     ------
@@ -33,7 +36,8 @@ def whole_output(path: Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written; the half-written output is removed.
+        If the disk is full or the folder cannot be written, the half-written output is removed; or if a folder that
+        is no older output stands where the new one belongs.
 
     Examples
     --------
@@ -44,11 +48,14 @@ def whole_output(path: Path) -> Iterator[Path]:
     >>> sorted(p.name for p in folder.iterdir())
     ['scores.txt']
     """
+    path = path.absolute()
+    _require_replaceable(path, marker)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with unwritable_is_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove(part)
+            _put_back(path)
             yield part
             _take_name(part, path)
     except BaseException:
@@ -77,18 +84,19 @@ def unwritable_is_named(path: Path) -> Iterator[None]:
     except Exception as error:
         if _disk_is_full(error, path):
             raise InputError(f"{path}: the disk is full; free some space and run again") from error
-        if isinstance(error, _UNWRITABLE) and str(error.filename).startswith(str(path.parent)):
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
+        unwritable = isinstance(error, OSError) and error.errno in _UNWRITABLE
+        if unwritable and str(getattr(error, "filename", "")).startswith(str(path.parent)):
+            raise InputError(f"{path}: cannot be written ({error}); choose another --out") from error
         raise
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits.
+    """Return the SHA-256 of a file, or of a folder's files in the order of their names, as 64 hexadecimal digits.
 
     Parameters
     ----------
     path
-        A file; read in pieces, so its size does not matter.
+        A file, or a folder that is one source (FileGDB, Zarr); read in pieces, so its size does not matter.
 
     Raises
     ------
@@ -103,13 +111,31 @@ def sha256(path: Path) -> str:
     >>> sha256(empty)[:16]
     'e3b0c44298fc1c14'
     """
+    if path.is_dir():
+        parts = (f"{file.relative_to(path)} {sha256(file)}" for file in sorted(path.rglob("*")) if file.is_file())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _require_replaceable(path: Path, marker: str | None) -> None:
+    if path.is_dir() and any(path.iterdir()) and not (marker and (path / marker).exists()):
+        raise InputError(f"{path}: is a folder that holds something else; choose another --out")
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _put_back(path: Path) -> None:
+    """Undo a replacement that was killed between taking the old folder away and naming the new one."""
+    if not path.exists() and _old(path).exists():
+        _old(path).rename(path)
+
+
 def _take_name(part: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.old")
+        old = _old(path)
         _remove(old)
         path.rename(old)  # a folder cannot be replaced in one step while it has content
         part.rename(path)

@@ -8,7 +8,7 @@ from coslide.errors import InputError
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
-    "cpu": {"width": 16, "epochs": 40, "learning_rate": 1e-3, "augment": "flips"},
+    "cpu": {"width": 16, "epochs": 80, "learning_rate": 1e-3},
 }
 """What each recipe changes of the defaults of `TrainingSettings`; `docs/training.md` says why."""
 
@@ -47,7 +47,7 @@ class TrainingSettings(BaseModel):
         classes with it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     recipe: Literal["paper", "cpu"] = "paper"
     network: str = "egcn"
@@ -85,7 +85,7 @@ class TrainingSettings(BaseModel):
     def changed(self, **values: Any) -> Self:
         """Return these settings with some values replaced; a value of None is not given and changes nothing.
 
-        A new ``recipe`` replaces what the old recipe set, and values given beside it win over it.
+        A new ``recipe`` replaces every value that is as the old recipe sets it; values given beside it win over it.
 
         Raises
         ------
@@ -132,6 +132,8 @@ def first_problem(error: ValidationError) -> str:
         text = f"{key}: missing, and it is required"
     elif first["type"] == "value_error":
         text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+    elif first["type"] == "json_invalid":
+        text = "is not valid JSON"
     else:
         message = first["msg"][0].lower() + first["msg"][1:]
         text = f"{key}: found {first['input']!r}, expected: {message}"

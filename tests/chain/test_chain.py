@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import rasterio
 
-from coslide.chain.evaluate import evaluate
+from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.listener import Listener
 from coslide.chain.map import map_scene
 from coslide.chain.run import run
 from coslide.chain.train import train
 from coslide.errors import InputError
 from coslide.event import read_event
-from coslide.indices.cube import open_cube, read_labels, read_valid
+from coslide.indices.cube import cube_grid, input_bands, open_cube, read_labels, read_valid
 from coslide.mapping.bundle import load_model
+from coslide.mapping.ground import seen_ground
+from coslide.samples.dataset import Tiles
 
 OUTPUTS = {
-    "ground.tif",
     "index.zarr",
     "landslides.gpkg",
     "landslides.parquet",
@@ -64,8 +65,7 @@ def test_every_valid_cell_is_mapped_and_no_other(finished):
 def test_the_metrics_count_exactly_the_known_cells_that_training_did_not_see(finished):
     out = finished[0]
     metrics = json.loads((out / "metrics.json").read_text())
-    with rasterio.open(out / "ground.tif") as file:
-        trained = file.read(1) == 1
+    trained = read_map(out).seen == 1
     labels = read_labels(open_cube(out / "index.zarr"))
     pixels = metrics["pixels"]
     assert sum(pixels[key] for key in ("tp", "fp", "fn", "tn")) == ((labels != 255) & ~trained).sum()
@@ -78,8 +78,7 @@ def test_the_counts_are_those_of_the_map_by_hand(finished):
     out = finished[0]
     with rasterio.open(out / "probability.tif") as file:
         recognised = file.read(1) >= 0.5
-    with rasterio.open(out / "ground.tif") as file:
-        held_out = file.read(1) != 1
+    held_out = read_map(out).seen != 1
     labels = read_labels(open_cube(out / "index.zarr"))
     pixels = json.loads((out / "metrics.json").read_text())["pixels"]
     assert pixels["tp"] == (recognised & (labels == 1) & held_out).sum()
@@ -111,12 +110,13 @@ def test_a_run_is_not_overwritten(mapped, made_up_event):
 
 def test_a_resumed_run_keeps_the_cube_and_gives_the_same_map(mapped, made_up_event):
     before = (mapped / "probability.tif").read_bytes()
-    stamp = (mapped / "index.zarr" / ".zattrs").stat().st_mtime_ns
+    chunk = mapped / "index.zarr" / "slope" / "0.0"
+    stamp = chunk.stat().st_mtime_ns
     (mapped / "probability.tif").unlink()
     said = []
     run(made_up_event, mapped, resume=True, listener=Listener(said.append))
     assert (mapped / "probability.tif").read_bytes() == before
-    assert (mapped / "index.zarr" / ".zattrs").stat().st_mtime_ns == stamp
+    assert chunk.stat().st_mtime_ns == stamp
     assert any("kept" in line for line in said)
 
 
@@ -154,20 +154,94 @@ def test_a_training_part_without_landslides_is_refused(made_up_cube, tmp_path):
         train(cube, tmp_path / "run")
 
 
+def retag(path, **tags):
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.update_tags(**tags)
+
+
+def ground(train):
+    return json.dumps({"crs": "EPSG:32654", "train": train, "test": []})
+
+
 def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
-    with rasterio.open(mapped / "ground.tif", "r+") as file:
-        file.write(np.ones(file.shape, dtype=np.uint8), 1)
+    retag(mapped / "probability.tif", ground=ground([(0, 0, 1e6, 1e7)]))
     inventory = read_event(made_up_event).inventory
     with pytest.raises(InputError, match="no cell is left to score"):
         evaluate(mapped, inventory.path, area=inventory.area)
 
 
 def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
-    (mapped / "ground.tif").unlink()
+    retag(mapped / "probability.tif", ground=ground([(0, 0, 10, 10)]))
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
     known = (read_labels(open_cube(mapped / "index.zarr")) != 255).sum()
     assert metrics["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
+
+
+def test_a_map_that_does_not_say_where_its_model_was_trained_is_not_scored(mapped, made_up_event):
+    """Otherwise a map could be scored on ground that training saw."""
+    retag(mapped / "probability.tif", ground="unknown")
+    with pytest.raises(InputError, match="lacks what coslide map writes into its tags"):
+        evaluate(mapped, read_event(made_up_event).inventory.path)
+
+
+def test_the_normalisation_knows_the_training_ground_only(finished):
+    """A leak of held-out ground through mean and deviation would show here."""
+    out = finished[0]
+    cube, card = open_cube(out / "index.zarr"), load_model(out / "model").card
+    trained = (seen_ground(card.ground, cube_grid(cube)) == 1) & read_valid(cube)
+    elevation = cube["elevation"].values
+    channel = next(channel for channel in card.channels if channel.name == "elevation")
+    assert channel.offset == pytest.approx(elevation[trained].mean(), rel=1e-5)
+    assert channel.scale == pytest.approx(elevation[trained].std(), rel=1e-4)
+    assert channel.offset != pytest.approx(elevation[read_valid(cube)].mean(), rel=1e-5)
+
+
+def test_training_tells_the_tiles_which_channel_is_the_aspect(made_up_cube, tmp_path, monkeypatch):
+    seen = {}
+
+    class Noted(Tiles):
+        def __init__(self, inputs, labels, windows, *, aspect):
+            seen.update(aspect=aspect)
+            super().__init__(inputs, labels, windows, aspect=aspect)
+
+    monkeypatch.setattr("coslide.chain.train.Tiles", Noted)
+    train(made_up_cube, tmp_path)
+    assert input_bands(open_cube(made_up_cube))[seen["aspect"]].name == "aspect_class"
+
+
+def test_an_event_that_is_renamed_or_moved_keeps_its_cube_and_gets_the_new_name(finished, made_up_event, tmp_path):
+    moved, out = (
+        shutil.copytree(made_up_event.parent, tmp_path / "moved"),
+        shutil.copytree(finished[0], tmp_path / "run"),
+    )
+    (moved / "event.toml").write_text(made_up_event.read_text().replace("Made-up", "Renamed"))
+    said = []
+    run(moved / "event.toml", out, resume=True, listener=Listener(said.append))
+    assert any("kept" in line for line in said)
+    assert open_cube(out / "index.zarr").attrs["title"] == "Renamed earthquake"
+
+
+def test_a_scene_without_true_colour_is_drawn_in_grey(made_up_event, made_up_model, tmp_path):
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    text = made_up_event.read_text().replace("B2 =", "B8 =")
+    (folder / "event.toml").write_text(text)
+    run(folder / "event.toml", tmp_path / "run")
+    assert (tmp_path / "run" / "landslides.png").stat().st_size > 10_000
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_built(made_up_event, tmp_path):
+    settings = read_event(made_up_event).training
+    for changed, message in (
+        (settings.changed(tile=40), "tile: found 40, expected a multiple of 16"),
+        (settings.changed(network="none"), "network none: unknown"),
+        (settings.changed(width=12), "network egcn"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(made_up_event, tmp_path / "run", settings=changed)
+    with pytest.raises(InputError, match="is no model"):
+        run(made_up_event, tmp_path / "run", model=tmp_path / "none")
+    assert not (tmp_path / "run").exists()
 
 
 def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_up_event, tmp_path):
@@ -176,6 +250,10 @@ def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_u
     metrics = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)
     assert metrics["pixels"]["f1"] == 1
     assert metrics["calibration"] == {}
+    gpd.read_file(inventory.path).iloc[:0].to_file(tmp_path / "landslides.gpkg")
+    nothing = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)["pixels"]
+    assert (nothing["recall"], nothing["fp"]) == (0, 0)
+    (tmp_path / "landslides.gpkg").unlink()
     with pytest.raises(InputError, match=r"has no probability\.tif"):
         evaluate(tmp_path, inventory.path)
 

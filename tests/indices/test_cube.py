@@ -130,6 +130,15 @@ def test_the_fingerprint_changes_with_a_source_and_a_setting_but_not_with_the_tr
     assert fingerprint(event) != first
 
 
+def test_long_band_names_stay_apart(made_up_event, tmp_path):
+    event = without(made_up_event, "pre", "shaking", "faults", "inventory")
+    bands = event.scenes.post.bands
+    named = {"rededge1": bands["B2"], "rededge2": bands["B3"], "green": bands["B4"]}
+    scenes = event.scenes.model_copy(update={"post": event.scenes.post.model_copy(update={"bands": named})})
+    cube = open_cube(build_cube(event.model_copy(update={"scenes": scenes}), tmp_path / "index.zarr"))
+    assert {f"reflectance_post_{name}" for name in named} == {band.name for band in input_bands(cube)[:3]}
+
+
 def test_a_build_that_fails_leaves_nothing(made_up_event, tmp_path):
     event = read_event(made_up_event)
     broken = event.model_copy(

@@ -9,7 +9,7 @@ from pyproj import Transformer
 
 from coslide.errors import InputError
 from coslide.indices.kriging import krige, leave_one_out_rmse
-from coslide.indices.shaking import LEVELS_G, pga_class, pga_field
+from coslide.indices.shaking import PGA_LEVELS_G, pga_class, pga_field
 
 CRS = "EPSG:32654"
 EAST_M, NORTH_M = 575_000.0, 4_730_000.0
@@ -25,7 +25,7 @@ def stations(count=40, seed=0, half_width_m=80e3):
     return {"lon_deg": lon_deg, "lat_deg": lat_deg, "pga_g": pga_g}
 
 
-@pytest.mark.parametrize(("k", "level"), list(enumerate(LEVELS_G)))
+@pytest.mark.parametrize(("k", "level"), list(enumerate(PGA_LEVELS_G)))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_level_belongs_to_the_class_that_it_opens(k, level, dtype):
     """R26, R27: 0.26 g is class 5, in float32 as well."""

@@ -82,8 +82,12 @@ def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cu
         require_same_inputs(card, cube.assign_attrs(indices=[n for n in cube.attrs["indices"] if n != "slope"]), "cube")
     feet = cube.copy()
     feet["elevation"].attrs = {**feet["elevation"].attrs, "units": "ft"}
-    with pytest.raises(InputError, match="elevation has unit 'ft'"):
+    with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
         require_same_inputs(card, feet, "cube")
+    classes = cube.copy()
+    classes["pga_class"].attrs = {**classes["pga_class"].attrs, "definition": "levels 0.5 g"}
+    with pytest.raises(InputError, match=r"pga_class has unit '1' and 5 classes \(levels 0.5 g\) instead of"):
+        require_same_inputs(card, classes, "cube")
     with pytest.raises(InputError, match="found cells of 10 m, expected 20 m"):
         require_same_inputs(card.model_copy(update={"cell_size_m": 20.0}), cube, "cube")
 

@@ -80,7 +80,7 @@ def test_title_scores_credit_and_crs_are_written(tmp_path, drawn):
     scene_figure(tmp_path / "f.png", grid=GRID, title="An event", scores=found, credit="Data: us", **layers_of())
     assert words(drawn[0])[:3] == [
         "An event",
-        "Held-out ground:   F1 0.62   precision 0.50   recall 0.75   IoU 0.40",
+        "Ground not trained on:   F1 0.62   precision 0.50   recall 0.75   IoU 0.40",
         "Data: us.  WGS 84 / UTM zone 48N (EPSG:32648)",
     ]
 

@@ -103,5 +103,5 @@ def test_windows_and_blocks_without_a_known_cell_are_left_out():
 
 
 def test_an_area_of_one_block_cannot_be_split():
-    with pytest.raises(InputError, match=r"holds 1 block.*lower block_windows"):
+    with pytest.raises(InputError, match=r"holds 1 block.*lower training.block_windows"):
         split_windows(np.zeros((300, 300), dtype=np.uint8), TrainingSettings())

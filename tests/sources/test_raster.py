@@ -125,6 +125,37 @@ def test_a_file_that_is_no_raster_is_refused(tmp_path):
         raster_extent(tmp_path / "a.tif", "scene")
 
 
+def test_a_band_of_a_raster_with_several_must_be_named(tmp_path):
+    values = np.stack([np.full(GRID.shape, value, dtype=np.float32) for value in (0.1, 0.2, 0.3)])
+    profile = {"count": 3, "height": 40, "width": 50, "dtype": "float32", "crs": "EPSG:32654"}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", transform=GRID.affine, **profile) as file:
+        file.write(values)
+    np.testing.assert_allclose(read_reflectance(scene(tmp_path / "a.tif", band=2), GRID), 0.2, atol=1e-6)
+    with pytest.raises(InputError, match=r"a\.tif: holds 3 bands; say which"):
+        read_reflectance(scene(tmp_path / "a.tif"), GRID)
+    with pytest.raises(InputError, match="found band = 4, expected at most 3"):
+        read_reflectance(scene(tmp_path / "a.tif", band=4), GRID)
+
+
+def test_a_truncated_raster_is_refused_and_not_taken_for_missing_ground(tmp_path):
+    values = np.random.default_rng(0).integers(1000, 2000, (400, 500)).astype(np.uint16)
+    path = write(tmp_path / "a.tif", values, compress="deflate", tiled=True, blockxsize=128, blockysize=128)
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    with pytest.raises(InputError, match=r"a\.tif: cannot be read as a raster"):
+        read_reflectance(scene(path, scale=1e-4), GRID.pad(300))
+
+
+def test_a_nodata_value_that_the_raster_cannot_hold_is_refused(tmp_path):
+    path = write(tmp_path / "a.tif", np.full(GRID.shape, 1500, dtype=np.uint16))
+    with pytest.raises(InputError, match="found nodata -9999 for values of type uint16"):
+        read_reflectance(scene(path, scale=1e-4, nodata=-9999), GRID)
+
+
+def test_the_extent_of_a_south_up_raster_is_in_order(tmp_path):
+    path = write(tmp_path / "a.tif", np.ones(GRID.shape, np.float32), transform=Affine(10, 0, 500000, 0, 10, 4699600))
+    assert raster_extent(path, "scene").bounds == (500000, 4699600, 500500, 4700000)
+
+
 @pytest.mark.parametrize(("dtype", "integer"), [("int16", True), ("float32", False)])
 def test_an_elevation_model_knows_whether_it_holds_whole_metres(tmp_path, dtype, integer):
     path = write(tmp_path / "dem.tif", np.full(GRID.shape, 120, dtype=dtype))

@@ -10,7 +10,7 @@ from shapely.geometry import LineString, Point, Polygon, box
 from coslide.errors import InputError
 from coslide.event import Shaking
 from coslide.sources.faults import read_traces
-from coslide.sources.inventory import read_labels
+from coslide.sources.inventory import read_inventory
 from coslide.sources.shaking import read_stations
 
 UTM = "EPSG:32654"
@@ -69,7 +69,7 @@ def test_a_fault_that_is_no_line_is_refused(tmp_path):
 def test_labels_follow_the_centre_rule(tmp_path):
     """The centres of columns 1 to 3 and rows 1 to 2 lie inside; touching cells do not count."""
     path = save(tmp_path / "l.gpkg", [box(500014, 4699971, 500036, 4699986)])
-    mask = read_labels(path, GRID).mask
+    mask = read_inventory(path, GRID).mask
     expected = np.zeros(GRID.shape, dtype=np.uint8)
     expected[1:3, 1:4] = 1
     expected[2, :] = 0  # its centre lies at 4699975
@@ -80,7 +80,7 @@ def test_labels_follow_the_centre_rule(tmp_path):
 def test_a_landslide_without_a_cell_centre_is_burnt_by_touch_and_counted(tmp_path):
     """R38: small landslides are not lost."""
     small, large = box(500101, 4699901, 500103, 4699903), box(500200, 4699700, 500300, 4699800)
-    labels = read_labels(save(tmp_path / "l.gpkg", [small, large]), GRID)
+    labels = read_inventory(save(tmp_path / "l.gpkg", [small, large]), GRID)
     assert (labels.polygons, labels.reburned) == (2, 1)
     assert labels.mask[9, 10] == 1
     assert labels.mask.sum() == 101
@@ -88,7 +88,7 @@ def test_a_landslide_without_a_cell_centre_is_burnt_by_touch_and_counted(tmp_pat
 
 def test_a_landslide_hidden_by_another_is_not_burnt_by_touch(tmp_path):
     inner, outer = box(500203, 4699703, 500223, 4699723), box(500200, 4699700, 500300, 4699800)
-    assert read_labels(save(tmp_path / "l.gpkg", [inner, outer]), GRID).reburned == 0
+    assert read_inventory(save(tmp_path / "l.gpkg", [inner, outer]), GRID).reburned == 0
 
 
 def test_the_burnt_area_is_that_of_the_polygons_within_two_percent(tmp_path):
@@ -101,22 +101,22 @@ def test_the_burnt_area_is_that_of_the_polygons_within_two_percent(tmp_path):
             centres + random.uniform(-5, 5, centres.shape), random.uniform(6, 18, len(centres)), strict=True
         )
     ]
-    mask = read_labels(save(tmp_path / "l.gpkg", circles), GRID).mask
+    mask = read_inventory(save(tmp_path / "l.gpkg", circles), GRID).mask
     assert abs(mask.sum() * 100 / sum(c.area for c in circles) - 1) < 0.02
 
 
 def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
     landslides = save(tmp_path / "l.gpkg", [box(500000, 4699600, 500500, 4699700)])
     area = save(tmp_path / "a.gpkg", [box(500000, 4699600, 500250, 4700000)])
-    mask = read_labels(landslides, GRID, area=area).mask
+    mask = read_inventory(landslides, GRID, area=area).mask
     assert (mask[:, 25:] == 255).all()
     assert set(np.unique(mask[:, :25])) == {0, 1}
 
 
 def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
     polygons = gpd.GeoSeries([box(500100, 4699700, 500300, 4699900)], crs=UTM)
-    here = read_labels(save(tmp_path / "a.gpkg", polygons), GRID).mask
-    there = read_labels(save(tmp_path / "b.gpkg", polygons.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
+    here = read_inventory(save(tmp_path / "a.gpkg", polygons), GRID).mask
+    there = read_inventory(save(tmp_path / "b.gpkg", polygons.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
     assert here.sum() == 400
     assert (here != there).sum() <= 4
 
@@ -132,7 +132,17 @@ def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
 )
 def test_an_inventory_that_cannot_be_used_is_refused(tmp_path, geometry, message):
     with pytest.raises(InputError, match=message):
-        read_labels(save(tmp_path / "l.gpkg", geometry), GRID)
+        read_inventory(save(tmp_path / "l.gpkg", geometry), GRID)
+
+
+def test_features_beyond_the_reach_of_the_crs_are_left_out(tmp_path):
+    """Half a world away a UTM zone has no coordinates."""
+    here = gpd.GeoSeries([box(500100, 4699700, 500300, 4699900)], crs=UTM).to_crs(4326).iloc[0]
+    labels = read_inventory(
+        save(tmp_path / "l.gpkg", [here, box(-39, -1, -38, 1), box(50, 89, 52, 90)], crs=4326), GRID
+    )
+    assert (labels.polygons, labels.reburned) == (1, 0)
+    assert labels.mask.sum() == 400
 
 
 def test_a_vector_file_without_crs_is_refused(tmp_path):
@@ -140,13 +150,13 @@ def test_a_vector_file_without_crs_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="'crs' was not provided"):
         gpd.GeoDataFrame({"n": [0]}, geometry=[box(0, 0, 1, 1)]).to_file(path)
     with pytest.raises(InputError, match=r"l\.shp: has no CRS"):
-        read_labels(path, GRID)
+        read_inventory(path, GRID)
 
 
 def test_a_file_that_is_no_vector_file_is_refused(tmp_path):
     (tmp_path / "l.gpkg").write_text("nothing")
     with pytest.raises(InputError, match=r"l\.gpkg: cannot be read as a vector file"):
-        read_labels(tmp_path / "l.gpkg", GRID)
+        read_inventory(tmp_path / "l.gpkg", GRID)
 
 
 @pytest.mark.realdata
@@ -155,4 +165,4 @@ def test_the_real_inventory_keeps_its_area(data_folder):
     grid = GeoBox((976, 647), Affine(10, 0, 572840, 0, -10, 4735680), UTM)
     path = data_folder / "iburi-2018" / "inventory" / "slope_failures.gpkg"
     polygons = gpd.read_file(path).to_crs(UTM).union_all().intersection(box(*grid.boundingbox.bbox))
-    assert abs(read_labels(path, grid).mask.sum() * 100 / polygons.area - 1) < 0.01
+    assert abs(read_inventory(path, grid).mask.sum() * 100 / polygons.area - 1) < 0.01

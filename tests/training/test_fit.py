@@ -17,6 +17,8 @@ from coslide.samples.dataset import Tiles
 from coslide.samples.windows import Window, windows_in
 from coslide.settings import TrainingSettings
 from coslide.training.fit import fit, network_options
+from coslide.training.loss import ClassBalancedFocalLoss
+from coslide.training.module import Training
 
 SETTINGS = TrainingSettings(width=8, tile=32, stride=32, epochs=2, learning_rate=2e-3, augment="flips")
 
@@ -62,8 +64,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, uni
 
 
 def test_a_training_resumed_after_an_epoch_ends_as_an_uninterrupted_one(tmp_path, uninterrupted, monkeypatch):
-    from coslide.training.module import Training
-
     real, seen = Training.training_step, []
 
     def killed_in_the_second_epoch(self, batch, batch_idx):
@@ -91,6 +91,7 @@ def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert (tmp_path / "last.ckpt").exists()
     settings = SETTINGS.changed(epochs=3)
     resumed = weights(fit(tiles(), settings, tmp_path, bands=2, resume=True))
     whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=2))
@@ -110,6 +111,54 @@ def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterru
             shutil.copy(path, enough)
     resumed = weights(fit(tiles(), SETTINGS, enough, bands=2, resume=True))
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
+
+
+def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, request):
+    """SIGTERM, as a batch system or a container sends it: exit code 143, and the last whole epoch is kept."""
+    code = "import sys; sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
+    command = [sys.executable, "-c", code.replace("epochs=3", "epochs=500"), str(tmp_path), str(request.path.parent)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert (tmp_path / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("broken", ["last.ckpt", "settings.json"])
+def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
+    settings = SETTINGS.changed(epochs=1)
+    fit(tiles(), settings, tmp_path, bands=2)
+    content = (tmp_path / broken).read_bytes()
+    (tmp_path / broken).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="cannot be resumed"):
+        fit(tiles(), settings, tmp_path, bands=2, resume=True)
+
+
+def test_a_training_that_diverges_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the training diverged"):
+        fit(tiles(), SETTINGS.changed(learning_rate=1e30), tmp_path, bands=2)
+
+
+def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
+    settings = SETTINGS.changed(
+        weight_decay=0.5, poly_power=2.0, focal_gamma=1.5, balance_eta=0.9, balance_scope="image"
+    )
+    training = Training(torch.nn.Conv2d(2, 2, 1), settings, total_steps=10)
+    found = training.configure_optimizers()
+    adam, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    assert type(adam) is torch.optim.Adam
+    assert adam.param_groups[0]["weight_decay"] == 0.5
+    for _ in range(5):
+        adam.step()
+        schedule.step()
+    assert adam.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.5**2)
+    logits = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = (logits[:, 0] > 0.5).long()
+    expected = ClassBalancedFocalLoss(eta=0.9, gamma=1.5, scope="image")(logits, labels)
+    assert torch.equal(training._loss(logits, labels), expected)
+    assert not torch.equal(ClassBalancedFocalLoss()(logits, labels), expected)
 
 
 def test_resuming_a_finished_training_returns_its_weights(tmp_path):

@@ -14,8 +14,9 @@ from coslide.evaluation.calibration import brier, expected_calibration_error
 from coslide.evaluation.pixels import confusion, scores
 from coslide.grid import short_crs
 from coslide.indices.cube import cube_grid, open_cube, read_valid
-from coslide.mapping.ground import TRAINED_ON
-from coslide.sources.inventory import LANDSLIDE, UNKNOWN, burn, read_labels
+from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.mapping.ground import TRAINED_ON, Ground, seen_ground
+from coslide.sources.inventory import burn, read_inventory
 from coslide.sources.raster import open_raster
 from coslide.sources.vector import read_vector
 
@@ -77,7 +78,7 @@ def evaluate(
     else:
         found = _map_of_polygons(folder, grid)
         calibrated = False
-    labels = read_labels(Path(inventory), found.grid, area=Path(area) if area else None).mask
+    labels = read_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
     metrics = held_out_scores(found.probability, labels, found.seen, threshold=found.threshold)
     if not calibrated:
         metrics["calibration"] = {}
@@ -93,21 +94,22 @@ def read_map(folder: Path) -> Map:
     Raises
     ------
     InputError
-        If ``probability.tif`` is missing or cannot be read.
+        If ``probability.tif`` is missing or cannot be read, or does not say where its model was trained.
     """
     path = folder / "probability.tif"
     if not path.exists():
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
     with open_raster(path) as file:
         probability = file.read(1)
-        threshold = float(file.tags().get("threshold", 0.5))
+        tags = file.tags()
         grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
-    seen, split = np.zeros(grid.shape, dtype=np.uint8), {}
-    ground = folder / "ground.tif"
-    if ground.exists():
-        with open_raster(ground) as file:
-            seen, split = file.read(1), json.loads(file.tags().get("split", "{}"))
-    return Map(probability, grid, threshold, seen, split)
+    try:
+        threshold = float(tags["threshold"])
+        seen = seen_ground(Ground.model_validate_json(tags["ground"]), grid)
+        split = json.loads(tags["split"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: lacks what coslide map writes into its tags ({type(error).__name__})") from None
+    return Map(probability, grid, threshold, seen, split if seen.any() else {})
 
 
 def held_out_scores(
@@ -152,6 +154,7 @@ def score_line(metrics: dict[str, Any]) -> str:
     return (
         f"F1 {pixels['f1']:.3f}, precision {pixels['precision']:.3f}, recall {pixels['recall']:.3f}, "
         f"IoU {pixels['iou_landslide']:.3f} on {metrics['split']['scored_cells']} cells that training did not see"
+        + ("" if pixels["tp"] + pixels["fn"] else "; none of them is a mapped landslide, so these scores say nothing")
     )
 
 
@@ -161,7 +164,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
     cube = open_cube(grid)
     target = cube_grid(cube)
-    landslides = read_vector(path, str(target.crs), what="landslide polygons")
+    landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
     burnt = burn(landslides, target).astype(np.float32)
     burnt[~read_valid(cube)] = np.nan
     return Map(burnt, target, 0.5, np.zeros(target.shape, dtype=np.uint8), {})

@@ -8,14 +8,11 @@ import numpy as np
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from coslide.chain.listener import QUIET, Listener
 from coslide.errors import InputError
-from coslide.files import whole_output
 from coslide.indices.cube import cube_grid, open_cube, read_inputs, read_valid
-from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
-from coslide.mapping.ground import seen_ground
+from coslide.mapping.bundle import Model, load_model, require_same_inputs
 from coslide.mapping.inventory import polygons, write_inventory
 from coslide.mapping.scene import Blending, predict_rows, write_probability
 from coslide.samples.normalise import normalise
@@ -33,8 +30,8 @@ def map_scene(
 ) -> Path:
     """Return the folder with the landslide map of the scene in the cube `index`.
 
-    Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg``, ``landslides.parquet``
-    and, where the model was trained on part of this ground, ``ground.tif`` (1 trained on, 2 held out).
+    Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
+    ``landslides.parquet``. The map carries in its tags where the model was trained, so that it is never scored there.
 
     Parameters
     ----------
@@ -62,12 +59,17 @@ def map_scene(
     require_same_inputs(loaded.card, cube, str(index))
     grid, card = cube_grid(cube), loaded.card
     rows = predicted_rows(loaded, cube, stride=stride, batch=batch, listener=listener)
-    tags = {"threshold": str(card.threshold), "network": card.network, "event": str(cube.attrs["title"])}
+    tags = {
+        "event": str(cube.attrs["title"]),
+        "network": card.network,
+        "threshold": str(card.threshold),
+        "ground": card.ground.model_dump_json(),
+        "split": json.dumps(card.split),
+    }
     write_probability(out / "probability.tif", rows, grid, tags=tags)
     with rasterio.open(out / "probability.tif") as file:
         frame = polygons(file.read(1), grid, threshold=card.threshold, min_area_m2=min_area_m2)
     write_inventory(frame, out)
-    _write_ground(out / "ground.tif", card, grid)
     listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
 
@@ -100,16 +102,3 @@ def predicted_rows(
         valid_rows=valid_rows,
         progress=listener.progress,
     )
-
-
-def _write_ground(path: Path, card: Card, grid: GeoBox) -> None:
-    """Write what training did with each cell; nothing is left where the model was trained elsewhere."""
-    path.unlink(missing_ok=True)
-    seen = seen_ground(card.ground, grid)
-    if not seen.any():
-        return
-    profile = {"driver": "GTiff", "height": seen.shape[0], "width": seen.shape[1], "count": 1, "dtype": "uint8"}
-    profile |= {"crs": str(grid.crs), "transform": grid.affine, "compress": "deflate", "tiled": True}
-    with whole_output(path) as part, rasterio.open(part, "w", **profile) as file:
-        file.write(seen, 1)
-        file.update_tags(split=json.dumps(card.split), meaning="0 never seen, 1 trained on, 2 held out")

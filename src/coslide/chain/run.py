@@ -15,12 +15,14 @@ from coslide.chain.map import map_scene
 from coslide.chain.train import fit_model
 from coslide.errors import InputError
 from coslide.event import Event, read_event
-from coslide.indices.build import build_cube, event_grid, fingerprint
+from coslide.indices.build import build_cube, describe_cube, event_grid, fingerprint
 from coslide.indices.cube import open_cube, read_labels
+from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import HELD_OUT
 from coslide.report.figures import scene_figure
 from coslide.samples.windows import require_tile
 from coslide.settings import TrainingSettings
+from coslide.training.fit import require_trainable
 
 
 def run(
@@ -35,7 +37,7 @@ def run(
     """Return the folder that holds everything coslide makes of an event.
 
     ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``, ``landslides.gpkg``, ``landslides.parquet``,
-    ``ground.tif``, ``metrics.json`` (where there is an inventory), ``landslides.png`` and ``run.json`` (time, memory).
+    ``metrics.json`` (where there is an inventory), ``landslides.png`` and ``run.json`` (time, memory).
 
     Parameters
     ----------
@@ -60,12 +62,13 @@ def run(
     """
     started = time.monotonic()
     event, out = read_event(event_file), Path(out)
+    settings = settings or event.training
     _require_runnable(event, out, model=model, settings=settings, resume=resume)
     index = out / "index.zarr"
     _build(event, index, listener)
     if model is None:
         model = out / "model"
-        fit_model(open_cube(index), out, settings or event.training, resume=resume, listener=listener)
+        fit_model(open_cube(index), out, settings, resume=resume, listener=listener)
     map_scene(model, index, out, listener=listener)
     metrics = None
     if event.inventory:
@@ -87,12 +90,12 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
     """
     cube, found = open_cube(index), read_map(out)
     scene = cube["reflectance_post"]
-    names = list(scene["band"].values)
-    colours = [name for name in ("B4", "B3", "B2") if name in names] or names[:1]
+    names = [str(name) for name in scene["band"].values]
+    colours = ["B4", "B3", "B2"] if {"B2", "B3", "B4"} <= set(names) else names[:1] * 3  # grey without true colour
     held_out = found.seen == HELD_OUT
     return scene_figure(
         out / "landslides.png",
-        rgb=scene.sel(band=colours * (3 // len(colours))).values,
+        rgb=scene.sel(band=colours).values,
         mapped=read_labels(cube) if "landslide" in cube else None,
         recognised=np.nan_to_num(found.probability) >= found.threshold,
         held_out=held_out if held_out.any() else None,
@@ -104,20 +107,24 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
 
 
 def _require_runnable(
-    event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings | None, resume: bool
+    event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings, resume: bool
 ) -> None:
     """Raise, before any long work, what would stop the run later."""
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
-    if model is None:
+    if model is not None:
+        load_model(model)
+    else:
+        require_trainable(settings)
         if event.inventory is None:
             raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
         grid = event_grid(event)
-        require_tile((grid.shape.y, grid.shape.x), (settings or event.training).tile)
+        require_tile((grid.shape.y, grid.shape.x), settings.tile)
 
 
 def _build(event: Event, index: Path, listener: Listener) -> None:
     if index.is_dir() and open_cube(index).attrs["coslide_fingerprint"] == fingerprint(event):
+        describe_cube(index, event)
         listener.say(f"{index}: kept, its sources have not changed")
         return
     build_cube(event, index, progress=lambda name: listener.say(f"index {name}"))

@@ -11,6 +11,7 @@ from coslide.chain.map import predicted_rows
 from coslide.errors import InputError
 from coslide.grid import cell_size_m
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.labels import LANDSLIDE
 from coslide.mapping.bundle import Card, Model, channels_of, save_model
 from coslide.mapping.ground import ground_of, seen_ground
 from coslide.mapping.scene import collect
@@ -19,7 +20,7 @@ from coslide.samples.normalise import fit_normalisation, normalise
 from coslide.samples.split import leak_fraction, split_windows
 from coslide.samples.windows import cover
 from coslide.settings import TrainingSettings
-from coslide.training.fit import fit, network_options
+from coslide.training.fit import fit, network_options, require_trainable
 
 
 def cube_settings(cube: xr.Dataset) -> TrainingSettings:
@@ -80,6 +81,7 @@ def fit_model(
     InputError
         As `train`.
     """
+    require_trainable(settings)
     labels, bands, grid = read_labels(cube), input_bands(cube), cube_grid(cube)
     split = split_windows(labels, settings)
     leak = leak_fraction(split.train, split.test, labels.shape)
@@ -88,7 +90,7 @@ def fit_model(
         f"{100 * leak:.1f} % of the held-out tiles' ground leaks into training"
     )
     trained = cover(split.train_area, labels.shape)
-    if not (labels[trained] == 1).any():
+    if not (labels[trained] == LANDSLIDE).any():
         raise InputError(f"{out}: the training part holds no landslide; choose another --seed or a larger area")
     inputs = read_inputs(cube)
     normalisation = fit_normalisation(inputs, bands, trained & read_valid(cube))

@@ -22,12 +22,12 @@ from coslide.files import sha256, whole_output
 from coslide.grid import cell_size_m, common_grid
 from coslide.indices import faults, shaking, terrain
 from coslide.indices.cube import BAND_DIMENSION, CUBE_FORMAT
+from coslide.labels import NO_CLASS
 from coslide.sources import dem, inventory, raster, sentinel2
 from coslide.sources.faults import read_traces
 from coslide.sources.shaking import read_stations
 
 CHUNK = 512
-NO_CLASS = 255
 INTEGER_DEM_SIGMA_PX = 3.0  # the sigma at which curvature from a whole-metre DEM agrees best with the truth
 
 
@@ -54,9 +54,10 @@ def event_grid(event: Event) -> GeoBox:
 
 
 def fingerprint(event: Event) -> str:
-    """Return a hash, 64 hexadecimal digits, of all that decides the cube: settings of the event and source files."""
-    settings = event.model_dump(mode="json", exclude={"file", "training", "credit"})
-    parts = [coslide.__version__, str(CUBE_FORMAT), json.dumps(settings, sort_keys=True)]
+    """Return a hash, 64 hexadecimal digits, of all that decides the values of the cube: source files and settings."""
+    sources = {"grid", "scenes", "dem", "shaking", "faults", "inventory"}
+    settings = json.dumps(event.model_dump(mode="json", include=sources), sort_keys=True)
+    parts = [coslide.__version__, str(CUBE_FORMAT), settings.replace(f'"{event.root}/', '"')]  # data may be moved
     parts += [sha256(path) for path in _source_files(event)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -80,7 +81,7 @@ def build_cube(event: Event, path: Path | str, *, progress: Callable[[str], None
     """
     path = Path(path)
     grid = event_grid(event)
-    with whole_output(path) as part:
+    with whole_output(path, marker=".zattrs") as part:
         names: list[str] = []
         valid = np.ones(grid.shape, dtype=bool)
         for layer in _layers(event, grid, progress):
@@ -91,8 +92,28 @@ def build_cube(event: Event, path: Path | str, *, progress: Callable[[str], None
         if not valid.any():
             raise InputError(f"{event.file}: no cell has both post-event reflectance and elevation; nothing to map")
         _write(part, _valid_layer(valid), grid)
-        _write_attributes(part, event, names)
+        zarr.open_group(part, mode="a").attrs.update({"indices": names, "coslide_cube_format": CUBE_FORMAT})
+        describe_cube(part, event)
     return path
+
+
+def describe_cube(path: Path, event: Event) -> None:
+    """Return nothing; writes into the cube what `event` is called, how it wants to be trained, and its fingerprint.
+
+    Values are left alone, so that a cube can be kept when only the description of its event has changed.
+    """
+    zarr.open_group(path, mode="a").attrs.update(
+        {
+            "Conventions": "CF-1.10",
+            "title": event.name,
+            "event_id": event.id,
+            "credit": event.credit,
+            "history": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__}",
+            "coslide_training": event.training.model_dump_json(exclude_unset=True),
+            "coslide_fingerprint": fingerprint(event),
+        }
+    )
+    zarr.consolidate_metadata(path)
 
 
 def _layers(event: Event, grid: GeoBox, progress: Callable[[str], None]) -> Iterator[_Layer]:
@@ -167,7 +188,8 @@ def _pga_layer(source: Shaking, grid: GeoBox, root: Path) -> _Layer:
     pga_g = shaking.pga_field(grid, lon_deg=stations.lon_deg, lat_deg=stations.lat_deg, pga_g=stations.pga_g)
     attrs = {
         "role": "index",
-        "long_name": f"peak ground acceleration: number of the levels {list(levels_g)} g that it reaches",
+        "long_name": "peak ground acceleration: number of the levels that it reaches",
+        "definition": f"levels {', '.join(f'{level:g}' for level in levels_g)} g",
         "units": "1",
         "classes": len(levels_g),
         "resampling": "ordinary kriging of ln PGA on a coarse grid, then bilinear",
@@ -182,7 +204,8 @@ def _fault_layer(source: Faults, grid: GeoBox, root: Path) -> _Layer:
     distance_m = faults.fault_distance(read_traces(source.path, grid), grid, reach_m=edges_m[-1])
     attrs = {
         "role": "index",
-        "long_name": f"distance to the nearest fault trace: classes 1 to {len(edges_m) + 1}, edges {list(edges_m)} m",
+        "long_name": f"distance to the nearest fault trace, classes 1 to {len(edges_m) + 1}",
+        "definition": f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m",
         "units": "1",
         "classes": len(edges_m) + 1,
         "resampling": "Euclidean distance on the grid",
@@ -192,7 +215,7 @@ def _fault_layer(source: Faults, grid: GeoBox, root: Path) -> _Layer:
 
 
 def _label_layer(source: Inventory, grid: GeoBox, root: Path) -> _Layer:
-    labels = inventory.read_labels(source.path, grid, area=source.area)
+    labels = inventory.read_inventory(source.path, grid, area=source.area)
     paths = [path for path in (source.path, source.area) if path]
     attrs = {
         "role": "label",
@@ -234,7 +257,7 @@ def _write(store: Path, layer: _Layer, grid: GeoBox) -> None:
     dims = ("y", "x") if layer.bands is None else (BAND_DIMENSION, "y", "x")
     coords = _coordinates(grid)
     if layer.bands is not None:
-        coords[BAND_DIMENSION] = np.array(layer.bands, dtype="U4")
+        coords[BAND_DIMENSION] = np.array(layer.bands, dtype=str)
     attrs = {**layer.attrs, "grid_mapping": "spatial_ref", "_CRS": {"wkt": coords["spatial_ref"].attrs["crs_wkt"]}}
     variable = xr.Dataset({layer.name: (dims, layer.values, attrs)}, coords=coords)
     encoding: dict[str, Any] = {
@@ -257,21 +280,3 @@ def _coordinates(grid: GeoBox) -> dict[str, Any]:
         "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "m"}),
         "spatial_ref": xr.DataArray(0, attrs=mapping),
     }
-
-
-def _write_attributes(store: Path, event: Event, names: list[str]) -> None:
-    group = zarr.open_group(store, mode="a")
-    group.attrs.update(
-        {
-            "Conventions": "CF-1.10",
-            "title": event.name,
-            "event_id": event.id,
-            "history": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__} build",
-            "credit": event.credit,
-            "indices": names,
-            "coslide_training": event.training.model_dump_json(exclude_unset=True),
-            "coslide_cube_format": CUBE_FORMAT,
-            "coslide_fingerprint": fingerprint(event),
-        }
-    )
-    zarr.consolidate_metadata(store)

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
+from coslide.labels import UNKNOWN
 
 CUBE_FORMAT = 1
 BAND_DIMENSION = "band"
@@ -25,12 +26,14 @@ class Band(NamedTuple):
     """One input channel of a network.
 
     `name` is unique in the cube (``reflectance_post_B2``, ``slope``), `unit` is a UDUNITS string (``"1"`` for
-    reflectance and classes), `classes` is the number of classes of a class map, else 0.
+    reflectance and classes), `classes` is the number of classes of a class map, else 0, and `definition` is what
+    bounds its classes (``levels 0.12, 0.16 g``), else empty.
     """
 
     name: str
     unit: str
-    classes: int
+    classes: int = 0
+    definition: str = ""
 
 
 def open_cube(path: Path | str) -> xr.Dataset:
@@ -66,9 +69,10 @@ def input_bands(cube: xr.Dataset) -> tuple[Band, ...]:
     bands = []
     for name in _index_names(cube):
         variable = cube[name]
-        unit, classes = str(variable.attrs["units"]), int(variable.attrs.get("classes", 0))
+        attrs = variable.attrs
+        what = (str(attrs["units"]), int(attrs.get("classes", 0)), str(attrs.get("definition", "")))
         parts = [f"_{band}" for band in variable[BAND_DIMENSION].values] if BAND_DIMENSION in variable.dims else [""]
-        bands += [Band(f"{name}{part}", unit, classes) for part in parts]
+        bands += [Band(f"{name}{part}", *what) for part in parts]
     return tuple(bands)
 
 
@@ -115,7 +119,7 @@ def read_labels(cube: xr.Dataset) -> NDArray[np.uint8]:
     if "landslide" not in cube:
         raise InputError("the cube has no landslide labels; add [inventory] to the event file and build it again")
     labels = cube["landslide"].values.copy()
-    labels[~read_valid(cube)] = 255
+    labels[~read_valid(cube)] = UNKNOWN
     return labels
 
 
@@ -124,7 +128,7 @@ def difference(found: Sequence[Band], expected: Sequence[Band]) -> str:
 
     Examples
     --------
-    >>> slope, aspect = Band("slope", "degree", 0), Band("aspect_class", "1", 9)
+    >>> slope, aspect = Band("slope", "degree"), Band("aspect_class", "1", 9)
     >>> difference([slope], [slope, aspect])
     'aspect_class is missing'
     >>> difference([aspect, slope], [slope, aspect])
@@ -133,7 +137,7 @@ def difference(found: Sequence[Band], expected: Sequence[Band]) -> str:
     missing = [band.name for band in expected if band.name not in {b.name for b in found}]
     extra = [band.name for band in found if band.name not in {b.name for b in expected}]
     units = [
-        f"{a.name} has unit {a.unit!r} and {a.classes} classes instead of {b.unit!r} and {b.classes}"
+        f"{a.name} has {_meaning(a)} instead of {_meaning(b)}"
         for a in found
         for b in expected
         if a.name == b.name and a != b
@@ -144,6 +148,11 @@ def difference(found: Sequence[Band], expected: Sequence[Band]) -> str:
     if not parts and list(found) != list(expected):
         parts = ["the order differs"]
     return "; ".join(parts)
+
+
+def _meaning(band: Band) -> str:
+    classes = f" and {band.classes} classes ({band.definition})" if band.classes else ""
+    return f"unit {band.unit!r}{classes}"
 
 
 def _index_names(cube: xr.Dataset) -> list[str]:

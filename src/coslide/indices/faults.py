@@ -10,8 +10,10 @@ from rasterio.features import rasterize
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-NO_CLASS = 255
-EDGES_M = (1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0)
+from coslide.event import FAULT_EDGES_KM
+from coslide.labels import NO_CLASS
+
+EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
 
 
 def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> NDArray[np.float32]:

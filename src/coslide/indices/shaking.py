@@ -8,15 +8,15 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from coslide.errors import InputError
+from coslide.event import PGA_LEVELS_G
 from coslide.indices.kriging import krige_onto
+from coslide.labels import NO_CLASS
 
-NO_CLASS = 255
-LEVELS_G = (0.12, 0.16, 0.20, 0.24, 0.26)
 NEAREST_STATIONS = 30
 _COARSE_M = 100.0  # largest error against the direct solution 0.4 %, see krige_onto
 
 
-def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = LEVELS_G) -> NDArray[np.uint8]:
+def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = PGA_LEVELS_G) -> NDArray[np.uint8]:
     """Return the class of each peak ground acceleration: the number of levels it reaches (no unit).
 
     The levels of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977) are contours of the ShakeMap, 0.04 g apart, and

@@ -8,7 +8,8 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-NO_CLASS = 255
+from coslide.labels import NO_CLASS
+
 FLAT_CLASS = 1
 _TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
 _STRIP_ROWS = 512  # smoothing works in float64 on strips, so that a whole scene needs little more than its own memory

@@ -35,11 +35,12 @@ class _Table(BaseModel):
 
 
 class Channel(_Table):
-    """An input channel of a model: its name, unit, number of classes (0 for measurements) and normalisation."""
+    """An input channel of a model: name, unit, number of classes (0 for measurements), their bounds, normalisation."""
 
     name: str
     unit: str
     classes: int
+    definition: str
     offset: float
     scale: float
 
@@ -79,7 +80,7 @@ class Card(_Table):
     @property
     def bands(self) -> tuple[Band, ...]:
         """Return the input channels without their normalisation."""
-        return tuple(Band(channel.name, channel.unit, channel.classes) for channel in self.channels)
+        return tuple(Band(c.name, c.unit, c.classes, c.definition) for c in self.channels)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -128,7 +129,7 @@ def save_model(model: Model, folder: Path) -> Path:
     InputError
         If the disk is full or the folder cannot be written.
     """
-    with whole_output(folder) as part:
+    with whole_output(folder, marker=CARD) as part:
         part.mkdir()
         weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
         save_file(weights, part / WEIGHTS)
@@ -147,8 +148,8 @@ def load_model(folder: Path | str) -> Model:
     folder = Path(folder)
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: is no model ({CARD}: {error.strerror}); expected a bundle of coslide") from None
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
     try:
         card = Card.model_validate_json(text)
     except ValidationError as error:

@@ -21,6 +21,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from odc.geo.geobox import GeoBox
 
 from coslide.files import whole_output
+from coslide.labels import LANDSLIDE, UNKNOWN
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -30,7 +31,6 @@ _WIDTH_IN, _DPI = 12.0, 200  # 2400 px; text of 9 pt is still 10 px high at a wi
 _LEFT_IN, _RIGHT_IN, _GAP_IN, _TOP_IN, _SCORES_IN, _BOTTOM_IN = 0.85, 0.15, 0.18, 0.85, 0.3, 1.45
 _TALLEST_IN = 9.0
 _GAMMA = 0.7  # below 1 brightens the forest, which would be near black
-_LANDSLIDE, _UNKNOWN = 1, 255
 
 # Told apart by people who are colour-blind: Okabe and Ito (2008), Color universal design, jfly.uni-koeln.de/color.
 _YELLOW, _VERMILION, _BLUE = "#F0E442", "#D55E00", "#56B4E9"
@@ -178,8 +178,8 @@ def _reduced(
         known=known,
         affine=affine,
         recognised=_any_of(recognised, step),
-        mapped=None if mapped is None else _any_of(mapped == _LANDSLIDE, step),
-        unknown=np.zeros((1, 1), bool) if mapped is None else ~_any_of(mapped != _UNKNOWN, step),
+        mapped=None if mapped is None else _any_of(mapped == LANDSLIDE, step),
+        unknown=np.zeros((1, 1), bool) if mapped is None else ~_any_of(mapped != UNKNOWN, step),
         held_out=None if held_out is None else _any_of(held_out, step),
     )
 
@@ -321,7 +321,7 @@ def _write_captions(figure: Figure, grid: GeoBox, captions: Captions, *, held_ou
     if found:
         names = {"f1": "F1", "precision": "precision", "recall": "recall", "iou_landslide": "IoU"}
         numbers = "   ".join(f"{name} {found[key]:.2f}" for key, name in names.items())
-        where = "Held-out ground" if held_out else "Mapped ground"
+        where = "Ground not trained on" if held_out else "Mapped ground"
         figure.text(left, 1 - 0.52 / height, f"{where}:   {numbers}", fontsize=11, va="top")
     crs = f"{grid.crs.proj.name} ({grid.crs})" if grid.crs is not None else ""
     footer = ".  ".join(text.rstrip(".") for text in (captions.get("credit", ""), crs) if text)

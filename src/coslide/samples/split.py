@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
+from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.samples.windows import Window, cover, require_tile, windows_in
 from coslide.settings import TrainingSettings
-
-UNKNOWN_LABEL = 255
 
 
 class Split(NamedTuple):
@@ -99,9 +98,9 @@ def _block_split(labels: NDArray[np.uint8], settings: TrainingSettings) -> Split
     if len(blocks) < 2:
         raise InputError(
             f"the area of {labels.shape[0]} x {labels.shape[1]} cells holds {len(blocks)} block(s) of about {block_px} "
-            "cells with known ground, expected at least 2 (one to train, one to hold out); lower block_windows"
+            "cells with known ground, expected at least 2 (one to train, one to hold out); lower training.block_windows"
         )
-    landslide_cells = [int((labels[block.slices] == 1).sum()) for block in blocks]
+    landslide_cells = [int((labels[block.slices] == LANDSLIDE).sum()) for block in blocks]
     held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed)
     train_area = [block for i, block in enumerate(blocks) if i not in held_out]
     test_area = [block for i, block in enumerate(blocks) if i in held_out]
@@ -130,7 +129,7 @@ def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int) -> se
 
 
 def _known(labels: NDArray[np.uint8], window: Window) -> bool:
-    return bool((labels[window.slices] != UNKNOWN_LABEL).any())
+    return bool((labels[window.slices] != UNKNOWN).any())
 
 
 def _cut(labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> list[Window]:

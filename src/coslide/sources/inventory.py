@@ -11,9 +11,8 @@ from rasterio.features import rasterize
 from shapely.geometry import box
 
 from coslide.errors import InputError
+from coslide.labels import UNKNOWN
 from coslide.sources.vector import read_vector
-
-BACKGROUND, LANDSLIDE, UNKNOWN = 0, 1, 255
 
 
 class Labels(NamedTuple):
@@ -28,7 +27,7 @@ class Labels(NamedTuple):
     reburned: int
 
 
-def read_labels(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
+def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
     """Return the labels of an inventory on `grid`.
 
     A cell is landslide if its centre lies inside a polygon, which keeps the mapped area (burning every touched cell

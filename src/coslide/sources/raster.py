@@ -10,13 +10,11 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 
 from coslide.errors import InputError
 from coslide.grid import Extent
-
-WARP_THREADS = 2
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def open_raster(path: Path) -> Iterator[Any]:
             if dataset.transform.is_identity:
                 raise InputError(f"{path}: has no transform; expected a georeferenced raster")
             yield dataset
-    except RasterioIOError as error:
+    except RasterioError as error:
         raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
 
 
@@ -48,7 +46,9 @@ def raster_extent(path: Path, name: str) -> Extent:
         As `open_raster`.
     """
     with open_raster(path) as dataset:
-        return Extent(f"{name} ({path})", dataset.crs.to_wkt(), tuple(dataset.bounds))
+        left, bottom, right, top = dataset.bounds
+        ordered = (min(left, right), min(bottom, top), max(left, right), max(bottom, top))  # rows may run northwards
+        return Extent(f"{name} ({path})", dataset.crs.to_wkt(), ordered)
 
 
 def warp_onto(
@@ -77,10 +77,14 @@ def warp_onto(
     Raises
     ------
     InputError
-        As `open_raster`.
+        As `open_raster`; or if `nodata` is a value that the raster cannot hold.
     """
     out = np.full(grid.shape, np.nan, dtype=np.float32)
     with open_raster(path) as dataset:
+        if nodata is not None and not rasterio.dtypes.can_cast_dtype(nodata, dataset.dtypes[band - 1]):
+            raise InputError(
+                f"{path}: found nodata {nodata:g} for values of type {dataset.dtypes[band - 1]}, which cannot hold it"
+            )
         reproject(
             rasterio.band(dataset, band),
             out,
@@ -90,6 +94,6 @@ def warp_onto(
             dst_nodata=np.nan,
             init_dest_nodata=True,
             resampling=resampling,
-            num_threads=WARP_THREADS,
+            num_threads=1,  # with more, GDAL leaves out what it cannot read without a word
         )
     return out

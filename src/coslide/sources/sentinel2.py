@@ -1,7 +1,5 @@
 """Sentinel-2 bands as reflectance on the grid."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -40,15 +38,16 @@ def read_reflectance(scene: Scene, grid: GeoBox) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        If a raster cannot be read or lacks a CRS, its scale is 0, or the result is not a reflectance (median above 3),
-        which means that the scale is missing.
+        If a raster cannot be read or lacks a CRS, holds several bands and none is named, its scale is 0, or
+        the result is not a reflectance (median above 3), which means that the scale is missing.
     """
     return np.stack([_read_band(scene.bands[name], grid) for name in band_names(scene)])
 
 
 def _read_band(band: BandFile, grid: GeoBox) -> NDArray[np.float32]:
-    scale, offset = _scale_and_offset(band)
-    values = warp_onto(band.path, grid, resampling=RESAMPLING, nodata=band.nodata)
+    number = _band_number(band)
+    scale, offset = _scale_and_offset(band, number)
+    values = warp_onto(band.path, grid, resampling=RESAMPLING, nodata=band.nodata, band=number)
     values *= np.float32(scale)
     values += np.float32(offset)
     known = values[np.isfinite(values)]
@@ -60,10 +59,21 @@ def _read_band(band: BandFile, grid: GeoBox) -> NDArray[np.float32]:
     return values
 
 
-def _scale_and_offset(band: BandFile) -> tuple[float, float]:
-    with open_raster(Path(band.path)) as dataset:
-        scale = dataset.scales[0] if band.scale is None else band.scale
-        offset = dataset.offsets[0] if band.offset is None else band.offset
+def _band_number(band: BandFile) -> int:
+    with open_raster(band.path) as dataset:
+        if band.band is None and dataset.count > 1:
+            raise InputError(
+                f'{band.path}: holds {dataset.count} bands; say which, as in {{ path = "{band.path.name}", band = 1 }}'
+            )
+        if band.band is not None and band.band > dataset.count:
+            raise InputError(f"{band.path}: found band = {band.band}, expected at most {dataset.count}")
+    return band.band or 1
+
+
+def _scale_and_offset(band: BandFile, number: int) -> tuple[float, float]:
+    with open_raster(band.path) as dataset:
+        scale = dataset.scales[number - 1] if band.scale is None else band.scale
+        offset = dataset.offsets[number - 1] if band.offset is None else band.offset
     if scale == 0:
         raise InputError(f"{band.path}: found scale 0, expected the factor from stored value to reflectance")
     return float(scale), float(offset)

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 from pyogrio.errors import DataLayerError, DataSourceError
 
 from coslide.errors import InputError
 
 
-def read_vector(path: Path, crs: str, *, what: str) -> gpd.GeoDataFrame:
+def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
     """Return the features of a vector file, reprojected to `crs`, without missing or empty geometries.
+
+    Features so far away that `crs` has no finite coordinates for them are left out.
 
     Parameters
     ----------
@@ -19,6 +22,8 @@ def read_vector(path: Path, crs: str, *, what: str) -> gpd.GeoDataFrame:
         The CRS to return.
     what
         What the file holds, for messages ("landslides").
+    may_be_empty
+        Whether a file without any feature is returned as it is.
 
     Raises
     ------
@@ -32,8 +37,9 @@ def read_vector(path: Path, crs: str, *, what: str) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"{path}: has no geometry; expected {what}")
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    if frame.empty:
+    if frame.empty and not may_be_empty:
         raise InputError(f"{path}: holds no feature; expected {what}")
     if frame.crs is None:
         raise InputError(f"{path}: has no CRS; expected {what} in a known CRS")
-    return frame.to_crs(crs)
+    frame = frame.to_crs(crs)
+    return frame[np.isfinite(frame.bounds).all(axis=1)]

@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251 - only the error that torch raises for a broken file
 from typing import Any
 
 import lightning
@@ -14,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -33,6 +36,21 @@ def network_options(settings: TrainingSettings) -> dict[str, int]:
     if width is None:
         width = GPU_WIDTH if torch.cuda.is_available() else CPU_WIDTH
     return {"width": width}
+
+
+def require_trainable(settings: TrainingSettings) -> None:
+    """Return nothing if the network of `settings` exists, takes its width and can be fed tiles of its size.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    with torch.device("meta"):
+        network = networks.create(settings.network, **network_options(settings))
+    multiple = int(getattr(network, "size_multiple", 1))
+    if settings.tile % multiple:
+        raise InputError(f"tile: found {settings.tile}, expected a multiple of {multiple} for {settings.network}")
 
 
 def fit(
@@ -61,7 +79,10 @@ def fit(
     Raises
     ------
     InputError
-        If `folder` holds another training and `resume` is not set, or `resume` is set and its settings differ.
+        If `folder` holds another training and `resume` is not set; if `resume` is set and its settings differ or its
+        checkpoint cannot be read; if the loss is no longer a number; or if the disk is full.
+    SystemExit
+        With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
     """
     record = {**settings.model_dump(), **network_options(settings), "bands": bands, "tiles": len(tiles), "cube": cube}
     checkpoint = _prepare(folder, record, resume=resume)
@@ -86,7 +107,12 @@ def fit(
         )
         loader = DataLoader(tiles, batch_size=settings.batch, sampler=order)
         training = Training(network, settings, total_steps=steps)
-        trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
+    if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
+        raise InputError(f"{folder}: the training diverged (weights are no numbers); lower the learning rate")
     return network.cpu().eval()
 
 
@@ -97,7 +123,7 @@ def _prepare(folder: Path, wanted: dict[str, Any], *, resume: bool) -> Path | No
     if checkpoint.exists():
         if not resume:
             raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
-        found = json.loads(record.read_text(encoding="utf-8"))
+        found = _written_down(record, checkpoint)
         changed = [key for key in wanted if found.get(key) != wanted[key]]
         if changed:
             key = changed[0]
@@ -108,6 +134,17 @@ def _prepare(folder: Path, wanted: dict[str, Any], *, resume: bool) -> Path | No
     with whole_output(record) as part:
         part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
     return None
+
+
+def _written_down(record: Path, checkpoint: Path) -> dict[str, Any]:
+    """Return the settings of a training, with its checkpoint known to be readable."""
+    try:
+        found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        torch.load(checkpoint, map_location="meta", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{record.parent}: cannot be resumed ({reason}); use another --out") from None
+    return found
 
 
 class _Bar(RichProgressBar):

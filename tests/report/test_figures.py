@@ -91,7 +91,7 @@ def test_the_legend_names_what_is_drawn(tmp_path, drawn):
     assert labels == [
         "Mapped",
         "Not mapped",
-        "Held out from training",
+        "Held out from training (brighter)",
         "Correct",
         "False alarm",
         "Missed",

@@ -271,7 +271,10 @@ def _painted(scene: _Scene, layers: list[_Layer]) -> Image:
     if not layers:
         return scene.image
     grey = scene.image.mean(axis=2, keepdims=True)
-    image: Image = 0.75 * (0.65 * grey + 0.35 * scene.image)  # colours stand out on a greyer, darker scene
+    light = np.full((*scene.known.shape, 1), 0.75, np.float32)  # colours stand out on a greyer, darker scene
+    if scene.held_out is not None:
+        light[~scene.held_out] = 0.45  # which side of a frame is held out: the bright one
+    image: Image = light * (0.65 * grey + 0.35 * scene.image)
     image[~scene.known] = 1
     for layer in layers:
         image[layer.mask] = 0.1 * image[layer.mask] + 0.9 * np.array(to_rgb(layer.colour), np.float32)
@@ -334,7 +337,7 @@ def _add_legend(ax: Axes, scene: _Scene, panel: _Panel) -> None:
         if scene.unknown.any():
             handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="Not mapped"))
         if scene.held_out is not None:
-            handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.6, label="Held out from training"))
+            handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.6, label="Held out from training (brighter)"))
     if handles:
         corner = (ax.get_position().x0, (_BOTTOM_IN - 0.5) / ax.figure.get_figure(root=True).get_size_inches()[1])
         ax.legend(

@@ -2,9 +2,9 @@
 
     python benchmarks/iburi_errors.py [OUT]
 
-Counts cells that training did not see. Prints, per seed: the share of false alarms within one cell of a mapped landslide
-and on a mapped deposit (beside the share of all background that deposits cover), and the recall on slopes that face NW, N or
-NE and on all others.
+Counts cells that training did not see. Prints, per seed: the share of false alarms within one cell of a mapped
+landslide and on a mapped deposit (beside the share of all background that deposits cover), and the recall on slopes
+that face NW, N or NE and on all others.
 """
 
 import sys

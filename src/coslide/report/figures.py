@@ -337,7 +337,9 @@ def _add_legend(ax: Axes, scene: _Scene, panel: _Panel) -> None:
         if scene.unknown.any():
             handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="Not mapped"))
         if scene.held_out is not None:
-            handles.append(Patch(facecolor="none", edgecolor="black", linewidth=1.6, label="Held out from training (brighter)"))
+            handles.append(
+                Patch(facecolor="none", edgecolor="black", linewidth=1.6, label="Held out from training (brighter)")
+            )
     if handles:
         corner = (ax.get_position().x0, (_BOTTOM_IN - 0.5) / ax.figure.get_figure(root=True).get_size_inches()[1])
         ax.legend(

@@ -11,7 +11,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from coslide.event import FAULT_EDGES_KM
-from coslide.labels import NO_CLASS
+from coslide.indices.classes import class_by_edges
 
 EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
 
@@ -103,17 +103,7 @@ def distance_class(distance_m: ArrayLike, *, edges_m: Sequence[float] = EDGES_M)
     >>> distance_class([0.0, 999.9, 1000.0, 5999.0, 6000.0, np.nan])
     array([  1,   1,   2,   6,   7, 255], dtype=uint8)
     """
-    edges = np.asarray(edges_m, dtype=np.float32)
-    if edges.ndim != 1 or edges.size >= NO_CLASS - 1 or (np.diff(edges) <= 0).any():
-        raise ValueError(f"edges_m: found {tuple(edges_m)}, expected at most 253 ascending numbers")
-    distance = np.asarray(distance_m, dtype=np.float32)
-    if (distance < 0).any():
-        raise ValueError(f"distance_m: found {distance[distance < 0].min():g} m, expected 0 or more")
-    classes = np.ones(distance.shape, dtype=np.uint8)
-    for edge in edges:
-        classes += distance >= edge
-    classes[np.isnan(distance)] = NO_CLASS
-    return classes
+    return class_by_edges(distance_m, edges_m, lowest=1)
 
 
 def _distance_transform(away: NDArray[np.uint8], cell_m: tuple[float, float]) -> NDArray[np.float32]:

@@ -9,8 +9,8 @@ from pyproj import Transformer
 
 from coslide.errors import InputError
 from coslide.event import PGA_LEVELS_G
+from coslide.indices.classes import class_by_edges
 from coslide.indices.kriging import krige_onto
-from coslide.labels import NO_CLASS
 
 NEAREST_STATIONS = 30
 _COARSE_M = 100.0  # largest error against the direct solution 0.4 %, see krige_onto
@@ -49,17 +49,7 @@ def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = PGA_LEVELS_G) -> 
     >>> pga_class([0.05, 0.12, 0.25, 0.26, np.nan])
     array([  0,   1,   4,   5, 255], dtype=uint8)
     """
-    levels = np.asarray(levels_g, dtype=np.float32)
-    if levels.ndim != 1 or levels.size >= NO_CLASS or (np.diff(levels) <= 0).any():
-        raise ValueError(f"levels_g: found {tuple(levels_g)}, expected at most 254 ascending numbers")
-    pga = np.asarray(pga_g, dtype=np.float32)
-    if (pga < 0).any():
-        raise ValueError(f"pga_g: found {pga[pga < 0].min():g} g, expected 0 or more")
-    classes = np.zeros(pga.shape, dtype=np.uint8)
-    for level in levels:
-        classes += pga >= level
-    classes[np.isnan(pga)] = NO_CLASS
-    return classes
+    return class_by_edges(pga_g, levels_g, lowest=0)
 
 
 def pga_field(

@@ -18,7 +18,7 @@ from coslide.event import Event, read_event
 from coslide.indices.build import build_cube, describe_cube, event_grid, fingerprint
 from coslide.indices.cube import open_cube, read_labels
 from coslide.mapping.bundle import load_model
-from coslide.mapping.ground import HELD_OUT
+from coslide.mapping.ground import TRAINED_ON
 from coslide.report.figures import scene_figure
 from coslide.samples.windows import require_tile
 from coslide.settings import TrainingSettings
@@ -92,13 +92,12 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
     scene = cube["reflectance_post"]
     names = [str(name) for name in scene["band"].values]
     colours = ["B4", "B3", "B2"] if {"B2", "B3", "B4"} <= set(names) else names[:1] * 3  # grey without true colour
-    held_out = found.seen == HELD_OUT
     return scene_figure(
         out / "landslides.png",
         rgb=scene.sel(band=colours).values,
         mapped=read_labels(cube) if "landslide" in cube else None,
         recognised=np.nan_to_num(found.probability) >= found.threshold,
-        held_out=held_out if held_out.any() else None,
+        held_out=found.seen != TRAINED_ON if found.seen.any() else None,
         grid=found.grid,
         scores=metrics["pixels"] if metrics else None,
         title=str(cube.attrs["title"]),

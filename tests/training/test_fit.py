@@ -113,16 +113,17 @@ def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterru
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
-def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, request):
-    """SIGTERM, as a batch system or a container sends it: exit code 143, and the last whole epoch is kept."""
-    code = "import sys; sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
-    command = [sys.executable, "-c", code.replace("epochs=3", "epochs=500"), str(tmp_path), str(request.path.parent)]
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, request, sent, code):
+    """SIGTERM, as a batch system or a container sends it, or Ctrl-C; the last whole epoch is kept."""
+    script = "import sys; sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
+    command = [sys.executable, "-c", script.replace("epochs=3", "epochs=500"), str(tmp_path), str(request.path.parent)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     deadline = time.monotonic() + 60
     while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.terminate()
-    assert process.wait(timeout=60) == 143
+    process.send_signal(sent)
+    assert process.wait(timeout=60) == code
     assert (tmp_path / "last.ckpt").exists()
 
 

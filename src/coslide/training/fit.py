@@ -83,6 +83,8 @@ def fit(
         checkpoint cannot be read; if the loss is no longer a number; or if the disk is full.
     SystemExit
         With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
+    KeyboardInterrupt
+        On Ctrl-C; the last whole epoch is kept.
     """
     record = {**settings.model_dump(), **network_options(settings), "bands": bands, "tiles": len(tiles), "cube": cube}
     checkpoint = _prepare(folder, record, resume=resume)
@@ -111,6 +113,8 @@ def fit(
             trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
+        except SystemExit:
+            raise KeyboardInterrupt from None  # what Lightning makes of Ctrl-C
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise InputError(f"{folder}: the training diverged (weights are no numbers); lower the learning rate")
     return network.cpu().eval()

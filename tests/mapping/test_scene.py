@@ -13,10 +13,14 @@ from rio_cogeo.cogeo import cog_validate
 
 from coslide.errors import InputError
 from coslide.mapping import scene as scene_module
-from coslide.mapping.scene import Blending, collect, predict_rows, predict_scene, write_probability
+from coslide.mapping.scene import Blending, collect, predict_rows, write_probability
 
 SHAPES = [(5, 7), (1, 1), (1, 40), (40, 1), (16, 16), (16, 61), (61, 16), (17, 33), (64, 48), (50, 71), (300, 5)]
 GRID = GeoBox((70, 90), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
+
+
+def predict_scene(*scene, **options):
+    return collect(predict_rows(*scene, **options))
 
 
 def random_scene(shape, bands=2, seed=0):

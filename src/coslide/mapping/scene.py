@@ -63,30 +63,6 @@ class Blending:
             raise ValueError(f"expected tile, stride and batch of at least 1 and stride <= tile, found {self}")
 
 
-def predict_scene(
-    read_rows: ReadRows,
-    predict: Predict,
-    shape: tuple[int, int],
-    *,
-    blending: Blending | None = None,
-    valid_rows: ValidRows | None = None,
-    progress: Progress | None = None,
-) -> npt.NDArray[np.float32]:
-    """Return the landslide probability [0 to 1] of a whole scene, float32 (row, col), NaN where it is not valid.
-
-    The parameters, the blending and the errors are those of `predict_rows`, which should be used instead where the
-    result is written and not needed in memory.
-
-    Examples
-    --------
-    >>> scene = np.array([[[0.0, 0.25, 0.5], [0.5, 0.75, 1.0]]], np.float32)
-    >>> predict_scene(lambda start, stop: scene[:, start:stop], lambda tiles: tiles[:, 0], (2, 3))
-    array([[0.  , 0.25, 0.5 ],
-           [0.5 , 0.75, 1.  ]], dtype=float32)
-    """
-    return collect(predict_rows(read_rows, predict, shape, blending=blending, valid_rows=valid_rows, progress=progress))
-
-
 def collect(rows: Iterable[Rows]) -> npt.NDArray[np.float32]:
     """Return blocks of rows, as `predict_rows` gives them, as one float32 array (row, col) in memory.
 

@@ -3,11 +3,12 @@
 import errno
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from coslide.errors import InputError
-from coslide.files import sha256, whole_output
+from coslide.files import Marker, sha256, whole_output
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -30,16 +31,19 @@ def test_an_error_leaves_the_old_file_and_no_half(tmp_path):
 def test_a_folder_is_replaced_whole(tmp_path):
     path = tmp_path / "model"
     for text in ("old", "new"):
-        with whole_output(path, marker="model.json") as part:
+        with whole_output(path, marker=Marker("model.json", "key")) as part:
             part.mkdir()
-            (part / "model.json").write_text(text)
+            (part / "model.json").write_text(f"key {text}")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    assert (path / "model.json").read_text() == "new"
+    assert (path / "model.json").read_text() == "key new"
 
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is a folder that holds something else"), whole_output(tmp_path, marker="a"):
+    with (
+        pytest.raises(InputError, match="is a folder that holds something else"),
+        whole_output(tmp_path, marker=Marker("thesis.txt", "coslide")),
+    ):
         pass
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -48,9 +52,28 @@ def test_a_replacement_killed_between_its_two_steps_is_undone(tmp_path):
     path = tmp_path / "model"
     (tmp_path / ".model.old").mkdir()
     (tmp_path / ".model.old" / "model.json").touch()
-    with pytest.raises(RuntimeError), whole_output(path, marker="model.json"):
+    with pytest.raises(RuntimeError), whole_output(path, marker=Marker("model.json", "key")):
         raise RuntimeError("broken")
     assert [p.name for p in path.iterdir()] == ["model.json"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "notes").touch()
+    with (
+        pytest.raises(InputError, match="is a file or a link"),
+        whole_output(tmp_path / "notes", marker=Marker("a", "b")),
+    ):
+        pass
+
+
+def test_a_read_only_disk_is_one_line_for_the_user(tmp_path, monkeypatch):
+    def read_only(self, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(InputError, match="cannot be written .Read-only"), whole_output(tmp_path / "a" / "b" / "c.txt"):
+        pass
 
 
 def test_the_hash_of_a_folder_changes_with_any_of_its_files(tmp_path):

@@ -196,7 +196,7 @@ def _listening() -> "Iterator[Listener]":
     try:
         yield Listener(lambda line: _console.print(line, markup=False, soft_wrap=True), progress)
     except KeyboardInterrupt:
-        _console.print("interrupted; run and train go on from the last whole epoch with --resume", style="yellow")
+        _console.print("interrupted; a training goes on from its last whole epoch with --resume", style="yellow")
         raise
     finally:
         bars.stop()

@@ -7,17 +7,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from coslide.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _REMOVAL_TRIES = 20
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
+def _concerns(filename: object, path: Path) -> bool:
+    """Return whether an error about `filename` is about `path`, something beside it, or a folder above it."""
+    return str(filename).startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
+
+
+class Marker(NamedTuple):
+    """How a folder that coslide wrote is known: a JSON `file` inside it that has `key`."""
+
+    file: str
+    key: str
+
+
 @contextmanager
-def whole_output(path: Path, *, marker: str | None = None) -> Iterator[Path]:
+def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     """Return a temporary path beside `path` that takes its name when the block ends without an error.
 
     Parameters
@@ -25,8 +38,8 @@ def whole_output(path: Path, *, marker: str | None = None) -> Iterator[Path]:
     path
         The file or folder to write. What stood there before stays until the new one is whole.
     marker
-        For a folder: the file inside by which an older output of the same kind is known. Only such a folder, or an
-        empty one, is replaced; never anything else that a user keeps.
+        For a folder: how an older output of the same kind is known. Only such a folder, or an empty one, is replaced;
+        never anything else that a user keeps.
 
     Yields
     ------
@@ -49,7 +62,8 @@ def whole_output(path: Path, *, marker: str | None = None) -> Iterator[Path]:
     ['scores.txt']
     """
     path = path.absolute()
-    _require_replaceable(path, marker)
+    with unwritable_is_named(path):
+        require_replaceable(path, marker)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with unwritable_is_named(path):
@@ -59,7 +73,8 @@ def whole_output(path: Path, *, marker: str | None = None) -> Iterator[Path]:
             yield part
             _take_name(part, path)
     except BaseException:
-        _remove(part)
+        with suppress(OSError):
+            _remove(part)
         raise
 
 
@@ -82,11 +97,11 @@ def unwritable_is_named(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and _concerns(error.filename, path):
+            reason = error.strerror
+            raise InputError(f"{path}: cannot be written ({reason}); choose another place") from error
         if _disk_is_full(error, path):
             raise InputError(f"{path}: the disk is full; free some space and run again") from error
-        unwritable = isinstance(error, OSError) and error.errno in _UNWRITABLE
-        if unwritable and str(getattr(error, "filename", "")).startswith(str(path.parent)):
-            raise InputError(f"{path}: cannot be written ({error}); choose another --out") from error
         raise
 
 
@@ -118,9 +133,25 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _require_replaceable(path: Path, marker: str | None) -> None:
-    if path.is_dir() and any(path.iterdir()) and not (marker and (path / marker).exists()):
-        raise InputError(f"{path}: is a folder that holds something else; choose another --out")
+def require_replaceable(path: Path, marker: Marker | None) -> None:
+    """Return nothing if an output may take the place of what stands at `path`; `marker` as in `whole_output`.
+
+    Raises
+    ------
+    InputError
+        If a folder with something else, or, for an output that is a folder, a file stands there.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        known = path / marker.file if marker else None
+        if (
+            marker is None
+            or known is None
+            or not known.is_file()
+            or marker.key not in known.read_text("utf-8", "replace")
+        ):
+            raise InputError(f"{path}: is a folder that holds something else; choose another --out")
+    elif marker and (path.is_file() or path.is_symlink()):
+        raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
 
 
 def _old(path: Path) -> Path:

@@ -7,6 +7,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from odc.geo.geobox import GeoBox
 
 from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.listener import Listener
@@ -250,12 +251,28 @@ def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_u
     metrics = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)
     assert metrics["pixels"]["f1"] == 1
     assert metrics["calibration"] == {}
+    assert metrics["split"]["scheme"] == "unknown"
     gpd.read_file(inventory.path).iloc[:0].to_file(tmp_path / "landslides.gpkg")
     nothing = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)["pixels"]
     assert (nothing["recall"], nothing["fp"]) == (0, 0)
     (tmp_path / "landslides.gpkg").unlink()
     with pytest.raises(InputError, match=r"has no probability\.tif"):
         evaluate(tmp_path, inventory.path)
+
+
+def test_a_cube_on_another_grid_than_the_map_is_refused(mapped, made_up_event, monkeypatch):
+    elsewhere = GeoBox((100, 100), cube_grid(open_cube(mapped / "index.zarr")).affine, "EPSG:32653")
+    monkeypatch.setattr("coslide.chain.evaluate.cube_grid", lambda _: elsewhere)
+    with pytest.raises(InputError, match=r"EPSG:32653\), expected that of the map, .* \(EPSG:32654"):
+        evaluate(mapped, read_event(made_up_event).inventory.path, grid=mapped / "index.zarr")
+
+
+def test_a_folder_of_the_user_in_place_of_the_model_is_refused_before_training(made_up_cube, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="holds something else"):
+        train(made_up_cube, tmp_path)
+    assert not (tmp_path / "training").exists()
 
 
 def test_a_stride_longer_than_the_tile_is_refused(made_up_model, made_up_cube, tmp_path):

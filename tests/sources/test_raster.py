@@ -151,6 +151,23 @@ def test_a_nodata_value_that_the_raster_cannot_hold_is_refused(tmp_path):
         read_reflectance(scene(path, scale=1e-4, nodata=-9999), GRID)
 
 
+@pytest.mark.parametrize("void", [1e20, -3.4028235e38, 0.1])
+def test_a_void_of_a_float_raster_is_known_by_its_rounded_value(tmp_path, void):
+    values = np.full(GRID.shape, 120, dtype=np.float32)
+    values[5:9, 5:9] = void
+    path = write(tmp_path / "dem.tif", values)
+    found = warp_onto(path, GRID, resampling=Resampling.bilinear, nodata=void)
+    assert np.isnan(found).sum() == 16
+    np.testing.assert_allclose(found[np.isfinite(found)], 120)
+
+
+def test_holes_of_nan_do_not_grow_where_nothing_else_is_declared(tmp_path):
+    values = np.full(GRID.shape, 120, dtype=np.float32)
+    values[5:9, 5:9] = np.nan
+    path = write(tmp_path / "dem.tif", values)
+    assert np.isnan(warp_onto(path, GRID, resampling=Resampling.cubic_spline)).sum() == 16
+
+
 def test_the_extent_of_a_south_up_raster_is_in_order(tmp_path):
     path = write(tmp_path / "a.tif", np.ones(GRID.shape, np.float32), transform=Affine(10, 0, 500000, 0, 10, 4699600))
     assert raster_extent(path, "scene").bounds == (500000, 4699600, 500500, 4700000)

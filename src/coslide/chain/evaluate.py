@@ -80,8 +80,9 @@ def evaluate(
         calibrated = False
     labels = read_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
     metrics = held_out_scores(found.probability, labels, found.seen, threshold=found.threshold)
-    if not calibrated:
+    if not calibrated:  # nothing says what the polygons were drawn from
         metrics["calibration"] = {}
+        metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
     write_json(folder / "metrics.json", metrics)
     listener.say(score_line(metrics))
@@ -153,7 +154,8 @@ def score_line(metrics: dict[str, Any]) -> str:
     pixels = metrics["pixels"]
     return (
         f"F1 {pixels['f1']:.3f}, precision {pixels['precision']:.3f}, recall {pixels['recall']:.3f}, "
-        f"IoU {pixels['iou_landslide']:.3f} on {metrics['split']['scored_cells']} cells that training did not see"
+        f"IoU {pixels['iou_landslide']:.3f} on {metrics['split']['scored_cells']} cells"
+        + (" that training did not see" if metrics["split"]["scheme"] != "unknown" else ", seen in training or not")
         + ("" if pixels["tp"] + pixels["fn"] else "; none of them is a mapped landslide, so these scores say nothing")
     )
 
@@ -172,9 +174,9 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
 
 def _require_grid(found: GeoBox, index: Path) -> None:
     expected = cube_grid(open_cube(index))
-    if found.shape != expected.shape or not found.affine.almost_equals(expected.affine):
+    if found.crs != expected.crs or found.shape != expected.shape or not found.affine.almost_equals(expected.affine):
         raise InputError(
-            f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} cells at {expected.affine.c:g}, "
-            f"{expected.affine.f:g}, expected that of the map, {found.shape.y} x {found.shape.x} at "
-            f"{found.affine.c:g}, {found.affine.f:g}"
+            f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} cells at {expected.affine.c:.0f}, "
+            f"{expected.affine.f:.0f} ({expected.crs}), expected that of the map, {found.shape.y} x {found.shape.x} at "
+            f"{found.affine.c:.0f}, {found.affine.f:.0f} ({found.crs})"
         )

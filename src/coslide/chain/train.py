@@ -4,28 +4,39 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from pydantic import ValidationError
 
 from coslide.chain.evaluate import held_out_scores, score_line
 from coslide.chain.listener import QUIET, Listener, write_json
 from coslide.chain.map import predicted_rows
 from coslide.errors import InputError
+from coslide.files import require_replaceable
 from coslide.grid import cell_size_m
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
 from coslide.labels import LANDSLIDE
-from coslide.mapping.bundle import Card, Model, channels_of, save_model
+from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, save_model
 from coslide.mapping.ground import ground_of, seen_ground
 from coslide.mapping.scene import collect
 from coslide.samples.dataset import Tiles
 from coslide.samples.normalise import fit_normalisation, normalise
 from coslide.samples.split import leak_fraction, split_windows
 from coslide.samples.windows import cover
-from coslide.settings import TrainingSettings
+from coslide.settings import TrainingSettings, first_problem
 from coslide.training.fit import fit, network_options, require_trainable
 
 
 def cube_settings(cube: xr.Dataset) -> TrainingSettings:
-    """Return the training settings of the event file that `cube` was built from."""
-    return TrainingSettings.model_validate_json(cube.attrs.get("coslide_training", "{}"))
+    """Return the training settings of the event file that `cube` was built from.
+
+    Raises
+    ------
+    InputError
+        If this version of coslide does not know them.
+    """
+    try:
+        return TrainingSettings.model_validate_json(cube.attrs.get("coslide_training", "{}"))
+    except ValidationError as error:
+        raise InputError(f"training settings of the cube: {first_problem(error)}; build it again") from None
 
 
 def train(
@@ -82,6 +93,7 @@ def fit_model(
         As `train`.
     """
     require_trainable(settings)
+    require_replaceable(out / "model", BUNDLE)
     labels, bands, grid = read_labels(cube), input_bands(cube), cube_grid(cube)
     split = split_windows(labels, settings)
     leak = leak_fraction(split.train, split.test, labels.shape)

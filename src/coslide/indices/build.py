@@ -18,7 +18,7 @@ from pyproj import CRS
 import coslide
 from coslide.errors import InputError
 from coslide.event import Event, Faults, Inventory, Scene, Shaking
-from coslide.files import sha256, whole_output
+from coslide.files import Marker, sha256, unwritable_is_named, whole_output
 from coslide.grid import cell_size_m, common_grid
 from coslide.indices import faults, shaking, terrain
 from coslide.indices.cube import BAND_DIMENSION, CUBE_FORMAT
@@ -56,7 +56,7 @@ def event_grid(event: Event) -> GeoBox:
 def fingerprint(event: Event) -> str:
     """Return a hash, 64 hexadecimal digits, of all that decides the values of the cube: source files and settings."""
     sources = {"grid", "scenes", "dem", "shaking", "faults", "inventory"}
-    settings = json.dumps(event.model_dump(mode="json", include=sources), sort_keys=True)
+    settings = json.dumps(event.model_dump(mode="json", include=sources), sort_keys=True, ensure_ascii=False)
     parts = [coslide.__version__, str(CUBE_FORMAT), settings.replace(f'"{event.root}/', '"')]  # data may be moved
     parts += [sha256(path) for path in _source_files(event)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -81,7 +81,7 @@ def build_cube(event: Event, path: Path | str, *, progress: Callable[[str], None
     """
     path = Path(path)
     grid = event_grid(event)
-    with whole_output(path, marker=".zattrs") as part:
+    with whole_output(path, marker=Marker(".zattrs", "coslide_cube_format")) as part:
         names: list[str] = []
         valid = np.ones(grid.shape, dtype=bool)
         for layer in _layers(event, grid, progress):
@@ -101,19 +101,27 @@ def describe_cube(path: Path, event: Event) -> None:
     """Return nothing; writes into the cube what `event` is called, how it wants to be trained, and its fingerprint.
 
     Values are left alone, so that a cube can be kept when only the description of its event has changed.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the cube cannot be written.
     """
-    zarr.open_group(path, mode="a").attrs.update(
-        {
-            "Conventions": "CF-1.10",
-            "title": event.name,
-            "event_id": event.id,
-            "credit": event.credit,
-            "history": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__}",
-            "coslide_training": event.training.model_dump_json(exclude_unset=True),
-            "coslide_fingerprint": fingerprint(event),
-        }
-    )
-    zarr.consolidate_metadata(path)
+    description = {
+        "Conventions": "CF-1.10",
+        "title": event.name,
+        "event_id": event.id,
+        "credit": event.credit,
+        "coslide_training": event.training.model_dump_json(exclude_unset=True),
+        "coslide_fingerprint": fingerprint(event),
+    }
+    with unwritable_is_named(path):
+        attributes = zarr.open_group(path, mode="r").attrs
+        if all(attributes.get(key) == value for key, value in description.items()):
+            return
+        history = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__}"
+        zarr.open_group(path, mode="a").attrs.update({**description, "history": history})
+        zarr.consolidate_metadata(path)
 
 
 def _layers(event: Event, grid: GeoBox, progress: Callable[[str], None]) -> Iterator[_Layer]:
@@ -230,7 +238,8 @@ def _label_layer(source: Inventory, grid: GeoBox, root: Path) -> _Layer:
 
 
 def _valid_layer(valid: NDArray[np.bool_]) -> _Layer:
-    attrs = {"role": "mask", "long_name": "1 where the cell can be mapped", "units": "1", "source": "derived"}
+    attrs = {"role": "mask", "long_name": "1 where the cell can be mapped", "units": "1"}
+    attrs |= {"source": "reflectance_post and elevation", "resampling": "none"}
     return _Layer("valid", valid.astype(np.uint8), attrs)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 import coslide
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import whole_output
+from coslide.files import Marker, whole_output
 from coslide.grid import cell_size_m
 from coslide.indices.cube import Band, cube_grid, difference, input_bands
 from coslide.mapping.ground import Ground
@@ -28,6 +28,7 @@ from coslide.settings import first_problem
 BUNDLE_FORMAT = 1
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+BUNDLE = Marker(CARD, "bundle_format")
 
 
 class _Table(BaseModel):
@@ -129,7 +130,7 @@ def save_model(model: Model, folder: Path) -> Path:
     InputError
         If the disk is full or the folder cannot be written.
     """
-    with whole_output(folder, marker=CARD) as part:
+    with whole_output(folder, marker=BUNDLE) as part:
         part.mkdir()
         weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
         save_file(weights, part / WEIGHTS)

@@ -31,9 +31,12 @@ def read_elevation(dem: Dem, grid: GeoBox) -> Elevation:
     Raises
     ------
     InputError
-        If the raster cannot be read or lacks a CRS, or holds -32768 or -9999 as ground because it declares no nodata.
+        If the raster cannot be read, lacks a CRS or has several bands, or holds -32768 or -9999 as ground because it
+        declares no nodata.
     """
     with open_raster(dem.path) as dataset:
+        if dataset.count > 1:
+            raise InputError(f"{dem.path}: holds {dataset.count} bands; expected elevation alone")
         integer = np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer)
     metres = warp_onto(dem.path, grid, resampling=RESAMPLING, nodata=dem.nodata)
     if np.any(metres < LOWEST_LAND_M):

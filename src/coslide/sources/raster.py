@@ -65,7 +65,8 @@ def warp_onto(
     resampling
         How values between cell centres are found. Kernels leave nodata out and re-weight the rest.
     nodata
-        The value that means "nothing here"; None takes what the raster declares. NaN always does.
+        The value that means "nothing here"; None takes what the raster declares, and NaN where it declares nothing.
+        A NaN beside another nodata value is not left out of kernels: holes of it grow by the width of the kernel.
     band
         Band number, from 1.
 
@@ -81,14 +82,13 @@ def warp_onto(
     """
     out = np.full(grid.shape, np.nan, dtype=np.float32)
     with open_raster(path) as dataset:
-        if nodata is not None and not rasterio.dtypes.can_cast_dtype(nodata, dataset.dtypes[band - 1]):
-            raise InputError(
-                f"{path}: found nodata {nodata:g} for values of type {dataset.dtypes[band - 1]}, which cannot hold it"
-            )
+        dtype = np.dtype(dataset.dtypes[band - 1])
+        if nodata is not None and not rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
+            raise InputError(f"{path}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
         reproject(
             rasterio.band(dataset, band),
             out,
-            src_nodata=dataset.nodata if nodata is None else nodata,
+            src_nodata=_source_nodata(dataset.nodata if nodata is None else nodata, dtype),
             dst_transform=grid.affine,
             dst_crs=str(grid.crs),
             dst_nodata=np.nan,
@@ -97,3 +97,10 @@ def warp_onto(
             num_threads=1,  # with more, GDAL leaves out what it cannot read without a word
         )
     return out
+
+
+def _source_nodata(nodata: float | None, dtype: np.dtype[np.generic]) -> float | None:
+    """Return nodata as the raster itself stores it, for GDAL compares exactly; NaN for floats that declare none."""
+    if nodata is None:
+        return np.nan if dtype.kind == "f" else None
+    return float(dtype.type(nodata))

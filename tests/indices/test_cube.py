@@ -11,6 +11,8 @@ from coslide.errors import InputError
 from coslide.event import read_event
 from coslide.indices.build import build_cube, event_grid, fingerprint
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.indices.terrain import slope_aspect_curvature, smooth
+from coslide.sources.dem import read_elevation
 
 CHANNELS = (
     [f"reflectance_post_{band}" for band in ("B2", "B3", "B4")]
@@ -88,6 +90,17 @@ def test_terrain_has_no_empty_ring_where_the_dem_goes_on(made_up_event, tmp_path
     cube = open_cube(build_cube(read_event(folder / "event.toml"), tmp_path / "index.zarr"))
     assert np.isfinite(cube["slope"].values).all()
     assert np.isfinite(cube["mean_curvature"].values).all()
+
+
+def test_terrain_lies_where_the_dem_says(cube, made_up_event):
+    """The margin that derivatives need is cut off again to the cell: a shift by one row would show."""
+    event = read_event(made_up_event)
+    alone = read_elevation(event.dem, cube_grid(cube)).metres
+    inner = (slice(20, -20), slice(20, -20))  # beyond the reach of the edge, which `alone` has no margin for
+    np.testing.assert_allclose(cube["elevation"].values[inner], alone[inner], atol=0.05)
+    smoothed = smooth(alone, 3.0)
+    slope = slope_aspect_curvature(smoothed, 10.0).slope_deg
+    np.testing.assert_allclose(cube["slope"].values[inner], slope[inner], atol=0.05)
 
 
 def test_an_integer_dem_is_smoothed_and_the_cube_says_so(cube):

@@ -8,10 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from coslide.errors import InputError
-from coslide.settings import TrainingSettings, first_problem
+from coslide.settings import Checked, TrainingSettings, first_problem
 
 MAX_CLASSES = 100
 MAX_FAULT_REACH_KM = 50.0  # the grid is widened by this on every side to measure distances
@@ -35,13 +35,7 @@ def _reachable(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
-class Table(BaseModel):
-    """A table of the event file: unknown keys are refused, and it cannot change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class BandFile(Table):
+class BandFile(Checked):
     """One band of a scene, as a raster that GDAL opens; None means what the scene, or else the file, says.
 
     `band` is its number, from 1, in a raster that holds several.
@@ -54,7 +48,7 @@ class BandFile(Table):
     nodata: float | None = None
 
 
-class Scene(Table):
+class Scene(Checked):
     """A satellite scene: reflectance = value * scale + offset; nodata is taken out before.
 
     `scale`, `offset` and `nodata` hold for every band that does not say its own; where neither does, the raster's own
@@ -80,7 +74,7 @@ class Scene(Table):
         return {**values, "bands": bands}
 
 
-class Scenes(Table):
+class Scenes(Checked):
     """The scenes around the event; the one before it may be missing."""
 
     post: Scene
@@ -95,7 +89,7 @@ class Scenes(Table):
         return self
 
 
-class Dem(Table):
+class Dem(Checked):
     """The elevation model, in metres; `smoothing_sigma_px` None means 3 cells if it holds integers, else 0."""
 
     path: Path
@@ -104,7 +98,7 @@ class Dem(Table):
     flat_below_deg: float = Field(default=1.0, ge=0)
 
 
-class StationColumns(Table):
+class StationColumns(Checked):
     """The columns of a station table: longitude and latitude in degrees (WGS 84), and peak ground acceleration."""
 
     lon: str = "lon"
@@ -112,7 +106,7 @@ class StationColumns(Table):
     pga: str = "pga"
 
 
-class Shaking(Table):
+class Shaking(Checked):
     """Peak ground acceleration at stations (CSV) and the levels, in g, that bound its classes."""
 
     stations: Path
@@ -121,28 +115,28 @@ class Shaking(Table):
     levels_g: Rising = PGA_LEVELS_G
 
 
-class Faults(Table):
+class Faults(Checked):
     """Fault traces (any vector format) and the edges, in kilometres, of the distance classes."""
 
     path: Path
     edges_km: Annotated[Rising, AfterValidator(_reachable)] = FAULT_EDGES_KM
 
 
-class Inventory(Table):
+class Inventory(Checked):
     """Mapped landslides (polygons) and the area in which they were mapped; None means the whole grid was."""
 
     path: Path
     area: Path | None = None
 
 
-class GridRequest(Table):
+class GridRequest(Checked):
     """The grid to map on: `crs` None means the UTM zone of the data."""
 
     crs: str | None = None
     cell_size_m: float = Field(default=10.0, ge=0.1, le=1000)
 
 
-class Event(Table):
+class Event(Checked):
     """An earthquake and its inputs, as described by an event file.
 
     Attributes

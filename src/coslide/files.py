@@ -28,6 +28,11 @@ class Marker(NamedTuple):
     file: str
     key: str
 
+    def is_in(self, folder: Path) -> bool:
+        """Return whether `folder` holds the file, and the file the key."""
+        known = folder / self.file
+        return known.is_file() and self.key in known.read_text("utf-8", "replace")
+
 
 @contextmanager
 def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
@@ -142,13 +147,7 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
         If a folder with something else, or, for an output that is a folder, a file stands there.
     """
     if path.is_dir() and any(path.iterdir()):
-        known = path / marker.file if marker else None
-        if (
-            marker is None
-            or known is None
-            or not known.is_file()
-            or marker.key not in known.read_text("utf-8", "replace")
-        ):
+        if marker is None or not marker.is_in(path):
             raise InputError(f"{path}: is a folder that holds something else; choose another --out")
     elif marker and (path.is_file() or path.is_symlink()):
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")

@@ -13,7 +13,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 """What each recipe changes of the defaults of `TrainingSettings`; `docs/training.md` says why."""
 
 
-class TrainingSettings(BaseModel):
+class Checked(BaseModel):
+    """What is read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TrainingSettings(Checked):
     """All that a training run can be told; the defaults are the paper's (Yang et al. 2023, Table 3).
 
     Attributes
@@ -46,8 +52,6 @@ class TrainingSettings(BaseModel):
         ``"none"`` (the paper says nothing) or ``"flips"``: each tile is mirrored and turned at random, and its aspect
         classes with it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     recipe: Literal["paper", "cpu"] = "paper"
     network: str = "egcn"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -23,7 +23,7 @@ from coslide.grid import cell_size_m
 from coslide.indices.cube import Band, cube_grid, difference, input_bands
 from coslide.mapping.ground import Ground
 from coslide.samples.normalise import Normalisation
-from coslide.settings import first_problem
+from coslide.settings import Checked, first_problem
 
 BUNDLE_FORMAT = 1
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
@@ -31,11 +31,7 @@ WEIGHTS, CARD = "weights.safetensors", "model.json"
 BUNDLE = Marker(CARD, "bundle_format")
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Channel(_Table):
+class Channel(Checked):
     """An input channel of a model: name, unit, number of classes (0 for measurements), their bounds, normalisation."""
 
     name: str
@@ -46,7 +42,7 @@ class Channel(_Table):
     scale: float
 
 
-class Card(_Table):
+class Card(Checked):
     """All that a bundle says of its model beside the weights; written as ``model.json``.
 
     Attributes

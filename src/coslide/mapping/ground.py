@@ -6,21 +6,19 @@ import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import BaseModel, ConfigDict
 from rasterio.features import rasterize
 from shapely.geometry import box
 
 from coslide.samples.split import Split
 from coslide.samples.windows import Window
+from coslide.settings import Checked
 
 NEVER_SEEN, TRAINED_ON, HELD_OUT = 0, 1, 2
 Bounds = tuple[float, float, float, float]
 
 
-class Ground(BaseModel):
+class Ground(Checked):
     """Ground that trained a model, and ground held out: rectangles (left, bottom, right, top) in `crs`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     crs: str
     train: list[Bounds]

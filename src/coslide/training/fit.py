@@ -80,7 +80,7 @@ def fit(
     ------
     InputError
         If `folder` holds another training and `resume` is not set; if `resume` is set and its settings differ or its
-        checkpoint cannot be read; if the loss is no longer a number; or if the disk is full.
+        checkpoint cannot be read; if the weights are no longer numbers; or if the disk is full.
     SystemExit
         With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
     KeyboardInterrupt

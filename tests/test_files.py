@@ -1,6 +1,8 @@
 """Outputs that appear whole or not at all."""
 
 import errno
+import hashlib
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +76,15 @@ def test_a_read_only_disk_is_one_line_for_the_user(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "unlink", read_only)
     with pytest.raises(InputError, match="cannot be written .Read-only"), whole_output(tmp_path / "a" / "b" / "c.txt"):
         pass
+
+
+def test_a_file_that_is_rewritten_in_the_same_size_gets_a_new_hash(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("one")
+    first = sha256(path)
+    path.write_text("two")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert (first, sha256(path)) == tuple(hashlib.sha256(text).hexdigest() for text in (b"one", b"two"))
 
 
 def test_the_hash_of_a_folder_changes_with_any_of_its_files(tmp_path):

@@ -1,6 +1,7 @@
 """Outputs that appear whole or not at all, and the hash that names an input."""
 
 import errno
+import functools
 import hashlib
 import shutil
 import time
@@ -134,6 +135,13 @@ def sha256(path: Path) -> str:
     if path.is_dir():
         parts = (f"{file.relative_to(path)} {sha256(file)}" for file in sorted(path.rglob("*")) if file.is_file())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    state = path.stat()
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    """Return the SHA-256 of a file; provenance and fingerprint of a cube ask for the same large files."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

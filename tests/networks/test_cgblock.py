@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from coslide.networks.cgblock import CGBlock, ChannelLayerNorm, GraphBranch, PatchUp
+from coslide.networks.base import ChannelLayerNorm
+from coslide.networks.cgblock import CGBlock, GraphBranch, PatchUp
 from coslide.networks.eisgnn import EISGNN
 
 

@@ -4,52 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from coslide.networks.eisgnn import EISGNN
-
-
-class ChannelLayerNorm(nn.Module):
-    r"""Layer normalisation of each pixel over its channels, with one learned scale and shift per channel.
-
-    ``y = weight (x - mean_c x) / sqrt(var_c x + eps) + bias``, with the biased variance. It does not depend on the size
-    of the map, on the batch or on other pixels, so a scene may be mapped in tiles of any size.
-
-    Parameters
-    ----------
-    channels
-        C.
-    eps
-        Added to the variance.
-
-    Notes
-    -----
-    Shapes: (batch, C, row, col) in and out. The output lies in memory with the channels last, which the convolutions
-    that follow compute faster; its axes keep their order.
-
-    Examples
-    --------
-    >>> x = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
-    >>> ChannelLayerNorm(2)(x).flatten().tolist()
-    [-1.0, 1.0]
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised map, shape (batch, C, row, col), unit free.
-
-        Parameters
-        ----------
-        x
-            Shape (batch, C, row, col), floating point.
-        """
-        channels_last = x.permute(0, 2, 3, 1)
-        return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
 
 
 class PatchUp(nn.Module):

@@ -1,101 +1,8 @@
 """EGCN: the U-Net of CGBlocks that maps coseismic landslides."""
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor, nn
-
-from coslide.networks.cgblock import CGBlock, ChannelLayerNorm, GraphBranch
+from coslide.networks.cgblock import CGBlock, GraphBranch
 from coslide.networks.eisgnn import EISGNN
-
-DEPTHS = 5  # resolutions; each halves the side and doubles the channels
-
-
-class UNetOfBlocks(nn.Module):
-    """A U-Net of five depths whose 3 x 3 convolutions are replaced by a given block.
-
-    At depth d = 1..5 the map has width * 2^(d-1) channels and 1 / 2^(d-1) of the side. Every block is followed by layer
-    normalisation over the channels and GELU: ``f = GELU(LN(block(x)))``. Encoder: two f at depths 1 to 4, each pair
-    followed by 2 x 2 max pooling, and one f at depth 5. Decoder: one f at depth 5, then at depths 4 to 1 a 2 x 2
-    deconvolution with stride 2 (Eq. 20), the encoder's map of that depth appended (Eq. 21), and two f. A 1 x 1
-    convolution gives the logits. That is 18 blocks.
-
-    Parameters
-    ----------
-    bands
-        Bands of the input.
-    block
-        Called as block(in_channels, out_channels, depth), depth from 1 to 5; returns a module that keeps the
-        map's size.
-    classes
-        Classes of the output.
-    width
-        Channels at depth 1.
-
-    Examples
-    --------
-    >>> net = UNetOfBlocks(3, lambda cin, cout, depth: nn.Conv2d(cin, cout, 3, padding=1), width=4)
-    >>> net(torch.zeros(1, 3, 32, 32)).shape
-    torch.Size([1, 2, 32, 32])
-    """
-
-    size_multiple = 2 ** (DEPTHS - 1)
-
-    def __init__(
-        self, bands: int, block: Callable[[int, int, int], nn.Module], *, classes: int = 2, width: int = 64
-    ) -> None:
-        super().__init__()
-        channels = [width * 2**level for level in range(DEPTHS)]
-
-        def f(in_channels: int, depth: int) -> nn.Sequential:
-            out_channels = channels[depth - 1]
-            return nn.Sequential(block(in_channels, out_channels, depth), ChannelLayerNorm(out_channels), nn.GELU())
-
-        def pair(in_channels: int, depth: int) -> nn.Sequential:
-            return nn.Sequential(f(in_channels, depth), f(channels[depth - 1], depth))
-
-        inputs = [bands, *channels]
-        self.encoder = nn.ModuleList(pair(inputs[depth - 1], depth) for depth in range(1, DEPTHS))
-        self.bottom = nn.Sequential(f(channels[-2], DEPTHS), f(channels[-1], DEPTHS))
-        self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(channels[depth], channels[depth - 1], 2, stride=2) for depth in range(1, DEPTHS)
-        )
-        self.decoder = nn.ModuleList(pair(2 * channels[depth - 1], depth) for depth in range(1, DEPTHS))
-        self.head = nn.Conv2d(width, classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
-
-        Parameters
-        ----------
-        x
-            Standardised indices, shape (batch, bands, row, col), floating point; nodata is 0 after standardising.
-
-        Raises
-        ------
-        ValueError
-            If the map's height or width is not a multiple of `size_multiple`.
-
-        Notes
-        -----
-        Convolutions see zeros beyond the map's border, so predictions within some pixels of it are less certain.
-        """
-        if any(side % self.size_multiple for side in x.shape[-2:]):
-            raise ValueError(
-                f"expected a height and width that are multiples of {self.size_multiple}, found {tuple(x.shape[-2:])}"
-            )
-        x = x.contiguous(memory_format=torch.channels_last)  # convolutions are up to three times faster so on a CPU
-        skips = []
-        for pair in self.encoder:
-            x = pair(x)
-            skips.append(x)
-            x = self.pool(x)
-        x = self.bottom(x)
-        for skip, up, pair in zip(reversed(skips), reversed(self.up), reversed(self.decoder), strict=True):
-            x = pair(torch.cat([up(x), skip], dim=1))
-        logits: Tensor = self.head(x)
-        return logits
+from coslide.networks.unet import UNetOfBlocks
 
 
 class EGCN(UNetOfBlocks):
@@ -154,6 +61,7 @@ class EGCN(UNetOfBlocks):
 
     Examples
     --------
+    >>> import torch
     >>> net = EGCN(5, width=8)
     >>> net(torch.zeros(1, 5, 64, 96)).shape
     torch.Size([1, 2, 64, 96])

@@ -1,73 +1,17 @@
-"""The parts of CGBlock against torch's own general layers."""
+"""CGBlock and its graph branch against torch's own general layers."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from coslide.networks.base import ChannelLayerNorm
-from coslide.networks.cgblock import CGBlock, GraphBranch, PatchUp
+from coslide.networks.cgblock import CGBlock, GraphBranch
 from coslide.networks.eisgnn import EISGNN
 
 
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-@pytest.mark.parametrize("rate", [1, 2, 4, 16])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_up_sampling_equals_the_depthwise_deconvolution(rate, memory_format):
-    up = PatchUp(6, rate)
-    x = torch.randn(2, 6, 3, 5).to(memory_format=memory_format)
-    expected = F.conv_transpose2d(x, up.weight, up.bias, stride=rate, groups=6)
-    torch.testing.assert_close(up(x), expected)
-
-
-def test_up_sampling_has_the_gradients_of_the_depthwise_deconvolution():
-    up, x, g = PatchUp(6, 4), torch.randn(2, 6, 3, 5, requires_grad=True), torch.randn(2, 6, 12, 20)
-    inputs = (x, up.weight, up.bias)
-    expected = torch.autograd.grad(F.conv_transpose2d(*inputs, stride=4, groups=6), inputs, g)
-    torch.testing.assert_close(torch.autograd.grad(up(x), inputs, g), expected)
-
-
-def test_up_sampling_takes_the_weights_of_torchs_layer():
-    torchs, up = nn.ConvTranspose2d(6, 6, 4, stride=4, groups=6), PatchUp(6, 4)
-    up.load_state_dict(torchs.state_dict())
-    x = torch.randn(1, 6, 2, 2)
-    torch.testing.assert_close(up(x), torchs(x))
-
-
-def test_up_sampling_is_drawn_like_torchs_layer():
-    torch.manual_seed(1)
-    torchs = nn.ConvTranspose2d(64, 64, 8, stride=8, groups=64)
-    torch.manual_seed(1)
-    torch.testing.assert_close(PatchUp(64, 8).state_dict(), torchs.state_dict())
-
-
-def test_a_node_fills_its_own_patch_and_no_other():
-    up, x = PatchUp(3, 4), torch.randn(1, 3, 3, 3)
-    moved = x.clone()
-    moved[:, :, 1, 2] += 1
-    changed = (up(moved) - up(x)).abs().sum(dim=(0, 1)) > 0
-    expected = torch.zeros(12, 12, dtype=torch.bool)
-    expected[4:8, 8:12] = True
-    assert torch.equal(changed, expected)
-
-
-def test_the_norm_equals_torchs_over_the_channels():
-    norm = ChannelLayerNorm(5)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    x = torch.randn(2, 5, 3, 4)
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
-    scale, shift = norm.weight.view(1, 5, 1, 1), norm.bias.view(1, 5, 1, 1)
-    torch.testing.assert_close(norm(x), (x - mean) / (variance + 1e-6).sqrt() * scale + shift)
-
-
-def test_the_norm_of_a_pixel_does_not_depend_on_the_others():
-    norm, x = ChannelLayerNorm(5), torch.randn(1, 5, 3, 4)
-    torch.testing.assert_close(norm(x)[:, :, :1, :1], norm(x[:, :, :1, :1]))
 
 
 def branch_and_map():
@@ -89,6 +33,84 @@ def test_each_nodes_result_goes_back_to_its_own_patch():
     grid = features.transpose(1, 2).reshape(2, 16, 2, 3)
     expected = F.conv_transpose2d(grid, branch.up.weight, branch.up.bias, stride=4, groups=16)
     torch.testing.assert_close(branch(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "general"),
+    [
+        ("full", lambda up, x: F.conv_transpose2d(x, up.weight, up.bias, stride=4)),
+        ("grouped", lambda up, x: F.conv_transpose2d(x, up.weight, up.bias, stride=4, groups=8)),
+        ("nearest", lambda _, x: x.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)),
+        (
+            "k2_chain",
+            lambda up, x: F.conv_transpose2d(
+                F.conv_transpose2d(x, up[0].weight, up[0].bias, stride=2), up[1].weight, up[1].bias, stride=2
+            ),
+        ),
+    ],
+)
+def test_every_way_up_is_its_deconvolution(mode, general):
+    branch = GraphBranch(EISGNN(3, 16, k=4), rate=4, up_mode=mode)
+    x = torch.randn(2, 3, 8, 12)
+    nodes = x[:, :, ::4, ::4].flatten(2).mT
+    grid = branch.eisgnn(nodes).mT.reshape(2, 16, 2, 3)
+    torch.testing.assert_close(branch(x), general(branch.up, grid))
+
+
+def test_a_node_may_be_the_mean_of_its_patch():
+    branch = GraphBranch(EISGNN(3, 16, k=4), rate=4, down_mode="avg")
+    x, seen = torch.randn(2, 3, 8, 12), []
+    branch.eisgnn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    branch(x)
+    means = [x[:, :, row : row + 4, col : col + 4].mean(dim=(2, 3)) for row in (0, 4) for col in (0, 4, 8)]
+    torch.testing.assert_close(seen[0], torch.stack(means, dim=1))
+
+
+@pytest.mark.parametrize("option", [{"up_mode": "bilinear"}, {"down_mode": "max"}])
+def test_a_mode_that_is_none_of_its_words_is_refused(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: found .*; expected one of"):
+        GraphBranch(EISGNN(3, 16), rate=4, **option)
+
+
+def test_a_chain_of_doublings_needs_a_power_of_two():
+    with pytest.raises(ValueError, match="found a rate of 6, expected a power of 2"):
+        GraphBranch(EISGNN(3, 16), rate=6, up_mode="k2_chain")
+
+
+def with_weights(block):
+    nn.init.constant_(block.alpha, 0.3)
+    nn.init.constant_(block.beta, -2.0)
+    return block
+
+
+MODES = [
+    ("depthwise", "nearest"),
+    ("depthwise", "avg"),
+    ("grouped", "nearest"),
+    ("nearest", "avg"),
+    ("full", "nearest"),
+]
+
+
+@pytest.mark.parametrize(("up", "down"), MODES)
+def test_the_block_has_the_values_and_gradients_of_the_sum_written_out(up, down):
+    graph = GraphBranch(EISGNN(3, 16, k=4), rate=4, up_mode=up, down_mode=down)
+    block = with_weights(CGBlock(3, 16, branch=graph)).double()
+    x = torch.randn(2, 3, 8, 12, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(2, 16, 8, 12, dtype=torch.float64)
+    down_sampled = F.interpolate(x, scale_factor=0.25) if down == "nearest" else F.avg_pool2d(x, 4)
+    grid = graph.eisgnn(down_sampled.flatten(2).mT).mT.reshape(2, 16, 2, 3)
+    general = {
+        "depthwise": lambda: F.conv_transpose2d(grid, graph.up.weight, graph.up.bias, stride=4, groups=16),
+        "grouped": lambda: F.conv_transpose2d(grid, graph.up.weight, graph.up.bias, stride=4, groups=8),
+        "full": lambda: F.conv_transpose2d(grid, graph.up.weight, graph.up.bias, stride=4),
+        "nearest": lambda: F.interpolate(grid, scale_factor=4),
+    }[up]()
+    conv = block.convolution
+    written_out = block.alpha * F.conv2d(x, conv.weight, conv.bias, padding=1) + block.beta * general
+    y, inputs = block(x), [x, *block.parameters()]
+    torch.testing.assert_close(y, written_out)
+    torch.testing.assert_close(torch.autograd.grad(y, inputs, g), torch.autograd.grad(written_out, inputs, g))
 
 
 def test_the_block_is_the_weighted_sum_of_its_branches():

@@ -34,6 +34,38 @@ def test_the_papers_network_has_its_number_of_parameters(paper):
     assert count(paper) == 38_347_526
 
 
+VARIANTS = [
+    # the table of variants: every way up, W1 shared or not, attention as in Eq. 5 or with a map of its own for each end
+    ("depthwise", 38_347_526, 40_614_534, 41_486_982, 43_753_990),
+    ("nearest", 38_216_710, 40_483_718, 41_356_166, 43_623_174),
+    ("grouped", 40_581_894, 42_848_902, 43_721_350, 45_988_358),
+    ("k2_chain", 45_563_398, 47_830_406, 48_702_854, 50_969_862),
+    ("full", 57_096_966, 59_363_974, 60_236_422, 62_503_430),
+]
+
+
+@pytest.mark.parametrize(("up_mode", "shared", "shared_dgl", "separate", "separate_dgl"), VARIANTS)
+def test_every_variant_has_its_number_of_parameters(up_mode, shared, shared_dgl, separate, separate_dgl):
+    with torch.device("meta"):
+        found = [
+            count(EGCN(up_mode=up_mode, share_w1=share, attn_param=attention))
+            for share in (True, False)
+            for attention in ("eq5_concat", "dgl")
+        ]
+    assert found == [shared, shared_dgl, separate, separate_dgl]
+
+
+def test_a_full_deconvolution_that_is_left_out_at_depth_five_saves_its_two_layers():
+    """Rate 1 needs no up-sampling; without its two full layers of 1024 x 1024 + 1024 there are 54,997,766."""
+    with torch.device("meta"):
+        assert count(EGCN(up_mode="full")) - 2 * (1024**2 + 1024) == 54_997_766
+
+
+def test_a_norm_over_the_whole_map_costs_sixteen_million_parameters():
+    with torch.device("meta"):
+        assert count(EGCN(norm="full_ln")) - count(EGCN()) == 15_990_784 - 11_776  # 2 C H W against 2 C
+
+
 def test_eighteen_blocks_replace_the_convolutions_of_u_net(paper):
     assert len(blocks(paper)) == 18
 
@@ -152,12 +184,35 @@ def test_a_size_that_is_no_multiple_of_sixteen_is_refused(size):
 
 
 @pytest.mark.parametrize(
-    "option", [{"heads": 4}, {"k": 3}, {"select_factor": 0.2}, {"include_self": False}, {"e_min": 1.0}]
+    "option",
+    [
+        {"heads": 4},
+        {"k": 3},
+        {"select_factor": 0.2},
+        {"include_self": False},
+        {"e_min": 1.0},
+        {"attn_order": "eq5"},
+        {"attn_param": "dgl"},
+        {"share_w1": False},
+        {"eic_norm": "none"},
+        {"eic_scope": "full"},
+    ],
 )
 def test_every_graph_option_reaches_every_graph(option):
     (name, value) = next(iter(option.items()))
     graphs = [module for module in small(**option).modules() if isinstance(module, EISGNN)]
     assert {getattr(graph, name) for graph in graphs} == {value}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"up_mode": "full"}, {"up_mode": "nearest"}, {"down_mode": "avg"}, {"norm": "gn1"}, {"norm": "bn"}],
+    ids=str,
+)
+def test_every_option_of_the_frame_trains(option):
+    net = small(**option)
+    net(torch.randn(2, 5, 32, 32)).square().mean().backward()
+    assert [name for name, parameter in net.named_parameters() if not parameter.grad.isfinite().all()] == []
 
 
 def test_training_steps_lower_the_loss_on_one_tile():

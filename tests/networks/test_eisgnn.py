@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from coslide.networks.eisgnn import EISGNN, neighbours, selected_count
+from coslide.networks.eisgnn import EISGNN
 
 
 @pytest.fixture
@@ -46,26 +46,54 @@ def reference_eic(h3, i, j, e_min):
     return 1 / entropy + cosine
 
 
+def reference_attention(layer, x, h, head, nearest):
+    """Return the attention weights of each node's neighbours, as lists, from Eq. 5-6."""
+    d = h.shape[1]
+    a = layer.attention[head].detach().numpy()
+    rows = slice(head * d, (head + 1) * d)
+    weights = []
+    for i, chosen in enumerate(nearest):
+        if layer.attn_param == "dgl":
+            z = [layer.w_dst.weight.detach().numpy()[rows] @ x[i] + h[j] for j in chosen]
+        else:
+            z = [np.concatenate([h[i], h[j]]) @ layer.w2[head].detach().numpy() for j in chosen]
+        if layer.attn_order == "gatv2":
+            logits = [a @ np.where(value > 0, value, 0.2 * value) for value in z]
+        else:
+            logits = [value @ a if value @ a > 0 else 0.2 * (value @ a) for value in z]
+        weights.append(softmax(logits))
+    return weights
+
+
+def reference_selection(layer, h3, i, chosen):
+    """Return the selected neighbours of node i and their weights, from Eq. 7-10."""
+    m = max(1, int(len(chosen) * layer.select_factor))
+    eic = {j: reference_eic(h3, i, j, layer.e_min) for j in chosen}
+    ranked = sorted(chosen, key=lambda j: -eic[j])[:m]
+    of_all = dict(zip(chosen, softmax(list(eic.values())), strict=True))
+    weights = {
+        "softmax_selected": softmax([eic[j] for j in ranked]),
+        "softmax_all": [of_all[j] for j in ranked],
+        "sum": [eic[j] / sum(eic[other] for other in ranked) for j in ranked],
+        "none": [eic[j] for j in ranked],
+    }[layer.eic_norm]
+    return list(zip(ranked, weights, strict=True))
+
+
 def reference_head(layer, x, head):
     """Return one head's output for the nodes x (node, Cin), from section 1.4's equations, node by node."""
     d = layer.out_channels // layer.heads
     rows = slice(head * d, (head + 1) * d)
     h = x @ layer.w1.weight.detach().numpy()[rows].T
-    h3 = x @ layer.w3.weight.detach().numpy()[rows].T
-    w2, a = layer.w2[head].detach().numpy(), layer.attention[head].detach().numpy()
+    h3 = x @ layer.w3.weight.detach().numpy()[rows if layer.eic_scope == "head" else slice(None)].T
+    first = h if layer.share_w1 else x @ layer.w1_of_equation_1.weight.detach().numpy()[rows].T
     nearest = reference_neighbours(x, layer.k, layer.include_self)
-    attended = []
-    for i, chosen in enumerate(nearest):
-        z = [np.concatenate([h[i], h[j]]) @ w2 for j in chosen]
-        weights = softmax([a @ np.where(value > 0, value, 0.2 * value) for value in z])
-        attended.append(sum(w * h[j] for w, j in zip(weights, chosen, strict=True)))
+    weights = reference_attention(layer, x, h, head, nearest)
+    attended = [sum(w * h[j] for w, j in zip(*pair, strict=True)) for pair in zip(weights, nearest, strict=True)]
     out = []
     for i, chosen in enumerate(nearest):
-        m = max(1, int(len(chosen) * layer.select_factor))
-        ranked = sorted(((reference_eic(h3, i, j, layer.e_min), j) for j in chosen), reverse=True)[:m]
-        weights = softmax([eic for eic, _ in ranked])
-        aggregated = sum(w * attended[j] for w, (_, j) in zip(weights, ranked, strict=True))
-        out.append(layer.lambda_[head].item() * aggregated + layer.mu[head].item() * attended[i] + h[i])
+        aggregated = sum(w * attended[j] for j, w in reference_selection(layer, h3, i, chosen))
+        out.append(layer.lambda_[head].item() * aggregated + layer.mu[head].item() * attended[i] + first[i])
     return np.array(out)
 
 
@@ -80,6 +108,30 @@ def reference(layer, x):
 def test_the_layer_equals_its_equations_written_as_loops(layer, nodes, k, select_factor, include_self):
     layer.k, layer.select_factor, layer.include_self = k, select_factor, include_self
     np.testing.assert_allclose(layer(nodes).detach().numpy(), reference(layer, nodes), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attn_order": "eq5"},
+        {"attn_param": "dgl"},
+        {"attn_order": "eq5", "attn_param": "dgl"},
+        {"share_w1": False},
+        {"eic_norm": "softmax_all"},
+        {"eic_norm": "sum"},
+        {"eic_norm": "none"},
+        {"eic_scope": "full"},
+        {"eic_scope": "full", "eic_norm": "sum", "share_w1": False, "attn_param": "dgl"},
+    ],
+    ids=str,
+)
+def test_every_option_equals_its_equations_written_as_loops(layer, nodes, options):
+    torch.manual_seed(0)
+    other = EISGNN(5, 12, heads=3, k=4, select_factor=0.5, **options).double()
+    with torch.no_grad():
+        other.lambda_.copy_(layer.lambda_)
+        other.mu.copy_(layer.mu)
+    np.testing.assert_allclose(other(nodes).detach().numpy(), reference(other, nodes), rtol=0, atol=1e-10)
 
 
 def test_the_floor_of_the_entropy_equals_the_equations_where_it_holds(layer, nodes):
@@ -102,11 +154,9 @@ def gatv2(layer):
     return conv
 
 
-def attention(layer, nodes):
-    """Return h, the neighbours and the layer's attention weights of the first graph."""
-    nearest = neighbours(nodes, layer.k)
-    h = layer._split_heads(layer.w1(nodes))
-    return h[0], nearest[0], layer._attention_weights(h, nearest)[0]
+def features(layer, nodes):
+    """Return W1 x of the first graph as (node, head, d)."""
+    return layer.w1(nodes)[0].unflatten(-1, (layer.heads, -1))
 
 
 def edges(nearest):
@@ -114,91 +164,70 @@ def edges(nearest):
 
 
 def test_the_attention_weights_are_those_of_torch_geometric(layer, nodes, gatv2):
-    h, nearest, weights = attention(layer, nodes)
-    _, (_, expected) = gatv2(h.transpose(0, 1).flatten(1), edges(nearest), return_attention_weights=True)
-    torch.testing.assert_close(weights, expected.view(9, 4, 3).permute(2, 0, 1), rtol=0, atol=1e-12)
+    found = layer.neighbourhood(nodes)
+    h = layer.w1(nodes)[0]
+    _, (_, expected) = gatv2(h, edges(found.nodes[0]), return_attention_weights=True)
+    torch.testing.assert_close(found.attention[0], expected.view(9, 4, 3).permute(2, 0, 1), rtol=0, atol=1e-12)
 
 
 def test_the_attention_output_is_that_of_torch_geometric_whose_message_is_b_h(layer, nodes, gatv2):
-    h, nearest, weights = attention(layer, nodes)
-    attended = torch.einsum("cik,cikd->cid", weights, h[:, nearest])
+    found = layer.neighbourhood(nodes)
+    attended = torch.einsum("cik,ikcd->icd", found.attention[0], features(layer, nodes)[found.nodes[0]])
     of_neighbour = layer.w2.chunk(2, dim=1)[1]  # torch_geometric sums B h_j where EISGNN sums h_j: sum B h = B sum h
-    mapped = (attended @ of_neighbour).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(mapped, gatv2(h.transpose(0, 1).flatten(1), edges(nearest)), rtol=0, atol=1e-12)
+    mapped = torch.einsum("icd,cde->ice", attended, of_neighbour).flatten(1)
+    expected = gatv2(layer.w1(nodes)[0], edges(found.nodes[0]))
+    torch.testing.assert_close(mapped, expected, rtol=0, atol=1e-12)
+
+
+def test_with_maps_of_its_own_for_both_ends_the_whole_attention_is_that_of_torch_geometric(nodes, gatv2):
+    """With mu 1, lambda 0 and W1 of Eq. 1 zero the layer gives its attention output alone."""
+    torch.manual_seed(0)
+    layer = EISGNN(5, 12, heads=3, k=4, attn_param="dgl", share_w1=False).double()
+    conv = type(gatv2)(5, 4, heads=3, bias=False, add_self_loops=False).double()
+    with torch.no_grad():
+        layer.lambda_.zero_()
+        layer.w1_of_equation_1.weight.zero_()
+        conv.lin_l.weight.copy_(layer.w1.weight)
+        conv.lin_r.weight.copy_(layer.w_dst.weight)
+        conv.att.copy_(layer.attention[None])
+    expected = conv(nodes[0], edges(layer.neighbourhood(nodes).nodes[0]))
+    torch.testing.assert_close(layer(nodes)[0], expected, rtol=0, atol=1e-12)
 
 
 def test_equal_nodes_attend_to_their_neighbours_evenly(layer):
     same = torch.ones(1, 9, 5, dtype=torch.float64)
-    _, _, weights = attention(layer, same)
+    weights = layer.neighbourhood(same).attention
     torch.testing.assert_close(weights, torch.full_like(weights, 0.25))
 
 
-def test_neighbours_are_ordered_by_distance_with_the_node_itself_first():
-    line = torch.tensor([0.0, 10.0, 1.0, 5.0, 12.5]).view(1, 5, 1)
-    assert neighbours(line, 3)[0].tolist() == [[0, 2, 3], [1, 4, 3], [2, 0, 3], [3, 2, 0], [4, 1, 3]]
-
-
-def test_neighbours_without_self_leave_the_node_out():
-    line = torch.tensor([0.0, 10.0, 1.0, 5.0, 12.5]).view(1, 5, 1)
-    assert neighbours(line, 2, include_self=False)[0].tolist() == [[2, 3], [4, 3], [0, 3], [2, 0], [1, 3]]
-
-
-def test_among_equal_nodes_each_comes_first_for_itself_and_the_rest_follow_by_index():
-    same = torch.full((1, 40, 7), 1e3)
-    found = neighbours(same, 3)[0].tolist()
-    assert found == [[0, 1, 2], [1, 0, 2]] + [[i, 0, 1] for i in range(2, 40)]
-
-
-def test_nodes_far_from_the_origin_are_told_apart():
-    place = torch.randperm(64, generator=torch.Generator().manual_seed(3))
-    features = 1000 + place.view(1, 64, 1).float() / 100  # squares, as a matrix product needs, would round this off
-    found = place[neighbours(features, 2, include_self=False)[0]]
-    assert ((found - place[:, None]).abs() <= 2).all()
-
-
-def test_distances_are_euclidean():
-    corner = torch.tensor([[[0.0, 0.0], [3.0, 3.0], [0.0, 5.0]]])  # L1 would choose node 2, and so would the largest
-    assert neighbours(corner, 2)[0, 0].tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(("include_self", "count"), [(True, 3), (False, 2)])
-def test_with_fewer_nodes_than_k_all_are_used(include_self, count):
-    assert neighbours(torch.randn(2, 3, 4), 8, include_self=include_self).shape == (2, 3, count)
-
-
-def test_half_precision_nodes_have_neighbours():
-    line = torch.tensor([0.0, 10.0, 1.0], dtype=torch.bfloat16).view(1, 3, 1)
-    assert neighbours(line, 2)[0].tolist() == [[0, 2], [1, 2], [2, 0]]
-
-
-def test_a_single_node_without_itself_is_refused():
-    with pytest.raises(ValueError, match="found k = 8 and 0 nodes"):
-        neighbours(torch.zeros(1, 1, 4), 8, include_self=False)
-
-
-def test_a_map_in_place_of_nodes_is_refused():
-    with pytest.raises(ValueError, match=r"expected shape \(batch, node, channel\), found \(1, 2, 3, 4\)"):
-        neighbours(torch.zeros(1, 2, 3, 4), 8)
-
-
-@pytest.mark.parametrize(("k", "factor", "m"), [(8, 0.8, 6), (16, 0.8, 12), (1, 0.2, 1), (3, 0.2, 1), (50, 0.58, 29)])
-def test_the_selection_keeps_the_whole_part_of_its_share(k, factor, m):
-    assert selected_count(k, factor) == m
-
-
 def test_six_of_eight_neighbours_are_selected_with_the_defaults():
-    layer = EISGNN(4, 16)
-    nearest = neighbours(torch.randn(1, 64, 4), layer.k)
-    _, nodes = layer._select(torch.randn(1, 8, 64, 8), nearest)
-    assert nodes.shape == (1, 8, 64, 6)
+    weights = EISGNN(4, 16).neighbourhood(torch.randn(1, 64, 4)).weights
+    assert ((weights > 0).sum(dim=-1) == 6).all()
 
 
-def test_the_weights_of_the_selected_sum_to_one_when_applied(layer, nodes):
-    """With every node's attention output the same, aggregating it with weights that sum to 1 gives it back."""
-    same = torch.ones_like(nodes)
-    h = layer._split_heads(layer.w1(same))
-    scale = (1 + layer.mu + layer.lambda_).view(1, 3, 1, 1)
-    torch.testing.assert_close(layer(same), (scale * h).transpose(1, 2).flatten(2))
+def test_exactly_the_share_is_selected_where_all_are_equal(layer):
+    weights = layer.neighbourhood(torch.ones(2, 9, 5, dtype=torch.float64)).weights
+    torch.testing.assert_close(weights, torch.tensor([1, 1, 1, 0.0]).double().div(3).expand_as(weights))
+
+
+def test_the_weights_of_the_selected_sum_to_one(layer, nodes):
+    weights = layer.neighbourhood(nodes).weights
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3, 9, dtype=torch.float64))
+
+
+def test_the_selected_have_the_largest_coefficients(layer, nodes):
+    found = layer.neighbourhood(nodes)
+    lowest_kept = found.eic.masked_fill(found.weights == 0, torch.inf).amin(dim=-1)
+    highest_left = found.eic.masked_fill(found.weights > 0, -torch.inf).amax(dim=-1)
+    assert (lowest_kept >= highest_left).all()
+
+
+def test_a_sum_of_coefficients_near_zero_leaves_the_output_finite(layer):
+    layer.eic_norm = "sum"
+    opposite = torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand(1, 2, 5)  # cosine 1 and -1
+    layer.e_min = 1e9  # 1 / e vanishes
+    layer.select_factor = 1.0
+    assert layer(opposite).isfinite().all()
 
 
 def test_nodes_may_be_numbered_in_any_order(layer, nodes):
@@ -210,22 +239,39 @@ def test_graphs_of_a_batch_do_not_see_each_other(layer, nodes):
     torch.testing.assert_close(layer(nodes)[1:], layer(nodes[1:]), rtol=0, atol=1e-12)
 
 
+@pytest.fixture
 def peaked(layer, nodes):
-    """Return h' whose softmax is one-hot on the same channel for every node."""
-    h = torch.zeros(len(nodes), layer.heads, nodes.shape[1], 4, dtype=torch.float64)
-    h[..., 0] = 1e4
-    return h.requires_grad_()
+    """Return nodes whose h' has a softmax that is one-hot on the same channel of each head, for every node."""
+    with torch.no_grad():
+        layer.w3.weight.zero_()
+        layer.w3.weight[::4, 0] = 1e4
+    nodes[..., 0] = 1
+    return nodes
 
 
-def test_equal_peaked_features_have_a_score_of_the_floor_and_a_cosine_of_one(layer, nodes):
-    scores = layer._scores(peaked(layer, nodes), neighbours(nodes, 4))
-    torch.testing.assert_close(scores, torch.full_like(scores, 1 / 0.1 + 1))
+def test_equal_peaked_features_have_a_score_of_the_floor_and_a_cosine_of_one(layer, peaked):
+    eic = layer.neighbourhood(peaked).eic
+    torch.testing.assert_close(eic, torch.full_like(eic, 1 / 0.1 + 1))
 
 
-def test_equal_peaked_features_have_a_finite_gradient(layer, nodes):
-    h = peaked(layer, nodes)
-    layer._scores(h, neighbours(nodes, 4)).sum().backward()
-    assert h.grad.isfinite().all()
+def test_equal_peaked_features_have_finite_gradients(layer, peaked):
+    layer.neighbourhood(peaked).eic.sum().backward()
+    assert layer.w3.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("attn_order", "gatv2, eq5"),
+        ("attn_param", "eq5_concat, dgl"),
+        ("eic_norm", "softmax_selected, softmax_all, sum, none"),
+        ("entropy_norm", "softmax"),
+        ("eic_scope", "head, full"),
+    ],
+)
+def test_an_option_that_is_none_of_its_words_is_refused(option, words):
+    with pytest.raises(ValueError, match=f"{option}: found 'other'; expected one of {words}"):
+        EISGNN(3, 16, **{option: "other"})
 
 
 def test_nodes_that_are_all_zero_have_finite_gradients(layer):

@@ -1,72 +1,22 @@
 """CGBlock: a 3 x 3 convolution and a graph branch, added with learned weights."""
 
-import math
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from coslide.networks.eisgnn import EISGNN
+from coslide.networks.patches import PatchUp, add_patches, take_nodes
 
-
-class PatchUp(nn.Module):
-    r"""Up-sampling by a learned rate x rate patch per channel: a depthwise deconvolution with stride = kernel = rate.
-
-    ``y[c, rate i + u, rate j + v] = x[c, i, j] weight[c, 0, u, v] + bias[c]``. Each input pixel fills its own patch and
-    no other.
-
-    Parameters
-    ----------
-    channels
-        C.
-    rate
-        Side of the patch [pixel].
-
-    Notes
-    -----
-    Shapes: (batch, C, h, w) to (batch, C, rate h, rate w). `weight` (C, 1, rate, rate) and `bias` (C) are those of
-    ``nn.ConvTranspose2d(C, C, rate, stride=rate, groups=C)``, with its initialisation. The patches do not overlap, so
-    the deconvolution is one broadcast product, which a CPU computes several times faster than the general one.
-
-    Examples
-    --------
-    >>> up = PatchUp(1, 2)
-    >>> _ = up.load_state_dict({"weight": torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "bias": torch.zeros(1)})
-    >>> up(torch.tensor([[[[1.0, 10.0]]]]))[0, 0].tolist()
-    [[1.0, 2.0, 10.0, 20.0], [3.0, 4.0, 30.0, 40.0]]
-    """
-
-    def __init__(self, channels: int, rate: int) -> None:
-        super().__init__()
-        self.rate = rate
-        self.weight = nn.Parameter(torch.empty(channels, 1, rate, rate))
-        self.bias = nn.Parameter(torch.empty(channels))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Return nothing; draw weight and bias anew, uniform within 1 / rate, as nn.ConvTranspose2d does."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        nn.init.uniform_(self.bias, -1 / self.rate, 1 / self.rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the map at `rate` times the size, shape (batch, C, rate h, rate w).
-
-        Parameters
-        ----------
-        x
-            Shape (batch, C, h, w), floating point.
-        """
-        batch, channels, height, width = x.shape
-        rate = self.rate
-        pixels = x.permute(0, 2, 3, 1).contiguous().view(batch, height, 1, width, 1, channels)
-        patch = self.weight.permute(1, 2, 3, 0).contiguous().view(1, 1, rate, 1, rate, channels)
-        filled = torch.addcmul(self.bias, pixels, patch)
-        return filled.reshape(batch, height * rate, width * rate, channels).permute(0, 3, 1, 2)
+UpMode = Literal["depthwise", "grouped", "full", "k2_chain", "nearest"]
+DownMode = Literal["nearest", "avg"]
 
 
 class GraphBranch(nn.Module):
     """The graph branch of a CGBlock: every rate-th pixel is a node, and each node's result is spread over its patch.
 
-    ``branch(x) = up(EISGNN(down(x)))``, down being ``x[..., ::rate, ::rate]`` (nearest) and up a `PatchUp`.
+    ``branch(x) = up(EISGNN(down(x)))``.
 
     Parameters
     ----------
@@ -74,11 +24,24 @@ class GraphBranch(nn.Module):
         The graph layer, from Cin to C channels.
     rate
         Distance between nodes [pixel].
+    up_mode
+        ``"depthwise"``: a learned patch for each channel (`PatchUp`). ``"full"``: a deconvolution with kernel = stride
+        = rate that mixes all channels; ``"grouped"``: one that mixes those of a head. ``"k2_chain"``: log2(rate) full
+        deconvolutions with kernel = stride = 2. ``"nearest"``: each pixel of the patch gets the node's value; nothing
+        is learned.
+    down_mode
+        ``"nearest"``: a node is the upper left pixel of its patch, and the others do not enter the graph. ``"avg"``:
+        it is the mean of the patch.
+
+    Raises
+    ------
+    ValueError
+        If a mode is none of its words, or `rate` is not a power of 2 where ``"k2_chain"`` needs one.
 
     Notes
     -----
     Shapes: (batch, Cin, row, col) to (batch, C, row, col); row and col must be multiples of `rate`. Nodes run row by
-    row. The node of a patch is its upper left pixel: the other pixels of the patch do not enter the graph.
+    row.
 
     Examples
     --------
@@ -86,11 +49,15 @@ class GraphBranch(nn.Module):
     torch.Size([1, 8, 16, 8])
     """
 
-    def __init__(self, eisgnn: EISGNN, *, rate: int) -> None:
+    def __init__(
+        self, eisgnn: EISGNN, *, rate: int, up_mode: UpMode = "depthwise", down_mode: DownMode = "nearest"
+    ) -> None:
         super().__init__()
-        self.rate = rate
+        if down_mode not in get_args(DownMode):
+            raise ValueError(f"down_mode: found {down_mode!r}; expected one of {', '.join(get_args(DownMode))}")
+        self.rate, self.down_mode = rate, down_mode
         self.eisgnn = eisgnn
-        self.up = PatchUp(eisgnn.out_channels, rate)
+        self.up = _up(up_mode, eisgnn, rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the graph adds to each pixel, shape (batch, C, row, col).
@@ -105,12 +72,44 @@ class GraphBranch(nn.Module):
         ValueError
             If the map has a single node and the graph leaves out the node itself.
         """
-        nodes = x[:, :, :: self.rate, :: self.rate]
-        batch, _, height, width = nodes.shape
-        features = self.eisgnn(nodes.flatten(2).transpose(1, 2))
-        grid = features.view(batch, height, width, -1).permute(0, 3, 1, 2)
-        up: Tensor = self.up(grid)
+        _, nodes = self.nodes(x)
+        up: Tensor = self.up(self._features(nodes, x).permute(0, 3, 1, 2))
         return up
+
+    def nodes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `x`, to be used instead of it by one convolution (`take_nodes`), and its nodes.
+
+        Parameters
+        ----------
+        x
+            Shape (batch, Cin, row, col), floating point.
+        """
+        if self.down_mode == "avg":
+            return x, F.avg_pool2d(x, self.rate).flatten(2).mT
+        return take_nodes(x, self.rate)
+
+    def add_to(self, y: Tensor, nodes: Tensor, weight: Tensor) -> Tensor:
+        """Return ``y + weight * up(EISGNN(nodes))``; the values of `y` are lost.
+
+        Parameters
+        ----------
+        y
+            Shape (batch, C, row, col).
+        nodes
+            Shape (batch, node, Cin), as `nodes` gives them.
+        weight
+            A scalar.
+        """
+        features = self._features(nodes, y)
+        if isinstance(self.up, PatchUp):  # its bias joins that of the convolution, see CGBlock
+            return add_patches(y, features, weight * self.up.patch)
+        return torch.addcmul(y, weight, self.up(features.permute(0, 3, 1, 2)))
+
+    def _features(self, nodes: Tensor, like: Tensor) -> Tensor:
+        """Return the graph's result as (batch, i, j, C), for a map of the size of `like`."""
+        features: Tensor = self.eisgnn(nodes)
+        height, width = (side // self.rate for side in like.shape[-2:])
+        return features.reshape(len(features), height, width, -1)
 
 
 class CGBlock(nn.Module):
@@ -130,7 +129,8 @@ class CGBlock(nn.Module):
 
     Notes
     -----
-    The convolution is padded with one pixel of zeros, so the size stays.
+    The convolution is padded with one pixel of zeros, so the size stays. alpha is applied to the kernel instead of to
+    the map, which is the same and touches fewer numbers; so are beta and the bias of the graph's patches.
 
     Examples
     --------
@@ -154,5 +154,32 @@ class CGBlock(nn.Module):
         x
             Shape (batch, Cin, row, col), floating point.
         """
-        y: Tensor = self.alpha * self.convolution(x) + self.beta * self.branch(x)
-        return y
+        if not isinstance(self.branch, GraphBranch):
+            return torch.addcmul(self._convolved(x), self.beta, self.branch(x))
+        x, nodes = self.branch.nodes(x)
+        return self.branch.add_to(self._convolved(x), nodes, self.beta)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Return alpha conv3x3(x), with the constant that the graph's patches add to every pixel."""
+        bias = self.alpha * cast("Tensor", self.convolution.bias)
+        if isinstance(self.branch, GraphBranch) and isinstance(self.branch.up, PatchUp):
+            bias = torch.addcmul(bias, self.beta, self.branch.up.bias)
+        return F.conv2d(x, self.alpha * self.convolution.weight, bias, padding=1)
+
+
+def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:
+    """Return the up-sampling of a graph branch."""
+    channels = eisgnn.out_channels
+    if mode == "depthwise":
+        return PatchUp(channels, rate)
+    if mode == "nearest":
+        return nn.Upsample(scale_factor=rate, mode="nearest")
+    if mode in ("full", "grouped"):
+        groups = eisgnn.heads if mode == "grouped" else 1
+        return nn.ConvTranspose2d(channels, channels, rate, stride=rate, groups=groups)
+    if mode == "k2_chain":
+        steps = rate.bit_length() - 1
+        if 2**steps != rate:
+            raise ValueError(f"up_mode k2_chain: found a rate of {rate}, expected a power of 2")
+        return nn.Sequential(*(nn.ConvTranspose2d(channels, channels, 2, stride=2) for _ in range(steps)))
+    raise ValueError(f"up_mode: found {mode!r}; expected one of {', '.join(get_args(UpMode))}")

@@ -1,7 +1,16 @@
 """EGCN: the U-Net of CGBlocks that maps coseismic landslides."""
 
-from coslide.networks.cgblock import CGBlock, GraphBranch
-from coslide.networks.eisgnn import EISGNN
+from coslide.networks.base import Norm
+from coslide.networks.cgblock import CGBlock, DownMode, GraphBranch, UpMode
+from coslide.networks.eisgnn import (
+    EISGNN,
+    AttentionOrder,
+    AttentionParameters,
+    EicNorm,
+    EicScope,
+    EntropyNorm,
+    GraphOptions,
+)
 from coslide.networks.unet import UNetOfBlocks
 
 
@@ -33,11 +42,21 @@ class EGCN(UNetOfBlocks):
         Channels at depth 1, a multiple of `heads`. 64 in the paper; smaller ones run on a CPU.
     heads, k, select_factor, include_self, e_min
         Options of the graph, see `EISGNN`.
+    attn_order, attn_param, share_w1, eic_norm, entropy_norm, eic_scope
+        How the graph reads what the equations leave open, see `EISGNN`.
+    up_mode, down_mode
+        How the graph's result is brought back to the pixels, and how nodes are made of them, see `GraphBranch`.
+    norm
+        LN is taken over the channels of each pixel (``"channel_ln"``), over channels and pixels with a scale and shift
+        for each of them (``"full_ln"``, which fixes the input's side to `tile`), or the same with a scale and shift per
+        channel (``"gn1"``); ``"bn"`` is batch normalisation.
+    tile
+        Side of the input that ``"full_ln"`` is made for [pixel].
 
     Raises
     ------
     ValueError
-        If a graph option is outside its range, or `width` is not a multiple of `heads`.
+        If an option is outside its range or none of its words, or `width` is not a multiple of `heads`.
 
     Notes
     -----
@@ -54,9 +73,9 @@ class EGCN(UNetOfBlocks):
       size.
     - Down-sampling is nearest, as the paper says, with r = 16 at depth 1: there the graph sees one pixel in 256, while
       92 % of the landslides are at most 11 pixels. It is blind to most of them and sees their surroundings; what it
-      adds at depth 1 is coarse context.
+      adds at depth 1 is coarse context. ``down_mode="avg"`` lets every pixel of the patch count.
     - "Deconvolution layer" is a depthwise one with kernel = stride = r. A full one would cost a million parameters in
-      each block and make EGCN larger than the networks it is said to be smaller than.
+      each block and make EGCN larger than the networks it is said to be smaller than (`up_mode`).
     - Initialisation: convolutions as PyTorch draws them, the graph as in `EISGNN`, alpha = beta = lambda = mu = 1.
 
     Examples
@@ -78,18 +97,35 @@ class EGCN(UNetOfBlocks):
         select_factor: float = 0.8,
         include_self: bool = True,
         e_min: float = 0.1,
+        attn_order: AttentionOrder = "gatv2",
+        attn_param: AttentionParameters = "eq5_concat",
+        share_w1: bool = True,
+        eic_norm: EicNorm = "softmax_selected",
+        entropy_norm: EntropyNorm = "softmax",
+        eic_scope: EicScope = "head",
+        up_mode: UpMode = "depthwise",
+        down_mode: DownMode = "nearest",
+        norm: Norm = "channel_ln",
+        tile: int = 128,
     ) -> None:
-        def block(in_channels: int, out_channels: int, depth: int) -> CGBlock:
-            eisgnn = EISGNN(
-                in_channels,
-                out_channels,
-                heads=heads,
-                k=k,
-                select_factor=select_factor,
-                include_self=include_self,
-                e_min=e_min,
-            )
-            rate = self.size_multiple >> (depth - 1)  # the same nodes at every depth
-            return CGBlock(in_channels, out_channels, branch=GraphBranch(eisgnn, rate=rate))
+        graph: GraphOptions = {
+            "heads": heads,
+            "k": k,
+            "select_factor": select_factor,
+            "include_self": include_self,
+            "e_min": e_min,
+            "attn_order": attn_order,
+            "attn_param": attn_param,
+            "share_w1": share_w1,
+            "eic_norm": eic_norm,
+            "entropy_norm": entropy_norm,
+            "eic_scope": eic_scope,
+        }
 
-        super().__init__(bands, block, classes=classes, width=width)
+        def block(in_channels: int, out_channels: int, depth: int) -> CGBlock:
+            rate = self.size_multiple >> (depth - 1)  # the same nodes at every depth
+            eisgnn = EISGNN(in_channels, out_channels, **graph)
+            branch = GraphBranch(eisgnn, rate=rate, up_mode=up_mode, down_mode=down_mode)
+            return CGBlock(in_channels, out_channels, branch=branch)
+
+        super().__init__(bands, block, classes=classes, width=width, norm=norm, tile=tile)

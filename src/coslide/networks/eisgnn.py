@@ -1,84 +1,61 @@
 """EISGNN: a graph attention layer that keeps the neighbours that are close in entropy and in direction."""
 
+import math
+from typing import Literal, NamedTuple, TypedDict, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslide.networks.graph import neighbours, selected_count
+
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
+_TIE = 1e-12  # of eic; smaller differences are rounding
+_SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
+
+AttentionOrder = Literal["gatv2", "eq5"]
+AttentionParameters = Literal["eq5_concat", "dgl"]
+EicNorm = Literal["softmax_selected", "softmax_all", "sum", "none"]
+EntropyNorm = Literal["softmax"]
+EicScope = Literal["head", "full"]
 
 
-def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor:
-    """Return the indices of the k nodes nearest to each node in feature space (Euclidean), nearest first.
+class GraphOptions(TypedDict, total=False):
+    """The options of `EISGNN` by name, for those who pass them on."""
 
-    Eq. 12-13 of Yang et al. (2023, doi:10.3390/rs15040977): edges run from a neighbour to the node, and the graph is
-    not made symmetric. Equal distances are ordered by index. No gradient flows through the choice.
+    heads: int
+    k: int
+    select_factor: float
+    include_self: bool
+    e_min: float
+    attn_order: AttentionOrder
+    attn_param: AttentionParameters
+    share_w1: bool
+    eic_norm: EicNorm
+    entropy_norm: EntropyNorm
+    eic_scope: EicScope
 
-    Parameters
+
+class Neighbourhood(NamedTuple):
+    """What one graph layer decided for each node; k slots a node, nearest first.
+
+    Attributes
     ----------
-    features
-        Node features, shape (batch, node, channel), floating point.
-    k
-        Number of neighbours, the node itself included where `include_self` is true.
-    include_self
-        Keep the node itself, always in slot 0 (also where other nodes have the same features). False leaves it out.
-
-    Returns
-    -------
-    Tensor
-        int64, shape (batch, node, k). Where fewer than k nodes can be chosen the last axis is shorter: all of them are
-        used.
-
-    Raises
-    ------
-    ValueError
-        If `features` has not three axes, if k is below 1, or if a node would have no neighbour at all (a single node
-        without itself).
-
-    Notes
-    -----
-    Distances are summed channel by channel rather than by a matrix product: the product's rounding would give equal
-    nodes (nodata areas are full of them) unequal distances, and an order that changes with the batch.
-
-    Examples
-    --------
-    >>> line = torch.tensor([[[0.0], [1.0], [3.0], [3.5]]])
-    >>> neighbours(line, 2)[0].tolist()
-    [[0, 1], [1, 0], [2, 3], [3, 2]]
-    >>> neighbours(line, 2, include_self=False)[0].tolist()
-    [[1, 2], [0, 2], [3, 1], [2, 1]]
+    nodes
+        The neighbours, int64 (batch, node, k).
+    attention
+        Weights of GATv2, (batch, head, node, k); they sum to 1 over the slots.
+    eic
+        Entropy importance coefficients, (batch, scope, node, k); scope runs over the heads, or is one for all.
+    weights
+        Weights with which the neighbours' outputs are added, shape of `eic`; 0 for those not selected.
     """
-    if features.ndim != 3:
-        raise ValueError(f"features: expected shape (batch, node, channel), found {tuple(features.shape)}")
-    nodes = features.shape[1]
-    available = nodes if include_self else nodes - 1
-    if k < 1 or available < 1:
-        raise ValueError(f"expected k >= 1 and a node to choose, found k = {k} and {available} nodes to choose from")
-    with torch.no_grad():
-        features = features.to(torch.promote_types(features.dtype, torch.float32))  # cdist takes no half precision
-        distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-        own_place = -1.0 if include_self else torch.inf  # first in the order, or last
-        itself = torch.eye(nodes, dtype=torch.bool, device=features.device)
-        order = distance.masked_fill(itself, own_place).argsort(dim=-1, stable=True)
-    return order[..., : min(k, available)]
 
-
-def selected_count(k: int, select_factor: float) -> int:
-    """Return how many of k neighbours the entropy-cosine score keeps: m = max(1, int(k * select_factor)).
-
-    Parameters
-    ----------
-    k
-        Number of neighbours.
-    select_factor
-        Share to keep, in (0, 1].
-
-    Examples
-    --------
-    >>> [selected_count(32, share) for share in (0.2, 0.4, 0.6, 0.8, 1.0)]
-    [6, 12, 19, 25, 32]
-    """
-    return max(1, int(k * select_factor + 1e-9))  # 0.58 * 50 is 28.999... in binary
+    nodes: Tensor
+    attention: Tensor
+    eic: Tensor
+    weights: Tensor
 
 
 class EISGNN(nn.Module):
@@ -116,6 +93,20 @@ class EISGNN(nn.Module):
         Whether a node is its own first neighbour.
     e_min
         Floor of the cross-entropy [nat]; bounds 1 / e and its gradient.
+    attn_order
+        ``"gatv2"``: as above. ``"eq5"``: LeakyReLU after the product with a_c, as Eq. 5 is printed (which is GAT).
+    attn_param
+        ``"eq5_concat"``: W2 as above. ``"dgl"``: instead of W2_c [h_i || h_j] the sum W_dst x_i + W1 x_j with a map
+        W_dst: Cin -> C of its own, as GATv2 is commonly implemented.
+    share_w1
+        Whether Eq. 1 and Eq. 3 use one W1. If not, the last term of out_i is that of another map, Cin -> C.
+    eic_norm
+        What makes w_is of eic_is: ``"softmax_selected"``: as above. ``"softmax_all"``: softmax over all k, the selected
+        kept. ``"sum"``: divided by their sum over S(i), which is kept 1e-6 away from zero. ``"none"``: eic itself.
+    entropy_norm
+        What makes p of h': ``"softmax"``; there is no other yet.
+    eic_scope
+        ``"head"``: every head has its own eic and selection. ``"full"``: one of each, over all C channels.
 
     Raises
     ------
@@ -136,12 +127,12 @@ class EISGNN(nn.Module):
     Differs from the paper (Yang et al. 2023, doi:10.3390/rs15040977):
 
     - Eq. 5 as printed applies LeakyReLU after a . W2, which is GAT. Here it comes before, as in GATv2 (Brody et al.
-      2022, arXiv:2105.14491), the method the text cites.
+      2022, arXiv:2105.14491), the method the text cites; ``attn_order="eq5"`` is the printed form.
     - Eq. 7 takes the logarithm of features that may be negative. Here they pass through a softmax first, and e is kept
       above `e_min`. The cosine uses them as they are.
-    - "Normalised" in Eq. 10 is read as a softmax over the selected neighbours.
+    - "Normalised" in Eq. 10 is read as a softmax over the selected neighbours (`eic_norm`).
     - Eq. 13 does not take the node out of its own neighbourhood, so it is kept; `include_self=False` leaves it out.
-    - W1 is one matrix in Eq. 1 and Eq. 3.
+    - W1 is one matrix in Eq. 1 and Eq. 3 (`share_w1`).
     - lambda and mu, called hyper-parameters with initial values, are learned per head.
 
     Examples
@@ -161,6 +152,12 @@ class EISGNN(nn.Module):
         select_factor: float = 0.8,
         include_self: bool = True,
         e_min: float = 0.1,
+        attn_order: AttentionOrder = "gatv2",
+        attn_param: AttentionParameters = "eq5_concat",
+        share_w1: bool = True,
+        eic_norm: EicNorm = "softmax_selected",
+        entropy_norm: EntropyNorm = "softmax",
+        eic_scope: EicScope = "head",
     ) -> None:
         super().__init__()
         if heads < 1 or out_channels % heads:
@@ -169,12 +166,23 @@ class EISGNN(nn.Module):
             raise ValueError(
                 f"expected k >= 1, 0 < select_factor <= 1 and e_min > 0, found {k}, {select_factor} and {e_min}"
             )
+        _require_word("attn_order", attn_order, AttentionOrder)
+        _require_word("attn_param", attn_param, AttentionParameters)
+        _require_word("eic_norm", eic_norm, EicNorm)
+        _require_word("entropy_norm", entropy_norm, EntropyNorm)
+        _require_word("eic_scope", eic_scope, EicScope)
         self.out_channels = out_channels
         self.heads, self.k, self.select_factor = heads, k, select_factor
         self.include_self, self.e_min = include_self, e_min
+        self.attn_order, self.attn_param, self.share_w1 = attn_order, attn_param, share_w1
+        self.eic_norm, self.entropy_norm, self.eic_scope = eic_norm, entropy_norm, eic_scope
         head_channels = out_channels // heads
         self.w1 = nn.Linear(in_channels, out_channels, bias=False)
-        self.w2 = nn.Parameter(torch.empty(heads, 2 * head_channels, head_channels))
+        self.w1_of_equation_1 = None if share_w1 else nn.Linear(in_channels, out_channels, bias=False)
+        if attn_param == "dgl":
+            self.w_dst = nn.Linear(in_channels, out_channels, bias=False)
+        else:
+            self.w2 = nn.Parameter(torch.empty(heads, 2 * head_channels, head_channels))
         self.attention = nn.Parameter(torch.empty(heads, head_channels))
         self.w3 = nn.Linear(in_channels, out_channels, bias=False)
         self.lambda_ = nn.Parameter(torch.ones(heads))
@@ -186,10 +194,12 @@ class EISGNN(nn.Module):
         gain = nn.init.calculate_gain("relu")
         with torch.no_grad():
             for head in range(self.heads):  # each head is a map of its own, with its own fan in and out
-                nn.init.xavier_normal_(self.w2[head], gain)
+                if self.attn_param == "eq5_concat":
+                    nn.init.xavier_normal_(self.w2[head], gain)
                 nn.init.xavier_normal_(self.attention[head : head + 1], gain)
-        nn.init.xavier_normal_(self.w1.weight, gain)
-        nn.init.xavier_normal_(self.w3.weight, gain)
+        for module in self.children():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight, gain)
         nn.init.ones_(self.lambda_)
         nn.init.ones_(self.mu)
 
@@ -211,53 +221,108 @@ class EISGNN(nn.Module):
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        nearest = neighbours(x, self.k, include_self=self.include_self)
-        h = self._split_heads(self.w1(x))
-        attended = _spread(self._attention_weights(h, nearest), nearest) @ h
-        scores = self._scores(self._split_heads(self.w3(x)), nearest)
-        selected, nodes = self._select(scores, nearest)
-        aggregated = _spread(selected.softmax(dim=-1), nodes) @ attended
+        h = self.w1(x)
+        slots, attention, _, weights = self._weigh(x, h)
         per_head = (1, self.heads, 1, 1)
-        out = self.lambda_.view(per_head) * aggregated + self.mu.view(per_head) * attended + h
-        return out.transpose(1, 2).flatten(2)  # (batch, node, C)
+        rows = self._split_heads(h)  # (batch, head, d, node): the layout in which small products are fastest
+        attended = rows @ _spread(attention, slots)
+        aggregated = self._by_scope(attended) @ _spread(weights, slots)
+        own = rows if self.w1_of_equation_1 is None else self._split_heads(self.w1_of_equation_1(x))
+        out = self.lambda_.view(per_head) * aggregated.view_as(rows) + self.mu.view(per_head) * attended + own
+        return out.flatten(1, 2).mT
+
+    def neighbourhood(self, x: Tensor) -> Neighbourhood:
+        """Return which neighbours each node has, and how it weighs them.
+
+        Parameters
+        ----------
+        x
+            Node features, shape (batch, node, Cin), floating point.
+
+        Raises
+        ------
+        ValueError
+            If `x` has not three axes, or holds a single node and `include_self` is false.
+        """
+        slots, *weights = self._weigh(x, self.w1(x))
+        return Neighbourhood(slots[:, 0].mT, *(one.mT for one in weights))
+
+    def _weigh(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return neighbours (batch, 1, k, node), attention, eic and weights (batch, head or scope, k, node)."""
+        nearest = neighbours(x, self.k, include_self=self.include_self)
+        slots = nearest.mT.unsqueeze(1)
+        attention = self._attention_weights(x, h, nearest)
+        eic = self._scores(torch.bmm(self.w3.weight.expand(len(x), -1, -1), x.mT), slots)
+        return slots, attention, eic, self._selection_weights(eic)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (batch, head, node, d)
+        return x.mT.reshape(len(x), self.heads, -1, x.shape[1])  # (batch, head, d, node)
 
-    def _attention_weights(self, h: Tensor, nearest: Tensor) -> Tensor:
-        """Return GATv2's weights of each node's neighbours, (batch, head, node, k); each row sums to 1."""
-        of_node, of_neighbour = self.w2.chunk(2, dim=1)  # W2 [h_i || h_j] = A h_i + B h_j
-        right = _take_nodes((h @ of_neighbour).transpose(1, 2), nearest)  # (batch, node, k, head, d)
-        left = (h @ of_node).transpose(1, 2).unsqueeze(2)
-        z = F.leaky_relu(left + right, _NEGATIVE_SLOPE)
-        return (z * self.attention).sum(dim=-1).softmax(dim=2).permute(0, 3, 1, 2)
+    def _by_scope(self, x: Tensor) -> Tensor:
+        """Return x (batch, ..., node) as (batch, scope, channel, node): one scope for each set of eic."""
+        scopes = self.heads if self.eic_scope == "head" else 1
+        return x.reshape(len(x), scopes, -1, x.shape[-1])
 
-    def _scores(self, h: Tensor, nearest: Tensor) -> Tensor:
-        """Return eic of each node's neighbours, (batch, head, node, k)."""
-        log_p = h.log_softmax(dim=-1)
-        entropy = -(log_p.exp() @ log_p.transpose(-1, -2))  # row i: p_i against every log p_j
-        unit = F.normalize(h, dim=-1, eps=_COSINE_EPS)
-        eic = entropy.clamp_min(self.e_min).reciprocal() + unit @ unit.transpose(-1, -2)
-        return eic.gather(-1, nearest.unsqueeze(1).expand(-1, self.heads, -1, -1))
+    def _attention_weights(self, x: Tensor, h: Tensor, nearest: Tensor) -> Tensor:
+        """Return the weights of each node's neighbours, (batch, head, k, node); they sum to 1 over k."""
+        batch, count, channels = h.shape
+        if self.attn_param == "dgl":
+            of_node, of_neighbour = self.w_dst(x), h
+        else:  # W2 [h_i || h_j] = A h_i + B h_j
+            per_head = h.view(batch * count, self.heads, -1).transpose(0, 1)
+            both = torch.bmm(per_head, torch.cat(self.w2.chunk(2, dim=1), dim=2)).transpose(0, 1)
+            of_node, of_neighbour = (half.reshape(batch, count, channels) for half in both.chunk(2, dim=2))
+        first = torch.arange(batch, device=h.device).view(-1, 1, 1) * count
+        rows = of_neighbour.reshape(-1, channels).index_select(0, (nearest + first).flatten())  # of all heads at once
+        z = rows.view(batch, count, -1, channels).add_(of_node.unsqueeze(2)).view(*nearest.shape, self.heads, -1)
+        if self.attn_order == "gatv2":
+            logits = (F.leaky_relu(z, _NEGATIVE_SLOPE, inplace=True) * self.attention).sum(dim=-1)
+        else:
+            logits = F.leaky_relu((z * self.attention).sum(dim=-1), _NEGATIVE_SLOPE)
+        return logits.permute(0, 3, 2, 1).contiguous().softmax(dim=2)
 
-    def _select(self, scores: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the m largest scores and the nodes that have them, both (batch, head, node, m)."""
-        m = selected_count(nearest.shape[-1], self.select_factor)
-        top, slots = scores.topk(m, dim=-1)
-        return top, nearest.unsqueeze(1).expand_as(scores).gather(-1, slots)
+    def _scores(self, h: Tensor, slots: Tensor) -> Tensor:
+        """Return eic of each node's neighbours, (batch, scope, k, node), for h' (batch, C, node)."""
+        h = self._by_scope(h)
+        slots = slots.expand(-1, h.shape[1], -1, -1)
+        log_p = h.log_softmax(dim=2)
+        log_likelihood = (log_p.mT @ log_p.exp()).gather(2, slots)  # column i: p_i against every log p_j
+        smallest = max(_COSINE_EPS**2, torch.finfo(h.dtype).tiny)
+        unit = h * h.square().sum(dim=2, keepdim=True).clamp_min(smallest).rsqrt()
+        return (-log_likelihood).clamp_min(self.e_min).reciprocal() + (unit.mT @ unit).gather(2, slots)
+
+    def _selection_weights(self, eic: Tensor) -> Tensor:
+        """Return the weight of each neighbour (batch, scope, k, node), 0 for those that are not selected."""
+        kept = _largest(eic, selected_count(eic.shape[2], self.select_factor))
+        if self.eic_norm == "softmax_selected":
+            return eic.masked_fill(~kept, -math.inf).softmax(dim=2)
+        if self.eic_norm == "softmax_all":
+            return eic.softmax(dim=2) * kept
+        selected = eic * kept
+        if self.eic_norm == "none":
+            return selected
+        total = selected.sum(dim=2, keepdim=True)
+        return selected / torch.where(total.abs() < _SUM_EPS, _SUM_EPS, total)
 
 
-def _take_nodes(x: Tensor, nodes: Tensor) -> Tensor:
-    """Return x (batch, node, ...) at nodes (batch, node, k), as (batch, node, k, ...)."""
-    batch, count = x.shape[:2]
-    first = torch.arange(batch, device=x.device).view(-1, 1, 1) * count
-    rows = x.flatten(0, 1).index_select(0, (nodes + first).flatten())  # one copy of whole rows for all heads
-    return rows.view(*nodes.shape, *x.shape[2:])
+def _largest(scores: Tensor, count: int) -> Tensor:
+    """Return whether each of the scores (..., k, node) is among the `count` largest of its node; the first of equals.
+
+    Comparing all pairs is several times faster than sorting many short lists.
+    """
+    with torch.no_grad():
+        number = torch.arange(scores.shape[2], device=scores.device).view(-1, 1)
+        ordered = scores.double() - number * _TIE
+        better = ordered.unsqueeze(2) > ordered.unsqueeze(3)  # (batch, scope, one, other, node): other is better
+        return better.sum(dim=3, dtype=torch.int16) < count
 
 
-def _spread(weights: Tensor, nodes: Tensor) -> Tensor:
-    """Return weights (batch, head, node, k) as a matrix over all nodes, (batch, head, node, node), 0 off the edges."""
-    if nodes.ndim == 3:
-        nodes = nodes.unsqueeze(1).expand_as(weights)
-    count = weights.shape[-2]
-    return weights.new_zeros(*weights.shape[:-1], count).scatter(-1, nodes, weights)
+def _spread(weights: Tensor, slots: Tensor) -> Tensor:
+    """Return weights (batch, head, k, node) as a matrix from all nodes, (batch, head, node j, node i), 0 off edges."""
+    zeros = weights.new_zeros(*weights.shape[:2], weights.shape[-1], weights.shape[-1])
+    return zeros.scatter(2, slots.expand(-1, weights.shape[1], -1, -1), weights)
+
+
+def _require_word(option: str, found: str, words: object) -> None:
+    if found not in get_args(words):
+        raise ValueError(f"{option}: found {found!r}; expected one of {', '.join(get_args(words))}")

@@ -37,7 +37,7 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles
 Width = Annotated[int | None, typer.Option(help="Channels at full resolution (paper: 64).")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
@@ -166,6 +166,24 @@ def evaluate(
     _print_scores(metrics, as_json=as_json)
 
 
+@app.command("networks")
+def networks_(
+    bands: Annotated[int, typer.Option(min=1, help="Bands of the input.")] = 30,
+    cube: Annotated[Path | None, typer.Option(help="Index cube to take the bands from.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the networks with their parameters and multiply-adds."""
+    from coslide.indices.cube import input_bands, open_cube
+    from coslide.networks.cost import table
+
+    names = None if cube is None else [band.name for band in input_bands(open_cube(cube))]
+    rows = table(bands, names_of_bands=names)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_networks(rows, bands if names is None else len(names))
+
+
 def main() -> None:
     """Return nothing; runs the command line. Wrong input ends with one line and exit code 2."""
     try:
@@ -212,6 +230,29 @@ def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
     for key, value in metrics["pixels"].items():
         table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
     Console().print(table)
+
+
+def _print_networks(rows: list[dict[str, Any]], bands: int) -> None:
+    from rich.table import Table
+
+    title = f"{bands} bands, 2 classes, a tile of 128 x 128"
+    caption = (
+        "Table 4: weights and elements of feature maps, as the paper counts. Reconstruction: built from what is\n"
+        "known of a network whose paper could not be read; low confidence: from little more than its title."
+    )
+    columns = Table(title=title, caption=caption, box=None)
+    for name in ("network", "width", "parameters", "Table 4", "multiply-adds"):
+        columns.add_column(name, justify="left" if name == "network" else "right")
+    columns.add_column("")
+    for row in rows:
+        if row["parameters"] is None:
+            numbers, note = ("", "", ""), "needs to know the bands of each date: --cube"
+        else:
+            table4, multiply_adds = row["params_table4"] / 1e6, row["multiply_adds"] / 1e9
+            numbers = (f"{row['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
+            note = row["reconstruction"].split(":")[0]
+        columns.add_row(row["network"], str(row["width"]), *numbers, note)
+    Console().print(columns)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class TrainingSettings(Checked):
     network
         Name in `coslide.networks.names`.
     width
-        Channels at full resolution. The paper's is 64; None means 16 on a CPU and 64 on a GPU.
+        Channels at full resolution. None means those of the original on a GPU (64 for EGCN) and a quarter on a CPU.
     tile, stride
         Side of a training tile and step between tiles, in cells.
     split

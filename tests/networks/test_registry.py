@@ -10,17 +10,6 @@ from coslide import networks
 from coslide.errors import InputError
 
 
-@pytest.mark.parametrize("name", networks.names())
-def test_every_name_makes_a_network_of_the_asked_bands_and_classes(name):
-    net = networks.create(name, bands=4, classes=3, width=16)
-    assert net(torch.zeros(1, 4, 64, 64)).shape == (1, 3, 64, 64)
-
-
-@pytest.mark.parametrize("name", networks.names())
-def test_every_network_names_the_multiple_its_sizes_must_have(name):
-    assert 128 % networks.create(name, bands=4, width=8).size_multiple == 0
-
-
 def test_the_papers_network_is_the_default_and_has_its_parameters():
     with torch.device("meta"):
         assert networks.parameter_count(networks.create("egcn")) == 38_347_526
@@ -31,9 +20,31 @@ def test_a_shared_parameter_is_counted_once():
     assert networks.parameter_count(torch.nn.Sequential(layer, layer)) == 9
 
 
-def test_an_unknown_network_is_refused_with_the_names_there_are():
-    with pytest.raises(InputError, match=r"^network segnet: unknown; expected one of egcn"):
-        networks.create("segnet")
+def test_the_papers_seven_comparison_networks_and_its_two_swaps_are_there():
+    swaps, seven = {"egcn-msa", "egcn-esa"}, {"unet", "acmix-unet", "fcn-pp", "deepunet", "cdcnn", "dp-fcn", "landsnet"}
+    assert swaps | seven < set(networks.names())
+
+
+def test_the_networks_that_could_not_be_read_are_called_reconstructions():
+    marked = {name for name in networks.names() if networks.entry(name).reconstruction.startswith("reconstruction")}
+    assert marked == {"cdcnn", "dp-fcn", "landsnet"}
+
+
+def test_the_wide_form_is_a_name_of_its_own():
+    with torch.device("meta"):
+        wide = networks.create("fcn-pp", wide=True)
+        assert networks.parameter_count(networks.create("fcn-pp-wide")) == networks.parameter_count(wide)
+
+
+def test_what_a_name_stands_for_is_no_option_of_it():
+    with pytest.raises(InputError, match="network fcn-pp-wide: unknown option wide"):
+        networks.create("fcn-pp-wide", wide=False)
+
+
+@pytest.mark.parametrize("ask", [networks.create, networks.entry, lambda name: networks.date_options(name, [])])
+def test_an_unknown_network_is_refused_with_the_names_there_are(ask):
+    with pytest.raises(InputError, match=r"^network segnet: unknown; expected one of egcn, egcn-msa"):
+        ask("segnet")
 
 
 def test_an_unknown_option_is_refused_by_name():
@@ -42,17 +53,27 @@ def test_an_unknown_option_is_refused_by_name():
 
 
 @pytest.mark.parametrize(
-    ("option", "text"),
+    ("name", "option", "text"),
     [
-        ({"width": "wide"}, "option width: found 'wide'; expected int"),
-        ({"k": 8.0}, "option k: found 8.0; expected int"),
-        ({"heads": True}, "option heads: found True; expected int"),
-        ({"include_self": 1}, "option include_self: found 1; expected bool"),
+        ("egcn", {"width": "wide"}, "option width: found 'wide'; expected int"),
+        ("egcn", {"k": 8.0}, "option k: found 8.0; expected int"),
+        ("egcn", {"heads": True}, "option heads: found True; expected int"),
+        ("egcn", {"include_self": 1}, "option include_self: found 1; expected bool"),
+        ("egcn", {"up_mode": "cubic"}, "up_mode: found 'cubic'; expected one of depthwise"),
+        ("egcn", {"norm": "ln"}, "norm: found 'ln'"),
+        ("unet", {"width": 0}, "option width: found 0; expected at least 1"),
+        (
+            "egcn-esa",
+            {"reductions": [8, 4, 2, 1.0, 1]},
+            "option reductions: found .*; expected a list of whole numbers",
+        ),
+        ("egcn-esa", {"reductions": 8}, "option reductions: found 8; expected a list of whole numbers"),
+        ("cdcnn", {"pre": [0]}, "network cdcnn: post: found None; expected a list of band numbers"),
     ],
 )
-def test_an_option_of_the_wrong_type_is_refused(option, text):
+def test_an_option_of_the_wrong_type_or_value_is_refused(name, option, text):
     with pytest.raises(InputError, match=text):
-        networks.create("egcn", **option)
+        networks.create(name, **option)
 
 
 def test_a_whole_number_may_stand_for_a_decimal_one():
@@ -69,6 +90,16 @@ def test_a_value_the_network_refuses_is_the_users_error():
 def test_a_network_without_bands_or_choice_is_refused(sizes):
     with pytest.raises(InputError, match="expected at least 1 and 2"):
         networks.create("egcn", **sizes)
+
+
+def test_networks_that_compare_two_dates_are_told_which_bands_are_which():
+    bands = ["reflectance_post_B2", "reflectance_pre_B2", "slope"]
+    assert networks.date_options("dp-fcn", bands) == {"pre": [1], "post": [0]}
+
+
+def test_networks_that_compare_two_dates_refuse_bands_of_one():
+    with pytest.raises(InputError, match=r"^network cdcnn: .*needs bands before and after the event.*found slope"):
+        networks.date_options("cdcnn", ["slope"])
 
 
 def test_importing_the_package_does_not_import_torch():

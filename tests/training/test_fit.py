@@ -20,13 +20,14 @@ from coslide.training.fit import fit, network_options
 from coslide.training.loss import ClassBalancedFocalLoss
 from coslide.training.module import Training
 
+BANDS = ["signal", "other"]
 SETTINGS = TrainingSettings(width=8, tile=32, stride=32, epochs=2, learning_rate=2e-3, augment="flips")
 
 KILLED = """
 import pathlib, sys
-from tests_training import tiles, SETTINGS
+from tests_training import tiles, BANDS, SETTINGS
 from coslide.training.fit import fit
-fit(tiles(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]), bands=2)
+fit(tiles(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]), bands=BANDS)
 """
 
 
@@ -45,11 +46,11 @@ def weights(network):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    return weights(fit(tiles(), SETTINGS, tmp_path_factory.mktemp("fit"), bands=2))
+    return weights(fit(tiles(), SETTINGS, tmp_path_factory.mktemp("fit"), bands=BANDS))
 
 
 def test_training_lowers_the_loss(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=15), tmp_path, bands=2)
+    fit(tiles(), SETTINGS.changed(epochs=15), tmp_path, bands=BANDS)
     log = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
     column = log[0].split(",").index("loss_epoch")
     losses = [float(line.split(",")[column]) for line in log[1:] if line.split(",")[column]]
@@ -57,8 +58,8 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, uninterrupted):
-    again = weights(fit(tiles(), SETTINGS, tmp_path / "a", bands=2))
-    other = weights(fit(tiles(), SETTINGS.changed(seed=1), tmp_path / "b", bands=2))
+    again = weights(fit(tiles(), SETTINGS, tmp_path / "a", bands=BANDS))
+    other = weights(fit(tiles(), SETTINGS.changed(seed=1), tmp_path / "b", bands=BANDS))
     assert torch.equal(again, uninterrupted)
     assert not torch.allclose(other, uninterrupted)
 
@@ -74,9 +75,9 @@ def test_a_training_resumed_after_an_epoch_ends_as_an_uninterrupted_one(tmp_path
 
     monkeypatch.setattr(Training, "training_step", killed_in_the_second_epoch)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiles(), SETTINGS, tmp_path, bands=2)
+        fit(tiles(), SETTINGS, tmp_path, bands=BANDS)
     monkeypatch.setattr(Training, "training_step", real)
-    resumed = weights(fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True))
+    resumed = weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True))
     assert len(seen) == 4
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
@@ -93,8 +94,8 @@ def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
     process.wait()
     assert (tmp_path / "last.ckpt").exists()
     settings = SETTINGS.changed(epochs=3)
-    resumed = weights(fit(tiles(), settings, tmp_path, bands=2, resume=True))
-    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=2))
+    resumed = weights(fit(tiles(), settings, tmp_path, bands=BANDS, resume=True))
+    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=BANDS))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
 
 
@@ -102,14 +103,14 @@ def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterru
     """The disk holds one checkpoint (7.4 MB) and not a second one beside it."""
     folder = small_disk(10_000)
     with pytest.raises(InputError, match="the disk is full"):
-        fit(tiles(), SETTINGS, folder, bands=2)
+        fit(tiles(), SETTINGS, folder, bands=BANDS)
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
     assert not list(folder.glob(".*part*"))
     enough = small_disk(30_000)
     for path in folder.iterdir():
         if path.is_file():
             shutil.copy(path, enough)
-    resumed = weights(fit(tiles(), SETTINGS, enough, bands=2, resume=True))
+    resumed = weights(fit(tiles(), SETTINGS, enough, bands=BANDS, resume=True))
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
@@ -130,16 +131,16 @@ def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, req
 @pytest.mark.parametrize("broken", ["last.ckpt", "settings.json"])
 def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path, bands=2)
+    fit(tiles(), settings, tmp_path, bands=BANDS)
     content = (tmp_path / broken).read_bytes()
     (tmp_path / broken).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="cannot be resumed"):
-        fit(tiles(), settings, tmp_path, bands=2, resume=True)
+        fit(tiles(), settings, tmp_path, bands=BANDS, resume=True)
 
 
 def test_a_training_that_diverges_is_refused(tmp_path):
     with pytest.raises(InputError, match="the training diverged"):
-        fit(tiles(), SETTINGS.changed(learning_rate=1e30), tmp_path, bands=2)
+        fit(tiles(), SETTINGS.changed(learning_rate=1e30), tmp_path, bands=BANDS)
 
 
 def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
@@ -163,37 +164,38 @@ def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
 
 
 def test_resuming_a_finished_training_returns_its_weights(tmp_path):
-    first = weights(fit(tiles(), SETTINGS, tmp_path, bands=2))
-    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True)), first)
+    first = weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS))
+    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True)), first)
 
 
 def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
     with pytest.raises(InputError, match="already holds a training; use --resume"):
-        fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+        fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
     with pytest.raises(InputError, match=r"found epochs = 1, expected 2 to resume"):
-        fit(tiles(), SETTINGS, tmp_path, bands=2, resume=True)
+        fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True)
 
 
 def test_a_training_is_not_resumed_on_another_cube(tmp_path):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path, bands=2, cube="a")
+    fit(tiles(), settings, tmp_path, bands=BANDS, cube="a")
     with pytest.raises(InputError, match="found cube = 'a', expected 'b'"):
-        fit(tiles(), settings, tmp_path, bands=2, cube="b", resume=True)
+        fit(tiles(), settings, tmp_path, bands=BANDS, cube="b", resume=True)
 
 
 def test_the_settings_are_written_down_before_training(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=2)
+    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
     record = json.loads((tmp_path / "settings.json").read_text())
     assert (record["width"], record["augment"], record["tiles"]) == (8, "flips", 6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the width of a GPU is another")
 def test_the_width_on_a_cpu_is_16_unless_given():
-    assert network_options(TrainingSettings())["width"] == 16
-    assert network_options(TrainingSettings(width=64))["width"] == 64
+    assert network_options(TrainingSettings(), []) == {"width": 16}
+    assert network_options(TrainingSettings(network="deepunet"), []) == {"width": 8}
+    assert network_options(TrainingSettings(width=64), []) == {"width": 64}
 
 
 def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):
     torch.manual_seed(os.getpid())
-    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=2)), uninterrupted)
+    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS)), uninterrupted)

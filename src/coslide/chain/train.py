@@ -110,10 +110,10 @@ def fit_model(
     aspect = names.index("aspect_class") if "aspect_class" in names else None
     tiles = Tiles(normalise(inputs, normalisation), labels, split.train, aspect=aspect)
     fingerprint = str(cube.attrs["coslide_fingerprint"])
-    network = fit(tiles, settings, out / "training", bands=len(bands), cube=fingerprint, resume=resume)
+    network = fit(tiles, settings, out / "training", bands=names, cube=fingerprint, resume=resume)
     card = Card(
         network=settings.network,
-        options=dict(network_options(settings)),
+        options=network_options(settings, names),
         channels=channels_of(bands, normalisation),
         tile=settings.tile,
         cell_size_m=cell_size_m(grid),

@@ -22,6 +22,7 @@ from coslide.files import Marker, whole_output
 from coslide.grid import cell_size_m
 from coslide.indices.cube import Band, cube_grid, difference, input_bands
 from coslide.mapping.ground import Ground
+from coslide.networks.fuse import fuse
 from coslide.samples.normalise import Normalisation
 from coslide.settings import Checked, first_problem
 
@@ -61,7 +62,7 @@ class Card(Checked):
 
     bundle_format: int = Field(default=BUNDLE_FORMAT, ge=BUNDLE_FORMAT, le=BUNDLE_FORMAT)
     network: str
-    options: dict[str, int | float | str]
+    options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel]
     tile: int
     cell_size_m: float
@@ -101,7 +102,7 @@ class Model:
         It runs on a GPU where there is one.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = self.network.to(device)
+        network = fuse(self.network).to(device)
 
         @torch.inference_mode()
         def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:

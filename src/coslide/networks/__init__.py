@@ -5,17 +5,60 @@ package does not import torch; making a network does.
 """
 
 import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from coslide.errors import InputError
+from coslide.networks.dates import paired_bands
 
 if TYPE_CHECKING:
     from torch import nn
 
-# name -> module and what to call there with (bands, classes=..., **options); one line adds a network
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a network without making it.
+
+    Attributes
+    ----------
+    module, attribute
+        Where its class is, called as class(bands, classes=..., **options).
+    width
+        Channels at full resolution in the original.
+    fixed
+        Options that the name stands for.
+    two_dates
+        Whether it splits its input into the bands before and after the event, and so must know which they are.
+    reconstruction
+        Why it is a reconstruction rather than the published network; empty if it is not one.
+    """
+
+    module: str
+    attribute: str
+    width: int = 64
+    fixed: dict[str, Any] = field(default_factory=dict)
+    two_dates: bool = False
+    reconstruction: str = ""
+
+
+_ABSTRACT_ONLY = "reconstruction: only the abstract could be read"
+_TITLE_ONLY = "reconstruction, low confidence: neither paper nor code could be read"
+
+# in the order in which tables list them; one line adds a network
 _NETWORKS = {
-    "egcn": ("coslide.networks.egcn", "EGCN"),
+    "egcn": Entry("egcn", "EGCN"),
+    "egcn-msa": Entry("attention", "EGCNMSA"),
+    "egcn-esa": Entry("attention", "EGCNESA"),
+    "unet": Entry("unet", "UNet"),
+    "acmix-unet": Entry("acmix", "AcmixUnet"),
+    "fcn-pp": Entry("fcn_pp", "FCNPP"),
+    "fcn-pp-wide": Entry("fcn_pp", "FCNPP", fixed={"wide": True}),
+    "deepunet": Entry("deepunet", "DeepUNet", width=32),
+    "cdcnn": Entry("cdcnn", "CDCNN", two_dates=True, reconstruction=_ABSTRACT_ONLY),
+    "dp-fcn": Entry("dp_fcn", "DPFCN", width=32, two_dates=True, reconstruction=_TITLE_ONLY),
+    "landsnet": Entry("landsnet", "LandsNet", width=32, reconstruction=_TITLE_ONLY),
 }
 
 
@@ -24,10 +67,64 @@ def names() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> "egcn" in names()
-    True
+    >>> names()[:4]
+    ('egcn', 'egcn-msa', 'egcn-esa', 'unet')
     """
     return tuple(_NETWORKS)
+
+
+def entry(name: str) -> Entry:
+    """Return what is known of the network of that name without making it.
+
+    Raises
+    ------
+    InputError
+        If there is no such network.
+
+    Examples
+    --------
+    >>> entry("cdcnn").reconstruction
+    'reconstruction: only the abstract could be read'
+    """
+    if name not in _NETWORKS:
+        raise InputError(f"network {name}: unknown; expected one of {', '.join(names())}")
+    return _NETWORKS[name]
+
+
+def date_options(name: str, bands: Sequence[str]) -> dict[str, list[int]]:
+    """Return the options that tell a network which bands show the ground before and after the event.
+
+    Parameters
+    ----------
+    name
+        One of `names()`.
+    bands
+        Names of the bands of its input, in their order.
+
+    Returns
+    -------
+    dict
+        `pre` and `post` for a network that compares two dates (`coslide.networks.dates.paired_bands`); nothing for the
+        others.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or it compares two dates and the bands are all of one.
+
+    Examples
+    --------
+    >>> date_options("cdcnn", ["ndvi_post", "ndvi_pre", "slope"])
+    {'pre': [1], 'post': [0]}
+    >>> date_options("egcn", ["ndvi_post", "slope"])
+    {}
+    """
+    if not entry(name).two_dates:
+        return {}
+    try:
+        return paired_bands(bands)
+    except ValueError as error:
+        raise InputError(f"network {name}: {error}") from None
 
 
 def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "nn.Module":
@@ -42,8 +139,8 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
     classes
         Classes of the output, background (0) and landslide (1) by default.
     options
-        The network's own options, by name: for "egcn" width, heads, k, select_factor, include_self and e_min (see
-        `coslide.networks.egcn.EGCN`).
+        The network's own options, by name; the paper's by default. All have `width`, the channels at full resolution,
+        which scales the whole network. The others are those of its class: ``help(create(name))``.
 
     Raises
     ------
@@ -63,15 +160,13 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
         ...
     coslide.errors.InputError: network egcn: unknown option depth; expected one of width, heads, k, ...
     """
-    if name not in _NETWORKS:
-        raise InputError(f"network {name}: unknown; expected one of {', '.join(names())}")
+    known = entry(name)
     if bands < 1 or classes < 2:
         raise InputError(f"network {name}: found {bands} bands and {classes} classes; expected at least 1 and 2")
-    module, attribute = _NETWORKS[name]
-    make = getattr(import_module(module), attribute)
-    _check_options(name, make, options)
+    make = getattr(import_module(f"coslide.networks.{known.module}"), known.attribute)
+    _check_options(name, make, options, known.fixed)
     try:
-        network: nn.Module = make(bands, classes=classes, **options)
+        network: nn.Module = make(bands, classes=classes, **options, **known.fixed)
     except ValueError as error:
         raise InputError(f"network {name}: {error}") from error
     return network
@@ -95,10 +190,10 @@ def parameter_count(network: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_options(name: str, make: Any, options: dict[str, Any]) -> None:
+def _check_options(name: str, make: Any, options: dict[str, Any], fixed: dict[str, Any]) -> None:
     """Raise InputError for an option that `make` does not have, or whose type is not that of its default."""
     defaults = {key: known.default for key, known in inspect.signature(make).parameters.items()}
-    known = [key for key in defaults if key not in ("bands", "classes")]
+    known = [key for key in defaults if key not in ("bands", "classes", *fixed)]
     for key, value in options.items():
         if key not in known:
             raise InputError(f"network {name}: unknown option {key}; expected one of {', '.join(known)}")
@@ -106,3 +201,8 @@ def _check_options(name: str, make: Any, options: dict[str, Any]) -> None:
         whole_as_float = expected is float and type(value) is int
         if expected in (bool, int, float, str) and type(value) is not expected and not whole_as_float:
             raise InputError(f"network {name}: option {key}: found {value!r}; expected {expected.__name__}")
+        whole_numbers = isinstance(value, list | tuple) and all(type(one) is int for one in value)
+        if expected is tuple and not whole_numbers:
+            raise InputError(f"network {name}: option {key}: found {value!r}; expected a list of whole numbers")
+        if "width" in options and options["width"] < 1:
+            raise InputError(f"network {name}: option width: found {options['width']}; expected at least 1")

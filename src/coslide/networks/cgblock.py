@@ -145,6 +145,7 @@ class CGBlock(nn.Module):
         self.branch = branch
         self.alpha = nn.Parameter(torch.ones(()))
         self.beta = nn.Parameter(torch.ones(()))
+        self.folded = False  # alpha is part of the kernel already, see coslide.networks.fuse
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted sum of both branches, shape (batch, C, row, col).
@@ -161,10 +162,12 @@ class CGBlock(nn.Module):
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Return alpha conv3x3(x), with the constant that the graph's patches add to every pixel."""
-        bias = self.alpha * cast("Tensor", self.convolution.bias)
+        kernel, bias = self.convolution.weight, cast("Tensor", self.convolution.bias)
+        if not self.folded:
+            kernel, bias = self.alpha * kernel, self.alpha * bias
         if isinstance(self.branch, GraphBranch) and isinstance(self.branch.up, PatchUp):
             bias = torch.addcmul(bias, self.beta, self.branch.up.bias)
-        return F.conv2d(x, self.alpha * self.convolution.weight, bias, padding=1)
+        return F.conv2d(x, kernel, bias, padding=1)
 
 
 def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:

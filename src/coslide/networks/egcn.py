@@ -1,5 +1,7 @@
 """EGCN: the U-Net of CGBlocks that maps coseismic landslides."""
 
+from torch import Tensor
+
 from coslide.networks.base import Norm
 from coslide.networks.cgblock import CGBlock, DownMode, GraphBranch, UpMode
 from coslide.networks.eisgnn import (
@@ -11,6 +13,7 @@ from coslide.networks.eisgnn import (
     EntropyNorm,
     GraphOptions,
 )
+from coslide.networks.explain import BlockView, explain
 from coslide.networks.unet import UNetOfBlocks
 
 
@@ -129,3 +132,33 @@ class EGCN(UNetOfBlocks):
             return CGBlock(in_channels, out_channels, branch=branch)
 
         super().__init__(bands, block, classes=classes, width=width, norm=norm, tile=tile)
+
+    def explain(self, x: Tensor, row: int, col: int) -> list[BlockView]:
+        """Return what each block makes of one pixel: its learned weights and the neighbours it chose, in their order.
+
+        Parameters
+        ----------
+        x
+            Standardised indices of one map, shape (band, row, col) or (1, band, row, col). The network is run on it
+            once in evaluation mode, without gradients.
+        row, col
+            The pixel.
+
+        Returns
+        -------
+        list of BlockView
+            One for each of the 18 blocks; `coslide.networks.explain.BlockView.weight_map` draws where the pixel looked.
+
+        Raises
+        ------
+        ValueError
+            If `x` is not one map, the pixel lies outside it, or a side is not a multiple of 16.
+
+        Examples
+        --------
+        >>> import torch
+        >>> views = EGCN(5, width=16).explain(torch.randn(5, 64, 64), row=20, col=40)
+        >>> len(views), views[0].node, views[0].neighbours.shape, views[0].eic.shape
+        (18, (16, 32), (8, 2), (8, 8))
+        """
+        return explain(self, x, row, col)

@@ -99,7 +99,7 @@ class PatchUp(nn.Module):
 
     def __init__(self, channels: int, rate: int) -> None:
         super().__init__()
-        self.rate = rate
+        self.channels, self.rate = channels, rate
         self.weight = nn.Parameter(torch.empty(channels, 1, rate, rate))
         self.bias = nn.Parameter(torch.empty(channels))
         self.reset_parameters()
@@ -148,6 +148,7 @@ class _TakeNodes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+        """Return the map and its nodes."""
         ctx.rate, ctx.shape = rate, x.shape
         ctx.set_materialize_grads(False)
         return x.view_as(x), _nodes(x, rate)
@@ -155,6 +156,7 @@ class _TakeNodes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_map: Tensor | None, of_nodes: Tensor | None) -> tuple[Tensor | None, None]:
+        """Return the gradient of the map, from those of both results."""
         if of_nodes is None:
             return of_map, None
         if of_map is None:
@@ -169,6 +171,7 @@ class _AddPatches(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
+        """Return the sum, written over `y`."""
         ctx.mark_dirty(y)
         ctx.save_for_backward(nodes, patch)
         return _add_in_place(y, nodes, patch)
@@ -176,6 +179,7 @@ class _AddPatches(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of map, nodes and patch."""
         nodes, patch = ctx.saved_tensors
         maps = _by_patch(grad.contiguous(memory_format=torch.channels_last), len(patch))
         of_nodes, of_patch = torch.empty_like(nodes), torch.zeros_like(patch)

@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251 - only the error that torch raises for a broken file
@@ -27,15 +27,25 @@ from coslide.samples.dataset import Order, Tiles
 from coslide.settings import TrainingSettings
 from coslide.training.module import Training
 
-CPU_WIDTH, GPU_WIDTH = 16, 64
+CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 
 
-def network_options(settings: TrainingSettings) -> dict[str, int]:
-    """Return the options to create the network of `settings` with; a width of None becomes that of the device."""
+def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[str, Any]:
+    """Return the options to create the network of `settings` with, for a cube whose bands have these names.
+
+    A width of None becomes that of the original on a GPU and a quarter of it on a CPU. A network that compares two
+    dates is told which bands are before and after the event.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or it compares two dates and the bands are all of one.
+    """
     width = settings.width
     if width is None:
-        width = GPU_WIDTH if torch.cuda.is_available() else CPU_WIDTH
-    return {"width": width}
+        original = networks.entry(settings.network).width
+        width = original if torch.cuda.is_available() else original // CPU_SHARE
+    return {"width": width, **networks.date_options(settings.network, bands)}
 
 
 def require_trainable(settings: TrainingSettings) -> None:
@@ -46,15 +56,21 @@ def require_trainable(settings: TrainingSettings) -> None:
     InputError
         If not.
     """
-    with torch.device("meta"):
-        network = networks.create(settings.network, **network_options(settings))
+    with torch.device("meta"):  # the bands of a cube that has little but both dates
+        network = networks.create(settings.network, 2, **network_options(settings, ["b_pre", "b_post"]))
     multiple = int(getattr(network, "size_multiple", 1))
     if settings.tile % multiple:
         raise InputError(f"tile: found {settings.tile}, expected a multiple of {multiple} for {settings.network}")
 
 
 def fit(
-    tiles: Tiles, settings: TrainingSettings, folder: Path, *, bands: int, cube: str = "", resume: bool = False
+    tiles: Tiles,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    bands: Sequence[str],
+    cube: str = "",
+    resume: bool = False,
 ) -> nn.Module:
     """Return the network trained on `tiles`, in evaluation mode; the last epoch's weights, on the CPU.
 
@@ -70,7 +86,7 @@ def fit(
     folder
         For checkpoint, settings and logs (CSV and TensorBoard).
     bands
-        Number of input channels.
+        Names of the input channels.
     cube
         Fingerprint of the cube that the tiles come from; a training is only resumed on the same.
     resume
@@ -79,17 +95,19 @@ def fit(
     Raises
     ------
     InputError
-        If `folder` holds another training and `resume` is not set; if `resume` is set and its settings differ or its
-        checkpoint cannot be read; if the weights are no longer numbers; or if the disk is full.
+        If the network needs bands that are not there; if `folder` holds another training and `resume` is not set; if
+        `resume` is set and its settings differ or its checkpoint cannot be read; if the weights are no longer numbers;
+        or if the disk is full.
     SystemExit
         With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
     KeyboardInterrupt
         On Ctrl-C; the last whole epoch is kept.
     """
-    record = {**settings.model_dump(), **network_options(settings), "bands": bands, "tiles": len(tiles), "cube": cube}
+    options = network_options(settings, bands)
+    record = {**settings.model_dump(), **options, "bands": len(bands), "tiles": len(tiles), "cube": cube}
     checkpoint = _prepare(folder, record, resume=resume)
     lightning.seed_everything(settings.seed, verbose=False)
-    network = networks.create(settings.network, bands, **network_options(settings))
+    network = networks.create(settings.network, len(bands), **options)
     steps = settings.epochs * math.ceil(len(tiles) / settings.batch)
     order = Order(len(tiles), seed=settings.seed, augment=settings.augment == "flips")
     with unwritable_is_named(folder), _lightning_notes_hidden():

@@ -1,0 +1,287 @@
+"""ACmix: attention to the 7 x 7 pixels around each pixel, beside a convolution of the same projections; its U-Net."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coslide.networks.unet import UNetOfBlocks
+
+_WINDOW = 8  # side of the windows that share their keys [pixel]; 4 and 16 took longer to train on a CPU
+
+
+def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, kernel: int) -> Tensor:
+    r"""Return, for each pixel and head, the mean of v around the pixel, weighted by the softmax of ``q . k / sqrt(d)``.
+
+    The d = C / heads channels of a head at pixel p attend to the kernel x kernel pixels n around p::
+
+        out_p = sum_n w_pn v_n      w_pn = softmax_n (q_p . k_n / sqrt(d))
+
+    Parameters
+    ----------
+    q, k, v
+        Queries, keys and values, each (batch, C, row, col), floating point; the channels of a head are consecutive.
+    heads
+        Number of heads, a divisor of C.
+    kernel
+        Side of the neighbourhood [pixel], odd.
+
+    Returns
+    -------
+    Tensor
+        Shape (batch, C, row, col), in channels-last memory order.
+
+    Notes
+    -----
+    Beyond its border the map is mirrored about its outermost pixels, as often as it takes (NumPy's "reflect"), so a map
+    may be smaller than the neighbourhood.
+
+    The weights of all neighbours would take kernel^2 times the memory of a one-channel map per head, and a loop over
+    the neighbours reads and writes whole maps for little arithmetic. So the map is cut into windows of 8 x 8 pixels.
+    The queries of a window attend to its pixels and to a rim of ``kernel // 2`` around them, and a mask hides the keys
+    that are too far from a query. That is 4 times the products for a kernel of 7, but as products of matrices, and
+    PyTorch's fused attention keeps none of the weights for the backward pass.
+
+    Examples
+    --------
+    >>> ramp = torch.arange(5.0).view(1, 1, 1, 5)
+    >>> same = torch.zeros(1, 1, 1, 5)  # equal logits: the mean of the mirrored ramp 1 [0 1 2 3 4] 3
+    >>> neighbourhood_attention(same, same, ramp, heads=1, kernel=3).flatten().tolist()
+    [0.67, 1.00, 2.00, 3.00, 3.33]
+    """
+    batch, channels, height, width = q.shape
+    rim, side = kernel // 2, _WINDOW
+    head_channels = channels // heads
+    padding = (0, -width % side, 0, -height % side)
+    padded = F.pad(q, padding) if any(padding) else q
+    rows, cols = padded.shape[-2] // side, padded.shape[-1] // side  # of windows
+    queries = padded.permute(0, 2, 3, 1).reshape(batch, rows, side, cols, side, heads, head_channels)
+    queries = queries.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side**2, head_channels)
+
+    pixels = _window_pixels(height, width, rim=rim, device=q.device)
+
+    def take(x: Tensor) -> Tensor:  # (batch * window, head, pixel of the window and its rim, d)
+        found = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels).index_select(1, pixels.flatten())
+        return found.view(-1, pixels.shape[1], heads, head_channels).transpose(1, 2)
+
+    near = _near(rim, device=q.device)
+    out = F.scaled_dot_product_attention(queries, take(k), take(v), attn_mask=near)
+    out = out.reshape(batch, rows, cols, heads, side, side, head_channels).permute(0, 1, 4, 2, 5, 3, 6)
+    return out.reshape(batch, rows * side, cols * side, channels)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+class ACmix(nn.Module):
+    r"""Self-attention and convolution that share their projections, added with learned weights (Pan et al. 2022).
+
+    With H heads of d = C / H channels::
+
+        q, k, v = projections of x: 1 x 1 convolutions Cin -> C
+        e       = 1 x 1 convolution 2 -> d of the pixel's coordinates (x, y), each from -1 to 1 over the map
+        att_p   = sum_n softmax_n( q_p . (k_n + e_p - e_n) / sqrt(d) ) v_n    per head, n in the 7 x 7 around p
+        f_i     = sum_j mixing_ij [q || k || v]_j                             j: the 3 H heads, i = 1..9; per channel
+        conv    = 3 x 3 convolution of the nine f_i of each of the d channels to the H channels of its group
+        y       = attention_rate att + convolution_rate conv
+
+    The 3 x 3 convolution starts as nine shifts (f_i is taken at row i // 3 - 1, column i % 3 - 1 from the pixel, i from
+    0) and is learned from there.
+
+    Parameters
+    ----------
+    in_channels
+        Cin.
+    out_channels
+        C, a multiple of `heads`.
+    heads
+        H.
+    kernel
+        Side of the neighbourhood [pixel], odd; 7 in the original.
+    attention_rate, convolution_rate
+        What the learned scalars start at.
+
+    Raises
+    ------
+    ValueError
+        If `out_channels` is not a multiple of `heads`, `kernel` is not odd, or a rate is not finite.
+
+    Notes
+    -----
+    Shapes: (batch, Cin, row, col) to (batch, C, row, col), of any size. Parameters: 3 (Cin C + C) + 3 d + 27 H + 81 C
+    + 2. Attention mirrors the map at its border (`neighbourhood_attention`); the convolution sees zeros there.
+
+    What is computed is the above with less work; the results are the same up to rounding:
+
+    - q_p . e_p is the same for all neighbours n and cancels in the softmax. So the logits are q_p . (k_n - e_n), and e
+      is subtracted from k once rather than from each of 49 neighbours.
+    - The bias of e cancels in the same way: it has no influence, and its gradient is zero. It is kept because the
+      original has it, as part of the number of parameters. Its gradient is computed as an exact zero, since an
+      optimiser that divides by the gradient's size, like Adam, would enlarge what rounding leaves.
+    - mixing and the 3 x 3 convolution are linear, so one grouped 3 x 3 convolution with their product does both.
+
+    Differs from the authors' code (github.com/LeapLabTHU/ACmix, the ResNet form): the rates start at 1, as Yang et al.
+    (2023, doi:10.3390/rs15040977) say, instead of 0.5, and maps smaller than 4 x 4 are mirrored repeatedly instead of
+    refused. As there, the 3 x 3 convolution has no bias, its group g gives the channels g H to g H + H - 1 while a head
+    of the attention has d consecutive ones, and coordinates depend on the map's size, so a map and a part of it differ.
+
+    Source: Pan et al. 2022, "On the Integration of Self-Attention and Convolution", CVPR, arXiv:2111.14556.
+
+    Examples
+    --------
+    >>> ACmix(3, 8)(torch.zeros(2, 3, 16, 20)).shape
+    torch.Size([2, 8, 16, 20])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        heads: int = 4,
+        kernel: int = 7,
+        attention_rate: float = 1.0,
+        convolution_rate: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or out_channels % heads:
+            raise ValueError(f"expected channels that are a multiple of heads, found {out_channels} and {heads}")
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel: found {kernel}, expected an odd number")
+        if not (math.isfinite(attention_rate) and math.isfinite(convolution_rate)):
+            raise ValueError(f"expected finite rates, found {attention_rate} and {convolution_rate}")
+        self.out_channels, self.heads, self.kernel = out_channels, heads, kernel
+        self.projections = nn.Conv2d(in_channels, 3 * out_channels, 1)  # of q, k and v, in this order
+        self.position = nn.Linear(2, out_channels // heads)
+        self.mixing = nn.Parameter(torch.empty(9, 3 * heads))
+        self.shifts = nn.Parameter(torch.empty(out_channels, 9, 3, 3))
+        self.attention_rate = nn.Parameter(torch.full((), float(attention_rate)))
+        self.convolution_rate = nn.Parameter(torch.full((), float(convolution_rate)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Return nothing; draw projections, position and mixing as PyTorch draws convolutions, and set the shifts."""
+        self.projections.reset_parameters()
+        self.position.reset_parameters()
+        nn.init.kaiming_uniform_(self.mixing, a=math.sqrt(5))
+        with torch.no_grad():
+            self.shifts.copy_(torch.eye(9).view(9, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the weighted sum of attention and convolution, shape (batch, C, row, col).
+
+        Parameters
+        ----------
+        x
+            Shape (batch, Cin, row, col), floating point.
+        """
+        projected = self.projections(x)
+        q, k, v = projected.chunk(3, dim=1)
+        k = k - self._positions(*x.shape[-2:])
+        attention = neighbourhood_attention(q, k, v, heads=self.heads, kernel=self.kernel)
+        y: Tensor = self.attention_rate * attention + self.convolution_rate * self._convolution(projected)
+        return y
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """Return e for every head, (C, row, col), in channels-last memory order; its bias is multiplied by zero."""
+        weight = self.position.weight
+        x = torch.linspace(-1, 1, width, device=weight.device, dtype=weight.dtype).expand(height, width)
+        y = torch.linspace(-1, 1, height, device=weight.device, dtype=weight.dtype).unsqueeze(1).expand(height, width)
+        e = F.linear(torch.stack([x, y], dim=-1), weight) + 0 * self.position.bias
+        return e.repeat(1, 1, self.heads).permute(2, 0, 1)
+
+    def _convolution(self, projected: Tensor) -> Tensor:
+        """Return mixing and 3 x 3 convolution of the projections (batch, 3 C, row, col), shape (batch, C, row, col)."""
+        batch, channels, height, width = projected.shape
+        groups = self.out_channels // self.heads
+        weight = torch.einsum("oirc,ij->ojrc", self.shifts, self.mixing)
+        rows = projected.permute(0, 2, 3, 1).reshape(batch, height, width, 3 * self.heads, groups)
+        by_group = rows.transpose(-1, -2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        return F.conv2d(by_group, weight, padding=1, groups=groups)
+
+
+class AcmixUnet(UNetOfBlocks):
+    """A U-Net of ACmix layers: the network with which Yang et al. (2023) compare their graph.
+
+    EGCN's frame (`coslide.networks.unet.UNetOfBlocks`), with an ACmix layer in place of each of its 18 CGBlocks:
+    ``f = GELU(LN(ACmix(x)))``.
+
+    Parameters
+    ----------
+    bands
+        Bands of the input.
+    classes
+        Classes of the output: 0 background, 1 landslide.
+    width
+        Channels at depth 1, a multiple of `heads`.
+    heads
+        Heads of every layer.
+    attention_rate, convolution_rate
+        What the two learned weights of every layer start at.
+
+    Raises
+    ------
+    ValueError
+        If `width` is not a multiple of `heads`, or a rate is not finite.
+
+    Notes
+    -----
+    Input (batch, bands, row, col), output logits (batch, classes, row, col); the sides must be multiples of 16. With
+    the defaults there are 12,717,502 parameters (12,717,238 with 8 heads).
+
+    The coordinates of the positional term run from -1 to 1 over whatever map is given, so the network is best applied
+    to tiles of the size it was trained with.
+
+    Differs from the paper (doi:10.3390/rs15040977), which gives only the layers' place and their initial rates, 1: the
+    layer is ACmix's own ResNet form with its defaults, 7 x 7 neighbourhoods and 4 heads (see `ACmix`). The paper calls
+    AcmixUnet larger than EGCN. With the grouped convolution of ACmix's authors it is a third of EGCN's size; 82.9
+    million parameters result where that convolution is counted, or built, without groups.
+
+    Examples
+    --------
+    >>> AcmixUnet(5, width=8)(torch.zeros(1, 5, 32, 48)).shape
+    torch.Size([1, 2, 32, 48])
+    """
+
+    def __init__(
+        self,
+        bands: int = 30,
+        *,
+        classes: int = 2,
+        width: int = 64,
+        heads: int = 4,
+        attention_rate: float = 1.0,
+        convolution_rate: float = 1.0,
+    ) -> None:
+        def block(in_channels: int, out_channels: int, _depth: int) -> ACmix:
+            return ACmix(
+                in_channels,
+                out_channels,
+                heads=heads,
+                attention_rate=attention_rate,
+                convolution_rate=convolution_rate,
+            )
+
+        super().__init__(bands, block, classes=classes, width=width)
+
+
+def _mirrored(places: Tensor, size: int) -> Tensor:
+    """Return places in 0..size-1 for any places on a line that is mirrored about its first and its last one."""
+    return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
+
+
+def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -> Tensor:
+    """Return the pixels of every window and its rim, as row * width + col mirrored into the map, (window, pixel)."""
+    inside = torch.arange(-rim, _WINDOW + rim, device=device)
+
+    def lines(size: int) -> Tensor:
+        return _mirrored(torch.arange(0, size, _WINDOW, device=device).unsqueeze(1) + inside, size)
+
+    pixels = lines(height).view(-1, 1, len(inside), 1) * width + lines(width).view(1, -1, 1, len(inside))
+    return pixels.flatten(0, 1).flatten(1)
+
+
+def _near(rim: int, *, device: torch.device) -> Tensor:
+    """Return whether a key of a window and its rim is at most `rim` rows and columns from a query, (query, key)."""
+    query = torch.arange(_WINDOW, device=device).unsqueeze(1) + rim
+    near = (torch.arange(_WINDOW + 2 * rim, device=device) - query).abs() <= rim  # along one axis
+    both = near.view(_WINDOW, 1, -1, 1) & near.view(1, _WINDOW, 1, -1)
+    return both.flatten(0, 1).flatten(1)

@@ -1,0 +1,171 @@
+"""What a network costs: its parameters, its multiply-adds, and the measure of the paper's Table 4."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel  # the counter does not know the fused kernels of a CPU
+from torch.utils.flop_counter import FlopCounterMode
+
+from coslide import networks
+from coslide.networks.acmix import ACmix
+from coslide.networks.cgblock import CGBlock, GraphBranch
+from coslide.networks.eisgnn import EISGNN
+from coslide.networks.patches import PatchUp
+
+PAPER_BANDS, PAPER_TILE = 30, 128  # pixels
+
+
+class Cost(NamedTuple):
+    """The cost of a network for one input.
+
+    Attributes
+    ----------
+    parameters
+        Learned numbers, each shared one counted once.
+    params_table4
+        ``sum K^2 Cin Cout + sum M^2 Cout`` over its layers (Yang et al. 2023, Table 4).
+    multiply_adds
+        Multiplications with an addition, for one tile.
+    """
+
+    parameters: int
+    params_table4: int
+    multiply_adds: int
+
+
+def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
+    """Return the cost of a network for one tile of side x side pixels.
+
+    Parameters
+    ----------
+    network
+        The network, on any device; on "meta" nothing is computed.
+    bands
+        Bands of its input.
+    side
+        Height and width of the tile [pixel].
+
+    Raises
+    ------
+    ValueError
+        If the network does not take tiles of that size.
+
+    Notes
+    -----
+    Multiply-adds are those of convolutions, deconvolutions, linear maps, matrix products and attention, as they are
+    computed here: EISGNN scores all pairs of nodes, and ACmix the 196 pixels around a window of 64, of which each uses
+    49. Norms, activations, pooling and sums are left out, as is usual.
+
+    ``params_table4`` is the formula that the paper calls "Params": K is the side of a kernel and M that of the layer's
+    output. It counts weights and the elements of feature maps alike, has no term for groups or biases, and counts a
+    layer each time it is applied. Here its layers are the convolutions, deconvolutions and linear maps; W2 of EISGNN,
+    which works on edges, and attention are none.
+
+    Examples
+    --------
+    >>> with torch.device("meta"):
+    ...     layer = nn.Conv2d(3, 8, 3, padding=1)
+    >>> cost(layer, 3, side=4)
+    Cost(parameters=224, params_table4=344, multiply_adds=3456)
+    """
+    device = next(network.parameters()).device
+    dtype = next(network.parameters()).dtype
+    x = torch.zeros(1, bands, side, side, device=device, dtype=dtype)
+    training = network.training
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), _counted_layers(network) as counted, sdpa_kernel(SDPBackend.MATH), counter:
+        network(x)
+    network.train(training)
+    multiply_adds = counter.get_total_flops() // 2 + counted["multiply_adds"]
+    return Cost(networks.parameter_count(network), counted["table4"], multiply_adds)
+
+
+def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return one row for each network: its name, its cost for a tile of 128 x 128, and whether it is a reconstruction.
+
+    Parameters
+    ----------
+    bands
+        Bands of the input.
+    names_of_bands
+        Names of the bands, which tell the networks that compare two dates which they are; `bands` is then ignored.
+        Without them those networks are only known at the paper's 30 bands.
+
+    Returns
+    -------
+    list of dict
+        `network`, `width` (channels at full resolution), `parameters`, `params_table4`, `multiply_adds` (None where it
+        cannot be told which bands belong to which date) and `reconstruction` (why it is one; empty if it is not).
+
+    Raises
+    ------
+    InputError
+        If the bands are named and a network that compares two dates finds none of one date.
+
+    Examples
+    --------
+    >>> rows = table(30)
+    >>> rows[0]["network"], rows[0]["parameters"]
+    ('egcn', 38347526)
+    """
+    count = bands if names_of_bands is None else len(names_of_bands)
+    rows = []
+    for name in networks.names():
+        known = networks.entry(name)
+        found: Cost | None = None
+        if names_of_bands is not None or not known.two_dates or count == PAPER_BANDS:
+            options: dict[str, Any] = {} if names_of_bands is None else networks.date_options(name, names_of_bands)
+            with torch.device("meta"):
+                found = cost(networks.create(name, count, **options), count)
+        numbers = dict.fromkeys(Cost._fields) if found is None else found._asdict()
+        rows.append({"network": name, "width": known.width, **numbers, "reconstruction": known.reconstruction})
+    return rows
+
+
+@contextmanager
+def _counted_layers(network: nn.Module) -> Iterator[dict[str, int]]:
+    """Count what the counter of torch does not see while the network runs: Table 4, and products of patches."""
+    counted = {"table4": 0, "multiply_adds": 0}
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        layers = _layers(module)
+        counted["table4"] += sum(_table4(layer, output) for layer in layers)
+        counted["multiply_adds"] += sum(output[0].numel() for layer in layers if isinstance(layer, PatchUp))
+
+    hooks = [module.register_forward_hook(count) for module in network.modules()]
+    try:
+        yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Return the layers that ran in `module` itself: the module, or those whose weights it applies by hand."""
+    if isinstance(module, CGBlock):
+        branch = module.branch
+        if isinstance(branch, GraphBranch) and isinstance(branch.up, PatchUp):
+            return [module.convolution, branch.up]
+        return [module.convolution]
+    return [module.w3] if isinstance(module, EISGNN) else [module]
+
+
+def _table4(layer: nn.Module, output: Tensor) -> int:
+    """Return K^2 Cin Cout + M^2 Cout of a layer, 0 of another module."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+        kernel = math.prod(layer.kernel_size)
+        return kernel * layer.in_channels * layer.out_channels + output[0].numel()
+    if isinstance(layer, ACmix):  # beside its three projections: positions, mixing, and one 3 x 3 convolution
+        per_head, pixels = layer.out_channels // layer.heads, output[0, 0].numel()
+        weights = 2 * per_head + 27 * layer.heads + 9 * (9 * per_head) * layer.out_channels
+        return weights + pixels * (per_head + 9 * per_head + layer.out_channels)
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * layer.out_features + output[0].numel()
+    if isinstance(layer, PatchUp):
+        return layer.rate**2 * layer.channels**2 + output[0].numel()
+    return 0

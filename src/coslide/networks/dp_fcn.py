@@ -1,0 +1,164 @@
+"""DP-FCN: two encoders, one for each date, and one decoder that sees both at every scale."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.dates import Static, date_bands, split_dates
+
+STAGES = 5  # resolutions; each halves the side and doubles the channels
+
+
+class Path(nn.Module):
+    """The encoder of one date: at each of five stages two 3 x 3 convolutions, with 2 x 2 max pooling between stages.
+
+    Each convolution is followed by batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    bands
+        Bands of the date.
+    channels
+        Channels of each stage, from full resolution down.
+
+    Examples
+    --------
+    >>> [tuple(stage.shape) for stage in Path(3, [4, 8])(torch.zeros(1, 3, 6, 4))]
+    [(1, 4, 6, 4), (1, 8, 3, 2)]
+    """
+
+    def __init__(self, bands: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            _two_convolutions(inputs, outputs) for inputs, outputs in pairwise([bands, *channels])
+        )
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the features of each stage, the first at full resolution, shapes (batch, channel, row, col).
+
+        Parameters
+        ----------
+        x
+            The bands of the date, shape (batch, bands, row, col), floating point.
+        """
+        features: list[Tensor] = []
+        for stage in self.stages:
+            features.append(stage(self.pool(features[-1]) if features else x))
+        return features
+
+
+class DPFCN(Network):
+    r"""Reconstruction of DP-FCN, with low confidence: little more than the original's title is known.
+
+    Two fully convolutional encoders of the same layers and their own weights, one for each date (`Path`). The decoder
+    starts from both deepest maps, one after the other, and at each scale appends those of both dates. With
+    C_d = width 2^(d-1):
+
+    ===== ============= ===================== ======================================= ============
+    stage each path     both dates            decoder                                 map
+    ===== ============= ===================== ======================================= ============
+    1     C_1           2 C_1                 up C_2 to C_1, [up, both], 3 C_1 to C_1 H x W
+    2     C_2           2 C_2                 up C_3 to C_2, [up, both], 3 C_2 to C_2 H/2 x W/2
+    3     C_3           2 C_3                 up C_4 to C_3, [up, both], 3 C_3 to C_3 H/4 x W/4
+    4     C_4           2 C_4                 up 2 C_5 to C_4, the same, 3 C_4 to C_4 H/8 x W/8
+    5     C_5           2 C_5                                                         H/16 x W/16
+    ===== ============= ===================== ======================================= ============
+
+    "Up" is a 2 x 2 deconvolution with stride 2; two 3 x 3 convolutions follow, each with batch normalisation and ReLU.
+    A 1 x 1 convolution gives the logits. After Lv, Liu, Kong, Shi and Benediktsson (2020): Landslide inventory mapping
+    with bitemporal aerial remote sensing images based on the dual-path fully convolutional network, IEEE Journal of
+    Selected Topics in Applied Earth Observations and Remote Sensing 13.
+
+    Parameters
+    ----------
+    bands
+        Bands of the stacked input; 30 in the full set of Yang et al. (2023, doi:10.3390/rs15040977).
+    classes
+        Classes of the output: 0 background, 1 landslide.
+    width
+        Channels of each path at full resolution.
+    pre, post, static
+        Which bands show which date, see `coslide.networks.dates.date_bands`; needed unless there are 30 bands.
+
+    Raises
+    ------
+    ValueError
+        If `width` is below 1, or the bands of the dates do not fit.
+
+    Notes
+    -----
+    Input (batch, bands, row, col), output logits (batch, classes, row, col); the sides must be multiples of 16. With 30
+    bands, 19 of them at each date, there are 13,799,074 parameters. Weights do not depend on the order of the bands of
+    the input, only `pre` and `post` do; static bands keep the order of the input.
+
+    Differs from the paper, which was not available:
+
+    - What its two paths are could not be established; here they are the two dates. Weights are not shared, as "dual
+      path" rather than "Siamese" suggests.
+    - Stages, channels, where the paths meet and the decoder are our choice. `width` is 32 because with 64 there
+      would be 55.1 million parameters, half as many again as EGCN has.
+    - Pre- and post-processing, if it has any, is left out, so that networks are compared without it.
+
+    Examples
+    --------
+    >>> net = DPFCN(5, width=4, pre=[0, 1], post=[2, 3])
+    >>> net(torch.zeros(1, 5, 16, 32)).shape
+    torch.Size([1, 2, 16, 32])
+    """
+
+    size_multiple = 2 ** (STAGES - 1)
+
+    def __init__(
+        self,
+        bands: int = 30,
+        *,
+        classes: int = 2,
+        width: int = 32,
+        pre: Sequence[int] | None = None,
+        post: Sequence[int] | None = None,
+        static: Static = "both",
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width: found {width}, expected at least 1")
+        self.dates = date_bands(bands, pre=pre, post=post, static=static)
+        channels = [width * 2**stage for stage in range(STAGES)]
+        self.path_pre = Path(len(self.dates.pre), channels)
+        self.path_post = Path(len(self.dates.post), channels)
+        below = [*channels[1:-1], 2 * channels[-1]]  # the decoder starts from both deepest maps
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+            for inputs, outputs in zip(below, channels[:-1], strict=True)
+        )
+        self.decoder = nn.ModuleList(_two_convolutions(3 * outputs, outputs) for outputs in channels[:-1])
+        self.head = nn.Conv2d(width, classes, 1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits of each class, shape (batch, classes, row, col).
+
+        Parameters
+        ----------
+        x
+            Standardised indices, shape (batch, bands, row, col), floating point.
+
+        Raises
+        ------
+        ValueError
+            If the input has another number of bands.
+        """
+        before, after = split_dates(x, self.dates)
+        *skips, y = [
+            torch.cat(dates, dim=1) for dates in zip(self.path_pre(before), self.path_post(after), strict=True)
+        ]
+        for skip, up, convolutions in zip(reversed(skips), reversed(self.up), reversed(self.decoder), strict=True):
+            y = convolutions(torch.cat([up(y), skip], dim=1))
+        logits: Tensor = self.head(y)
+        return logits
+
+
+def _two_convolutions(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(conv_norm_relu(in_channels, out_channels), conv_norm_relu(out_channels, out_channels))

@@ -1,0 +1,155 @@
+"""Where a pixel looked: the neighbours that EGCN's graphs chose for it, and how much each counted."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from coslide.networks.cgblock import CGBlock, GraphBranch
+from coslide.networks.eisgnn import Neighbourhood
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class BlockView(NamedTuple):
+    """What one CGBlock makes of one pixel.
+
+    A node of a graph stands for a square patch of the input, at every depth the same; a pixel looks through the node of
+    its patch. H is the number of heads, k that of neighbours (nearest in feature space first), and scopes are the heads
+    or, with ``eic_scope="full"``, one for all.
+
+    Attributes
+    ----------
+    block
+        Name of the block in the network, such as ``encoder.0.1.0``.
+    depth
+        1 at full resolution to 5.
+    patch
+        Side of a node's patch [pixel of the input].
+    alpha, beta
+        Learned weights of the convolution and of the graph.
+    lambda_, mu
+        Learned weights of the aggregated and of the attended features, float (H,).
+    node
+        Upper left pixel of the pixel's own patch (row, col).
+    neighbours
+        Upper left pixels of the neighbours' patches, int (k, 2), each (row, col).
+    attention
+        Weights of GATv2, float (H, k).
+    eic
+        Entropy importance coefficients, float (scope, k).
+    weights
+        Weights in the aggregation, float (scope, k); 0 for neighbours that were not selected.
+    """
+
+    block: str
+    depth: int
+    patch: int
+    alpha: float
+    beta: float
+    lambda_: NDArray[np.float32]
+    mu: NDArray[np.float32]
+    node: tuple[int, int]
+    neighbours: NDArray[np.int64]
+    attention: NDArray[np.float32]
+    eic: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def weight_map(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return where the pixel looked as a map (row, col): on each neighbour's patch its weight, mean over scopes.
+
+        Parameters
+        ----------
+        shape
+            Height and width of the input [pixel].
+        """
+        looked = np.zeros(shape, np.float32)
+        for (row, col), weight in zip(self.neighbours, self.weights.mean(axis=0), strict=True):
+            looked[row : row + self.patch, col : col + self.patch] += weight
+        return looked
+
+
+def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView]:
+    """Return what each CGBlock of a network makes of one pixel, in the order in which they run.
+
+    Parameters
+    ----------
+    network
+        A network whose CGBlocks have a graph. It is run once in evaluation mode, without gradients.
+    x
+        Standardised indices of one map, shape (band, row, col) or (1, band, row, col).
+    row, col
+        The pixel.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not one map, the pixel lies outside it, or the network does not take its size.
+    """
+    x = x.unsqueeze(0) if x.ndim == 3 else x
+    if x.ndim != 4 or len(x) != 1:
+        raise ValueError(f"x: expected shape (band, row, col) or (1, band, row, col), found {tuple(x.shape)}")
+    height, width = x.shape[-2:]
+    if not (0 <= row < height and 0 <= col < width):
+        raise ValueError(f"expected a pixel of a map of {height} x {width}, found row {row}, col {col}")
+    blocks = [(name, module) for name, module in network.named_modules() if isinstance(module, CGBlock)]
+    views: list[BlockView] = []
+    hooks = [block.register_forward_pre_hook(_Watch(name, views, x.shape, (row, col))) for name, block in blocks]
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(x)
+    finally:
+        network.train(training)
+        _remove(hooks)
+    return views
+
+
+class _Watch:
+    """Adds the view of a block to a list when the block runs."""
+
+    def __init__(self, name: str, views: list[BlockView], shape: torch.Size, pixel: tuple[int, int]) -> None:
+        self._name, self._views, self._height, self._pixel = name, views, shape[-2], pixel
+
+    def __call__(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if not (isinstance(block, CGBlock) and isinstance(block.branch, GraphBranch)):
+            raise TypeError(f"{self._name}: expected a CGBlock with a graph, found {type(block).__name__}")
+        branch = block.branch
+        shrink = self._height // inputs[0].shape[-2]
+        patch = branch.rate * shrink
+        across = inputs[0].shape[-1] // branch.rate
+        node = (self._pixel[0] // patch) * across + self._pixel[1] // patch
+        _, nodes = branch.nodes(inputs[0])
+        found = branch.eisgnn.neighbourhood(nodes)
+        one = Neighbourhood(found.nodes[0, node], *(each[0, :, node] for each in found[1:]))
+        upper_left = torch.stack([one.nodes // across, one.nodes % across], dim=1) * patch
+        self._views.append(
+            BlockView(
+                block=self._name,
+                depth=shrink.bit_length(),
+                patch=patch,
+                alpha=block.alpha.item(),
+                beta=block.beta.item(),
+                lambda_=_floats(branch.eisgnn.lambda_),
+                mu=_floats(branch.eisgnn.mu),
+                node=(self._pixel[0] // patch * patch, self._pixel[1] // patch * patch),
+                neighbours=upper_left.cpu().numpy(),
+                attention=_floats(one.attention),
+                eic=_floats(one.eic),
+                weights=_floats(one.weights),
+            )
+        )
+
+
+def _floats(values: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.detach().float().cpu().numpy()
+    return array
+
+
+def _remove(hooks: "Iterable[torch.utils.hooks.RemovableHandle]") -> None:
+    for hook in hooks:
+        hook.remove()

@@ -1,0 +1,168 @@
+"""Which bands of the stacked input belong to which date."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from coslide.indices.cube import input_bands, open_cube
+from coslide.networks.dates import date_bands, paired_bands, split_dates
+
+
+def numbered(bands, batch=2):
+    """Return an input whose values are the numbers of its bands, plus 100 for each place in the batch."""
+    tile = torch.arange(batch).view(-1, 1, 1, 1) * 100.0 + torch.arange(bands).view(1, -1, 1, 1)
+    return tile.expand(batch, bands, 2, 3).contiguous()
+
+
+def test_thirty_bands_are_split_in_the_papers_order():
+    before, after = split_dates(numbered(30, batch=1), date_bands(30))
+    static = [22, 23, 24, 25, 26, 27, 28, 29]
+    assert (before[0, :, 1, 2].tolist(), after[0, :, 1, 2].tolist()) == (
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, *static],
+        [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, *static],
+    )
+
+
+@pytest.mark.parametrize(
+    ("bands", "pre", "post", "static", "before", "after"),
+    [
+        (5, [0, 1], [2, 3], "both", [0, 1, 4], [2, 3, 4]),
+        (5, [0, 1], [2, 3], "none", [0, 1], [2, 3]),
+        (7, [6, 2, 0], [1, 5, 3], "both", [6, 2, 0, 4], [1, 5, 3, 4]),  # in the order given
+        (6, [4], [2], "both", [4, 0, 1, 3, 5], [2, 0, 1, 3, 5]),  # static ones in the order of the input
+        (2, [1], [0], "both", [1], [0]),
+    ],
+)
+def test_each_date_has_its_bands_in_the_order_given_and_then_the_static_ones(bands, pre, post, static, before, after):
+    dates = date_bands(bands, pre=pre, post=post, static=static)
+    x = numbered(bands)
+    split = split_dates(x, dates)
+    assert (dates.pre, dates.post) == (tuple(before), tuple(after))
+    assert torch.equal(split[0], x[:, before])
+    assert torch.equal(split[1], x[:, after])
+
+
+def test_a_map_that_went_through_json_is_the_same_map():
+    options = {"pre": (3, 0), "post": (1, 4)}
+    assert date_bands(6, **json.loads(json.dumps(options))) == date_bands(6, **options)
+
+
+def test_thirty_bands_may_have_another_order():
+    assert date_bands(30, pre=[29], post=[0], static="none").pre == (29,)
+
+
+@pytest.mark.parametrize(
+    ("bands", "options", "text"),
+    [
+        (13, {}, "found 13 bands and no pre and post; expected the bands of each date, or the paper's 30"),
+        (5, {"pre": [0]}, "post: found None; expected a list of band numbers, for pre and post alike"),
+        (30, {"post": [0]}, "pre: found None; expected a list of band numbers, for pre and post alike"),
+        (5, {"pre": "01", "post": [2, 3]}, "pre: found '01'; expected a list of band numbers, for pre and post alike"),
+        (5, {"pre": [0], "post": 1}, "post: found 1; expected a list of band numbers, for pre and post alike"),
+        (5, {"pre": [0, 1], "post": [2]}, "found 2 bands in pre and 1 in post; expected as many, at least one"),
+        (5, {"pre": [], "post": []}, "found 0 bands in pre and 0 in post; expected as many, at least one"),
+        (5, {"pre": [0], "post": [5]}, "post: found band 5; expected a whole number from 0 to 4"),
+        (5, {"pre": [-1], "post": [1]}, "pre: found band -1; expected a whole number from 0 to 4"),
+        (5, {"pre": [0.0], "post": [1]}, "pre: found band 0.0; expected a whole number from 0 to 4"),
+        (5, {"pre": [0], "post": [True]}, "post: found band True; expected a whole number from 0 to 4"),
+        (5, {"pre": [0, 1], "post": [2, 1]}, "found band 1 twice in pre and post; expected each band once"),
+        (5, {"pre": [3, 3], "post": [0, 1]}, "found band 3 twice in pre and post; expected each band once"),
+        (30, {"static": "pre"}, "static: found 'pre'; expected one of both, none"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused_in_one_line(bands, options, text):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        date_bands(bands, **options)
+
+
+@pytest.mark.parametrize("bands", [4, 6])
+def test_an_input_with_another_number_of_bands_is_refused(bands):
+    """Slices would cut it to fit without a word."""
+    with pytest.raises(ValueError, match=f"^expected 5 bands, found {bands}$"):
+        split_dates(numbered(bands), date_bands(5, pre=[0], post=[1], static="none"))
+
+
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_the_split_keeps_the_memory_order(order):
+    split = split_dates(torch.zeros(2, 30, 4, 8).contiguous(memory_format=order), date_bands(30))
+    assert [part.is_contiguous(memory_format=order) for part in split] == [True, True]
+
+
+def test_a_gradient_reaches_static_bands_from_both_dates_and_others_from_one():
+    x = numbered(5).requires_grad_()
+    before, after = split_dates(x, date_bands(5, pre=[0], post=[3]))
+    (before.sum() + 10 * after.sum()).backward()
+    assert x.grad[1, :, 1, 2].tolist() == [1, 11, 11, 10, 11]
+
+
+def test_the_split_keeps_no_reference_to_its_input():
+    x = numbered(3)
+    before, _ = split_dates(x, date_bands(3, pre=[0], post=[1], static="none"))
+    before.zero_()
+    assert torch.equal(x, numbered(3))
+
+
+NAMES = [
+    "reflectance_post_B2", "reflectance_post_B3", "reflectance_pre_B3", "reflectance_pre_B2", "pre_available", "slope",
+    "aspect_class", "ndvi_pre", "ndvi_post", "ndvi_difference", "reflectance_post_B12",
+]  # fmt: skip
+
+
+def test_names_with_pre_and_post_make_pairs_in_the_order_of_the_bands_before():
+    assert paired_bands(NAMES) == {"pre": [2, 3, 7], "post": [1, 0, 8]}
+
+
+def test_bands_without_a_counterpart_are_static():
+    dates = date_bands(len(NAMES), **paired_bands(NAMES))
+    static = ["pre_available", "slope", "aspect_class", "ndvi_difference", "reflectance_post_B12"]
+    assert [NAMES[index] for index in dates.pre[3:]] == static
+
+
+@pytest.mark.parametrize(
+    ("names", "pre", "post"),
+    [
+        (["pre_ndvi", "post_ndvi"], [0], [1]),
+        (["ndvi_post", "ndvi_pre"], [1], [0]),
+        (["pre", "post"], [0], [1]),
+        # the letters are in the names, the word is not
+        (
+            ["pressure_B2", "postsure_B2", "a_pre_b", "a_post_b", "supre_x", "supost_x", "a_prelim", "a_postlim"],
+            [2],
+            [3],
+        ),
+    ],
+)
+def test_only_whole_words_between_underscores_count(names, pre, post):
+    assert paired_bands(names) == {"pre": pre, "post": post}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["slope", "pre_available"], "slope, pre_available"),
+        (["reflectance_post_B2", "slope"], "reflectance_post_B2, slope"),
+        ([], "no band"),
+    ],
+)
+def test_a_cube_with_one_date_is_refused_with_its_bands(names, found):
+    with pytest.raises(ValueError, match=f"needs bands before and after the event, .*; found {found}$"):
+        paired_bands(names)
+
+
+def test_the_bands_of_a_built_cube_find_their_dates(made_up_cube):
+    names = [band.name for band in input_bands(open_cube(made_up_cube))]
+    pairs = paired_bands(names)
+    found = [(names[before], names[after]) for before, after in zip(pairs["pre"], pairs["post"], strict=True)]
+    assert found == [(f"reflectance_pre_B{band}", f"reflectance_post_B{band}") for band in (2, 3, 4)]
+
+
+def test_finding_the_dates_does_not_import_torch():
+    code = (
+        "import sys; from coslide.networks.dates import date_bands, paired_bands; date_bands(30); "
+        "paired_bands(['pre', 'post']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslide import networks
+from coslide.memory import keep_freed_memory
 from coslide.networks.cgblock import GraphBranch
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.fuse import fuse
@@ -158,6 +159,7 @@ def memory() -> None:
 
 def peak(name: str) -> None:
     """Print the peak memory of this process after three training steps of a network."""
+    keep_freed_memory()
     network = networks.create(name, BANDS)
     x = torch.randn(4, BANDS, SIDE, SIDE)
     times = [seconds(step(network, x)) for _ in range(3)]
@@ -170,6 +172,7 @@ def main() -> None:
     words = sys.argv[1:]
     if words[:1] == ["peak"]:
         return peak(words[1])
+    keep_freed_memory()  # as the command line does
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, {BANDS} x {SIDE} x {SIDE}")
     for part in (ratios, graph, memory):
         if not words or part.__name__ in words:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import coslide
 from coslide.errors import InputError
+from coslide.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +187,7 @@ def networks_(
 
 def main() -> None:
     """Return nothing; runs the command line. Wrong input ends with one line and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

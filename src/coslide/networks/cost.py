@@ -152,7 +152,9 @@ def _layers(module: nn.Module) -> list[nn.Module]:
         if isinstance(branch, GraphBranch) and isinstance(branch.up, PatchUp):
             return [module.convolution, branch.up]
         return [module.convolution]
-    return [module.w3] if isinstance(module, EISGNN) else [module]
+    if isinstance(module, EISGNN):
+        return [layer for layer in module.children() if isinstance(layer, nn.Linear)]
+    return [module]
 
 
 def _table4(layer: nn.Module, output: Tensor) -> int:

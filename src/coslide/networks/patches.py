@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 
 def take_nodes(x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,8 @@ def add_patches(y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
     [[1.0, 2.0, 10.0, 20.0], [3.0, 4.0, 30.0, 40.0]]
     """
     y = y.contiguous(memory_format=torch.channels_last)
-    nodes, patch = nodes.to(y.dtype), patch.to(y.dtype)  # automatic mixed precision gives each its own
+    # Automatic mixed precision gives each its own type; nodes that lie apart in memory would slow the sum down.
+    nodes, patch = nodes.to(y.dtype).contiguous(), patch.to(y.dtype).contiguous()
     if torch.is_grad_enabled() and (y.requires_grad or nodes.requires_grad or patch.requires_grad):
         added: Tensor = _AddPatches.apply(y, nodes, patch)  # type: ignore[no-untyped-call]
         return added
@@ -167,7 +169,7 @@ class _TakeNodes(torch.autograd.Function):
 
 
 class _AddPatches(torch.autograd.Function):
-    """`add_patches` with gradients summed sample by sample, so that their products stay in the cache."""
+    """`add_patches`; the gradient of the patch is summed sample by sample, so that its products stay in the cache."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
@@ -181,9 +183,10 @@ class _AddPatches(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of map, nodes and patch."""
         nodes, patch = ctx.saved_tensors
-        maps = _by_patch(grad.contiguous(memory_format=torch.channels_last), len(patch))
-        of_nodes, of_patch = torch.empty_like(nodes), torch.zeros_like(patch)
-        for one, node, of_node in zip(maps, nodes, of_nodes, strict=True):
-            torch.sum(one * patch[:, None], dim=(1, 3), out=of_node)
-            of_patch += (one * node[:, None, :, None]).sum(dim=(0, 2))
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_patch = torch.zeros_like(patch)
+        for one, node in zip(_by_patch(grad, len(patch)), nodes, strict=True):
+            of_patch += (one * node[:, None, :, None]).sum(dim=0).sum(dim=1)
+        kernel = patch.permute(2, 0, 1).unsqueeze(1)
+        of_nodes = F.conv2d(grad, kernel, stride=len(patch), groups=len(kernel)).permute(0, 2, 3, 1)
         return grad, of_nodes, of_patch

@@ -68,6 +68,44 @@ def test_an_option_wins_over_the_event_file(command, made_up_cube, tmp_path):
     assert json.loads(out)["split"]["leak_fraction"] > 0
 
 
+@pytest.mark.parametrize("name", ["cdcnn", "acmix-unet", "egcn-esa"])
+def test_another_network_is_trained_and_maps_with_the_options_of_its_card(command, made_up_cube, tmp_path, name):
+    words = ["--network", name, "--width", 8, "--epochs", 1, "--out", tmp_path]
+    assert command("train", made_up_cube, *words)[0] == 0
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert (card["network"], card["options"]["width"]) == (name, 8)
+    assert ("pre" in card["options"]) == (name == "cdcnn")
+    assert command("map", tmp_path / "model", made_up_cube, "--out", tmp_path)[0] == 0
+    assert (tmp_path / "probability.tif").exists()
+
+
+def test_a_tile_that_the_network_cannot_take_is_refused_before_training(command, made_up_cube, tmp_path):
+    code, _, err = command("train", made_up_cube, "--network", "deepunet", "--out", tmp_path)
+    assert code == 2
+    assert "tile: found 32, expected a multiple of 64 for deepunet" in err
+
+
+def test_networks_are_listed_with_what_they_cost(command):
+    code, out, _ = command("networks")
+    assert code == 0
+    assert "38,347,526" in out
+    assert "reconstruction, low" in out
+
+
+def test_networks_are_listed_as_json_for_the_bands_of_a_cube(command, made_up_cube):
+    code, out, _ = command("networks", "--cube", made_up_cube, "--json")
+    rows = {row["network"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["cdcnn"]["parameters"] > 0
+    assert rows["landsnet"]["reconstruction"].startswith("reconstruction")
+
+
+def test_networks_of_two_dates_say_what_they_need_to_be_counted(command):
+    code, out, _ = command("networks", "--bands", 13)
+    assert code == 0
+    assert "--cube" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

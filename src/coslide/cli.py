@@ -35,7 +35,7 @@ Recipe = Annotated[str | None, typer.Option(help="paper (as published) or cpu (w
 Network = Annotated[str | None, typer.Option(help="Network to train.")]
 Split = Annotated[str | None, typer.Option(help="blocks, or paper-random (as published; it leaks).")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles.")]
-Width = Annotated[int | None, typer.Option(help="Channels at full resolution (paper: 64).")]
+Width = Annotated[int | None, typer.Option(help="Channels at full resolution (coslide networks lists the originals').")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -169,7 +169,7 @@ def evaluate(
 
 @app.command("networks")
 def networks_(
-    bands: Annotated[int, typer.Option(min=1, help="Bands of the input.")] = 30,
+    bands: Annotated[int, typer.Option(min=1, help="Bands of the input, where no cube is given.")] = 30,
     cube: Annotated[Path | None, typer.Option(help="Index cube to take the bands from.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -248,7 +248,7 @@ def _print_networks(rows: list[dict[str, Any]], bands: int) -> None:
     columns.add_column("")
     for row in rows:
         if row["parameters"] is None:
-            numbers, note = ("", "", ""), "needs to know the bands of each date: --cube"
+            numbers, note = ("", "", ""), "which bands are before and after? --cube"
         else:
             table4, multiply_adds = row["params_table4"] / 1e6, row["multiply_adds"] / 1e9
             numbers = (f"{row['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")

@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
 
     By default glibc hands large blocks back to the system as soon as they are freed. A network allocates and frees one
     for every map, and the system then brings each of them in page by page: a fifth of the time of mapping on a CPU and
-    more of training is spent so (docs/performance.md). What the process holds does not grow above its peak.
+    more of training is spent so (docs/performance.md). The peak is usually as before; it is held until the end.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):
         return False
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 * 2**20}
     accepted = [mallopt(name, value) for name, value in settings.items()]

@@ -30,6 +30,8 @@ class TrainingSettings(Checked):
         Name in `coslide.networks.names`.
     width
         Channels at full resolution. None means those of the original on a GPU (64 for EGCN) and a quarter on a CPU.
+    options
+        Other options of the network by name, such as ``{"k": 16}`` for EGCN.
     tile, stride
         Side of a training tile and step between tiles, in cells.
     split
@@ -56,6 +58,7 @@ class TrainingSettings(Checked):
     recipe: Literal["paper", "cpu"] = "paper"
     network: str = "egcn"
     width: int | None = Field(default=None, ge=8)
+    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
     tile: int = Field(default=128, ge=16)
     stride: int = Field(default=96, ge=1)
     split: Literal["blocks", "paper-random"] = "blocks"

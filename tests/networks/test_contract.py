@@ -81,12 +81,14 @@ class TestEveryNetwork:
 
     def test_it_runs_in_bfloat16(self, net):
         x = some_input(net)
+        net.train()(x)  # from here on batch normalisation lets the input through
+        net.eval()
         with torch.no_grad():
             expected = net(x)
             found = net.bfloat16()(x.bfloat16())
         assert found.dtype == torch.bfloat16
         # eight bits of mantissa through some twenty layers; a graph may choose other neighbours
-        assert (found - expected).abs().mean() < 0.2 * expected.abs().mean() + 0.05
+        assert (found - expected).abs().mean() < 0.06 * (expected - expected.mean()).abs().mean()
 
     def test_it_trains_with_automatic_mixed_precision(self, name):
         net = make(name).train()
@@ -132,11 +134,11 @@ class TestEveryNetwork:
                     one.add_(0.5)
             torch.testing.assert_close(fuse(net)(x), net.eval()(x), rtol=1e-4, atol=1e-5)
 
-    def test_it_is_exported_by_torch(self, net):
-        x = some_input(net)
+    def test_it_is_exported_by_torch_for_batches_of_any_size(self, net):
+        x = some_input(net, batch=3)
         with torch.no_grad():
-            exported = torch.export.export(net, (x,)).module()
-            torch.testing.assert_close(exported(x), net(x), rtol=0, atol=1e-5)
+            program = torch.export.export(net, (x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+            torch.testing.assert_close(program.module()(x), net(x), rtol=0, atol=1e-5)
 
     def test_it_is_traced_whole_by_torchs_compiler(self, net):
         """Without the code generator, which the slow test runs."""

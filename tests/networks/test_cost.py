@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from coslide import networks
-from coslide.errors import InputError
 from coslide.networks.cost import Cost, cost, table
 
 # name: parameters, multiply-adds [G], Table 4 [M], all at 30 bands, 2 classes and 128 x 128; None is not tabulated.
@@ -125,6 +124,15 @@ def test_named_bands_tell_the_dates_apart():
     assert rows["dp-fcn"]["parameters"] == networks.parameter_count(expected)
 
 
-def test_named_bands_of_one_date_are_refused():
-    with pytest.raises(InputError, match="network cdcnn: .*needs bands before and after"):
-        table(names_of_bands=["slope", "elevation"])
+def test_bands_of_one_date_leave_the_networks_of_two_without_numbers():
+    rows = {row["network"]: row for row in table(names_of_bands=["slope", "elevation"])}
+    assert [name for name, row in rows.items() if row["parameters"] is None] == ["cdcnn", "dp-fcn"]
+
+
+def test_counting_leaves_every_module_in_its_mode():
+    net = networks.create("unet", 3, width=4).train()
+    net.encoder[0].eval()
+    before = [module.training for module in net.modules()]
+    with pytest.raises(ValueError, match="multiples of 16"):
+        cost(net, 3, side=40)
+    assert [module.training for module in net.modules()] == before

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from coslide.networks import parameter_count
-from coslide.networks.dp_fcn import DPFCN, Path
+from coslide.networks.dp_fcn import DPFCN, DatePath
 
 
 def on_meta(make, *args, **options):
@@ -100,7 +100,7 @@ def test_the_logits_are_the_decoder_of_both_paths_by_hand():
 
 
 def test_a_path_halves_the_map_by_its_largest_values():
-    path, x = Path(3, [4, 8]).eval(), tiles(1, 3, 6, 4).float()
+    path, x = DatePath(3, [4, 8]).eval(), tiles(1, 3, 6, 4).float()
     first, second = path(x)
     largest = first.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).amax((3, 5))
     torch.testing.assert_close((first, second), (path.stages[0](x), path.stages[1](largest)), rtol=0, atol=0)

@@ -140,34 +140,6 @@ def test_loss_and_gradients_are_finite_and_logits_have_the_inputs_size(height, w
     assert (logits.shape, loss.isfinite().item(), finite) == ((2, classes, height, width), True, True)
 
 
-def test_every_parameter_receives_a_gradient():
-    net = small()
-    net(torch.randn(2, 5, 64, 64)).square().mean().backward()
-    assert [name for name, parameter in net.named_parameters() if not parameter.grad.any()] == []
-
-
-def test_a_second_pass_gives_the_same_logits():
-    net, x = small().eval(), torch.randn(1, 5, 64, 64)
-    assert torch.equal(net(x), net(x))
-
-
-def test_saved_weights_give_the_same_logits_in_another_network(tmp_path):
-    net, other, x = small(), EGCN(5, width=16), torch.randn(1, 5, 32, 32)
-    torch.save(net.state_dict(), tmp_path / "weights.pt")
-    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    assert torch.equal(net(x), other(x))
-
-
-def test_a_tile_is_mapped_the_same_alone_and_in_a_batch():
-    net, x = small().double(), torch.randn(3, 5, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(net(x)[1:2], net(x[1:2]), rtol=0, atol=1e-10)
-
-
-def test_the_memory_order_of_the_input_does_not_matter():
-    net, x = small().double(), torch.randn(2, 5, 64, 64, dtype=torch.float64)
-    torch.testing.assert_close(net(x), net(x.to(memory_format=torch.channels_last)), rtol=0, atol=1e-10)
-
-
 def test_the_graph_carries_influence_beyond_the_convolutions_reach():
     """With the convolutions silent at depth 1, a node that changes still changes patches that are not its own."""
     net, x = small().double().encoder[0][0], torch.randn(1, 5, 64, 64, dtype=torch.float64)
@@ -175,12 +147,6 @@ def test_the_graph_carries_influence_beyond_the_convolutions_reach():
     moved = x.clone()
     moved[:, :, 0, 0] += 0.1
     assert (net(moved) - net(x)).abs()[:, :, 16:, 16:].max() > 1e-6
-
-
-@pytest.mark.parametrize("size", [(72, 64), (64, 100)])
-def test_a_size_that_is_no_multiple_of_sixteen_is_refused(size):
-    with pytest.raises(ValueError, match=f"multiples of 16, found .{size[0]}, {size[1]}"):
-        small()(torch.zeros(1, 5, *size))
 
 
 @pytest.mark.parametrize(

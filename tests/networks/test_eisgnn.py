@@ -239,6 +239,33 @@ def test_graphs_of_a_batch_do_not_see_each_other(layer, nodes):
     torch.testing.assert_close(layer(nodes)[1:], layer(nodes[1:]), rtol=0, atol=1e-12)
 
 
+def test_a_node_of_small_features_has_a_direction_like_any_other(layer, nodes):
+    nodes[0, 3] *= 1e-3
+    np.testing.assert_allclose(layer(nodes).detach().numpy(), reference(layer, nodes), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("e_min", [0.1, 0.01, 0.001])
+def test_exactly_the_share_is_selected_of_equal_peaked_nodes_in_single_precision(layer, peaked, e_min):
+    layer.e_min = e_min
+    weights = layer.float().neighbourhood(peaked.float()).weights
+    assert ((weights > 0).sum(dim=-1) == 3).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"attn_order": "eq5"}, {"eic_scope": "full"}, {"attn_param": "dgl"}], ids=str)
+def test_it_runs_without_gradients_in_automatic_mixed_precision(nodes, dtype, options):
+    layer = EISGNN(5, 12, heads=3, k=4, **options)
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        assert layer(nodes.float()).isfinite().all()
+
+
+def test_large_features_keep_their_cosine_in_half_precision(layer, nodes):
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.float16):
+        found = layer.float().neighbourhood(1000 * nodes.float()).eic
+    expected = layer.double().neighbourhood(1000 * nodes).eic
+    torch.testing.assert_close(found[..., 0].double(), expected[..., 0], rtol=0.02, atol=0)  # of a node with itself
+
+
 @pytest.fixture
 def peaked(layer, nodes):
     """Return nodes whose h' has a softmax that is one-hot on the same channel of each head, for every node."""

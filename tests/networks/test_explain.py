@@ -99,6 +99,11 @@ def test_what_is_no_pixel_of_one_map_is_refused(net, shape, pixel, text):
         net.explain(torch.zeros(shape), *pixel)
 
 
+def test_a_network_without_such_blocks_is_refused(x):
+    with pytest.raises(TypeError, match="expected a network of CGBlocks, found UNet"):
+        explain(networks.create("unet", bands=5, width=4), x, 0, 0)
+
+
 def test_a_network_whose_blocks_have_no_graph_is_refused(x):
     with pytest.raises(TypeError, match=r"encoder\.0\.0\.0: expected a CGBlock with a graph"):
         explain(networks.create("egcn-msa", bands=5, width=16), x, 0, 0)

@@ -61,6 +61,7 @@ def test_an_unknown_option_is_refused_by_name():
         ("egcn", {"include_self": 1}, "option include_self: found 1; expected bool"),
         ("egcn", {"up_mode": "cubic"}, "up_mode: found 'cubic'; expected one of depthwise"),
         ("egcn", {"norm": "ln"}, "norm: found 'ln'"),
+        ("egcn", {"k": 4, "width": "wide"}, "option width: found 'wide'; expected int"),
         ("unet", {"width": 0}, "option width: found 0; expected at least 1"),
         (
             "egcn-esa",

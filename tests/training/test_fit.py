@@ -16,7 +16,7 @@ from coslide.errors import InputError
 from coslide.samples.dataset import Tiles
 from coslide.samples.windows import Window, windows_in
 from coslide.settings import TrainingSettings
-from coslide.training.fit import fit, network_options
+from coslide.training.fit import fit, network_options, require_trainable
 from coslide.training.loss import ClassBalancedFocalLoss
 from coslide.training.module import Training
 
@@ -194,6 +194,16 @@ def test_the_width_on_a_cpu_is_16_unless_given():
     assert network_options(TrainingSettings(), []) == {"width": 16}
     assert network_options(TrainingSettings(network="deepunet"), []) == {"width": 8}
     assert network_options(TrainingSettings(width=64), []) == {"width": 64}
+
+
+def test_options_of_the_settings_reach_the_network():
+    settings = TrainingSettings(width=16, options={"k": 4, "up_mode": "nearest"})
+    assert network_options(settings, []) == {"width": 16, "k": 4, "up_mode": "nearest"}
+
+
+def test_a_tile_whose_smallest_map_is_one_pixel_is_refused_for_batch_normalisation():
+    with pytest.raises(InputError, match="tile: found 64, expected at least 128 to train deepunet"):
+        require_trainable(TrainingSettings(network="deepunet", tile=64, stride=64))
 
 
 def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):

@@ -19,6 +19,7 @@ from coslide.indices.build import build_cube, describe_cube, event_grid, fingerp
 from coslide.indices.cube import open_cube, read_labels
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import TRAINED_ON
+from coslide.networks import entry
 from coslide.report.figures import scene_figure
 from coslide.samples.windows import require_tile
 from coslide.settings import TrainingSettings
@@ -115,6 +116,8 @@ def _require_runnable(
         load_model(model)
     else:
         require_trainable(settings)
+        if entry(settings.network).two_dates and event.scenes.pre is None:
+            raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
         if event.inventory is None:
             raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
         grid = event_grid(event)

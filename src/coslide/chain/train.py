@@ -92,9 +92,11 @@ def fit_model(
     InputError
         As `train`.
     """
-    require_trainable(settings)
+    bands = input_bands(cube)
+    names = [band.name for band in bands]
+    require_trainable(settings, names)
     require_replaceable(out / "model", BUNDLE)
-    labels, bands, grid = read_labels(cube), input_bands(cube), cube_grid(cube)
+    labels, grid = read_labels(cube), cube_grid(cube)
     split = split_windows(labels, settings)
     leak = leak_fraction(split.train, split.test, labels.shape)
     listener.say(
@@ -106,7 +108,6 @@ def fit_model(
         raise InputError(f"{out}: the training part holds no landslide; choose another --seed or a larger area")
     inputs = read_inputs(cube)
     normalisation = fit_normalisation(inputs, bands, trained & read_valid(cube))
-    names = [band.name for band in bands]
     aspect = names.index("aspect_class") if "aspect_class" in names else None
     tiles = Tiles(normalise(inputs, normalisation), labels, split.train, aspect=aspect)
     fingerprint = str(cube.attrs["coslide_fingerprint"])

@@ -204,5 +204,5 @@ def _check_options(name: str, make: Any, options: dict[str, Any], fixed: dict[st
         whole_numbers = isinstance(value, list | tuple) and all(type(one) is int for one in value)
         if expected is tuple and not whole_numbers:
             raise InputError(f"network {name}: option {key}: found {value!r}; expected a list of whole numbers")
-        if "width" in options and options["width"] < 1:
-            raise InputError(f"network {name}: option width: found {options['width']}; expected at least 1")
+    if options.get("width", 1) < 1:
+        raise InputError(f"network {name}: option width: found {options['width']}; expected at least 1")

@@ -1,5 +1,7 @@
 """What every network has in common: the sizes it takes, the memory order it computes in, its norms and activations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -143,7 +145,8 @@ def norm_layer(kind: Norm, channels: int, *, side: int | None = None) -> nn.Modu
         return nn.BatchNorm2d(channels)
     if kind == "none":
         return nn.Identity()
-    raise ValueError(f"norm: found {kind!r} and side {side}; expected one of {', '.join(get_args(Norm))}")
+    require_word("norm", kind, Norm)
+    raise ValueError("norm full_ln: found no side; expected that of the map")
 
 
 def activation_layer(kind: Activation) -> nn.Module:
@@ -159,11 +162,55 @@ def activation_layer(kind: Activation) -> nn.Module:
     >>> activation_layer("gelu")
     GELU(approximate='none')
     """
-    if kind == "gelu":
-        return nn.GELU()
-    if kind == "relu":
-        return nn.ReLU()
-    raise ValueError(f"activation: found {kind!r}; expected one of {', '.join(get_args(Activation))}")
+    require_word("activation", kind, Activation)
+    return nn.GELU() if kind == "gelu" else nn.ReLU()
+
+
+def require_word(option: str, found: str, words: object) -> None:
+    """Return nothing if `found` is one of `words`, a Literal.
+
+    Raises
+    ------
+    ValueError
+        If not, with the name of the option and the words there are.
+
+    Examples
+    --------
+    >>> require_word("norm", "ln", Literal["bn", "none"])
+    Traceback (most recent call last):
+        ...
+    ValueError: norm: found 'ln'; expected one of bn, none
+    """
+    if found not in get_args(words):
+        raise ValueError(f"{option}: found {found!r}; expected one of {', '.join(get_args(words))}")
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Run a network in evaluation mode and without gradients; every module then gets back the mode it had.
+
+    Parameters
+    ----------
+    network
+        Any module.
+
+    Examples
+    --------
+    >>> net = nn.Dropout()
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:

@@ -1,11 +1,12 @@
 """CGBlock: a 3 x 3 convolution and a graph branch, added with learned weights."""
 
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslide.networks.base import require_word
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.patches import PatchUp, add_patches, take_nodes
 
@@ -53,8 +54,7 @@ class GraphBranch(nn.Module):
         self, eisgnn: EISGNN, *, rate: int, up_mode: UpMode = "depthwise", down_mode: DownMode = "nearest"
     ) -> None:
         super().__init__()
-        if down_mode not in get_args(DownMode):
-            raise ValueError(f"down_mode: found {down_mode!r}; expected one of {', '.join(get_args(DownMode))}")
+        require_word("down_mode", down_mode, DownMode)
         self.rate, self.down_mode = rate, down_mode
         self.eisgnn = eisgnn
         self.up = _up(up_mode, eisgnn, rate)
@@ -89,7 +89,7 @@ class GraphBranch(nn.Module):
         return take_nodes(x, self.rate)
 
     def add_to(self, y: Tensor, nodes: Tensor, weight: Tensor) -> Tensor:
-        """Return ``y + weight * up(EISGNN(nodes))``; the values of `y` are lost.
+        """Return ``y + weight * up(EISGNN(nodes))``; `y` may be overwritten.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class GraphBranch(nn.Module):
         """Return the graph's result as (batch, i, j, C), for a map of the size of `like`."""
         features: Tensor = self.eisgnn(nodes)
         height, width = (side // self.rate for side in like.shape[-2:])
-        return features.reshape(len(features), height, width, -1)
+        return features.reshape(features.shape[0], height, width, -1)
 
 
 class CGBlock(nn.Module):
@@ -130,7 +130,8 @@ class CGBlock(nn.Module):
     Notes
     -----
     The convolution is padded with one pixel of zeros, so the size stays. alpha is applied to the kernel instead of to
-    the map, which is the same and touches fewer numbers; so are beta and the bias of the graph's patches.
+    the map, which is the same and touches fewer numbers; so are beta and the bias of the graph's patches. The layers
+    inside are therefore applied by their weights: hooks put on them do not run, and others cannot take their place.
 
     Examples
     --------
@@ -172,6 +173,7 @@ class CGBlock(nn.Module):
 
 def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:
     """Return the up-sampling of a graph branch."""
+    require_word("up_mode", mode, UpMode)
     channels = eisgnn.out_channels
     if mode == "depthwise":
         return PatchUp(channels, rate)
@@ -180,9 +182,7 @@ def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:
     if mode in ("full", "grouped"):
         groups = eisgnn.heads if mode == "grouped" else 1
         return nn.ConvTranspose2d(channels, channels, rate, stride=rate, groups=groups)
-    if mode == "k2_chain":
-        steps = rate.bit_length() - 1
-        if 2**steps != rate:
-            raise ValueError(f"up_mode k2_chain: found a rate of {rate}, expected a power of 2")
-        return nn.Sequential(*(nn.ConvTranspose2d(channels, channels, 2, stride=2) for _ in range(steps)))
-    raise ValueError(f"up_mode: found {mode!r}; expected one of {', '.join(get_args(UpMode))}")
+    steps = rate.bit_length() - 1
+    if 2**steps != rate:
+        raise ValueError(f"up_mode k2_chain: found a rate of {rate}, expected a power of 2")
+    return nn.Sequential(*(nn.ConvTranspose2d(channels, channels, 2, stride=2) for _ in range(steps)))

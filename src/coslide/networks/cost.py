@@ -11,12 +11,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel  # the counter does not k
 from torch.utils.flop_counter import FlopCounterMode
 
 from coslide import networks
+from coslide.errors import InputError
 from coslide.networks.acmix import ACmix
+from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock, GraphBranch
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.patches import PatchUp
 
-PAPER_BANDS, PAPER_TILE = 30, 128  # pixels
+PAPER_TILE = 128  # pixels
 
 
 class Cost(NamedTuple):
@@ -75,12 +77,9 @@ def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
     device = next(network.parameters()).device
     dtype = next(network.parameters()).dtype
     x = torch.zeros(1, bands, side, side, device=device, dtype=dtype)
-    training = network.training
-    network.eval()
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _counted_layers(network) as counted, sdpa_kernel(SDPBackend.MATH), counter:
+    with evaluating(network), _counted_layers(network) as counted, sdpa_kernel(SDPBackend.MATH), counter:
         network(x)
-    network.train(training)
     multiply_adds = counter.get_total_flops() // 2 + counted["multiply_adds"]
     return Cost(networks.parameter_count(network), counted["table4"], multiply_adds)
 
@@ -102,11 +101,6 @@ def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> li
         `network`, `width` (channels at full resolution), `parameters`, `params_table4`, `multiply_adds` (None where it
         cannot be told which bands belong to which date) and `reconstruction` (why it is one; empty if it is not).
 
-    Raises
-    ------
-    InputError
-        If the bands are named and a network that compares two dates finds none of one date.
-
     Examples
     --------
     >>> rows = table(30)
@@ -117,12 +111,14 @@ def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> li
     rows = []
     for name in networks.names():
         known = networks.entry(name)
-        found: Cost | None = None
-        if names_of_bands is not None or not known.two_dates or count == PAPER_BANDS:
+        numbers: dict[str, Any] = dict.fromkeys(Cost._fields)
+        try:
             options: dict[str, Any] = {} if names_of_bands is None else networks.date_options(name, names_of_bands)
             with torch.device("meta"):
-                found = cost(networks.create(name, count, **options), count)
-        numbers = dict.fromkeys(Cost._fields) if found is None else found._asdict()
+                numbers = cost(networks.create(name, count, **options), count)._asdict()
+        except InputError:
+            if not known.two_dates:  # those need to be told the bands of each date, or have none of one
+                raise
         rows.append({"network": name, "width": known.width, **numbers, "reconstruction": known.reconstruction})
     return rows
 

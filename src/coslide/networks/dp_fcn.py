@@ -12,7 +12,7 @@ from coslide.networks.dates import Static, date_bands, split_dates
 STAGES = 5  # resolutions; each halves the side and doubles the channels
 
 
-class Path(nn.Module):
+class DatePath(nn.Module):
     """The encoder of one date: at each of five stages two 3 x 3 convolutions, with 2 x 2 max pooling between stages.
 
     Each convolution is followed by batch normalisation and ReLU.
@@ -26,7 +26,7 @@ class Path(nn.Module):
 
     Examples
     --------
-    >>> [tuple(stage.shape) for stage in Path(3, [4, 8])(torch.zeros(1, 3, 6, 4))]
+    >>> [tuple(stage.shape) for stage in DatePath(3, [4, 8])(torch.zeros(1, 3, 6, 4))]
     [(1, 4, 6, 4), (1, 8, 3, 2)]
     """
 
@@ -54,8 +54,8 @@ class Path(nn.Module):
 class DPFCN(Network):
     r"""Reconstruction of DP-FCN, with low confidence: little more than the original's title is known.
 
-    Two fully convolutional encoders of the same layers and their own weights, one for each date (`Path`). The decoder
-    starts from both deepest maps, one after the other, and at each scale appends those of both dates. With
+    Two fully convolutional encoders of the same layers and their own weights, one for each date (`DatePath`). The
+    decoder starts from both deepest maps, one after the other, and at each scale appends those of both dates. With
     C_d = width 2^(d-1):
 
     ===== ============= ===================== ======================================= ============
@@ -127,8 +127,8 @@ class DPFCN(Network):
             raise ValueError(f"width: found {width}, expected at least 1")
         self.dates = date_bands(bands, pre=pre, post=post, static=static)
         channels = [width * 2**stage for stage in range(STAGES)]
-        self.path_pre = Path(len(self.dates.pre), channels)
-        self.path_post = Path(len(self.dates.post), channels)
+        self.path_pre = DatePath(len(self.dates.pre), channels)
+        self.path_post = DatePath(len(self.dates.post), channels)
         below = [*channels[1:-1], 2 * channels[-1]]  # the decoder starts from both deepest maps
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(inputs, outputs, 2, stride=2)

@@ -1,17 +1,18 @@
 """EISGNN: a graph attention layer that keeps the neighbours that are close in entropy and in direction."""
 
 import math
-from typing import Literal, NamedTuple, TypedDict, get_args
+from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslide.networks.base import require_word
 from coslide.networks.graph import neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
-_TIE = 8  # roundings of 1: eic, which is at most 1 / e_min + 1, that differ by less are equal
+_TIE = 2  # roundings of a node's largest eic: those that differ by less are equal
 _CACHED_CHANNELS = 128  # of as many, the edges of a batch of tiles stay in a processor's cache
 _SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
 
@@ -167,11 +168,11 @@ class EISGNN(nn.Module):
             raise ValueError(
                 f"expected k >= 1, 0 < select_factor <= 1 and e_min > 0, found {k}, {select_factor} and {e_min}"
             )
-        _require_word("attn_order", attn_order, AttentionOrder)
-        _require_word("attn_param", attn_param, AttentionParameters)
-        _require_word("eic_norm", eic_norm, EicNorm)
-        _require_word("entropy_norm", entropy_norm, EntropyNorm)
-        _require_word("eic_scope", eic_scope, EicScope)
+        require_word("attn_order", attn_order, AttentionOrder)
+        require_word("attn_param", attn_param, AttentionParameters)
+        require_word("eic_norm", eic_norm, EicNorm)
+        require_word("entropy_norm", entropy_norm, EntropyNorm)
+        require_word("eic_scope", eic_scope, EicScope)
         self.out_channels = out_channels
         self.heads, self.k, self.select_factor = heads, k, select_factor
         self.include_self, self.e_min = include_self, e_min
@@ -228,7 +229,9 @@ class EISGNN(nn.Module):
         rows = self._split_heads(h)  # (batch, head, d, node): the layout in which small products are fastest
         spread = _spread(attention, slots)
         attended = rows @ spread
-        reused = spread if attention.shape == weights.shape and not torch.is_grad_enabled() else None
+        weights = weights.to(attended.dtype)
+        alike = (attention.shape, attention.dtype) == (weights.shape, weights.dtype)
+        reused = spread if alike and not torch.is_grad_enabled() else None
         aggregated = self._by_scope(attended) @ _spread(weights, slots, over=reused)
         own = rows if self.w1_of_equation_1 is None else self._split_heads(_map(x, self.w1_of_equation_1))
         out = self.lambda_.view(per_head) * aggregated.view_as(rows) + self.mu.view(per_head) * attended + own
@@ -259,12 +262,12 @@ class EISGNN(nn.Module):
         return slots, attention, eic, self._selection_weights(eic)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.mT.reshape(len(x), self.heads, -1, x.shape[1])  # (batch, head, d, node)
+        return x.mT.reshape(x.shape[0], self.heads, -1, x.shape[1])  # (batch, head, d, node)
 
     def _by_scope(self, x: Tensor) -> Tensor:
         """Return x (batch, ..., node) as (batch, scope, channel, node): one scope for each set of eic."""
         scopes = self.heads if self.eic_scope == "head" else 1
-        return x.reshape(len(x), scopes, -1, x.shape[-1])
+        return x.reshape(x.shape[0], scopes, -1, x.shape[-1])
 
     def _attention_weights(self, x: Tensor, h: Tensor, nearest: Tensor) -> Tensor:
         """Return the weights of each node's neighbours, (batch, head, k, node); they sum to 1 over k."""
@@ -298,11 +301,11 @@ class EISGNN(nn.Module):
     def _scores(self, h: Tensor, slots: Tensor) -> Tensor:
         """Return eic of each node's neighbours, (batch, scope, k, node), for h' (batch, node, C)."""
         h = self._by_scope(h.mT)
+        h = h.to(torch.promote_types(h.dtype, torch.float32))  # squares of half precision overflow
         slots = slots.expand(-1, h.shape[1], -1, -1)
         log_p = h.log_softmax(dim=2)
         log_likelihood = (log_p.mT @ log_p.exp()).gather(2, slots)  # column i: p_i against every log p_j
-        smallest = max(_COSINE_EPS**2, torch.finfo(h.dtype).tiny)
-        unit = h * h.square().sum(dim=2, keepdim=True).clamp_min(smallest).rsqrt()
+        unit = h * h.square().sum(dim=2, keepdim=True).clamp_min(_COSINE_EPS**2).rsqrt()
         return (-log_likelihood).clamp_min(self.e_min).reciprocal() + (unit.mT @ unit).gather(2, slots)
 
     def _selection_weights(self, eic: Tensor) -> Tensor:
@@ -320,7 +323,9 @@ class EISGNN(nn.Module):
 
 
 def _map(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Return the linear map of nodes (batch, node, Cin), as the 1 x 1 convolution that a CPU computes twice as fast."""
+    """Return the linear map of nodes (batch, node, Cin); a CPU computes it twice as fast as a 1 x 1 convolution."""
+    if not x.is_cpu:  # convolutions of a GPU may be less exact than its matrix products
+        return F.linear(x, layer.weight)
     return F.conv2d(x.mT.unsqueeze(2), layer.weight[:, :, None, None]).squeeze(2).mT
 
 
@@ -331,8 +336,8 @@ def _largest(scores: Tensor, count: int) -> Tensor:
     """
     with torch.no_grad():
         number = torch.arange(scores.shape[2], device=scores.device).view(-1, 1)
-        ordered = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        ordered = ordered - number * (_TIE * torch.finfo(ordered.dtype).eps)
+        rounding = _TIE * torch.finfo(scores.dtype).eps * scores.abs().amax(dim=2, keepdim=True).clamp_min(1)
+        ordered = scores - number * rounding
         better = ordered.unsqueeze(2) > ordered.unsqueeze(3)  # (batch, scope, one, other, node): other is better
         return better.sum(dim=3, dtype=torch.int16) < count
 
@@ -345,8 +350,3 @@ def _spread(weights: Tensor, slots: Tensor, *, over: Tensor | None = None) -> Te
     nodes = weights.shape[-1]
     matrix = weights.new_zeros(*weights.shape[:2], nodes, nodes) if over is None else over
     return matrix.scatter_(2, slots.expand(-1, weights.shape[1], -1, -1), weights)
-
-
-def _require_word(option: str, found: str, words: object) -> None:
-    if found not in get_args(words):
-        raise ValueError(f"{option}: found {found!r}; expected one of {', '.join(get_args(words))}")

@@ -1,17 +1,15 @@
 """Where a pixel looked: the neighbours that EGCN's graphs chose for it, and how much each counted."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock, GraphBranch
 from coslide.networks.eisgnn import Neighbourhood
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class BlockView(NamedTuple):
@@ -88,6 +86,8 @@ def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView
     ------
     ValueError
         If `x` is not one map, the pixel lies outside it, or the network does not take its size.
+    TypeError
+        If the network has no CGBlock, or one without a graph.
     """
     x = x.unsqueeze(0) if x.ndim == 3 else x
     if x.ndim != 4 or len(x) != 1:
@@ -96,16 +96,16 @@ def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView
     if not (0 <= row < height and 0 <= col < width):
         raise ValueError(f"expected a pixel of a map of {height} x {width}, found row {row}, col {col}")
     blocks = [(name, module) for name, module in network.named_modules() if isinstance(module, CGBlock)]
+    if not blocks:
+        raise TypeError(f"expected a network of CGBlocks, found {type(network).__name__}")
     views: list[BlockView] = []
     hooks = [block.register_forward_pre_hook(_Watch(name, views, x.shape, (row, col))) for name, block in blocks]
-    training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with evaluating(network):
             network(x)
     finally:
-        network.train(training)
-        _remove(hooks)
+        for hook in hooks:
+            hook.remove()
     return views
 
 
@@ -148,8 +148,3 @@ class _Watch:
 def _floats(values: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = values.detach().float().cpu().numpy()
     return array
-
-
-def _remove(hooks: "Iterable[torch.utils.hooks.RemovableHandle]") -> None:
-    for hook in hooks:
-        hook.remove()

@@ -45,7 +45,7 @@ def fuse(network: nn.Module) -> nn.Module:
 
 
 def _fold_factors(block: CGBlock) -> None:
-    """Multiply alpha and beta into the layers of a block and make them 1, which the block then need not apply."""
+    """Multiply alpha and beta into the layers of a block."""
     convolution, up = block.convolution, block.branch.up if isinstance(block.branch, GraphBranch) else None
     factors = [(convolution.weight, block.alpha), (convolution.bias, block.alpha)]
     if isinstance(up, PatchUp):
@@ -53,7 +53,7 @@ def _fold_factors(block: CGBlock) -> None:
     for values, factor in factors:
         if values is not None:
             values.mul_(factor)
-    block.alpha.fill_(1)
+    del block.alpha  # so that weights of the original, in which it is not folded, cannot be loaded by mistake
     if isinstance(up, PatchUp):
         block.beta.fill_(1)
     block.folded = True

@@ -58,8 +58,10 @@ def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor
         squares = features.square().sum(dim=-1)
         number = torch.arange(nodes, device=features.device)
         by_number = squares + number * (squares.amax(dim=-1, keepdim=True) * _TIE)
-        order = torch.baddbmm(by_number.unsqueeze(1), features, features.mT, alpha=-2)  # |x_j|^2 - 2 x_i . x_j
-        order.diagonal(dim1=1, dim2=2).fill_(-torch.inf if include_self else torch.inf)
+        itself = torch.eye(nodes, dtype=torch.bool, device=features.device)
+        own_place = squares.new_zeros(nodes, nodes).masked_fill(itself, -torch.inf if include_self else torch.inf)
+        # |x_j|^2 - 2 x_i . x_j, which orders like |x_i - x_j|^2
+        order = torch.baddbmm(by_number.unsqueeze(1) + own_place, features, features.mT, alpha=-2)
         return order.topk(min(k, available), largest=False).indices
 
 

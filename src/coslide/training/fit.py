@@ -34,33 +34,43 @@ def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[st
     """Return the options to create the network of `settings` with, for a cube whose bands have these names.
 
     A width of None becomes that of the original on a GPU and a quarter of it on a CPU. A network that compares two
-    dates is told which bands are before and after the event.
+    dates is told which bands are before and after the event. The settings' own `options` win over both.
 
     Raises
     ------
     InputError
         If there is no such network, or it compares two dates and the bands are all of one.
     """
-    width = settings.width
-    if width is None:
-        original = networks.entry(settings.network).width
-        width = original if torch.cuda.is_available() else original // CPU_SHARE
-    return {"width": width, **networks.date_options(settings.network, bands)}
+    return {**networks.date_options(settings.network, bands), **_own_options(settings)}
 
 
-def require_trainable(settings: TrainingSettings) -> None:
-    """Return nothing if the network of `settings` exists, takes its width and can be fed tiles of its size.
+def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = None) -> None:
+    """Return nothing if the network of `settings` exists, takes its options and can be fed tiles of its size.
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    bands
+        Names of the bands of its input; None where they are not known yet.
 
     Raises
     ------
     InputError
         If not.
     """
-    with torch.device("meta"):  # the bands of a cube that has little but both dates
-        network = networks.create(settings.network, 2, **network_options(settings, ["b_pre", "b_post"]))
+    with torch.device("meta"):
+        if bands is None:  # the number by which networks that compare two dates know the dates themselves
+            network = networks.create(settings.network, 30, **_own_options(settings))
+        else:
+            network = networks.create(settings.network, len(bands), **network_options(settings, bands))
     multiple = int(getattr(network, "size_multiple", 1))
     if settings.tile % multiple:
         raise InputError(f"tile: found {settings.tile}, expected a multiple of {multiple} for {settings.network}")
+    if settings.tile == multiple and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        raise InputError(  # of one tile alone, the smallest map would be one pixel, which has no variance
+            f"tile: found {settings.tile}, expected at least {2 * multiple} to train {settings.network}"
+        )
 
 
 def fit(
@@ -112,7 +122,7 @@ def fit(
     order = Order(len(tiles), seed=settings.seed, augment=settings.augment == "flips")
     with unwritable_is_named(folder), _lightning_notes_hidden():
         trainer = lightning.Trainer(
-            accelerator="auto",
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,
             max_epochs=settings.epochs,
             deterministic=True,
@@ -136,6 +146,14 @@ def fit(
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise InputError(f"{folder}: the training diverged (weights are no numbers); lower the learning rate")
     return network.cpu().eval()
+
+
+def _own_options(settings: TrainingSettings) -> dict[str, Any]:
+    width = settings.width
+    if width is None:
+        original = networks.entry(settings.network).width
+        width = original if torch.cuda.is_available() else original // CPU_SHARE
+    return {"width": width, **settings.options}
 
 
 def _prepare(folder: Path, wanted: dict[str, Any], *, resume: bool) -> Path | None:

@@ -339,7 +339,7 @@ def _largest(scores: Tensor, count: int) -> Tensor:
         rounding = _TIE * torch.finfo(scores.dtype).eps * scores.abs().amax(dim=2, keepdim=True).clamp_min(1)
         ordered = scores - number * rounding
         better = ordered.unsqueeze(2) > ordered.unsqueeze(3)  # (batch, scope, one, other, node): other is better
-        return better.sum(dim=3, dtype=torch.int16) < count
+        return better.sum(dim=3, dtype=torch.int32) < count
 
 
 def _spread(weights: Tensor, slots: Tensor, *, over: Tensor | None = None) -> Tensor:

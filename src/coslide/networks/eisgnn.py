@@ -12,7 +12,7 @@ from coslide.networks.graph import neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
-_TIE = 2  # roundings of a node's largest eic: those that differ by less are equal
+_TIE = 2  # roundings of the largest possible eic: those that differ by less are equal
 _CACHED_CHANNELS = 128  # of as many, the edges of a batch of tiles stay in a processor's cache
 _SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
 
@@ -310,7 +310,7 @@ class EISGNN(nn.Module):
 
     def _selection_weights(self, eic: Tensor) -> Tensor:
         """Return the weight of each neighbour (batch, scope, k, node), 0 for those that are not selected."""
-        kept = _largest(eic, selected_count(eic.shape[2], self.select_factor))
+        kept = _best(eic, selected_count(eic.shape[2], self.select_factor), largest=1 / self.e_min + 1)
         if self.eic_norm == "softmax_selected":
             return eic.masked_fill(~kept, -math.inf).softmax(dim=2)
         if self.eic_norm == "softmax_all":
@@ -329,15 +329,14 @@ def _map(x: Tensor, layer: nn.Linear) -> Tensor:
     return F.conv2d(x.mT.unsqueeze(2), layer.weight[:, :, None, None]).squeeze(2).mT
 
 
-def _largest(scores: Tensor, count: int) -> Tensor:
-    """Return whether each of the scores (..., k, node) is among the `count` largest of its node; the first of equals.
+def _best(scores: Tensor, count: int, *, largest: float) -> Tensor:
+    """Return whether each of the scores (..., k, node) is among the `count` best of its node; the first of equals.
 
-    Comparing all pairs is several times faster than sorting many short lists.
+    No score is above `largest`. Comparing all pairs is several times faster than sorting many short lists.
     """
     with torch.no_grad():
         number = torch.arange(scores.shape[2], device=scores.device).view(-1, 1)
-        rounding = _TIE * torch.finfo(scores.dtype).eps * scores.abs().amax(dim=2, keepdim=True).clamp_min(1)
-        ordered = scores - number * rounding
+        ordered = scores - number * (_TIE * torch.finfo(scores.dtype).eps * largest)
         better = ordered.unsqueeze(2) > ordered.unsqueeze(3)  # (batch, scope, one, other, node): other is better
         return better.sum(dim=3, dtype=torch.int32) < count
 

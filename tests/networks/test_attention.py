@@ -347,10 +347,3 @@ def test_every_parameter_receives_a_gradient(network, size):
     net = network(3, width=16)
     net(torch.randn(2, 3, *size)).square().mean().backward()
     assert [name for name, parameter in net.named_parameters() if not parameter.grad.any()] == []
-
-
-@each_network
-def test_a_tile_is_mapped_the_same_alone_and_in_a_batch(network):
-    net, x = network(3, width=8).double().eval(), torch.randn(3, 3, 32, 48, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(net(x)[1:2], net(x[1:2]), rtol=0, atol=1e-10)

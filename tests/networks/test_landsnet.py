@@ -115,12 +115,6 @@ def test_a_pixel_reaches_as_far_as_the_layers_add_up_to():
     assert net(x)[0, 0, 0].nonzero().flatten().tolist() == list(range(low, high + 1))
 
 
-def test_every_parameter_gets_a_gradient():
-    net = settled(LandsNet(3, width=4))
-    net(torch.randn(2, 3, 32, 32, dtype=torch.float64)).square().sum().backward()
-    assert [name for name, p in net.named_parameters() if not (p.grad.isfinite().all() and p.grad.any())] == []
-
-
 def test_every_convolution_computes_with_the_channels_last_in_memory():
     net, first = LandsNet(3, width=2), []
     for part in (part for part in net.modules() if isinstance(part, nn.Conv2d)):

@@ -323,7 +323,7 @@ class EISGNN(nn.Module):
 
 
 def _map(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Return the linear map of nodes (batch, node, Cin); a CPU computes it twice as fast as a 1 x 1 convolution."""
+    """Return the linear map of nodes (batch, node, Cin); on a CPU by a 1 x 1 convolution, which takes half the time."""
     if not x.is_cpu:  # convolutions of a GPU may be less exact than its matrix products
         return F.linear(x, layer.weight)
     return F.conv2d(x.mT.unsqueeze(2), layer.weight[:, :, None, None]).squeeze(2).mT

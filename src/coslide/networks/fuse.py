@@ -25,7 +25,7 @@ def fuse(network: nn.Module) -> nn.Module:
     Notes
     -----
     Equal up to rounding: sums are taken in another order. The copy's parameters need no gradient and its state dict is
-    not that of the original; train and save the original.
+    not that of the original; train, save and explain the original.
 
     Examples
     --------

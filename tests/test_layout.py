@@ -1,11 +1,13 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "coslide"
@@ -13,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Arrows go from left to right: a room may import from those before it, never from those after.
 ROOMS = [
-    "errors", "labels", "memory", "files", "settings", "grid", "event",
+    "errors", "labels", "listener", "memory", "files", "workers", "settings", "grid", "inputs", "event",
     "sources", "indices", "samples", "networks", "training", "evaluation", "mapping", "report", "chain", "cli",
 ]  # fmt: skip
 NO_TORCH = ("sources", "indices", "evaluation", "samples/windows", "samples/split", "samples/normalise")
@@ -95,7 +97,15 @@ def test_no_public_name_is_without_a_docstring():
 
 @pytest.mark.parametrize("name", ["torchvision", "timm", "segmentation_models_pytorch", "torchgeo"])
 def test_libraries_that_break_this_torch_are_not_installed(name):
+    """R40."""
     assert importlib.util.find_spec(name) is None
+
+
+def test_a_cpu_build_of_torch_comes_without_gpu_libraries():
+    """R40: nothing that is asked for drags in gigabytes of CUDA or Triton."""
+    if torch.version.cuda is None:
+        names = {distribution.metadata["Name"].lower() for distribution in importlib.metadata.distributions()}
+        assert [name for name in names if name == "triton" or name.startswith("nvidia-")] == []
 
 
 def test_nothing_in_the_repository_is_large_or_real_data():

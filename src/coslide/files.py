@@ -1,14 +1,17 @@
 """Outputs that appear whole or not at all, and the hash that names an input."""
 
 import errno
+import fcntl
 import functools
 import hashlib
+import json
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coslide.errors import InputError
 
@@ -70,7 +73,7 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     path = path.absolute()
     with unwritable_is_named(path):
         require_replaceable(path, marker)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    part = _part(path)
     try:
         with unwritable_is_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,86 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
         with suppress(OSError):
             _remove(part)
         raise
+
+
+@contextmanager
+def resumed_output(path: Path, *, marker: Marker, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
+    """Return a temporary folder beside `path` that outlives a kill and takes the name `path` when the block ends.
+
+    As `whole_output`, for folders that take long to write: what ends the block early leaves the temporary folder, and
+    the next call hands it out again, so that what is whole in it need not be made twice. A full disk removes it. While
+    one process is in the block, no other can enter it.
+
+    Parameters
+    ----------
+    path
+        The folder to write.
+    marker
+        How an older output of the same kind is known.
+    worth_keeping
+        Says, after an error, whether the temporary folder holds anything that the next attempt can use.
+
+    Yields
+    ------
+    Path
+        The temporary folder, with what an earlier attempt left in it.
+
+    Raises
+    ------
+    InputError
+        As `whole_output`; or if another process is writing the same output.
+    """
+    path = path.absolute()
+    part = _part(path)
+    with unwritable_is_named(path):
+        require_replaceable(path, marker)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put_back(path)
+        part.mkdir(exist_ok=True)
+        with _only_writer(part, path):
+            try:
+                yield part
+                _take_name(part, path)
+            except Exception as error:
+                if _disk_is_full(error, path) or not worth_keeping(part):
+                    with suppress(OSError):
+                        _remove(part)
+                raise
+
+
+@contextmanager
+def _only_writer(part: Path, path: Path) -> Iterator[None]:
+    folder = os.open(part, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another process is writing it; wait for it, or choose another place") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(folder)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Return nothing; puts the files of the folder `source` into the new folder `target`, without a copy if possible.
+
+    Hard links: both folders then share the bytes on the disk, so neither may be changed in place.
+
+    Raises
+    ------
+    OSError
+        If a file can be neither linked nor copied.
+    """
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, target)
 
 
 @contextmanager
@@ -146,6 +229,18 @@ def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Return nothing; writes `content` as indented JSON, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        As `whole_output`.
+    """
+    with whole_output(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def require_replaceable(path: Path, marker: Marker | None) -> None:
     """Return nothing if an output may take the place of what stands at `path`; `marker` as in `whole_output`.
 
@@ -159,6 +254,10 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
             raise InputError(f"{path}: is a folder that holds something else; choose another --out")
     elif marker and (path.is_file() or path.is_symlink()):
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.part{path.suffix}")
 
 
 def _old(path: Path) -> Path:

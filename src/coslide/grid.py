@@ -3,7 +3,8 @@
 A grid is an `odc.geo.geobox.GeoBox` (CRS, transform and shape). Rows run from north to south.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pyproj
@@ -26,7 +27,18 @@ class Extent(NamedTuple):
     bounds: tuple[float, float, float, float]
 
 
-def common_grid(extents: Sequence[Extent], *, cell_size_m: float = 10.0, crs: str | None = None) -> GeoBox:
+class Lattice(NamedTuple):
+    """Where the cells of a source lie: those of `crs` with a corner at (`x_m`, `y_m`) and every `step_m` from there."""
+
+    crs: str
+    x_m: float
+    y_m: float
+    step_m: float
+
+
+def common_grid(
+    extents: Sequence[Extent], *, cell_size_m: float = 10.0, crs: str | None = None, lattice: Lattice | None = None
+) -> GeoBox:
     """Return the grid, in metres, that covers the ground all `extents` share.
 
     Its edges are multiples of the cell size, so grids of neighbouring areas fit together.
@@ -40,6 +52,9 @@ def common_grid(extents: Sequence[Extent], *, cell_size_m: float = 10.0, crs: st
     crs
         A projected CRS in metres (``"EPSG:32654"``). None chooses the WGS 84 UTM zone of the centre of the first
         extent.
+    lattice
+        If it is in the CRS of the grid and its step is a multiple of the cell size, the edges lie on it, and the ground
+        grows by less than a step. So the 20 and 60 m cells of a Sentinel-2 tile hold whole cells of the grid.
 
     Returns
     -------
@@ -68,7 +83,39 @@ def common_grid(extents: Sequence[Extent], *, cell_size_m: float = 10.0, crs: st
                 f" ({target})"
             )
         shared = BoundingBox(left, bottom, right, top, CRS(target))
-    return GeoBox.from_bbox(shared, resolution=cell_size_m)
+    if lattice is not None and _fits(lattice, target, cell_size_m):
+        shared = _onto(shared, lattice)
+    return GeoBox.from_bbox(shared, resolution=cell_size_m)  # anchored at multiples of the cell size
+
+
+def joined(name: str, extents: Sequence[Extent]) -> Extent:
+    """Return the smallest extent that holds all `extents`, in the CRS of the first one.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    extents
+        At least one.
+
+    Raises
+    ------
+    InputError
+        If they lie on both sides of the 180th meridian.
+
+    Examples
+    --------
+    >>> tiles = [Extent("a", "EPSG:32654", (0, 0, 60, 60)), Extent("b", "EPSG:32654", (60, 0, 120, 90))]
+    >>> joined("scene", tiles).bounds
+    (0, 0, 120, 90)
+    """
+    crs = extents[0].crs
+    boxes = [extent.bounds if extent.crs == crs else _reproject(extent, crs).bbox for extent in extents]
+    longitudes = [_centre(extent)[0] for extent in extents]
+    if max(longitudes) - min(longitudes) > 180:
+        raise InputError(f"{name}: lies on both sides of the 180th meridian; map each side for itself")
+    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
+    return Extent(name, crs, (min(lefts), min(bottoms), max(rights), max(tops)))
 
 
 def cell_size_m(grid: GeoBox) -> float:
@@ -80,6 +127,49 @@ def cell_size_m(grid: GeoBox) -> float:
     10.0
     """
     return float(abs(grid.affine.a))
+
+
+def slices_of(window: GeoBox, grid: GeoBox) -> tuple[slice, slice]:
+    """Return the rows and the columns of `grid` that `window` covers.
+
+    Parameters
+    ----------
+    window
+        A part of `grid`: same CRS, same cells.
+    grid
+        The whole.
+
+    Raises
+    ------
+    ValueError
+        If the window reaches beyond the grid or its cells are not cells of the grid.
+
+    Examples
+    --------
+    >>> grid = common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500050, 80))])
+    >>> slices_of(grid[2:5, :3], grid)
+    (slice(2, 5, None), slice(0, 3, None))
+    """
+    column, row = ~grid.affine * (window.affine.c, window.affine.f)
+    top, left = round(row), round(column)
+    fits = abs(row - top) < 1e-6 and abs(column - left) < 1e-6 and window.crs == grid.crs
+    inside = 0 <= top <= grid.shape.y - window.shape.y and 0 <= left <= grid.shape.x - window.shape.x
+    if not (fits and inside):
+        raise ValueError(f"window: found {window.boundingbox.bbox}, expected a part of {grid.boundingbox.bbox}")
+    return slice(top, top + window.shape.y), slice(left, left + window.shape.x)
+
+
+def utm_zone(crs: str) -> str | None:
+    """Return the code of `crs` if it is a UTM zone, as ``"EPSG:32654"``, else None.
+
+    Examples
+    --------
+    >>> utm_zone(pyproj.CRS.from_epsg(32654).to_wkt()), utm_zone("EPSG:4326")
+    ('EPSG:32654', None)
+    """
+    known = pyproj.CRS.from_user_input(crs)
+    code = known.to_epsg() if known.utm_zone else None
+    return f"EPSG:{code}" if code else None
 
 
 def short_crs(wkt: str) -> str:
@@ -111,13 +201,38 @@ def _metric_crs(text: str) -> str:
 
 
 def _utm_crs(extent: Extent) -> str:
-    to_degrees = Transformer.from_crs(extent.crs, "EPSG:4326", always_xy=True)
-    left, bottom, right, top = extent.bounds
-    lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
+    lon, lat = _centre(extent)
     zones = query_utm_crs_info(datum_name="WGS 84", area_of_interest=AreaOfInterest(lon, lat, lon, lat))
     if not zones:
         raise InputError(f"{extent.name}: no UTM zone at longitude {lon:.3f}, latitude {lat:.3f}; give grid.crs")
     return f"EPSG:{zones[0].code}"
+
+
+def _centre(extent: Extent) -> tuple[float, float]:
+    left, bottom, right, top = extent.bounds
+    to_degrees = Transformer.from_crs(extent.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
+    return float(lon), float(lat)
+
+
+def _fits(lattice: Lattice, target: str, cell_size_m: float) -> bool:
+    whole = abs(lattice.step_m / cell_size_m - round(lattice.step_m / cell_size_m)) < 1e-9
+    return whole and pyproj.CRS.from_user_input(lattice.crs) == pyproj.CRS.from_user_input(target)
+
+
+def _onto(box: BoundingBox, lattice: Lattice) -> BoundingBox:
+    def snap(value: float, origin: float, rounding: Callable[[float], int]) -> float:
+        # A millionth of a step: bounds that come back from another CRS are off by less.
+        slack = 1e-6 if rounding is math.floor else -1e-6
+        return origin + rounding((value - origin) / lattice.step_m + slack) * lattice.step_m
+
+    return BoundingBox(
+        snap(box.left, lattice.x_m, math.floor),
+        snap(box.bottom, lattice.y_m, math.floor),
+        snap(box.right, lattice.x_m, math.ceil),
+        snap(box.top, lattice.y_m, math.ceil),
+        box.crs,
+    )
 
 
 def _reproject(extent: Extent, crs: str) -> BoundingBox:

@@ -1,6 +1,10 @@
-"""How a process of its own keeps its memory: for the command line and the benchmarks, not for libraries to decide."""
+"""How much memory the process takes, and how it keeps it."""
 
 import ctypes
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -35,3 +39,34 @@ def keep_freed_memory() -> bool:
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 * 2**20}
     accepted = [mallopt(name, value) for name, value in settings.items()]
     return all(accepted)
+
+
+def peak_memory_gb() -> float:
+    """Return the largest memory [GB] that the process has taken since it started, or since `restart_peak`.
+
+    Examples
+    --------
+    >>> 0.001 < peak_memory_gb() < 1000
+    True
+    """
+    # getrusage would also count what the parent had taken before this program was loaded.
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # macOS counts bytes, Linux kilobytes
+
+
+def restart_peak() -> bool:
+    """Return whether the peak is counted anew from now on; False where the system does not allow it.
+
+    Examples
+    --------
+    >>> restart_peak() in (True, False)
+    True
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.chain.listener import QUIET, Listener, write_json
 from coslide.errors import InputError
 from coslide.evaluation.calibration import brier, expected_calibration_error
 from coslide.evaluation.pixels import confusion, scores
+from coslide.files import write_json
 from coslide.grid import short_crs
 from coslide.indices.cube import cube_grid, open_cube, read_valid
 from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.listener import QUIET, Listener
 from coslide.mapping.ground import TRAINED_ON, Ground, seen_ground
 from coslide.sources.inventory import burn, read_inventory
 from coslide.sources.raster import open_raster

@@ -1,5 +1,6 @@
 """From a model and a cube to a probability map and an inventory."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,9 @@ import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 
-from coslide.chain.listener import QUIET, Listener
 from coslide.errors import InputError
 from coslide.indices.cube import cube_grid, open_cube, read_inputs, read_valid
+from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Model, load_model, require_same_inputs
 from coslide.mapping.inventory import polygons, write_inventory
 from coslide.mapping.scene import Blending, predict_rows, write_probability
@@ -89,7 +90,7 @@ def predicted_rows(
         raise InputError(f"--stride: found {stride}, expected 1 to {card.tile}, the tile of the model")
 
     def read_rows(start: int, stop: int) -> NDArray[np.float32]:
-        return normalise(read_inputs(cube, slice(start, stop)), card.normalisation)
+        return normalise(read_inputs(cube, slice(start, stop), bands=card.bands), card.normalisation)
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
         return read_valid(cube, slice(start, stop))
@@ -100,5 +101,5 @@ def predicted_rows(
         (cube.sizes["y"], cube.sizes["x"]),
         blending=Blending(tile=card.tile, stride=stride or card.tile // 2, batch=batch),
         valid_rows=valid_rows,
-        progress=listener.progress,
+        progress=functools.partial(listener.progress, "mapping"),
     )

@@ -1,8 +1,6 @@
 """The whole chain for one event: build, train where no model is given, map, evaluate, draw."""
 
 import os
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from coslide.chain.evaluate import evaluate, read_map
-from coslide.chain.listener import QUIET, Listener, write_json
 from coslide.chain.map import map_scene
 from coslide.chain.train import fit_model
 from coslide.errors import InputError
 from coslide.event import Event, read_event
-from coslide.indices.build import build_cube, describe_cube, event_grid, fingerprint
+from coslide.files import write_json
+from coslide.indices.build import build_cube, event_grid
 from coslide.indices.cube import open_cube, read_labels
+from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import TRAINED_ON
+from coslide.memory import peak_memory_gb
 from coslide.networks import entry
 from coslide.report.figures import scene_figure
 from coslide.samples.windows import require_tile
@@ -66,7 +66,7 @@ def run(
     settings = settings or event.training
     _require_runnable(event, out, model=model, settings=settings, resume=resume)
     index = out / "index.zarr"
-    _build(event, index, listener)
+    build_cube(event, index, listener=listener)
     if model is None:
         model = out / "model"
         fit_model(open_cube(index), out, settings, resume=resume, listener=listener)
@@ -75,7 +75,7 @@ def run(
     if event.inventory:
         metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index, listener=listener)
     draw(index, out, metrics)
-    wall_s, peak_mb = time.monotonic() - started, _peak_memory_mb()
+    wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
     write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
     listener.say(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
     return out
@@ -122,16 +122,3 @@ def _require_runnable(
             raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
         grid = event_grid(event)
         require_tile((grid.shape.y, grid.shape.x), settings.tile)
-
-
-def _build(event: Event, index: Path, listener: Listener) -> None:
-    if index.is_dir() and open_cube(index).attrs["coslide_fingerprint"] == fingerprint(event):
-        describe_cube(index, event)
-        listener.say(f"{index}: kept, its sources have not changed")
-        return
-    build_cube(event, index, progress=lambda name: listener.say(f"index {name}"))
-
-
-def _peak_memory_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3)  # macOS counts bytes, Linux kilobytes

@@ -7,13 +7,14 @@ import xarray as xr
 from pydantic import ValidationError
 
 from coslide.chain.evaluate import held_out_scores, score_line
-from coslide.chain.listener import QUIET, Listener, write_json
 from coslide.chain.map import predicted_rows
 from coslide.errors import InputError
-from coslide.files import require_replaceable
+from coslide.files import require_replaceable, write_json
 from coslide.grid import cell_size_m
-from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.indices.cube import Band, cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.indices.sets import index_set, missing_indices
 from coslide.labels import LANDSLIDE
+from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, save_model
 from coslide.mapping.ground import ground_of, seen_ground
 from coslide.mapping.scene import collect
@@ -92,7 +93,7 @@ def fit_model(
     InputError
         As `train`.
     """
-    bands = input_bands(cube)
+    bands = _chosen_bands(cube, settings, listener)
     names = [band.name for band in bands]
     require_trainable(settings, names)
     require_replaceable(out / "model", BUNDLE)
@@ -106,7 +107,7 @@ def fit_model(
     trained = cover(split.train_area, labels.shape)
     if not (labels[trained] == LANDSLIDE).any():
         raise InputError(f"{out}: the training part holds no landslide; choose another --seed or a larger area")
-    inputs = read_inputs(cube)
+    inputs = read_inputs(cube, bands=bands)
     normalisation = fit_normalisation(inputs, bands, trained & read_valid(cube))
     aspect = names.index("aspect_class") if "aspect_class" in names else None
     tiles = Tiles(normalise(inputs, normalisation), labels, split.train, aspect=aspect)
@@ -132,3 +133,17 @@ def fit_model(
     model = Model(network, card)
     save_model(model, out / "model")
     return model
+
+
+def _chosen_bands(cube: xr.Dataset, settings: TrainingSettings, listener: Listener) -> tuple[Band, ...]:
+    """Return the input channels to train on; says which indices of the set the cube lacks."""
+    bands = input_bands(cube)
+    if settings.indices == "all":
+        return bands
+    chosen = tuple(index_set(settings.indices, bands))
+    if not chosen:
+        raise InputError(f"training.indices: the cube has no index of set ({settings.indices})")
+    missing = missing_indices(settings.indices, bands)
+    note = f"; the cube has no {', '.join(missing)}" if missing else ""
+    listener.say(f"indices ({settings.indices}): {len(chosen)} channels{note}")
+    return chosen

@@ -1,0 +1,99 @@
+"""Threads and clusters do the same work."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coslide.errors import InputError
+from coslide.workers import Threads, hired
+
+THREADS_AT_START = os.environ.get("OMP_NUM_THREADS")
+
+# What workers are to call is made inside functions: it is then sent whole, for they cannot import a test module.
+
+
+def summing():
+    return lambda shared, item: int((shared * item).sum())
+
+
+def refusing():
+    def refuse(_, item):
+        if item == 2:
+            raise InputError("two: cannot be used")
+        return item
+
+    return refuse
+
+
+def dying_once():
+    def work(folder, item):
+        if item == 3:
+            try:
+                (folder / "died").touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return item**2
+
+    return work
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with hired(count=2) as workers:
+        yield workers
+
+
+def test_threads_answer_for_every_item():
+    assert dict(Threads().each(summing(), np.arange(5), [1, 2, 3])) == {1: 10, 2: 20, 3: 30}
+
+
+def test_an_error_in_a_thread_is_raised_and_ends_the_work():
+    with pytest.raises(InputError, match="two: cannot be used"):
+        list(Threads(1).each(refusing(), None, [1, 2, 3]))
+
+
+def test_a_cluster_gives_what_threads_give(cluster):
+    shared = np.arange(5)
+    assert dict(cluster.each(summing(), shared, [1, 2, 3])) == dict(Threads().each(summing(), shared, [1, 2, 3]))
+
+
+def test_an_error_in_a_worker_is_raised_here(cluster):
+    with pytest.raises(InputError, match="two: cannot be used"):
+        list(cluster.each(refusing(), None, [1, 2, 3]))
+
+
+def test_a_worker_that_is_killed_is_survived(cluster, tmp_path):
+    assert dict(cluster.each(dying_once(), Path(tmp_path), range(8))) == {item: item**2 for item in range(8)}
+    assert (tmp_path / "died").exists()
+
+
+def test_a_scheduler_hires_its_workers(cluster):
+    with hired(scheduler=cluster.client.scheduler.address) as workers:
+        assert dict(workers.each(summing(), np.arange(3), [2])) == {2: 6}
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setattr("coslide.workers._CONNECT_S", 0.5)
+    with (
+        pytest.raises(InputError, match=r"--scheduler tcp://127\.0\.0\.1:9: cannot be reached"),
+        hired(scheduler="tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_nobody_hired_means_the_threads_of_this_process():
+    with hired() as workers:
+        assert isinstance(workers, Threads)
+
+
+def test_a_cluster_leaves_the_environment_of_this_process_alone(cluster):
+    """Networks trained in a process started later would otherwise run on one thread, with other roundings."""
+    assert cluster.client.scheduler_info()["workers"]
+    assert os.environ.get("OMP_NUM_THREADS") == THREADS_AT_START

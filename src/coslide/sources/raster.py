@@ -1,34 +1,49 @@
-"""Rasters of any format and CRS, brought onto the grid."""
+"""Rasters of any format and CRS: opened, and known to be where they say they are."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import RasterioError
-from rasterio.warp import reproject
 
 from coslide.errors import InputError
 from coslide.grid import Extent
 
+EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
+"""Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
+
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Any]:
+def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
     """Return the opened raster dataset (rasterio) of `path`, known to say where on Earth it lies.
+
+    Parameters
+    ----------
+    path
+        A raster in any format of GDAL.
+    crs
+        Its CRS where the file declares none. One that it declares goes before it.
+
+    Yields
+    ------
+    DatasetReader
+        Its own ``crs`` may be None; then `crs` was given.
 
     Raises
     ------
     InputError
-        If GDAL cannot open or read it, or it has no CRS or no transform.
+        If GDAL cannot open or read it, it has no CRS and none is given, it has no transform, or it is a VRT that reads
+        files outside its own folder.
     """
     try:
         with rasterio.open(path) as dataset:
-            if dataset.crs is None:
+            require_own_files(dataset, path)
+            if dataset.crs is None and crs is None:
                 raise InputError(f"{path}: has no CRS; expected a georeferenced raster")
             if dataset.transform.is_identity:
                 raise InputError(f"{path}: has no transform; expected a georeferenced raster")
@@ -37,70 +52,82 @@ def open_raster(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
 
 
-def raster_extent(path: Path, name: str) -> Extent:
-    """Return the bounds of a raster in its own CRS; `name` is what messages call it.
+def require_own_files(dataset: Any, path: Path) -> None:
+    """Return nothing if an opened raster reads no file outside the folder of `path`, as a VRT may want to.
+
+    Parameters
+    ----------
+    dataset
+        What rasterio opened.
+    path
+        Where.
+
+    Raises
+    ------
+    InputError
+        If it does; the line names the file.
+    """
+    if dataset.driver != "VRT":
+        return
+    folder = path.parent.resolve()
+    for name in dataset.files:
+        other = Path(name)
+        if not other.resolve().is_relative_to(folder):
+            raise InputError(f"{path}: reads {other}; expected a VRT of files in its own folder or below it")
+        if other.resolve() != path.resolve():
+            with rasterio.open(other) as part:
+                require_own_files(part, other)
+
+
+def raster_extent(path: Path, name: str, *, crs: str | None = None) -> Extent:
+    """Return the bounds of a raster in its own CRS; `name` is what messages call it, `crs` as in `open_raster`.
 
     Raises
     ------
     InputError
         As `open_raster`.
     """
-    with open_raster(path) as dataset:
+    with open_raster(path, crs=crs) as dataset:
         left, bottom, right, top = dataset.bounds
         ordered = (min(left, right), min(bottom, top), max(left, right), max(bottom, top))  # rows may run northwards
-        return Extent(f"{name} ({path})", dataset.crs.to_wkt(), ordered)
+        return Extent(f"{name} ({path})", dataset.crs.to_wkt() if dataset.crs else str(crs), ordered)
 
 
-def warp_onto(
-    path: Path, grid: GeoBox, *, resampling: Resampling, nodata: float | None = None, band: int = 1
-) -> NDArray[np.float32]:
-    """Return one band of a raster on `grid`, in the raster's own unit.
+def require_exact(name: str, crs: Any, target: str) -> None:
+    """Return nothing if coordinates in `crs` can be brought to the CRS `target` by a transformation that PROJ knows.
+
+    Without its grid files PROJ falls back, without a word, on one that ignores the difference of the datums, and ground
+    ends up tens or hundreds of metres away. Between Earth-centred datums (CGCS2000 and WGS 84, say) that is harmless.
 
     Parameters
     ----------
-    path
-        A raster in any format of GDAL.
-    grid
-        The target.
-    resampling
-        How values between cell centres are found. Kernels leave nodata out and re-weight the rest.
-    nodata
-        The value that means "nothing here"; None takes what the raster declares, and NaN where it declares nothing.
-        A NaN beside another nodata value is not left out of kernels: holes of it grow by the width of the kernel.
-    band
-        Band number, from 1.
-
-    Returns
-    -------
-    ndarray of float32, (row, col)
-        NaN where the raster has no value or does not reach.
+    name
+        The source, for the message.
+    crs
+        Anything that pyproj or rasterio takes for a CRS.
+    target
+        The CRS of the grid.
 
     Raises
     ------
     InputError
-        As `open_raster`; or if `nodata` is a value that the raster cannot hold.
+        If only such a "ballpark" transformation is at hand, or `crs` is no CRS.
     """
-    out = np.full(grid.shape, np.nan, dtype=np.float32)
-    with open_raster(path) as dataset:
-        dtype = np.dtype(dataset.dtypes[band - 1])
-        if nodata is not None and not rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
-            raise InputError(f"{path}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
-        reproject(
-            rasterio.band(dataset, band),
-            out,
-            src_nodata=_source_nodata(dataset.nodata if nodata is None else nodata, dtype),
-            dst_transform=grid.affine,
-            dst_crs=str(grid.crs),
-            dst_nodata=np.nan,
-            init_dest_nodata=True,
-            resampling=resampling,
-            num_threads=1,  # with more, GDAL leaves out what it cannot read without a word
-        )
-    return out
+    wkt = crs.to_wkt() if hasattr(crs, "to_wkt") else str(crs)
+    if problem := _transformation_problem(wkt, target):
+        raise InputError(f"{name}: {problem}")
 
 
-def _source_nodata(nodata: float | None, dtype: np.dtype[np.generic]) -> float | None:
-    """Return nodata as the raster itself stores it, for GDAL compares exactly; NaN for floats that declare none."""
-    if nodata is None:
-        return np.nan if dtype.kind == "f" else None
-    return float(dtype.type(nodata))
+@functools.lru_cache(maxsize=256)
+def _transformation_problem(source: str, target: str) -> str:
+    try:
+        Transformer.from_crs(source, target, allow_ballpark=False)
+    except CRSError:
+        return f"found the CRS {source!r}, expected one such as 'EPSG:4326'"
+    except ProjError:
+        known = CRS.from_user_input(source)
+        if known.ellipsoid is not None and known.ellipsoid.semi_major_metre == EARTH_CENTRED_SEMI_MAJOR_M:
+            return ""
+        name = known.name
+        return f"no exact transformation from its CRS ({name}) to {target} is at hand; reproject it beforehand"
+    return ""

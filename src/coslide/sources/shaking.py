@@ -1,18 +1,20 @@
-"""Recorded shaking."""
+"""Shaking from stations, rasters and contours; `coslide.sources.shakemap` reads ShakeMap grids."""
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import geopandas as gpd
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from coslide.errors import InputError
-from coslide.event import Shaking
-
-STANDARD_GRAVITY_M_S2 = 9.80665
-G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}
-LARGEST_RECORDED_G = 5.0  # 4.36 g at IWTH25 on 2008-06-14 is the largest recorded so far (Aoi et al. 2008)
+from coslide.inputs import Shaking
+from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, in_g, known_unit
+from coslide.sources.nodes import Nodes, read_nodes
+from coslide.sources.tables import numbers_of, read_table, require_on_earth
+from coslide.sources.vector import read_vector
 
 
 class Stations(NamedTuple):
@@ -26,25 +28,20 @@ class Stations(NamedTuple):
 def read_stations(shaking: Shaking) -> Stations:
     """Return the stations of a CSV table that recorded a peak ground acceleration, in g.
 
-    Rows without a value are left out.
+    Rows without a value or a place are left out.
 
     Raises
     ------
     InputError
-        If the table cannot be read, lacks a column, holds text where a number belongs or no station with a value, or
-        if a value is not positive or beyond 5 g (a wrong unit).
+        If the table cannot be read, lacks a column, holds text where a number belongs, a place that is none or no
+        station with a value, or if a value is not positive or beyond 5 g (a wrong unit).
     """
-    path, columns = shaking.stations, shaking.columns
-    table = _read_table(path)
-    missing = [name for name in (columns.lon, columns.lat, columns.pga) if name not in table.columns]
-    if missing:
-        raise InputError(f"{path}: has no column {missing[0]!r}; found {', '.join(map(str, table.columns))}")
-    try:
-        numbers = table[[columns.lon, columns.lat, columns.pga]].astype("float64")
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; expected numbers") from None
-    lon, lat, pga = numbers.dropna().to_numpy().T
-    pga_g = pga * G_PER_UNIT[shaking.unit]
+    path, columns = _given(shaking.stations, "stations"), shaking.columns
+    table = read_table(path, (columns.lon, columns.lat, columns.pga))
+    lon, lat, pga = (numbers_of(path, table[name]) for name in (columns.lon, columns.lat, columns.pga))
+    require_on_earth(path, lon, lat)
+    usable = np.isfinite(lon) & np.isfinite(lat) & np.isfinite(pga)
+    pga_g = in_g(pga[usable], str(shaking.unit))
     if pga_g.size == 0:
         raise InputError(f"{path}: no station has a value in column {columns.pga!r}")
     if pga_g.min() <= 0 or pga_g.max() > LARGEST_RECORDED_G:
@@ -52,11 +49,124 @@ def read_stations(shaking: Shaking) -> Stations:
             f"{path}: found {pga_g.min():.3g} to {pga_g.max():.3g} g with unit {shaking.unit!r}, "
             f"expected values above 0 and up to {LARGEST_RECORDED_G:g} g"
         )
-    return Stations(lon, lat, pga_g)
+    return Stations(lon[usable], lat[usable], pga_g)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None]:
+    """Return the peak ground acceleration, in g, of a raster around `grid`, and the deviation of its logarithm.
+
+    Parameters
+    ----------
+    shaking
+        With `raster` and its unit; `raster_std`, the standard deviation, may be missing.
+    grid
+        What is to be covered.
+
+    Raises
+    ------
+    InputError
+        As `coslide.sources.nodes.read_nodes`, or if values are negative, or beyond 5 g: then the unit is wrong, or
+        an undeclared value means "nothing here".
+    """
+    path = _given(shaking.raster, "raster")
+    stored = read_nodes(path, grid, crs=shaking.crs, nodata=shaking.nodata)
+    pga = in_g(stored.values, str(shaking.unit)).astype(np.float32)
+    known = pga[~np.isnan(pga)]
+    if known.size and not 0 <= known.min() <= known.max() <= LARGEST_RECORDED_G:
+        raise InputError(
+            f"{path}: found PGA from {known.min():.3g} to {known.max():.3g} g with unit {shaking.unit!r}, expected "
+            f"values of 0 or more and up to {LARGEST_RECORDED_G:g} g (is the unit right, and is nodata declared?)"
+        )
+    if shaking.raster_std is None:
+        return stored._replace(values=pga), None
+    deviation = read_nodes(shaking.raster_std, grid, crs=shaking.crs, nodata=shaking.nodata)
+    known = deviation.values[~np.isnan(deviation.values)]
+    if known.size and not 0 <= known.min() <= known.max() <= LARGEST_LN_STD:
+        raise InputError(
+            f"{shaking.raster_std}: found {known.min():.3g} to {known.max():.3g}, expected standard deviations of "
+            f"ln PGA from 0 to {LARGEST_LN_STD:g}"
+        )
+    return stored._replace(values=pga), deviation
+
+
+def read_contours(shaking: Shaking, crs: str) -> gpd.GeoDataFrame:
+    """Return contours of peak ground acceleration, with the column ``pga_g`` in g, in `crs`: all lines or all polygons.
+
+    Parameters
+    ----------
+    shaking
+        With `contours`, the field that holds their values, and its unit.
+    crs
+        The CRS to return.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no such field, states another unit, mixes lines and polygons or holds something
+        else, has values that are not positive or beyond 5 g, or may be a HAZUS shapefile.
+
+    Notes
+    -----
+    The shapefiles of ``hazus.zip`` are made for loss estimates: their shaking is scaled down by 15 % [1]_. They bear
+    the same names and fields as those of ``shape.zip``, but without the one of intensity. So ``pga.shp`` is taken only
+    with ``mi.shp`` (or ``mmi.shp``) beside it.
+
+    References
+    ----------
+    .. [1] Worden, Wald (2016), ShakeMap Manual 3.5, "GIS files", doi:10.5066/F7D21VPQ.
+    """
+    path, field = _given(shaking.contours, "contours"), shaking.contour_field
+    frame = read_vector(path, crs, what="contours of PGA").explode(ignore_index=True)
+    _refuse_hazus(path, set(frame.columns))
+    if field not in frame.columns:
+        raise InputError(f"{path}: has no field {field!r}; found {', '.join(set(frame.columns) - {'geometry'})}")
+    _require_unit(path, frame, str(shaking.unit))
     try:
-        return pd.read_csv(path)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
+        pga_g = in_g(frame[field].astype("float64"), str(shaking.unit))
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: field {field!r} holds something that is no number") from None
+    if not 0 < pga_g.min() <= pga_g.max() <= LARGEST_RECORDED_G:
+        raise InputError(
+            f"{path}: found {pga_g.min():.3g} to {pga_g.max():.3g} g with unit {shaking.unit!r}, "
+            f"expected contours above 0 and up to {LARGEST_RECORDED_G:g} g"
+        )
+    kinds = set(frame.geom_type)
+    if kinds not in ({"LineString"}, {"Polygon"}):
+        raise InputError(f"{path}: found {' and '.join(sorted(kinds))}, expected either lines or polygons")
+    return gpd.GeoDataFrame({"pga_g": pga_g}, geometry=frame.geometry, crs=frame.crs)
+
+
+def _given(path: Path | None, key: str) -> Path:
+    if path is None:
+        raise ValueError(f"shaking.{key}: found None, expected a file")
+    return path
+
+
+def _refuse_hazus(path: Path, fields: set[str]) -> None:
+    if "PARAMVALUE" not in fields:
+        return
+    if any(name.lower().startswith("hazus") for name in (path.stem, path.parent.name)):
+        raise InputError(
+            f"{path}: HAZUS shapefiles are scaled down by 15 %; expected shape.zip, raster.zip or grid.xml"
+        )
+    if path.stem.lower() == "pga" and not ({"mi", "mmi"} & _names_beside(path)):
+        raise InputError(
+            f"{path}: may be from hazus.zip, which is scaled down by 15 %; expected mi.shp beside it as in shape.zip, "
+            "or raster.zip or grid.xml"
+        )
+
+
+def _names_beside(path: Path) -> set[str]:
+    if path.suffix.lower() == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return {Path(name).stem.lower() for name in archive.namelist()}
+    return {file.stem.lower() for file in path.parent.glob("*.shp")}
+
+
+def _require_unit(path: Path, frame: gpd.GeoDataFrame, unit: str) -> None:
+    """Refuse a unit other than the one that the features state, as those of ShakeMap do."""
+    if "units" not in frame.columns:
+        return
+    stated = {str(text) for text in frame["units"].dropna().unique()}
+    if any(known_unit(text) != unit for text in stated):
+        raise InputError(f"{path}: found units {', '.join(sorted(stated))}, expected {unit!r} as shaking.unit says")

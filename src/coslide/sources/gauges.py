@@ -1,0 +1,211 @@
+"""Rain gauges: totals, or daily rain that is summed up to the event."""
+
+import datetime as dt
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from coslide.errors import InputError
+from coslide.inputs import Rain
+from coslide.sources.tables import numbers_of, read_table, require_on_earth
+
+MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
+_DAY = dt.timedelta(days=1)
+_FARTHEST_MOVE_DEG = 0.05  # gauges are moved across the road, not to another valley
+_DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d")
+
+
+class Gauges(NamedTuple):
+    """Longitude and latitude in degrees (WGS 84) and rain in mm, each float64 (gauge,), and lines for the log."""
+
+    lon_deg: NDArray[np.float64]
+    lat_deg: NDArray[np.float64]
+    rain_mm: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+
+def read_gauges(rain: Rain, *, event_time: dt.datetime | None) -> Gauges:
+    """Return the gauges of a CSV table and the rain that each of them measured before the event, in mm.
+
+    Parameters
+    ----------
+    rain
+        The table and how to read it. With ``columns.date`` its rows are daily and are summed over the window that ends
+        at the event (`day_weights`); without, each row is a total.
+    event_time
+        Of the earthquake, UTC (one without a time zone is taken for UTC); needed for daily rows only.
+
+    Returns
+    -------
+    Gauges
+        Without rows that lack a place or a value, hold a value of ``missing`` or failed quality control, and, for daily
+        rows, without gauges that lack one of the days of the window: a sum with a gap would be too small.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read or lacks a column, holds text where a number or a date belongs, negative rain or a
+        place that is none; if a gauge has two values for a day, or two places; if no gauge is left; or if the rows are
+        daily and `event_time` is None or none of them lies in the window.
+
+    Notes
+    -----
+    Daily values of different networks come in different units and with different codes for "missing" (GHCN-Daily:
+    tenths of mm, empty; GSOD: inches, 99.99), so both are stated, never guessed.
+    """
+    path = rain.gauges
+    if path is None:
+        raise ValueError("rain.gauges: found None, expected a table")
+    if rain.columns.date is not None and event_time is None:
+        raise InputError(f"{path}: holds daily rain; found no time_utc in the event file, expected the event's time")
+    rows, notes = _usable_rows(path, rain)
+    if rain.columns.date is None or event_time is None:
+        # Totals in one place without a name may be of two gauges: kriging takes their mean.
+        gauges = _merged(path, rows) if rain.columns.station else rows
+    else:
+        gauges, summed = _sums_before(path, rows, rain, event_time)
+        notes += summed
+    return Gauges(
+        gauges["lon"].to_numpy(dtype=np.float64),
+        gauges["lat"].to_numpy(dtype=np.float64),
+        gauges["rain"].to_numpy(dtype=np.float64),
+        (*notes, f"{len(gauges)} gauges with {gauges['rain'].min():.1f} to {gauges['rain'].max():.1f} mm"),
+    )
+
+
+def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:
+    """Return the dates whose rain counts, and the share, 0 to 1, of each that does.
+
+    Parameters
+    ----------
+    rain
+        The day of a gauge that is dated D lasts 24 hours from D 00:00 UTC plus ``day_starts_utc_h``. Those that lie
+        within the ``window_days`` times 24 hours before the event count whole. The day that the event cuts and the one
+        that the beginning of the window cuts are left out (``event_day = "drop"``: no rain from after the event can be
+        in the sum, which is then of one day less) or counted with the share of their hours inside (``"share"``).
+    event_time
+        UTC.
+
+    Examples
+    --------
+    >>> rain = Rain(gauges="rain.csv", unit="mm", window_days=2, event_day="share")
+    >>> weights = day_weights(rain, dt.datetime(2017, 8, 8, 6))
+    >>> {f"{date:%d %b}": weight for date, weight in weights.items()}
+    {'06 Aug': 0.75, '07 Aug': 1.0, '08 Aug': 0.25}
+    """
+    end = event_time.astimezone(dt.UTC) if event_time.tzinfo else event_time.replace(tzinfo=dt.UTC)
+    begin = end - rain.window_days * _DAY
+    late = dt.timedelta(hours=rain.day_starts_utc_h)
+    weights = {}
+    date = (begin - late).date() - _DAY
+    while date <= (end - late).date():
+        starts = dt.datetime.combine(date, dt.time(), dt.UTC) + late
+        inside = (min(starts + _DAY, end) - max(starts, begin)) / _DAY
+        if inside >= 1 or (inside > 0 and rain.event_day == "share"):
+            weights[date] = inside
+        date += _DAY
+    return weights
+
+
+def _usable_rows(path: Path, rain: Rain) -> tuple[pd.DataFrame, list[str]]:
+    """Return lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
+    columns = rain.columns
+    named = [columns.lon, columns.lat, columns.rain, columns.date, columns.station, columns.quality]
+    table = read_table(path, [name for name in named if name is not None])
+    lon, lat, measured = (numbers_of(path, table[name]) for name in (columns.lon, columns.lat, columns.rain))
+    require_on_earth(path, lon, lat)
+    measured[np.isin(measured, rain.missing)] = np.nan
+    failed = table[columns.quality].notna().to_numpy() if columns.quality else np.zeros(measured.size, dtype=bool)
+    usable = np.isfinite(lon) & np.isfinite(lat) & np.isfinite(measured) & ~failed
+    if not usable.any():
+        raise InputError(
+            f"{path}: none of its {measured.size} rows has a place and a value of {columns.rain!r} that counts"
+        )
+    rows = pd.DataFrame({"lon": lon, "lat": lat, "rain": measured * MM_PER_UNIT[rain.unit]})
+    negative = np.flatnonzero(usable & (measured < 0))
+    if negative.size:
+        found = measured[negative[0]]
+        raise InputError(
+            f"{path}: line {negative[0] + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
+            f"'no measurement', give rain.missing = [{found:g}]"
+        )
+    places = pd.Series([f"{x:g}, {y:g}" for x, y in zip(lon, lat, strict=True)])
+    rows["station"] = table[columns.station].fillna(places) if columns.station else places
+    if columns.date:
+        rows["date"] = table[columns.date]
+    dropped = int((~usable).sum())
+    notes = [f"{dropped} of {usable.size} rows left out: no value, or failed quality control"] if dropped else []
+    return rows[usable], notes
+
+
+def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each gauge, or gauge and date; rows that say the same count once."""
+    groups = rows.groupby(["station", "date"] if "date" in rows else "station")
+    merged: pd.DataFrame = groups[["lon", "lat", "rain"]].first()
+    spread = groups["rain"].max() - groups["rain"].min()
+    if (spread > 1e-6).any():
+        first = spread.index[(spread > 1e-6).to_numpy()][0]
+        name = f"{first[0]} on {first[1]:%Y-%m-%d}" if "date" in rows else str(first)
+        values = ", ".join(f"{value:g}" for value in groups["rain"].get_group(first).unique())
+        raise InputError(f"{path}: found {values} mm for station {name}, expected one value")
+    places = rows.groupby("station")[["lon", "lat"]]
+    moved = (places.max() - places.min()).max(axis=1)
+    if (moved > _FARTHEST_MOVE_DEG).any():
+        apart = f"{moved.max():g} degrees apart"
+        raise InputError(f"{path}: found station {moved.idxmax()} in places {apart}, expected one place")
+    return merged.reset_index()
+
+
+def _sums_before(path: Path, rows: pd.DataFrame, rain: Rain, event_time: dt.datetime) -> tuple[pd.DataFrame, list[str]]:
+    weights = day_weights(rain, event_time)
+    if not weights:
+        raise InputError(
+            f"{path}: no whole day of a gauge lies in the {rain.window_days} days before the event; give a longer "
+            f'rain.window_days or event_day = "share"'
+        )
+    rows = rows.assign(date=_dates(path, rows["date"]))
+    first, last = min(weights), max(weights)
+    inside = _merged(path, rows[rows["date"].isin(list(weights))])
+    if inside.empty:
+        raise InputError(
+            f"{path}: found days from {rows['date'].min()} to {rows['date'].max()}, expected {first} to {last}"
+        )
+    inside["rain"] *= inside["date"].map(weights)
+    sums = inside.groupby("station").agg(
+        lon=("lon", "first"), lat=("lat", "first"), rain=("rain", "sum"), days=("rain", "size")
+    )
+    complete = sums[sums["days"] == len(weights)]
+    if complete.empty:
+        most = sums["days"].max()
+        raise InputError(
+            f"{path}: no gauge has all {len(weights)} days from {first} to {last} (the fullest has {most}); "
+            "give a shorter rain.window_days"
+        )
+    shared = [date for date, weight in weights.items() if weight < 1]
+    notes = [f"rain of {len(weights)} days, {first} to {last}"]
+    notes += [f"of {date:%Y-%m-%d} the share {weights[date]:.3f}" for date in shared]
+    gone = rows["station"].nunique() - len(complete)
+    notes += [f"{gone} gauges left out: days of the window are missing"] if gone else []
+    return complete.reset_index(), notes
+
+
+def _dates(path: Path, column: pd.Series) -> pd.Series:
+    """Return dates given as 2017-08-08 (a time after it is ignored) or 20170808."""
+    known: dict[str, dt.date] = {}
+    for text in column.dropna().unique():
+        day = text.split("T")[0].split(" ")[0]
+        for form in _DATE_FORMATS:
+            try:
+                known[text] = dt.datetime.strptime(day, form).replace(tzinfo=dt.UTC).date()
+            except ValueError:
+                continue
+            break
+        else:
+            raise InputError(f"{path}: found {text!r} as {column.name}, expected dates such as 2017-08-08 or 20170808")
+    if column.isna().any():
+        row = int(column.index[column.isna()][0])
+        raise InputError(f"{path}: line {row + 2}: has no {column.name}, expected a date such as 2017-08-08")
+    return column.map(known)

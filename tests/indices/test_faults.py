@@ -1,13 +1,18 @@
 """Distance to faults against shapely, with both distance transforms."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import geopandas as gpd
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 from shapely import LineString, MultiLineString, Point, STRtree, points
 
-from coslide.indices.faults import distance_class, fault_distance
+from coslide.indices import faults as faults_module
+from coslide.indices.faults import distance_class, fault_distance, prepare_fault_distance
+from coslide.inputs import Faults
+from coslide.sources.faults import read_traces
 
 REACH_M = 6000.0
 GRID = GeoBox.from_bbox((500_000, 3_700_000, 504_000, 3_703_000), crs="EPSG:32654", resolution=10)
@@ -160,3 +165,107 @@ def test_a_rotated_grid_is_refused():
     """Its rows are not a margin of metres."""
     with pytest.raises(ValueError, match="expected axes along x and y"):
         fault_distance([Point(0, 0)], GRID.rotate(10), reach_m=REACH_M)
+
+
+@pytest.mark.usefixtures("_back_end")
+@pytest.mark.parametrize("north_m", [3_702_950, 3_700_050])
+@pytest.mark.parametrize("rows", [7, 64, 1024])
+def test_the_height_of_the_strips_does_not_change_a_distance(monkeypatch, rows, north_m):
+    """R24: in strips without any fault nearby, too."""
+    monkeypatch.setattr(faults_module, "_STRIP_ROWS", rows)
+    traces = [LineString([(500_100, north_m), (501_400, north_m - 80)])]
+    expected = fault_distance(traces, GRID, reach_m=700.0)
+    monkeypatch.undo()
+    found = fault_distance(traces, GRID, reach_m=700.0)
+    np.testing.assert_array_equal(found, expected)
+    assert (found == 700).any()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_both_distance_transforms_agree(monkeypatch, seed):
+    """R24."""
+    traces = [broken_trace(seed)]
+    by_edt = fault_distance(traces, GRID, reach_m=REACH_M)
+    monkeypatch.setitem(sys.modules, "edt", None)
+    np.testing.assert_allclose(fault_distance(traces, GRID, reach_m=REACH_M), by_edt, rtol=1e-6)
+
+
+@pytest.fixture
+def faults(tmp_path):
+    """A trace across the grid, in degrees."""
+    frame = gpd.GeoDataFrame({"n": [0]}, geometry=[broken_trace()], crs=GRID.crs.to_wkt()).to_crs(4326)
+    frame.to_file(tmp_path / "faults.gpkg")
+    return Faults(path=tmp_path / "faults.gpkg", edges_km=(0.25, 0.5, 1.2))
+
+
+def test_the_index_and_the_distance_say_what_they_are(faults):
+    """R25."""
+    index, distance = prepare_fault_distance(faults, GRID).variables
+    assert (index.name, index.dtype, index.units, index.role) == ("fault_distance_class", "uint8", "1", "index")
+    assert (index.attrs["classes"], index.attrs["definition"]) == (4, "edges 250, 500, 1200 m")
+    assert (distance.name, distance.dtype, distance.units, distance.role) == (
+        "fault_distance", "float32", "m", "diagnostic",
+    )  # fmt: skip
+    assert "capped at 1200 m" in distance.long_name
+
+
+def test_the_classes_are_those_of_the_distance(faults):
+    """R25: and the distance is that to the lines of the file."""
+    found = prepare_fault_distance(faults, GRID).compute(GRID)
+    distance_m = found["fault_distance"]
+    assert distance_m.max() == 1200
+    np.testing.assert_array_equal(found["fault_distance_class"], 1 + np.digitize(distance_m, (250, 500, 1200)))
+    rows, columns = np.random.default_rng(3).integers(0, [[300], [400]], (2, 2000))
+    _, expected = exact_distance(read_traces(faults, GRID).lines, GRID, rows, columns)
+    np.testing.assert_allclose(distance_m[rows, columns], np.minimum(expected, 1200), atol=7.2)
+
+
+@pytest.mark.usefixtures("_back_end")
+def test_a_grid_without_a_fault_in_reach_is_in_the_last_class_and_it_is_noted(faults):
+    """R24."""
+    far = GeoBox.from_bbox((560_000, 3_700_000, 561_000, 3_701_000), crs=GRID.crs, resolution=10)
+    family = prepare_fault_distance(faults, far)
+    assert (family.compute(far)["fault_distance_class"] == 4).all()
+    assert (family.compute(far)["fault_distance"] == 1200).all()
+    assert "faults: none within 1200 m of the grid, every cell is in the last class" in family.notes
+
+
+def test_how_many_traces_count_is_noted(faults):
+    notes = prepare_fault_distance(faults, GRID).notes
+    assert notes == ("faults: 1 of 1 features are taken for traces", "faults: the nearest cell lies 0 m from a trace")
+
+
+def test_a_cell_has_the_same_distance_and_class_whatever_the_window(faults):
+    """R14: from several threads."""
+    family = prepare_fault_distance(faults, GRID)
+    whole = family.compute(GRID)
+    windows = [
+        np.s_[r : min(r + 37, 300), c : min(c + 101, 400)] for r in range(0, 300, 37) for c in range(0, 400, 101)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda window: family.compute(GRID[window]), windows))
+    for window, part in zip(windows, parts, strict=True):
+        for name, values in part.items():
+            np.testing.assert_array_equal(values, whole[name][window])
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "crs", "corner"),
+    [
+        ("faults/HimaTibetMap.geojson", "EPSG:32648", (370_000, 3_640_000)),  # Jiuzhaigou
+        ("faults/HimaTibetMap.geojson", "EPSG:32645", (260_000, 3_040_000)),  # Gorkha
+        ("hamersley-geology/faults.geojson", "EPSG:32750", (530_000, 7_480_000)),
+        ("iburi-2018/faults/gem_active_faults.gpkg", "EPSG:32654", (540_000, 4_720_000)),
+    ],
+)
+def test_the_distance_to_real_faults_is_that_of_shapely(data_folder, name, crs, corner):
+    """R25: within 10 m, on cells of 10 m."""
+    x, y = corner
+    grid = GeoBox.from_bbox((x, y, x + 25_000, y + 20_000), crs=crs, resolution=10)
+    faults = Faults(path=data_folder / name)
+    distance_m = prepare_fault_distance(faults, grid).compute(grid)["fault_distance"]
+    rows, columns = np.random.default_rng(3).integers(0, [[2000], [2500]], (2, 3000))
+    _, expected = exact_distance(read_traces(faults, grid).lines, grid, rows, columns)
+    np.testing.assert_allclose(distance_m[rows, columns], np.minimum(expected, REACH_M), atol=10)
+    assert distance_m.min() < REACH_M

@@ -8,7 +8,15 @@ from odc.geo.geobox import GeoBox
 from pykrige.ok import OrdinaryKriging
 from scipy.spatial import cKDTree
 
-from coslide.indices.kriging import Variogram, fit_variogram, krige, krige_onto, leave_one_out_rmse
+from coslide.indices.kriging import (
+    Variogram,
+    coarse_error,
+    fit_variogram,
+    krige,
+    krige_coarse,
+    krige_onto,
+    leave_one_out_rmse,
+)
 
 EAST_M, NORTH_M = 500_000.0, 3_700_000.0
 
@@ -377,3 +385,50 @@ def test_a_rotated_grid_is_refused():
     """Rows and columns are handled one after the other."""
     with pytest.raises(ValueError, match="expected axes along x and y"):
         krige_onto(grid_around(100, 100).rotate(10), [0, 1], [0, 1], [0.5, 1.0])
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_coarse_field_is_evaluated_window_by_window_to_the_bit(log):
+    """R14: and is what `krige_onto` returns at once."""
+    x_m, y_m, rain_mm = gauges()
+    grid = grid_around(6e3, 4e3)
+    field = krige_coarse(grid, x_m, y_m, rain_mm, log=log)
+    whole = krige_onto(grid, x_m, y_m, rain_mm, log=log)
+    for part in (
+        (slice(0, 400), slice(0, 600)),
+        (slice(137, 251), slice(311, 470)),
+        (slice(399, 400), slice(599, 600)),
+    ):
+        np.testing.assert_array_equal(field.at(grid[part]), whole[part])
+
+
+def test_the_variance_of_a_coarse_field_is_that_of_the_direct_solution():
+    """R29: at the cells, in squared units of the values, with the variogram that the field names."""
+    x_m, y_m, rain_mm = gauges()
+    grid = grid_around(6e3, 4e3)
+    field = krige_coarse(grid, x_m, y_m, rain_mm, variogram="exponential")
+    cell_x_m, _ = centres(grid, 0, np.arange(600))
+    _, cell_y_m = centres(grid, np.arange(400), 0)
+    direct = krige(x_m, y_m, rain_mm, grid_x_m=cell_x_m, grid_y_m=cell_y_m, variogram=field.variogram)
+    assert field.variogram.model == "exponential"
+    np.testing.assert_allclose(field.variance_at(grid), direct.variance, rtol=0.05)
+    assert krige_coarse(grid, x_m, y_m, rain_mm * 0).variance is None
+
+
+def test_the_error_of_the_nodes_is_what_they_err_by_at_the_stations_on_the_grid():
+    """R29: a station half-way between nodes, and one outside the grid that does not count."""
+    x_m, y_m, rain_mm = gauges()
+    x_m[0], y_m[0], rain_mm[0] = EAST_M + 125.0, NORTH_M + 125.0, 90.0
+    grid = grid_around(2e3, 2e3)
+    inside = (np.abs(x_m - EAST_M) < 1e3) & (np.abs(y_m - NORTH_M) < 1e3)
+    assert inside.tolist() == [True] + [False] * 29
+    errors = {}
+    for coarse_m in (250.0, 1000.0):
+        field = krige_coarse(grid, x_m, y_m, rain_mm, coarse_m=coarse_m)
+        station = {"grid_x_m": [x_m[0]], "grid_y_m": [y_m[0]], "variogram": field.variogram}
+        direct = krige(x_m, y_m, rain_mm, **station).field[0, 0]
+        column, row = np.floor(~grid.affine @ (x_m[0], y_m[0])).astype(int)
+        errors[coarse_m] = coarse_error(field, x_m, y_m, rain_mm)
+        np.testing.assert_allclose(errors[coarse_m], abs(direct - field.at(grid)[row, column]), atol=0.05)
+    assert errors[1000.0] > 1.5 * errors[250.0] > 0.02
+    assert coarse_error(krige_coarse(grid, x_m, y_m, rain_mm * 0), x_m, y_m, rain_mm * 0) == 0.0

@@ -1,327 +1,230 @@
-"""Slope, aspect and curvature against surfaces with a closed form, and against xdem."""
+"""The terrain indices of an elevation model: on surfaces with a closed form, in windows, with holes."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import Affine
 from scipy.ndimage import gaussian_filter
 
-from coslide.indices.terrain import aspect_class, slope_aspect_curvature, smooth, smoothing_margin_px
+from coslide.indices.derivatives import aspect_class, esri_curvature, slope_aspect_curvature, smooth
+from coslide.indices.terrain import prepare_terrain
+from coslide.inputs import Dem
 
-CELL_M = 10.0
-INSIDE = (slice(1, -1), slice(1, -1))
-
-
-def east_north(size=41):
-    """Return metres east and north of the middle cell, float64 (row, col), row 0 in the north."""
-    offset = (np.arange(size) - size // 2) * CELL_M
-    return np.meshgrid(offset, -offset)
+UTM = "EPSG:32654"
+GRID = GeoBox((60, 70), Affine(10, 0, 572000, 0, -10, 4735000), UTM)
+DEGREES = Affine(1 / 3600, 0, 141.86, 0, -1 / 3600, 42.79)
+DEGREES_SHAPE = (180, 130)
 
 
-def hills(seed=0, size=120):
-    """Return smooth random ground in metres, float32 (row, col), about 800 m high."""
-    noise = np.random.default_rng(seed).normal(size=(size, size))
-    return (gaussian_filter(noise, 6.0) * 2000.0 + 800.0).astype(np.float32)
+def write(path, values, *, transform, crs=UTM):
+    profile = {"height": values.shape[0], "width": values.shape[1], "dtype": values.dtype, "crs": crs}
+    with rasterio.open(path, "w", driver="GTiff", count=1, transform=transform, **profile) as file:
+        file.write(values, 1)
+    return path
 
 
-def angle_between(one_deg, other_deg):
-    """Return the smaller angle between two azimuths in degrees."""
-    return np.abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
+def on_cells(path, surface, *, margin=20, south_up=False):
+    """Write `surface`, a function of x and y in metres from the middle of the grid, on the grid's own cells."""
+    wide = GRID.pad(margin)
+    height, width = wide.shape
+    rows, cols = np.mgrid[:height, :width] + 0.5
+    east, north = 10 * (cols - width / 2), 10 * (height / 2 - rows)
+    values = surface(east, north).astype(np.float32)
+    if not south_up:
+        return write(path, values, transform=wide.affine)
+    corner = wide.affine * (0, height)
+    return write(path, values[::-1].copy(), transform=Affine(10, 0, corner[0], 0, 10, corner[1]))
 
 
-@pytest.mark.parametrize("azimuth_deg", [0.0, 30.0, 90.0, 135.0, 180.0, 200.5, 270.0, 337.5])
-@pytest.mark.parametrize("slope_deg", [5.0, 35.0])
-def test_a_plane_has_its_closed_form_slope_and_aspect(azimuth_deg, slope_deg):
-    """R15."""
-    east, north = east_north(9)
-    azimuth = np.radians(azimuth_deg)
-    fall = np.tan(np.radians(slope_deg))
-    plane = slope_aspect_curvature(500.0 - fall * (np.sin(azimuth) * east + np.cos(azimuth) * north), CELL_M)
-    np.testing.assert_allclose(plane.slope_deg[INSIDE], slope_deg, atol=1e-3)
-    np.testing.assert_array_less(angle_between(plane.aspect_deg[INSIDE], azimuth_deg), 1e-2)
-    np.testing.assert_allclose(plane.mean_curvature_per_m[INSIDE], 0.0, atol=2e-6)
+def hills(path, *, whole=False, hole=False):
+    """Write smooth random ground in degrees, 30 m cells."""
+    values = gaussian_filter(np.random.default_rng(0).normal(size=DEGREES_SHAPE), 4.0) * 2000 + 900
+    values = np.rint(values).astype(np.int16) if whole else values.astype(np.float32)
+    if hole:
+        values[98:102, 85:91] = -9999
+    return write(path, values, transform=DEGREES, crs="EPSG:4326")
 
 
-@pytest.mark.parametrize("sign", [1, -1], ids=["dome", "bowl"])
-def test_a_sphere_has_the_curvature_of_its_radius_wherever_it_is_steep_or_flat(sign):
-    """R15: positive on the dome, within 0.5 % in float32."""
+def compute(path, grid=GRID, window=None, **keys):
+    return prepare_terrain(Dem(path=path, **keys), grid).compute(grid if window is None else window)
+
+
+def test_a_plane_has_its_slope_and_aspect_everywhere(tmp_path):
+    """R15, R18: also on the outermost cells of the grid."""
+    found = compute(on_cells(tmp_path / "dem.tif", lambda east, north: 500.1 - 0.5 * east + 0.2 * north))
+    np.testing.assert_allclose(found["slope"], np.degrees(np.arctan(np.hypot(0.5, 0.2))), atol=1e-3)
+    assert (found["aspect_class"] == 4).all()  # azimuth 111.8
+    np.testing.assert_allclose(found["mean_curvature"], 0, atol=3e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_sphere_has_the_curvature_of_its_radius(tmp_path, sign):
+    """R15: positive on the dome."""
     radius_m = 2000.0
-    east, north = east_north(161)
-    sphere = slope_aspect_curvature(1500.0 + sign * np.sqrt(radius_m**2 - east**2 - north**2), CELL_M)
-    np.testing.assert_allclose(sphere.mean_curvature_per_m[INSIDE] * radius_m, sign, rtol=5e-3)
+    path = on_cells(tmp_path / "dem.tif", lambda east, north: sign * np.sqrt(radius_m**2 - east**2 - north**2) + 2000)
+    np.testing.assert_allclose(compute(path)["mean_curvature"] * radius_m, sign, rtol=6e-3)
+    esri = compute(path, curvature="esri")
+    assert "mean_curvature" not in esri
+    assert esri["esri_curvature"][30, 35] * radius_m == pytest.approx(sign * 200, rel=1e-2)
 
 
-def test_a_sphere_has_its_closed_form_slope():
-    """R15."""
-    radius_m = 2000.0
-    east, north = east_north(161)
-    sphere = slope_aspect_curvature(np.sqrt(radius_m**2 - east**2 - north**2), CELL_M)
-    expected = np.degrees(np.arcsin(np.hypot(east, north) / radius_m))
-    np.testing.assert_allclose(sphere.slope_deg[INSIDE], expected[INSIDE], atol=5e-3)
+def test_a_plane_in_degrees_has_its_slope_in_metres(tmp_path):
+    """R19: derivatives in degrees would be wrong by 100,000, derivatives of unequal cells by the cosine."""
+    rows, cols = np.mgrid[: DEGREES_SHAPE[0], : DEGREES_SHAPE[1]] + 0.5
+    to_metres = Transformer.from_crs("EPSG:4326", UTM, always_xy=True)
+    x, y = to_metres.transform(DEGREES.c + cols / 3600, DEGREES.f - rows / 3600)
+    plane = (800.05 + 0.3 * (x - 572300) + 0.4 * (y - 4734700)).astype(np.float32)
+    found = compute(write(tmp_path / "dem.tif", plane, transform=DEGREES, crs="EPSG:4326"))
+    np.testing.assert_allclose(found["slope"], np.degrees(np.arctan(0.5)), atol=0.02)
+    assert (found["aspect_class"] == 7).all()  # azimuth 216.9: south-west
 
 
-def test_a_cone_falls_away_from_its_tip_and_bends_in_one_direction_only():
-    """R15: on a cone of slope a, H = cos(a) tan(a) / (2 r)."""
-    east, north = east_north(101)
-    r_m = np.hypot(east, north)
-    cone = slope_aspect_curvature(1000.0 - 0.5 * r_m, CELL_M)
-    far = r_m > 200.0
-    far[[0, -1]] = far[:, [0, -1]] = False
-    np.testing.assert_array_less(angle_between(cone.aspect_deg, np.degrees(np.arctan2(east, north)))[far], 0.1)
-    expected = 0.5 / np.sqrt(1.25) / (2.0 * r_m[far])
-    np.testing.assert_allclose(cone.mean_curvature_per_m[far], expected, rtol=0.02, atol=2e-6)
+def test_a_south_up_dem_has_the_same_indices(tmp_path):
+    """R19: north stays north."""
+
+    def surface(east, north):
+        return 700.3 + 60 * np.sin(east / 90) + 0.4 * north
+
+    north_up = compute(on_cells(tmp_path / "a.tif", surface))
+    south_up = compute(on_cells(tmp_path / "b.tif", surface, south_up=True))
+    for name, values in north_up.items():
+        np.testing.assert_allclose(south_up[name], values, atol=1e-6, err_msg=name)
+    assert set(np.unique(north_up["aspect_class"])) <= {5, 6, 7}
 
 
-def test_a_saddle_has_no_mean_curvature_at_its_centre():
-    """R15: the principal curvatures cancel; the Laplacian does too, but the mixed term must not leak in."""
-    east, north = east_north(5)
-    for saddle in (east**2 - north**2, east * north):
-        centre = slope_aspect_curvature(saddle / 1000.0, CELL_M)
-        assert abs(centre.mean_curvature_per_m[2, 2]) < 1e-7
+def test_flat_ground_is_flat_and_never_north(tmp_path):
+    """R17: with the limit of the event file."""
+    flat = compute(on_cells(tmp_path / "flat.tif", lambda east, _: 80.5 + 0 * east))
+    assert (flat["aspect_class"] == 1).all()
+    gentle = on_cells(tmp_path / "gentle.tif", lambda _, north: 80.5 - 0.03 * north)  # 1.7 degrees to the north
+    assert (compute(gentle)["aspect_class"] == 2).all()
+    assert (compute(gentle, flat_below_deg=2)["aspect_class"] == 1).all()
 
 
-def test_a_tilted_quadratic_has_the_curvature_of_the_formula():
-    """R15: all terms of H, from the exact derivatives p, q, r, s, t of the surface."""
-    east, north = east_north(5)
-    r, s, t = -0.004, 0.002, -0.001
-    surface = slope_aspect_curvature(
-        0.4 * east - 0.7 * north + r / 2 * east**2 + s * east * north + t / 2 * north**2, 10
-    )
-    p, q = 0.4, -0.7
-    expected = -((1 + q**2) * r - 2 * p * q * s + (1 + p**2) * t) / (2 * (1 + p**2 + q**2) ** 1.5)
-    np.testing.assert_allclose(surface.mean_curvature_per_m[2, 2], expected, rtol=1e-4)
+@pytest.mark.parametrize("keys", [{}, {"curvature": "esri", "smoothing_sigma_px": 1.3}, {"smoothing_sigma_px": 0}])
+@pytest.mark.parametrize("whole", [True, False])
+def test_windows_have_the_values_of_the_whole_grid(tmp_path, whole, keys):
+    """R14, R18: to the bit, in odd windows, with holes filled and open, and without a rim of unknown cells."""
+    path = hills(tmp_path / "dem.tif", whole=whole, hole=True)
+    for limit_km2 in (0.25, 0.0):
+        terrain = prepare_terrain(Dem(path=path, fill_voids_km2=limit_km2, **keys), GRID)
+        whole_grid = terrain.compute(GRID)
+        assert np.isnan(whole_grid["elevation"]).any() == (limit_km2 == 0)
+        assert np.isfinite(whole_grid["slope"][:10]).all()
+        windows = [(slice(0, 1), slice(0, 70)), (slice(17, 60), slice(31, 34)), (slice(59, 60), slice(69, 70))]
+        for rows, cols in windows:
+            for name, values in terrain.compute(GRID[rows, cols]).items():
+                np.testing.assert_array_equal(values, whole_grid[name][rows, cols], err_msg=name)
 
 
-def test_slope_and_aspect_equal_those_of_xdem():
-    """R16: Horn's method of another library."""
-    elevation = hills()
+def test_threads_may_compute_at_once(tmp_path):
+    """R14: strips run side by side."""
+    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif", whole=True)), GRID)
+    expected = terrain.compute(GRID)
+    strips = [slice(row, row + 5) for row in range(0, 60, 5)] * 3
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # xdem and what it imports announce deprecations of their own
-        from xdem import terrain as xdem
-
-        expected = [
-            np.asarray(attribute)
-            for attribute in xdem.get_terrain_attribute(
-                elevation, ["slope", "aspect"], resolution=CELL_M, surface_fit="Horn"
-            )
-        ]
-    terrain = slope_aspect_curvature(elevation, CELL_M)
-    np.testing.assert_allclose(terrain.slope_deg[INSIDE], expected[0][INSIDE], atol=0.01)
-    steep = terrain.slope_deg[INSIDE] > 1.0
-    np.testing.assert_array_less(angle_between(terrain.aspect_deg[INSIDE], expected[1][INSIDE])[steep], 0.2)
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # as the builder does
+        with ThreadPoolExecutor(4) as pool:
+            computed = list(pool.map(lambda strip: terrain.compute(GRID[strip, :]), strips))
+    for strip, found in zip(strips, computed, strict=True):
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, expected[name][strip])
 
 
-def test_mean_curvature_equals_half_the_sum_of_the_principal_curvatures_of_xdem():
-    """R16: xdem gives them in 1/(100 m), fitted to other windows (Zevenbergen and Thorne: 3 x 3)."""
-    elevation = smooth(hills(1), 4.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from xdem import terrain as xdem
-
-        largest, smallest = (
-            np.asarray(curvature(elevation.astype(np.float64), resolution=CELL_M, surface_fit="ZevenbergThorne"))
-            for curvature in (xdem.max_curvature, xdem.min_curvature)
-        )
-    inside = (slice(20, -20), slice(20, -20))
-    found = slope_aspect_curvature(elevation, CELL_M).mean_curvature_per_m[inside]
-    expected = ((largest + smallest) / 2 / 100)[inside]
-    spread = expected.std()
-    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.01 * spread
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9999
-    np.testing.assert_allclose(np.polyfit(expected.ravel(), found.ravel(), 1)[0], 1.0, atol=0.005)
+def test_the_indices_are_those_of_the_derivatives_of_the_smoothed_elevation(tmp_path):
+    """R20: a DEM of whole metres, sigma 3; the elevation itself is not smoothed."""
+    dem = Dem(path=hills(tmp_path / "dem.tif", whole=True))
+    metres = compute(dem.path, grid=GRID.pad(13), smoothing_sigma_px=0)["elevation"]
+    inside = (slice(13, -13), slice(13, -13))
+    smoothed = smooth(metres, 3.0)
+    expected = slope_aspect_curvature(smoothed, 10.0)
+    found = compute(dem.path)
+    np.testing.assert_array_equal(found["elevation"], metres[inside])
+    np.testing.assert_allclose(found["slope"], expected.slope_deg[inside], atol=1e-4)
+    np.testing.assert_allclose(found["mean_curvature"], expected.mean_curvature_per_m[inside], atol=1e-7)
+    classes = aspect_class(expected.aspect_deg, expected.slope_deg)[inside]
+    assert (found["aspect_class"] == classes).mean() > 0.999
+    esri = compute(dem.path, curvature="esri")["esri_curvature"]
+    np.testing.assert_allclose(esri, esri_curvature(smoothed, 10.0)[inside], atol=1e-5)
 
 
-def test_rotating_the_ground_by_90_degrees_turns_the_aspect_and_nothing_else():
-    """R19: rows and columns are not mixed up."""
-    elevation = hills(2, 60)
-    straight = slope_aspect_curvature(elevation, CELL_M)
-    turned = slope_aspect_curvature(np.rot90(elevation), CELL_M)
-    np.testing.assert_allclose(turned.slope_deg, np.rot90(straight.slope_deg), atol=1e-4)
-    np.testing.assert_allclose(turned.mean_curvature_per_m, np.rot90(straight.mean_curvature_per_m), atol=1e-7)
-    np.testing.assert_array_less(angle_between(turned.aspect_deg, np.rot90(straight.aspect_deg) - 90.0)[INSIDE], 1e-2)
+@pytest.mark.parametrize(
+    ("whole", "asked", "sigma_px"), [(True, None, 3), (False, None, 0), (True, 0, 0), (False, 2.5, 2.5)]
+)
+def test_the_attributes_say_how_wide_the_smoothing_is(tmp_path, whole, asked, sigma_px):
+    """R20."""
+    path = hills(tmp_path / "dem.tif", whole=whole)
+    terrain = prepare_terrain(Dem(path=path, smoothing_sigma_px=asked), GRID)
+    variables = {variable.name: variable for variable in terrain.variables}
+    for name in ("slope", "aspect_class", "mean_curvature"):
+        assert variables[name].attrs["smoothing_sigma_px"] == sigma_px
+    assert "smoothing_sigma_px" not in variables["elevation"].attrs
+    assert variables["elevation"].attrs["integer_source"] == whole
+    assert ("whole metres" in " / ".join(terrain.notes)) == (whole and asked is None)
 
 
-def test_adding_height_changes_nothing():
-    """The centre is subtracted first; sums of heights, of 24 bits each, would be rounded."""
-    elevation = np.round(hills(3, 50) * 4096) / 4096
-    low, high = (slope_aspect_curvature(elevation + lift, CELL_M) for lift in (0.0, 2048.0))
-    for one, other in zip(low, high, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_missing_cell_is_missing_in_its_neighbours_and_nowhere_else():
+def test_filled_voids_are_remembered_and_open_ones_are_unknown(tmp_path):
     """R21."""
-    elevation = hills(4, 12)
-    elevation[5, 6] = np.nan
-    missing = np.ones((12, 12), dtype=bool)
-    missing[INSIDE] = False
-    missing[4:7, 5:8] = True
-    for values in slope_aspect_curvature(elevation, CELL_M):
-        np.testing.assert_array_equal(np.isnan(values), missing)
+    path = hills(tmp_path / "dem.tif", hole=True)
+    filled, opened = compute(path), compute(path, fill_voids_km2=0)
+    hole = opened["dem_void"] == 255
+    assert hole.sum() > 100
+    np.testing.assert_array_equal(hole, np.isnan(opened["elevation"]))
+    assert (opened["dem_void"][~hole] == 0).all()
+    np.testing.assert_array_equal(filled["dem_void"], hole.astype(np.uint8))
+    assert np.isfinite(filled["elevation"]).all()
+    assert (opened["aspect_class"][hole] == 255).all()
+    assert (filled["aspect_class"] != 255).all()
 
 
-def test_an_infinite_elevation_counts_as_missing():
-    """R21: some DEMs mark voids so."""
-    elevation = np.zeros((5, 5))
-    elevation[1, 1] = np.inf
-    assert np.isnan(slope_aspect_curvature(elevation, CELL_M).slope_deg[2, 2])
+@pytest.mark.parametrize("curvature", ["mean", "esri"])
+def test_what_is_computed_is_what_is_announced(tmp_path, curvature):
+    """Names, order and types are those of `variables`; `dem_void` is no input of a network."""
+    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif"), curvature=curvature), GRID)
+    found = terrain.compute(GRID)
+    assert list(found) == [variable.name for variable in terrain.variables]
+    for variable in terrain.variables:
+        assert found[variable.name].dtype == variable.dtype
+        assert found[variable.name].shape == GRID.shape
+        assert variable.role == ("diagnostic" if variable.name == "dem_void" else "index")
+        assert variable.attrs["resampling"] == ("nearest" if variable.name == "dem_void" else "cubic_spline")
+    units = {variable.name: variable.units for variable in terrain.variables}
+    assert units[f"{curvature}_curvature"] == ("m-1" if curvature == "mean" else "1e-2 m-1")
+    assert next(v for v in terrain.variables if v.name == "aspect_class").attrs["classes"] == 9
 
 
-def test_only_the_outermost_ring_is_missing():
-    """R18: a margin of one cell is enough for the derivatives."""
-    for values in slope_aspect_curvature(hills(5, 20), CELL_M):
-        assert np.isfinite(values[INSIDE]).all()
-        assert np.isnan(values).sum() == 20 * 4 - 4
+def test_a_window_beyond_the_grid_is_refused(tmp_path):
+    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif")), GRID)
+    with pytest.raises(ValueError, match="expected a part of"):
+        terrain.compute(GRID.pad(1))
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (1, 5), (2, 2), (5, 2)])
-def test_a_grid_too_small_for_a_window_is_all_missing(shape):
-    """R18: such a grid is all ring."""
-    for values in slope_aspect_curvature(np.zeros(shape), CELL_M):
-        assert values.shape == shape
-        assert np.isnan(values).all()
+@pytest.mark.realdata
+def test_the_real_dem_of_iburi_gives_plausible_terrain(data_folder):
+    """R18, R20: hills of 100 to 300 m, gentle; no unknown cell inside the DEM."""
+    grid = GeoBox((700, 500), Affine(10, 0, 573500, 0, -10, 4734000), UTM)
+    found = compute(data_folder / "iburi-2018" / "dem" / "AW3D30_DSM.tif", grid=grid)
+    assert np.isfinite(found["slope"]).all()
+    assert 5 < np.median(found["slope"]) < 20
+    assert np.abs(found["mean_curvature"]).max() < 0.05
+    assert np.bincount(found["aspect_class"].ravel(), minlength=10)[2:].min() > 0.03 * grid.shape[0] * grid.shape[1]
+    assert abs(np.mean(found["mean_curvature"])) < 1e-4
 
 
-def test_flat_ground_has_slope_0_and_no_aspect():
-    """R17."""
-    flat = slope_aspect_curvature(np.full((3, 3), 7), CELL_M)
-    assert flat.slope_deg[1, 1] == 0
-    assert np.isnan(flat.aspect_deg[1, 1])
-
-
-def test_aspect_stays_below_360_for_ground_that_falls_almost_exactly_north():
-    """R17: a tiny negative angle rounds to 360 in float32."""
-    east, north = east_north(3)
-    aspect = slope_aspect_curvature(-north + 1e-7 * east, CELL_M).aspect_deg[1, 1]
-    assert 0 <= aspect < 360
-
-
-@pytest.mark.parametrize("flaw", [{"elevation": np.zeros(4)}, {"cell_size_m": 0.0}, {"cell_size_m": np.nan}])
-def test_impossible_grids_are_refused(flaw):
-    """The message says what was expected."""
-    with pytest.raises(ValueError, match=r"expected (2|a positive)"):
-        slope_aspect_curvature(**{"elevation": np.zeros((4, 4)), "cell_size_m": CELL_M, **flaw})
-
-
-@pytest.mark.parametrize(("aspect", "octant"), [(359.9, 2), (0.1, 2), (0.0, 2), (337.5, 2), (360.0, 2)])
-def test_north_lies_on_both_sides_of_0(aspect, octant):
-    """R17."""
-    assert aspect_class(aspect, 30.0) == octant
-
-
-@pytest.mark.parametrize("k", range(8))
-def test_each_class_owns_its_lower_edge(k):
-    """R17: edges at 22.5 + 45 k, to the last bit of float32."""
-    edge = np.float32(22.5 + 45 * k)
-    below = np.nextafter(edge, np.float32(0))
-    classes = aspect_class([below, edge], [30.0, 30.0])
-    np.testing.assert_array_equal(classes, [2 + k, 2 + (k + 1) % 8])
-
-
-def test_flat_ground_is_flat_and_never_north():
-    """R17."""
-    flat = slope_aspect_curvature(np.zeros((3, 3)), CELL_M)
-    assert aspect_class(flat.aspect_deg, flat.slope_deg)[1, 1] == 1
-
-
-def test_ground_below_the_limit_is_flat_and_on_it_is_not():
-    """R17: the limit can be set."""
-    np.testing.assert_array_equal(aspect_class([90, 90, 90], [0.99, 1.0, 2.9]), [1, 4, 4])
-    np.testing.assert_array_equal(aspect_class([90, 90, 90], [0.99, 1.0, 2.9], flat_below_deg=3.0), [1, 1, 1])
-
-
-def test_ground_without_a_slope_has_no_aspect_class():
-    """R17: nodata is 255."""
-    assert aspect_class(90.0, np.nan) == 255
-
-
-def test_a_slope_without_an_aspect_is_flat():
-    """R17: whatever the slope says."""
-    assert aspect_class(np.nan, 30.0) == 1
-
-
-def test_aspect_and_slope_of_different_shapes_are_refused():
-    """The message names both shapes."""
-    with pytest.raises(ValueError, match=r"\(2,\), expected that of aspect_deg, \(3,\)"):
-        aspect_class(np.zeros(3), np.zeros(2))
-
-
-def test_smoothing_equals_the_weighted_mean_of_the_known_cells():
-    """R20: the definition, cell by cell."""
-    elevation = hills(6, 30)
-    elevation[10:14, 8:20] = np.nan
-    sigma_px = 1.7
-    rows, columns = np.mgrid[:30, :30]
-    known = np.isfinite(elevation)
-    for i, j in [(0, 0), (9, 9), (15, 15), (13, 21), (29, 14)]:
-        weight = np.exp(-((rows - i) ** 2 + (columns - j) ** 2) / (2 * sigma_px**2))
-        weight[(np.abs(rows - i) > 7) | (np.abs(columns - j) > 7)] = 0  # 4 sigma is 7 cells
-        expected = (weight * np.where(known, elevation, 0)).sum() / weight[known].sum()
-        np.testing.assert_allclose(smooth(elevation, sigma_px)[i, j], expected, rtol=1e-6)
-
-
-def test_smoothing_keeps_missing_cells_missing_and_spreads_none():
-    """R21."""
-    elevation = hills(7, 30)
-    elevation[4, 4] = elevation[20:, 20:] = np.nan
-    np.testing.assert_array_equal(np.isnan(smooth(elevation, 3.0)), np.isnan(elevation))
-
-
-def test_smoothing_leaves_a_constant_beside_a_hole_alone():
-    """R21: weights are normalised by what is known."""
-    elevation = np.full((20, 20), 123.0)
-    elevation[8:12, 8:12] = np.nan
-    np.testing.assert_allclose(smooth(elevation, 2.0)[np.isfinite(elevation)], 123.0)
-
-
-def test_no_smoothing_returns_the_elevation():
-    """R20: sigma 0 is for elevations that are not whole metres."""
-    elevation = hills(8, 10)
-    np.testing.assert_array_equal(smooth(elevation, 0.0), elevation)
-
-
-@pytest.mark.parametrize("sigma_px", [0.0, 0.4, 1.0, 3.0])
-def test_with_the_margin_a_part_gets_what_the_whole_grid_gets(sigma_px):
-    """R14, R18: to the bit; one cell less of margin would not do."""
-    elevation = hills(9, 90)
-    margin = smoothing_margin_px(sigma_px)
-    part = (slice(30, 50), slice(35, 60))
-    read = tuple(slice(side.start - margin, side.stop + margin) for side in part)
-    inside = (slice(margin, -margin),) * 2
-    whole = slope_aspect_curvature(smooth(elevation, sigma_px), CELL_M)
-    alone = slope_aspect_curvature(smooth(elevation[read], sigma_px), CELL_M)
-    for one, other in zip(whole, alone, strict=True):
-        np.testing.assert_array_equal(one[part], other[inside])
-
-
-def test_smoothing_in_strips_equals_smoothing_at_once(monkeypatch):
-    """Strips only bound the memory."""
-    elevation = hills(10, 70)
-    at_once = smooth(elevation, 2.0)
-    monkeypatch.setattr("coslide.indices.terrain._STRIP_ROWS", 9)
-    np.testing.assert_array_equal(smooth(elevation, 2.0), at_once)
-
-
-def test_smoothing_makes_the_curvature_of_whole_metre_elevations_usable():
-    """R20: noise without it."""
-    truth = smooth(hills(11, 150) / 15, 4.0)  # gentle ground
-    expected = slope_aspect_curvature(truth, CELL_M).mean_curvature_per_m[20:-20, 20:-20].ravel()
-    raw, smoothed = (
-        slope_aspect_curvature(smooth(np.round(truth), sigma_px), CELL_M).mean_curvature_per_m[20:-20, 20:-20].ravel()
-        for sigma_px in (0.0, 3.0)
-    )
-    assert np.corrcoef(raw, expected)[0, 1] < 0.7
-    assert np.corrcoef(smoothed, expected)[0, 1] > 0.9
-
-
-@pytest.mark.parametrize("sigma_px", [-1.0, np.nan, np.inf])
-def test_a_sigma_that_is_no_width_is_refused(sigma_px):
-    """The message says what was expected."""
-    with pytest.raises(ValueError, match="expected 0 or a positive number"):
-        smooth(np.zeros((3, 3)), sigma_px)
-
-
-def test_smoothing_of_anything_but_a_grid_is_refused():
-    """The message says what was found."""
-    with pytest.raises(ValueError, match="found 1 dimensions"):
-        smooth(np.zeros(3), 1.0)
+@pytest.mark.realdata
+def test_the_real_dtm_of_hamersley_gives_plausible_terrain(data_folder):
+    """R41: cells of 344 m, 30 times as large as those of the grid."""
+    path = data_folder / "hamersley-geology" / "dtm_rp.tif"
+    with rasterio.open(path) as file:
+        left, top, crs = file.transform.c + 20_000, file.transform.f - 20_000, file.crs.to_string()
+    grid = GeoBox((300, 300), Affine(10, 0, left, 0, -10, top), crs)
+    found = compute(path, grid=grid)
+    assert np.isfinite(found["elevation"]).all()
+    assert 0 <= found["slope"].min() <= found["slope"].max() < 45
+    assert np.abs(np.diff(found["elevation"], axis=1)).max() < 10

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from coslide.indices.cube import Band
-from coslide.indices.terrain import aspect_class, slope_aspect_curvature
+from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
 from coslide.samples.dataset import Draw, Order, Tiles
 from coslide.samples.dihedral import turn, turn_aspect
 from coslide.samples.normalise import fit_normalisation, normalise

@@ -17,6 +17,7 @@ def test_windows_start_at_the_bottom_left_and_run_to_the_right_then_up():
 
 @pytest.mark.parametrize("shape", [(128, 128), (129, 300), (500, 225), (417, 416)])
 def test_every_cell_lies_in_a_window_and_every_window_inside(shape):
+    """R33: the last row and column are covered."""
     windows = windows_in(Window(0, 0, *shape), tile=128, stride=96)
     assert cover(windows, shape).all()
     assert all(w.row >= 0 and w.col >= 0 and w.row + 128 <= shape[0] and w.col + 128 <= shape[1] for w in windows)
@@ -83,7 +84,7 @@ def test_the_seed_decides_the_split():
 
 
 def test_a_random_split_of_the_papers_windows_leaks_nearly_half_of_the_held_out_ground():
-    """A12: a random half of 31 x 35 windows shares about 46 % of its ground with the other half."""
+    """R34: the leak of the paper's way is printed; half of 31 x 35 windows at random share 46 % of their ground."""
     labels = np.zeros((3008, 3392), dtype=np.uint8)
     split = split_windows(labels, TrainingSettings(split="paper-random"))
     assert (len(split.train), len(split.test)) == (543, 542)

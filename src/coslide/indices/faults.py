@@ -2,18 +2,70 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
-from shapely.geometry import box
+from shapely import clip_by_rect, total_bounds
 from shapely.geometry.base import BaseGeometry
 
-from coslide.event import FAULT_EDGES_KM
+from coslide.grid import slices_of
 from coslide.indices.classes import class_by_edges
+from coslide.indices.family import Family, Variable
+from coslide.inputs import FAULT_EDGES_KM, Faults
+from coslide.sources.faults import Traces, read_traces
 
 EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
+
+_STRIP_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class _FaultDistance:
+    grid: GeoBox
+    distance_m: NDArray[np.float32]
+    edges_m: tuple[float, ...]
+    variables: tuple[Variable, ...]
+    notes: tuple[str, ...]
+
+    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
+        """Return the values on `window`, a part of the grid; the caller may change them."""
+        distance_m = self.distance_m[slices_of(window, self.grid)].copy()
+        return {
+            "fault_distance_class": distance_class(distance_m, edges_m=self.edges_m),
+            "fault_distance": distance_m,
+        }
+
+
+def prepare_fault_distance(faults: Faults, grid: GeoBox) -> Family:
+    """Return the family of ``fault_distance_class`` (1 to n, an index) and ``fault_distance`` (metres) on `grid`.
+
+    Parameters
+    ----------
+    faults
+        The traces, which of them count, and the edges of the classes.
+    grid
+        In metres, square cells.
+
+    Raises
+    ------
+    InputError
+        As `coslide.sources.faults.read_traces`.
+
+    Notes
+    -----
+    Distances are looked for as far as the last edge, and are that edge beyond it. A grid without any fault in reach has
+    the last class everywhere, and a note says so.
+    """
+    traces = read_traces(faults, grid)
+    edges_m = tuple(1000.0 * edge for edge in faults.edges_km)
+    distance_m = fault_distance(traces.lines, grid, reach_m=edges_m[-1])
+    variables = _variables(edges_m)
+    return _FaultDistance(grid, distance_m, edges_m, variables, _notes(traces, float(distance_m.min()), edges_m[-1]))
 
 
 def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> NDArray[np.float32]:
@@ -60,20 +112,16 @@ def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: flo
     transform = grid.affine
     if transform.b or transform.d:
         raise ValueError(f"grid: found the transform {transform!r}, expected axes along x and y")
-    cell_m = (abs(transform.e), abs(transform.a))
-    margin_rows, margin_columns = (math.ceil(reach_m / side) + 1 for side in cell_m)
-    wide = grid.pad(margin_columns, margin_rows)
-    extent = box(*wide.boundingbox.bbox)
-    near = [trace for trace in traces if trace.intersects(extent)]  # an empty trace intersects nothing
+    near = _within_reach(traces, grid, reach_m=reach_m)
     if not near:
         return np.full(grid.shape, reach_m, dtype=np.float32)
+    wide, inside = _widened_to(near, grid)
+    # Cells are one byte either way, but edt is faster with a mask than with labels.
     away = rasterize(
         near, out_shape=wide.shape, transform=wide.affine, fill=1, default_value=0, all_touched=True, dtype=np.uint8
-    )
-    rows, columns = grid.shape
-    inside = slice(margin_rows, margin_rows + rows), slice(margin_columns, margin_columns + columns)
-    distance_m = _distance_transform(away, cell_m)[inside]
-    return np.minimum(distance_m, reach_m, dtype=np.float32)
+    ).view(bool)
+    distance_m = _distance_transform(away, (abs(transform.e), abs(transform.a)), reach_m=reach_m)[inside]
+    return np.minimum(distance_m, np.float32(reach_m))
 
 
 def distance_class(distance_m: ArrayLike, *, edges_m: Sequence[float] = EDGES_M) -> NDArray[np.uint8]:
@@ -106,15 +154,72 @@ def distance_class(distance_m: ArrayLike, *, edges_m: Sequence[float] = EDGES_M)
     return class_by_edges(distance_m, edges_m, lowest=1)
 
 
-def _distance_transform(away: NDArray[np.uint8], cell_m: tuple[float, float]) -> NDArray[np.float32]:
-    # There is always a cell 0 here; without one edt says infinity and scipy a finite number that means nothing.
-    distance_m: NDArray[np.float32]
+def _within_reach(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> list[BaseGeometry]:
+    """Return what lies of each trace up to `reach_m`, and a cell more, beside the grid."""
+    bounds = grid.pad(1).boundingbox.buffered(reach_m)
+    parts = [clip_by_rect(trace, *bounds.bbox) for trace in traces]
+    return [part for part in parts if not part.is_empty]
+
+
+def _widened_to(near: list[BaseGeometry], grid: GeoBox) -> tuple[GeoBox, tuple[slice, slice]]:
+    """Return the smallest grid of the same cells that holds `grid` and the traces, and where in it `grid` is."""
+    west, south, east, north = total_bounds(near)
+    corners = np.array([~grid.affine * corner for corner in ((west, south), (east, north))])
+    columns, rows = grid.shape.x, grid.shape.y
+    left, top = np.maximum(0, 1 - np.floor(corners.min(axis=0))).astype(int).tolist()
+    right, bottom = np.maximum(0, np.ceil(corners.max(axis=0)) + 1 - (columns, rows)).astype(int).tolist()
+    shape = top + rows + bottom, left + columns + right
+    wide = GeoBox(shape, grid.affine * Affine.translation(-left, -top), grid.crs)
+    return wide, (slice(top, top + rows), slice(left, left + columns))
+
+
+def _distance_transform(away: NDArray[np.bool_], cell_m: tuple[float, float], *, reach_m: float) -> NDArray[np.float32]:
+    """Return the distance to the nearest cell that is not away; beyond `reach_m`, some larger number."""
     try:
         import edt
-    except ImportError:  # several times slower, in float64
-        from scipy.ndimage import distance_transform_edt
-
-        distance_m = distance_transform_edt(away, sampling=cell_m).astype(np.float32)
-    else:
-        distance_m = edt.edt(away, anisotropy=cell_m, parallel=0)  # 0: all processors
+    except ImportError:  # several times slower
+        return _distance_in_strips(away, cell_m, reach_m=reach_m)
+    distance_m: NDArray[np.float32] = edt.edt(away, anisotropy=cell_m, parallel=0)  # 0: all processors
     return distance_m
+
+
+def _distance_in_strips(away: NDArray[np.bool_], cell_m: tuple[float, float], *, reach_m: float) -> NDArray[np.float32]:
+    """Return what edt would, by scipy: strip by strip, as it takes 40 bytes for each cell."""
+    from scipy.ndimage import distance_transform_edt
+
+    margin = math.ceil(reach_m / cell_m[0])
+    distance_m = np.full(away.shape, np.inf, dtype=np.float32)
+    for top in range(0, len(away), _STRIP_ROWS):
+        first, last = max(0, top - margin), top + _STRIP_ROWS + margin
+        strip = away[first:last]
+        if not strip.all():  # without a cell 0, scipy answers with finite numbers that mean nothing
+            rows = slice(top - first, top - first + _STRIP_ROWS)
+            distance_m[top : top + _STRIP_ROWS] = distance_transform_edt(strip, sampling=cell_m)[rows]
+    return distance_m
+
+
+def _variables(edges_m: tuple[float, ...]) -> tuple[Variable, ...]:
+    method = {"resampling": "Euclidean distance on the grid"}
+    classes = {"classes": len(edges_m) + 1, "definition": f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m"}
+    long_name = "distance to the nearest fault trace"
+    return (
+        Variable(
+            "fault_distance_class", f"{long_name}, classes 1 to {len(edges_m) + 1}", "1", "uint8", "index",
+            {**method, **classes},
+        ),
+        Variable(
+            "fault_distance", f"{long_name}, capped at {edges_m[-1]:g} m", "m", "float32", "diagnostic",
+            {**method, "capped_at_m": edges_m[-1]},
+        ),
+    )  # fmt: skip
+
+
+def _notes(traces: Traces, nearest_m: float, reach_m: float) -> tuple[str, ...]:
+    notes = [f"faults: {len(traces.lines)} of {traces.features} features are taken for traces"]
+    if traces.pointlike:
+        notes.append(f"faults: {traces.pointlike} features without length are left out")
+    if nearest_m >= reach_m:
+        notes.append(f"faults: none within {reach_m:g} m of the grid, every cell is in the last class")
+    else:
+        notes.append(f"faults: the nearest cell lies {nearest_m:.0f} m from a trace")
+    return tuple(notes)

@@ -1,19 +1,31 @@
-"""Peak ground acceleration (PGA) on the grid, from the stations that recorded it, and its classes."""
+"""Peak ground acceleration (PGA) on the grid, from ShakeMap, rasters, contours or stations, and its classes."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from coslide.errors import InputError
-from coslide.event import PGA_LEVELS_G
 from coslide.indices.classes import class_by_edges
-from coslide.indices.kriging import krige_onto
+from coslide.indices.contours import contour_field
+from coslide.indices.family import Family, Variable
+from coslide.indices.interpolation import Field, NodesField
+from coslide.indices.kriging import KrigedField, krige_coarse, leave_one_out_rmse
+from coslide.indices.stations import Placed, place_stations
+from coslide.inputs import PGA_LEVELS_G, Shaking
+from coslide.sources.nodes import Nodes, meets
+from coslide.sources.shakemap import read_shakemap
+from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
 
-NEAREST_STATIONS = 30
-_COARSE_M = 100.0  # largest error against the direct solution 0.4 %, see krige_onto
+WITHIN_KM = 150.0
+_CLOSEST_M, _WIDEST_M = 100.0, 250.0  # largest error against the direct solution 0.4 % and 0.9 %, see krige_coarse
+_NODES = 300_000  # take seconds with hundreds of stations
+_KRIGED = "ordinary kriging of ln PGA on a coarse grid, then bilinear"
 
 
 def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = PGA_LEVELS_G) -> NDArray[np.uint8]:
@@ -53,11 +65,11 @@ def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = PGA_LEVELS_G) -> 
 
 
 def pga_field(
-    grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, pga_g: ArrayLike, within_km: float = 150.0
+    grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, pga_g: ArrayLike, within_km: float = WITHIN_KM
 ) -> NDArray[np.float32]:
     """Return the peak ground acceleration in g at the cell centres of `grid`, kriged from stations.
 
-    The logarithm is kriged (`coslide.indices.kriging.krige_onto`): accelerations vary by factors, and none can become
+    The logarithm is kriged (`coslide.indices.kriging.krige_coarse`): accelerations vary by factors, and none can become
     negative.
 
     Parameters
@@ -89,7 +101,8 @@ def pga_field(
     The field has no term for site conditions or for the distance to the source. On the 130 stations within 150 km of
     the centre of the 2018 Hokkaido event, each estimated from the others is wrong by a factor of 1.5 to 1.6 (0.42 to
     0.46 in ln PGA, whichever model and radius from 100 km up; a trend in the logarithm of the distance did not lower
-    it): the ground under neighbouring stations differs by as much.
+    it): the ground under neighbouring stations differs by as much. Nodes lie 100 m apart on grids up to 55 km wide and
+    up to 250 m on wider ones.
 
     Examples
     --------
@@ -97,23 +110,163 @@ def pga_field(
     >>> pga_field(grid, lon_deg=[141.8, 142.1], lat_deg=[42.7, 42.7], pga_g=[0.5, 0.5])
     array([[0.5, 0.5]], dtype=float32)
     """
-    if grid.crs is None or not grid.crs.projected or set(grid.crs.units) != {"metre"}:
-        raise ValueError(f"grid: found the CRS {grid.crs}, expected a projected one in metres")
-    to_grid = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
-    table = np.array([*to_grid.transform(lon_deg, lat_deg), pga_g], dtype=np.float64)
-    # A projection answers with infinity far from its own zone.
-    x_m, y_m, recorded_g = table[:, np.isfinite(table).all(axis=0) & (table[2] > 0)]
-    if recorded_g.size == 0:
-        raise InputError(f"shaking: found no station with a PGA above 0 among {table.shape[1]}, expected at least one")
-    distance_m = _distance_to(grid, x_m, y_m)
-    reach_m = max(within_km * 1000.0, np.sort(distance_m)[:NEAREST_STATIONS][-1])
-    near = distance_m <= reach_m
-    return krige_onto(grid, x_m[near], y_m[near], recorded_g[near], coarse_m=_COARSE_M, log=True)
+    placed = _place(grid, lon_deg, lat_deg, pga_g, within_km=within_km)
+    return krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True).at(grid)
 
 
-def _distance_to(grid: GeoBox, x_m: NDArray[np.float64], y_m: NDArray[np.float64]) -> NDArray[np.float64]:
+def prepare_shaking(shaking: Shaking, grid: GeoBox) -> Family:
+    """Return the classes of peak ground acceleration, and the acceleration itself, in g, ready for any window.
+
+    Parameters
+    ----------
+    shaking
+        A ShakeMap, a raster, contours or stations, and the levels, in g, that bound the classes.
+    grid
+        Target grid in a projected CRS in metres.
+
+    Returns
+    -------
+    Family
+        ``pga_class`` (uint8, index: `pga_class`), ``pga`` (g, float32, diagnostic) and, where it is known,
+        ``pga_ln_std``, the standard deviation of ln PGA (float32, diagnostic). Ground that the source does not reach
+        has the class 255 and NaN.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read (`read_shakemap`, `read_pga_raster`, `read_contours`, `read_stations`) or does not
+        reach the grid.
+
+    Notes
+    -----
+    PGA of a ShakeMap or a raster is interpolated bilinearly, in g (never as a logarithm), between its nodes, which are
+    the centres of cells; ground in the outer half of the outermost cells has the value of their nodes. So ``grid.xml``
+    and ``pga_mean.flt`` of one event give the same classes. For contours see `contour_field`, for stations `pga_field`.
+    """
+    source = _source(shaking, grid)
+    sampled = source.pga.sampled()
+    unknown = float(np.isnan(sampled).mean())
+    if unknown == 1:
+        raise InputError(f"shaking: {source.path} does not reach the grid; expected PGA there")
+    lowest_g, highest_g = float(np.nanmin(sampled)), float(np.nanmax(sampled))
+    notes = [*source.notes, f"PGA from {lowest_g:.3g} to {highest_g:.3g} g on the grid"]
+    notes += [f"{unknown:.1%} of the grid has no PGA: it lies outside"] if unknown else []
+    return _Pga(_variables(shaking, source, (lowest_g, highest_g)), tuple(notes), source, shaking.levels_g)
+
+
+class _Source(NamedTuple):
+    """PGA in g on a grid, the standard deviation of its logarithm, and what is said of them."""
+
+    path: Path | None
+    pga: Field
+    resampling: str
+    ln_std: "NodesField | _RootOfVariance | None" = None
+    notes: tuple[str, ...] = ()
+    attrs: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+@dataclass(frozen=True, eq=False)
+class _Pga:
+    """PGA and its classes (`coslide.indices.family.Family`)."""
+
+    variables: tuple[Variable, ...]
+    notes: tuple[str, ...]
+    source: _Source
+    levels_g: tuple[float, ...]
+
+    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
+        """Return the classes of PGA, PGA in g and, where known, its ln deviation on `window` (`Family.compute`)."""
+        pga_g = self.source.pga.at(window)
+        computed: dict[str, NDArray[Any]] = {"pga_class": pga_class(pga_g, levels_g=self.levels_g), "pga": pga_g}
+        if self.source.ln_std is not None:
+            computed["pga_ln_std"] = self.source.ln_std.at(window)
+        return computed
+
+
+@dataclass(frozen=True, eq=False)
+class _RootOfVariance:
+    """The standard deviation that belongs to a kriged field."""
+
+    field: KrigedField
+
+    def at(self, window: GeoBox) -> NDArray[np.float32]:
+        """Return the standard deviation on `window` (`Field.at`)."""
+        variance = self.field.variance_at(window)
+        return np.sqrt(variance, out=variance)
+
+
+def _variables(shaking: Shaking, source: _Source, range_g: tuple[float, float]) -> tuple[Variable, ...]:
+    attrs = {"resampling": source.resampling, "range_g": list(range_g), **source.attrs}
+    classes = {
+        "classes": len(shaking.levels_g),
+        "definition": f"levels {', '.join(f'{level:g}' for level in shaking.levels_g)} g",
+    }
+    name = "peak ground acceleration"
+    counted = f"{name}: number of the levels that it reaches"
+    variables = [
+        Variable("pga_class", counted, "1", "uint8", "index", {**classes, **attrs}),
+        Variable("pga", name, "g", "float32", "diagnostic", attrs),
+    ]
+    if source.ln_std is not None:
+        deviation = "standard deviation of the logarithm of peak ground acceleration"
+        variables.append(Variable("pga_ln_std", deviation, "1", "float32", "diagnostic", attrs))
+    return tuple(variables)
+
+
+def _source(shaking: Shaking, grid: GeoBox) -> _Source:
+    if shaking.shakemap is not None:
+        found = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
+        said = {"shakemap": found.version}
+        _require_meeting(found.pga_g, grid, shaking.shakemap)
+        return _from_nodes(shaking.shakemap, grid, found.pga_g, found.ln_std)._replace(notes=found.notes, attrs=said)
+    if shaking.raster is not None:
+        return _from_nodes(shaking.raster, grid, *read_pga_raster(shaking, grid))
+    if shaking.contours is not None:
+        contours = read_contours(shaking, str(grid.crs))
+        kind = contours.geom_type.iloc[0].lower()
+        how = "cell centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
+        note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
+        return _Source(shaking.contours, contour_field(contours, grid, name=str(shaking.contours)), how, notes=(note,))
+    return _from_stations(shaking, grid)
+
+
+def _require_meeting(nodes: Nodes, grid: GeoBox, path: Path) -> None:
+    if not meets(nodes, grid):
+        rows, columns = nodes.values.shape
+        (west, north), (east, south) = (nodes.transform @ corner for corner in ((0, 0), (columns, rows)))
+        found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
+        raise InputError(f"{path}: does not meet the grid; found {found}")
+
+
+def _from_nodes(path: Path, grid: GeoBox, pga_g: Nodes, ln_std: Nodes | None) -> _Source:
+    deviation = NodesField(ln_std, grid) if ln_std is not None else None
+    return _Source(path, NodesField(pga_g, grid), "bilinear in g", deviation)
+
+
+def _from_stations(shaking: Shaking, grid: GeoBox) -> _Source:
+    found = read_stations(shaking)
+    placed = _place(grid, found.lon_deg, found.lat_deg, found.pga_g, within_km=WITHIN_KM)
+    field = krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True)
+    count = int(placed.values.size)
+    notes = [f"PGA kriged from {count} of {found.pga_g.size} stations"]
+    if count > 1:
+        logs = (placed.x_m, placed.y_m, np.log(placed.values))
+        error = leave_one_out_rmse(*logs, variogram=field.variogram or "spherical")
+        notes.append(f"each station estimated from the others is wrong by a factor of {np.exp(error):.2f}")
+    deviation = _RootOfVariance(field) if field.variance is not None else None
+    return _Source(shaking.stations, field, _KRIGED, deviation, tuple(notes), {"stations": count})
+
+
+def _spacing_m(grid: GeoBox) -> float:
     box = grid.boundingbox
-    beside = np.maximum(np.maximum(box.left - x_m, x_m - box.right), 0.0)
-    beyond = np.maximum(np.maximum(box.bottom - y_m, y_m - box.top), 0.0)
-    distance_m: NDArray[np.float64] = np.hypot(beside, beyond)
-    return distance_m
+    spacing_m = math.sqrt((box.right - box.left) * (box.top - box.bottom) / _NODES)
+    return min(max(spacing_m, _CLOSEST_M), _WIDEST_M)
+
+
+def _place(grid: GeoBox, lon_deg: ArrayLike, lat_deg: ArrayLike, pga_g: ArrayLike, *, within_km: float) -> Placed:
+    recorded_g = np.asarray(pga_g, dtype=np.float64)
+    usable = np.where(recorded_g > 0, recorded_g, np.nan)
+    placed = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=usable, within_km=within_km)
+    if placed.values.size == 0:
+        raise InputError(f"shaking: found no station with a PGA above 0 among {usable.size}, expected at least one")
+    return placed

@@ -1,276 +1,130 @@
-"""Slope, aspect and curvature of an elevation grid, and the smoothing that whole-metre elevations need first."""
+"""Terrain indices: elevation, slope, aspect class and curvature."""
 
-import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit, prange
-from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
+from coslide.grid import cell_size_m, slices_of
+from coslide.indices import derivatives
+from coslide.indices.family import Variable
+from coslide.inputs import Dem
 from coslide.labels import NO_CLASS
+from coslide.sources.dem import ElevationSource, open_elevation
 
-FLAT_CLASS = 1
-_TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
-_STRIP_ROWS = 512  # smoothing works in float64 on strips, so that a whole scene needs little more than its own memory
+INTEGER_DEM_SIGMA_PX = 3.0  # the sigma at which curvature from a whole-metre DEM agrees best with the truth
+ASPECT_CLASSES = "1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW"
 
 
-class Terrain(NamedTuple):
-    """The shape of the ground: three float32 (row, col) arrays.
+@dataclass(frozen=True, eq=False)
+class Terrain:
+    """The terrain indices of an elevation model on a grid; a `coslide.indices.family.Family`.
 
     Attributes
     ----------
-    slope_deg
-        Steepest slope in degrees, 0 to below 90.
-    aspect_deg
-        Direction in which the ground falls, in degrees clockwise from north, in [0, 360). NaN where exactly flat.
-    mean_curvature_per_m
-        Mean of the two principal curvatures in 1/m, positive on hilltops and ridges, negative in hollows.
+    variables
+        elevation, slope, aspect_class, mean_curvature or esri_curvature, dem_void.
+    notes
+        Lines for the log.
     """
 
-    slope_deg: NDArray[np.float32]
-    aspect_deg: NDArray[np.float32]
-    mean_curvature_per_m: NDArray[np.float32]
+    variables: tuple[Variable, ...]
+    notes: tuple[str, ...]
+    _grid: GeoBox
+    _source: ElevationSource
+    _dem: Dem
+    _sigma_px: float
 
+    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
+        """Return the terrain indices on `window`, each (row, col), by name and in the units of `variables`.
 
-def slope_aspect_curvature(elevation: ArrayLike, cell_size_m: float) -> Terrain:
-    """Return slope and aspect in degrees and mean curvature in 1/m, from one pass over the 3 x 3 cells around each.
+        Parameters
+        ----------
+        window
+            A part of the grid.
 
-    With p and q the first derivatives to the east and to the north, weighted as in [1]_, and r, s and t the second
-    derivatives (east, mixed, north) of the quadratic that fits the nine cells best [2]_::
+        Returns
+        -------
+        dict of ndarray
+            float32, NaN where unknown; `aspect_class` and `dem_void` uint8, 255 where unknown.
 
-        slope          = atan(sqrt(p² + q²))
-        aspect         = azimuth of (-p, -q)
-        mean curvature = -((1 + q²) r - 2 p q s + (1 + p²) t) / (2 (1 + p² + q²)^1.5)
+        Raises
+        ------
+        ValueError
+            If the window is no part of the grid.
 
-    The last is the mean curvature H of differential geometry, 1/R on a sphere of radius R whatever the slope. It is not
-    the "curvature" of ArcGIS, which is -100 times the Laplacian and grows with the slope.
-
-    Parameters
-    ----------
-    elevation
-        Metres, (row, col), row 0 in the north, columns to the east; used as float32.
-    cell_size_m
-        Side of the square cells.
-
-    Returns
-    -------
-    Terrain
-        Slope, aspect and mean curvature, each float32 of the shape of `elevation`.
-
-    Raises
-    ------
-    ValueError
-        If `elevation` is not two-dimensional or `cell_size_m` is not positive.
-
-    Notes
-    -----
-    A cell is NaN in all three arrays where any of its nine cells is NaN, and on the outermost ring: read the elevation
-    with a margin (`smoothing_margin_px`) and cut it off.
-
-    The centre cell is subtracted before anything is added up. So the error of float32 stays that of the elevations
-    themselves: below 0.5 % of H on a sphere of 2 km radius with cells of 10 m.
-
-    References
-    ----------
-    .. [1] Horn (1981), Hill shading and the reflectance map, Proc. IEEE 69, 14-47, doi:10.1109/PROC.1981.11918.
-    .. [2] Evans (1980), An integrated system of terrain analysis and slope mapping, Z. Geomorphol. Suppl. 36, 274-295.
-
-    Examples
-    --------
-    >>> row, col = np.mgrid[:4, :4]
-    >>> plane = slope_aspect_curvature(10.0 * row, 10.0)  # falls to the north, 1 in 1
-    >>> plane.slope_deg
-    array([[nan, nan, nan, nan],
-           [nan, 45., 45., nan],
-           [nan, 45., 45., nan],
-           [nan, nan, nan, nan]], dtype=float32)
-    >>> float(plane.aspect_deg[1, 1])
-    0.0
-    """
-    metres = np.ascontiguousarray(elevation, dtype=np.float32)
-    if metres.ndim != 2:
-        raise ValueError(f"elevation: found {metres.ndim} dimensions, expected 2 (row, col)")
-    if not cell_size_m > 0:
-        raise ValueError(f"cell_size_m: found {cell_size_m}, expected a positive number")
-    terrain = Terrain(*(np.full(metres.shape, np.nan, dtype=np.float32) for _ in range(3)))
-    if min(metres.shape) >= 3:
-        _derive(metres, np.float32(cell_size_m), terrain)
-    return terrain
-
-
-def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg: float = 1.0) -> NDArray[np.uint8]:
-    """Return the aspect class of each cell: 1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW (no unit).
-
-    North is [337.5, 360) and [0, 22.5) degrees; every class owns its lower edge. The classes are those of Table 2 of
-    Yang et al. (2023, doi:10.3390/rs15040977).
-
-    Parameters
-    ----------
-    aspect_deg
-        Degrees clockwise from north; NaN where the ground has none.
-    slope_deg
-        Degrees, same shape.
-    flat_below_deg
-        Ground with less slope is flat, whatever its aspect: there the aspect is that of the noise.
-
-    Returns
-    -------
-    ndarray of uint8
-        255 where the slope is NaN; flat where only the aspect is.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    Examples
-    --------
-    >>> aspect_class([0.1, 359.9, 22.5, 90.0, np.nan, 90.0], [30.0, 30.0, 30.0, 30.0, 0.0, np.nan])
-    array([  2,   2,   3,   4,   1, 255], dtype=uint8)
-    """
-    aspect = np.ascontiguousarray(aspect_deg, dtype=np.float32)
-    slope = np.ascontiguousarray(slope_deg, dtype=np.float32)
-    if aspect.shape != slope.shape:
-        raise ValueError(f"slope_deg: found the shape {slope.shape}, expected that of aspect_deg, {aspect.shape}")
-    classes = np.empty(aspect.shape, dtype=np.uint8)
-    _classify(aspect.reshape(-1), slope.reshape(-1), flat_below_deg, classes.reshape(-1))
-    return classes
-
-
-def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
-    """Return the elevation in metres, smoothed by a Gaussian that leaves cells without elevation out.
-
-    Normalised convolution [1]_: the weighted mean of the cells that have an elevation. Curvature from whole-metre
-    elevations is noise without it.
-
-    Parameters
-    ----------
-    elevation
-        Metres, (row, col); NaN where unknown.
-    sigma_px
-        Standard deviation in cells. 0 returns the elevation as it is, as float32.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape. A cell that is not finite becomes NaN and changes no other cell.
-
-    Raises
-    ------
-    ValueError
-        If `elevation` is not two-dimensional or `sigma_px` is negative.
-
-    Notes
-    -----
-    The kernel ends at 4 sigma (rounded to whole cells). What lies beyond the border counts as unknown, so cells nearer
-    to it than `smoothing_margin_px` differ from those of a larger grid; all others are equal to the bit.
-
-    References
-    ----------
-    .. [1] Knutsson & Westin (1993), Normalized and differential convolution, CVPR, 515-523,
-       doi:10.1109/CVPR.1993.341081.
-
-    Examples
-    --------
-    >>> smooth([[0.0, 4.0, 0.0], [0.0, np.nan, 0.0]], 1.0).round(2)
-    array([[1.  , 1.36, 1.  ],
-           [0.67,  nan, 0.67]], dtype=float32)
-    """
-    radius = smoothing_margin_px(sigma_px) - 1
-    metres = np.asarray(elevation, dtype=np.float32)
-    if metres.ndim != 2:
-        raise ValueError(f"elevation: found {metres.ndim} dimensions, expected 2 (row, col)")
-    if sigma_px == 0:
-        return metres
-    smoothed = np.empty_like(metres)
-    for top in range(0, metres.shape[0], _STRIP_ROWS):
-        first = max(0, top - radius)
-        strip = _smooth_strip(metres[first : top + _STRIP_ROWS + radius], sigma_px, radius)
-        smoothed[top : top + _STRIP_ROWS] = strip[top - first :][:_STRIP_ROWS]
-    return smoothed
-
-
-def smoothing_margin_px(sigma_px: float) -> int:
-    """Return how many cells around an area must be read so that terrain indices are exact inside it.
-
-    It is the reach of `smooth` and one cell for the derivatives.
-
-    Parameters
-    ----------
-    sigma_px
-        Standard deviation of the smoothing in cells; 0 for none.
-
-    Raises
-    ------
-    ValueError
-        If `sigma_px` is negative or not finite.
-
-    Examples
-    --------
-    >>> smoothing_margin_px(3.0), smoothing_margin_px(0.0)
-    (13, 1)
-    """
-    if not 0 <= sigma_px < math.inf:
-        raise ValueError(f"sigma_px: found {sigma_px}, expected 0 or a positive number")
-    return int(_TRUNCATE * sigma_px + 0.5) + 1
-
-
-def _smooth_strip(metres: NDArray[np.float32], sigma_px: float, radius: int) -> NDArray[np.float64]:
-    # float64: sums of 3000 m in float32 would leave steps of 0.2 mm, which curvature sees.
-    known = np.isfinite(metres)
-    total = gaussian_filter(np.where(known, metres, 0.0).astype(np.float64), sigma_px, mode="constant", radius=radius)
-    weight = gaussian_filter(known.astype(np.float64), sigma_px, mode="constant", radius=radius)
-    smoothed: NDArray[np.float64] = np.divide(total, weight, out=np.full(metres.shape, np.nan), where=known)
-    return smoothed
-
-
-def _derive_rows(z, cell, terrain):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    slope_deg, aspect_deg, curvature = terrain
-    # Constants are float32 so that the kernel is not widened to float64.
-    one, two, three, four = np.float32(1), np.float32(2), np.float32(3), np.float32(4)
-    full_turn, degrees = np.float32(360), np.float32(180 / math.pi)
-    first = one / (np.float32(8) * cell)
-    second, mixed = one / (three * cell * cell), one / (four * cell * cell)
-    for i in prange(1, z.shape[0] - 1):
-        for j in range(1, z.shape[1] - 1):
-            centre = z[i, j]
-            nw, n, ne = z[i - 1, j - 1] - centre, z[i - 1, j] - centre, z[i - 1, j + 1] - centre
-            w, e = z[i, j - 1] - centre, z[i, j + 1] - centre
-            sw, s, se = z[i + 1, j - 1] - centre, z[i + 1, j] - centre, z[i + 1, j + 1] - centre
-            p = ((ne + two * e + se) - (nw + two * w + sw)) * first
-            q = ((nw + two * n + ne) - (sw + two * s + se)) * first
-            zxx = ((nw + ne) + (w + e) + (sw + se) - two * (n + s)) * second
-            zyy = ((nw + sw) + (n + s) + (ne + se) - two * (w + e)) * second
-            zxy = ((ne + sw) - (nw + se)) * mixed
-            p2, q2 = p * p, q * q
-            steep = p2 + q2
-            if not math.isfinite(steep):  # all nine cells are in it
-                continue  # the arrays are NaN already
-            slope_deg[i, j] = math.atan(math.sqrt(steep)) * degrees
-            norm = one + steep
-            bend = (one + q2) * zxx - two * p * q * zxy + (one + p2) * zyy
-            curvature[i, j] = -bend / (two * norm * math.sqrt(norm))
-            if p != 0 or q != 0:
-                azimuth = math.atan2(-p, -q) * degrees
-                if azimuth < 0:
-                    azimuth += full_turn
-                # A tiny negative angle rounds up to 360, which is 0.
-                aspect_deg[i, j] = azimuth if azimuth < full_turn else np.float32(0)
-
-
-def _classify_cells(aspect_deg, slope_deg, flat_below_deg, classes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    for i in prange(aspect_deg.size):
-        if math.isnan(slope_deg[i]):
-            classes[i] = NO_CLASS
-        elif slope_deg[i] < flat_below_deg or math.isnan(aspect_deg[i]):
-            classes[i] = FLAT_CLASS
+        Notes
+        -----
+        Smoothing and derivatives see the ground beyond the window and beyond the grid. Where a cell around is unknown,
+        so are slope, aspect and curvature; `dem_void` is 255 where the elevation itself is.
+        """
+        slices_of(window, self._grid)  # refuses what is no part of it
+        margin, cell_m = derivatives.smoothing_margin_px(self._sigma_px), cell_size_m(window)
+        metres = self._source.elevation(window.pad(margin))
+        smoothed = derivatives.smooth(metres, self._sigma_px)
+        ring = slice(margin - 1, 1 - margin or None)  # the derivatives take the last cell of the margin
+        smoothed = smoothed[ring, ring]
+        shape = derivatives.slope_aspect_curvature(smoothed, cell_m, threads=1)  # strips run side by side already
+        aspect = derivatives.aspect_class(shape.aspect_deg, shape.slope_deg, flat_below_deg=self._dem.flat_below_deg)
+        inside = (slice(1, -1), slice(1, -1))
+        elevation = metres[margin:-margin, margin:-margin]
+        found: dict[str, NDArray[Any]] = {"elevation": elevation, "slope": shape.slope_deg[inside]}
+        found["aspect_class"] = aspect[inside]
+        if self._dem.curvature == "esri":
+            found["esri_curvature"] = derivatives.esri_curvature(smoothed, cell_m, threads=1)[inside]
         else:
-            # In float64 the sum is exact and the quotient is whole exactly at the edges of the classes.
-            octant = math.floor((np.float64(aspect_deg[i]) + 22.5) / 45.0)
-            classes[i] = FLAT_CLASS + 1 + octant % 8
+            found["mean_curvature"] = shape.mean_curvature_per_m[inside]
+        void = self._source.void(window)
+        void[np.isnan(elevation)] = NO_CLASS
+        return {**found, "dem_void": void}
 
 
-# error_model="numpy": no test for division by zero in the inner loop. fastmath stays off, it would drop NaN.
-_derive = njit(parallel=True, cache=True, error_model="numpy")(_derive_rows)
-_classify = njit(parallel=True, cache=True, error_model="numpy")(_classify_cells)
+def prepare_terrain(dem: Dem, grid: GeoBox) -> Terrain:
+    """Return the terrain indices of `dem`, ready to be computed on windows of `grid`.
+
+    The DEM is brought to the grid, in metres, before any derivative is taken. A DEM of whole metres is smoothed first
+    by a Gaussian of 3 cells, unless ``dem.smoothing_sigma_px`` says otherwise: its curvature is noise without.
+
+    Parameters
+    ----------
+    dem
+        What the event file says of it.
+    grid
+        Square cells in metres, north up.
+
+    Raises
+    ------
+    InputError
+        As `coslide.sources.dem.open_elevation`.
+    """
+    asked_px = dem.smoothing_sigma_px
+    margin_px = derivatives.smoothing_margin_px(INTEGER_DEM_SIGMA_PX if asked_px is None else asked_px)
+    source = open_elevation(dem, grid, margin_px=margin_px)
+    sigma_px = asked_px if asked_px is not None else INTEGER_DEM_SIGMA_PX if source.integer else 0.0
+    notes = source.notes
+    if asked_px is None and source.integer:
+        notes += (f"dem: holds whole metres; smoothed by a Gaussian of {sigma_px:g} cells before its derivatives",)
+    return Terrain(_variables(dem, source, sigma_px), notes, grid, source, dem, sigma_px)
+
+
+def _variables(dem: Dem, source: ElevationSource, sigma_px: float) -> tuple[Variable, ...]:
+    plain = {**source.attrs, "integer_source": int(source.integer)}
+    smoothed = {**plain, "smoothing_sigma_px": sigma_px}
+    flat = f"flat below a slope of {dem.flat_below_deg:g} degrees; the others at 22.5 + 45 k degrees from north"
+    if dem.curvature == "esri":
+        long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
+        curvature = Variable("esri_curvature", long_name, "1e-2 m-1", "float32", "index", smoothed)
+    else:
+        long_name = "mean curvature, positive on hilltops"
+        curvature = Variable("mean_curvature", long_name, "m-1", "float32", "index", smoothed)
+    aspect = {**smoothed, "classes": 9, "definition": flat}
+    void = {**plain, "resampling": "nearest", "filled_up_to_km2": dem.fill_voids_km2}
+    return (
+        Variable("elevation", "elevation, not smoothed", "m", "float32", "index", plain),
+        Variable("slope", "slope (Horn)", "degree", "float32", "index", smoothed),
+        Variable("aspect_class", f"aspect: {ASPECT_CLASSES}", "1", "uint8", "index", aspect),
+        curvature,
+        Variable("dem_void", "1 where a void of the DEM was filled", "1", "uint8", "diagnostic", void),
+    )

@@ -1,0 +1,313 @@
+"""How far the scene before the event lies from the one after it, measured by phase correlation of small parts."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.fill import fillnodata
+from scipy.ndimage import gaussian_filter
+
+from coslide.errors import InputError
+from coslide.grid import cell_size_m
+
+if TYPE_CHECKING:
+    from coslide.indices.spectral import SceneLike
+
+CHIP_SIZES_PX = (256, 128, 64)
+APPLIED_ABOVE_PX = 0.1
+WARNED_ABOVE_PX = 1.0
+REFUSED_ABOVE_PX = 5.0
+MAX_SPREAD_PX = 0.25
+MIN_CHIPS = 4
+MIN_MATCH = 0.25  # chips of different ground reach 0.10 (256 cells), 0.15 (128) and 0.24 (64)
+FEW_CHIPS_MATCH = 0.5  # with fewer than MIN_CHIPS chips nothing else vouches for them
+_CHANCE = 3 * 1.2533 * 1.4826  # three standard errors of a median, times the root of the count, in spreads
+_MAX_UNKNOWN = 0.1
+_OUTLIER_SPREADS = 4.5  # three standard deviations, if the shifts of chips are normally distributed
+_LATTICES = (6, 16)  # chips along a side; the second where too few of the first see ground in both scenes
+_UPSAMPLING = 100
+_GRADIENT_SIGMA_PX = 1.0
+
+
+class ChipShift(NamedTuple):
+    """What one pair of chips says.
+
+    Attributes
+    ----------
+    east_px, north_px
+        What must be added to the position of the content before the event, in cells, to fit that after it.
+    match
+        How alike the two are after the move: 1 for the same structures, about 0.1 for different ground.
+    """
+
+    east_px: float
+    north_px: float
+    match: float
+
+
+class Shift(NamedTuple):
+    """What was found for two scenes, and what follows from it.
+
+    Attributes
+    ----------
+    dx_m, dy_m
+        Metres to the east and to the north by which the content of the scene before the event must be moved to fit the
+        one after it: what a `SceneLike` takes as ``shift_m``. 0 where nothing could be measured.
+    chips
+        How many chips the shift is the median of; 0 where nothing could be measured.
+    spread_m
+        Median absolute deviation of all chips from their median, that of the axis where it is larger; NaN without
+        chips.
+    applied
+        Whether the scene is to be moved.
+    text
+        One line for the log.
+    """
+
+    dx_m: float
+    dy_m: float
+    chips: int
+    spread_m: float
+    applied: bool
+    text: str
+
+    @property
+    def applied_m(self) -> tuple[float, float]:
+        """What to read the scene before the event with: (dx, dy) in metres, zeros where it is not to be moved."""
+        return (self.dx_m, self.dy_m) if self.applied else (0.0, 0.0)
+
+
+def coregistration(
+    setting: Literal["auto", "measure", "off"], pre: "SceneLike | None", post: "SceneLike", grid: GeoBox
+) -> Shift | None:
+    """Return the shift in metres between two scenes, as the event file wants it dealt with; None if not at all.
+
+    Parameters
+    ----------
+    setting
+        ``scenes.coregister``: ``"auto"`` measures, ``"measure"`` too but never applies, ``"off"`` does nothing.
+    pre, post
+        The scenes; without one before the event there is nothing to measure.
+    grid
+        The grid of the cube.
+
+    Raises
+    ------
+    InputError
+        As `measure_scene_shift`.
+    """
+    if setting == "off" or pre is None:
+        return None
+    shift = measure_scene_shift(pre, post, grid)
+    if setting == "measure" and shift.applied:
+        return shift._replace(applied=False, text=f"{shift.text.removesuffix('; removed')}; only measured")
+    return shift
+
+
+def measure_scene_shift(pre: "SceneLike", post: "SceneLike", grid: GeoBox, *, band: str | None = None) -> Shift:
+    """Return by how many metres the content of `pre` must be moved to fit `post`.
+
+    The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is unknown in either
+    scene, or that do not match, are left out, and so are those whose shift lies off that of the others.
+
+    Parameters
+    ----------
+    pre, post
+        The scenes before and after the event.
+    grid
+        The grid of the cube. A side below 96 cells is too short for two chips; then nothing is measured.
+    band
+        The band to compare. None takes B8, else B4, else the one with the longest wavelength that both have.
+
+    Returns
+    -------
+    Shift
+        `applied` is True where the shift is above 0.1 cells and above three standard errors of its median, not above
+        5 cells (which is no misregistration but another fault), and the chips agree: their spread is at most 0.25
+        cells, and there are at least four of them, or fewer that all match well.
+
+    Raises
+    ------
+    InputError
+        If the scenes do not both have the band.
+
+    Notes
+    -----
+    Registered scenes of Sentinel-2 lie up to 12 m apart at 95.5 % confidence before the processing baseline 03.00 of
+    2021, and 5 m since. A shift of half a cell alone gives the NDVI difference a standard deviation of 15 % of that of
+    the scene's NDVI.
+    """
+    name = _comparable_band(pre, post, band)
+    found: list[ChipShift] = []
+    for per_side in _LATTICES:
+        found = [shift for window in _windows(grid, per_side) if (shift := _chip_shift(pre, post, window, name))]
+        if len(found) >= MIN_CHIPS:
+            break
+    return _agreed(found, cell_size_m(grid))
+
+
+def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
+    """Return by how many cells the content of `pre` must be moved to fit `post`; None where there is no structure.
+
+    The peak of the cross-correlation of the two gradient fields, upsampled by a matrix Fourier transform [1]_. A
+    gradient is the complex number east + i north, divided by its own size plus the median size in the chip: edges count
+    by their direction rather than by their contrast [2]_, so that landslides, clouds and another sun weigh little.
+
+    Parameters
+    ----------
+    pre, post
+        The same window of two scenes, (row, col), any unit; NaN where unknown.
+
+    Returns
+    -------
+    ChipShift or None
+        None where one of them has no gradient at most of its known cells, or is nowhere known.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not two-dimensional.
+
+    Notes
+    -----
+    The gradient is that of a Gaussian of one cell: what a sensor samples too coarsely is shifted in another way than
+    the rest and would pull the result towards whole cells. On fractal ground the error is about 0.01 cells for chips of
+    256 and 0.02 for 128, and two to three times that with changed ground.
+
+    References
+    ----------
+    .. [1] Guizar-Sicairos et al. (2008), Efficient subpixel image registration algorithms, Opt. Lett. 33, 156-158,
+       doi:10.1364/OL.33.000156.
+    .. [2] Argyriou & Vlachos (2006), A study of sub-pixel motion estimation using phase correlation, BMVC, 387-396.
+
+    Examples
+    --------
+    >>> ground = gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2.0)
+    >>> measure_shift(ground[8:72, 5:69], ground[8:72, 8:72])  # three columns to the west of where it was
+    ChipShift(east_px=-3.0, north_px=0.0, match=0.9...)
+    """
+    from skimage.registration import phase_cross_correlation
+
+    before, after = np.asarray(pre, dtype=np.float64), np.asarray(post, dtype=np.float64)
+    if before.ndim != 2 or before.shape != after.shape:
+        raise ValueError(f"found the shapes {before.shape} and {after.shape}, expected the same two dimensions")
+    moving, reference = _structure(before), _structure(after)
+    if moving is None or reference is None:
+        return None
+    (down, right), error, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
+        reference, moving, upsample_factor=_UPSAMPLING, normalization=None
+    )
+    return ChipShift(float(right), 0.0 - float(down), math.sqrt(max(0.0, 1.0 - float(error) ** 2)))
+
+
+def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
+    """Return the gradient field of a chip, faded out towards its edges; None where there is none."""
+    known = np.isfinite(chip)
+    if not known.any():
+        return None
+    filled = chip if known.all() else _filled(chip, known)
+    east, north = (gaussian_filter(filled, _GRADIENT_SIGMA_PX, order=order) for order in ((0, 1), (1, 0)))
+    size = np.hypot(east, north)
+    typical = np.median(size[known])
+    if typical <= 1e-9 * np.abs(filled).max():
+        return None
+    field: NDArray[np.complex128] = (east + 1j * north) / (size + typical)
+    rows, cols = (np.hanning(length + 2)[1:-1] for length in chip.shape)
+    field -= field.mean()  # that of a ramp across the chip would show the window, which does not move
+    field *= np.outer(rows, cols)
+    return field
+
+
+def _filled(chip: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return a chip whose holes are filled from their rims.
+
+    Anything that ends at the rim, as a fixed value or a gradient of 0 would, shows the shape of the hole; and where
+    both scenes have the same holes, these correlate best without any shift.
+    """
+    ground = np.where(known, chip, 0).astype(np.float32)
+    return np.asarray(
+        fillnodata(ground, mask=known, max_search_distance=sum(chip.shape), smoothing_iterations=3), float
+    )
+
+
+def _comparable_band(pre: "SceneLike", post: "SceneLike", band: str | None) -> str:
+    shared = [name for name in post.band_names if name in pre.band_names]
+    wanted = [band] if band else ["B8", "B4", *shared[-1:]]
+    for name in wanted:
+        if name in shared:
+            return name
+    raise InputError(
+        f"scenes: found the bands {', '.join(pre.band_names)} in pre and {', '.join(post.band_names)} in post, "
+        f"expected {band or 'one'} in both to measure their shift"
+    )
+
+
+def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
+    """Yield square windows, evenly spread, that overlap by half at most; none where the grid is too small for two."""
+    chip = next((size for size in CHIP_SIZES_PX if min(grid.shape) >= 1.5 * size), None)
+    if chip is None:
+        return
+    tops, lefts = (_starts(length, chip, per_side) for length in grid.shape)
+    for top in tops:
+        for left in lefts:
+            yield grid[top : top + chip, left : left + chip]
+
+
+def _starts(length: int, chip: int, per_side: int) -> list[int]:
+    count = min(per_side, 1 + 2 * (length - chip) // chip)
+    return [round(start) for start in np.linspace(0, length - chip, count)]
+
+
+def _chip_shift(pre: "SceneLike", post: "SceneLike", window: GeoBox, band: str) -> ChipShift | None:
+    chips = []
+    for scene in (post, pre):
+        chip = np.where(scene.clear(window), scene.reflectance(band, window), np.float32(np.nan))
+        if np.isnan(chip).mean() >= _MAX_UNKNOWN:
+            return None
+        chips.append(chip)
+    shift = measure_shift(chips[1], chips[0])
+    return shift if shift is not None and shift.match >= MIN_MATCH else None
+
+
+def _agreed(found: list[ChipShift], cell_m: float) -> Shift:
+    if not found:
+        text = "co-registration: not measured, no part of the scenes is clear in both and alike; left as they are"
+        return Shift(0.0, 0.0, 0, math.nan, applied=False, text=text)
+    shifts = np.array([(chip.east_px, chip.north_px) for chip in found])
+    away = np.abs(shifts - np.median(shifts, axis=0))
+    spread_px = float(np.median(away, axis=0).max())
+    kept = np.hypot(*away.T) <= max(_OUTLIER_SPREADS * spread_px, APPLIED_ABOVE_PX)
+    east_px, north_px = (float(number) for number in np.median(shifts[kept], axis=0))
+    verdict = _verdict(math.hypot(east_px, north_px), spread_px, [chip.match for chip in found])
+    east_m, north_m = (round(shift_px * cell_m, 3) for shift_px in (east_px, north_px))
+    text = (
+        f"{verdict.prefix}co-registration: the scene before the event lies {-east_m:+.1f} m east and {-north_m:+.1f} m "
+        f"north of the one after it ({kept.sum()} of {len(found)} chips, spread {spread_px * cell_m:.1f} m); "
+        f"{verdict.what}"
+    )
+    return Shift(east_m, north_m, int(kept.sum()), round(spread_px * cell_m, 3), applied=verdict.applied, text=text)
+
+
+class _Verdict(NamedTuple):
+    applied: bool
+    what: str
+    prefix: str = ""
+
+
+def _verdict(length_px: float, spread_px: float, matches: list[float]) -> _Verdict:
+    if spread_px > MAX_SPREAD_PX:
+        return _Verdict(applied=False, what="its parts do not agree, so it is left as it is", prefix="warning: ")
+    if len(matches) < MIN_CHIPS and min(matches) < FEW_CHIPS_MATCH:
+        return _Verdict(applied=False, what="too few parts to rely on, so it is left as it is", prefix="warning: ")
+    if length_px > REFUSED_ABOVE_PX:
+        what = f"above {REFUSED_ABOVE_PX:g} cells this is not believed, so it is left as it is: check both scenes"
+        return _Verdict(applied=False, what=what, prefix="warning: ")
+    if APPLIED_ABOVE_PX < length_px <= _CHANCE * spread_px / math.sqrt(len(matches)):
+        return _Verdict(applied=False, what="its parts scatter as much, so it is left as it is")
+    if length_px > APPLIED_ABOVE_PX:
+        prefix = "warning: " if length_px > WARNED_ABOVE_PX else ""
+        return _Verdict(applied=True, what="removed", prefix=prefix)
+    return _Verdict(applied=False, what="too little to matter")

@@ -1,0 +1,155 @@
+"""The stratum index: the age of the ground, in classes from old to young."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from coslide.grid import cell_size_m, slices_of
+from coslide.indices.family import Family, Variable
+from coslide.inputs import Geology
+from coslide.labels import NO_CLASS
+from coslide.sources.geology import WITHOUT_AGE, Strata, read_strata, units_by_age
+from coslide.sources.vector import listed
+
+_BLOCK = 512  # side, in cells, of what is filled at once: the distance transform takes 40 bytes for each cell
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    grid: GeoBox
+    classes: NDArray[np.uint8]
+    variables: tuple[Variable, ...]
+    notes: tuple[str, ...]
+
+    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
+        """Return the values on `window`, a part of the grid; the caller may change them."""
+        return {"stratum_class": self.classes[slices_of(window, self.grid)].copy()}
+
+
+def prepare_stratum(geology: Geology, grid: GeoBox) -> Family:
+    """Return the family of the one index ``stratum_class`` on `grid`: 1 to n from old to young, 255 unknown (no unit).
+
+    Parameters
+    ----------
+    geology
+        The map and the ages of its units.
+    grid
+        In metres, square cells.
+
+    Raises
+    ------
+    InputError
+        As `coslide.sources.geology.read_strata`.
+
+    Notes
+    -----
+    The stratum is recognition index "stratum" of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977), whose eight
+    classes are D1, D2, C2, P1, P2-T1, T1, T2, T3. Unmapped ground near a unit is filled (`fill_gaps`). Units without
+    age, and unmapped ground farther away, are 255.
+    """
+    strata = read_strata(geology, grid)
+    codes = fill_gaps(strata.codes, cell_size_m=cell_size_m(grid), reach_m=geology.fill_gaps_m)
+    before, after = (float(np.mean(array == NO_CLASS)) for array in (strata.codes, codes))
+    notes = _notes(geology, strata, gaps=(before, after), without_age=float(np.mean(codes == WITHOUT_AGE)))
+    codes[codes == WITHOUT_AGE] = NO_CLASS
+    classes = units_by_age(geology)
+    attrs = {
+        "classes": len(classes),
+        "definition": f"old to young: {'; '.join(' = '.join(units) for units in classes)}",
+        "resampling": f"cell centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
+        "share_unmapped": before,
+        "share_unmapped_after_filling": after,
+        "share_overlapping": strata.overlap,
+    }
+    variable = Variable(
+        "stratum_class", f"stratum by age, classes 1 (oldest) to {len(classes)}", "1", "uint8", "index", attrs
+    )
+    return _Stratum(grid, codes, (variable,), notes)
+
+
+def fill_gaps(codes: NDArray[np.uint8], *, cell_size_m: float, reach_m: float) -> NDArray[np.uint8]:
+    """Return `codes` with each gap cell (255) given the code of the nearest cell that has one, up to `reach_m` away.
+
+    Parameters
+    ----------
+    codes
+        uint8 (row, col); 255 is a gap, every other value is kept.
+    cell_size_m
+        Side of a cell.
+    reach_m
+        Largest distance between the centres of the two cells.
+
+    Returns
+    -------
+    ndarray of uint8
+        A new array; 255 is left where no code is within reach.
+
+    Notes
+    -----
+    Works in blocks, so it takes little memory beside the two arrays. Which of several equally near cells counts is not
+    defined, but is always the same.
+
+    Examples
+    --------
+    >>> fill_gaps(np.array([[1, 255, 255, 255, 255, 7]], dtype=np.uint8), cell_size_m=10, reach_m=15)
+    array([[  1,   1, 255, 255,   7,   7]], dtype=uint8)
+    """
+    filled = codes.copy()
+    margin = min(math.floor(reach_m / cell_size_m + 1e-9), max(codes.shape))
+    if margin == 0:
+        return filled
+    for block, inner in _blocks(codes.shape, margin):
+        gap = codes[block] == NO_CLASS
+        if gap[inner].any() and not gap.all():
+            filled[block][inner] = _filled(codes[block], gap, inner, reach=reach_m / cell_size_m)
+    return filled
+
+
+def _filled(
+    codes: NDArray[np.uint8], gap: NDArray[np.bool_], inner: tuple[slice, slice], *, reach: float
+) -> NDArray[np.uint8]:
+    from scipy.ndimage import distance_transform_edt
+
+    distance, (rows, columns) = distance_transform_edt(gap, return_indices=True)
+    near = distance[inner] <= reach + 1e-9
+    nearest = codes[rows[inner], columns[inner]]
+    return np.where(near, nearest, np.uint8(NO_CLASS))  # a cell with a code is its own nearest
+
+
+def _blocks(shape: tuple[int, ...], margin: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Yield blocks that cover `shape`, each with `margin` around it, and where in it the block without margin is."""
+    side = max(_BLOCK, 2 * margin)
+    rows, columns = ([_widened(start, side, margin, size) for start in range(0, size, side)] for size in shape)
+    for (row, inner_row), (column, inner_column) in itertools.product(rows, columns):
+        yield (row, column), (inner_row, inner_column)
+
+
+def _widened(start: int, side: int, margin: int, size: int) -> tuple[slice, slice]:
+    first = max(0, start - margin)
+    outer = slice(first, min(size, start + side + margin))
+    return outer, slice(start - first, min(size, start + side) - first)
+
+
+def _notes(geology: Geology, strata: Strata, *, gaps: tuple[float, float], without_age: float) -> tuple[str, ...]:
+    named = {unit for units in units_by_age(geology) for unit in units}
+    absent = [unit for units in units_by_age(geology) for unit in units if unit not in strata.units]
+    unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)
+    notes = [
+        f"stratum: not on the grid: {listed(absent) or 'none'} of the {len(named)} units with an age",
+        f"stratum: {unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
+    ]
+    if without_age:
+        notes.append(f"stratum: {without_age:.2%} of the grid has a unit without age (unknown)")
+    if strata.overlap:
+        notes.append(
+            f"stratum: units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts"
+        )
+    if strata.repaired:
+        notes.append(f"stratum: {strata.repaired} polygons crossed themselves and were repaired")
+    return tuple(notes)

@@ -1,0 +1,229 @@
+"""Reflectance and NDVI from a made-up scene, against the formula in exact numbers and against slices of the whole."""
+
+import concurrent.futures
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from affine import Affine
+from numpy.testing import assert_array_equal
+from odc.geo.geobox import GeoBox
+
+from coslide.errors import InputError
+from coslide.grid import slices_of
+from coslide.indices.coregister import Shift
+from coslide.indices.spectral import ndvi, ndvi_roles, prepare_ndvi_difference, prepare_scene
+from coslide.inputs import Ndvi
+
+GRID = GeoBox((50, 37), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
+WINDOWS = [GRID, GRID[:, :1], GRID[49:, :], GRID[7:24, 3:36], GRID[7:8, 3:4]]
+BANDS = ("B2", "B4", "B8")
+
+
+class Counts:
+    """A scene of stored values, as two baselines of Sentinel-2 keep the same ground: with an offset and without."""
+
+    acquired = "2017-07-29"
+    notes = ()
+
+    def __init__(self, *, names=BANDS, offset=0, seed=0):
+        random = np.random.default_rng(seed)
+        self.band_names, self.offset = names, offset
+        stored = random.integers(1, 6000, (len(names), *GRID.shape))
+        self.stored = dict(zip(names, np.where(random.random(stored.shape) < 0.05, 0, stored - offset), strict=True))
+        self.cloudless = random.random(GRID.shape) < 0.9
+        self.asked = []
+
+    def reflectance(self, name, window, *, shift_m=(0.0, 0.0)):
+        self.asked.append((name, shift_m))
+        stored = self.stored[name][slices_of(window, GRID)]
+        values = (stored.astype(np.float32) + np.float32(self.offset)) / np.float32(10000)
+        return np.where(stored == 0, np.float32(np.nan), values)
+
+    def clear(self, window, *, shift_m=(0.0, 0.0)):
+        self.asked.append(("clear", shift_m))
+        return self.cloudless[slices_of(window, GRID)]
+
+    def known(self):
+        return np.all([stored != 0 for stored in self.stored.values()], axis=0) & self.cloudless
+
+
+def variables(family):
+    return {variable.name: variable for variable in family.variables}
+
+
+def test_ndvi_is_its_formula():
+    random = np.random.default_rng(0)
+    red, nir = random.integers(1, 10000, (2, 500)).astype(np.float32) / np.float32(10000)
+    exact = [
+        (Fraction(float(n)) - Fraction(float(r))) / (Fraction(float(n)) + Fraction(float(r)))
+        for r, n in zip(red, nir, strict=True)
+    ]
+    np.testing.assert_allclose(ndvi(red, nir), [float(number) for number in exact], rtol=3e-7, atol=3e-8)
+
+
+def test_ndvi_keeps_the_shape_and_is_float32():
+    found = ndvi(np.ones((4, 6))[:, ::2], np.full((4, 3), 3.0))
+    assert found.dtype == np.float32
+    assert_array_equal(found, np.full((4, 3), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("red", "nir"),
+    [(np.nan, 0.3), (0.3, np.nan), (0.0, 0.0), (-0.2, 0.1), (0.0002, 0.0003), (np.inf, 0.1), (0.1, np.inf)],
+)
+def test_ndvi_is_unknown_where_a_band_is_or_where_it_is_too_dark(red, nir):
+    assert np.isnan(ndvi([red], [nir]))
+
+
+@pytest.mark.parametrize(("red", "nir", "expected"), [(-0.01, 0.3, 1), (0.3, -0.01, -1), (0.0, 0.001, 1)])
+def test_negative_reflectance_does_not_take_ndvi_beyond_one(red, nir, expected):
+    assert ndvi([red], [nir]) == expected
+
+
+def test_bands_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"nir: found the shape \(2,\), expected that of red, \(3,\)"):
+        ndvi(np.ones(3), np.ones(2))
+
+
+@pytest.mark.parametrize("when", ["pre", "post"])
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: str(tuple(window.shape)))
+def test_a_window_has_the_values_of_the_whole_to_the_bit(window, when):
+    """R14."""
+    family = prepare_scene(Counts(), when, grid=GRID)
+    whole, part = family.compute(GRID), family.compute(window)
+    assert list(part) == [variable.name for variable in family.variables]
+    for name, values in part.items():
+        assert values.tobytes() == whole[name][..., *slices_of(window, GRID)].tobytes()
+        assert str(values.dtype) == variables(family)[name].dtype
+
+
+def test_windows_in_threads_are_those_one_after_the_other():
+    """R14."""
+    family = prepare_scene(Counts(), "pre", grid=GRID)
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(family.compute, WINDOWS * 5))
+    for window, found in zip(WINDOWS * 5, together, strict=True):
+        for name, values in family.compute(window).items():
+            assert_array_equal(found[name], values)
+
+
+def test_a_window_that_is_no_part_of_the_grid_is_refused():
+    with pytest.raises(ValueError, match="window"):
+        prepare_scene(Counts(), "pre", grid=GRID[:40]).compute(GRID)
+
+
+def test_a_cell_is_known_in_all_bands_or_in_none():
+    scene = Counts()
+    computed = prepare_scene(scene, "pre", grid=GRID).compute(GRID)
+    known = scene.known()
+    assert 0 < known.sum() < known.size
+    for band, name in zip(computed["reflectance_pre"], BANDS, strict=True):
+        assert_array_equal(band, np.where(known, scene.reflectance(name, GRID), np.nan))
+    assert_array_equal(np.isnan(computed["ndvi_pre"]), ~known)
+    assert_array_equal(computed["pre_available"], known)
+
+
+def test_ndvi_of_a_scene_is_that_of_its_bands():
+    scene = Counts()
+    computed = prepare_scene(scene, "post", grid=GRID).compute(GRID)
+    assert_array_equal(computed["ndvi_post"], ndvi(computed["reflectance_post"][1], computed["reflectance_post"][2]))
+
+
+def test_nothing_is_read_twice():
+    scene = Counts()
+    prepare_scene(scene, "pre", grid=GRID).compute(GRID)
+    assert sorted(name for name, _ in scene.asked) == ["B2", "B4", "B8", "clear"]
+
+
+def test_every_band_and_the_clouds_are_read_with_the_shift():
+    scene = Counts()
+    shift = Shift(-6.2, 3.5, chips=9, spread_m=0.4, applied=True, text="co-registration: removed")
+    family = prepare_scene(scene, "pre", grid=GRID, shift=shift)
+    family.compute(GRID)
+    assert {moved for _, moved in scene.asked} == {(-6.2, 3.5)}
+    assert variables(family)["ndvi_pre"].attrs["shift_m"] == [-6.2, 3.5]
+    assert variables(family)["reflectance_pre"].attrs["coregistration"] == "co-registration: removed"
+    assert family.notes == ("co-registration: removed",)
+
+
+def test_a_shift_that_is_only_measured_moves_nothing():
+    scene = Counts()
+    shift = Shift(-6.2, 3.5, chips=9, spread_m=0.4, applied=False, text="only measured")
+    family = prepare_scene(scene, "pre", grid=GRID, shift=shift)
+    family.compute(GRID)
+    assert {moved for _, moved in scene.asked} == {(0.0, 0.0)}
+    assert variables(family)["ndvi_pre"].attrs["shift_m"] == [0.0, 0.0]
+
+
+def test_a_scene_without_near_infrared_has_no_ndvi_and_says_so():
+    family = prepare_scene(Counts(names=("B2", "B3", "B4")), "post", grid=GRID)
+    assert list(variables(family)) == list(family.compute(GRID)) == ["reflectance_post"]
+    assert family.notes == ("scene post: no NDVI, which needs B4 and B8; found B2, B3, B4",)
+
+
+def test_a_scene_without_bands_is_refused():
+    with pytest.raises(InputError, match=r"scenes\.pre: found no band"):
+        prepare_scene(Counts(names=()), "pre", grid=GRID)
+
+
+def test_the_variables_say_what_they_are():
+    family = prepare_scene(Counts(), "pre", grid=GRID, ndvi_role="diagnostic", attrs={"source": ["a.tif"]})
+    reflectance, vegetation, available = family.variables
+    assert (reflectance.role, reflectance.units, reflectance.bands) == ("index", "1", BANDS)
+    assert (vegetation.role, vegetation.bands) == ("diagnostic", ())
+    assert (available.dtype, available.role, available.attrs["classes"]) == ("uint8", "index", 1)
+    for variable in family.variables:
+        assert variable.attrs["acquired"] == "2017-07-29"
+        assert variable.attrs["source"] == ["a.tif"]
+
+
+def test_an_unknown_day_is_said_to_be_unknown():
+    scene = Counts()
+    scene.acquired = ""
+    assert variables(prepare_scene(scene, "post", grid=GRID))["reflectance_post"].attrs["acquired"] == "not recorded"
+
+
+def stored_ndvi(scene, when):
+    return lambda window: prepare_scene(scene, when, grid=GRID).compute(window)[f"ndvi_{when}"]
+
+
+def test_unchanged_ground_in_two_processing_baselines_has_no_ndvi_difference():
+    """R5."""
+    old, new = Counts(), Counts(offset=-1000)
+    assert (old.stored["B4"] != new.stored["B4"]).any()
+    family = prepare_ndvi_difference(stored_ndvi(old, "pre"), stored_ndvi(new, "post"))
+    difference = family.compute(GRID)["ndvi_difference"]
+    assert np.isfinite(difference).any()
+    assert_array_equal(difference[np.isfinite(difference)], 0)
+
+
+def test_lost_vegetation_is_negative_and_the_difference_needs_both_dates():
+    before = np.array([[0.8, 0.8, np.nan]], np.float32)
+    after = np.array([[0.2, np.nan, 0.2]], np.float32)
+    family = prepare_ndvi_difference(lambda _: before, lambda _: after, role="diagnostic")
+    difference = family.compute(GRID)["ndvi_difference"]
+    assert difference.dtype == np.float32
+    assert_array_equal(difference, np.array([[-0.6, np.nan, np.nan]], np.float32))
+    assert [(variable.name, variable.role) for variable in family.variables] == [("ndvi_difference", "diagnostic")]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: str(tuple(window.shape)))
+def test_the_difference_on_a_window_is_that_of_the_whole_to_the_bit(window):
+    """R14."""
+    family = prepare_ndvi_difference(stored_ndvi(Counts(), "pre"), stored_ndvi(Counts(seed=1), "post"))
+    whole = family.compute(GRID)["ndvi_difference"]
+    assert family.compute(window)["ndvi_difference"].tobytes() == whole[slices_of(window, GRID)].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "has_pre", "expected"),
+    [
+        ("both", True, ("index", "diagnostic")),
+        ("difference", True, ("diagnostic", "index")),
+        ("all", True, ("index", "index")),
+        ("difference", False, ("index", "index")),
+    ],
+)
+def test_the_event_file_says_which_ndvi_a_network_sees(inputs, has_pre, expected):
+    assert ndvi_roles(Ndvi(inputs=inputs), has_pre=has_pre) == expected

@@ -11,8 +11,8 @@ from coslide.errors import InputError
 from coslide.event import read_event
 from coslide.indices.build import build_cube, event_grid, fingerprint
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
-from coslide.indices.terrain import slope_aspect_curvature, smooth
-from coslide.sources.dem import read_elevation
+from coslide.indices.derivatives import slope_aspect_curvature, smooth
+from coslide.sources.dem import open_elevation
 
 CHANNELS = (
     [f"reflectance_post_{band}" for band in ("B2", "B3", "B4")]
@@ -95,7 +95,7 @@ def test_terrain_has_no_empty_ring_where_the_dem_goes_on(made_up_event, tmp_path
 def test_terrain_lies_where_the_dem_says(cube, made_up_event):
     """The margin that derivatives need is cut off again to the cell: a shift by one row would show."""
     event = read_event(made_up_event)
-    alone = read_elevation(event.dem, cube_grid(cube)).metres
+    alone = open_elevation(event.dem, cube_grid(cube)).elevation(cube_grid(cube))
     inner = (slice(20, -20), slice(20, -20))  # beyond the reach of the edge, which `alone` has no margin for
     np.testing.assert_allclose(cube["elevation"].values[inner], alone[inner], atol=0.05)
     smoothed = smooth(alone, 3.0)
@@ -119,6 +119,13 @@ def test_missing_sources_leave_their_index_out_and_nothing_breaks(made_up_event,
 
 def test_rows_read_alone_are_those_of_the_whole(cube):
     np.testing.assert_array_equal(read_inputs(cube, slice(20, 41)), read_inputs(cube)[:, 20:41])
+
+
+def test_channels_are_picked_by_name_in_the_order_asked(cube):
+    bands = {band.name: place for place, band in enumerate(input_bands(cube))}
+    wanted = [input_bands(cube)[bands[name]] for name in ("slope", "reflectance_pre_B3", "reflectance_post_B3")]
+    expected = read_inputs(cube)[[bands[band.name] for band in wanted]]
+    np.testing.assert_array_equal(read_inputs(cube, bands=wanted), expected)
 
 
 def test_an_unclassified_cell_is_nan_to_the_network(cube):
@@ -152,14 +159,14 @@ def test_long_band_names_stay_apart(made_up_event, tmp_path):
     assert {f"reflectance_post_{name}" for name in named} == {band.name for band in input_bands(cube)[:3]}
 
 
-def test_a_build_that_fails_leaves_nothing(made_up_event, tmp_path):
+def test_a_build_that_fails_leaves_nothing_under_its_name(made_up_event, tmp_path):
     event = read_event(made_up_event)
     broken = event.model_copy(
         update={"faults": event.faults.model_copy(update={"path": event.root / "points.geojson"})}
     )
     with pytest.raises(InputError, match="found Point, expected fault traces"):
         build_cube(broken, tmp_path / "index.zarr")
-    assert not any(tmp_path.iterdir())
+    assert not (tmp_path / "index.zarr").exists()
 
 
 @pytest.mark.parametrize("content", [None, "empty folder", "zarr of something else"])

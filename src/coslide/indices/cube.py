@@ -1,12 +1,13 @@
 """The index cube: a Zarr store with one variable per index, all on one grid, opened and read here.
 
-Variables carry a ``role``: ``index`` (input of a network), ``mask`` (`valid`: True where a cell can be mapped) or
-``label`` (`landslide`: 0 background, 1 landslide, 255 unknown).
+Variables carry a ``role``: ``index`` (input of a network), ``diagnostic`` (to look at), ``mask`` (`valid`: True where a
+cell can be mapped) or ``label`` (`landslide`: 0 background, 1 landslide, 255 unknown).
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,7 +19,7 @@ from coslide.errors import InputError
 from coslide.grid import short_crs
 from coslide.labels import UNKNOWN
 
-CUBE_FORMAT = 1
+CUBE_FORMAT = 2
 BAND_DIMENSION = "band"
 
 
@@ -47,14 +48,24 @@ def open_cube(path: Path | str) -> xr.Dataset:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: not found; expected an index cube (coslide build writes one)")
+    found = _format_of(path)
+    if found is None:
+        raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one")
+    if found != CUBE_FORMAT:
+        raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
     try:
         cube: xr.Dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Zarr ({str(error).splitlines()[0]})") from None
-    found = cube.attrs.get("coslide_cube_format")
-    if found != CUBE_FORMAT:
-        raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
     return cube
+
+
+def _format_of(path: Path) -> Any:
+    """Return the format of a whole cube; None for all other folders, a cube that is being built too."""
+    try:
+        return json.loads((path / ".zattrs").read_text(encoding="utf-8")).get("coslide_cube_format")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def cube_grid(cube: xr.Dataset) -> GeoBox:
@@ -66,18 +77,13 @@ def cube_grid(cube: xr.Dataset) -> GeoBox:
 
 def input_bands(cube: xr.Dataset) -> tuple[Band, ...]:
     """Return the input channels of `cube` in their fixed order: that of building, then of the bands of an index."""
-    bands = []
-    for name in _index_names(cube):
-        variable = cube[name]
-        attrs = variable.attrs
-        what = (str(attrs["units"]), int(attrs.get("classes", 0)), str(attrs.get("definition", "")))
-        parts = [f"_{band}" for band in variable[BAND_DIMENSION].values] if BAND_DIMENSION in variable.dims else [""]
-        bands += [Band(f"{name}{part}", *what) for part in parts]
-    return tuple(bands)
+    return tuple(_channels(cube))
 
 
-def read_inputs(cube: xr.Dataset, rows: slice = slice(None)) -> NDArray[np.float32]:
-    """Return rows of all input channels, each in its own unit, in the order of `input_bands`.
+def read_inputs(
+    cube: xr.Dataset, rows: slice = slice(None), *, bands: Sequence[Band] | None = None
+) -> NDArray[np.float32]:
+    """Return rows of input channels, each in its own unit.
 
     Parameters
     ----------
@@ -85,22 +91,31 @@ def read_inputs(cube: xr.Dataset, rows: slice = slice(None)) -> NDArray[np.float
         An opened cube.
     rows
         Which rows, from the north; all by default.
+    bands
+        Which channels, in which order; all in that of `input_bands` by default.
 
     Returns
     -------
     ndarray of float32, (band, row, col)
         NaN where a channel has no value.
+
+    Raises
+    ------
+    KeyError
+        If the cube has no channel of that name.
     """
-    layers = []
-    for name in _index_names(cube):
-        variable = cube[name]
-        stored = variable.isel(y=rows).values
-        values = stored.astype(np.float32)
+    channels = {band.name: place for band, place in _channels(cube).items()}
+    wanted = [channels[band.name] for band in (input_bands(cube) if bands is None else bands)]
+    height = len(range(*rows.indices(cube.sizes["y"])))
+    values = np.empty((len(wanted), height, cube.sizes["x"]), dtype=np.float32)
+    for channel, (name, number) in zip(values, wanted, strict=True):
+        variable = cube[name].isel(y=rows)
+        stored = variable.values if number is None else variable.isel({BAND_DIMENSION: number}).values
+        channel[...] = stored
         fill = variable.attrs.get("_FillValue")
         if fill is not None and not np.isnan(fill):
-            values[stored == fill] = np.nan
-        layers.append(values if values.ndim == 3 else values[np.newaxis])
-    return np.concatenate(layers)
+            channel[stored == fill] = np.nan
+    return values
 
 
 def read_valid(cube: xr.Dataset, rows: slice = slice(None)) -> NDArray[np.bool_]:
@@ -123,30 +138,57 @@ def read_labels(cube: xr.Dataset) -> NDArray[np.uint8]:
     return labels
 
 
+def contents(cube: xr.Dataset) -> list[dict[str, Any]]:
+    """Return what is in a cube, a row for each band: as it was counted when the cube was built.
+
+    Returns
+    -------
+    list of dict
+        ``band``, ``variable``, ``role``, ``unit``, ``long_name``, ``valid_share`` (of all cells, 0 to 1), ``smallest``
+        and ``largest`` (None where no cell has a value) and ``source`` (files and addresses).
+    """
+    rows = []
+    for name in cube.attrs["indices"]:
+        attrs = cube[name].attrs
+        several = BAND_DIMENSION in cube[name].dims
+        bands = [f"{name}_{band}" for band in cube[name][BAND_DIMENSION].values] if several else [name]
+        shares, ranges = attrs["valid_share"], attrs["value_range"]
+        spans = zip(bands, shares if several else [shares], ranges if several else [ranges], strict=True)
+        source = attrs.get("source", [])
+        shared = {
+            "role": attrs["role"],
+            "unit": attrs["units"],
+            "long_name": attrs["long_name"],
+            "source": [source] if isinstance(source, str) else list(source),
+        }
+        for band, share, span in spans:
+            smallest, largest = span or (None, None)
+            row = {"band": band, "variable": name, "valid_share": share, "smallest": smallest, "largest": largest}
+            rows.append({**row, **shared})
+    return rows
+
+
 def difference(found: Sequence[Band], expected: Sequence[Band]) -> str:
-    """Return in words how two lists of input channels differ; empty if they are the same.
+    """Return in words what `found` lacks of the input channels `expected`; empty if it has them all.
+
+    What it has besides, and its order, do not matter: channels are picked by name.
 
     Examples
     --------
     >>> slope, aspect = Band("slope", "degree"), Band("aspect_class", "1", 9)
     >>> difference([slope], [slope, aspect])
     'aspect_class is missing'
-    >>> difference([aspect, slope], [slope, aspect])
-    'the order differs'
+    >>> difference([slope._replace(unit="1")], [slope])
+    "slope has unit '1' instead of unit 'degree'"
     """
-    missing = [band.name for band in expected if band.name not in {b.name for b in found}]
-    extra = [band.name for band in found if band.name not in {b.name for b in expected}]
-    units = [
-        f"{a.name} has {_meaning(a)} instead of {_meaning(b)}"
-        for a in found
-        for b in expected
-        if a.name == b.name and a != b
-    ]
+    own = {band.name: band for band in found}
+    missing = [band.name for band in expected if band.name not in own]
     parts = [f"{', '.join(missing)} is missing"] if missing else []
-    parts += [f"{', '.join(extra)} is too many"] if extra else []
-    parts += units
-    if not parts and list(found) != list(expected):
-        parts = ["the order differs"]
+    parts += [
+        f"{band.name} has {_meaning(own[band.name])} instead of {_meaning(band)}"
+        for band in expected
+        if band.name in own and own[band.name] != band
+    ]
     return "; ".join(parts)
 
 
@@ -155,5 +197,18 @@ def _meaning(band: Band) -> str:
     return f"unit {band.unit!r}{classes}"
 
 
-def _index_names(cube: xr.Dataset) -> list[str]:
-    return [name for name in cube.attrs["indices"] if cube[name].attrs["role"] == "index"]
+def _channels(cube: xr.Dataset) -> dict[Band, tuple[str, int | None]]:
+    """Return each input channel with the variable that holds it and its number there, if it has several."""
+    channels: dict[Band, tuple[str, int | None]] = {}
+    for name in cube.attrs["indices"]:
+        variable = cube[name]
+        attrs = variable.attrs
+        if attrs["role"] != "index":
+            continue
+        what = (str(attrs["units"]), int(attrs.get("classes", 0)), str(attrs.get("definition", "")))
+        if BAND_DIMENSION in variable.dims:
+            for number, band in enumerate(variable[BAND_DIMENSION].values):
+                channels[Band(f"{name}_{band}", *what)] = name, number
+        else:
+            channels[Band(name, *what)] = name, None
+    return channels

@@ -1,0 +1,200 @@
+"""Building a cube again: only what changed, after a kill, and on other processes."""
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401 - gives xarray its .rio
+import xarray as xr
+import zarr
+
+from coslide.errors import InputError
+from coslide.event import read_event
+from coslide.files import resumed_output
+from coslide.indices.build import CUBE, build_cube, event_grid
+from coslide.indices.cube import contents, cube_grid, input_bands, open_cube
+from coslide.listener import Listener
+from coslide.workers import hired
+
+
+@pytest.fixture
+def event_folder(made_up_event, tmp_path):
+    return shutil.copytree(made_up_event.parent, tmp_path / "event")
+
+
+def heard_of(event, path):
+    """Build the cube and return what was said."""
+    lines = []
+    build_cube(event, path, listener=Listener(say=lines.append))
+    return lines
+
+
+def assert_equal_cubes(found, expected):
+    one, two = zarr.open_group(found, mode="r"), zarr.open_group(expected, mode="r")
+    assert set(one.array_keys()) == set(two.array_keys())
+    for name, array in one.arrays():
+        np.testing.assert_array_equal(array[...], two[name][...], err_msg=name)
+
+
+def killed_build(event_file, path, *, at):
+    """Build in a process that kills itself when it says a line that starts with `at`."""
+    code = f"""
+import os, signal, sys
+from coslide.event import read_event
+from coslide.indices.build import build_cube
+from coslide.listener import Listener
+def say(line):
+    if line.startswith({at!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+build_cube(read_event(sys.argv[1]), sys.argv[2], listener=Listener(say=say))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(event_file), str(path)], check=False)  # noqa: S603
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_nothing_is_built_twice(made_up_event, tmp_path):
+    event, path = read_event(made_up_event), tmp_path / "index.zarr"
+    build_cube(event, path)
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()}
+    assert any("kept, its sources and settings have not changed" in line for line in heard_of(event, path))
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_only_what_changed_is_built_again(event_folder, tmp_path):
+    event, path = read_event(event_folder / "event.toml"), tmp_path / "index.zarr"
+    build_cube(event, path)
+    table = (event_folder / "stations.csv").read_text()
+    (event_folder / "stations.csv").write_text(table + "141.95,42.70,45\n")
+    lines = heard_of(event, path)
+    assert "terrain: not changed" in lines
+    assert "scene_post: not changed" in lines
+    assert any(line.startswith("shaking: pga_class") for line in lines)
+    assert_equal_cubes(path, build_cube(event, tmp_path / "fresh.zarr"))
+
+
+def test_a_changed_setting_rebuilds_its_part_and_what_stands_on_it(event_folder, tmp_path):
+    event, path = read_event(event_folder / "event.toml"), tmp_path / "index.zarr"
+    build_cube(event, path)
+    rougher = event.model_copy(update={"dem": event.dem.model_copy(update={"smoothing_sigma_px": 0.0})})
+    lines = heard_of(rougher, path)
+    assert any(line.startswith("terrain: elevation") for line in lines)
+    assert any(line.startswith("valid: valid") for line in lines)
+    assert "scene_pre: not changed" in lines
+    assert_equal_cubes(path, build_cube(rougher, tmp_path / "fresh.zarr"))
+
+
+def test_an_index_whose_source_is_gone_leaves_the_cube(event_folder, tmp_path):
+    event, path = read_event(event_folder / "event.toml"), tmp_path / "index.zarr"
+    build_cube(event, path)
+    build_cube(event.model_copy(update={"faults": None}), path)
+    assert "fault_distance_class" not in open_cube(path)
+    assert not (path / "fault_distance_class").exists()
+
+
+def test_a_new_name_of_the_event_changes_no_value(event_folder, tmp_path):
+    event, path = read_event(event_folder / "event.toml"), tmp_path / "index.zarr"
+    build_cube(event, path)
+    lines = heard_of(event.model_copy(update={"name": "Renamed"}), path)
+    assert any("kept" in line for line in lines)
+    assert open_cube(path).attrs["title"] == "Renamed"
+
+
+def test_a_killed_build_shows_nothing_and_the_next_one_goes_on(made_up_event, tmp_path):
+    path = tmp_path / "index.zarr"
+    killed_build(made_up_event, path, at="terrain: elevation")
+    assert not path.exists()
+    with pytest.raises(InputError, match="is no index cube, or not a whole one"):
+        open_cube(tmp_path / ".index.part.zarr")
+    lines = heard_of(read_event(made_up_event), path)
+    assert "shaking: kept from a build that was interrupted" in lines
+    assert [file.name for file in tmp_path.iterdir()] == ["index.zarr"]
+    assert_equal_cubes(path, build_cube(read_event(made_up_event), tmp_path / "fresh.zarr"))
+
+
+def test_an_older_cube_stays_whole_when_the_build_of_a_new_one_is_killed(event_folder, tmp_path):
+    event_file, path = event_folder / "event.toml", tmp_path / "index.zarr"
+    build_cube(read_event(event_file), path)
+    old = shutil.copytree(path, tmp_path / "old.zarr")
+    event_file.write_text(event_file.read_text().replace("[dem]", "[dem]\nsmoothing_sigma_px = 1.0"))
+    killed_build(event_file, path, at="valid:")
+    assert_equal_cubes(path, old)
+    assert input_bands(open_cube(path)) == input_bands(open_cube(old))
+    build_cube(read_event(event_file), path)
+    assert open_cube(path)["slope"].attrs["smoothing_sigma_px"] == 1.0
+    assert_equal_cubes(path, build_cube(read_event(event_file), tmp_path / "fresh.zarr"))
+
+
+def test_two_builds_of_one_cube_do_not_mix(made_up_event, tmp_path):
+    path = tmp_path / "index.zarr"
+    with (
+        resumed_output(path, marker=CUBE, worth_keeping=lambda _: False),
+        pytest.raises(InputError, match="another process is writing it"),
+    ):
+        build_cube(read_event(made_up_event), path)
+
+
+def test_a_folder_of_the_user_is_never_replaced(made_up_event, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is a folder that holds something else"):
+        build_cube(read_event(made_up_event), tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_workers_of_a_cluster_build_the_same_cube_to_the_bit(made_up_event, made_up_cube, tmp_path):
+    with hired(count=2) as workers:
+        path = build_cube(read_event(made_up_event), tmp_path / "index.zarr", workers=workers)
+    assert_equal_cubes(path, made_up_cube)
+
+
+@pytest.mark.parametrize("rows", [512, 32])
+def test_the_height_of_the_windows_changes_no_value(made_up_event, made_up_cube, tmp_path, monkeypatch, rows):
+    """R14: reading a window equals cropping a full read."""
+    monkeypatch.setattr("coslide.indices.store.CHUNK", 16)
+    monkeypatch.setattr("coslide.indices.build.WINDOW_ROWS", rows)
+    monkeypatch.setattr("coslide.indices.build.WINDOW_COLUMNS", 48)
+    assert_equal_cubes(build_cube(read_event(made_up_event), tmp_path / "index.zarr"), made_up_cube)
+
+
+def test_everything_lies_on_one_grid(made_up_cube, made_up_event):
+    """R10: same CRS, transform and shape for every band."""
+    grid = event_grid(read_event(made_up_event))
+    for name in open_cube(made_up_cube).attrs["indices"]:
+        with rasterio.open(f'ZARR:"{made_up_cube}":/{name}') as file:
+            assert (file.crs.to_epsg(), file.transform, file.shape) == (32654, grid.affine, tuple(grid.shape))
+
+
+def test_rioxarray_finds_crs_and_place(made_up_cube):
+    with xr.open_zarr(made_up_cube, chunks=None, decode_coords="all") as cube:
+        grid = cube_grid(open_cube(made_up_cube))
+        assert cube["slope"].rio.crs.to_epsg() == 32654
+        assert cube["slope"].rio.transform() == grid.affine
+
+
+def test_each_band_says_all_that_a_reader_must_know(made_up_cube):
+    """R32: name, unit, dtype, nodata, source with its hash, date and the libraries that made it."""
+    cube = open_cube(made_up_cube)
+    for name in cube.attrs["indices"]:
+        attrs = cube[name].attrs
+        assert {"long_name", "units", "role", "source", "resampling", "libraries", "valid_share", "value_range"} <= set(
+            attrs
+        )
+        assert cube[name].dtype in (np.float32, np.uint8)
+        assert "_FillValue" in attrs
+    assert "GDAL" in cube["slope"].attrs["libraries"]
+    assert "acquired" in cube["reflectance_post"].attrs
+
+
+def test_the_contents_count_what_is_stored(made_up_cube):
+    cube = open_cube(made_up_cube)
+    rows = {row["band"]: row for row in contents(cube)}
+    slope = cube["slope"].values
+    assert rows["slope"]["valid_share"] == pytest.approx(np.isfinite(slope).mean(), abs=1e-6)
+    assert rows["slope"]["smallest"] == np.nanmin(slope)
+    assert rows["slope"]["largest"] == np.nanmax(slope)
+    blue = cube["reflectance_pre"].sel(band="B2").values
+    assert rows["reflectance_pre_B2"]["valid_share"] == pytest.approx(np.isfinite(blue).mean(), abs=1e-6)
+    assert rows["reflectance_pre_B2"]["source"] == ["pre_B2.tif", "pre_B3.tif", "pre_B4.tif"]

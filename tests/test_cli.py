@@ -180,6 +180,7 @@ def test_the_demo_says_what_to_download_where_the_data_is_not_there(command, mon
 
 
 def test_help_and_import_load_no_heavy_library():
+    """R40: so that the command line answers in well under a second."""
     loaded = fresh_python("import sys, coslide.cli; print(*[m for m in sys.modules])").split()
     heavy = {"torch", "lightning", "rasterio", "geopandas", "xarray", "numba", "matplotlib", "scipy", "pandas", "numpy"}
     assert not heavy & set(loaded)
@@ -189,6 +190,31 @@ def test_every_public_name_of_the_package_is_there():
     assert all(getattr(coslide, name) is not None for name in coslide.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = coslide.nothing
+
+
+def test_a_cube_is_listed_and_drawn(command, made_up_cube, tmp_path):
+    code, out, err = command("cube", made_up_cube, "--out", tmp_path / "sheet.png")
+    assert code == 0
+    for text in ("reflectance_post_B2", "mean_curvature", "m-1", "dem.tif", "diagnostic", "index"):
+        assert text in out
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert "sheet.png" in err
+
+
+def test_the_contents_of_a_cube_come_as_json(command, made_up_cube, tmp_path):
+    code, out, _ = command("cube", made_up_cube, "--json", "--out", tmp_path / "sheet.png", "--cogs", tmp_path / "cogs")
+    rows = {row["band"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["slope"]["unit"] == "degree"
+    assert rows["reflectance_pre_B4"]["valid_share"] < 1
+    assert (tmp_path / "cogs" / "slope.tif").exists()
+
+
+def test_a_build_by_workers_is_said_and_whole(command, made_up_event, tmp_path):
+    code, _, err = command("build", made_up_event, "--out", tmp_path / "index.zarr", "--workers", "1")
+    assert code == 0
+    assert "terrain: elevation, slope" in err
+    assert (tmp_path / "index.zarr" / ".zmetadata").exists()
 
 
 def test_build_does_not_replace_a_folder_of_the_user(command, made_up_event, tmp_path):

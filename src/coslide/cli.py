@@ -16,9 +16,10 @@ from coslide.memory import keep_freed_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coslide.chain.listener import Listener
+    from coslide.listener import Listener
 
 INPUT_ERROR = 2
+_PIPED_WIDTH = 120  # where no terminal says how wide it is
 
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
@@ -38,6 +39,12 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles
 Width = Annotated[int | None, typer.Option(help="Channels at full resolution (coslide networks lists the originals').")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).", show_default=False)
+]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes that compute; threads if missing.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -96,17 +103,50 @@ def demo(out: OutFolder = Path("runs/iburi")) -> None:
 def build(
     event: EventFile,
     out: Annotated[Path, typer.Option("--out", help="Zarr folder to write.", show_default=False)],
+    scheduler: Scheduler = None,
+    workers: WorkerCount = None,
 ) -> None:
-    """Build the index cube of an event."""
+    """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
     from coslide.event import read_event
     from coslide.indices.build import build_cube
     from coslide.indices.cube import input_bands, open_cube
+    from coslide.workers import hired
 
     with _listening() as listener:
-        build_cube(read_event(event), out, progress=lambda name: listener.say(f"index {name}"))
+        checked = read_event(event)
+        with hired(scheduler=scheduler, count=workers) as hands:
+            build_cube(checked, out, listener=listener, workers=hands)
         cube = open_cube(out)
         size = f"{cube.sizes['y']} x {cube.sizes['x']} cells"
         listener.say(f"{out}: {len(input_bands(cube))} channels, {size}, {cube['valid'].values.mean():.0%} valid")
+
+
+@app.command("cube")
+def cube_(
+    index: IndexCube,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Picture to write; INDEX with .png if missing.", show_default=False)
+    ] = None,
+    cogs: Annotated[
+        Path | None, typer.Option(help="Also write every band as GeoTIFF (COG) into this folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what is in a cube, with units, valid share, range and source, and draw all of it on one sheet."""
+    from coslide.indices.cogs import write_cogs
+    from coslide.indices.cube import contents, open_cube
+    from coslide.report.contact_sheet import contact_sheet
+
+    opened = open_cube(index)
+    rows = contents(opened)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_contents(rows, str(opened.attrs["title"]))
+    with _listening() as listener:
+        listener.say(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
+        if cogs is not None:
+            listener.say(f"{len(rows)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
 
 
 @app.command()
@@ -199,17 +239,17 @@ def main() -> None:
 
 @contextmanager
 def _listening() -> "Iterator[Listener]":
-    """Return a listener that prints lines and shows a bar while a scene is mapped."""
+    """Return a listener that prints lines and shows a bar for what is under way."""
     from rich.progress import Progress
 
-    from coslide.chain.listener import Listener
+    from coslide.listener import Listener
 
-    bars = Progress(console=_console, transient=True)
-    bar = bars.add_task("mapping")
+    bars = Progress(console=_console, transient=True, disable=not _console.is_terminal)
+    bar = bars.add_task("")
 
-    def progress(done: int, total: int) -> None:
+    def progress(name: str, done: int, total: int) -> None:
         bars.start()  # only now: training shows a bar of its own
-        bars.update(bar, completed=done, total=total)
+        bars.update(bar, description=name, completed=done, total=total)
         if done >= total:
             bars.stop()
 
@@ -232,6 +272,23 @@ def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
     for key, value in metrics["pixels"].items():
         table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
     Console().print(table)
+
+
+def _print_contents(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), box=None, header_style="bold")
+    for name in ("band", "role", "unit", "valid", "from", "to", "source"):
+        table.add_column(name, justify="right" if name in {"valid", "from", "to"} else "left", no_wrap=name != "source")
+    for row in rows:
+        numbers = ("", "") if row["smallest"] is None else (f"{row['smallest']:.4g}", f"{row['largest']:.4g}")
+        first, *more = row["source"] or [""]
+        source = f"{Path(first).name} +{len(more)}" if more else Path(first).name
+        table.add_row(
+            row["band"], row["role"], row["unit"], f"{100 * row['valid_share']:.1f} %", *numbers, escape(source)
+        )
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def _print_networks(rows: list[dict[str, Any]], bands: int) -> None:

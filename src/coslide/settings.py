@@ -30,6 +30,9 @@ class TrainingSettings(Checked):
         Name in `coslide.networks.names`.
     width
         Channels at full resolution. None means those of the original on a GPU (64 for EGCN) and a quarter on a CPU.
+    indices
+        ``"all"``: every input channel of the cube. ``"a"`` to ``"d"``: the sets of the paper's Table 6
+        (`coslide.indices.sets`), as far as the cube has them.
     options
         Other options of the network by name, such as ``{"k": 16}`` for EGCN.
     tile, stride
@@ -58,6 +61,7 @@ class TrainingSettings(Checked):
     recipe: Literal["paper", "cpu"] = "paper"
     network: str = "egcn"
     width: int | None = Field(default=None, ge=8)
+    indices: Literal["all", "a", "b", "c", "d"] = "all"
     options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
     tile: int = Field(default=128, ge=16)
     stride: int = Field(default=96, ge=1)

@@ -10,13 +10,13 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from coslide.chain.evaluate import evaluate, read_map
-from coslide.chain.listener import Listener
 from coslide.chain.map import map_scene
 from coslide.chain.run import run
-from coslide.chain.train import train
+from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
 from coslide.event import read_event
 from coslide.indices.cube import cube_grid, input_bands, open_cube, read_labels, read_valid
+from coslide.listener import Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import seen_ground
 from coslide.samples.dataset import Tiles
@@ -209,6 +209,25 @@ def test_training_tells_the_tiles_which_channel_is_the_aspect(made_up_cube, tmp_
     monkeypatch.setattr("coslide.chain.train.Tiles", Noted)
     train(made_up_cube, tmp_path)
     assert input_bands(open_cube(made_up_cube))[seen["aspect"]].name == "aspect_class"
+
+
+def test_a_network_can_be_trained_on_an_index_set_and_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path):
+    """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
+    lines = []
+    settings = read_event(made_up_event).training.changed(indices="b")
+    model = fit_model(open_cube(made_up_cube), tmp_path / "run", settings, listener=Listener(say=lines.append))
+    reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
+    assert [band.name for band in model.card.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
+    assert any(line.startswith("indices (b): 9 channels") for line in lines)
+    map_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
+    assert (tmp_path / "map" / "probability.tif").exists()
+
+
+def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path):
+    lines = []
+    settings = read_event(made_up_event).training.changed(indices="d")
+    fit_model(open_cube(made_up_cube), tmp_path / "run", settings, listener=Listener(say=lines.append))
+    assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
 
 
 def test_an_event_that_is_renamed_or_moved_keeps_its_cube_and_gets_the_new_name(finished, made_up_event, tmp_path):

@@ -54,17 +54,20 @@ def test_polygons_burned_again_are_the_numbered_pixels(share):
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.5, 0.8])
 def test_every_polygon_of_random_pixels_is_valid(share):
+    """R36: all geometries are valid."""
     probability = (np.random.default_rng(0).random((150, 150)) < share).astype(np.float32)
     assert polygons(probability, grid_of(probability)).is_valid.all()
 
 
 def test_random_pixels_burned_again_are_the_same_pixels():
+    """R37: burning, outlining and burning again is the identity."""
     probability = (np.random.default_rng(0).random((150, 150)) < 0.5).astype(np.float32)
     grid = grid_of(probability)
     np.testing.assert_array_equal(burned(polygons(probability, grid), grid) > 0, probability > 0)
 
 
 def test_the_area_is_the_number_of_pixels_times_a_pixel():
+    """R36: area is pixels times 100 m2."""
     probability = patches(0.3).astype(np.float32)
     frame = polygons(probability, grid_of(probability))
     pixels = np.bincount(recognise(probability, cell_size_m=10).ravel())[1:]
@@ -78,6 +81,7 @@ def test_the_area_is_the_area_of_the_polygon():
 
 
 def test_the_geodesic_area_is_the_one_pyproj_gives_for_the_whole_polygon():
+    """R36: geodesic area."""
     probability = patches(0.6).astype(np.float32)
     frame = polygons(probability, grid_of(probability))
     geod = pyproj.Geod(ellps="WGS84")
@@ -102,6 +106,7 @@ def test_objects_that_touch_at_a_corner_are_one_landslide():
 
 
 def test_a_hole_stays_a_hole():
+    """R36: holes are kept."""
     probability = drawn("###", "# #", "###")
     shape = polygons(probability, grid_of(probability)).geometry[0]
     assert (shape.area, len(shape.geoms), len(shape.geoms[0].interiors)) == (800.0, 1, 1)
@@ -129,6 +134,7 @@ def test_a_probability_at_the_threshold_is_landslide():
 
 @pytest.mark.parametrize(("min_area_m2", "count"), [(0, 3), (100, 3), (100.1, 2), (200, 2), (300, 1), (400, 0)])
 def test_objects_below_the_smallest_area_are_left_out(min_area_m2, count):
+    """R36: smallest area."""
     probability = drawn("# ## ###")
     assert recognise(probability, cell_size_m=10, min_area_m2=min_area_m2).max() == count
 
@@ -139,6 +145,7 @@ def test_an_object_of_exactly_the_smallest_area_is_kept(cell_size_m):
 
 
 def test_ids_follow_the_first_pixel_of_each_landslide():
+    """R36: ids are stable."""
     labels = recognise(patches(0.3).astype(np.float32), cell_size_m=10, min_area_m2=300)
     first = [np.flatnonzero(labels == label)[0] for label in range(1, labels.max() + 1)]
     assert first == sorted(first)

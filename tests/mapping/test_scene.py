@@ -63,6 +63,7 @@ def reference(scene, predict, tile, stride):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("stride", [5, 8, 16])
 def test_a_predictor_that_repeats_its_input_gives_the_scene_back_up_to_the_rim(shape, stride):
+    """R35: a mosaic of identical tiles is the raster."""
     scene = random_scene(shape)
     probability = predict_scene(reader(scene), first_band, shape, blending=Blending(16, stride, 3))
     np.testing.assert_allclose(probability, scene[0], rtol=0, atol=1e-6)
@@ -97,6 +98,7 @@ def test_no_batch_is_larger_than_asked():
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_a_constant_predictor_gives_exactly_the_constant(value):
+    """R35: weights sum to 1."""
     probability = predict_scene(
         reader(random_scene((50, 71))),
         lambda tiles: np.full_like(tiles[:, 0], value),
@@ -163,6 +165,7 @@ def test_memory_does_not_grow_with_the_height_of_the_scene():
 
 
 def test_pixels_that_are_not_valid_are_nan():
+    """R35: masked pixels stay nodata."""
     scene, valid = random_scene((40, 50)), np.ones((40, 50), bool)
     valid[10:30, 20:45] = False
     probability = predict_scene(

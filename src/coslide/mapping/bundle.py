@@ -163,7 +163,7 @@ def load_model(folder: Path | str) -> Model:
 
 
 def require_same_inputs(card: Card, cube: xr.Dataset, name: str) -> None:
-    """Return nothing if a model can be applied to `cube`: same channels, units, order and cell size.
+    """Return nothing if a model can be applied to `cube`: it has its channels, in the same units, and its cell size.
 
     Raises
     ------

@@ -32,6 +32,19 @@ class Workers(Protocol):
         ...
 
 
+def available_processors() -> int:
+    """Return how many processors this process may use, at least 1.
+
+    Examples
+    --------
+    >>> available_processors() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):  # Linux: containers and schedulers may allow fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Threads:
     """Threads of this process, as many as `count`; by default as there are processors.
 
@@ -42,7 +55,7 @@ class Threads:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self.count = count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.count = count or available_processors()
 
     def each(
         self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]

@@ -38,6 +38,7 @@ format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED) ## benchmarks, on an idle machine
+	$(BIN)/python benchmarks/cube.py
 	$(BIN)/python benchmarks/iburi.py
 
 clean: ## remove .venv and caches

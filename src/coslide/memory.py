@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+_before_restarts_gb = [0.0]  # the largest peak counted before the last restart
+
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
@@ -41,32 +43,36 @@ def keep_freed_memory() -> bool:
     return all(accepted)
 
 
-def peak_memory_gb() -> float:
-    """Return the largest memory [GB] that the process has taken since it started, or since `restart_peak`.
+def peak_memory_gb(*, since_restart: bool = False) -> float:
+    """Return the largest memory [GB] that the process has taken: since it started, or since `restart_peak`.
 
     Examples
     --------
     >>> 0.001 < peak_memory_gb() < 1000
     True
     """
+    peak_gb = _counted_peak_gb()
+    return peak_gb if since_restart else max(peak_gb, _before_restarts_gb[0])
+
+
+def restart_peak() -> None:
+    """Return nothing; `peak_memory_gb` counts anew from now on for who asks for it, where the system allows that.
+
+    Examples
+    --------
+    >>> restart_peak()
+    >>> peak_memory_gb(since_restart=True) <= peak_memory_gb()
+    True
+    """
+    _before_restarts_gb[0] = peak_memory_gb()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _counted_peak_gb() -> float:
     # getrusage would also count what the parent had taken before this program was loaded.
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # macOS counts bytes, Linux kilobytes
-
-
-def restart_peak() -> bool:
-    """Return whether the peak is counted anew from now on; False where the system does not allow it.
-
-    Examples
-    --------
-    >>> restart_peak() in (True, False)
-    True
-    """
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True

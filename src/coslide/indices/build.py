@@ -192,7 +192,7 @@ def _prepared(build: _Build, part: Part) -> _Ready:
     family = part.prepare(build.store)
     for line in family.notes:
         build.listener.say(f"{part.name}: {line}")
-    return _Ready(part, family, time.monotonic() - started, peak_memory_gb())
+    return _Ready(part, family, time.monotonic() - started, peak_memory_gb(since_restart=True))
 
 
 def _compute(build: _Build, ready: _Ready) -> None:
@@ -205,7 +205,7 @@ def _compute(build: _Build, ready: _Ready) -> None:
         build.store.finish(variable, _provenance(part, build.root), spans[variable.name])
     names = tuple(variable.name for variable in family.variables)
     build.store.record(part.name, Entry(build.keys[part.name], names))
-    wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb())
+    wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))
     build.listener.say(f"{part.name}: {', '.join(names)} in {wall_s:.1f} s, peak memory {peak_gb:.1f} GB")
 
 

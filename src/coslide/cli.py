@@ -256,7 +256,10 @@ def _listening() -> "Iterator[Listener]":
     try:
         yield Listener(lambda line: _console.print(line, markup=False, soft_wrap=True), progress)
     except KeyboardInterrupt:
-        _console.print("interrupted; a training goes on from its last whole epoch with --resume", style="yellow")
+        _console.print(
+            "interrupted; a build goes on where it was, a training with --resume from its last whole epoch",
+            style="yellow",
+        )
         raise
     finally:
         bars.stop()

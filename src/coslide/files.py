@@ -70,7 +70,7 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     >>> sorted(p.name for p in folder.iterdir())
     ['scores.txt']
     """
-    path = path.absolute()
+    path = _own_place(path)
     with unwritable_is_named(path):
         require_replaceable(path, marker)
     part = _part(path)
@@ -114,7 +114,7 @@ def resumed_output(path: Path, *, marker: Marker, worth_keeping: Callable[[Path]
     InputError
         As `whole_output`; or if another process is writing the same output.
     """
-    path = path.absolute()
+    path = _own_place(path)
     part = _part(path)
     with unwritable_is_named(path):
         require_replaceable(path, marker)
@@ -254,6 +254,11 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
             raise InputError(f"{path}: is a folder that holds something else; choose another --out")
     elif marker and (path.is_file() or path.is_symlink()):
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
+
+
+def _own_place(path: Path) -> Path:
+    """Return where an output is to stand: a link to a folder is followed, and goes on pointing there."""
+    return path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
 
 
 def _part(path: Path) -> Path:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -17,6 +18,10 @@ from coslide.event import read_event
 from coslide.files import resumed_output
 from coslide.indices.build import CUBE, build_cube, event_grid
 from coslide.indices.cube import contents, cube_grid, input_bands, open_cube
+from coslide.indices.family import Variable
+from coslide.indices.parts import Part, keys_of, open_scenery, parts_of
+from coslide.indices.store import NOTHING, Store
+from coslide.inputs import Ndvi
 from coslide.listener import Listener
 from coslide.workers import hired
 
@@ -198,3 +203,60 @@ def test_the_contents_count_what_is_stored(made_up_cube):
     blue = cube["reflectance_pre"].sel(band="B2").values
     assert rows["reflectance_pre_B2"]["valid_share"] == pytest.approx(np.isfinite(blue).mean(), abs=1e-6)
     assert rows["reflectance_pre_B2"]["source"] == ["pre_B2.tif", "pre_B3.tif", "pre_B4.tif"]
+
+
+def test_a_corrected_attribute_of_a_shapefile_is_seen(event_folder, tmp_path):
+    """The names of faults lie in a file beside the one that the event file names."""
+    traces = gpd.read_file(event_folder / "faults.geojson")
+    traces["name"] = "old"
+    traces.to_file(event_folder / "faults.shp")
+    event_file = event_folder / "event.toml"
+    event_file.write_text(event_file.read_text().replace("faults.geojson", "faults.shp"))
+    path = tmp_path / "index.zarr"
+    build_cube(read_event(event_file), path)
+    shape = (event_folder / "faults.shp").read_bytes()
+    traces.assign(name="new").to_file(event_folder / "faults.shp")
+    assert (event_folder / "faults.shp").read_bytes() == shape
+    assert any(line.startswith("faults: fault_distance_class") for line in heard_of(read_event(event_file), path))
+
+
+def test_a_cube_behind_a_link_is_replaced_where_it_lies(event_folder, tmp_path):
+    event, place = read_event(event_folder / "event.toml"), tmp_path / "scratch" / "index.zarr"
+    build_cube(event, place)
+    link = tmp_path / "index.zarr"
+    link.symlink_to(place)
+    build_cube(event.model_copy(update={"faults": None}), link)
+    assert link.is_symlink()
+    assert "fault_distance_class" not in open_cube(place)
+
+
+def test_a_part_that_is_taken_over_brings_the_names_of_its_bands(made_up_cube, tmp_path):
+    store = Store(tmp_path / "part.zarr", cube_grid(open_cube(made_up_cube)))
+    store.open_group()
+    other = Variable("reflectance_post", "x", "1", "float32", "index", {}, ("B5", "B6", "B7"))
+    store.create(other)
+    store.finish(other, {}, [NOTHING] * 3)
+    store.take_over("scene_post", made_up_cube)
+    assert zarr.open_array(store.path / "band", mode="r")[:].tolist() == ["B2", "B3", "B4"]
+
+
+def test_the_key_of_a_part_does_not_know_where_data_lie_or_how_an_address_is_signed(made_up_event):
+    event = read_event(made_up_event)
+    scenery = open_scenery(event)
+    keys = []
+    for token in ("a", "b"):
+        part = Part("x", lambda _: None, [f"https://example.org/item.json?sig={token}", str(event.root / "dem.tif")])
+        keys.append(keys_of([part], event, scenery.grid)["x"])
+    assert keys[0] == keys[1]
+
+
+def test_the_role_of_ndvi_decides_the_key_of_the_scene(event_folder):
+    """Without a scene before the event there is no difference: NDVI itself is then an input."""
+    event = read_event(event_folder / "event.toml")
+    event = event.model_copy(update={"ndvi": Ndvi(inputs="difference")})
+    alone = event.model_copy(update={"scenes": event.scenes.model_copy(update={"pre": None})})
+    keys = []
+    for each in (event, alone):
+        scenery = open_scenery(each)
+        keys.append(keys_of(parts_of(each, scenery), each, scenery.grid)["scene_post"])
+    assert keys[0] != keys[1]

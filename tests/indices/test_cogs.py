@@ -58,6 +58,8 @@ def test_the_stac_item_lists_every_file_with_its_unit(cube, folder):
     item = pystac.Item.from_file(folder / "item.json")
     assert set(item.assets) == {row["band"] for row in contents(cube)}
     assert item.assets["slope"].extra_fields["raster:bands"][0]["unit"] == "degree"
+    assert item.assets["slope"].extra_fields["coslide:source_sha256"] == cube["slope"].attrs["source_sha256"][0]
+    assert item.assets["reflectance_post_B2"].extra_fields["coslide:acquired"] == "not recorded"
     assert item.properties["proj:code"] == "EPSG:32654"
     west, south, east, north = item.bbox
     assert 141 < west < east < 143

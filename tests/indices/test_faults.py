@@ -227,12 +227,12 @@ def test_a_grid_without_a_fault_in_reach_is_in_the_last_class_and_it_is_noted(fa
     family = prepare_fault_distance(faults, far)
     assert (family.compute(far)["fault_distance_class"] == 4).all()
     assert (family.compute(far)["fault_distance"] == 1200).all()
-    assert "faults: none within 1200 m of the grid, every cell is in the last class" in family.notes
+    assert "none within 1200 m of the grid, every cell is in the last class" in family.notes
 
 
 def test_how_many_traces_count_is_noted(faults):
     notes = prepare_fault_distance(faults, GRID).notes
-    assert notes == ("faults: 1 of 1 features are taken for traces", "faults: the nearest cell lies 0 m from a trace")
+    assert notes == ("1 of 1 features are taken for traces", "the nearest cell lies 0 m from a trace")
 
 
 def test_a_cell_has_the_same_distance_and_class_whatever_the_window(faults):

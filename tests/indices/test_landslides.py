@@ -50,14 +50,14 @@ def test_the_area_of_the_polygons_and_of_their_cells_is_noted(tmp_path):
     """R38: 100 m x 104 m of polygon have 100 m x 100 m of cells."""
     path = save(tmp_path / "l.gpkg", [box(500200, 4699700, 500300, 4699804)])
     (note,) = prepare_landslides(Inventory(path=path), GRID).notes
-    assert note == "landslides: 1 polygons cover 0.0104 km2 of the mapped ground, their cells 0.01 km2"
+    assert note == "1 polygons cover 0.0104 km2 of the mapped ground, their cells 0.01 km2"
 
 
 def test_repaired_polygons_are_noted(tmp_path):
     bowtie = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
     family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [bowtie])), GRID)
     assert family.variables[0].attrs["polygons_repaired"] == 1
-    assert family.notes[-1] == "landslides: 1 crossed themselves and were repaired"
+    assert family.notes[-1] == "1 crossed themselves and were repaired"
 
 
 def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):

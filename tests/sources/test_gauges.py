@@ -58,6 +58,15 @@ def test_totals_need_no_time_and_two_in_one_place_stay_two(tmp_path):
     np.testing.assert_array_equal(found.rain_mm, [1, 5])
 
 
+def test_daily_rows_without_a_date_column_are_not_taken_for_totals(tmp_path):
+    """R29: their mean would be taken, many times too little."""
+    rows = "".join(f"{lon},33,{day}\n" for lon in (103, 104) for day in (1, 2, 3))
+    with pytest.raises(
+        InputError, match="found 3 different totals at longitude 103, latitude 33, and as many elsewhere"
+    ):
+        read_gauges(rain(tmp_path, f"lon,lat,rain\n{rows}"), event_time=None)
+
+
 def test_days_are_summed_up_to_the_event_and_not_beyond(tmp_path):
     """R29: the event is at 13:19 UTC of 8 August; powers of two tell which days are in the sum."""
     days = {day: 2.0 ** (day - 1) for day in range(1, 15)}

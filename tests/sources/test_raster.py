@@ -89,3 +89,13 @@ def test_a_vrt_may_read_its_own_folder_and_no_other(tmp_path, nested):
         open_raster(outer),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "text", ["<GDAL_WMS><Service name='TMS'/></GDAL_WMS>", '{"stac_version": "1.0.0"}', "\ufeff <MRF_META/>"]
+)
+def test_a_text_that_describes_a_raster_elsewhere_is_refused(tmp_path, text):
+    path = tmp_path / "dem.tif"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"dem\.tif: is a text that describes a raster elsewhere"), open_raster(path):
+        pass

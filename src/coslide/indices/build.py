@@ -148,7 +148,8 @@ def build_cube(event: Event, path: Path | str, *, listener: Listener = QUIET, wo
 def describe_cube(path: Path, event: Event) -> None:
     """Return nothing; writes into the cube what `event` is called, how it wants to be trained, and its fingerprint.
 
-    Values are left alone, so that a cube can be kept when only the description of its event has changed.
+    Values are left alone, so that a cube can be kept when only the description of its event has changed; it is then
+    changed in place.
 
     Raises
     ------
@@ -166,7 +167,8 @@ def describe_cube(path: Path, event: Event) -> None:
     }
     with unwritable_is_named(path):
         attributes = zarr.open_group(path, mode="r").attrs
-        if all(attributes.get(key) == value for key, value in description.items()):
+        consolidated = (path / ".zmetadata").is_file()  # not after a kill just before
+        if consolidated and all(attributes.get(key) == value for key, value in description.items()):
             return
         history = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__}"
         zarr.open_group(path, mode="a").attrs.update({**description, "history": history})
@@ -206,7 +208,8 @@ def _compute(build: _Build, ready: _Ready) -> None:
     names = tuple(variable.name for variable in family.variables)
     build.store.record(part.name, Entry(build.keys[part.name], names))
     wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))
-    build.listener.say(f"{part.name}: {', '.join(names)} in {wall_s:.1f} s, peak memory {peak_gb:.1f} GB")
+    here = "" if isinstance(build.workers, Threads) or not part.spread else " in this process"
+    build.listener.say(f"{part.name}: {', '.join(names)} in {wall_s:.1f} s, peak memory {peak_gb:.1f} GB{here}")
 
 
 def _key_of(part: Part, cube: Path) -> str:
@@ -246,12 +249,13 @@ def _places(grid: GeoBox) -> Iterator[_Place]:
 
 def _provenance(part: Part, root: Path) -> dict[str, Any]:
     """Return where the values of a part come from, as every variable of it says."""
+    made = {"computed": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", "libraries": _libraries()}
     if not part.files and not part.remote:
-        return {"libraries": _libraries()}
+        return made
     return {
         "source": [str(path.relative_to(root)) for path in part.files] + list(part.remote),
         "source_sha256": [sha256(path) for path in part.files],
-        "libraries": _libraries(),
+        **made,
     }
 
 

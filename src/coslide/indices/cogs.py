@@ -86,7 +86,9 @@ def _band_of(cube: xr.Dataset, row: dict[str, Any]) -> xr.DataArray:
 
 
 def _tags(row: dict[str, Any], attrs: dict[str, Any]) -> dict[str, str]:
-    said = {key: attrs[key] for key in ("acquired", "resampling", "definition", "libraries") if key in attrs}
+    said = {
+        key: attrs[key] for key in ("acquired", "computed", "resampling", "definition", "libraries") if key in attrs
+    }
     hashes = {"source_sha256": ", ".join(attrs["source_sha256"])} if "source_sha256" in attrs else {}
     own = {"long_name": row["long_name"], "role": row["role"], "source": ", ".join(row["source"])}
     return {key: str(value) for key, value in (own | said | hashes).items()}
@@ -103,7 +105,7 @@ def _compare(path: Path, variable: xr.DataArray) -> None:
 
 
 def _stac_item(cube: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the STAC 1.0 item of the files, its addresses relative to itself."""
+    """Return the STAC item of the files, its addresses relative to itself."""
     import pystac
 
     grid = cube_grid(cube)
@@ -139,7 +141,10 @@ def _stac_item(cube: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
             description=row["long_name"],
             media_type=pystac.MediaType.COG,
             roles=["data"],
-            extra_fields={"raster:bands": [band]},
+            extra_fields={
+                "raster:bands": [band],
+                **{f"coslide:{key}": text for key, text in _tags(row, variable.attrs).items()},
+            },
         )
         item.add_asset(row["band"], asset)
     found: dict[str, Any] = item.to_dict(include_self_link=False)

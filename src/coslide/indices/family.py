@@ -1,7 +1,8 @@
 """What a family of indices is: variables of the cube that come from one source and are computed together.
 
 A family is prepared once for a grid (sources are checked, what needs the whole ground is computed), then computed
-window by window, in any order and in several processes. So the memory it takes does not grow with the area.
+window by window, in any order and in several processes. What is prepared may hold a byte or a few for each cell of the
+grid; what a window takes does not grow with the area.
 """
 
 from typing import Any, NamedTuple, Protocol

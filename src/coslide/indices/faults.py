@@ -215,11 +215,11 @@ def _variables(edges_m: tuple[float, ...]) -> tuple[Variable, ...]:
 
 
 def _notes(traces: Traces, nearest_m: float, reach_m: float) -> tuple[str, ...]:
-    notes = [f"faults: {len(traces.lines)} of {traces.features} features are taken for traces"]
+    notes = [f"{len(traces.lines)} of {traces.features} features are taken for traces"]
     if traces.pointlike:
-        notes.append(f"faults: {traces.pointlike} features without length are left out")
+        notes.append(f"{traces.pointlike} features without length are left out")
     if nearest_m >= reach_m:
-        notes.append(f"faults: none within {reach_m:g} m of the grid, every cell is in the last class")
+        notes.append(f"none within {reach_m:g} m of the grid, every cell is in the last class")
     else:
-        notes.append(f"faults: the nearest cell lies {nearest_m:.0f} m from a trace")
+        notes.append(f"the nearest cell lies {nearest_m:.0f} m from a trace")
     return tuple(notes)

@@ -141,15 +141,15 @@ def _notes(geology: Geology, strata: Strata, *, gaps: tuple[float, float], witho
     absent = [unit for units in units_by_age(geology) for unit in units if unit not in strata.units]
     unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)
     notes = [
-        f"stratum: not on the grid: {listed(absent) or 'none'} of the {len(named)} units with an age",
-        f"stratum: {unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
+        f"not on the grid: {listed(absent) or 'none'} of the {len(named)} units with an age",
+        f"{unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
     ]
     if without_age:
-        notes.append(f"stratum: {without_age:.2%} of the grid has a unit without age (unknown)")
+        notes.append(f"{without_age:.2%} of the grid has a unit without age (unknown)")
     if strata.overlap:
-        notes.append(
-            f"stratum: units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts"
-        )
+        notes.append(f"units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts")
     if strata.repaired:
-        notes.append(f"stratum: {strata.repaired} polygons crossed themselves and were repaired")
+        notes.append(f"{strata.repaired} polygons crossed themselves and were repaired")
+    if strata.empty:
+        notes.append(f"{strata.empty} polygons enclose no ground and are left out")
     return tuple(notes)

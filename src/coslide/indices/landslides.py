@@ -63,12 +63,14 @@ def prepare_landslides(inventory: Inventory, grid: GeoBox) -> Family:
 def _notes(labels: Labels, cell_m: float) -> tuple[str, ...]:
     burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * cell_m**2
     drawn, burnt = (f"{area_m2 / 1e6:.4g} km2" for area_m2 in (labels.area_m2, burnt_m2))
-    notes = [f"landslides: {labels.polygons} polygons cover {drawn} of the mapped ground, their cells {burnt}"]
+    notes = [f"{labels.polygons} polygons cover {drawn} of the mapped ground, their cells {burnt}"]
     if labels.touched:
         notes.append(
-            f"landslides: {len(labels.touched)} hold no cell centre and are burnt by touch, first those numbered "
+            f"{len(labels.touched)} hold no cell centre and are burnt by touch, first those numbered "
             f"{', '.join(str(number) for number in labels.touched[:5])}"
         )
     if labels.repaired:
-        notes.append(f"landslides: {labels.repaired} crossed themselves and were repaired")
+        notes.append(f"{labels.repaired} crossed themselves and were repaired")
+    if labels.empty:
+        notes.append(f"{labels.empty} enclose no ground and are left out")
     return tuple(notes)

@@ -1,11 +1,12 @@
 """The parts of a cube: which families of indices an event has, from which files, and the key of each.
 
-A key is a hash of all that decides the values of a part: the grid, the settings and source files it is computed from,
-the parts that it reads, and the version of coslide.
+A key is a hash of what decides the values of a part: the grid, the settings and source files it is computed from, the
+parts that it reads, and the version of coslide. (The libraries that computed it are recorded, not part of the key.)
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from coslide.indices.spectral import ndvi_roles, prepare_ndvi_difference, prepar
 from coslide.indices.store import Store
 from coslide.indices.terrain import prepare_terrain
 from coslide.inputs import Scene
+from coslide.sources.companions import with_companions
 from coslide.sources.raster import raster_extent
 from coslide.sources.sentinel2 import SceneReader, open_scene
 from coslide.sources.vector import read_vector
@@ -50,11 +52,11 @@ class Part(NamedTuple):
     settings
         What decides its values besides the files: tables of the event file and what JSON holds.
     files
-        The local files it is computed from.
+        The local files it is computed from, with those that are read beside them.
     looks_at
         Other local files that decide its values.
     remote
-        What it reads over the network, as text: addresses and the metadata found there.
+        The addresses that it reads; what is known of them is among the settings.
     after
         The parts that it reads.
     spread
@@ -129,18 +131,24 @@ def keys_of(parts: Sequence[Part], event: Event, grid: GeoBox) -> dict[str, str]
         }
         text = json.dumps(decides, sort_keys=True, ensure_ascii=False, default=_as_json)
         text = text.replace(f'"{event.root}/', '"')  # data may be moved
+        text = re.sub(r'(https?://[^"?]*)\?[^"]*', r"\1", text)  # and an address signed anew
         keys[part.name] = hashlib.sha256(text.encode()).hexdigest()
     return keys
 
 
 def _post_part(event: Event, scenery: Scenery) -> Part:
+    role = ndvi_roles(event.ndvi, has_pre=scenery.pre is not None).date
+
     def prepare(_: Store) -> Family:
         scenery.post.check_radiometry(scenery.grid)
-        role = ndvi_roles(event.ndvi, has_pre=scenery.pre is not None).date
         resampling = {"resampling": event.scenes.post.resampling}
         return prepare_scene(scenery.post, "post", grid=scenery.grid, ndvi_role=role, attrs=resampling)
 
-    settings = [event.scenes.post, event.ndvi]
+    settings = [
+        event.scenes.post,
+        role,
+        scenery.post.remote_metadata,
+    ]  # whether there is a scene before decides the role of NDVI
     return Part("scene_post", prepare, settings, scenery.post.files, remote=scenery.post.remote, spread=True)
 
 
@@ -155,12 +163,13 @@ def _pre_part(event: Event, scene: Scene, scenery: Scenery, reader: SceneReader)
             reader, "pre", grid=grid, shift=shift, ndvi_role=role, attrs={"resampling": scene.resampling}
         )
 
-    part = Part("scene_pre", prepare, [scene, event.ndvi], reader.files, remote=reader.remote, spread=True)
+    own = [scene, event.ndvi, reader.remote_metadata]
+    part = Part("scene_pre", prepare, own, reader.files, remote=reader.remote, spread=True)
     if event.scenes.coregister == "off":
         return part
     # Co-registration looks at the other scene too.
-    looks_at, remote = scenery.post.files, reader.remote + scenery.post.remote
-    return part._replace(settings=[event.scenes, event.ndvi], looks_at=looks_at, remote=remote)
+    other = [event.scenes, scenery.post.remote_metadata]
+    return part._replace(settings=own + other, looks_at=scenery.post.files)
 
 
 def _ndvi_difference_part(event: Event) -> Part:
@@ -172,13 +181,13 @@ def _ndvi_difference_part(event: Event) -> Part:
 
 
 def _terrain_part(event: Event, grid: GeoBox) -> Part:
-    return Part("terrain", lambda _: prepare_terrain(event.dem, grid), event.dem, event.dem.paths, spread=True)
+    return Part("terrain", lambda _: prepare_terrain(event.dem, grid), event.dem, _given(*event.dem.paths), spread=True)
 
 
 def _optional_parts(event: Event, grid: GeoBox) -> list[Part]:
     parts = []
     if geology := event.geology:
-        parts.append(Part("geology", lambda _: prepare_stratum(geology, grid), geology, (geology.path,)))
+        parts.append(Part("geology", lambda _: prepare_stratum(geology, grid), geology, _given(geology.path)))
     if rain := event.rain:
         files, time = _given(rain.gauges, rain.raster), event.time_utc
         parts.append(Part("rain", lambda _: prepare_rainfall(rain, grid, event_time=time), [rain, time], files))
@@ -187,7 +196,7 @@ def _optional_parts(event: Event, grid: GeoBox) -> list[Part]:
         files += _given(shaking.contours, shaking.stations)
         parts.append(Part("shaking", lambda _: prepare_shaking(shaking, grid), shaking, files))
     if faults := event.faults:
-        parts.append(Part("faults", lambda _: prepare_fault_distance(faults, grid), faults, (faults.path,)))
+        parts.append(Part("faults", lambda _: prepare_fault_distance(faults, grid), faults, _given(faults.path)))
     if inventory := event.inventory:
         files = _given(inventory.path, inventory.area)
         parts.append(Part("landslides", lambda _: prepare_landslides(inventory, grid), inventory, files))
@@ -227,7 +236,8 @@ def _as_json(value: object) -> Any:
 
 
 def _given(*paths: Path | None) -> tuple[Path, ...]:
-    return tuple(path for path in paths if path is not None)
+    """Return the files that are given, with those that are read beside them."""
+    return tuple(file for path in paths if path is not None for file in with_companions(path))
 
 
 def _area_extent(path: Path) -> Extent:

@@ -120,10 +120,14 @@ def _fallback(placed: Placed) -> str:
     count, values = placed.values.size, placed.values
     if np.ptp(values) == 0:
         return f"all {count} gauges have {values[0]:.1f} mm, so every cell has"
-    return (
-        f"{count} gauges are fewer than the {FEWEST_STATIONS} that a variogram needs: "
+    text = (
+        f"gauges in fewer than {FEWEST_STATIONS} places, which a variogram needs: "
         "rain is their mean weighted by the inverse square of the distance"
     )
+    if count < 2:
+        return text
+    error_mm = leave_one_out_rmse(placed.x_m, placed.y_m, values)
+    return f"{text}; each gauge estimated from the others is wrong by {error_mm:.1f} mm (root mean square)"
 
 
 def _accuracy(placed: Placed, field: KrigedField, error_mm: float) -> tuple[str, ...]:

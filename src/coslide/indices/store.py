@@ -71,8 +71,10 @@ class Store(NamedTuple):
         for name in entry.variables:
             self._discard(name)
             link_or_copy(source / name, self.path / name)
-        if (source / BAND_DIMENSION).is_dir() and not (self.path / BAND_DIMENSION).exists():
-            link_or_copy(source / BAND_DIMENSION, self.path / BAND_DIMENSION)
+            dimensions: Any = zarr.open_array(source / name, mode="r").attrs["_ARRAY_DIMENSIONS"]
+            if BAND_DIMENSION in dimensions:
+                self._discard(BAND_DIMENSION)
+                link_or_copy(source / BAND_DIMENSION, self.path / BAND_DIMENSION)
         self.record(part, entry)
 
     def create(self, variable: Variable) -> None:

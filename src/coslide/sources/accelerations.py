@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 STANDARD_GRAVITY_M_S2 = 9.80665
 G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}
 LARGEST_RECORDED_G = 5.0  # 4.36 g at IWTH25 on 2008-06-14 is the largest recorded so far (Aoi et al. 2008)
+SMALLEST_LN_G = 1e-6  # below it a logarithm is no acceleration that anybody measures
 LARGEST_LN_STD = 5.0
 """A standard deviation of ln PGA beyond this (a factor of 148) is none; ground motion models have 0.5 to 0.8."""
 

@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from coslide.errors import InputError
 from coslide.grid import short_crs
 from coslide.sources.footprint import Footprint
-from coslide.sources.raster import require_own_files
+from coslide.sources.raster import require_data, require_own_files
 
 NODATA_DN, SATURATED_DN = 0.0, 65535.0
 TIMEOUT_S = 30.0
@@ -144,6 +144,7 @@ def _opened(key: _Key) -> Any:
     """
     kept = _datasets()
     if key not in kept:
+        require_data(Path(key.place))
         dataset = rasterio.open(key.place, driver=key.driver)
         require_own_files(dataset, Path(key.place))
         kept[key] = dataset

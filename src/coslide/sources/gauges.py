@@ -63,8 +63,8 @@ def read_gauges(rain: Rain, *, event_time: dt.datetime | None) -> Gauges:
         raise InputError(f"{path}: holds daily rain; found no time_utc in the event file, expected the event's time")
     rows, notes = _usable_rows(path, rain)
     if rain.columns.date is None or event_time is None:
-        # Totals in one place without a name may be of two gauges: kriging takes their mean.
         gauges = _merged(path, rows) if rain.columns.station else rows
+        _require_totals(path, gauges)
     else:
         gauges, summed = _sums_before(path, rows, rain, event_time)
         notes += summed
@@ -74,6 +74,20 @@ def read_gauges(rain: Rain, *, event_time: dt.datetime | None) -> Gauges:
         gauges["rain"].to_numpy(dtype=np.float64),
         (*notes, f"{len(gauges)} gauges with {gauges['rain'].min():.1f} to {gauges['rain'].max():.1f} mm"),
     )
+
+
+def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
+    """Raise if places commonly have three rows of different rain or more: those are days, whose mean would be taken.
+
+    Two in one place may be two gauges: kriging takes their mean.
+    """
+    each = gauges.groupby(["lon", "lat"])["rain"].nunique()
+    if each.median() >= 3:
+        lon, lat = each.index[0]
+        raise InputError(
+            f"{path}: found {each.iloc[0]} different totals at longitude {lon:g}, latitude {lat:g}, and as many "
+            "elsewhere; expected one for each gauge (for daily rain give columns.date)"
+        )
 
 
 def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:

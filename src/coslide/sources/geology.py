@@ -30,14 +30,15 @@ class Strata(NamedTuple):
     """What a geological map says of each cell.
 
     `codes` is uint8 (row, col): 1 to n from old to young, 0 a unit without age, 255 not mapped. `overlap` is the share
-    of the grid on which polygons of different age lie. `repaired` counts polygons that crossed themselves, `units`
-    names those on the grid.
+    of the grid on which polygons of different age lie. `repaired` counts polygons that crossed themselves, `empty`
+    those that enclose no ground and are left out; `units` names those on the grid.
     """
 
     codes: NDArray[np.uint8]
     overlap: float
     repaired: int
     units: tuple[str, ...]
+    empty: int = 0
 
 
 def class_of_units(geology: Geology) -> dict[str, int]:
@@ -118,7 +119,8 @@ def _from_polygons(geology: Geology, grid: GeoBox, classes: dict[str, int]) -> S
     order = np.argsort(np.where(codes == WITHOUT_AGE, NO_CLASS, codes), kind="stable")
     youngest = _burn(polygons.frame, codes, order, grid)
     oldest = _burn(polygons.frame, codes, order[::-1], grid)
-    return Strata(youngest, float(np.mean(youngest != oldest)), polygons.repaired, tuple(sorted(set(units))))
+    overlap = float(np.mean(youngest != oldest))
+    return Strata(youngest, overlap, polygons.repaired, tuple(sorted(set(units))), polygons.lost)
 
 
 def _burn(frame: gpd.GeoDataFrame, codes: NDArray[np.uint8], order: NDArray[Any], grid: GeoBox) -> NDArray[np.uint8]:

@@ -31,6 +31,8 @@ class Labels(NamedTuple):
         How many crossed themselves and were repaired.
     area_m2
         Of their union on the grid, inside the mapped area.
+    empty
+        How many enclose no ground, and are left out.
     """
 
     mask: NDArray[np.uint8]
@@ -38,6 +40,7 @@ class Labels(NamedTuple):
     touched: tuple[int, ...]
     repaired: int
     area_m2: float
+    empty: int
 
     @property
     def reburned(self) -> int:
@@ -80,7 +83,7 @@ def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Lab
     shapely.prepare(ground)
     area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), ground)).area
     touched = tuple(int(number) for number in small.index)
-    return Labels(mask, len(landslides), touched, found.repaired, float(area_m2))
+    return Labels(mask, len(landslides), touched, found.repaired, float(area_m2), found.lost)
 
 
 def burn(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class Nodes(NamedTuple):
 
 
 def read_nodes(path: Path, grid: GeoBox, *, crs: str | None = None, nodata: float | None = None) -> Nodes:
-    """Return the part of a raster around `grid`, its first band, in the raster's own unit.
+    """Return the part of a raster around `grid`, in the raster's own unit.
 
     Parameters
     ----------
@@ -55,16 +55,20 @@ def read_nodes(path: Path, grid: GeoBox, *, crs: str | None = None, nodata: floa
         A raster in any format of GDAL. A scale and an offset that it declares are applied.
     grid
         What is to be covered.
-    crs, nodata
-        Where the file declares none. A NaN is unknown as well.
+    crs
+        Where the file declares none.
+    nodata
+        A value that means "nothing here", besides the one that the file declares and NaN.
 
     Raises
     ------
     InputError
-        If it cannot be read, has no CRS and none is given, does not meet the grid, cannot hold `nodata`, or has more
-        than 2**28 cells there.
+        If it cannot be read, has several bands, has no CRS and none is given, does not meet the grid, cannot hold
+        `nodata`, or has more than 2**28 cells there.
     """
     with open_raster(path, crs=crs) as dataset:
+        if dataset.count > 1:
+            raise InputError(f"{path}: holds {dataset.count} bands; expected one")
         own_crs = dataset.crs.to_wkt() if dataset.crs else str(crs)
         require_exact(str(path), dataset.crs or crs, str(grid.crs))
         window = _window_around(grid, Footprint(own_crs, dataset.transform, dataset.shape))
@@ -87,14 +91,12 @@ def _read(path: Path, dataset: Any, window: Window, nodata: float | None) -> NDA
     if nodata is not None and not rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
         raise InputError(f"{path}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
     try:
-        stored = dataset.read(1, window=window, masked=nodata is None)
+        masked = dataset.read(1, window=window, masked=True)
     except RasterioError as error:
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    if nodata is None:
-        unknown = np.ma.getmaskarray(stored)
-        stored = stored.data
-    else:
-        unknown = stored == dtype.type(nodata)
+    unknown, stored = np.ma.getmaskarray(masked), masked.data
+    if nodata is not None:
+        unknown = unknown | (stored == dtype.type(nodata))
     values: NDArray[np.float32] = stored.astype(np.float32)
     scale, offset = dataset.scales[0], dataset.offsets[0]
     if (scale, offset) != (1.0, 0.0):

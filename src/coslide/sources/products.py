@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from coslide.errors import InputError
 from coslide.inputs import Scene
 from coslide.sources.bands import BandRaster, band_raster
+from coslide.sources.companions import with_companions
 from coslide.sources.items import Source, band_entries, sources_of
 from coslide.sources.safe import BAND_IDS, FIRST_BASELINE_WITH_OFFSET, plain_band, require_level_2a
 
@@ -126,7 +127,8 @@ def _product(source: Source, scene: Scene) -> Product:
     classes = _classes(source, scl) if scl else None
     tile = re.search(r"(?:MGRS-|_T)(\d{2}[A-Z]{3})", f"{properties.get('grid:code', '')} _T{_tile(source)}")
     when = source.item.datetime
-    local = [Path(raster.href) for raster in [*bands.values(), *([classes] if classes else [])] if not raster.remote]
+    rasters = [raster for raster in [*bands.values(), *([classes] if classes else [])] if not raster.remote]
+    local = [file for raster in rasters for file in with_companions(Path(raster.href))]
     return Product(
         name=source.name,
         acquired=when.date().isoformat() if when else "",

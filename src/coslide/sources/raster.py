@@ -41,6 +41,7 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
         files outside its own folder.
     """
     try:
+        require_data(path)
         with rasterio.open(path) as dataset:
             require_own_files(dataset, path)
             if dataset.crs is None and crs is None:
@@ -50,6 +51,27 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
             yield dataset
     except RasterioError as error:
         raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
+
+
+def require_data(path: Path) -> None:
+    """Return nothing if a file holds data itself, or is a VRT; some formats of GDAL are texts that name other places.
+
+    Parameters
+    ----------
+    path
+        What is about to be opened as a raster.
+
+    Raises
+    ------
+    InputError
+        If it is such a text: XML or JSON that describes a web service, a tile index or a catalogue.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
+        raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
 
 
 def require_own_files(dataset: Any, path: Path) -> None:

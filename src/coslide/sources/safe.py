@@ -177,7 +177,7 @@ def parse_xml(xml: bytes, name: str) -> Element:
     try:
         root: Element = fromstring(xml, forbid_dtd=True)
     except DefusedXmlException:
-        raise InputError(f"{name}: found a DTD or entities, expected plain XML as ESA writes it") from None
+        raise InputError(f"{name}: found a DTD or entities, expected plain XML") from None
     except (ParseError, ValueError, LookupError) as error:
         raise InputError(f"{name}: is not XML ({one_line(error)})") from None
     return root

@@ -70,6 +70,16 @@ class SceneReader(NamedTuple):
         rasters = [shown(raster.href) for product in self.products for raster in product.rasters if raster.remote]
         return tuple(dict.fromkeys(items + rasters))
 
+    @property
+    def remote_metadata(self) -> tuple[str, ...]:
+        """What is known beforehand of each raster that is read over http: its address and what its metadata say."""
+        return tuple(
+            repr((product.acquired, product.baseline, band, raster._replace(href=shown(raster.href))))
+            for product in self.products
+            for band, raster in [*product.bands.items(), *([("SCL", product.scl)] if product.scl else [])]
+            if raster.remote
+        )
+
     def extents(self) -> list[Extent]:
         """Return, for each product, the ground that its bands share.
 

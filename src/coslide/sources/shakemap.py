@@ -2,17 +2,16 @@
 
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml does the reading
+from xml.etree.ElementTree import Element  # the type only: defusedxml does the reading
 
 import numpy as np
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import parse
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from coslide.errors import InputError
 from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, in_g, known_unit
 from coslide.sources.nodes import Nodes
+from coslide.sources.safe import parse_xml
 
 _CRS = "EPSG:4326"
 _SPECIFICATION = ("lon_min", "lat_min", "lon_max", "lat_max", "nlon", "nlat")
@@ -124,11 +123,10 @@ def _ln_std(grid: _Grid, *, required: bool) -> Nodes | None:
 
 def _read_grid(path: Path) -> _Grid:
     try:
-        root = parse(path, forbid_dtd=True).getroot()
-    except (ParseError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as XML ({str(error).splitlines()[0]})") from None
-    except DefusedXmlException:
-        raise InputError(f"{path}: declares a document type or entities; expected a plain ShakeMap grid.xml") from None
+        xml = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    root = parse_xml(xml, str(path))
     parts = {child.tag.rpartition("}")[2]: child for child in root}  # whichever namespace they are in
     if not {"grid_specification", "grid_data"} <= set(parts):
         raise InputError(f"{path}: has no grid_specification and grid_data; expected a ShakeMap grid.xml")

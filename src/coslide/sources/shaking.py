@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.errors import InputError
 from coslide.inputs import Shaking
-from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, in_g, known_unit
+from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, SMALLEST_LN_G, in_g, known_unit
 from coslide.sources.nodes import Nodes, read_nodes
 from coslide.sources.tables import numbers_of, read_table, require_on_earth
 from coslide.sources.vector import read_vector
@@ -72,10 +72,13 @@ def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None
     stored = read_nodes(path, grid, crs=shaking.crs, nodata=shaking.nodata)
     pga = in_g(stored.values, str(shaking.unit)).astype(np.float32)
     known = pga[~np.isnan(pga)]
-    if known.size and not 0 <= known.min() <= known.max() <= LARGEST_RECORDED_G:
+    # The exponential of -9999 is 0: an undeclared nodata value would pass for ground at rest.
+    lowest_g = SMALLEST_LN_G if str(shaking.unit).startswith("ln") else 0.0
+    if known.size and not lowest_g <= known.min() <= known.max() <= LARGEST_RECORDED_G:
         raise InputError(
             f"{path}: found PGA from {known.min():.3g} to {known.max():.3g} g with unit {shaking.unit!r}, expected "
-            f"values of 0 or more and up to {LARGEST_RECORDED_G:g} g (is the unit right, and is nodata declared?)"
+            f"values of {lowest_g:g} or more and up to {LARGEST_RECORDED_G:g} g "
+            "(is the unit right, and is nodata declared?)"
         )
     if shaking.raster_std is None:
         return stored._replace(values=pga), None

@@ -197,6 +197,8 @@ def _read(path: Path) -> Any:
         if path.suffix.lower() == ".parquet":
             return gpd.read_parquet(path).reset_index(drop=True)
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if path.is_file() and path.read_bytes()[:64].lstrip().startswith(b"<OGRWFSDataSource"):
+            raise InputError(f"{path}: describes a web service; expected the features themselves")
         if pyogrio.read_info(path, layer=layers[0] if layers else None)["driver"] == "OGR_VRT":
             raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
         if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count

@@ -80,18 +80,6 @@ def event_grid(event: Event) -> GeoBox:
     return open_scenery(event).grid
 
 
-def fingerprint(event: Event) -> str:
-    """Return a hash, 64 hexadecimal digits, of all that decides the values of the cube: source files and settings.
-
-    Raises
-    ------
-    InputError
-        As `event_grid`.
-    """
-    scenery = open_scenery(event)
-    return _fingerprint(keys_of(parts_of(event, scenery), event, scenery.grid))
-
-
 def build_cube(event: Event, path: Path | str, *, listener: Listener = QUIET, workers: Workers | None = None) -> Path:
     """Return the path of the index cube of `event`; only what is not there yet, or has changed, is computed.
 

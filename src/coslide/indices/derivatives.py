@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
 from coslide.labels import NO_CLASS
+from coslide.workers import available_processors
 
 FLAT_CLASS = 1
 _TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
@@ -319,7 +319,7 @@ def _over_rows(kernel: Callable[..., None], arguments: tuple[Any, ...], threads:
     if min(rows, columns) < 3:
         return
     if threads is None:
-        threads = (os.cpu_count() or 1) if rows * columns >= _MANY_CELLS else 1
+        threads = available_processors() if rows * columns >= _MANY_CELLS else 1
     if threads == 1:
         kernel(1, rows - 1, *arguments)
         return

@@ -129,6 +129,17 @@ def test_finer_cells_are_averaged_to_about_the_size_of_the_cells_of_the_grid(tmp
     np.testing.assert_allclose(source.elevation(GRID), elevation_of(coarse), atol=1e-3)
 
 
+def test_a_block_of_averaged_cells_that_two_tiles_share_is_the_mean_over_both(tmp_path):
+    """R41: lidar tiles of 1 m end where they like; a seam would show as a step in slope and curvature."""
+    fine = (500 + np.arange(480)[:, np.newaxis] * 0.5 + np.zeros(560)).astype(np.float32)
+    whole = write(tmp_path / "whole.tif", fine, transform=Affine(1, 0, 499965, 0, -1, 4700035))
+    north = write(tmp_path / "north.tif", fine[:233], transform=Affine(1, 0, 499965, 0, -1, 4700035))
+    south = write(tmp_path / "south.tif", fine[233:], transform=Affine(1, 0, 499965, 0, -1, 4700035 - 233))
+    found = open_elevation(Dem(path=(north, south), fill_voids_km2=0), GRID)
+    assert found.attrs["averaged"] == [10, 10]
+    np.testing.assert_allclose(found.elevation(GRID), elevation_of(whole, fill_voids_km2=0), atol=1e-3)
+
+
 @pytest.mark.parametrize("size_m", [5.1, 10.0, 30.0])
 def test_cells_of_more_than_half_the_size_are_not_averaged(tmp_path, size_m):
     """R41."""

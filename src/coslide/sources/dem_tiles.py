@@ -68,6 +68,24 @@ class Mosaic(NamedTuple):
     undeclared: tuple[float, ...]
 
 
+class _Canvas(NamedTuple):
+    """What tiles are laid onto: elevations, and of how many known cells of tiles each one is the mean."""
+
+    metres: NDArray[np.float32]
+    known: NDArray[np.uint32]
+
+    def lay(
+        self, place: tuple[slice, slice], mean: NDArray[np.float32], known: NDArray[np.uint32], *, most: int
+    ) -> None:
+        """Take means of `known` cells in, where there are fewer than `most` yet: an edge of a tile may cut a block."""
+        metres, before = self.metres[place], self.known[place]
+        wanted = (before < most) & (known > 0)
+        old, new = before[wanted].astype(np.float64), known[wanted].astype(np.float64)
+        total = np.where(old > 0, metres[wanted], 0) * old + mean[wanted] * new
+        metres[wanted] = total / (old + new)
+        before[wanted] += known[wanted]
+
+
 class _Findings:
     """What is learnt while tiles are read."""
 
@@ -111,7 +129,8 @@ def read_mosaic(
     dem
         What the event file says of them.
     tiles
-        As `describe_tiles` returns them. Where two have a value, the first one's counts.
+        As `describe_tiles` returns them. Where two have a value, the first one's counts; a block of averaged cells that
+        the edge of a tile cuts is the mean over both.
     part
         Rows and columns, from the first tile's upper left corner; they may be negative. What no tile reaches is cut
         off.
@@ -134,19 +153,21 @@ def read_mosaic(
     rows, cols = _clip_part(tiles, part, factors)
     shape = (rows.stop - rows.start) // factors[0], (cols.stop - cols.start) // factors[1]
     transform = lattice * Affine.translation(cols.start, rows.start) * Affine.scale(factors[1], factors[0])
-    metres = np.full(shape, np.nan, dtype=np.float32)
+    canvas = _Canvas(np.full(shape, np.nan, dtype=np.float32), np.zeros(shape, dtype=np.uint32))
     findings = _Findings()
     for tile in tiles:
         with open_raster(tile.path) as dataset:
             if offset := _offset_on(lattice, tile):
                 frame = (rows.start - offset[0], cols.start - offset[1], *factors)
-                _paste(dataset, dem, metres, frame=frame, findings=findings)
+                _paste(dataset, dem, canvas, frame=frame, findings=findings)
             else:
-                _paste_warped(dataset, dem, metres, transform=transform, findings=findings)
+                _paste_warped(
+                    dataset, dem, canvas, transform=transform, most=factors[0] * factors[1], findings=findings
+                )
         _require_land(tile.path, findings)
     # A float raster of one single value says nothing about its steps.
     whole = findings.whole and (findings.integer or findings.highest > findings.lowest)
-    return Mosaic(metres, transform, whole, tuple(sorted(findings.undeclared)))
+    return Mosaic(canvas.metres, transform, whole, tuple(sorted(findings.undeclared)))
 
 
 def _describe_tile(path: Path) -> Tile:
@@ -194,15 +215,13 @@ def _offset_on(lattice: Affine, tile: Tile) -> tuple[int, int] | None:
     return (row, col) if off < _OFF_LATTICE else None
 
 
-def _paste(
-    dataset: Any, dem: Dem, metres: NDArray[np.float32], *, frame: tuple[int, int, int, int], findings: _Findings
-) -> None:
-    """Fill what is still unknown in `metres` with averages of the blocks of a tile.
+def _paste(dataset: Any, dem: Dem, canvas: _Canvas, *, frame: tuple[int, int, int, int], findings: _Findings) -> None:
+    """Lay averages of the blocks of a tile onto the canvas.
 
-    `frame` is the row and the column of the tile where `metres` begins, and the factors.
+    `frame` is the row and the column of the tile where the canvas begins, and the factors.
     """
     top, left, down, across = frame
-    height, width = metres.shape
+    height, width = canvas.metres.shape
     first, last = max(0, -top // down), min(height, math.ceil((dataset.height - top) / down))
     start, stop = max(0, left), min(dataset.width, left + width * across)
     if start >= stop:
@@ -219,15 +238,15 @@ def _paste(
         y, x = begin - top - row * down, start - left - cols.start * across
         window = Window(start, begin, stop - start, finish - begin)
         block[y : y + finish - begin, x : x + stop - start] = _read_metres(dataset, dem, window, findings)
-        _fill_unknown(metres[row:end, cols], _average(block, down, across))
+        canvas.lay((slice(row, end), cols), *_average(block, down, across), most=down * across)
 
 
 def _paste_warped(
-    dataset: Any, dem: Dem, metres: NDArray[np.float32], *, transform: Affine, findings: _Findings
+    dataset: Any, dem: Dem, canvas: _Canvas, *, transform: Affine, most: int, findings: _Findings
 ) -> None:
-    """Fill what is still unknown in `metres` from a tile whose cells lie elsewhere or have another size."""
+    """Lay a tile whose cells lie elsewhere or have another size onto the canvas."""
     to_tile = ~dataset.transform * transform
-    height, width = metres.shape
+    height, width = canvas.metres.shape
     corners = [to_tile * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
     cols, rows = ([corner[axis] for corner in corners] for axis in (0, 1))
     left, top = max(0, math.floor(min(cols)) - 2), max(0, math.floor(min(rows)) - 2)
@@ -235,7 +254,7 @@ def _paste_warped(
     if left >= right or top >= bottom:
         return
     own = _read_metres(dataset, dem, Window(left, top, right - left, bottom - top), findings)
-    warped = np.full(metres.shape, np.nan, dtype=np.float32)
+    warped = np.full(canvas.metres.shape, np.nan, dtype=np.float32)
     reproject(
         own,
         warped,
@@ -247,7 +266,8 @@ def _paste_warped(
         dst_nodata=np.nan,
         resampling=Resampling.average if abs(to_tile.determinant) > 2 else Resampling.bilinear,
     )
-    _fill_unknown(metres, warped)
+    known = np.where(np.isfinite(warped) & (canvas.known == 0), most, 0).astype(np.uint32)
+    canvas.lay((slice(None), slice(None)), warped, known, most=most)
 
 
 def _read_metres(dataset: Any, dem: Dem, window: Window, findings: _Findings) -> NDArray[np.float32]:
@@ -310,10 +330,10 @@ def _require_land(path: Path, findings: _Findings) -> None:
         )
 
 
-def _average(block: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
-    """Return the mean of the known cells in each block of `down` x `across` cells."""
+def _average(block: NDArray[np.float32], down: int, across: int) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Return the mean of the known cells in each block of `down` x `across` cells, and how many they are."""
     if (down, across) == (1, 1):
-        return block
+        return block, np.isfinite(block).astype(np.uint32)
     height, width = block.shape
     blocks = block.reshape(height // down, down, width // across, across)
     known = np.isfinite(blocks)
@@ -322,9 +342,4 @@ def _average(block: NDArray[np.float32], down: int, across: int) -> NDArray[np.f
     mean: NDArray[np.float32] = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).astype(
         np.float32
     )
-    return mean
-
-
-def _fill_unknown(metres: NDArray[np.float32], other: NDArray[np.float32]) -> None:
-    unknown = np.isnan(metres)
-    metres[unknown] = other[unknown]
+    return mean, count.astype(np.uint32)

@@ -147,6 +147,25 @@ def _only_writer(part: Path, path: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def first_bytes(path: Path, count: int = 1024) -> bytes:
+    """Return the first bytes of a file, by which GDAL tells formats; none for a folder or what does not exist.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> first_bytes(Path("no such file"))
+    b''
+    """
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(count)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Return nothing; puts the files of the folder `source` into the new folder `target`, without a copy if possible.
 

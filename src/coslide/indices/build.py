@@ -191,8 +191,9 @@ def _compute(build: _Build, ready: _Ready) -> None:
     started = time.monotonic()
     part, family = ready.part, ready.family
     spans = _computed(build, part, family)
+    provenance = _provenance(part, build.root)
     for variable in family.variables:
-        build.store.finish(variable, _provenance(part, build.root), spans[variable.name])
+        build.store.finish(variable, provenance, spans[variable.name])
     names = tuple(variable.name for variable in family.variables)
     build.store.record(part.name, Entry(build.keys[part.name], names))
     wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))

@@ -12,6 +12,7 @@ from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import RasterioError
 
 from coslide.errors import InputError
+from coslide.files import first_bytes
 from coslide.grid import Extent
 
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
@@ -66,10 +67,7 @@ def require_data(path: Path) -> None:
     InputError
         If it is such a text: XML or JSON that describes a web service, a tile index or a catalogue.
     """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = first_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
 

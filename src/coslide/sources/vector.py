@@ -17,6 +17,7 @@ from shapely.errors import GEOSException
 from shapely.geometry import box
 
 from coslide.errors import InputError
+from coslide.files import first_bytes
 from coslide.sources.raster import require_exact
 
 LINES = ("LineString", "MultiLineString")
@@ -183,9 +184,16 @@ def listed(names: Iterable[str], *, most: int = 20) -> str:
 
 
 def holds_layers(path: Path) -> bool:
-    """Return whether `path` opens as a vector file."""
+    """Return whether `path` opens as a vector file.
+
+    Raises
+    ------
+    InputError
+        If it is a text that names other places.
+    """
     if path.suffix.lower() == ".parquet":
         return True
+    _require_features(path)
     try:
         return len(pyogrio.list_layers(path)) > 0
     except (DataSourceError, DataLayerError):
@@ -196,11 +204,8 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".parquet":
             return gpd.read_parquet(path).reset_index(drop=True)
+        _require_features(path)
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if path.is_file() and path.read_bytes()[:64].lstrip().startswith(b"<OGRWFSDataSource"):
-            raise InputError(f"{path}: describes a web service; expected the features themselves")
-        if pyogrio.read_info(path, layer=layers[0] if layers else None)["driver"] == "OGR_VRT":
-            raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
         if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
             raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
         return gpd.read_file(path, layer=layers[0] if layers else None)
@@ -209,6 +214,15 @@ def _read(path: Path) -> Any:
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
+
+
+def _require_features(path: Path) -> None:
+    """Raise, before GDAL opens it, if a file is a text that names other places: known as GDAL knows it, by its head."""
+    head = first_bytes(path)
+    if b"<OGRVRTDataSource" in head:
+        raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
+    if b"<OGRWFSDataSource" in head:
+        raise InputError(f"{path}: describes a web service; expected the features themselves")
 
 
 def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFrame:

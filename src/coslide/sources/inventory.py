@@ -42,11 +42,6 @@ class Labels(NamedTuple):
     area_m2: float
     empty: int
 
-    @property
-    def reburned(self) -> int:
-        """How many landslides were burnt by touch."""
-        return len(self.touched)
-
 
 def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
     """Return the labels of an inventory on `grid`.

@@ -1,0 +1,57 @@
+"""What a simulation may be told, and where it then lies."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from pyproj import Transformer
+
+from coslide.simulate.frame import CRS, TILE, centres_m, frame_of
+from coslide.simulate.recipe import DIFFICULTIES, Recipe
+
+
+def test_the_parts_of_a_recipe_draw_from_streams_of_their_own():
+    recipe = Recipe(seed=4)
+    np.testing.assert_array_equal(recipe.random("rain").random(5), recipe.random("rain").random(5))
+    assert recipe.random("rain").random() != recipe.random("terrain").random()
+    assert recipe.random("rain").random() != Recipe(seed=5).random("rain").random()
+
+
+def test_difficulty_grows_with_its_name():
+    easy, paper, hard = (DIFFICULTIES[name] for name in ("easy", "paper", "hard"))
+    for name in easy._fields:
+        values = [getattr(step, name) for step in (easy, paper, hard)]
+        assert values in (sorted(values), sorted(values, reverse=True)), name
+        assert values[0] != values[2], name
+
+
+@pytest.mark.parametrize("given", [{"size_km": 1}, {"size_km": 500}, {"difficulty": "brutal"}, {"seed": -1}, {"x": 1}])
+def test_a_recipe_refuses_what_makes_no_sense(given):
+    with pytest.raises(ValidationError):
+        Recipe(**given)
+
+
+def test_a_frame_is_made_of_whole_60_m_cells_on_the_lattice():
+    frame = frame_of(4.01)
+    assert frame.tile.shape == (402, 402)
+    assert frame.tile_cells % 6 == frame.margin_cells % 6 == 0
+    assert frame.ground.shape == (642, 642)
+    assert frame.fine.shape == (1284, 1284)
+    assert (frame.tile.affine.c % 60, (frame.tile.affine.f - 20) % 100) == (0, 0)
+
+
+def test_the_tile_is_the_inner_part_of_the_ground():
+    frame = frame_of(3)
+    (x, y), (tile_x, tile_y) = centres_m(frame.ground), centres_m(frame.tile)
+    rows, columns = frame.inner
+    np.testing.assert_array_equal(x[columns], tile_x)
+    np.testing.assert_array_equal(y[rows], tile_y)
+    assert y[0] > y[-1]
+
+
+def test_a_simulated_event_lies_in_the_open_ocean():
+    """Nobody shall find its landslides on a base map of a real place."""
+    to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    west, south, east, north = to_degrees.transform_bounds(*frame_of(100).ground.extent.boundingbox.bbox)
+    assert (west, east) == (pytest.approx(168.77, abs=0.1), pytest.approx(169.9, abs=0.1))
+    assert (south, north) == (pytest.approx(35.2, abs=0.1), pytest.approx(36.15, abs=0.1))
+    assert TILE == "59SLV"

@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class River:
-    """A river from its head to where it leaves the ground: its middle line, flowing along it, and its width in m."""
+    """A river: its middle line, from its head to the river it joins or the edge, and its mean width in metres."""
 
     line: LineString
     width_m: float

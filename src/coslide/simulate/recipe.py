@@ -1,10 +1,10 @@
 """What a simulated earthquake is told: its size, its seed, and how hard its landslides are to find."""
 
 import zlib
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from coslide.settings import Checked
 
@@ -68,6 +68,8 @@ DIFFICULTIES = {
 }
 """What the three words of ``--difficulty`` stand for."""
 
+_RELIEF_M, _RELIEF_KM = 1600.0, 12.0
+
 
 class Recipe(Checked):
     """All that decides a simulated earthquake; the same recipe gives the same files.
@@ -81,7 +83,8 @@ class Recipe(Checked):
     difficulty
         A name in `DIFFICULTIES`.
     relief_m
-        Height of the highest summit above the lowest valley.
+        Height of the highest summit above the lowest valley of the tile. The default is 1600 m from 12 km on, and less
+        on smaller ground, whose slopes would be cliffs: 600 m on 3 km.
     drainage_per_km
         Length of streams per area, in km per km2: how finely valleys divide the ground.
     landslide_share
@@ -97,9 +100,18 @@ class Recipe(Checked):
     size_km: float = Field(default=12.0, ge=3, le=100)
     seed: int = Field(default=0, ge=0, lt=2**32)
     difficulty: Literal["easy", "paper", "hard"] = "paper"
-    relief_m: float = Field(default=1600.0, ge=200, le=4000)
+    relief_m: float = Field(default=0.0, ge=200, le=4000)  # filled in below where it is not given
     drainage_per_km: float = Field(default=2.5, ge=0.5, le=6)
     landslide_share: float = Field(default=1 / 29, gt=0, le=0.15)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_relief(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "relief_m" not in values:
+            size_km = values.get("size_km", _RELIEF_KM)
+            if isinstance(size_km, int | float) and size_km > 0:
+                return {**values, "relief_m": round(_RELIEF_M * min(1.0, size_km / _RELIEF_KM) ** 0.7, 1)}
+        return values
 
     @property
     def hardness(self) -> Difficulty:

@@ -1,0 +1,201 @@
+"""What covers the ground at the two dates: landslides, and all that changes without one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.stats import norm
+from shapely import LineString, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from coslide.simulate.built import Fields, build_villages, divide_fields, lay_roads
+from coslide.simulate.covers import Cover
+from coslide.simulate.frame import CELL_M, Frame, centres_m
+from coslide.simulate.land import River, Terrain
+from coslide.simulate.landcover import burn, natural_cover, northness, river_shapes
+from coslide.simulate.noise import cell_noise, smooth_field
+from coslide.simulate.recipe import Recipe
+
+Covers8 = NDArray[np.uint8]
+
+PLANTS = (Cover.CONIFER, Cover.BROADLEAF, Cover.SHRUB, Cover.MEADOW)
+_FIELD_USES = ((0.6, Cover.CROP), (0.82, Cover.MEADOW), (0.92, Cover.SOIL), (1.0, Cover.STUBBLE))
+_SWAY, _SWAY_M = 0.8, 400.0  # how far a river moves, as a share of its width, and over what length it does so
+_MOVING_FROM_M = 12.0  # width of the rivers that move
+_CUT_LENGTH_M, _CUT_WIDTH_M, _CUT_SLOPE_DEG = (50.0, 220.0), (8.0, 24.0), (12.0, 42.0)
+_CLEARED_M, _CLEARED_SHARE = (60.0, 180.0), 0.35  # clearings of forest, as a share of all cuttings
+_SNOW_SIDE_M, _SNOW_UNEVEN_M, _SNOW_HOLDS_DEG = 90.0, 50.0, 48.0
+_STRIP_ROWS = 1024
+
+
+class Covers(NamedTuple):
+    """What covers the ground before and after the earthquake: `Cover` in uint8 (row, col) on `Frame.fine`.
+
+    `shares` says, by name, which share of the tile each kind of change covers.
+    """
+
+    pre: Covers8
+    post: Covers8
+    shares: dict[str, float]
+
+
+def make_covers(
+    recipe: Recipe, terrain: Terrain, *, strata: Covers8, slides: Sequence[Polygon], scars: Sequence[Polygon]
+) -> Covers:
+    """Return what covers the ground at the two dates.
+
+    Between them fields are harvested and sown, rivers move in their beds, roads are cut into slopes and forest is
+    cleared, snow falls on the summits, and the landslides take the plants off, but for those that
+    `Difficulty.surviving_plants` leaves standing. Ground that slides does nothing else: it is debris, or as before.
+
+    Parameters
+    ----------
+    recipe
+        Its seed and difficulty.
+    terrain
+        The ground.
+    strata
+        uint8 (row, col) on `Frame.ground`, 1 to 8.
+    slides, scars
+        Outlines of the earthquake's landslides, and of those long before it, in the CRS of the frame.
+    """
+    frame = terrain.frame
+    pre = natural_cover(recipe, terrain, strata, scars)
+    post = pre.copy()
+    fields, roads = divide_fields(recipe, terrain), lay_roads(terrain)
+    roofs = build_villages(recipe, terrain, [*river_shapes(terrain).water, *roads])
+    for cover, use in zip((pre, post), _field_uses(recipe, fields), strict=True):
+        _lay_fields(cover, fields, use)
+        burn(cover, roads, Cover.ROAD, frame)
+        burn(cover, roofs, Cover.ROOF, frame)
+    shares = {"fields": _changed_share(pre, post, frame)}
+    for name, change in (("rivers", _move_rivers), ("cuttings", _cut), ("snow", _lay_snow)):
+        before = _changed_share(pre, post, frame)
+        change(recipe, terrain, post)
+        shares[name] = _changed_share(pre, post, frame) - before
+    _slide(recipe, frame, pre=pre, post=post, slides=slides)
+    shares["debris"] = float((_tile(post, frame) == Cover.DEBRIS).mean())
+    return Covers(pre, post, shares)
+
+
+def _tile(cover: Covers8, frame: Frame) -> Covers8:
+    rows, columns = (slice(2 * part.start, 2 * part.stop) for part in frame.inner)
+    return cover[rows, columns]
+
+
+def _changed_share(pre: Covers8, post: Covers8, frame: Frame) -> float:
+    return float((_tile(pre, frame) != _tile(post, frame)).mean())
+
+
+def _field_uses(recipe: Recipe, fields: Fields) -> tuple[Covers8, Covers8]:
+    """Return what each parcel carries at the two dates: crops are harvested, bare parcels sown."""
+    random = recipe.random("uses")
+    edges, kinds = zip(*_FIELD_USES, strict=True)
+    pre = np.array(kinds, dtype=np.uint8)[np.searchsorted(edges, random.random(fields.parcels))]
+    post = pre.copy()
+    changes = random.random(fields.parcels) < recipe.hardness.harvested_share
+    after_harvest = np.where(random.random(fields.parcels) < 0.5, np.uint8(Cover.STUBBLE), np.uint8(Cover.SOIL))
+    crop, bare = pre == Cover.CROP, (pre == Cover.SOIL) | (pre == Cover.STUBBLE)
+    post[changes & crop] = after_harvest[changes & crop]
+    post[changes & bare] = Cover.CROP
+    return pre, post
+
+
+def _lay_fields(cover: Covers8, fields: Fields, use: Covers8) -> None:
+    """Put the parcels on the fine cells that carry plants; rivers and their banks stay."""
+    if not fields.parcels:
+        return
+    for top in range(0, cover.shape[0], _STRIP_ROWS):
+        part = cover[top : top + _STRIP_ROWS]
+        parcel = np.repeat(np.repeat(fields.parcel[top // 2 : (top + _STRIP_ROWS) // 2], 2, axis=0), 2, axis=1)
+        where = (parcel >= 0) & (part != Cover.WATER) & (part != Cover.GRAVEL)
+        part[where] = use[parcel[where]]
+
+
+def _move_rivers(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
+    """Move the wider rivers in their beds: gravel where water was, and water where gravel, plants or fields were."""
+    frame, random = terrain.frame, recipe.random("rivers move")
+    moving = [river for river in terrain.rivers if river.width_m >= _MOVING_FROM_M]
+    moved = [_swayed(river, random).buffer(river.width_m / 2) for river in moving]
+    left = [river.line.buffer(river.width_m / 2 + CELL_M / 4) for river in moving]
+    allowed = np.repeat(np.repeat(terrain.valley_floor, 2, axis=0), 2, axis=1)
+    allowed |= (post == Cover.GRAVEL) | (post == Cover.WATER)
+    allowed &= (post != Cover.ROAD) & (post != Cover.ROOF)
+    bed = post.copy()
+    burn(bed, left, Cover.GRAVEL, frame)
+    burn(bed, moved, Cover.WATER, frame)
+    np.copyto(post, bed, where=allowed)
+
+
+def _swayed(river: River, random: np.random.Generator) -> LineString:
+    """Return the line of a river, moved sideways by a smoothly varying part of its width."""
+    step_m = 20.0
+    at = np.arange(0.0, river.line.length, step_m)
+    points = shapely.get_coordinates(shapely.line_interpolate_point(river.line, at))
+    noise = gaussian_filter1d(random.standard_normal(len(points) + 1), _SWAY_M / step_m / 4)[: len(points)]
+    noise *= _SWAY * river.width_m / max(float(noise.std()), 1e-6)
+    along = np.gradient(points, axis=0)
+    along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-6)
+    return LineString(points + noise[:, None] * np.column_stack([-along[:, 1], along[:, 0]]))
+
+
+def _cut(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
+    """Cut roads and pits along the contours of slopes, and clear forest: bare soil that did not slide."""
+    frame, random = terrain.frame, recipe.random("cuttings")
+    count = round(recipe.hardness.cuttings_per_10km2 * (frame.cells * CELL_M / 1000) ** 2 / 10)
+    low, high = _CUT_SLOPE_DEG
+    places = np.flatnonzero((terrain.slope_deg > low) & (terrain.slope_deg < high) & ~terrain.valley_floor)
+    if not count or not places.size:
+        return
+    rows, columns = np.unravel_index(random.choice(places, count), terrain.slope_deg.shape)
+    x, y = centres_m(frame.ground)
+    cleared = random.random(count) < _CLEARED_SHARE
+    lengths = np.where(cleared, random.uniform(*_CLEARED_M, count), random.uniform(*_CUT_LENGTH_M, count))
+    widths = np.where(cleared, random.uniform(*_CLEARED_M, count), random.uniform(*_CUT_WIDTH_M, count))
+    contour = np.radians(terrain.aspect_deg[rows, columns] + 90)
+    middles, along = np.column_stack([x[columns], y[rows]]), np.column_stack([np.sin(contour), np.cos(contour)])
+    bend = random.uniform(-0.15, 0.15, count)[:, None] * np.column_stack([-along[:, 1], along[:, 0]])
+    reach = lengths[:, None] / 2
+    shapes = [
+        LineString([start, middle, end]).buffer(width / 2, cap_style="flat")
+        for start, middle, end, width in zip(
+            middles - along * reach, middles + bend * reach, middles + along * reach, widths, strict=True
+        )
+    ]
+    bare = post.copy()
+    burn(bare, shapes, Cover.SOIL, frame)
+    np.copyto(post, bare, where=np.isin(post, PLANTS))
+
+
+def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
+    """Lay snow on the summits: lower on north slopes, in patches, and none on the steepest rock."""
+    depth_m = recipe.hardness.snow_m
+    if not depth_m:
+        return
+    line_m = terrain.height_m[terrain.frame.inner].max() - np.float32(depth_m)
+    above = terrain.height_m - line_m
+    above += np.float32(_SNOW_SIDE_M) * northness(terrain.aspect_deg, terrain.slope_deg)
+    random = recipe.random("snow")
+    above += np.float32(_SNOW_UNEVEN_M) * smooth_field(random, above.shape, CELL_M, range_m=120.0)
+    lies = (above > 0) & (terrain.slope_deg < _SNOW_HOLDS_DEG)
+    post[np.repeat(np.repeat(lies, 2, axis=0), 2, axis=1)] = Cover.SNOW
+
+
+def _slide(recipe: Recipe, frame: Frame, *, pre: Covers8, post: Covers8, slides: Sequence[BaseGeometry]) -> None:
+    """Lay debris where it slid; in patches the plants stand as before."""
+    slid = np.zeros(post.shape, dtype=np.uint8)
+    burn(slid, slides, 1, frame)
+    patches = smooth_field(recipe.random("survivors"), (frame.cells, frame.cells), CELL_M, range_m=20.0)
+    least = np.float32(norm.ppf(1 - recipe.hardness.surviving_plants))
+    seed = int(recipe.random("stems").integers(2**31))
+    for top in range(0, post.shape[0], _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        inside = slid[rows] == 1
+        field = np.repeat(np.repeat(patches[top // 2 : (top + _STRIP_ROWS) // 2], 2, axis=0), 2, axis=1)
+        field = np.float32(0.8) * field + np.float32(0.6) * cell_noise(seed, field.shape, first_row=top)
+        survives = (field > least) & np.isin(pre[rows], PLANTS)
+        part = post[rows]
+        part[inside] = np.where(survives[inside], pre[rows][inside], np.uint8(Cover.DEBRIS))

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coslide.listener import Listener
+    from coslide.simulate.recipe import Recipe
 
 INPUT_ERROR = 2
 _PIPED_WIDTH = 120  # where no terminal says how wide it is
+_DEMO_KM = 7.2  # small enough for a few minutes on two cores, large enough for ground to be held out
 
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
@@ -32,7 +34,7 @@ _console = Console(stderr=True, highlight=False)
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
 EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
-Recipe = Annotated[str | None, typer.Option(help="paper (as published) or cpu (what trains well in minutes).")]
+RecipeName = Annotated[str | None, typer.Option(help="paper (as published) or cpu (what trains well in minutes).")]
 Network = Annotated[str | None, typer.Option(help="Network to train.")]
 Split = Annotated[str | None, typer.Option(help="blocks, or paper-random (as published; it leaks).")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles.")]
@@ -67,7 +69,7 @@ def run(
     event: EventFile,
     out: OutFolder,
     model: Annotated[Path | None, typer.Option(help="Map with this model instead of training one.")] = None,
-    recipe: Recipe = None,
+    recipe: RecipeName = None,
     epochs: Epochs = None,
     seed: Seed = None,
     resume: Resume = False,
@@ -82,21 +84,58 @@ def run(
 
 
 @app.command()
-def demo(out: OutFolder = Path("runs/iburi")) -> None:
-    """Run the whole chain on the 2018 Hokkaido Eastern Iburi earthquake; goes on where an earlier demo stopped."""
-    from coslide.event import read_event
+def demo(
+    out: OutFolder = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
+) -> None:
+    """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
+    from coslide.chain.run import run as run_chain
+    from coslide.simulate.write import simulate as write_event
 
-    example = Path("examples/iburi-2018/event.toml")
-    if not example.exists():
-        raise InputError(f"{example}: not found; run the demo from a checkout of coslide")
+    with _listening() as listener:
+        event = write_event(out / "event", _recipe(size_km=_DEMO_KM, seed=seed), keep=True, listener=listener)
+        run_chain(event, out, resume=True, listener=listener)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the event to.", show_default=False)],
+    size_km: Annotated[float, typer.Option(help="Side of the square that the scenes cover.")] = 12.0,
+    seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
+    difficulty: Annotated[
+        str, typer.Option(help="How hard the landslides are to find: easy, paper or hard.")
+    ] = "paper",
+    relief_m: Annotated[
+        float | None, typer.Option(help="Height of the highest summit above the lowest valley.", show_default=False)
+    ] = None,
+    drainage_per_km: Annotated[
+        float | None, typer.Option(help="Length of streams per area, in km per km2.", show_default=False)
+    ] = None,
+    landslide_share: Annotated[
+        float | None, typer.Option(help="Share of the ground that slides.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a simulated earthquake, with known truth, in the formats that real ones come in."""
+    from coslide.simulate.write import simulate as write_event
+
+    given = {"relief_m": relief_m, "drainage_per_km": drainage_per_km, "landslide_share": landslide_share}
+    recipe = _recipe(size_km=size_km, seed=seed, difficulty=difficulty, **given)
+    with _listening() as listener:
+        event = write_event(folder, recipe, listener=listener)
+        listener.say(f"next: coslide run {event} --out RUN")
+
+
+def _recipe(**given: Any) -> "Recipe":
+    """Return the recipe of a simulation; what is None stays as `Recipe` has it."""
+    from pydantic import ValidationError
+
+    from coslide.settings import first_problem
+    from coslide.simulate.recipe import Recipe
+
     try:
-        read_event(example)
-    except InputError as error:
-        raise InputError(
-            f"{error}; the demo needs the files of this earthquake: README.md ('The data of the example') says where "
-            "to download them; put them under a folder iburi-2018/ and set COSLIDE_DATA to the folder that holds it"
-        ) from None
-    run(example, out, resume=out.exists())
+        return Recipe(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise InputError(f"--{first_problem(error).replace('_', '-')}") from None
 
 
 @app.command()
@@ -154,7 +193,7 @@ def train(
     index: IndexCube,
     out: OutFolder,
     network: Network = None,
-    recipe: Recipe = None,
+    recipe: RecipeName = None,
     split: Split = None,
     tile: Annotated[int | None, typer.Option(help="Side of a tile, in cells.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between tiles, in cells.")] = None,

@@ -1,0 +1,152 @@
+"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or a random forest on raw bands.
+
+    python benchmarks/simulated.py time 12 45
+    python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--epochs 80] [--seeds 0 1 2]
+
+`time` writes one event of each size in its own process and prints seconds and peak memory. `scores` builds the cube of
+one event, trains EGCN and U-Net (width 16, the `cpu` recipe) on one part of its blocks, a random forest on the cells of
+the same blocks, and scores all of them on the blocks held out. Run it on an idle machine.
+"""
+
+import argparse
+import multiprocessing
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import precision_recall_curve
+
+from coslide.chain.evaluate import held_out_scores
+from coslide.chain.train import cube_settings, train
+from coslide.event import read_event
+from coslide.indices.build import build_cube
+from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.mapping.ground import TRAINED_ON, ground_of, seen_ground
+from coslide.memory import peak_memory_gb
+from coslide.samples.split import split_windows
+from coslide.simulate.recipe import Recipe
+from coslide.simulate.write import simulate
+from coslide.workers import available_processors
+
+_CELLS = 100_000  # of each class that the forest learns from, and that it sees at once
+_SCORES = ("f1", "precision", "recall", "iou_landslide")
+
+
+def main() -> None:
+    """Return nothing; prints the table that was asked for."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    modes = words.add_subparsers(dest="mode", required=True)
+    times = modes.add_parser("time")
+    times.add_argument("sizes_km", type=float, nargs="+")
+    times.add_argument("--out", type=Path, default=Path("runs/benchmark-simulated"))
+    scores = modes.add_parser("scores")
+    scores.add_argument("--out", type=Path, default=Path("runs/benchmark-simulated"))
+    scores.add_argument("--difficulty", default="paper")
+    scores.add_argument("--size-km", type=float, default=12.0)
+    scores.add_argument("--epochs", type=int, default=None)
+    scores.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    given = words.parse_args()
+    if given.mode == "time":
+        _time(given.sizes_km, given.out)
+    else:
+        _score(given)
+
+
+def _time(sizes_km: list[float], out: Path) -> None:
+    print("size_km  seconds  peak_GB")
+    for size_km in sizes_km:
+        _in_own_process(_time_one, size_km, out)
+
+
+def _time_one(size_km: float, out: Path) -> None:
+    folder = out / f"time-{size_km:g}"
+    shutil.rmtree(folder, ignore_errors=True)
+    started = time.perf_counter()
+    simulate(folder, Recipe(size_km=size_km))
+    print(f"{size_km:<8g} {time.perf_counter() - started:<8.1f} {peak_memory_gb():.2f}", flush=True)
+
+
+def _score(given: argparse.Namespace) -> None:
+    print(f"{given.size_km:g} km, difficulty {given.difficulty}: scores of landslide cells on held-out blocks")
+    print("seed  method         F1     precision  recall  IoU    minutes", flush=True)
+    table: dict[str, list[float]] = {}
+    for seed in given.seeds:
+        recipe = Recipe(size_km=given.size_km, difficulty=given.difficulty, seed=seed)
+        folder = given.out / f"{given.difficulty}-{given.size_km:g}-{seed}"
+        if not (folder / "event" / "event.toml").exists():
+            simulate(folder / "event", recipe)
+        index = build_cube(read_event(folder / "event" / "event.toml"), folder / "index.zarr")
+        for method in ("egcn", "unet", "forest"):
+            started = time.perf_counter()
+            pixels = _forest(index) if method == "forest" else _network(method, index, given.epochs)
+            minutes = (time.perf_counter() - started) / 60
+            _print_row(str(seed), method, [pixels[name] for name in _SCORES], minutes)
+            table.setdefault(method, []).append(pixels["f1"])
+    for method, found in table.items():
+        print(f"median F1 of {method}: {statistics.median(found):.3f}")
+
+
+def _network(name: str, index: Path, epochs: int | None) -> dict[str, float]:
+    settings = cube_settings(open_cube(index)).changed(network=name, epochs=epochs)
+    out = index.parent / name
+    shutil.rmtree(out, ignore_errors=True)
+    pixels: dict[str, float] = train(index, out, settings)["pixels"]
+    return pixels
+
+
+def _forest(index: Path) -> dict[str, float]:
+    """Return the scores of a random forest that sees the bands of one cell at both dates and nothing else.
+
+    It gets what helps it: cells of both classes in one number to learn from, and the threshold that is best on other
+    cells of the training ground.
+    """
+    cube = open_cube(index)
+    settings = cube_settings(cube)
+    bands = [band for band in input_bands(cube) if band.name.startswith("reflectance_")]
+    labels, grid = read_labels(cube), cube_grid(cube)
+    values = np.nan_to_num(read_inputs(cube, bands=bands), nan=-1.0).reshape(len(bands), -1)
+    seen = seen_ground(ground_of(split_windows(labels, settings), grid), grid)
+    truth = labels.ravel() == LANDSLIDE
+    usable = (read_valid(cube) & (labels != UNKNOWN)).ravel()
+    order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(usable & (seen.ravel() == TRAINED_ON)))
+    fitted, other = order[: len(order) // 2], order[len(order) // 2 :][:_CELLS]
+    slides, rest = fitted[truth[fitted]][:_CELLS], fitted[~truth[fitted]][:_CELLS]
+    chosen = np.concatenate([slides, rest[: len(slides)]])
+    forest = RandomForestClassifier(200, min_samples_leaf=3, n_jobs=available_processors(), random_state=settings.seed)
+    forest.fit(values[:, chosen].T, truth[chosen])
+    precision, recall, thresholds = precision_recall_curve(truth[other], _probability(forest, values[:, other]))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    found = np.full(labels.size, np.nan, dtype=np.float32)
+    held_out = np.flatnonzero(usable & (seen.ravel() != TRAINED_ON))
+    for part in np.array_split(held_out, max(1, len(held_out) // _CELLS)):
+        found[part] = _probability(forest, values[:, part])
+    threshold = float(thresholds[np.argmax(f1[:-1])])
+    pixels: dict[str, float] = held_out_scores(found.reshape(labels.shape), labels, seen, threshold=threshold)["pixels"]
+    return pixels
+
+
+def _probability(forest: RandomForestClassifier, values: np.ndarray) -> np.ndarray:
+    return np.asarray(forest.predict_proba(values.T)[:, 1], dtype=np.float32)
+
+
+def _print_row(seed: str, method: str, scores: list[float], minutes: float) -> None:
+    f1, precision, recall, iou = scores
+    print(f"{seed:<5} {method:<14} {f1:.3f}  {precision:.3f}      {recall:.3f}   {iou:.3f}  {minutes:.1f}", flush=True)
+
+
+def _in_own_process(work: Callable[..., None], *arguments: object) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+if __name__ == "__main__":
+    main()

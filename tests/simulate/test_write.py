@@ -1,0 +1,139 @@
+"""A simulated earthquake is read by the readers of real ones, and is the same whenever and however it is made."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import rasterize
+
+import coslide.simulate.write as writing
+from coslide.errors import InputError
+from coslide.event import read_event
+from coslide.files import sha256
+from coslide.indices.build import build_cube, event_grid
+from coslide.indices.cube import contents, input_bands, open_cube, read_labels, read_valid
+from coslide.indices.sets import index_set, missing_indices
+from coslide.simulate.frame import frame_of
+from coslide.simulate.recipe import Recipe
+from coslide.simulate.write import simulate
+from coslide.sources.vector import read_vector
+
+RECIPE = Recipe(size_km=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def event_file(tmp_path_factory):
+    return simulate(tmp_path_factory.mktemp("simulated") / "event", RECIPE)
+
+
+@pytest.fixture(scope="module")
+def cube(event_file, tmp_path_factory):
+    return open_cube(build_cube(read_event(event_file), tmp_path_factory.mktemp("cube") / "index.zarr"))
+
+
+@pytest.fixture(scope="module")
+def truth(event_file):
+    return json.loads((event_file.parent / "simulation.json").read_text())["truth"]
+
+
+def test_every_index_of_the_paper_can_be_built_from_it(cube):
+    assert len(index_set("d", input_bands(cube))) == 30
+    assert missing_indices("d", input_bands(cube)) == []
+    assert {row["band"] for row in contents(cube)} >= {"rainfall_variance", "pga_ln_std", "fault_distance", "landslide"}
+
+
+def test_the_grid_of_its_cube_is_the_tile(event_file):
+    assert event_grid(read_event(event_file)) == frame_of(RECIPE.size_km).tile
+
+
+def test_only_clouds_and_their_shadows_are_unknown(cube):
+    valid = read_valid(cube)
+    assert 0.75 < valid.mean() < 1
+    assert np.isfinite(cube["elevation"].to_numpy()).all()
+    assert np.isfinite(cube["rainfall"].to_numpy()).all()
+    assert (cube["stratum_class"].to_numpy() <= 8).all()
+
+
+def test_the_labels_are_the_inventory_to_the_cell(cube, event_file):
+    grid = frame_of(RECIPE.size_km).tile
+    slides = read_vector(event_file.parent / "landslides.gpkg", str(grid.crs), what="landslides")
+    expected = rasterize(slides.geometry, out_shape=grid.shape, transform=grid.affine, dtype=np.uint8)
+    found = read_labels(cube)
+    assert ((found == 1) >= (expected == 1)).all()  # and what holds no centre is burnt by touch
+    assert (found == 1).sum() == pytest.approx(expected.sum(), rel=0.02)
+
+
+def test_the_share_that_slides_and_their_sizes_are_those_of_the_recipe(cube, truth):
+    assert truth["landslide_share"] == pytest.approx(RECIPE.landslide_share, rel=0.03)
+    assert (read_labels(cube) == 1).mean() == pytest.approx(RECIPE.landslide_share, rel=0.05)
+    assert 0.88 < truth["share_below_1104_m2"] < 0.96
+
+
+def test_landslides_lost_their_plants_and_nothing_else_on_average_did(cube):
+    change = cube["ndvi_difference"].to_numpy()
+    slid = read_labels(cube) == 1
+    known = np.isfinite(change)
+    assert np.median(change[slid & known]) < np.median(change[~slid & known]) - 0.1
+
+
+def test_landslides_lie_on_steeper_ground(cube):
+    slid = read_labels(cube) == 1
+    slope = cube["slope"].to_numpy()
+    assert slope[slid].mean() > slope[~slid].mean() + 3
+
+
+def test_the_two_products_have_the_baselines_of_their_dates(event_file):
+    names = sorted(path.name for path in event_file.parent.glob("*.SAFE"))
+    assert ["_N0214_" in names[0], "_N0400_" in names[1]] == [True, True]
+    red = [next(event_file.parent.glob(f"{name}/GRANULE/*/IMG_DATA/R10m/*_B04_10m.jp2")) for name in names]
+    with rasterio.open(red[0]) as pre, rasterio.open(red[1]) as post:
+        assert post.read(1).min() > 1000 > pre.read(1).min() > 0  # an offset of -1000 is to be added to the later one
+
+
+def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("coslide.workers.available_processors", lambda: 1)
+    again = simulate(tmp_path / "again", RECIPE).parent
+    first = event_file.parent
+    files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
+    assert files == [path.relative_to(again) for path in sorted(again.rglob("*")) if path.is_file()]
+    assert [str(name) for name in files if sha256(first / name) != sha256(again / name)] == []
+
+
+def test_another_seed_is_another_earthquake(event_file, tmp_path):
+    other = simulate(tmp_path / "other", RECIPE.model_copy(update={"seed": 2})).parent
+    for name in ("dem.tif", "geology.gpkg", "gauges.csv", "grid.xml", "faults.geojson", "landslides.gpkg"):
+        assert sha256(other / name) != sha256(event_file.parent / name), name
+
+
+def test_an_earlier_simulation_is_kept_only_where_its_recipe_is_the_same(tmp_path, monkeypatch):
+    made = []
+
+    def pretend(part: Path, recipe: Recipe, _listener):
+        made.append(recipe.seed)
+        (part / "event.toml").write_text("")
+        return {"landslides": 1, "landslide_share": 0.1}
+
+    monkeypatch.setattr(writing, "_write", pretend)
+    for seed in (1, 1, 2):
+        simulate(tmp_path / "event", Recipe(seed=seed), keep=True)
+    assert made == [1, 2]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something else"):
+        simulate(tmp_path, RECIPE)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(writing, "make_terrain", fail)
+    with pytest.raises(RuntimeError):
+        simulate(tmp_path / "event", RECIPE)
+    assert list(tmp_path.iterdir()) == []

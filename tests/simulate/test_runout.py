@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
-from coslide.simulate.runout import KNOTS, MOST_VERTICES, Draws, Ground, find_places
+from coslide.simulate.runout import KNOTS, MOST_TRIES, MOST_VERTICES, Draws, Ground, find_places
 
 SIDE = 120
 ROW, COLUMN = np.mgrid[:SIDE, :SIDE] + 0.5
@@ -20,9 +20,8 @@ def ground_of(height_m, barrier=None):
 def slide(ground, *, area_m2=9000.0, elongation=3.0, reach=0.5, sides=None, starts=((30, 60),), times=1):
     """Return the outlines of `times` landslides in cells, from the given (row, column) in turn, and starts used."""
     sides = np.zeros((2, KNOTS)) if sides is None else sides
-    draws = Draws(*(np.array([value] * times, dtype=float) for value in (area_m2, elongation, reach, sides)))
-    if np.ndim(area_m2):
-        draws = draws._replace(area_m2=np.array(area_m2, dtype=float))
+    sides = np.broadcast_to(sides, (times, 2, KNOTS)).copy()
+    draws = Draws(*(np.full(times, value, dtype=float) for value in (area_m2, elongation, reach)), sides)
     outlines, counts = np.empty((times, MOST_VERTICES, 2)), np.zeros(times, dtype=np.int64)
     cells = np.array([row * SIDE + column for row, column in starts])
     used = find_places(draws, cells, ground, 1e9, outlines, counts)
@@ -128,6 +127,12 @@ def test_drawn_widths_make_one_side_wider_than_the_other():
     [outline], _ = slide(south(35), sides=sides)
     left, _, right, _ = outline.bounds
     np.testing.assert_allclose(max(60.5 - left, right - 60.5) / min(60.5 - left, right - 60.5), np.e, rtol=0.05)
+
+
+def test_one_that_cannot_move_anywhere_does_not_use_up_the_places_of_others():
+    starts = tuple((30, column) for column in range(20, 100))
+    outlines, used = slide(south(35), area_m2=600.0, reach=[9.0, 0.5], starts=starts, times=2)
+    assert (len(outlines), used) == (1, MOST_TRIES + 1)
 
 
 def test_near_the_border_it_finds_no_place():

@@ -97,6 +97,15 @@ def test_all_classes_of_fault_distance_occur_on_a_tile_of_12_km(seed):
     assert (classes > 0.01 * classes.sum()).all()
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_trace_passes_a_large_tile_near_its_middle_too(seed):
+    frame = Frame(4500)
+    box = frame.tile.boundingbox
+    rupture = make_rupture(Recipe(seed=seed), frame)
+    middle = (box.left + box.right) / 2, (box.bottom + box.top) / 2
+    assert rupture.trace_distance_km(*middle) < 4 + 1.5  # bends
+
+
 def test_the_same_seed_is_the_same_rupture_and_another_is_not():
     assert make_rupture(Recipe(seed=4), FRAME) == make_rupture(Recipe(seed=4), FRAME)
     assert make_rupture(Recipe(seed=4), FRAME) != make_rupture(Recipe(seed=5), FRAME)

@@ -4,15 +4,17 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from rasterio.features import shapes
 from scipy.ndimage import distance_transform_edt
+from shapely.geometry import shape
 
 from coslide.inputs import Geology
 from coslide.simulate.frame import Frame, centres_m
 from coslide.simulate.land import Terrain
-from coslide.simulate.noise import smooth_field
+from coslide.simulate.noise import rough_field, smooth_field
 from coslide.simulate.recipe import AGES, Recipe
 from coslide.simulate.rupture import make_rupture
-from coslide.simulate.strata import make_strata, write_geology
+from coslide.simulate.strata import _without_small, make_strata, write_geology
 from coslide.sources.geology import read_strata
 
 FRAME = Frame(300)
@@ -84,6 +86,14 @@ def test_the_map_covers_the_ground_once(difficulty, tmp_path):
     assert drawn.area.sum() == pytest.approx(ground.area, rel=1e-12)
     assert drawn.area.min() > 5000
     assert set(drawn["age"]) == set(AGES)
+
+
+def test_no_area_below_one_hectare_is_left_on_the_map():
+    rough = rough_field(np.random.default_rng(0), (180, 180), 30.0, range_m=2000)
+    codes = np.asarray(np.digitize(rough, [-1, -0.6, -0.3, 0, 0.3, 0.6, 1]) + 1, dtype=np.uint8)
+    areas = [shape(outline).area for outline, _ in shapes(_without_small(codes), connectivity=4)]
+    assert min(shape(outline).area for outline, _ in shapes(codes, connectivity=4)) == 1
+    assert min(areas) >= 12
 
 
 def test_coslide_reads_the_map_without_gaps_and_overlaps(tmp_path):

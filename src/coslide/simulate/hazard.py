@@ -36,7 +36,7 @@ _RIDGE_SIGMA_M = 80.0
 _UNKNOWN = 0.20  # standard deviation of ln(strength) within one unit
 _UNKNOWN_RANGES_M = (600.0, 90.0)
 _STANDS = 1.03  # factor of safety that slopes had before the earthquake, or they would have slid long before it
-_CAN_FAIL, _MOST_CAN_FAIL = 1.5, 0.25  # mean probability over the share that slides, and its limit
+_CAN_FAIL, _MOST_CAN_FAIL = 2.0, 0.25  # mean probability over the share that slides, and its limit
 _THINNED = 8  # every eighth row and column tells the mean probability
 _MOST_OCTAVES = 2.0  # of the factor that brings it about, up and down
 _STRIP_ROWS = 512
@@ -97,7 +97,7 @@ def failure_probability(
     fault_m
         Horizontal distance from the trace of the fault in metres, (row, col).
     scale
-        Factor on all strength. None finds the one with which the mean probability is 1.5 times
+        Factor on all strength. None finds the one with which the mean probability is twice
         `Recipe.landslide_share` (at most 0.25): steep mountains stand because their rock is strong, and the share
         of the ground that slides is given. It lies between 1/4 and 4 whether that is enough or not.
 

@@ -49,18 +49,18 @@ def cast_shadow(height_m: Floats, cell_m: float, sun: Sun) -> NDArray[np.bool_]:
         Where it stands. Overhead it casts no shadow.
     """
     azimuth = np.radians(sun.azimuth_deg)
-    east, north = float(np.sin(azimuth)), float(np.cos(azimuth))
-    shadow = np.zeros(height_m.shape, dtype=np.bool_)
-    along_columns = abs(east) > abs(north)
-    # The sweep goes over rows away from the sun; for a sun in the east or west the ground is turned.
-    heights, marks = (height_m.T, shadow.T) if along_columns else (height_m, shadow)
-    major, minor = (east, -north) if along_columns else (-north, east)
-    if major > 0:  # the sun stands where indices grow
-        heights, marks = heights[::-1], marks[::-1]
-    aside = minor / abs(major)
+    down, right = -float(np.cos(azimuth)), float(np.sin(azimuth))  # towards the sun
+    # The sweep goes down the rows with the sun behind it; for a sun elsewhere the ground is turned.
+    turned = abs(right) > abs(down)
+    toward, aside = (right, down) if turned else (down, right)
+    heights = height_m.T if turned else height_m
+    heights = np.ascontiguousarray(heights[::-1] if toward > 0 else heights)
+    aside /= abs(toward)
     step_m = cell_m * float(np.hypot(1.0, aside))
+    marks = np.zeros(heights.shape, dtype=np.bool_)
     _sweep(heights, aside, np.float32(step_m / np.tan(np.radians(max(sun.zenith_deg, 1e-6)))), marks)
-    return shadow
+    marks = marks[::-1] if toward > 0 else marks
+    return np.ascontiguousarray(marks.T if turned else marks)
 
 
 @njit(cache=True, nogil=True)

@@ -24,7 +24,7 @@ def blur_sigma_m(cell_m: int) -> float:
     Examples
     --------
     >>> blur_sigma_m(10)
-    4.1671
+    4.169
     """
     return float(cell_m / np.pi * np.sqrt(-2 * np.log(np.pi / 2 * MTF_AT_NYQUIST[cell_m])))
 

@@ -14,7 +14,7 @@ _PATH = 41  # points of a path
 _STEP_SHARE = 1 / (_PATH - 1)
 _KEEPS_ON = 0.55  # of its direction that a moving mass keeps at each step
 _CLIMB = 0.35  # an edge may lie this much higher than the middle, for each metre it is away from it
-_OVERLAP = 0.04  # of a landslide's cells that others may hold already: where there is no slope left, none can fail
+_OVERLAP = 0.10  # of a landslide's cells that others may hold already: where there is no slope left, none can fail
 
 
 class Ground(NamedTuple):

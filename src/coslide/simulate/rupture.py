@@ -232,16 +232,25 @@ def _distance_km(vertices: NDArray[np.float64], x_m: ArrayLike, y_m: ArrayLike, 
 @njit(cache=True, nogil=True)
 def _measure(vertices, places_m, closed, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     x_m, y_m = places_m
+    columns = x_m.shape[1]
+    nearest, inside = np.empty(columns), np.empty(columns, dtype=np.bool_)
     for row in range(x_m.shape[0]):
-        for column in range(x_m.shape[1]):
-            x, y = x_m[row, column] / 1000, y_m[row, column] / 1000
-            nearest, inside = np.inf, False
-            for k in range(vertices.shape[0] - 1):
-                ax, ay = vertices[k, 0], vertices[k, 1]
-                bx, by = vertices[k + 1, 0] - ax, vertices[k + 1, 1] - ay
-                px, py = x - ax, y - ay
-                share = min(max((px * bx + py * by) / (bx * bx + by * by), 0.0), 1.0)
-                nearest = min(nearest, (px - share * bx) ** 2 + (py - share * by) ** 2)
-                if (py < 0) != (py < by) and px < bx * py / by:
-                    inside = not inside
-            found[row, column] = 0.0 if closed and inside else math.sqrt(nearest)
+        nearest[:], inside[:] = np.inf, False
+        for k in range(vertices.shape[0] - 1):
+            ax, ay = vertices[k, 0], vertices[k, 1]
+            bx, by = vertices[k + 1, 0] - ax, vertices[k + 1, 1] - ay
+            per_square = 1 / (bx * bx + by * by)
+            for column in range(columns):  # innermost, so that the processor takes several at once
+                px, py = x_m[row, column] / 1000 - ax, y_m[row, column] / 1000 - ay
+                share = (px * bx + py * by) * per_square
+                share = 0.0 if share < 0.0 else share
+                share = 1.0 if share > 1.0 else share
+                dx, dy = px - share * bx, py - share * by
+                square = dx * dx + dy * dy
+                nearest[column] = square if square < nearest[column] else nearest[column]
+            if closed:
+                for column in range(columns):
+                    px, py = x_m[row, column] / 1000 - ax, y_m[row, column] / 1000 - ay
+                    inside[column] ^= (py < 0) != (py < by) and px < bx * py / by
+        for column in range(columns):
+            found[row, column] = 0.0 if inside[column] else math.sqrt(nearest[column])

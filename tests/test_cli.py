@@ -171,12 +171,52 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_output(
     assert [path for path in out.rglob("*") if path.name in finals] == []
 
 
-def test_the_demo_says_what_to_download_where_the_data_is_not_there(command, monkeypatch, tmp_path):
-    monkeypatch.setenv("COSLIDE_DATA", str(tmp_path))
-    code, _, err = command("demo", "--out", tmp_path / "run")
+def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp_path):
+    words = ["demo", "--out", tmp_path / "run", "--size-km", "4.5", "--epochs", "1"]
+    code, _, err = command(*words)
+    assert code == 0
+    for text in ("simulated 4.5 x 4.5 km", "31 channels, 450 x 450 cells", "1 epochs of", "F1 0.", "report.html"):
+        assert text in err
+    assert len(err.strip().splitlines()) < 12  # one line for each step
+    report = tmp_path / "run" / "report.html"
+    assert report.read_text().startswith("<!")
+    code, _, err = command(*words)
+    assert code == 0
+    assert "is this simulation already" in err
+
+
+def test_a_simulation_says_what_it_wrote_and_what_comes_next(command, monkeypatch, tmp_path):
+    made = []
+
+    def pretend(part, recipe, _listener):
+        made.append(recipe)
+        (part / "event.toml").touch()
+        return {"landslides": 3, "landslide_share": 0.04}
+
+    monkeypatch.setattr("coslide.simulate.write._write", pretend)
+    words = ["--size-km", "9", "--seed", "5", "--difficulty", "hard", "--relief-m", "900", "--drainage-per-km", "3"]
+    code, _, err = command("simulate", tmp_path / "event", *words)
+    assert code == 0
+    assert f"next: coslide run {tmp_path / 'event' / 'event.toml'}" in err
+    assert made[0].model_dump() == {
+        "size_km": 9, "seed": 5, "difficulty": "hard", "relief_m": 900, "drainage_per_km": 3, "landslide_share": 1 / 29,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--size-km", "1"], "--size-km: found 1.0, expected: input should be greater than or equal to 3"),
+        (["--difficulty", "brutal"], "--difficulty: found 'brutal'"),
+        (["--seed", "-1"], "--seed: found -1"),
+    ],
+)
+def test_a_simulation_that_cannot_be_is_refused_in_one_line(command, tmp_path, words, message):
+    code, _, err = command("simulate", tmp_path / "event", *words)
     assert code == 2
-    assert "does not exist" in err
-    assert "set COSLIDE_DATA" in err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "event").exists()
 
 
 def test_help_and_import_load_no_heavy_library():

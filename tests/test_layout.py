@@ -16,7 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Arrows go from left to right: a room may import from those before it, never from those after.
 ROOMS = [
     "errors", "labels", "listener", "memory", "files", "workers", "settings", "grid", "inputs", "event",
-    "sources", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "chain", "cli",
+    "sources", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "chain",
+    "cli",
 ]  # fmt: skip
 NO_TORCH = ("sources", "indices", "simulate", "evaluation", "samples/windows", "samples/split", "samples/normalise")
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 INPUT_ERROR = 2
 _PIPED_WIDTH = 120  # where no terminal says how wide it is
-_DEMO_KM = 7.2  # small enough for a few minutes on two cores, large enough for ground to be held out
 
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
@@ -86,15 +85,19 @@ def run(
 @app.command()
 def demo(
     out: OutFolder = Path("runs/demo"),
+    size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
+    epochs: Epochs = None,
 ) -> None:
     """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
     from coslide.chain.run import run as run_chain
+    from coslide.event import read_event
     from coslide.simulate.write import simulate as write_event
 
     with _listening() as listener:
-        event = write_event(out / "event", _recipe(size_km=_DEMO_KM, seed=seed), keep=True, listener=listener)
-        run_chain(event, out, resume=True, listener=listener)
+        event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True, listener=listener)
+        settings = read_event(event).training.changed(epochs=epochs)
+        run_chain(event, out, settings=settings, resume=True, brief=True, listener=listener)
 
 
 @app.command()
@@ -148,16 +151,14 @@ def build(
     """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
     from coslide.event import read_event
     from coslide.indices.build import build_cube
-    from coslide.indices.cube import input_bands, open_cube
+    from coslide.indices.cube import open_cube, summary
     from coslide.workers import hired
 
     with _listening() as listener:
         checked = read_event(event)
         with hired(scheduler=scheduler, count=workers) as hands:
             build_cube(checked, out, listener=listener, workers=hands)
-        cube = open_cube(out)
-        size = f"{cube.sizes['y']} x {cube.sizes['x']} cells"
-        listener.say(f"{out}: {len(input_bands(cube))} channels, {size}, {cube['valid'].values.mean():.0%} valid")
+        listener.say(f"{out}: {summary(open_cube(out))}")
 
 
 @app.command("cube")

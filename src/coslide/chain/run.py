@@ -14,7 +14,7 @@ from coslide.errors import InputError
 from coslide.event import Event, read_event
 from coslide.files import write_json
 from coslide.indices.build import build_cube, event_grid
-from coslide.indices.cube import open_cube, read_labels
+from coslide.indices.cube import open_cube, read_labels, summary
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import TRAINED_ON
@@ -33,6 +33,7 @@ def run(
     model: Path | str | None = None,
     settings: TrainingSettings | None = None,
     resume: bool = False,
+    brief: bool = False,
     listener: Listener = QUIET,
 ) -> Path:
     """Return the folder that holds everything coslide makes of an event.
@@ -53,6 +54,8 @@ def run(
     resume
         Go on with an interrupted run: the cube is kept if its sources and settings are the same, and training goes on
         from its last whole epoch.
+    brief
+        Say one line of each step, and leave out what the build found in the sources.
     listener
         Who hears of it.
 
@@ -66,7 +69,8 @@ def run(
     settings = settings or event.training
     _require_runnable(event, out, model=model, settings=settings, resume=resume)
     index = out / "index.zarr"
-    build_cube(event, index, listener=listener)
+    build_cube(event, index, listener=Listener(progress=listener.progress) if brief else listener)
+    listener.say(f"{index}: {summary(open_cube(index))}")
     if model is None:
         model = out / "model"
         fit_model(open_cube(index), out, settings, resume=resume, listener=listener)

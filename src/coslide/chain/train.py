@@ -1,5 +1,6 @@
 """From a cube to a trained model and its scores on held-out ground."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,10 @@ def fit_model(
     aspect = names.index("aspect_class") if "aspect_class" in names else None
     tiles = Tiles(normalise(inputs, normalisation), labels, split.train, aspect=aspect)
     fingerprint = str(cube.attrs["coslide_fingerprint"])
+    started = time.monotonic()
     network = fit(tiles, settings, out / "training", bands=names, cube=fingerprint, resume=resume)
+    minutes = (time.monotonic() - started) / 60
+    listener.say(f"trained {settings.network}: {settings.epochs} epochs of {len(tiles)} tiles in {minutes:.1f} min")
     card = Card(
         network=settings.network,
         options=network_options(settings, names),

@@ -138,6 +138,13 @@ def read_labels(cube: xr.Dataset) -> NDArray[np.uint8]:
     return labels
 
 
+def summary(cube: xr.Dataset) -> str:
+    """Return in one line how many input channels a cube has, its size in cells, and which share of it is valid."""
+    rows, columns = cube.sizes["y"], cube.sizes["x"]
+    valid = float(cube["valid"].values.mean())
+    return f"{len(input_bands(cube))} channels, {rows} x {columns} cells, {valid:.0%} valid"
+
+
 def contents(cube: xr.Dataset) -> list[dict[str, Any]]:
     """Return what is in a cube, a row for each band: as it was counted when the cube was built.
 

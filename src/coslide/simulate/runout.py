@@ -12,6 +12,8 @@ MOST_VERTICES = 64
 MOST_TRIES = 30  # at places for one landslide: the least mobile ones would try all
 _PATH = 41  # points of a path
 _STEP_SHARE = 1 / (_PATH - 1)
+_SOURCE = 0.7  # of its length, which comes loose as a whole
+_SHORTEST = 0.8  # length over width of what stops early; what is wider finds no place
 _KEEPS_ON = 0.55  # of its direction that a moving mass keeps at each step
 _CLIMB = 0.35  # an edge may lie this much higher than the middle, for each metre it is away from it
 _OVERLAP = 0.10  # of a landslide's cells that others may hold already: where there is no slope left, none can fail
@@ -64,7 +66,7 @@ def find_places(draws, candidates, ground, broad_from_m2, outlines, counts):  # 
             if ground.taken[cell // columns, cell % columns]:
                 continue
             length = _descend(path, height, ground, math.sqrt(draws.area_m2[k] * draws.elongation[k]), draws.reach[k])
-            if length * length < draws.area_m2[k]:
+            if length * length < _SHORTEST * draws.area_m2[k]:
                 continue
             count = _outline(path, length, draws.area_m2[k], draws.sides[k], height, ground.cell_m, outlines[k])
             if count > 0 and _take(outlines[k, :count], ground.taken):
@@ -86,8 +88,8 @@ def _descend(path, height, ground, length_m, reach):  # type: ignore[no-untyped-
         if not (4 <= x < height.shape[1] - 4 and 4 <= y < height.shape[0] - 4) or ground.barrier[int(y), int(x)]:
             break
         here = _at(height, x, y)
-        # Within its source a mass comes loose as a whole; beyond, it stops where its energy is spent.
-        if here >= last or (2 * i > _PATH and start - here < reach * i * step * ground.cell_m):
+        # Beyond its source a mass stops where its energy is spent.
+        if here >= last or (i > _SOURCE * _PATH and start - here < reach * i * step * ground.cell_m):
             break
         path[i, 0], path[i, 1], last, points = x, y, here, i + 1
     _stretch(path, points)

@@ -20,7 +20,7 @@ def write_gpkg(table: gpd.GeoDataFrame, path: Path) -> Path:
     OSError
         If it cannot be written.
     """
-    #path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     with _fixed_date():
         table.to_file(path, driver="GPKG", layer=path.stem, index=False)
     return path

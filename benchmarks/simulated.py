@@ -1,4 +1,4 @@
-"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or a random forest on raw bands.
+"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or a forest on raw bands.
 
     python benchmarks/simulated.py time 12 45
     python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--epochs 80] [--seeds 0 1 2]
@@ -79,9 +79,7 @@ def _score(given: argparse.Namespace) -> None:
     for seed in given.seeds:
         recipe = Recipe(size_km=given.size_km, difficulty=given.difficulty, seed=seed)
         folder = given.out / f"{given.difficulty}-{given.size_km:g}-{seed}"
-        if not (folder / "event" / "event.toml").exists():
-            simulate(folder / "event", recipe)
-        index = build_cube(read_event(folder / "event" / "event.toml"), folder / "index.zarr")
+        index = build_cube(read_event(simulate(folder / "event", recipe, keep=True)), folder / "index.zarr")
         for method in ("egcn", "unet", "forest"):
             started = time.perf_counter()
             pixels = _forest(index) if method == "forest" else _network(method, index, given.epochs)

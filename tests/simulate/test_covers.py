@@ -13,6 +13,7 @@ from coslide.simulate.changes import PLANTS, make_covers
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import FINE_M, Frame
 from coslide.simulate.landcover import natural_cover, river_shapes
+from coslide.simulate.openings import open_ground
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.terrain import make_terrain
 
@@ -158,19 +159,42 @@ def test_snow_lies_only_near_the_summits(covers, terrain):
 
 
 def test_nothing_but_the_named_changes_tells_the_dates_apart(covers):
-    allowed = {Cover.CROP, Cover.STUBBLE, Cover.SOIL, Cover.WATER, Cover.GRAVEL, Cover.SNOW, Cover.DEBRIS}
+    allowed = {Cover.CROP, Cover.STUBBLE, Cover.SOIL, Cover.WATER, Cover.GRAVEL, Cover.SNOW, Cover.DEBRIS, Cover.CUT}
     assert set(np.unique(covers.post[covers.pre != covers.post])) <= {int(kind) for kind in allowed}
 
 
-def test_cuttings_lie_on_slopes_that_carried_plants(covers, terrain):
-    cut = (covers.post == Cover.SOIL) & np.isin(covers.pre, PLANTS) & ~_fine(terrain.valley_floor)
+def test_openings_lie_on_hillsides_that_carried_plants(covers, terrain):
+    cut = covers.post == Cover.CUT
     assert cut.any()
-    assert 10 < np.median(_fine(terrain.slope_deg)[cut]) < 45
+    assert np.isin(covers.pre[cut], PLANTS).all()
+    outlines = open_ground(RECIPE, terrain)
+    assert len(outlines) == round(RECIPE.hardness.openings_per_km2 * (terrain.frame.cells / 100) ** 2)
+    slope = [_at(terrain.slope_deg, outline, terrain) for outline in outlines]
+    assert min(slope) > 3
+    assert max(slope) < 35
+
+
+def test_cuttings_lie_along_contours(terrain):
+    outlines = open_ground(RECIPE, terrain)
+    cuttings = outlines[: round(0.35 * len(outlines))]
+    turns = []
+    for outline in cuttings:
+        corners = np.array(outline.minimum_rotated_rectangle.exterior.coords)
+        sides = np.diff(corners, axis=0)
+        longest = sides[np.hypot(*sides.T).argmax()]
+        downhill = np.radians(_at(terrain.aspect_deg, outline, terrain))
+        turns.append(abs(longest @ [np.sin(downhill), np.cos(downhill)]) / np.hypot(*longest))
+    assert np.median(turns) < np.sin(np.radians(10))
+
+
+def _at(values, shape, terrain):
+    column, row = ~terrain.frame.ground.affine * (shape.centroid.x, shape.centroid.y)
+    return values[int(row), int(column)]
 
 
 def test_easy_ground_changes_less(terrain, strata, covers):
     easy = make_covers(RECIPE.model_copy(update={"difficulty": "easy"}), terrain, strata=strata, slides=[], scars=[])
-    for name in ("cuttings", "snow"):
+    for name in ("openings", "snow"):
         assert easy.shares[name] < covers.shares[name]
 
 

@@ -21,7 +21,9 @@ def slide(ground, *, area_m2=9000.0, elongation=3.0, reach=0.5, sides=None, star
     """Return the outlines of `times` landslides in cells, from the given (row, column) in turn, and starts used."""
     sides = np.zeros((2, KNOTS)) if sides is None else sides
     sides = np.broadcast_to(sides, (times, 2, KNOTS)).copy()
-    draws = Draws(*(np.full(times, value, dtype=float) for value in (area_m2, elongation, reach)), sides)
+    draws = Draws(
+        *(np.full(times, value, dtype=float) for value in (area_m2, elongation, reach)), sides, np.full((times, 2), 0.5)
+    )
     outlines, counts = np.empty((times, MOST_VERTICES, 2)), np.zeros(times, dtype=np.int64)
     cells = np.array([row * SIDE + column for row, column in starts])
     used = find_places(draws, cells, ground, 1e9, outlines, counts)

@@ -13,10 +13,11 @@ from shapely.geometry.base import BaseGeometry
 
 from coslide.simulate.built import Fields, build_villages, divide_fields, lay_roads
 from coslide.simulate.covers import Cover
-from coslide.simulate.frame import CELL_M, Frame, centres_m
+from coslide.simulate.frame import CELL_M, Frame
 from coslide.simulate.land import River, Terrain
 from coslide.simulate.landcover import burn, natural_cover, northness, river_shapes
 from coslide.simulate.noise import cell_noise, smooth_field
+from coslide.simulate.openings import open_ground
 from coslide.simulate.recipe import Recipe
 
 Covers8 = NDArray[np.uint8]
@@ -25,8 +26,6 @@ PLANTS = (Cover.CONIFER, Cover.BROADLEAF, Cover.SHRUB, Cover.MEADOW)
 _FIELD_USES = ((0.6, Cover.CROP), (0.82, Cover.MEADOW), (0.92, Cover.SOIL), (1.0, Cover.STUBBLE))
 _SWAY, _SWAY_M = 0.8, 400.0  # how far a river moves, as a share of its width, and over what length it does so
 _MOVING_FROM_M = 12.0  # width of the rivers that move
-_CUT_LENGTH_M, _CUT_WIDTH_M, _CUT_SLOPE_DEG = (50.0, 220.0), (8.0, 24.0), (12.0, 42.0)
-_CLEARED_M, _CLEARED_SHARE = (60.0, 180.0), 0.35  # clearings of forest, as a share of all cuttings
 _SNOW_SIDE_M, _SNOW_UNEVEN_M, _SNOW_HOLDS_DEG = 90.0, 50.0, 48.0
 _STRIP_ROWS = 1024
 
@@ -48,8 +47,9 @@ def make_covers(
     """Return what covers the ground at the two dates.
 
     Between them fields are harvested and sown, rivers move in their beds, roads are cut into slopes and forest is
-    cleared, snow falls on the summits, and the landslides take the plants off, but for those that
-    `Difficulty.surviving_plants` leaves standing. Ground that slides does nothing else: it is debris, or as before.
+    cleared, snow falls on the summits, and the landslides take the plants off. Of the plants on landslides, cuttings
+    and clearings, `Difficulty.surviving_plants` are left standing. Ground that slides does nothing else: it is debris,
+    or as before.
 
     Parameters
     ----------
@@ -72,12 +72,13 @@ def make_covers(
         burn(cover, roads, Cover.ROAD, frame)
         burn(cover, roofs, Cover.ROOF, frame)
     shares = {"fields": _changed_share(pre, post, frame)}
-    for name, change in (("rivers", _move_rivers), ("cuttings", _cut), ("snow", _lay_snow)):
-        before = _changed_share(pre, post, frame)
-        change(recipe, terrain, post)
-        shares[name] = _changed_share(pre, post, frame) - before
-    _slide(recipe, frame, pre=pre, post=post, slides=slides)
-    shares["debris"] = float((_tile(post, frame) == Cover.DEBRIS).mean())
+    _move_rivers(recipe, terrain, post)
+    shares["rivers"] = _changed_share(pre, post, frame) - sum(shares.values())
+    _lay_bare(recipe, terrain, covers=(pre, post), shapes=open_ground(recipe, terrain), kind=Cover.CUT)
+    _lay_snow(recipe, terrain, post)
+    _lay_bare(recipe, terrain, covers=(pre, post), shapes=slides, kind=Cover.DEBRIS)
+    for name, kind in (("openings", Cover.CUT), ("snow", Cover.SNOW), ("debris", Cover.DEBRIS)):
+        shares[name] = float((_tile(post, frame) == kind).mean())
     return Covers(pre, post, shares)
 
 
@@ -142,34 +143,6 @@ def _swayed(river: River, random: np.random.Generator) -> LineString:
     return LineString(points + noise[:, None] * np.column_stack([-along[:, 1], along[:, 0]]))
 
 
-def _cut(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
-    """Cut roads and pits along the contours of slopes, and clear forest: bare soil that did not slide."""
-    frame, random = terrain.frame, recipe.random("cuttings")
-    count = round(recipe.hardness.cuttings_per_10km2 * (frame.cells * CELL_M / 1000) ** 2 / 10)
-    low, high = _CUT_SLOPE_DEG
-    places = np.flatnonzero((terrain.slope_deg > low) & (terrain.slope_deg < high) & ~terrain.valley_floor)
-    if not count or not places.size:
-        return
-    rows, columns = np.unravel_index(random.choice(places, count), terrain.slope_deg.shape)
-    x, y = centres_m(frame.ground)
-    cleared = random.random(count) < _CLEARED_SHARE
-    lengths = np.where(cleared, random.uniform(*_CLEARED_M, count), random.uniform(*_CUT_LENGTH_M, count))
-    widths = np.where(cleared, random.uniform(*_CLEARED_M, count), random.uniform(*_CUT_WIDTH_M, count))
-    contour = np.radians(terrain.aspect_deg[rows, columns] + 90)
-    middles, along = np.column_stack([x[columns], y[rows]]), np.column_stack([np.sin(contour), np.cos(contour)])
-    bend = random.uniform(-0.15, 0.15, count)[:, None] * np.column_stack([-along[:, 1], along[:, 0]])
-    reach = lengths[:, None] / 2
-    shapes = [
-        LineString([start, middle, end]).buffer(width / 2, cap_style="flat")
-        for start, middle, end, width in zip(
-            middles - along * reach, middles + bend * reach, middles + along * reach, widths, strict=True
-        )
-    ]
-    bare = post.copy()
-    burn(bare, shapes, Cover.SOIL, frame)
-    np.copyto(post, bare, where=np.isin(post, PLANTS))
-
-
 def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     """Lay snow on the summits: lower on north slopes, in patches, and none on the steepest rock."""
     depth_m = recipe.hardness.snow_m
@@ -184,18 +157,25 @@ def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     post[np.repeat(np.repeat(lies, 2, axis=0), 2, axis=1)] = Cover.SNOW
 
 
-def _slide(recipe: Recipe, frame: Frame, *, pre: Covers8, post: Covers8, slides: Sequence[BaseGeometry]) -> None:
-    """Lay debris where it slid; in patches the plants stand as before."""
-    slid = np.zeros(post.shape, dtype=np.uint8)
-    burn(slid, slides, 1, frame)
-    patches = smooth_field(recipe.random("survivors"), (frame.cells, frame.cells), CELL_M, range_m=20.0)
+def _lay_bare(
+    recipe: Recipe, terrain: Terrain, *, covers: tuple[Covers8, Covers8], shapes: Sequence[BaseGeometry], kind: Cover
+) -> None:
+    """Turn the ground in `shapes` into `kind` at the later date; in patches the plants stand as before.
+
+    Openings (`Cover.CUT`) are laid in plants only, debris on everything.
+    """
+    pre, post = covers
+    side = terrain.frame.cells
+    inside = np.zeros(post.shape, dtype=np.uint8)
+    burn(inside, shapes, 1, terrain.frame)
+    patches = smooth_field(recipe.random(f"survivors {kind.name}"), (side, side), CELL_M, range_m=20.0)
     least = np.float32(norm.ppf(1 - recipe.hardness.surviving_plants))
-    seed = int(recipe.random("stems").integers(2**31))
+    seed = int(recipe.random(f"stems {kind.name}").integers(2**31))
     for top in range(0, post.shape[0], _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        inside = slid[rows] == 1
+        before, part = pre[rows], post[rows]
         field = np.repeat(np.repeat(patches[top // 2 : (top + _STRIP_ROWS) // 2], 2, axis=0), 2, axis=1)
         field = np.float32(0.8) * field + np.float32(0.6) * cell_noise(seed, field.shape, first_row=top)
-        survives = (field > least) & np.isin(pre[rows], PLANTS)
-        part = post[rows]
-        part[inside] = np.where(survives[inside], pre[rows][inside], np.uint8(Cover.DEBRIS))
+        plants = np.isin(before, PLANTS)
+        where = (inside[rows] == 1) & (plants if kind == Cover.CUT else True)
+        part[where] = np.where((field > least) & plants, before, np.uint8(kind))[where]

@@ -21,3 +21,4 @@ class Cover(IntEnum):
     ROAD = 12
     ROOF = 13
     SNOW = 14
+    CUT = 15  # rock and soil that people have laid open; to a satellite it is debris

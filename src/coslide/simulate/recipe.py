@@ -32,13 +32,13 @@ class Difficulty(NamedTuple):
     fresh_debris
         How much new debris differs from ground that was bare before: 0 not at all, 1 as freshly broken rock does.
     surviving_plants
-        Share of the ground in a landslide on which plants stand as before.
+        Share of the ground in a landslide, or an opening, on which plants stand as before.
     harvested_share
         Share of the fields that are harvested between the dates.
     bare_share
         Share of the slopes that were bare before the earthquake: outcrops, scree and old scars.
-    cuttings_per_10km2
-        New road cuttings and clearings between the dates, for each 10 km2.
+    openings_per_km2
+        New cuttings and clearings between the dates, for each km2 of the ground.
     snow_m
         How far below the highest summit snow lies at the later date, in metres; 0 for none.
     map_error_m
@@ -56,15 +56,15 @@ class Difficulty(NamedTuple):
     surviving_plants: float
     harvested_share: float
     bare_share: float
-    cuttings_per_10km2: float
+    openings_per_km2: float
     snow_m: float
     map_error_m: float
 
 
 DIFFICULTIES = {
     "easy": Difficulty(0.0, 0.0, 0.0, 1.0, 0.5, 0.06, 0.3, 1.0, 0.05, 0.1, 0.02, 0.5, 0.0, 10.0),
-    "paper": Difficulty(0.02, 0.03, 0.05, 4.0, 1.0, 0.12, 1.0, 0.6, 0.15, 0.5, 0.06, 3.0, 150.0, 40.0),
-    "hard": Difficulty(0.06, 0.10, 0.15, 7.0, 2.0, 0.18, 1.0, 0.25, 0.30, 0.8, 0.12, 8.0, 350.0, 80.0),
+    "paper": Difficulty(0.02, 0.03, 0.05, 4.0, 1.0, 0.12, 1.0, 0.6, 0.15, 0.5, 0.06, 15.0, 150.0, 40.0),
+    "hard": Difficulty(0.06, 0.10, 0.15, 7.0, 2.0, 0.18, 1.0, 0.25, 0.30, 0.8, 0.12, 30.0, 350.0, 80.0),
 }
 """What the three words of ``--difficulty`` stand for."""
 

@@ -34,16 +34,19 @@ class Ground(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is drawn for each landslide before it has a place, (landslide,) or (landslide, side, knot), float64.
+    """What is drawn for each landslide before it has a place, float64, the first axis the landslide.
 
     `area_m2`; `elongation`, its length over its width; `reach`, height lost over length run at which it stops; `sides`,
-    logarithms of its width on the left and right at even shares of its length, over the mean width.
+    (landslide, side, knot), logarithms of its width on the left and right at even shares of its length, over the mean
+    width; `within`, (landslide, 2), where in its cell it starts, x and y from 0 to 1: were all to start at
+    centres, they would hold more centres of cells than their areas tell.
     """
 
     area_m2: NDArray[np.float64]
     elongation: NDArray[np.float64]
     reach: NDArray[np.float64]
     sides: NDArray[np.float64]
+    within: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
@@ -62,7 +65,7 @@ def find_places(draws, candidates, ground, broad_from_m2, outlines, counts):  # 
         while used < last and counts[k] == 0:
             cell = candidates[used]
             used += 1
-            path[0, 0], path[0, 1] = cell % columns + 0.5, cell // columns + 0.5
+            path[0, 0], path[0, 1] = cell % columns + draws.within[k, 0], cell // columns + draws.within[k, 1]
             if ground.taken[cell // columns, cell % columns]:
                 continue
             length = _descend(path, height, ground, math.sqrt(draws.area_m2[k] * draws.elongation[k]), draws.reach[k])

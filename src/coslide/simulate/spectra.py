@@ -32,6 +32,7 @@ _BARE = {  # B2, B3, B4, B5, B6, B7, B8, B8A, B11, B12; plants without green lea
     Cover.ROOF: (0.110, 0.120, 0.140, 0.150, 0.160, 0.165, 0.175, 0.185, 0.215, 0.195),
     Cover.SNOW: (0.80, 0.82, 0.83, 0.83, 0.82, 0.81, 0.80, 0.78, 0.10, 0.08),
 }
+_BARE[Cover.CUT] = _BARE[Cover.DEBRIS]  # only where it lies and how it is shaped tells it from a landslide
 _GREEN = {
     Cover.CONIFER: (0.018, 0.032, 0.022, 0.055, 0.155, 0.190, 0.205, 0.215, 0.095, 0.042),
     Cover.BROADLEAF: (0.024, 0.052, 0.026, 0.090, 0.290, 0.360, 0.380, 0.395, 0.170, 0.075),
@@ -46,7 +47,7 @@ CLOUD = (0.62, 0.61, 0.60, 0.60, 0.60, 0.60, 0.60, 0.59, 0.42, 0.30)
 # Brightness of the rock of each stratum, D1 to T3, and how much redder than grey it is from B2 to B12.
 _BRIGHTNESS = (0.80, 1.12, 1.25, 1.20, 0.90, 1.05, 0.92, 0.76)
 _REDNESS = (0.00, 0.02, 0.00, 0.03, 0.12, 0.06, 0.10, 0.04)
-_ROCKY = (Cover.OUTCROP, Cover.OLD_SCAR, Cover.DEBRIS, Cover.SOIL)
+_ROCKY = (Cover.OUTCROP, Cover.OLD_SCAR, Cover.DEBRIS, Cover.CUT, Cover.SOIL)
 
 _SPRING_DAY, _AUTUMN_DAY, _HEIGHT_M = 100.0, 305.0, 1500.0  # half green at that height
 _SPRING_RATE, _AUTUMN_RATE = 0.12, 0.10  # per day
@@ -71,7 +72,8 @@ def palette(hardness: Difficulty) -> Palette:
     """
     bare = np.array([_BARE[cover] for cover in Cover], dtype=np.float32)
     fresh = np.float32(hardness.fresh_debris)
-    bare[Cover.DEBRIS] += fresh * (np.array(_FRESH_DEBRIS, dtype=np.float32) - bare[Cover.DEBRIS])
+    for cover in (Cover.DEBRIS, Cover.CUT):
+        bare[cover] += fresh * (np.array(_FRESH_DEBRIS, dtype=np.float32) - bare[cover])
     green = bare.copy()
     for cover, values in _GREEN.items():
         green[cover] = values

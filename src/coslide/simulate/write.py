@@ -191,7 +191,7 @@ def _happen(recipe: Recipe, steps: Iterator[str]) -> _Event:
     rain = make_rain(recipe, frame, terrain.height_m)
     next(steps)
     x, y = centres_m(frame.ground)
-    fault_m = np.abs(rupture.side(x[None, :], y[:, None]))
+    fault_m = 1000 * rupture.trace_distance_km(x[None, :], y[:, None])
     probability = failure_probability(
         recipe, terrain, strata=strata, pga_g=shaking.pga_g, rain_mm=rain.total_mm, fault_m=fault_m
     )

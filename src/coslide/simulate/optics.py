@@ -10,7 +10,8 @@ from coslide.simulate.frame import FINE_M
 Floats = NDArray[np.float32]
 
 MTF_AT_NYQUIST = {10: 0.27, 20: 0.30}
-"""Contrast that is left of waves two cells long, by cell size in metres (Gascon et al. 2017, doi:10.3390/rs9060584)."""
+"""Contrast that is left of waves two cells long, by cell size in metres; the instrument is specified for 0.15 to 0.30
+(Drusch et al. 2012, doi:10.1016/j.rse.2011.11.026)."""
 
 
 def blur_sigma_m(cell_m: int) -> float:

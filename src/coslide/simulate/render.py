@@ -36,6 +36,9 @@ _RADIANCE = (128.0, 128.0, 108.0, 74.5, 68.0, 67.0, 103.0, 52.5, 4.0, 1.5)
 _SIGNAL_OVER_NOISE = (154.0, 168.0, 142.0, 117.0, 89.0, 105.0, 174.0, 72.0, 100.0, 100.0)
 _SUNLIGHT = (1959.7, 1823.2, 1512.1, 1424.6, 1287.6, 1162.1, 1041.6, 955.3, 245.6, 85.3)
 _TEXTURE_RANGE_M = 250.0
+# Of texture in patches and from cell to cell at both dates, and of what each part of the spectrum has alone at a date;
+# their squares sum to 1.
+_TEXTURE_WEIGHTS = (np.float32(0.5), np.float32(0.4), np.float32(0.77))
 _SMOOTH_COVERS = (Cover.WATER, Cover.SNOW, Cover.ROAD)  # with a quarter of the texture
 _STRIP_ROWS = 240  # of a band, at 10 m
 
@@ -188,13 +191,14 @@ def _shine(lit: _Lit, colours: Palette, number: int, *, window: tuple[int, int, 
     top, bottom, left, right = window
     shape = (bottom - top, right - left)
     place = {"first_row": top, "first_column": left}
-    grain = np.float32(0.6) * cell_noise(lit.seed, shape, **place)
+    shared, own = _TEXTURE_WEIGHTS[1:]
+    grain = shared * cell_noise(lit.seed, shape, **place)
     group = 0 if number < 3 else (1 if number < 8 else 2)  # visible, near and short-wave infrared
-    grain += np.float32(0.53) * cell_noise(lit.own_seed + group, shape, **place)
+    grain += own * cell_noise(lit.own_seed + group, shape, **place)
     rough = np.full(len(Cover), texture, dtype=np.float32)
     rough[list(_SMOOTH_COVERS)] *= 0.25
     found = np.empty(shape, dtype=np.float32)
-    light = (np.float32(DIFFUSE_SHARE[number]), np.float32(CLOUD[number]))
+    light = (np.float32(DIFFUSE_SHARE[number]), np.float32(CLOUD[number]), _TEXTURE_WEIGHTS[0])
     spectra = (colours.bare[:, number].copy(), colours.green[:, number].copy(), colours.tint[:, :, number].copy())
     fields = (lit.green, lit.direct, lit.sky, lit.veil, lit.texture)
     _reflect(lit.cover, fields, lit.strata, spectra, rough, light, (top, left), grain, found)
@@ -205,7 +209,7 @@ def _shine(lit: _Lit, colours: Palette, number: int, *, window: tuple[int, int, 
 def _reflect(cover, fields, strata, spectra, rough, light, corner, grain, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0913, PLR0917
     green, direct, sky, veil, texture = fields
     bare, leaf, tint = spectra
-    diffuse, cloud = light
+    diffuse, cloud, patches = light
     one = np.float32(1)
     for row in range(found.shape[0]):
         for column in range(found.shape[1]):
@@ -214,7 +218,7 @@ def _reflect(cover, fields, strata, spectra, rough, light, corner, grain, found)
             kind = cover[fine_row, fine_column]
             ground = bare[kind] + green[r, c] * (leaf[kind] - bare[kind])
             ground *= tint[kind, strata[r, c] - 1]
-            ground *= max(one + rough[kind] * (np.float32(0.6) * texture[r, c] + grain[row, column]), np.float32(0.1))
+            ground *= max(one + rough[kind] * (patches * texture[r, c] + grain[row, column]), np.float32(0.1))
             ground *= (one - diffuse) * direct[r, c] + diffuse * sky[r, c]
             found[row, column] = ground + veil[r, c] * (cloud - ground)
 

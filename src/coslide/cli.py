@@ -247,6 +247,17 @@ def evaluate(
     _print_scores(metrics, as_json=as_json)
 
 
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).", show_default=False)],
+) -> None:
+    """Write report.html: one page with scenes, map, scores and how they came about."""
+    from coslide.chain.report import write_report
+
+    with _listening() as listener:
+        write_report(folder, listener=listener)
+
+
 @app.command("networks")
 def networks_(
     bands: Annotated[int, typer.Option(min=1, help="Bands of the input, where no cube is given.")] = 30,

@@ -9,6 +9,7 @@ import numpy as np
 
 from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.map import map_scene
+from coslide.chain.report import write_report
 from coslide.chain.train import fit_model
 from coslide.errors import InputError
 from coslide.event import Event, read_event
@@ -39,7 +40,7 @@ def run(
     """Return the folder that holds everything coslide makes of an event.
 
     ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``, ``landslides.gpkg``, ``landslides.parquet``,
-    ``metrics.json`` (where there is an inventory), ``landslides.png`` and ``run.json`` (time, memory).
+    ``metrics.json`` (where there is an inventory), ``landslides.png``, ``run.json`` (time, memory) and ``report.html``.
 
     Parameters
     ----------
@@ -81,6 +82,7 @@ def run(
     draw(index, out, metrics)
     wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
     write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
+    write_report(out, listener=listener)
     listener.say(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
     return out
 

@@ -191,6 +191,18 @@ def write_inventory(frame: gpd.GeoDataFrame, folder: Path) -> tuple[Path, Path]:
     return package, parquet
 
 
+def object_areas_m2(mask: npt.NDArray[np.bool_], cell_size_m: float) -> npt.NDArray[np.float64]:
+    """Return the area in m2 of each object in `mask`, bool (row, col): cells that touch, at a corner or a side.
+
+    Examples
+    --------
+    >>> object_areas_m2(np.array([[True, False, True], [True, False, False]]), 10.0)
+    array([200., 100.])
+    """
+    cells = np.bincount(_connected(np.ascontiguousarray(mask)).ravel())[1:]
+    return np.asarray(cells * float(cell_size_m) ** 2, dtype=np.float64)
+
+
 def _connected(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
     labels: npt.NDArray[np.integer]
     try:

@@ -233,15 +233,15 @@ def _distance_km(vertices: NDArray[np.float64], x_m: ArrayLike, y_m: ArrayLike, 
 def _measure(vertices, places_m, closed, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     x_m, y_m = places_m
     columns = x_m.shape[1]
-    nearest, inside = np.empty(columns), np.empty(columns, dtype=np.bool_)
+    x, y, nearest, inside = np.empty(columns), np.empty(columns), np.empty(columns), np.empty(columns, dtype=np.bool_)
     for row in range(x_m.shape[0]):
-        nearest[:], inside[:] = np.inf, False
+        x[:], y[:], nearest[:], inside[:] = x_m[row] / 1000, y_m[row] / 1000, np.inf, False
         for k in range(vertices.shape[0] - 1):
             ax, ay = vertices[k, 0], vertices[k, 1]
             bx, by = vertices[k + 1, 0] - ax, vertices[k + 1, 1] - ay
             per_square = 1 / (bx * bx + by * by)
             for column in range(columns):  # innermost, so that the processor takes several at once
-                px, py = x_m[row, column] / 1000 - ax, y_m[row, column] / 1000 - ay
+                px, py = x[column] - ax, y[column] - ay
                 share = (px * bx + py * by) * per_square
                 share = 0.0 if share < 0.0 else share
                 share = 1.0 if share > 1.0 else share
@@ -250,7 +250,7 @@ def _measure(vertices, places_m, closed, found):  # type: ignore[no-untyped-def]
                 nearest[column] = square if square < nearest[column] else nearest[column]
             if closed:
                 for column in range(columns):
-                    px, py = x_m[row, column] / 1000 - ax, y_m[row, column] / 1000 - ay
+                    px, py = x[column] - ax, y[column] - ay
                     inside[column] ^= (py < 0) != (py < by) and px < bx * py / by
         for column in range(columns):
             found[row, column] = 0.0 if inside[column] else math.sqrt(nearest[column])

@@ -87,7 +87,7 @@ def demo(
     out: OutFolder = Path("runs/demo"),
     size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    epochs: Epochs = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training tiles.")] = 50,
 ) -> None:
     """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
     from coslide.chain.run import run as run_chain

@@ -15,7 +15,8 @@ h2 { font-size: 1.25rem; margin: 2.2rem 0 0.6rem; border-bottom: 1px solid #ccc;
 .warning { background: #fff3cd; border-left: 0.4rem solid #b8860b; padding: 0.7rem 1rem; }
 .pair { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; flex: 1 1 20rem; }
-img { max-width: 100%; max-height: 46rem; display: block; }
+img { width: 100%; display: block; }
+figure:only-child img { width: auto; max-width: 100%; max-height: 46rem; }
 figcaption, .note { color: #4a4a4a; font-size: 0.9rem; margin: 0.3rem 0 1rem; max-width: 50rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }

@@ -17,7 +17,7 @@ from coslide.report.thumbnails import thumbnail
 
 Floats = NDArray[np.float32]
 
-_WIDEST_PX = 1400
+_WIDEST_PX, _SCENE_PX = 1400, 1200
 _GAMMA = 0.7  # below 1 brightens forest, which would be near black
 _UNKNOWN = (0.85, 0.85, 0.85)
 _JPEG_QUALITY = 85
@@ -94,7 +94,7 @@ def file_picture(path: Path) -> str:
 
 
 def _step(cube: xr.Dataset) -> int:
-    return max(1, math.ceil(max(cube.sizes["y"], cube.sizes["x"]) / (_WIDEST_PX / 2)))
+    return max(1, math.ceil(max(cube.sizes["y"], cube.sizes["x"]) / _SCENE_PX))
 
 
 def _stretched(image: Floats, low: NDArray[np.floating], high: NDArray[np.floating]) -> Floats:

@@ -18,7 +18,7 @@ from coslide.simulate.land import River, Terrain
 from coslide.simulate.landcover import burn, natural_cover, northness, river_shapes
 from coslide.simulate.noise import cell_noise, smooth_field
 from coslide.simulate.openings import open_ground
-from coslide.simulate.recipe import Recipe
+from coslide.simulate.recipe import FULL_RELIEF_M, Recipe
 
 Covers8 = NDArray[np.uint8]
 
@@ -145,14 +145,15 @@ def _swayed(river: River, random: np.random.Generator) -> LineString:
 
 def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     """Lay snow on the summits: lower on north slopes, in patches, and none on the steepest rock."""
-    depth_m = recipe.hardness.snow_m
-    if not depth_m:
+    if not recipe.hardness.snow_m:
         return
+    scale = np.float32(recipe.relief_m / FULL_RELIEF_M)
+    depth_m = recipe.hardness.snow_m * scale
     line_m = terrain.height_m[terrain.frame.inner].max() - np.float32(depth_m)
     above = terrain.height_m - line_m
-    above += np.float32(_SNOW_SIDE_M) * northness(terrain.aspect_deg, terrain.slope_deg)
+    above += scale * np.float32(_SNOW_SIDE_M) * northness(terrain.aspect_deg, terrain.slope_deg)
     random = recipe.random("snow")
-    above += np.float32(_SNOW_UNEVEN_M) * smooth_field(random, above.shape, CELL_M, range_m=120.0)
+    above += scale * np.float32(_SNOW_UNEVEN_M) * smooth_field(random, above.shape, CELL_M, range_m=120.0)
     lies = (above > 0) & (terrain.slope_deg < _SNOW_HOLDS_DEG)
     post[np.repeat(np.repeat(lies, 2, axis=0), 2, axis=1)] = Cover.SNOW
 

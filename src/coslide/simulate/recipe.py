@@ -40,7 +40,8 @@ class Difficulty(NamedTuple):
     openings_per_km2
         New cuttings and clearings between the dates, for each km2 of the ground.
     snow_m
-        How far below the highest summit snow lies at the later date, in metres; 0 for none.
+        How far below the highest summit snow lies at the later date, in metres at a relief of 1600 m, and in
+        proportion on other ground; 0 for none.
     map_error_m
         Typical distance between a geological boundary and where the map draws it, in metres.
     """
@@ -68,7 +69,10 @@ DIFFICULTIES = {
 }
 """What the three words of ``--difficulty`` stand for."""
 
-_RELIEF_M, _RELIEF_KM = 1600.0, 12.0
+FULL_RELIEF_M = 1600.0
+"""Relief of ground of 12 km and more, in metres, unless the recipe says another."""
+
+_RELIEF_KM = 12.0
 
 
 class Recipe(Checked):
@@ -110,7 +114,7 @@ class Recipe(Checked):
         if isinstance(values, dict) and "relief_m" not in values:
             size_km = values.get("size_km", _RELIEF_KM)
             if isinstance(size_km, int | float) and size_km > 0:
-                return {**values, "relief_m": round(_RELIEF_M * min(1.0, size_km / _RELIEF_KM) ** 0.7, 1)}
+                return {**values, "relief_m": round(FULL_RELIEF_M * min(1.0, size_km / _RELIEF_KM) ** 0.7, 1)}
         return values
 
     @property

@@ -26,6 +26,7 @@ OUTPUTS = {
     "landslides.gpkg",
     "landslides.parquet",
     "landslides.png",
+    "report.html",
     "metrics.json",
     "model",
     "probability.tif",

@@ -5,16 +5,20 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, uniform_filter
+from scipy.ndimage import binary_erosion, label, uniform_filter, uniform_filter1d
 from shapely import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
+from shapely.ops import substring
 
 from coslide.simulate.frame import CELL_M, Frame, centres_m
 from coslide.simulate.land import River, Terrain
+from coslide.simulate.landcover import BANK_SHARE
 from coslide.simulate.noise import smooth_field
 from coslide.simulate.recipe import Recipe
 
-_ROAD_WIDTH_M, _ROAD_FROM_BANK_M = 9.0, 28.0
+_ROAD_WIDTH_M, _ROAD_FROM_GRAVEL_M = 9.0, 6.0  # the second to its middle
+_STEEPEST_ROAD_DEG, _STEEP_OVER_M = 15.0, 300.0  # the mean slope of the ground under it, and over which length
+_ROAD_STEP_M = 10.0
 _SHORTEST_ROAD_M = 500.0
 _GROUND_PER_VILLAGE_KM2 = 40.0
 _VILLAGE_M = 130.0  # standard deviation of the distance of houses from its middle
@@ -35,10 +39,13 @@ class Fields(NamedTuple):
 
 
 def lay_roads(terrain: Terrain) -> list[Polygon]:
-    """Return the roads as polygons, 9 m wide: one along each of the two longest rivers, beside its banks."""
+    """Return the roads as polygons, 9 m wide: one along each of the two longest rivers, beside its banks.
+
+    Where the valley gets too steep for a road, it ends.
+    """
     roads = []
     for river in sorted(terrain.rivers, key=lambda river: -river.line.length)[:2]:
-        line = _beside(river)
+        line = _beside(river, terrain)
         if line is not None:
             roads.append(line.buffer(_ROAD_WIDTH_M / 2, cap_style="flat"))
     return roads
@@ -97,12 +104,24 @@ def divide_fields(recipe: Recipe, terrain: Terrain) -> Fields:
     return Fields(parcel, int(number.max()) + 1)
 
 
-def _beside(river: River) -> LineString | None:
-    """Return the line of a road that follows a river, or None if it is too short for one."""
-    smooth = river.line.simplify(10.0)
-    moved = smooth.offset_curve(river.width_m / 2 + _ROAD_FROM_BANK_M)
-    parts = [part for part in shapely.get_parts(moved) if part.length > _SHORTEST_ROAD_M]
-    return max(parts, key=lambda part: part.length, default=None)
+def _beside(river: River, terrain: Terrain) -> LineString | None:
+    """Return the line of a road that follows a river where the ground is gentle, or None if it is too short for one."""
+    smooth = river.line.simplify(2.0)
+    moved = smooth.offset_curve((0.5 + BANK_SHARE) * river.width_m + _ROAD_FROM_GRAVEL_M)
+    longest = max(shapely.get_parts(moved), key=lambda part: part.length, default=LineString())
+    if longest.length <= _SHORTEST_ROAD_M:
+        return None
+    places = np.arange(0.0, longest.length, _ROAD_STEP_M)
+    points = shapely.get_coordinates(shapely.line_interpolate_point(longest, places))
+    columns, rows = np.floor(~terrain.frame.ground.affine * points.T).astype(int)
+    last = terrain.frame.cells - 1
+    slope = terrain.slope_deg[np.clip(rows, 0, last), np.clip(columns, 0, last)]
+    stretch, count = label(uniform_filter1d(slope, round(_STEEP_OVER_M / _ROAD_STEP_M)) < _STEEPEST_ROAD_DEG)
+    if not count:
+        return None
+    kept = np.flatnonzero(stretch == np.bincount(stretch[stretch > 0]).argmax()) * _ROAD_STEP_M
+    road = substring(longest, kept[0], kept[-1])
+    return road if road.length > _SHORTEST_ROAD_M else None
 
 
 def _village_places(terrain: Terrain) -> NDArray[np.float64]:

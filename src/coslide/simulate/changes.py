@@ -15,7 +15,7 @@ from coslide.simulate.built import Fields, build_villages, divide_fields, lay_ro
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import CELL_M, Frame
 from coslide.simulate.land import River, Terrain
-from coslide.simulate.landcover import burn, natural_cover, northness, river_shapes
+from coslide.simulate.landcover import BANK_SHARE, burn, natural_cover, northness, river_shapes
 from coslide.simulate.noise import cell_noise, smooth_field
 from coslide.simulate.openings import open_ground
 from coslide.simulate.recipe import FULL_RELIEF_M, Recipe
@@ -120,27 +120,51 @@ def _move_rivers(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     """Move the wider rivers in their beds: gravel where water was, and water where gravel, plants or fields were."""
     frame, random = terrain.frame, recipe.random("rivers move")
     moving = [river for river in terrain.rivers if river.width_m >= _MOVING_FROM_M]
-    moved = [_swayed(river, random).buffer(river.width_m / 2) for river in moving]
+    lines = {river: _swayed(river, random, terrain) for river in moving}
+    water = [lines.get(river, river.line).buffer(river.width_m / 2) for river in terrain.rivers]
     left = [river.line.buffer(river.width_m / 2 + CELL_M / 4) for river in moving]
     allowed = np.repeat(np.repeat(terrain.valley_floor, 2, axis=0), 2, axis=1)
     allowed |= (post == Cover.GRAVEL) | (post == Cover.WATER)
     allowed &= (post != Cover.ROAD) & (post != Cover.ROOF)
     bed = post.copy()
     burn(bed, left, Cover.GRAVEL, frame)
-    burn(bed, moved, Cover.WATER, frame)
+    burn(bed, [*water, *_links(terrain, lines)], Cover.WATER, frame)
     np.copyto(post, bed, where=allowed)
 
 
-def _swayed(river: River, random: np.random.Generator) -> LineString:
-    """Return the line of a river, moved sideways by a smoothly varying part of its width."""
+def _swayed(river: River, random: np.random.Generator, terrain: Terrain) -> LineString:
+    """Return the line of a river, moved sideways by a smoothly varying part of its width; off the floor, less."""
     step_m = 20.0
-    at = np.arange(0.0, river.line.length, step_m)
-    points = shapely.get_coordinates(shapely.line_interpolate_point(river.line, at))
-    noise = gaussian_filter1d(random.standard_normal(len(points) + 1), _SWAY_M / step_m / 4)[: len(points)]
-    noise *= _SWAY * river.width_m / max(float(noise.std()), 1e-6)
+    steps = max(1, round(river.line.length / step_m))
+    points = shapely.get_coordinates(
+        shapely.line_interpolate_point(river.line, np.linspace(0, 1, steps + 1), normalized=True)
+    )
+    sigma = _SWAY_M / step_m / 4
+    noise = gaussian_filter1d(random.standard_normal(len(points)), sigma)
+    noise *= _SWAY * river.width_m * np.sqrt(2 * sigma * np.sqrt(np.pi))  # the deviation of smoothed white noise
     along = np.gradient(points, axis=0)
     along /= np.maximum(np.hypot(along[:, :1], along[:, 1:]), 1e-6)
-    return LineString(points + noise[:, None] * np.column_stack([-along[:, 1], along[:, 0]]))
+    aside = np.column_stack([-along[:, 1], along[:, 0]])
+    columns, rows = ~terrain.frame.ground.affine * (points + noise[:, None] * aside).T
+    last = terrain.frame.cells - 1
+    on_floor = terrain.valley_floor[
+        np.clip(np.floor(rows), 0, last).astype(int), np.clip(np.floor(columns), 0, last).astype(int)
+    ]
+    reach = BANK_SHARE * river.width_m  # so far its banks go
+    noise = np.where(on_floor, noise, np.clip(noise, -reach, reach))
+    return LineString(points + noise[:, None] * aside)
+
+
+def _links(terrain: Terrain, lines: dict[River, LineString]) -> list[BaseGeometry]:
+    """Return the water that rivers take across the old bed of one that has moved away from their mouth."""
+    links = []
+    for river in terrain.rivers:
+        mouth = shapely.get_point(river.line, -1)
+        end = shapely.get_point(lines.get(river, river.line), -1)
+        for other, line in lines.items():
+            if other is not river and other.line.distance(mouth) < other.width_m:
+                links.append(shapely.shortest_line(end, line).buffer(river.width_m / 2))
+    return links
 
 
 def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:

@@ -29,7 +29,8 @@ _ROCK_SHARE = 0.6  # of the bare ground; the rest is old scars
 _STANDS_OUT = np.array([0.0, 0.5, 0.8, 0.6, 0.1, 0.3, -0.2, -0.5], dtype=np.float32)
 _EDGE = 0.6  # of a 10 m cell: how far the outlines of patches are roughened
 _STRIP_ROWS = 1024
-_BANK_SHARE = 0.7  # width of the bare gravel beside a river over that of its water
+BANK_SHARE = 0.7
+"""Width of the bare gravel on each side of a river over that of its water."""
 
 
 def natural_cover(recipe: Recipe, terrain: Terrain, strata: Covers8, scars: Sequence[Polygon]) -> Covers8:
@@ -74,7 +75,7 @@ class RiverShapes(NamedTuple):
 def river_shapes(terrain: Terrain) -> RiverShapes:
     """Return the polygons of the rivers of `terrain`."""
     wide = [river for river in terrain.rivers if river.width_m > CELL_M]
-    banks = [river.line.buffer(river.width_m * (0.5 + _BANK_SHARE)) for river in wide]
+    banks = [river.line.buffer(river.width_m * (0.5 + BANK_SHARE)) for river in wide]
     return RiverShapes(banks, [river.line.buffer(river.width_m / 2) for river in terrain.rivers])
 
 

@@ -10,22 +10,12 @@ from coslide.inputs import SENTINEL2_BANDS
 from coslide.simulate.clouds import make_sky
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import Frame
-from coslide.simulate.land import Terrain
 from coslide.simulate.recipe import DIFFICULTIES, Recipe
 from coslide.simulate.render import View, render_scene, sun_over
 from coslide.simulate.spectra import green_share, palette
 
-FRAME = Frame(120, 60)
+FRAME = Frame(120, 120)
 CLEAR = Recipe(seed=1, difficulty="easy")  # without a cloud
-
-
-@pytest.fixture(scope="module")
-def plain():
-    """Flat ground at 1500 m."""
-    shape = (FRAME.cells, FRAME.cells)
-    flat = np.zeros(shape, dtype=np.float32)
-    receiver = np.arange(flat.size, dtype=np.int32).reshape(shape)
-    return Terrain(FRAME, flat + 1500, flat, flat, flat, receiver, flat + 100, flat > 0, ())
 
 
 def _strata(value=2):
@@ -76,19 +66,20 @@ def test_no_stored_value_is_the_one_for_no_data(plain):
     assert min(values.min() for values in scene.values()) >= 1
 
 
-def test_the_scene_before_lies_beside_where_it_says(plain, monkeypatch):
-    """A step between dark and bright ground: its place is where the bright share of a row begins."""
-    monkeypatch.setitem(DIFFICULTIES, "easy", DIFFICULTIES["easy"]._replace(shift_m=7.0))
+@pytest.mark.parametrize(("axis", "part_of"), [(0, np.cos), (1, np.sin)])
+def test_the_scene_before_lies_beside_where_it_says(plain, monkeypatch, axis, part_of):
+    """A step between dark and bright ground, to the east or to the south: its place is where the bright part begins."""
+    monkeypatch.setitem(DIFFICULTIES, "easy", DIFFICULTIES["easy"]._replace(shift_m=7.0, texture=0.0, noise=0.0))
     cover = _cover(Cover.CONIFER)
-    cover[:, FRAME.fine.shape.x // 2 :] = Cover.GRAVEL
+    (cover if axis else cover.T)[FRAME.fine.shape.y // 2 :] = Cover.GRAVEL
     angle = CLEAR.random("shift").uniform(0, 2 * np.pi)
     place = []
     for date in ("pre", "post"):
-        red = _scene(plain, cover, date=date)["B04"].mean(axis=0)
+        red = _scene(plain, cover, date=date)["B04"].mean(axis=axis)
         dark, bright = red[:40].mean(), red[80:].mean()
         place.append(((bright - red) / (bright - dark)).sum())
-    # Ground that is seen further east shows the step further west.
-    assert place[0] - place[1] == pytest.approx(-0.7 * np.cos(angle), abs=0.1)
+    # Ground that is seen further east (south) shows the step further west (north).
+    assert place[0] - place[1] == pytest.approx(-0.7 * part_of(angle), abs=0.05)
 
 
 def test_slopes_that_face_the_sun_are_brighter(plain):

@@ -9,7 +9,6 @@ from coslide.inputs import SENTINEL2_BANDS
 from coslide.simulate.clouds import make_sky
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import Frame
-from coslide.simulate.land import Terrain
 from coslide.simulate.light import DIFFUSE_SHARE
 from coslide.simulate.recipe import DIFFICULTIES, Recipe
 from coslide.simulate.render import View, render_scene, sun_over
@@ -22,14 +21,6 @@ RADIANCE = (128.0, 128.0, 108.0, 74.6, 68.23, 66.7, 103.0, 52.39, 4.0, 1.7)
 SIGNAL_OVER_NOISE = (154, 168, 142, 117, 89, 105, 174, 72, 100, 100)
 SUNLIGHT = (1959.66, 1823.24, 1512.06, 1424.64, 1287.61, 1162.08, 1041.63, 955.32, 245.59, 85.25)
 NAMES = [f"B{band[1:]:0>2}" for band in SENTINEL2_BANDS]
-
-
-@pytest.fixture(scope="module")
-def plain():
-    shape = (FRAME.cells, FRAME.cells)
-    flat = np.zeros(shape, dtype=np.float32)
-    receiver = np.arange(flat.size, dtype=np.int32).reshape(shape)
-    return Terrain(FRAME, flat + 1500, flat, flat, flat, receiver, flat + 100, flat > 0, ())
 
 
 @pytest.fixture
@@ -162,19 +153,6 @@ def test_texture_lies_at_one_place_in_bands_of_10_and_of_20_m(plain, easy):
     scene = _scene(plain, Cover.GRAVEL)
     coarse = _at_20_m(scene["B08"])
     assert _alike(coarse - _smooth(coarse), scene["B8A"] - _smooth(scene["B8A"])) > 0.95
-
-
-def test_the_scene_before_is_shifted_north_and_south_too(plain, easy):
-    easy(shift_m=7.0, texture=0.0, noise=0.0)
-    cover = np.full(FRAME.fine.shape, Cover.CONIFER, dtype=np.uint8)
-    cover[FRAME.fine.shape.y // 2 :] = Cover.GRAVEL
-    angle = CLEAR.random("shift").uniform(0, 2 * np.pi)
-    place = []
-    for date in ("pre", "post"):
-        red = _scene(plain, cover, date=date)["B04"].mean(axis=1)
-        dark, bright = red[:40].mean(), red[80:].mean()
-        place.append(((bright - red) / (bright - dark)).sum())
-    assert place[0] - place[1] == pytest.approx(-0.7 * np.sin(angle), abs=0.05)
 
 
 def test_a_scene_does_not_depend_on_how_many_threads_render_it(plain, monkeypatch):

@@ -66,9 +66,11 @@ def test_a_river_reaches_the_one_it_joins_after_that_one_moved(terrain, width_m)
     main = River(LineString([(x + 500, y + 2500), (x + 4500, y + 2500)]), 40.0)
     side = [River(LineString([(x + at, y + 3500), (x + at, y + 2500)]), width_m) for at in (1000, 2000, 3000, 4000)]
     plain = _floor_around(terrain, (main, *side), 600)
-    covers = make_covers(EASY, plain, strata=_one_stratum(terrain), slides=[], scars=[])
-    assert covers.shares["rivers"] > 0
-    assert len(_outlines(np.isin(covers.post, (Cover.WATER, Cover.ROAD)), terrain)) == 1
+    for seed in range(5):
+        recipe = EASY.model_copy(update={"seed": seed})
+        covers = make_covers(recipe, plain, strata=_one_stratum(terrain), slides=[], scars=[])
+        assert covers.shares["rivers"] > 0
+        assert len(_outlines(np.isin(covers.post, (Cover.WATER, Cover.ROAD)), terrain)) == 1
 
 
 def _floor_around(terrain, rivers, reach_m):
@@ -81,16 +83,17 @@ def _outlines(mask, terrain):
     return [shapely.geometry.shape(outline) for outline, _ in found]
 
 
-@pytest.mark.parametrize("length_m", [12.0, 20.0, 45.0, 120.0])
+@pytest.mark.parametrize("length_m", [12.0, 120.0])
 def test_a_short_river_moves_no_further_than_a_long_one(terrain, length_m):
     x, y = terrain.frame.tile.boundingbox.bbox[:2]
     course = LineString([(x + 2000, y + 2000), (x + 2000 + length_m, y + 2000)])
     ground = _floor_around(terrain, (River(course, 20.0),), 1000)
-    covers = make_covers(RECIPE, ground, strata=_one_stratum(terrain), slides=[], scars=[])
-    moved = covers.post == Cover.WATER
-    assert moved.any()
     near = _inside([course.buffer(3.5 * 0.8 * 20 + 10 + FINE_M)], terrain)  # 3.5 deviations and half its width
-    assert near[moved].all()
+    for seed in range(6):
+        recipe = EASY.model_copy(update={"seed": seed})
+        moved = make_covers(recipe, ground, strata=_one_stratum(terrain), slides=[], scars=[]).post == Cover.WATER
+        assert moved.any()
+        assert near[moved].all()
 
 
 def test_rivers_move_within_the_valley_floor_and_their_beds(covers, terrain):

@@ -201,7 +201,7 @@ def test_the_border_of_held_out_ground_lies_on_its_pixels():
     ("longest", "expected"), [(0.99, 0.5), (1, 1), (1.9, 1), (2, 2), (7, 5), (30, 20), (0.03, 0.02)]
 )
 def test_the_scale_bar_has_a_round_length(longest, expected):
-    np.testing.assert_allclose(figures._round_length(longest), expected, rtol=1e-12)
+    np.testing.assert_allclose(figures.round_length(longest), expected, rtol=1e-12)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):

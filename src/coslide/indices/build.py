@@ -149,6 +149,8 @@ def describe_cube(path: Path, event: Event) -> None:
         "Conventions": "CF-1.10",
         "title": event.name,
         "event_id": event.id,
+        "event_time_utc": event.time_utc.isoformat() if event.time_utc else "",
+        "event_magnitude": event.magnitude,
         "credit": event.credit,
         "coslide_training": event.training.model_dump_json(exclude_unset=True),
         "coslide_fingerprint": _fingerprint(keys),

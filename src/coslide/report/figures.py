@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.files import whole_output
 from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.report.page import round_length
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -250,7 +251,7 @@ def _draw(ax: Axes, scene: _Scene, panel: _Panel) -> None:
     right, bottom = left + cols * scene.affine.a, top + rows * scene.affine.e
     ax.imshow(_painted(scene, panel.layers), extent=(left, right, bottom, top), interpolation="antialiased")
     for axis, length in ((ax.xaxis, right - left), (ax.yaxis, min(right - left, top - bottom))):
-        axis.set_major_locator(MultipleLocator(_round_length(length / 2)))
+        axis.set_major_locator(MultipleLocator(round_length(length / 2)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
     ax.tick_params(labelsize=9, labelleft=not panel.layers)
     ax.set_xlabel("Easting (km)", fontsize=9)
@@ -281,12 +282,6 @@ def _painted(scene: _Scene, layers: list[_Layer]) -> Image:
     return image
 
 
-def _round_length(longest: float) -> float:
-    """Return the longest of ..., 1, 2, 5, 10, 20, ... that is not above `longest`."""
-    power = 10.0 ** np.floor(np.log10(longest))
-    return float(max(digit * power for digit in (1, 2, 5) if digit * power <= longest))
-
-
 def _outline(mask: BoolArray, affine: Affine) -> Outline:
     rings = [
         Outline(ring, closed=True)
@@ -298,7 +293,7 @@ def _outline(mask: BoolArray, affine: Affine) -> Outline:
 
 def _add_scale(ax: Axes, width_km: float) -> None:
     """Add a bar of a round length below a third of the panel, and an arrow to grid north."""
-    length = _round_length(width_km / 3)
+    length = round_length(width_km / 3)
     label = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
     bar = AnchoredSizeBar(
         ax.transData, length, label, "lower left", pad=0.4, borderpad=0.5, sep=4, size_vertical=width_km / 150,

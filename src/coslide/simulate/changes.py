@@ -15,7 +15,7 @@ from coslide.simulate.built import Fields, build_villages, divide_fields, lay_ro
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import CELL_M, Frame
 from coslide.simulate.land import River, Terrain
-from coslide.simulate.landcover import BANK_SHARE, burn, natural_cover, northness, river_shapes
+from coslide.simulate.landcover import BANK_SHARE, burn, doubled, natural_cover, northness, river_shapes
 from coslide.simulate.noise import cell_noise, smooth_field
 from coslide.simulate.openings import open_ground
 from coslide.simulate.recipe import FULL_RELIEF_M, Recipe
@@ -111,7 +111,7 @@ def _lay_fields(cover: Covers8, fields: Fields, use: Covers8) -> None:
         return
     for top in range(0, cover.shape[0], _STRIP_ROWS):
         part = cover[top : top + _STRIP_ROWS]
-        parcel = np.repeat(np.repeat(fields.parcel[top // 2 : (top + _STRIP_ROWS) // 2], 2, axis=0), 2, axis=1)
+        parcel = doubled(fields.parcel[top // 2 : (top + _STRIP_ROWS) // 2])
         where = (parcel >= 0) & (part != Cover.WATER) & (part != Cover.GRAVEL)
         part[where] = use[parcel[where]]
 
@@ -123,7 +123,7 @@ def _move_rivers(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     lines = {river: _swayed(river, random, terrain) for river in moving}
     water = [lines.get(river, river.line).buffer(river.width_m / 2) for river in terrain.rivers]
     left = [river.line.buffer(river.width_m / 2 + CELL_M / 4) for river in moving]
-    allowed = np.repeat(np.repeat(terrain.valley_floor, 2, axis=0), 2, axis=1)
+    allowed = doubled(terrain.valley_floor)
     allowed |= (post == Cover.GRAVEL) | (post == Cover.WATER)
     allowed &= (post != Cover.ROAD) & (post != Cover.ROOF)
     bed = post.copy()
@@ -179,7 +179,7 @@ def _lay_snow(recipe: Recipe, terrain: Terrain, post: Covers8) -> None:
     random = recipe.random("snow")
     above += scale * np.float32(_SNOW_UNEVEN_M) * smooth_field(random, above.shape, CELL_M, range_m=120.0)
     lies = (above > 0) & (terrain.slope_deg < _SNOW_HOLDS_DEG)
-    post[np.repeat(np.repeat(lies, 2, axis=0), 2, axis=1)] = Cover.SNOW
+    post[doubled(lies)] = Cover.SNOW
 
 
 def _lay_bare(
@@ -199,7 +199,7 @@ def _lay_bare(
     for top in range(0, post.shape[0], _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
         before, part = pre[rows], post[rows]
-        field = np.repeat(np.repeat(patches[top // 2 : (top + _STRIP_ROWS) // 2], 2, axis=0), 2, axis=1)
+        field = doubled(patches[top // 2 : (top + _STRIP_ROWS) // 2])
         field = np.float32(0.8) * field + np.float32(0.6) * cell_noise(seed, field.shape, first_row=top)
         plants = np.isin(before, PLANTS)
         where = (inside[rows] == 1) & (plants if kind == Cover.CUT else True)

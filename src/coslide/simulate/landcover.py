@@ -1,7 +1,7 @@
 """What covers the ground by nature: belts of plants, rock, old scars, rivers and their banks."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,11 @@ def burn(cover: Covers8, shapes: Sequence[BaseGeometry], value: int, frame: Fram
     """Set the cells of `cover`, on `Frame.fine`, whose centre lies in one of `shapes`, to `value`."""
     if len(shapes):
         rasterize(shapes, out=cover, transform=frame.fine.affine, default_value=int(value))
+
+
+def doubled(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values of 10 m cells, (row, col), on the 5 m cells that they consist of."""
+    return np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)
 
 
 def roughened(recipe: Recipe, ground: Covers8) -> Covers8:

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from coslide.inputs import SENTINEL2_BANDS
+from coslide.simulate.acquisition import QUANTIFICATION
 from coslide.simulate.clouds import Sky, make_sky
 from coslide.simulate.covers import Cover
-from coslide.simulate.dates import SCENE_POST, SCENE_PRE
+from coslide.simulate.dates import SCENE_PRE, SCENE_TIMES
 from coslide.simulate.frame import CELL_M, CRS, FINE_M, Frame
 from coslide.simulate.land import Terrain
 from coslide.simulate.light import DIFFUSE_SHARE, cast_shadow, direct_light, sky_share
 from coslide.simulate.noise import cell_noise, rough_field
 from coslide.simulate.optics import rows_needed, seen_by
 from coslide.simulate.recipe import Recipe
+from coslide.simulate.safe import NATIVE_M
 from coslide.simulate.scl import classify
 from coslide.simulate.spectra import CLOUD, Palette, green_share, palette
 from coslide.simulate.sun import Sun, sun_at
@@ -28,8 +30,6 @@ from coslide.workers import available_processors
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint16] | NDArray[np.uint8]
 
-QUANTIFICATION = 10_000
-_AT_10_M = ("B2", "B3", "B4", "B8")
 # Reference radiances L [W/m2/sr/um] and what the signal must be over the noise there (Drusch et al. 2012,
 # doi:10.1016/j.rse.2011.11.026, table 1), and the sunlight outside the atmosphere E [W/m2/um] of Sentinel-2A.
 _RADIANCE = (128.0, 128.0, 108.0, 74.5, 68.0, 67.0, 103.0, 52.5, 4.0, 1.5)
@@ -77,7 +77,7 @@ class View(NamedTuple):
     @property
     def time(self) -> datetime:
         """When the satellite passes."""
-        return SCENE_PRE if self.date == "pre" else SCENE_POST
+        return SCENE_TIMES[self.date]
 
 
 def sun_over(frame: Frame, time: datetime) -> Sun:
@@ -122,12 +122,13 @@ def render_scene(
     shift_m = _shift(recipe) if view.date == "pre" else (0.0, 0.0)
     kept: dict[str, NDArray[np.uint16]] = {}
     for number, band in enumerate(SENTINEL2_BANDS):
-        cell_m = 10 if band in _AT_10_M else 20
+        name = f"B{band[1:]:0>2}"
+        cell_m = NATIVE_M[name]
         seen = _see(recipe, frame, lit, colours=colours, number=number, cell_m=cell_m, shift_m=shift_m)
         stored = _stored(seen, view.offset_dn)
         if band in {"B3", "B4", "B8", "B11"}:
             kept[band] = stored
-        yield f"B{band[1:]:0>2}", stored
+        yield name, stored
     reflectance = {band: _reflectance(values, view.offset_dn) for band, values in kept.items()}
     yield "SCL", classify(reflectance, sky, frame)
 

@@ -16,7 +16,7 @@ from coslide.files import Marker, whole_output, write_json
 from coslide.listener import QUIET, Listener
 from coslide.simulate.acquisition import Acquisition
 from coslide.simulate.changes import Covers, make_covers
-from coslide.simulate.dates import EVENT_TIME
+from coslide.simulate.dates import EVENT_TIME, SCENE_TIMES
 from coslide.simulate.dem import write_dem
 from coslide.simulate.frame import TILE, Frame, centres_m, frame_of
 from coslide.simulate.ground_motion import Shaking, make_shaking
@@ -207,7 +207,7 @@ def _long_before(recipe: Recipe) -> Recipe:
 
 
 def _acquisition(frame: Frame, date: str) -> Acquisition:
-    time_utc = View(date, np.empty((0, 0), dtype=np.uint8), 0).time
+    time_utc = SCENE_TIMES[date]
     sun = sun_over(frame, time_utc)
     return Acquisition(
         sensed=time_utc,

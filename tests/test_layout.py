@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Arrows go from left to right: a room may import from those before it, never from those after.
 ROOMS = [
-    "errors", "labels", "listener", "memory", "files", "workers", "settings", "grid", "inputs", "event",
+    "errors", "labels", "listener", "memory", "connected", "files", "workers", "settings", "grid", "inputs", "event",
     "sources", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "chain",
     "cli",
 ]  # fmt: skip

@@ -166,7 +166,7 @@ def test_ids_do_not_depend_on_how_the_library_numbers(monkeypatch):
         labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
         return np.concatenate([[0], np.random.default_rng(1).permutation(labels.max()) + 1])[labels]
 
-    monkeypatch.setattr(inventory_module, "_connected", shuffled)
+    monkeypatch.setattr(inventory_module, "connected", shuffled)
     np.testing.assert_array_equal(recognise(probability, cell_size_m=10), expected)
 
 

@@ -12,8 +12,8 @@ import pyproj
 import rasterio.features
 import shapely
 from odc.geo.geobox import GeoBox
-from scipy import ndimage
 
+from coslide.connected import connected
 from coslide.files import whole_output
 
 FloatArray = npt.NDArray[np.floating]
@@ -73,7 +73,7 @@ def recognise(
         raise ValueError(f"probability: expected (row, col), found {probability.ndim} dimensions")
     if not cell_size_m > 0:
         raise ValueError(f"cell_size_m: expected a length above 0, found {cell_size_m}")
-    labels = _connected(probability >= threshold)
+    labels = connected(probability >= threshold)
     where = np.flatnonzero(labels)
     found = labels.ravel()[where]
     first = np.zeros(int(found.max(initial=0)) + 1, np.int64)
@@ -199,19 +199,8 @@ def object_areas_m2(mask: npt.NDArray[np.bool_], cell_size_m: float) -> npt.NDAr
     >>> object_areas_m2(np.array([[True, False, True], [True, False, False]]), 10.0)
     array([200., 100.])
     """
-    cells = np.bincount(_connected(np.ascontiguousarray(mask)).ravel())[1:]
+    cells = np.bincount(connected(mask).ravel())[1:]
     return np.asarray(cells * float(cell_size_m) ** 2, dtype=np.float64)
-
-
-def _connected(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
-    labels: npt.NDArray[np.integer]
-    try:
-        import cc3d
-    except ImportError:  # a platform without a wheel: scipy finds the same objects, more slowly
-        labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
-    else:
-        labels = cc3d.connected_components(mask.view(np.uint8), connectivity=8)
-    return labels
 
 
 def _outlines(labels: Labels, grid: GeoBox) -> npt.NDArray[np.object_]:

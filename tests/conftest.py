@@ -14,6 +14,7 @@ from pyproj import Transformer
 from rasterio.transform import from_bounds
 from shapely.geometry import LineString, Point, box
 
+from coslide.chain.areas import area_of
 from coslide.chain.train import fit_model
 from coslide.event import read_event
 from coslide.indices.build import build_cube
@@ -89,7 +90,7 @@ def made_up_cube(made_up_event, tmp_path_factory):
 def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     """The path of a bundle trained for one epoch on the made-up event."""
     out = tmp_path_factory.mktemp("run")
-    fit_model(open_cube(made_up_cube), out, read_event(made_up_event).training)
+    fit_model([area_of(open_cube(made_up_cube))], out, read_event(made_up_event).training)
     return out / "model"
 
 

@@ -33,9 +33,11 @@ _console = Console(stderr=True, highlight=False)
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
 EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
-RecipeName = Annotated[str | None, typer.Option(help="paper (as published) or cpu (what trains well in minutes).")]
+RecipeName = Annotated[
+    str | None, typer.Option(help="paper (as published), modern (the best found) or cpu (paper, in minutes).")
+]
 Network = Annotated[str | None, typer.Option(help="Network to train.")]
-Split = Annotated[str | None, typer.Option(help="blocks, or paper-random (as published; it leaks).")]
+Split = Annotated[str | None, typer.Option(help="blocks, regions, events, or paper-random (as published; it leaks).")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles.")]
 Width = Annotated[int | None, typer.Option(help="Channels at full resolution (coslide networks lists the originals').")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
@@ -191,28 +193,62 @@ def cube_(
 
 @app.command()
 def train(
-    index: IndexCube,
+    index: Annotated[
+        list[Path],
+        typer.Argument(help="Index cubes, or folders of Landslide4Sense patches.", show_default=False),
+    ],
     out: OutFolder,
+    test_on: Annotated[
+        list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.", show_default=False)
+    ] = None,
     network: Network = None,
     recipe: RecipeName = None,
     split: Split = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Polygons to hold out, with --split regions.", show_default=False)
+    ] = None,
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Share of the training ground that chooses threshold and temperature.")
+    ] = None,
+    guard_px: Annotated[
+        int | None, typer.Option(help="Cells beside held-out ground that do not train.", show_default=False)
+    ] = None,
+    sampling: Annotated[str | None, typer.Option(help="positive (Eq. 27) or prevalence (all tiles).")] = None,
     tile: Annotated[int | None, typer.Option(help="Side of a tile, in cells.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between tiles, in cells.")] = None,
     epochs: Epochs = None,
     width: Width = None,
     seed: Seed = None,
+    devices: Annotated[int | None, typer.Option(help="GPUs, or processes of a CPU, that share each batch.")] = None,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network and score it on held-out ground. What is not given is as the event file says."""
+    """Train a network and score it on held-out ground. What is not given is as the (first) event file says."""
     from coslide.chain.train import cube_settings
     from coslide.chain.train import train as train_network
     from coslide.indices.cube import open_cube
+    from coslide.settings import TrainingSettings
+    from coslide.sources.landslide4sense import is_patches
 
-    given = {"network": network, "recipe": recipe, "split": split, "tile": tile, "stride": stride}
-    settings = cube_settings(open_cube(index)).changed(**given, epochs=epochs, width=width, seed=seed)
+    given = {
+        "network": network,
+        "recipe": recipe,
+        "split": split or ("events" if test_on else "regions" if regions else None),
+        "regions": regions,
+        "validation_fraction": validation_fraction,
+        "guard_px": guard_px,
+        "sampling": sampling,
+        "tile": tile,
+        "stride": stride,
+        "epochs": epochs,
+        "width": width,
+        "seed": seed,
+        "devices": devices,
+    }
+    of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
+    settings = of_event.changed(**given)
     with _listening() as listener:
-        metrics = train_network(index, out, settings, resume=resume, listener=listener)
+        metrics = train_network(index, out, settings, test_on=test_on or (), resume=resume, listener=listener)
     _print_scores(metrics, as_json=as_json)
 
 
@@ -238,12 +274,16 @@ def evaluate(
     inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).", show_default=False)],
     area: Annotated[Path | None, typer.Option(help="Where they were mapped (polygons); everywhere if missing.")] = None,
     grid: Annotated[Path | None, typer.Option(help="Index cube whose valid cells to score.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="Polygons to score one by one.", show_default=False)] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="Raster of classes of environment to score one by one.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on ground that training did not see."""
     from coslide.chain.evaluate import evaluate as evaluate_map
 
-    metrics = evaluate_map(folder, inventory, area=area, grid=grid)
+    metrics = evaluate_map(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
     _print_scores(metrics, as_json=as_json)
 
 
@@ -322,10 +362,13 @@ def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("score", "landslide, held-out ground", title="Scores")
-    for key, value in metrics["pixels"].items():
-        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    from coslide.chain.results import HEADS, result_rows
+
+    title = "Scores on held-out ground" if metrics["split"]["scheme"] != "unknown" else "Scores"
+    table = Table("method", *HEADS, title=title, box=None)
+    for row in result_rows(metrics):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 
 
 def _print_contents(rows: list[dict[str, Any]], title: str) -> None:

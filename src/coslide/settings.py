@@ -1,5 +1,6 @@
 """How a network is trained and a scene is mapped: every number that may be set, with the paper's as defaults."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -8,7 +9,17 @@ from coslide.errors import InputError
 
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
-    "cpu": {"width": 16, "epochs": 80, "learning_rate": 1e-3},
+    "cpu": {"width": 16, "epochs": 80, "learning_rate": 1e-3, "sampling": "prevalence"},
+    "modern": {
+        "learning_rate": 1e-3,
+        "sampling": "prevalence",
+        "optimiser": "adamw",
+        "decay": "weights",
+        "weight_decay": 0.01,
+        "warmup_epochs": 2.0,
+        "average": 0.99,
+        "validation_fraction": 0.15,
+    },
 }
 """What each recipe changes of the defaults of `TrainingSettings`; `docs/training.md` says why."""
 
@@ -25,7 +36,7 @@ class TrainingSettings(Checked):
     Attributes
     ----------
     recipe
-        ``"paper"`` or ``"cpu"``: where the numbers that are not given come from (`RECIPES`).
+        ``"paper"``, ``"cpu"`` or ``"modern"``: where the numbers that are not given come from (`RECIPES`).
     network
         Name in `coslide.networks.names`.
     width
@@ -35,49 +46,103 @@ class TrainingSettings(Checked):
         (`coslide.indices.sets`), as far as the cube has them.
     options
         Other options of the network by name, such as ``{"k": 16}`` for EGCN.
+    bands
+        Of several events: ``"common"``, the channels that all of them have, or ``"all"``, with what an event lacks fed
+        as missing.
+    normalise
+        ``"global"``: one mean and deviation of each channel over all training ground. ``"event"``: each event by its
+        own, an event to map too.
     tile, stride
         Side of a training tile and step between tiles, in cells.
+    sampling
+        ``"positive"``: only tiles whose share of landslide cells is above `positive_share` train (Eq. 27).
+        ``"prevalence"``: all of them, with and without landslides as the scene has them.
+    positive_share
+        The ratio of Eq. 27, 0 to 1.
     split
         ``"blocks"``: whole spatial blocks are held out. ``"paper-random"``: tiles are held out at random, as in the
-        paper; neighbouring tiles overlap, so held-out ground leaks into training.
+        paper; neighbouring tiles overlap, so held-out ground leaks into training. ``"regions"``: the polygons of
+        `regions`, or one side of the area, are held out. ``"events"``: whole events are.
+    regions, test_side
+        For ``"regions"``: a vector file of held-out polygons (a column ``part`` may say ``train``, ``validation`` or
+        ``test`` of each); without one, the side ("north", "south", "east", "west") that `test_fraction` is cut from.
     block_windows
         Side of a block, in windows: a block is about ``tile + (block_windows - 1) * stride`` cells wide.
     test_fraction
-        Share of the blocks (or tiles) that is held out, between 0 and 1.
+        Share of the blocks (or tiles, rows, columns) that is held out, between 0 and 1.
+    validation_fraction
+        Share of the training blocks (or tiles) that chooses weights, threshold and temperature instead; 0 for none,
+        as in the paper.
+    guard_px
+        Training cells nearer than this to ground that is held out are not used [cells].
     seed
         Decides the split, the initial weights and the order of the tiles.
-    epochs, batch
-        Passes over the tiles; tiles per step.
-    learning_rate, weight_decay, poly_power
-        Adam with coupled L2; the rate falls as ``(1 - step / steps) ** poly_power``.
+    epochs, batch, accumulate
+        Passes over the tiles; tiles given to the network at once, over all devices together; how many such batches
+        make one step.
+    optimiser, learning_rate, weight_decay, decay
+        ``"adam"`` (weight decay is coupled: part of the gradient) or ``"adamw"`` (decoupled); which parameters decay:
+        ``"all"``, or ``"weights"`` of convolutions and matrices only.
+    warmup_epochs, poly_power
+        The rate rises in a line for that long, then falls as ``(1 - step / steps) ** poly_power``.
+    average
+        Decay of the moving average of the weights per step, 0 to 1; the average is kept. 0 keeps the weights as such.
     focal_gamma, balance_eta, balance_scope
         Class-balanced focal loss: focusing exponent, eta of the effective number, and whether classes are counted
         per ``"batch"`` or per ``"image"``.
     augment
         ``"none"`` (the paper says nothing) or ``"flips"``: each tile is mirrored and turned at random, and its aspect
         classes with it.
+    band_dropout
+        Chance, for each tile and each source that another event may lack, that the tile is seen without it.
+    keep
+        ``"last"`` weights, or the ``"best"`` on the validation part (highest F1).
+    patience
+        Training ends when F1 on the validation part has not risen for so many epochs; 0: never early.
+    precision
+        ``"32"``, ``"bf16"``, ``"16"``, or ``"auto"``: half precision on a GPU that has it.
+    devices
+        Processes (CPUs) or GPUs that share each batch.
     """
 
-    recipe: Literal["paper", "cpu"] = "paper"
+    recipe: Literal["paper", "cpu", "modern"] = "paper"
     network: str = "egcn"
     width: int | None = Field(default=None, ge=8)
     indices: Literal["all", "a", "b", "c", "d"] = "all"
     options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
+    bands: Literal["common", "all"] = "common"
+    normalise: Literal["global", "event"] = "global"
     tile: int = Field(default=128, ge=16)
     stride: int = Field(default=96, ge=1)
-    split: Literal["blocks", "paper-random"] = "blocks"
+    sampling: Literal["positive", "prevalence"] = "positive"
+    positive_share: float = Field(default=0.01, ge=0, lt=1)
+    split: Literal["blocks", "paper-random", "regions", "events"] = "blocks"
+    regions: Path | None = None
+    test_side: Literal["north", "south", "east", "west"] = "east"
     block_windows: int = Field(default=4, ge=1)
     test_fraction: float = Field(default=0.5, gt=0, lt=1)
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+    guard_px: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
     epochs: int = Field(default=70, ge=1)
     batch: int = Field(default=4, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=7e-4, ge=0)
+    decay: Literal["all", "weights"] = "all"
+    warmup_epochs: float = Field(default=0.0, ge=0)
     poly_power: float = Field(default=0.9, ge=0)
+    average: float = Field(default=0.0, ge=0, lt=1)
     focal_gamma: float = Field(default=0.5, ge=0)
     balance_eta: float = Field(default=0.999, ge=0, lt=1)
     balance_scope: Literal["batch", "image"] = "batch"
     augment: Literal["none", "flips"] = "none"
+    band_dropout: float = Field(default=0.0, ge=0, lt=1)
+    keep: Literal["last", "best"] = "last"
+    patience: int = Field(default=0, ge=0)
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    devices: int = Field(default=1, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +156,15 @@ class TrainingSettings(Checked):
     def _stride_leaves_no_gap(self) -> Self:
         if self.stride > self.tile:
             raise ValueError(f"stride {self.stride} is larger than the tile {self.tile}: ground between tiles is lost")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.batch % self.devices:
+            raise ValueError(f"batch {self.batch} cannot be shared by {self.devices} devices; expected a multiple")
+        chooses = "keep = 'best'" if self.keep == "best" else "patience" if self.patience else ""
+        if chooses and not self.validation_fraction and self.regions is None:
+            raise ValueError(f"{chooses} needs a validation part; expected validation_fraction above 0")
         return self
 
     def changed(self, **values: Any) -> Self:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
+from shapely.geometry import box
 
+from coslide.chain.areas import area_of
 from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.map import map_scene
 from coslide.chain.run import run
@@ -20,17 +22,23 @@ from coslide.listener import Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import seen_ground
 from coslide.samples.dataset import Tiles
+from coslide.samples.split import Part
 
 OUTPUTS = {
+    "baselines",
+    "figures",
     "index.zarr",
     "landslides.gpkg",
     "landslides.parquet",
     "landslides.png",
     "report.html",
     "metrics.json",
+    "metrics.md",
     "model",
+    "parts",
     "probability.tif",
     "run.json",
+    "tiles.csv",
     "training",
 }
 
@@ -124,7 +132,7 @@ def test_a_resumed_run_keeps_the_cube_and_gives_the_same_map(mapped, made_up_eve
 
 def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_path):
     run(made_up_event, tmp_path / "run", model=made_up_model)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == OUTPUTS - {"model", "training"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == OUTPUTS - {"model", "training", "parts", "baselines"}
 
 
 def test_an_event_without_inventory_is_mapped_but_not_scored(made_up_event, made_up_model, tmp_path):
@@ -161,19 +169,20 @@ def retag(path, **tags):
         file.update_tags(**tags)
 
 
-def ground(train):
-    return json.dumps({"crs": "EPSG:32654", "train": train, "test": []})
+def ground(*train):
+    rings = [[list(box(*bounds).exterior.coords)] for bounds in train]
+    return json.dumps([{"crs": "EPSG:32654", "train": rings, "test": []}])
 
 
 def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
-    retag(mapped / "probability.tif", ground=ground([(0, 0, 1e6, 1e7)]))
+    retag(mapped / "probability.tif", ground=ground((0, 0, 1e6, 1e7)))
     inventory = read_event(made_up_event).inventory
     with pytest.raises(InputError, match="no cell is left to score"):
         evaluate(mapped, inventory.path, area=inventory.area)
 
 
 def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
-    retag(mapped / "probability.tif", ground=ground([(0, 0, 10, 10)]))
+    retag(mapped / "probability.tif", ground=ground((0, 0, 10, 10)))
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
     known = (read_labels(open_cube(mapped / "index.zarr")) != 255).sum()
@@ -191,7 +200,7 @@ def test_the_normalisation_knows_the_training_ground_only(finished):
     """A leak of held-out ground through mean and deviation would show here."""
     out = finished[0]
     cube, card = open_cube(out / "index.zarr"), load_model(out / "model").card
-    trained = (seen_ground(card.ground, cube_grid(cube)) == 1) & read_valid(cube)
+    trained = (seen_ground(card.ground, cube_grid(cube)) == Part.TRAIN) & read_valid(cube)
     elevation = cube["elevation"].values
     channel = next(channel for channel in card.channels if channel.name == "elevation")
     assert channel.offset == pytest.approx(elevation[trained].mean(), rel=1e-5)
@@ -203,11 +212,11 @@ def test_training_tells_the_tiles_which_channel_is_the_aspect(made_up_cube, tmp_
     seen = {}
 
     class Noted(Tiles):
-        def __init__(self, inputs, labels, windows, *, aspect):
+        def __init__(self, rasters, windows, *, aspect, **options):
             seen.update(aspect=aspect)
-            super().__init__(inputs, labels, windows, aspect=aspect)
+            super().__init__(rasters, windows, aspect=aspect, **options)
 
-    monkeypatch.setattr("coslide.chain.train.Tiles", Noted)
+    monkeypatch.setattr("coslide.chain.preparation.Tiles", Noted)
     train(made_up_cube, tmp_path)
     assert input_bands(open_cube(made_up_cube))[seen["aspect"]].name == "aspect_class"
 
@@ -216,7 +225,9 @@ def test_a_network_can_be_trained_on_an_index_set_and_maps_the_whole_cube(made_u
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = []
     settings = read_event(made_up_event).training.changed(indices="b")
-    model = fit_model(open_cube(made_up_cube), tmp_path / "run", settings, listener=Listener(say=lines.append))
+    model = fit_model(
+        [area_of(open_cube(made_up_cube))], tmp_path / "run", settings, listener=Listener(lines.append)
+    ).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.card.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
     assert any(line.startswith("indices (b): 9 channels") for line in lines)
@@ -227,7 +238,7 @@ def test_a_network_can_be_trained_on_an_index_set_and_maps_the_whole_cube(made_u
 def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path):
     lines = []
     settings = read_event(made_up_event).training.changed(indices="d")
-    fit_model(open_cube(made_up_cube), tmp_path / "run", settings, listener=Listener(say=lines.append))
+    fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings, listener=Listener(lines.append))
     assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
 
 

@@ -5,17 +5,19 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from shapely.geometry import box
 
+from coslide.chain.areas import scene_of
 from coslide.errors import InputError
 from coslide.indices.cube import cube_grid, input_bands, open_cube
 from coslide.mapping.bundle import load_model, require_same_inputs, save_model
-from coslide.mapping.ground import Ground, ground_of, seen_ground
-from coslide.samples.split import Split
-from coslide.samples.windows import Window, cover
+from coslide.mapping.ground import Ground, ground_of, may_be_scored, seen_ground, write_parts
+from coslide.samples.split import Part
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"bundle_format": 2}, "bundle_format: found 2"),
+        ({"bundle_format": 1}, "bundle_format: found 1"),
         ({"surprise": 1}, "surprise: unknown key"),
         ({"options": {"width": 16}}, "does not fit egcn"),
         ({"network": "none"}, "network none: unknown"),
@@ -74,44 +76,85 @@ def test_broken_weights_are_refused(bundle):
         load_model(bundle)
 
 
+def refusal(card, cube):
+    scene = scene_of(cube)
+    with pytest.raises(InputError) as caught:
+        require_same_inputs(card, scene.bands, scene.cell_size_m, "cube")
+    return str(caught.value)
+
+
+def without(cube, *names):
+    return cube.assign_attrs(indices=[name for name in cube.attrs["indices"] if name not in names])
+
+
 def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
     card = load_model(bundle).card
-    require_same_inputs(card, cube, "cube")
-    with pytest.raises(InputError, match="cube: does not fit the model: slope is missing"):
-        require_same_inputs(card, cube.assign_attrs(indices=[n for n in cube.attrs["indices"] if n != "slope"]), "cube")
+    assert require_same_inputs(card, scene_of(cube).bands, 10.0, "cube") == []
+    assert "cube: does not fit the model: slope is missing" in refusal(card, without(cube, "slope"))
     feet = cube.copy()
     feet["elevation"].attrs = {**feet["elevation"].attrs, "units": "ft"}
-    with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
-        require_same_inputs(card, feet, "cube")
+    assert "elevation has unit 'ft' instead of unit 'm'" in refusal(card, feet)
     classes = cube.copy()
     classes["pga_class"].attrs = {**classes["pga_class"].attrs, "definition": "levels 0.5 g"}
-    with pytest.raises(InputError, match=r"pga_class has unit '1' and 5 classes \(levels 0.5 g\) instead of"):
-        require_same_inputs(card, classes, "cube")
-    with pytest.raises(InputError, match="found cells of 10 m, expected 20 m"):
-        require_same_inputs(card.model_copy(update={"cell_size_m": 20.0}), cube, "cube")
+    assert "pga_class has unit '1' and 5 classes (levels 0.5 g) instead of" in refusal(card, classes)
+    assert "found cells of 10 m, expected 20 m" in refusal(card.model_copy(update={"cell_size_m": 20.0}), cube)
+
+
+def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, made_up_cube):
+    cube = open_cube(made_up_cube)
+    card = load_model(bundle).card.model_copy(update={"may_miss": ["pga_class"]})
+    assert require_same_inputs(card, scene_of(without(cube, "pga_class")).bands, 10.0, "cube") == ["pga_class"]
+    assert "slope is missing" in refusal(card, without(cube, "pga_class", "slope"))
+    wrong = cube.copy()
+    wrong["pga_class"].attrs = {**wrong["pga_class"].attrs, "definition": "levels 0.5 g"}
+    assert "pga_class has" in refusal(card, wrong)
 
 
 def test_the_card_names_every_channel_of_the_cube_in_order(bundle, made_up_cube):
     assert load_model(bundle).card.bands == input_bands(open_cube(made_up_cube))
 
 
+def rectangle(left, bottom, right, top):
+    return [list(box(left, bottom, right, top).exterior.coords)]
+
+
 def test_seen_ground_on_the_grid_of_the_training_is_the_split_itself(made_up_cube):
+    """Every part by its number, with a hole and a slanted border; the guard counts as seen."""
     grid = cube_grid(open_cube(made_up_cube))
-    train, test = [Window(0, 0, 40, 50)], [Window(40, 0, 30, 50)]
-    seen = seen_ground(ground_of(Split([], [], train, test), grid), grid)
-    np.testing.assert_array_equal(seen == 1, cover(train, grid.shape))
-    np.testing.assert_array_equal(seen == 2, cover(test, grid.shape))
+    parts = np.zeros(grid.shape, dtype=np.uint8)
+    parts[:40, :50], parts[40:70, :50], parts[70:80, :50] = Part.TRAIN, Part.TEST, Part.VALIDATION
+    parts[10:20, 10:20], parts[30:40, :50] = Part.NONE, Part.GUARD
+    rows, cols = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    parts[(cols > 50) & (rows > cols)] = Part.TEST
+    expected = np.where(parts == Part.GUARD, Part.TRAIN, parts)
+    np.testing.assert_array_equal(seen_ground([ground_of(parts, grid)], grid), expected)
 
 
-def test_ground_that_both_parts_cover_was_trained_on(made_up_cube):
+def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cube):
     grid = cube_grid(open_cube(made_up_cube))
-    both = [Window(0, 0, 40, 50)]
-    assert set(np.unique(seen_ground(ground_of(Split([], [], both, both), grid), grid))) == {0, 1}
+    train, test = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
+    train[:20], test[:30] = Part.TRAIN, Part.TEST
+    seen = seen_ground([ground_of(train, grid), ground_of(test, grid)], grid)
+    assert (seen[:20] == Part.TRAIN).all()
+    assert (seen[20:30] == Part.TEST).all()
+    np.testing.assert_array_equal(may_be_scored(seen)[:, 0], np.arange(grid.shape[0]) >= 20)
+
+
+def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
+    grid = cube_grid(open_cube(made_up_cube))
+    parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
+    with rasterio.open(write_parts(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
+        np.testing.assert_array_equal(file.read(1), parts)
+        assert file.tags()["cube"] == "abc"
+        assert file.tags()["part_2"] == "test"
+        assert file.colormap(1)[1] != file.colormap(1)[2]
+        assert file.crs.to_epsg() == 32654
+        assert file.transform.almost_equals(grid.affine)
 
 
 def test_seen_ground_is_found_on_another_grid_and_not_far_away():
-    ground = Ground(crs="EPSG:32654", train=[(500000, 4699600, 500500, 4700000)], test=[])
+    ground = [Ground(crs="EPSG:32654", train=[rectangle(500000, 4699600, 500500, 4700000)], test=[])]
     coarse = GeoBox((30, 30), Affine(20, 0, 499900, 0, -20, 4700100), "EPSG:32654")
     assert (seen_ground(ground, coarse) == 1).sum() == 25 * 20
     far = GeoBox((30, 30), Affine(20, 0, 600000, 0, -20, 4700100), "EPSG:32654")

@@ -6,10 +6,16 @@ import torch
 
 from coslide.indices.cube import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
-from coslide.samples.dataset import Draw, Order, Tiles
+from coslide.samples.dataset import Batches, Draw, InOrder, MappedArray, Raster, Tiles
 from coslide.samples.dihedral import turn, turn_aspect
-from coslide.samples.normalise import fit_normalisation, normalise
+from coslide.samples.normalise import Moments, fit_normalisation, normalise
+from coslide.samples.split import Part
 from coslide.samples.windows import Window
+
+
+def tiles_of(inputs, labels, windows, *, parts=None, **options):
+    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8) if parts is None else parts
+    return Tiles([Raster(inputs, labels, parts)], [windows], **options)
 
 
 def test_measurements_have_mean_0_and_deviation_1_on_the_training_ground():
@@ -67,7 +73,7 @@ def test_the_eight_views_of_a_tile_are_all_different():
 def test_a_tile_and_its_labels_turn_together():
     inputs = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
     labels = (inputs[0] > 1).astype(np.uint8)
-    tiles = Tiles(inputs, labels, [Window(8, 16, 32, 32)])
+    tiles = tiles_of(inputs, labels, [Window(8, 16, 32, 32)])
     for view in range(8):
         x, y = tiles[Draw(0, view)]
         assert torch.equal(y, (x[0] > 1).long())
@@ -75,21 +81,111 @@ def test_a_tile_and_its_labels_turn_together():
 
 def test_a_turned_tile_leaves_the_raster_as_it_was():
     inputs = np.full((1, 32, 32), 3 / 9, dtype=np.float32)
-    tiles = Tiles(inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], aspect=0)
+    tiles = tiles_of(inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], aspect=0)
     x, _ = tiles[Draw(0, 1)]
     np.testing.assert_allclose(x, 9 / 9)  # north-east turned left once is north-west
     np.testing.assert_allclose(inputs, 3 / 9)
 
 
 def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
-    order = Order(20, seed=3, augment=True)
+    batches = Batches(20, 3, seed=3, augment=True)
     epochs = []
     for epoch in (0, 1, 0):
-        order.set_epoch(epoch)
-        epochs.append(list(order))
-    assert sorted(draw.tile for draw in epochs[0]) == list(range(20))
+        batches.sampler.set_epoch(epoch)
+        epochs.append(list(batches))
+    assert len(batches) == len(epochs[0]) == 7
+    assert sorted(draw.tile for batch in epochs[0] for draw in batch) == list(range(20))
     assert epochs[0] == epochs[2] != epochs[1]
 
 
-def test_without_augmentation_no_tile_is_turned():
-    assert {draw.view for draw in Order(20, seed=3, augment=False)} == {0}
+def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
+    draws = [draw for batch in Batches(20, 4, seed=3, groups=2) for draw in batch]
+    assert {(draw.view, draw.dropped, draw.counts) for draw in draws} == {(0, (), True)}
+
+
+def test_groups_are_dropped_as_often_as_asked_each_by_itself():
+    draws = [draw for batch in Batches(4000, 8, seed=0, dropout=0.25, groups=2) for draw in batch]
+    for group in (0, 1):
+        assert np.mean([group in draw.dropped for draw in draws]) == pytest.approx(0.25, abs=0.03)
+    assert np.mean([draw.dropped == (0, 1) for draw in draws]) == pytest.approx(0.0625, abs=0.02)
+
+
+def test_a_dropped_group_is_seen_as_the_mean_and_nothing_else_changes():
+    inputs = np.ones((3, 16, 16), dtype=np.float32)
+    tiles = tiles_of(inputs, np.zeros((16, 16), dtype=np.uint8), [Window(0, 0, 16, 16)], groups=[[0, 2], [1]])
+    seen, _ = tiles[Draw(0, dropped=(0,))]
+    assert [float(channel.mean()) for channel in seen] == [0, 1, 0]
+    assert (inputs == 1).all()
+
+
+@pytest.mark.parametrize("sampler", [Batches(7, 4, seed=1), InOrder(7, 4)])
+def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monkeypatch):
+    """Seven tiles in batches of four: the last has three, so one process gets a filler."""
+    whole = list(sampler)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr("coslide.samples.dataset._place_among_processes", lambda rank=rank: (rank, 2))
+        shares.append(list(sampler))
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert [draw for draw in first + second if draw.counts] == batch
+        assert len(first) == len(second)
+    assert sum(not draw.counts for draw in shares[0][-1] + shares[1][-1]) == 1
+
+
+def test_the_labels_of_a_filler_are_unknown():
+    tiles = tiles_of(np.ones((1, 16, 16), np.float32), np.ones((16, 16), np.uint8), [Window(0, 0, 16, 16)])
+    assert (tiles[Draw(0, counts=False)][1] == 255).all()
+
+
+def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_ground():
+    """The left half trains; beyond lie a guard column, whose bands may be seen, validation and test ground."""
+    parts = np.full((16, 16), Part.TRAIN, dtype=np.uint8)
+    parts[:, 8], parts[:, 9:12], parts[:, 12:] = Part.GUARD, Part.VALIDATION, Part.TEST
+    inputs, labels = np.ones((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=np.uint8)
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[Draw(0)]
+    assert (seen[:, :, :9] == 1).all()
+    assert (seen[:, :, 9:] == 0).all()
+    assert (truth[:, :8] == 1).all()
+    assert (truth[:, 8:] == 255).all()
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Part.VALIDATION)[Draw(0)]
+    assert (seen == 1).all()
+    assert (truth[0] != 255).numpy().nonzero()[0].tolist() == [9, 10, 11]
+
+
+def test_tiles_of_two_events_come_from_their_own_rasters():
+    parts = np.full((16, 16), Part.TRAIN, dtype=np.uint8)
+    rasters = [Raster(np.full((1, 16, 16), k, np.float32), np.zeros((16, 16), np.uint8), parts) for k in (1, 2)]
+    window = Window(0, 0, 16, 16)
+    tiles = Tiles(rasters, [[window], [window, window]])
+    assert [float(tiles[Draw(k)][0].mean()) for k in range(len(tiles))] == [1, 2, 2]
+
+
+def test_a_mapped_array_is_opened_anew_in_another_process(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(6))
+    mapped = MappedArray(tmp_path / "a.npy")
+    assert mapped.array.sum() == 15
+    state = mapped.__getstate__()
+    assert state["_array"] is None
+    other = MappedArray.__new__(MappedArray)
+    other.__dict__.update(state)
+    assert other.array.sum() == 15
+
+
+def test_moments_of_pieces_are_those_of_the_whole():
+    """Any cut gives the mean and deviation of numpy, over cells that count and have a value."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(1e4, 3, (2, 50, 40)).astype(np.float32)
+    inputs[1, random.random((50, 40)) < 0.3] = np.nan
+    where = random.random((50, 40)) < 0.6
+    bands = [Band("a", "m"), Band("b", "m")]
+    pieces, merged = Moments(bands), Moments(bands)
+    for rows in (slice(0, 7), slice(7, 7), slice(7, 50)):
+        pieces.add(inputs[:, rows], where[rows])
+    for cols in (slice(0, 21), slice(21, 40)):
+        half = Moments(bands)
+        half.add(inputs[:, :, cols], where[:, cols])
+        merged.merge(half)
+    for found in (pieces.normalisation(), merged.normalisation()):
+        values = [channel[where].astype(np.float64) for channel in inputs]
+        np.testing.assert_allclose(found.offset, [np.nanmean(v) for v in values], rtol=1e-7)
+        np.testing.assert_allclose(found.scale, [np.nanstd(v) for v in values], rtol=1e-6)

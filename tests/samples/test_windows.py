@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from coslide.errors import InputError
-from coslide.samples.split import blocks_of, leak_fraction, split_windows
+from coslide.samples.selection import select_tiles
+from coslide.samples.split import Part, Split, blocks_of, leak_fraction, shown_to_training, split_windows
 from coslide.samples.windows import Window, cover, window_starts, windows_in
 from coslide.settings import TrainingSettings
 
@@ -59,27 +61,33 @@ def test_a_block_split_shares_no_cell(seed):
     labels = labels_with_landslides((976, 647))
     split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=0.33, seed=seed))
     assert not (cover(split.train, labels.shape) & cover(split.test, labels.shape)).any()
-    assert leak_fraction(split.train, split.test, labels.shape) == 0
+    assert split.leak_fraction == 0
+
+
+def blocks_in(split, part):
+    """How many of the 12 blocks of 976 x 647 cells belong to a part, found from the raster of parts."""
+    blocks = blocks_of((976, 647), tile=128, block_px=224)
+    return sum((split.parts[block.slices] == part).all() for block in blocks)
 
 
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.5, 6), (0.33, 4), (0.25, 3), (0.75, 9), (0.01, 1), (0.99, 11)])
 def test_the_wanted_share_of_blocks_is_held_out(fraction, held_out):
     labels = labels_with_landslides((976, 647))
     split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=fraction))
-    assert (len(split.test_area), len(split.train_area)) == (held_out, 12 - held_out)
+    assert (blocks_in(split, Part.TEST), blocks_in(split, Part.TRAIN)) == (held_out, 12 - held_out)
 
 
 def test_blocks_with_many_and_with_few_landslides_are_held_out_alike():
     labels = labels_with_landslides((1040, 2080))
     for seed in range(10):
         split = split_windows(labels, TrainingSettings(block_windows=2, seed=seed))
-        share = [np.mean([labels[b.slices].mean() for b in area]) for area in (split.train_area, split.test_area)]
+        share = [labels[split.parts == part].mean() for part in (Part.TRAIN, Part.TEST)]
         assert abs(share[0] - share[1]) < 0.01
 
 
 def test_the_seed_decides_the_split():
     labels = labels_with_landslides((976, 647))
-    found = [split_windows(labels, TrainingSettings(block_windows=2, seed=seed)).test_area for seed in (0, 0, 1)]
+    found = [split_windows(labels, TrainingSettings(block_windows=2, seed=seed)).test for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
@@ -88,21 +96,134 @@ def test_a_random_split_of_the_papers_windows_leaks_nearly_half_of_the_held_out_
     labels = np.zeros((3008, 3392), dtype=np.uint8)
     split = split_windows(labels, TrainingSettings(split="paper-random"))
     assert (len(split.train), len(split.test)) == (543, 542)
-    assert leak_fraction(split.train, split.test, labels.shape) == pytest.approx(0.46, abs=0.01)
+    assert split.leak_fraction == pytest.approx(0.46, abs=0.01)
 
 
 def test_the_leak_fraction_of_a_shared_column_is_its_share_of_the_window():
-    assert leak_fraction([Window(0, 0, 8, 8)], [Window(0, 6, 8, 8)], (8, 16)) == pytest.approx(2 / 8)
+    assert leak_fraction(cover([Window(0, 0, 8, 8)], (8, 16)), [Window(0, 6, 8, 8)]) == pytest.approx(2 / 8)
 
 
 def test_windows_and_blocks_without_a_known_cell_are_left_out():
     labels = np.full((976, 647), 255, dtype=np.uint8)
     labels[:, :400] = 0
     split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=0.33))
-    assert len(split.train_area) + len(split.test_area) == 8
+    assert blocks_in(split, Part.TRAIN) + blocks_in(split, Part.TEST) == 8
     assert all((labels[w.slices] != 255).any() for w in split.train + split.test)
 
 
 def test_an_area_of_one_block_cannot_be_split():
     with pytest.raises(InputError, match=r"holds 1 block.*lower training.block_windows"):
         split_windows(np.zeros((300, 300), dtype=np.uint8), TrainingSettings())
+
+
+def test_too_few_blocks_for_a_validation_part_are_refused_by_number():
+    settings = TrainingSettings(block_windows=2, validation_fraction=0.1)
+    with pytest.raises(InputError, match=r"holds 2 block.*expected at least 3 .*one to choose the threshold"):
+        split_windows(np.zeros((224, 448), dtype=np.uint8), settings)
+
+
+def test_validation_blocks_are_taken_from_the_training_blocks():
+    labels = labels_with_landslides((976, 647))
+    settings = TrainingSettings(block_windows=2, test_fraction=0.33, seed=3)
+    plain = split_windows(labels, settings)
+    split = split_windows(labels, settings.changed(validation_fraction=0.25))
+    assert (blocks_in(split, Part.TEST), blocks_in(split, Part.VALIDATION), blocks_in(split, Part.TRAIN)) == (4, 2, 6)
+    np.testing.assert_array_equal(split.parts == Part.TEST, plain.parts == Part.TEST)
+    windows = [cover(of_one, labels.shape) for of_one in (split.train, split.validation, split.test)]
+    assert (np.sum(windows, axis=0) <= 1).all()
+    assert split.leak_fraction == 0
+
+
+@pytest.mark.parametrize("guard_px", [1, 20])
+def test_no_training_cell_lies_nearer_to_held_out_ground_than_the_guard(guard_px):
+    """The witness finds the nearest held-out cell of each training cell with a tree of points."""
+    labels = labels_with_landslides((976, 647))
+    settings = TrainingSettings(block_windows=2, test_fraction=0.33, validation_fraction=0.25, guard_px=guard_px)
+    parts = split_windows(labels, settings).parts
+    trained = np.argwhere(parts == Part.TRAIN)
+    for held_out in (Part.TEST, Part.VALIDATION):
+        nearest, _ = cKDTree(np.argwhere(parts == held_out)).query(trained)
+        assert nearest.min() > guard_px
+    assert cKDTree(np.argwhere(parts == Part.TEST)).query(np.argwhere(parts == Part.VALIDATION))[0].min() > guard_px
+    assert (parts == Part.GUARD).any()
+
+
+@pytest.mark.parametrize(
+    ("side", "held_out"),
+    [("north", np.s_[:400, :]), ("south", np.s_[-400:, :]), ("west", np.s_[:, :300]), ("east", np.s_[:, -300:])],
+)
+def test_a_side_of_the_area_is_held_out(side, held_out):
+    settings = TrainingSettings(split="regions", test_side=side, test_fraction=0.5)
+    split = split_windows(np.zeros((800, 600), dtype=np.uint8), settings)
+    expected = np.full((800, 600), Part.TRAIN)
+    expected[held_out] = Part.TEST
+    np.testing.assert_array_equal(split.parts, expected)
+    assert split.leak_fraction == 0
+
+
+def test_a_side_narrower_than_a_tile_is_refused():
+    with pytest.raises(InputError, match="a share of 0.1 in the east is 60 of 600 cells, expected at least one tile"):
+        split_windows(np.zeros((800, 600), dtype=np.uint8), TrainingSettings(split="regions", test_fraction=0.1))
+
+
+def test_windows_across_the_border_of_a_region_show_training_nothing_of_it():
+    """A slanted border: tiles cross it, yet no cell of the test part is shown, so the leak is exactly 0."""
+    rows, cols = np.mgrid[:400, :400]
+    regions = np.where(rows + cols > 420, Part.TEST, Part.TRAIN).astype(np.uint8)
+    split = split_windows(np.zeros((400, 400), np.uint8), TrainingSettings(split="regions"), regions=regions)
+    crossing = [w for w in split.train if (regions[w.slices] == Part.TEST).any()]
+    assert crossing
+    assert not (cover(split.train, (400, 400)) & shown_to_training(split.parts) & (regions == Part.TEST)).any()
+    assert split.leak_fraction == 0
+
+
+def test_an_event_as_a_whole_trains_or_is_held_out():
+    labels = labels_with_landslides((500, 500))
+    settings = TrainingSettings(split="events", block_windows=1, validation_fraction=0.2)
+    train = split_windows(labels, settings)
+    test = split_windows(labels, settings, role=Part.TEST)
+    assert set(np.unique(train.parts)) == {Part.TRAIN, Part.VALIDATION}
+    assert set(np.unique(test.parts)) == {Part.TEST}
+    assert (not train.test, not test.train, not test.validation) == (True, True, True)
+
+
+def test_nothing_is_cut_across_given_blocks():
+    blocks = [Window(i * 128, 0, 128, 128) for i in range(6)]
+    for split in ("blocks", "paper-random"):
+        settings = TrainingSettings(split=split, test_fraction=0.34, validation_fraction=0.3)
+        found = split_windows(np.zeros((768, 128), np.uint8), settings, blocks=blocks)
+        assert sorted(found.train + found.validation + found.test) == blocks
+        assert (len(found.test), len(found.validation), len(found.train)) == (2, 1, 3)
+        assert found.leak_fraction == 0
+
+
+def labels_with_shares(*landslide_cells):
+    labels = np.zeros((16, 16 * len(landslide_cells)), dtype=np.uint8)
+    for i, count in enumerate(landslide_cells):
+        tile = np.zeros(256, dtype=np.uint8)
+        tile[:count] = 1
+        labels[:, 16 * i : 16 * (i + 1)] = tile.reshape(16, 16)
+    return labels
+
+
+def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio():
+    """Of 256 cells, 25.6 are a tenth: 25 are less, 26 more; the share before and after is that of the cells."""
+    labels = labels_with_shares(0, 25, 26, 200)
+    windows = [Window(0, 16 * i, 16, 16) for i in range(4)]
+    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8)
+    split = Split(parts, windows, [], [], 0.0)
+    found = select_tiles(split, labels, TrainingSettings(tile=16, stride=16, positive_share=0.1))
+    assert found.windows == windows[2:]
+    assert found.share_before == pytest.approx(251 / 1024)
+    assert found.share_after == pytest.approx(226 / 512)
+    everything = select_tiles(split, labels, TrainingSettings(tile=16, stride=16, sampling="prevalence"))
+    assert everything.windows == windows
+    assert everything.share_after == everything.share_before
+
+
+def test_unknown_cells_and_other_parts_do_not_count_for_eq_27():
+    labels = labels_with_shares(30)
+    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8)
+    parts[:2] = Part.TEST  # 30 landslide cells lie in the first two rows
+    split = Split(parts, [Window(0, 0, 16, 16)], [], [], 0.0)
+    assert not select_tiles(split, labels, TrainingSettings(tile=16, stride=16)).windows

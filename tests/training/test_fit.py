@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from coslide.errors import InputError
-from coslide.samples.dataset import Tiles
+from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.split import Part
 from coslide.samples.windows import Window, windows_in
 from coslide.settings import TrainingSettings
 from coslide.training.fit import fit, network_options, require_trainable
@@ -37,7 +38,8 @@ def tiles():
     inputs = random.normal(size=(2, 64, 96)).astype(np.float32)
     inputs = np.round(inputs.repeat(8, axis=1).repeat(8, axis=2)[:, :64, :96], 2)
     labels = ((inputs[0] > 0.3) & (inputs[1] < 0.3)).astype(np.uint8)
-    return Tiles(inputs, labels, windows_in(Window(0, 0, 64, 96), tile=32, stride=32))
+    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8)
+    return Tiles([Raster(inputs, labels, parts)], [windows_in(Window(0, 0, 64, 96), tile=32, stride=32)])
 
 
 def weights(network):

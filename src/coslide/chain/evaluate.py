@@ -7,31 +7,36 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
 
+from coslide.chain.baselines import read_baselines
+from coslide.chain.results import write_scores
+from coslide.chain.scoring import Scorable, held_out_scores, score_line, scores_by
 from coslide.errors import InputError
-from coslide.evaluation.calibration import brier, expected_calibration_error
-from coslide.evaluation.pixels import confusion, scores
-from coslide.files import write_json
-from coslide.grid import short_crs
+from coslide.grid import cell_size_m, short_crs
 from coslide.indices.cube import cube_grid, open_cube, read_valid
-from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
-from coslide.mapping.ground import TRAINED_ON, Ground, seen_ground
+from coslide.mapping.ground import Ground, seen_ground
 from coslide.sources.inventory import burn, read_inventory
 from coslide.sources.raster import open_raster
 from coslide.sources.vector import read_vector
+
+_NO_CLASS = -(2**31)
 
 
 class Map(NamedTuple):
     """A landslide map as it lies in a folder.
 
     `probability` is float32 (row, col), NaN where not mapped; `seen` is uint8 (row, col), what training did with each
-    cell (`coslide.mapping.ground`); `split` is what the model says of its split, empty if it was trained elsewhere.
+    cell (`coslide.samples.split.Part`); `split` is what the model says of its split, empty if it was trained elsewhere.
     """
 
     probability: NDArray[np.float32]
     grid: GeoBox
     threshold: float
+    temperature: float
     seen: NDArray[np.uint8]
     split: dict[str, Any]
 
@@ -42,9 +47,14 @@ def evaluate(
     *,
     area: Path | str | None = None,
     grid: Path | str | None = None,
+    regions: Path | str | None = None,
+    classes: Path | str | None = None,
     listener: Listener = QUIET,
 ) -> dict[str, Any]:
-    """Return the scores of the map in `folder` against `inventory`, and leave them in ``folder/metrics.json``.
+    """Return the scores of the map in `folder` against `inventory`.
+
+    They are left in ``metrics.json`` and, for people, in ``metrics.md`` and ``figures/``; ``tiles.csv`` has them for
+    each square of 128 cells.
 
     Cells count where the map has a value, the inventory says what they are, and the model was not trained on them.
 
@@ -56,13 +66,19 @@ def evaluate(
         Mapped landslides, and where they were mapped; None means everywhere.
     grid
         A cube on whose grid, and on whose valid cells, to score. Needed where there is no ``probability.tif``.
+    regions
+        Polygons to score one by one; a column ``name`` (or else ``id``) says what they are called.
+    classes
+        A raster of whole numbers: each class of environment is scored by itself. Nodata is left out.
     listener
         Who hears of it.
 
     Returns
     -------
     dict
-        ``pixels``, ``calibration`` (empty without probabilities) and ``split``; `docs/metrics.md` names every key.
+        ``pixels``, ``objects``, ``calibration`` and ``curves`` (empty without probabilities), ``tiles``, ``baselines``
+        (where a training left some), ``regions`` and ``classes`` (where asked for) and ``split``; `docs/metrics.md`
+        names every key.
 
     Raises
     ------
@@ -80,12 +96,24 @@ def evaluate(
         found = _map_of_polygons(folder, grid)
         calibrated = False
     labels = read_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
-    metrics = held_out_scores(found.probability, labels, found.seen, threshold=found.threshold)
+    one = Scorable(
+        folder.resolve().name,
+        found.probability,
+        labels,
+        found.seen,
+        cell_size_m(found.grid),
+        read_baselines(folder, found.grid) if calibrated else {},
+    )
+    metrics = held_out_scores([one], threshold=found.threshold, temperature=found.temperature)
+    if regions is not None:
+        metrics["regions"] = scores_by(one, *_regions(Path(regions), found.grid), threshold=found.threshold)
+    if classes is not None:
+        metrics["classes"] = scores_by(one, *_classes(Path(classes), found.grid), threshold=found.threshold)
     if not calibrated:  # nothing says what the polygons were drawn from
-        metrics["calibration"] = {}
+        metrics["calibration"], metrics["curves"] = {}, {}
         metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
-    write_json(folder / "metrics.json", metrics)
+    write_scores(folder, metrics, [one], threshold=found.threshold)
     listener.say(score_line(metrics))
     return metrics
 
@@ -106,59 +134,12 @@ def read_map(folder: Path) -> Map:
         tags = file.tags()
         grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
     try:
-        threshold = float(tags["threshold"])
-        seen = seen_ground(Ground.model_validate_json(tags["ground"]), grid)
+        threshold, temperature = float(tags["threshold"]), float(tags["temperature"])
+        seen = seen_ground([Ground.model_validate(ground) for ground in json.loads(tags["ground"])], grid)
         split = json.loads(tags["split"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: lacks what coslide map writes into its tags ({type(error).__name__})") from None
-    return Map(probability, grid, threshold, seen, split if seen.any() else {})
-
-
-def held_out_scores(
-    probability: NDArray[np.float32], labels: NDArray[np.uint8], seen: NDArray[np.uint8], *, threshold: float
-) -> dict[str, Any]:
-    """Return the scores of a probability map, all (row, col), on the cells that training did not see.
-
-    Parameters
-    ----------
-    probability
-        0 to 1; NaN cells are not scored.
-    labels
-        0 background, 1 landslide, 255 unknown; unknown cells are not scored.
-    seen
-        1 where the model was trained; these cells are not scored.
-    threshold
-        From which probability a cell counts as landslide.
-
-    Raises
-    ------
-    InputError
-        If no cell is left.
-    """
-    where = np.isfinite(probability) & (labels != UNKNOWN) & (seen != TRAINED_ON)
-    if not where.any():
-        raise InputError("no cell is left to score: the model was trained on all mapped ground inside the inventory")
-    mapped = labels == LANDSLIDE
-    return {
-        "pixels": scores(confusion(probability >= threshold, mapped, where)),
-        "calibration": {
-            "brier": brier(probability, mapped, where),
-            "ece": expected_calibration_error(probability, mapped, where),
-            "threshold": threshold,
-        },
-        "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": int(where.sum())},
-    }
-
-
-def score_line(metrics: dict[str, Any]) -> str:
-    """Return the landslide scores in one line for people."""
-    pixels = metrics["pixels"]
-    return (
-        f"F1 {pixels['f1']:.3f}, precision {pixels['precision']:.3f}, recall {pixels['recall']:.3f}, "
-        f"IoU {pixels['iou_landslide']:.3f} on {metrics['split']['scored_cells']} cells"
-        + (" that training did not see" if metrics["split"]["scheme"] != "unknown" else ", seen in training or not")
-        + ("" if pixels["tp"] + pixels["fn"] else "; none of them is a mapped landslide, so these scores say nothing")
-    )
+    return Map(probability, grid, threshold, temperature, seen, split if seen.any() else {})
 
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
@@ -170,7 +151,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
     landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
     burnt = burn(landslides, target).astype(np.float32)
     burnt[~read_valid(cube)] = np.nan
-    return Map(burnt, target, 0.5, np.zeros(target.shape, dtype=np.uint8), {})
+    return Map(burnt, target, 0.5, 1.0, np.zeros(target.shape, dtype=np.uint8), {})
 
 
 def _require_grid(found: GeoBox, index: Path) -> None:
@@ -181,3 +162,25 @@ def _require_grid(found: GeoBox, index: Path) -> None:
             f"{expected.affine.f:.0f} ({expected.crs}), expected that of the map, {found.shape.y} x {found.shape.x} at "
             f"{found.affine.c:.0f}, {found.affine.f:.0f} ({found.crs})"
         )
+
+
+def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Return the number of the polygon that each cell lies in, 0 for none, and what the polygons are called."""
+    frame = read_vector(path, str(grid.crs), what="regions")
+    column = next((name for name in ("name", "id") if name in frame.columns), None)
+    names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    shapes = [(outline, numbers[name]) for outline, name in zip(frame.geometry, names, strict=True)]
+    found = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32")
+    return found, {number: name for name, number in numbers.items()}
+
+
+def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Return the class of each cell of the map, and the names of those that occur."""
+    with open_raster(path) as file:
+        if not np.issubdtype(np.dtype(file.dtypes[0]), np.integer):
+            raise InputError(f"{path}: found values of type {file.dtypes[0]}, expected classes in whole numbers")
+        options = {"crs": str(grid.crs), "transform": grid.affine, "height": grid.shape[0], "width": grid.shape[1]}
+        with WarpedVRT(file, resampling=Resampling.nearest, nodata=_NO_CLASS, dtype="int32", **options) as warped:
+            found = warped.read(1)
+    return found, {int(number): str(number) for number in np.unique(found) if number != _NO_CLASS}

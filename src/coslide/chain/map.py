@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-import xarray as xr
 from numpy.typing import NDArray
 
+from coslide.chain.areas import Scene, scene_of
 from coslide.errors import InputError
-from coslide.indices.cube import cube_grid, open_cube, read_inputs, read_valid
+from coslide.evaluation.calibration import at_temperature
+from coslide.indices.cube import cube_grid, open_cube
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import Model, load_model, require_same_inputs
+from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
 from coslide.mapping.inventory import polygons, write_inventory
 from coslide.mapping.scene import Blending, predict_rows, write_probability
-from coslide.samples.normalise import normalise
+from coslide.samples.normalise import Moments, Normalisation, normalise
+
+_ROWS = 256  # read at once
 
 
 def map_scene(
@@ -57,14 +60,18 @@ def map_scene(
     """
     out, index = Path(out), Path(index)
     loaded, cube = load_model(model), open_cube(index)
-    require_same_inputs(loaded.card, cube, str(index))
-    grid, card = cube_grid(cube), loaded.card
-    rows = predicted_rows(loaded, cube, stride=stride, batch=batch, listener=listener)
+    grid, card, scene = cube_grid(cube), loaded.card, scene_of(cube)
+    missing = require_same_inputs(card, scene.bands, scene.cell_size_m, str(index))
+    if missing:
+        listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
+    rows = predicted_rows(loaded, scene, stride=stride, batch=batch, listener=listener)
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
         "threshold": str(card.threshold),
-        "ground": card.ground.model_dump_json(),
+        "temperature": str(card.temperature),
+        "ground": json.dumps([ground.model_dump() for ground in card.ground]),
+        "missing": ", ".join(missing),
         "split": json.dumps(card.split),
     }
     write_probability(out / "probability.tif", rows, grid, tags=tags)
@@ -76,9 +83,26 @@ def map_scene(
 
 
 def predicted_rows(
-    model: Model, cube: xr.Dataset, *, stride: int | None = None, batch: int = 8, listener: Listener = QUIET
+    model: Model,
+    scene: Scene,
+    *,
+    where: NDArray[np.bool_] | None = None,
+    stride: int | None = None,
+    batch: int = 8,
+    listener: Listener = QUIET,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Return the landslide probability (0 to 1) of `cube` in blocks of rows, NaN where it is not valid.
+    """Return the landslide probability (0 to 1) of `scene` in blocks of rows, NaN where it is not valid.
+
+    Parameters
+    ----------
+    model
+        What to map with.
+    scene
+        What to map.
+    where
+        Cells that are wanted, bool (row, col); others are NaN. The others' inputs are seen all the same.
+    stride, batch, listener
+        As for `map_scene`.
 
     Raises
     ------
@@ -88,18 +112,32 @@ def predicted_rows(
     card = model.card
     if stride is not None and not 1 <= stride <= card.tile:
         raise InputError(f"--stride: found {stride}, expected 1 to {card.tile}, the tile of the model")
+    normalisation = _normalisation_of(card, scene)
 
     def read_rows(start: int, stop: int) -> NDArray[np.float32]:
-        return normalise(read_inputs(cube, slice(start, stop), bands=card.bands), card.normalisation)
+        return normalise(scene.read(slice(start, stop), card.bands), normalisation)
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
-        return read_valid(cube, slice(start, stop))
+        rows = slice(start, stop)
+        return scene.valid(rows) if where is None else scene.valid(rows) & where[rows]
 
-    return predict_rows(
+    rows = predict_rows(
         read_rows,
         model.predictor(),
-        (cube.sizes["y"], cube.sizes["x"]),
+        scene.shape,
         blending=Blending(tile=card.tile, stride=stride or card.tile // 2, batch=batch),
         valid_rows=valid_rows,
         progress=functools.partial(listener.progress, "mapping"),
     )
+    return ((start, at_temperature(block, card.temperature)) for start, block in rows)
+
+
+def _normalisation_of(card: Card, scene: Scene) -> Normalisation:
+    """Return what `scene` is normalised with: that of the model, or its own where the model was trained so."""
+    if card.normalise == "global":
+        return card.normalisation
+    moments = Moments(card.bands)
+    for start in range(0, scene.shape[0], _ROWS):
+        rows = slice(start, start + _ROWS)
+        moments.add(scene.read(rows, card.bands), scene.valid(rows))
+    return moments.normalisation()

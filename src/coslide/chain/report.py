@@ -22,7 +22,7 @@ from coslide.indices.cube import contents, cube_grid, open_cube, read_labels
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE
-from coslide.mapping.ground import TRAINED_ON
+from coslide.mapping.ground import may_be_scored
 from coslide.mapping.inventory import object_areas_m2
 from coslide.report.page import Page, Picture, Section, Table, html_page, percent, score
 from coslide.report.pictures import (
@@ -231,7 +231,7 @@ def _recognised(found: Map) -> NDArray[np.bool_]:
 
 def _judged(run: _Run, found: Map) -> NDArray[np.bool_]:
     """Return where a map can be held against what was mapped: known, and not trained on."""
-    judged = np.isfinite(found.probability) & (found.seen != TRAINED_ON)
+    judged = np.isfinite(found.probability) & may_be_scored(found.seen)
     return np.asarray(judged if run.mapped is None else judged & (run.mapped != UNKNOWN))
 
 
@@ -277,7 +277,7 @@ def _maps(run: _Run) -> Iterator[Section]:
         pictures.append(_map(run, of_mapping, "Mapped landslides", [(COLOURS[CORRECT], "mapped")]))
     pictures.append(_map(run, codes, "Recognised landslides", legend))
     note = f"North is up. {_place(found.grid)} Light on the relief comes from the northwest."
-    if (found.seen == TRAINED_ON).any():
+    if not may_be_scored(found.seen).all():
         note += " Framed: ground held out from training. Only there the map can be judged; the rest is paler."
     yield Section("Landslides", note, pictures)
     picture = Picture(
@@ -294,7 +294,7 @@ def _map(run: _Run, codes: NDArray[np.uint8], title: str, legend: list[tuple[str
     if found is None:
         raise ValueError("expected a map to draw")
     elevation = run.cube["elevation"] if run.cube is not None and "elevation" in run.cube else None
-    held_out = found.seen != TRAINED_ON
+    held_out = may_be_scored(found.seen)
     address = landslide_picture(
         codes,
         np.isfinite(found.probability),
@@ -384,8 +384,9 @@ def _caveats(run: _Run) -> Iterator[Section]:
             f"{percent(leak)} of the ground of the held-out tiles was also trained on: the scores are better than on "
             "new ground."
         )
-    if run.card and run.card.get("event", run.title) != run.title:
-        points.append(f"The model was trained on another event: {run.card['event']}.")
+    events = run.card.get("events", [run.title])
+    if run.title not in events:
+        points.append(f"The model was trained on another event: {', '.join(events)}.")
     yield Section("Before you use this map", points=points)
 
 

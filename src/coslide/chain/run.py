@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from coslide.chain.areas import area_of
 from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.map import map_scene
 from coslide.chain.report import write_report
@@ -18,7 +19,7 @@ from coslide.indices.build import build_cube, event_grid
 from coslide.indices.cube import open_cube, read_labels, summary
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import load_model
-from coslide.mapping.ground import TRAINED_ON
+from coslide.mapping.ground import may_be_scored
 from coslide.memory import peak_memory_gb
 from coslide.networks import entry
 from coslide.report.figures import scene_figure
@@ -74,7 +75,7 @@ def run(
     listener.say(f"{index}: {summary(open_cube(index))}")
     if model is None:
         model = out / "model"
-        fit_model(open_cube(index), out, settings, resume=resume, listener=listener)
+        fit_model([area_of(open_cube(index))], out, settings, resume=resume, listener=listener)
     map_scene(model, index, out, listener=listener)
     metrics = None
     if event.inventory:
@@ -104,7 +105,7 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
         rgb=scene.sel(band=colours).values,
         mapped=read_labels(cube) if "landslide" in cube else None,
         recognised=np.nan_to_num(found.probability) >= found.threshold,
-        held_out=found.seen != TRAINED_ON if found.seen.any() else None,
+        held_out=may_be_scored(found.seen) if found.seen.any() else None,
         grid=found.grid,
         scores=metrics["pixels"] if metrics else None,
         title=str(cube.attrs["title"]),

@@ -1,30 +1,48 @@
-"""From a cube to a trained model and its scores on held-out ground."""
+"""From cubes to a trained model and its scores on held-out ground."""
 
+import hashlib
+import re
+import shutil
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from coslide.chain.evaluate import held_out_scores, score_line
+from coslide.chain.areas import PATCH, Area, open_area
+from coslide.chain.baselines import FOLDER, Baselines, make_baselines, write_baselines
 from coslide.chain.map import predicted_rows
+from coslide.chain.preparation import Prepared, prepare_tiles
+from coslide.chain.results import write_scores
+from coslide.chain.scoring import Scorable, held_out_scores, score_line
 from coslide.errors import InputError
-from coslide.files import require_replaceable, write_json
-from coslide.grid import cell_size_m
-from coslide.indices.cube import Band, cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
-from coslide.indices.sets import index_set, missing_indices
-from coslide.labels import LANDSLIDE
+from coslide.evaluation.calibration import at_temperature, fit_temperature
+from coslide.evaluation.curves import best_threshold, curve
+from coslide.files import require_replaceable, whole_output
+from coslide.indices.cube import open_cube
+from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, save_model
-from coslide.mapping.ground import ground_of, seen_ground
+from coslide.mapping.ground import ground_of, may_be_scored, seen_ground, write_parts
 from coslide.mapping.scene import collect
-from coslide.samples.dataset import Tiles
-from coslide.samples.normalise import fit_normalisation, normalise
-from coslide.samples.split import leak_fraction, split_windows
-from coslide.samples.windows import cover
+from coslide.samples.split import Part, Split
 from coslide.settings import TrainingSettings, first_problem
 from coslide.training.fit import fit, network_options, require_trainable
+
+PARTS = "parts"
+
+
+class Trained(NamedTuple):
+    """A model, the areas it was trained and held out on, what its split did with each, and maps to compare with."""
+
+    model: Model
+    areas: list[Area]
+    splits: list[Split]
+    baselines: list[Baselines]
 
 
 def cube_settings(cube: xr.Dataset) -> TrainingSettings:
@@ -42,25 +60,33 @@ def cube_settings(cube: xr.Dataset) -> TrainingSettings:
 
 
 def train(
-    index: Path | str,
+    index: Path | str | Sequence[Path | str],
     out: Path | str,
     settings: TrainingSettings | None = None,
     *,
+    test_on: Sequence[Path | str] = (),
+    compare: bool = True,
     resume: bool = False,
     listener: Listener = QUIET,
 ) -> dict[str, Any]:
-    """Return the scores, on held-out ground, of a network trained on the cube `index`.
+    """Return the scores, on held-out ground, of a network trained on one or several events.
 
-    Leaves ``out/model`` (bundle), ``out/metrics.json`` and ``out/training`` (checkpoint and logs).
+    Leaves ``out/model`` (bundle), ``out/metrics.json`` with ``metrics.md``, ``figures`` and ``tiles.csv``,
+    ``out/parts`` (which cell was in which part), ``out/baselines`` (other methods on the same split) and
+    ``out/training`` (checkpoint and logs).
 
     Parameters
     ----------
     index
-        A cube with landslide labels.
+        A cube with landslide labels, or several, or folders of Landslide4Sense patches.
     out
         Folder of the run.
     settings
-        None takes those of the event file that the cube was built from.
+        None takes those of the event file that the first cube was built from.
+    test_on
+        Cubes that are held out as a whole (``split = "events"``).
+    compare
+        Also make and score the baselines: a random forest and a threshold on spectral change.
     resume
         Go on with a training that was interrupted.
     listener
@@ -69,85 +95,242 @@ def train(
     Raises
     ------
     InputError
-        If the cube has no labels, is smaller than a tile or has no landslide to train on, or `out` holds another
-        training.
+        If a cube has no labels or is smaller than a tile, if there is no landslide to train on or no ground to score,
+        if cubes or settings do not go together, if a network cannot be trained, or if `out` holds another training.
     """
     out = Path(out)
-    cube = open_cube(index)
-    model = fit_model(cube, out, settings or cube_settings(cube), resume=resume, listener=listener)
-    probability = collect(predicted_rows(model, cube, listener=listener))
-    seen = seen_ground(model.card.ground, cube_grid(cube))
-    metrics = held_out_scores(probability, read_labels(cube), seen, threshold=model.card.threshold)
-    metrics["split"] |= model.card.split
-    write_json(out / "metrics.json", metrics)
+    paths = [index] if isinstance(index, str | Path) else list(index)
+    areas = [open_area(path) for path in paths]
+    if settings is None:
+        settings = TrainingSettings() if areas[0].patches else cube_settings(open_cube(paths[0]))
+    trained = fit_model(
+        areas,
+        out,
+        settings,
+        test_on=[open_area(path) for path in test_on],
+        compare=compare,
+        resume=resume,
+        listener=listener,
+    )
+    card = trained.model.card
+    maps = []
+    for area, split, baselines in zip(trained.areas, trained.splits, trained.baselines, strict=True):
+        if not split.test:
+            continue
+        grid = area.scene.grid
+        seen = split.parts if grid is None else seen_ground(card.ground, grid)
+        probability = mapped_where(trained.model, area, may_be_scored(seen), listener=listener)
+        maps.append(Scorable(area.name, probability, area.labels, seen, area.scene.cell_size_m, baselines))
+    metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
+    metrics["split"] |= card.split
+    write_scores(out, metrics, maps, threshold=card.threshold)
     listener.say(score_line(metrics))
     return metrics
 
 
 def fit_model(
-    cube: xr.Dataset, out: Path, settings: TrainingSettings, *, resume: bool = False, listener: Listener = QUIET
-) -> Model:
-    """Return a model trained on the training part of `cube`; its bundle is left in ``out/model``.
+    areas: Sequence[Area],
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    test_on: Sequence[Area] = (),
+    compare: bool = True,
+    resume: bool = False,
+    listener: Listener = QUIET,
+) -> Trained:
+    """Return a model trained on the training parts of `areas`; its bundle is left in ``out/model``.
+
+    ``out/parts`` says which cell was in which part, ``out/baselines`` holds what a random forest and a spectral change
+    threshold make of the same split.
+
+    Parameters
+    ----------
+    areas
+        Ground with known landslides; each is split as the settings say.
+    out
+        Folder of the run.
+    settings
+        How to train.
+    test_on
+        Events that are held out as a whole, with ``split = "events"``.
+    compare
+        Also make the baselines.
+    resume
+        Go on with a training that was interrupted.
+    listener
+        Who hears of it.
 
     Raises
     ------
     InputError
         As `train`.
     """
-    bands = _chosen_bands(cube, settings, listener)
-    names = [band.name for band in bands]
-    require_trainable(settings, names)
     require_replaceable(out / "model", BUNDLE)
-    labels, grid = read_labels(cube), cube_grid(cube)
-    split = split_windows(labels, settings)
-    leak = leak_fraction(split.train, split.test, labels.shape)
-    listener.say(
-        f"split {settings.split}: {len(split.train)} training and {len(split.test)} held-out tiles, "
-        f"{100 * leak:.1f} % of the held-out tiles' ground leaks into training"
-    )
-    trained = cover(split.train_area, labels.shape)
-    if not (labels[trained] == LANDSLIDE).any():
-        raise InputError(f"{out}: the training part holds no landslide; choose another --seed or a larger area")
-    inputs = read_inputs(cube, bands=bands)
-    normalisation = fit_normalisation(inputs, bands, trained & read_valid(cube))
-    aspect = names.index("aspect_class") if "aspect_class" in names else None
-    tiles = Tiles(normalise(inputs, normalisation), labels, split.train, aspect=aspect)
-    fingerprint = str(cube.attrs["coslide_fingerprint"])
-    started = time.monotonic()
-    network = fit(tiles, settings, out / "training", bands=names, cube=fingerprint, resume=resume)
+    _require_split_by_events(settings, test_on)
+    _require_one_cell_size([*areas, *test_on])
+    everything = [*areas, *test_on]
+    roles = [Part.TRAIN] * len(areas) + [Part.TEST] * len(test_on)
+    cache = out / "training" / "tiles"
+    try:
+        prepared = prepare_tiles(everything, roles, settings, cache, listener=listener)
+        names = [band.name for band in prepared.bands]
+        require_trainable(settings, names)
+        _say_split(prepared, settings, listener)
+        _write_parts(out / PARTS, everything, prepared.splits)
+        started = time.monotonic()
+        network = fit(
+            prepared.tiles,
+            settings,
+            out / "training",
+            bands=names,
+            validation=prepared.validation,
+            cube=_fingerprint(everything),
+            resume=resume,
+        )
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
     minutes = (time.monotonic() - started) / 60
-    listener.say(f"trained {settings.network}: {settings.epochs} epochs of {len(tiles)} tiles in {minutes:.1f} min")
-    card = Card(
+    listener.say(f"trained {settings.network} on {len(prepared.tiles)} tiles in {minutes:.1f} min")
+    model = _calibrated(Model(network, _card(everything, prepared, settings)), everything, prepared.splits, listener)
+    save_model(model, out / "model")
+    baselines: list[Baselines] = [{} for _ in everything]
+    if compare:
+        baselines = make_baselines(everything, prepared.splits, seed=settings.seed, listener=listener)
+    for number, (area, maps) in enumerate(zip(everything, baselines, strict=True)):
+        if area.scene.grid is not None and maps:
+            write_baselines((out / FOLDER / area_name(area, number)).with_suffix(".tif"), maps, area.scene.grid)
+    return Trained(model, everything, prepared.splits, baselines)
+
+
+def mapped_where(
+    model: Model, area: Area, where: NDArray[np.bool_], *, listener: Listener = QUIET
+) -> NDArray[np.float32]:
+    """Return the landslide probability (0 to 1) of the cells of `area` that `where` names, (row, col); NaN elsewhere.
+
+    Patches are mapped one by one.
+    """
+    stride = PATCH if area.patches else None
+    return collect(predicted_rows(model, area.scene, where=where, stride=stride, listener=listener))
+
+
+def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:
+    if settings.split == "events" and not test_on:
+        raise InputError("training.split: found events, but no event to hold out; expected --test-on INDEX.zarr")
+    if test_on and settings.split != "events":
+        raise InputError(f"training.split: found {settings.split}, expected events where --test-on is given")
+
+
+def _require_one_cell_size(areas: Sequence[Area]) -> None:
+    first = areas[0]
+    for area in areas[1:]:
+        if area.scene.cell_size_m != first.scene.cell_size_m:
+            raise InputError(
+                f"{area.name}: found cells of {area.scene.cell_size_m:g} m, expected {first.scene.cell_size_m:g} m as "
+                f"{first.name} has; build it on such a grid"
+            )
+
+
+def _say_split(prepared: Prepared, settings: TrainingSettings, listener: Listener) -> None:
+    counts = _tile_counts(prepared.splits)
+    leak = _leak(prepared.splits)
+    listener.say(
+        f"split {settings.split}: {len(prepared.tiles)} training, {counts['validation']} validation and "
+        f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the held-out tiles' ground leaks into training"
+    )
+    if leak:
+        listener.say(
+            f"warning: {100 * leak:.1f} % of the ground of a held-out tile, on average, was seen in training; that "
+            "ground is not scored, and what is scored lies beside it, so the scores are better than on new ground"
+        )
+
+
+def _tile_counts(splits: Iterable[Split]) -> dict[str, int]:
+    splits = list(splits)
+    return {name: sum(len(getattr(split, name)) for split in splits) for name in ("train", "validation", "test")}
+
+
+def _leak(splits: Iterable[Split]) -> float:
+    """Return the mean leak of all held-out tiles."""
+    leaks = [split.leak_fraction for split in splits for _ in split.test]
+    return float(np.mean(leaks)) if leaks else 0.0
+
+
+def _write_parts(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:
+    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
+        name = folder / area_name(area, number)
+        if area.scene.grid is not None:
+            write_parts(name.with_suffix(".tif"), split.parts, area.scene.grid, fingerprint=area.fingerprint)
+            continue
+        blocks = area.blocks or []
+        lines = [
+            f"{patch},{Part(int(split.parts[b.row, b.col])).name.lower()}"
+            for patch, b in zip(area.patches, blocks, strict=True)
+        ]
+        with whole_output(name.with_suffix(".csv")) as part:
+            part.write_text("\n".join(["patch,part", *lines]) + "\n", encoding="utf-8")
+
+
+def area_name(area: Area, number: int) -> str:
+    """Return the name of the files about `area`, the one of this number: from its name, safe on every disk."""
+    words = re.sub(r"[^a-z0-9]+", "-", area.name.lower()).strip("-")[:60]
+    return f"{number + 1}-{words}" if words else f"{number + 1}"
+
+
+def _fingerprint(areas: Sequence[Area]) -> str:
+    prints = [area.fingerprint for area in areas]
+    return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+
+
+def _card(areas: Sequence[Area], prepared: Prepared, settings: TrainingSettings) -> Card:
+    trained = [area for area, split in zip(areas, prepared.splits, strict=True) if split.train]
+    counts = _tile_counts(prepared.splits)
+    placed = zip(areas, prepared.splits, strict=True)
+    said = settings.model_dump(mode="json")
+    said["regions"] = None if settings.regions is None else settings.regions.name  # not where it lies on this machine
+    return Card(
         network=settings.network,
-        options=network_options(settings, names),
-        channels=channels_of(bands, normalisation),
+        options=network_options(settings, [band.name for band in prepared.bands]),
+        channels=channels_of(prepared.bands, prepared.normalisation),
+        normalise=settings.normalise,
+        may_miss=prepared.may_miss,
         tile=settings.tile,
-        cell_size_m=cell_size_m(grid),
-        event=str(cube.attrs["title"]),
-        ground=ground_of(split, grid),
+        cell_size_m=areas[0].scene.cell_size_m,
+        events=[area.name for area in trained],
+        ground=[ground_of(split.parts, area.scene.grid) for area, split in placed if area.scene.grid is not None],
         split={
             "scheme": settings.split,
             "seed": settings.seed,
-            "train_tiles": len(split.train),
-            "test_tiles": len(split.test),
-            "leak_fraction": leak,
+            "train_tiles": len(prepared.tiles),
+            "validation_tiles": counts["validation"],
+            "test_tiles": counts["test"],
+            "guard_px": settings.guard_px,
+            "leak_fraction": _leak(prepared.splits),
         },
-        settings=settings.model_dump(),
+        settings=said,
     )
-    model = Model(network, card)
-    save_model(model, out / "model")
-    return model
 
 
-def _chosen_bands(cube: xr.Dataset, settings: TrainingSettings, listener: Listener) -> tuple[Band, ...]:
-    """Return the input channels to train on; says which indices of the set the cube lacks."""
-    bands = input_bands(cube)
-    if settings.indices == "all":
-        return bands
-    chosen = tuple(index_set(settings.indices, bands))
-    if not chosen:
-        raise InputError(f"training.indices: the cube has no index of set ({settings.indices})")
-    missing = missing_indices(settings.indices, bands)
-    note = f"; the cube has no {', '.join(missing)}" if missing else ""
-    listener.say(f"indices ({settings.indices}): {len(chosen)} channels{note}")
-    return chosen
+def _calibrated(model: Model, areas: Sequence[Area], splits: Sequence[Split], listener: Listener) -> Model:
+    """Return the model with the temperature and threshold that are best on the validation part, where there is one."""
+    probabilities, truths = [], []
+    for area, split in zip(areas, splits, strict=True):
+        where = (split.parts == Part.VALIDATION) & (area.labels != UNKNOWN)
+        if where.any():
+            found = mapped_where(model, area, where, listener=listener)
+            where &= np.isfinite(found)
+            probabilities.append(found[where])
+            truths.append(area.labels[where] == LANDSLIDE)
+    if not probabilities:
+        listener.say("no validation part: the threshold stays 0.5 and the probabilities as they are")
+        return model
+    probability, truth = np.concatenate(probabilities), np.concatenate(truths)
+    if not truth.any():
+        listener.say(
+            "warning: no landslide in the validation part; the threshold stays 0.5, the probabilities as they are"
+        )
+        return model
+    temperature = fit_temperature(probability, truth)
+    threshold = best_threshold(curve(at_temperature(probability, temperature), truth))
+    listener.say(f"on {truth.size} validation cells: temperature {temperature:.2f}, threshold {threshold:.3f}")
+    card = model.card.model_copy(update={"temperature": temperature, "threshold": threshold})
+    return Model(model.network, card)

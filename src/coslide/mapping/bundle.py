@@ -1,14 +1,13 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
@@ -19,14 +18,13 @@ import coslide
 from coslide import networks
 from coslide.errors import InputError
 from coslide.files import Marker, whole_output
-from coslide.grid import cell_size_m
-from coslide.indices.cube import Band, cube_grid, difference, input_bands
+from coslide.indices.cube import Band, difference
 from coslide.mapping.ground import Ground
 from coslide.networks.fuse import fuse
 from coslide.samples.normalise import Normalisation
 from coslide.settings import Checked, first_problem
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 BUNDLE = Marker(CARD, "bundle_format")
@@ -50,10 +48,17 @@ class Card(Checked):
     ----------
     network, options, channels
         What to create, and what it is fed with, in this order.
-    tile, cell_size_m, threshold
-        Side of a training tile in cells, cell size, and the probability from which a cell counts as landslide.
-    event, ground, split
-        Name of the event it was trained on, where, and how training and held-out ground were kept apart.
+    normalise
+        ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by its own
+        mean and deviation, and that of the channels is the mean over the training events.
+    may_miss
+        Names of channels that the model was trained to do without: a cube may lack them.
+    tile, cell_size_m
+        Side of a training tile in cells, and cell size.
+    threshold, temperature
+        The probability from which a cell counts as landslide, and what the logit of the map is divided by before.
+    events, ground, split
+        Names of the events it was trained on, where, and how the parts were kept apart.
     settings
         The training settings.
     coslide_version, licence, citation
@@ -64,11 +69,14 @@ class Card(Checked):
     network: str
     options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel]
+    normalise: Literal["global", "event"] = "global"
+    may_miss: list[str] = Field(default_factory=list)
     tile: int
     cell_size_m: float
-    threshold: float = 0.5
-    event: str
-    ground: Ground
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    events: list[str]
+    ground: list[Ground]
     split: dict[str, Any]
     settings: dict[str, Any]
     coslide_version: str = coslide.__version__
@@ -162,18 +170,29 @@ def load_model(folder: Path | str) -> Model:
     return Model(network.eval(), card)
 
 
-def require_same_inputs(card: Card, cube: xr.Dataset, name: str) -> None:
-    """Return nothing if a model can be applied to `cube`: it has its channels, in the same units, and its cell size.
+def require_same_inputs(card: Card, bands: Sequence[Band], cell_size_m: float, name: str) -> list[str]:
+    """Return the names of the channels that a scene lacks and the model was trained to do without.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    bands, cell_size_m
+        What the scene has.
+    name
+        What it is called in an error.
 
     Raises
     ------
     InputError
-        If it cannot; the line names the difference. `name` is what the cube is called in it.
+        If the model cannot be applied: another channel is missing, or units, classes or cell size differ.
     """
-    if text := difference(input_bands(cube), card.bands):
+    there = {band.name for band in bands}
+    missing = [name for name in card.may_miss if name not in there]
+    if text := difference(bands, [band for band in card.bands if band.name not in missing]):
         raise InputError(f"{name}: does not fit the model: {text}")
-    found = cell_size_m(cube_grid(cube))
-    if found != card.cell_size_m:
+    if cell_size_m != card.cell_size_m:
         raise InputError(
-            f"{name}: found cells of {found:g} m, expected {card.cell_size_m:g} m as the model was trained"
+            f"{name}: found cells of {cell_size_m:g} m, expected {card.cell_size_m:g} m as the model was trained"
         )
+    return missing

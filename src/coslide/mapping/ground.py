@@ -1,61 +1,120 @@
 """Which ground a model has seen, so that no score is taken on it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import rasterio
+import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.features import rasterize
-from shapely.geometry import box
+from pydantic import Field
+from shapely.geometry import mapping, shape
+from shapely.ops import unary_union
 
-from coslide.samples.split import Split
-from coslide.samples.windows import Window
+from coslide.files import whole_output
+from coslide.samples.split import Part, PartMap
 from coslide.settings import Checked
 
-NEVER_SEEN, TRAINED_ON, HELD_OUT = 0, 1, 2
-Bounds = tuple[float, float, float, float]
+Ring = list[tuple[float, float]]
+_COLOURS = {
+    Part.NONE: (0, 0, 0, 0),
+    Part.TRAIN: (230, 159, 0, 255),
+    Part.TEST: (0, 114, 178, 255),
+    Part.VALIDATION: (0, 158, 115, 255),
+    Part.GUARD: (153, 153, 153, 255),
+}
 
 
 class Ground(Checked):
-    """Ground that trained a model, and ground held out: rectangles (left, bottom, right, top) in `crs`."""
+    """Ground that trained a model, chose its threshold, and was held out: polygons (rings of x, y) in `crs`.
+
+    `train` holds the ground beside held-out ground too, whose bands training saw and whose labels it did not.
+    """
 
     crs: str
-    train: list[Bounds]
-    test: list[Bounds]
+    train: list[list[Ring]]
+    test: list[list[Ring]]
+    validation: list[list[Ring]] = Field(default_factory=list)
 
 
-def ground_of(split: Split, grid: GeoBox) -> Ground:
-    """Return where the parts of `split` lie, in the CRS of the `grid` that its windows count cells of."""
-    return Ground(crs=str(grid.crs), train=_bounds(split.train_area, grid), test=_bounds(split.test_area, grid))
+def ground_of(parts: PartMap, grid: GeoBox) -> Ground:
+    """Return where the parts of a split lie, in the CRS of the `grid` of its cells.
+
+    Parameters
+    ----------
+    parts
+        `Part` of each cell, uint8 (row, col).
+    grid
+        The grid of the cells.
+    """
+    seen = np.where(parts == Part.GUARD, Part.TRAIN, parts).astype(np.uint8)
+    found: dict[int, list[list[Ring]]] = {Part.TRAIN: [], Part.TEST: [], Part.VALIDATION: []}
+    for outline, part in rasterio.features.shapes(seen, mask=seen > 0, transform=grid.affine):
+        found[int(part)].append(mapping(shape(outline))["coordinates"])
+    return Ground.model_validate(
+        {"crs": str(grid.crs), **{name: found[Part[name.upper()]] for name in ("train", "test", "validation")}}
+    )
 
 
-def seen_ground(ground: Ground, grid: GeoBox) -> NDArray[np.uint8]:
-    """Return what training did with each cell of `grid`, uint8 (row, col): 0 never seen, 1 trained on, 2 held out.
+def seen_ground(grounds: Sequence[Ground], grid: GeoBox) -> PartMap:
+    """Return what training did with each cell of `grid`, uint8 (row, col): 0 never seen, or a `Part`.
 
-    A cell that both parts cover counts as trained on. The grid may be another than that of the training; a cell
-    counts by its centre.
+    A cell that several parts cover counts as trained on, or else as validation. The grid may be another than that of
+    the training; a cell counts by its centre.
 
     Examples
     --------
     >>> from coslide.grid import Extent, common_grid
+    >>> from shapely.geometry import box
     >>> grid = common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500040, 10))])
-    >>> ground = Ground(crs="EPSG:32654", train=[(500000, 0, 500020, 10)], test=[(500010, 0, 500030, 10)])
-    >>> seen_ground(ground, grid)
+    >>> train, test = ([list(box(left, 0, left + 20, 10).exterior.coords)] for left in (500000, 500010))
+    >>> seen_ground([Ground(crs="EPSG:32654", train=[train], test=[test])], grid)
     array([[1, 1, 2, 0]], dtype=uint8)
     """
-    parts = np.full(grid.shape, NEVER_SEEN, dtype=np.uint8)
-    for value, bounds in ((HELD_OUT, ground.test), (TRAINED_ON, ground.train)):
-        boxes = gpd.GeoSeries([box(*b) for b in bounds], crs=ground.crs).to_crs(str(grid.crs))
-        if not boxes.empty:
-            rasterize(boxes, out=parts, transform=grid.affine, default_value=value)
+    parts = np.full(grid.shape, Part.NONE, dtype=np.uint8)
+    for part, name in ((Part.TEST, "test"), (Part.VALIDATION, "validation"), (Part.TRAIN, "train")):
+        for ground in grounds:
+            polygons = [shape({"type": "Polygon", "coordinates": rings}) for rings in getattr(ground, name)]
+            outlines = gpd.GeoSeries([unary_union(polygons)] if polygons else [], crs=ground.crs).to_crs(str(grid.crs))
+            if not outlines.empty:
+                rasterio.features.rasterize(outlines, out=parts, transform=grid.affine, default_value=int(part))
     return parts
 
 
-def _bounds(windows: Iterable[Window], grid: GeoBox) -> list[Bounds]:
-    found = []
-    for window in windows:
-        left, top = grid.affine @ (window.col, window.row)
-        right, bottom = grid.affine @ (window.col + window.width, window.row + window.height)
-        found.append((left, bottom, right, top))
-    return found
+def may_be_scored(seen: PartMap) -> NDArray[np.bool_]:
+    """Return where a score is fair: on ground that neither trained a model nor chose its threshold.
+
+    Examples
+    --------
+    >>> may_be_scored(np.array([Part.NONE, Part.TRAIN, Part.TEST, Part.VALIDATION], dtype=np.uint8))
+    array([ True, False,  True, False])
+    """
+    return np.asarray((seen != Part.TRAIN) & (seen != Part.VALIDATION) & (seen != Part.GUARD))
+
+
+def write_parts(path: Path, parts: PartMap, grid: GeoBox, *, fingerprint: str) -> Path:
+    """Return the path of a raster that says which cell was in which part of a split.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF to write, whole or not at all: uint8, a `Part` each, with a name and a colour for every number.
+    parts, grid
+        The parts, uint8 (row, col), and their grid.
+    fingerprint
+        Of the cube that was split; kept as the tag ``cube``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "DEFLATE", "nodata": int(Part.NONE)}
+    size = {"height": grid.shape[0], "width": grid.shape[1], "crs": str(grid.crs), "transform": grid.affine}
+    with whole_output(path) as part, rasterio.open(part, "w", **profile, **size) as file:
+        file.write(parts, 1)
+        file.write_colormap(1, {int(number): colour for number, colour in _COLOURS.items()})
+        file.update_tags(cube=fingerprint, **{f"part_{int(number)}": number.name.lower() for number in Part})
+    return path

@@ -70,7 +70,20 @@ def landslide_picture(
     held_out: NDArray[np.bool_] | None = None,
     cell_size_m: float,
 ) -> str:
-    """Return a picture of landslides over the shaded relief, as a JPEG address.
+    """Return what `landslide_colours` makes of its parameters as a JPEG address."""
+    colours = landslide_colours(codes, known, elevation=elevation, held_out=held_out, cell_size_m=cell_size_m)
+    return _jpeg(colours, sharp=True)
+
+
+def landslide_colours(
+    codes: NDArray[np.uint8],
+    known: NDArray[np.bool_],
+    *,
+    elevation: xr.DataArray | None = None,
+    held_out: NDArray[np.bool_] | None = None,
+    cell_size_m: float,
+) -> NDArray[np.floating]:
+    """Return a picture of landslides over the shaded relief: red, green, blue, 0 to 1, (row, col, 3).
 
     Parameters
     ----------
@@ -103,7 +116,7 @@ def landslide_picture(
         edge = framed & ~ndimage.binary_erosion(framed, border_value=1)
         colours[ndimage.binary_dilation(edge, iterations=1)] = 0
         colours[edge] = 1
-    return _jpeg(colours, sharp=True)
+    return colours
 
 
 def hillshade(elevation_m: Floats, cell_size_m: float) -> Floats:
@@ -142,7 +155,7 @@ def size_figure(areas_m2: dict[str, NDArray[np.float64]]) -> str:
     axes.set(xlabel="area A [m²]", ylabel="landslides of at least A")
     axes.grid(visible=True, which="major", color="0.9")
     axes.legend(frameon=False)
-    return _figure(figure)
+    return figure_picture(figure)
 
 
 def loss_figure(losses: Sequence[float]) -> str:
@@ -152,7 +165,7 @@ def loss_figure(losses: Sequence[float]) -> str:
     axes.plot(range(1, len(losses) + 1), losses)
     axes.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     axes.grid(visible=True, color="0.9")
-    return _figure(figure)
+    return figure_picture(figure)
 
 
 def _commonest(codes: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
@@ -199,7 +212,8 @@ def _address(image: Image.Image, kind: str, **options: int) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _figure(figure: Figure) -> str:
+def figure_picture(figure: Figure) -> str:
+    """Return a figure as a PNG address; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # equal inputs, equal bytes
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,15 +1,17 @@
-"""Which ground trains and which is held out.
+"""Which ground trains, which chooses, and which is held out.
 
-Overlapping windows drawn at random share most of their ground between the two parts, and even windows that only touch
-are alike; whole blocks keep them apart. `leak_fraction` measures how far a split fails to.
+Overlapping windows drawn at random share most of their ground between the parts, and even windows that only touch are
+alike; whole blocks or regions keep them apart. The leak fraction of a split measures how far it fails to.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from coslide.errors import InputError
 from coslide.labels import LANDSLIDE, UNKNOWN
@@ -17,31 +19,79 @@ from coslide.samples.windows import Window, cover, require_tile, windows_in
 from coslide.settings import TrainingSettings
 
 
+class Part(IntEnum):
+    """What a split does with a cell; the numbers are those of ``parts/*.tif``."""
+
+    NONE = 0
+    TRAIN = 1
+    TEST = 2
+    VALIDATION = 3
+    GUARD = 4  # beside held-out ground: training may see its bands, but not its label
+
+
+PartMap = NDArray[np.uint8]
+
+
 class Split(NamedTuple):
-    """The windows of each part; `train_area` and `test_area` are the rectangles they were cut from."""
+    """What a split does with an area.
 
+    `parts` is uint8 (row, col), a `Part` for each cell; `train`, `validation` and `test` are the windows to cut.
+    `leak_fraction` (0 to 1) is the mean share of a test window's cells that training sees.
+    """
+
+    parts: PartMap
     train: list[Window]
+    validation: list[Window]
     test: list[Window]
-    train_area: list[Window]
-    test_area: list[Window]
+    leak_fraction: float
 
 
-def split_windows(labels: NDArray[np.uint8], settings: TrainingSettings) -> Split:
-    """Return the split of a raster as `settings` ask: by blocks, or by random windows as in the paper.
+def split_windows(
+    labels: NDArray[np.uint8],
+    settings: TrainingSettings,
+    *,
+    regions: PartMap | None = None,
+    blocks: Sequence[Window] | None = None,
+    role: Part = Part.TRAIN,
+) -> Split:
+    """Return the split of an area as `settings` ask.
 
     Parameters
     ----------
     labels
         (row, col): 0 background, 1 landslide, 255 unknown. Blocks and windows without a known cell are left out.
     settings
-        `split`, `tile`, `stride`, `block_windows`, `test_fraction` and `seed` are read.
+        `split`, `tile`, `stride`, `block_windows`, `test_side`, `test_fraction`, `validation_fraction`, `guard_px`
+        and `seed` are read.
+    regions
+        For ``split = "regions"`` with polygons: `Part` of each cell as they say, (row, col).
+    blocks
+        Rectangles that make up the area, if not the raster as a whole: nothing is cut across them.
+    role
+        For ``split = "events"``: the part that this event as a whole belongs to, TRAIN or TEST.
 
     Raises
     ------
     InputError
-        If the raster is smaller than one tile, or too small to give both parts something with a known cell.
+        If the area is smaller than one tile, or too small to give each part something with a known cell.
     """
-    return _block_split(labels, settings) if settings.split == "blocks" else _random_split(labels, settings)
+    require_tile(labels.shape, settings.tile)
+    if settings.split == "paper-random":
+        return _random_split(labels, settings, blocks or [Window(0, 0, *labels.shape)])
+    block_px = settings.tile + (settings.block_windows - 1) * settings.stride
+    pieces = blocks or blocks_of(labels.shape, tile=settings.tile, block_px=block_px)
+    pieces = [block for block in pieces if _known(labels, block)]
+    if settings.split == "blocks":
+        parts = _of_blocks(labels, pieces, settings, block_px)
+    elif settings.split == "events":
+        parts = np.full(labels.shape, role, dtype=np.uint8)
+    else:
+        parts = _of_side(labels.shape, settings) if regions is None else regions.copy()
+    if role == Part.TRAIN and settings.split != "blocks" and not (parts == Part.VALIDATION).any():
+        _take_validation(parts, labels, pieces, settings)
+    _guard(parts, settings.guard_px)
+    areas = pieces if settings.split == "blocks" or blocks else [Window(0, 0, *labels.shape)]
+    return _cut(parts, labels, areas, settings)
 
 
 def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Window]:
@@ -79,50 +129,149 @@ def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Windo
     ]
 
 
-def leak_fraction(train: Sequence[Window], test: Sequence[Window], shape: tuple[int, int]) -> float:
-    """Return the mean share (0 to 1) of a test window's cells that lie in a training window.
+def leak_fraction(seen: NDArray[np.bool_], test: Iterable[Window], own: NDArray[np.bool_] | None = None) -> float:
+    """Return the mean share (0 to 1) of a test window's cells that training sees.
+
+    Parameters
+    ----------
+    seen
+        Cells that a training tile shows to the network, (row, col).
+    test
+        The test windows.
+    own
+        Cells of the windows that count; all by default.
 
     Examples
     --------
-    >>> leak_fraction([Window(0, 0, 4, 4)], [Window(0, 3, 4, 4), Window(0, 7, 4, 4)], (4, 12))
+    >>> seen = cover([Window(0, 0, 4, 4)], (4, 12))
+    >>> leak_fraction(seen, [Window(0, 3, 4, 4), Window(0, 7, 4, 4)])
     0.125
     """
-    trained = cover(train, shape)
-    return float(np.mean([trained[window.slices].mean() for window in test])) if test else 0.0
+    shares = []
+    for window in test:
+        counted = seen[window.slices] if own is None else seen[window.slices][own[window.slices]]
+        shares.append(counted.mean() if counted.size else 0.0)
+    return float(np.mean(shares)) if shares else 0.0
 
 
-def _block_split(labels: NDArray[np.uint8], settings: TrainingSettings) -> Split:
-    block_px = settings.tile + (settings.block_windows - 1) * settings.stride
-    blocks = blocks_of(labels.shape, tile=settings.tile, block_px=block_px)
-    blocks = [block for block in blocks if _known(labels, block)]
-    if len(blocks) < 2:
+def shown_to_training(parts: PartMap) -> NDArray[np.bool_]:
+    """Return where a training tile shows the network its inputs: everywhere but on validation and test ground."""
+    return np.asarray((parts != Part.TEST) & (parts != Part.VALIDATION))
+
+
+def _of_blocks(
+    labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings, block_px: int
+) -> PartMap:
+    wanted = 3 if settings.validation_fraction else 2
+    if len(blocks) < wanted:
+        purposes = "train, one to choose the threshold, one to hold out" if wanted == 3 else "train, one to hold out"
         raise InputError(
             f"the area of {labels.shape[0]} x {labels.shape[1]} cells holds {len(blocks)} block(s) of about {block_px} "
-            "cells with known ground, expected at least 2 (one to train, one to hold out); lower training.block_windows"
+            f"cells with known ground, expected at least {wanted} (one to {purposes}); lower training.block_windows"
         )
-    landslide_cells = [int((labels[block.slices] == LANDSLIDE).sum()) for block in blocks]
-    held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed)
-    train_area = [block for i, block in enumerate(blocks) if i not in held_out]
-    test_area = [block for i, block in enumerate(blocks) if i in held_out]
-    return Split(_cut(labels, train_area, settings), _cut(labels, test_area, settings), train_area, test_area)
+    landslide_cells = _landslide_cells(labels, blocks)
+    held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed, leave=wanted - 1)
+    rest = [i for i in range(len(blocks)) if i not in held_out]
+    parts = np.zeros(labels.shape, dtype=np.uint8)
+    for i, block in enumerate(blocks):
+        parts[block.slices] = Part.TEST if i in held_out else Part.TRAIN
+    _take_validation(parts, labels, [blocks[i] for i in rest], settings)
+    return parts
 
 
-def _random_split(labels: NDArray[np.uint8], settings: TrainingSettings) -> Split:
-    windows = _cut(labels, [Window(0, 0, *labels.shape)], settings)
-    count = round(settings.test_fraction * len(windows))
-    if not 0 < count < len(windows):
+def _take_validation(
+    parts: PartMap, labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings
+) -> None:
+    """Turn the training cells of some blocks into validation cells."""
+    if not settings.validation_fraction:
+        return
+    blocks = [b for b in blocks if ((parts[b.slices] == Part.TRAIN) & (labels[b.slices] != UNKNOWN)).any()]
+    if len(blocks) < 2:
+        raise InputError(
+            f"the training part holds {len(blocks)} block(s), expected at least 2 (one to train, one to choose the "
+            "threshold); lower training.block_windows, or set training.validation_fraction = 0"
+        )
+    trained = np.where(parts == Part.TRAIN, labels, np.uint8(UNKNOWN))
+    chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.validation_fraction, settings.seed)
+    for i in chosen:
+        inside = parts[blocks[i].slices]
+        inside[inside == Part.TRAIN] = Part.VALIDATION
+
+
+def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> PartMap:
+    rows, cols = shape
+    along = rows if settings.test_side in {"north", "south"} else cols
+    count = round(settings.test_fraction * along)
+    if not settings.tile <= count <= along - settings.tile:
+        raise InputError(
+            f"a share of {settings.test_fraction:g} in the {settings.test_side} is {count} of {along} cells, expected "
+            f"at least one tile of {settings.tile} on either side; change training.test_fraction"
+        )
+    held_out = {
+        "north": np.s_[:count, :],
+        "south": np.s_[rows - count :, :],
+        "west": np.s_[:, :count],
+        "east": np.s_[:, cols - count :],
+    }
+    parts = np.full(shape, Part.TRAIN, dtype=np.uint8)
+    parts[held_out[settings.test_side]] = Part.TEST
+    return parts
+
+
+def _guard(parts: PartMap, guard_px: int) -> None:
+    """Take training cells near held-out ground, and validation cells near test ground, out of their parts."""
+    if not guard_px:
+        return
+    for part, held_out in (
+        (Part.VALIDATION, parts == Part.TEST),
+        (Part.TRAIN, (parts == Part.TEST) | (parts == Part.VALIDATION)),
+    ):
+        if held_out.any():
+            near = ndimage.distance_transform_edt(~held_out) <= guard_px
+            parts[near & (parts == part)] = Part.GUARD
+
+
+def _cut(parts: PartMap, labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
+    windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
+    known = labels != UNKNOWN
+    cut = {
+        part: [w for w in windows if ((parts[w.slices] == part) & known[w.slices]).any()]
+        for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
+    }
+    seen = cover(cut[Part.TRAIN], parts.shape) & shown_to_training(parts)
+    leak = leak_fraction(seen, cut[Part.TEST], parts == Part.TEST)
+    return Split(parts, cut[Part.TRAIN], cut[Part.VALIDATION], cut[Part.TEST], leak)
+
+
+def _random_split(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
+    windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
+    windows = [window for window in windows if _known(labels, window)]
+    tests = round(settings.test_fraction * len(windows))
+    validations = round(settings.validation_fraction * (len(windows) - tests))
+    if not 0 < tests < len(windows) - validations or (settings.validation_fraction and not validations):
         raise InputError(f"{len(windows)} window(s) cannot be split with test_fraction {settings.test_fraction}")
     order = np.random.default_rng(settings.seed).permutation(len(windows))
-    test = [windows[i] for i in sorted(order[:count])]
-    train = [windows[i] for i in sorted(order[count:])]
-    return Split(train, test, train, test)
+    test, validation, train = (
+        [windows[i] for i in sorted(chosen)] for chosen in np.split(order, [tests, tests + validations])
+    )
+    parts = np.zeros(labels.shape, dtype=np.uint8)
+    for part, chosen_windows in ((Part.TEST, test), (Part.VALIDATION, validation), (Part.TRAIN, train)):
+        parts[cover(chosen_windows, labels.shape)] = part  # where they overlap, training has seen the ground
+    return Split(parts, train, validation, test, leak_fraction(cover(train, labels.shape), test))
 
 
-def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int) -> set[int]:
-    """Return which items to hold out: ranked by amount and cut into runs, each run gives one to the smaller part."""
+def _landslide_cells(labels: NDArray[np.uint8], blocks: Sequence[Window]) -> list[int]:
+    return [int((labels[block.slices] == LANDSLIDE).sum()) for block in blocks]
+
+
+def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int, *, leave: int = 1) -> set[int]:
+    """Return which items to hold out, so that both parts hold much and little alike; at least `leave` are left.
+
+    Ranked by amount and cut into runs, each run gives one to the smaller part.
+    """
     random = np.random.default_rng(seed)
     order = np.argsort(amounts, kind="stable")[::-1]
-    wanted = min(max(1, round(fraction * len(order))), len(order) - 1)
+    wanted = min(max(1, round(fraction * len(order))), len(order) - leave)
     strata = np.array_split(order, min(wanted, len(order) - wanted))  # one of each run goes to the smaller part
     smaller = {int(random.choice(stratum)) for stratum in strata}
     return smaller if wanted == len(smaller) else set(range(len(order))) - smaller
@@ -130,8 +279,3 @@ def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int) -> se
 
 def _known(labels: NDArray[np.uint8], window: Window) -> bool:
     return bool((labels[window.slices] != UNKNOWN).any())
-
-
-def _cut(labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> list[Window]:
-    windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
-    return [window for window in windows if _known(labels, window)]

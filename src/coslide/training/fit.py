@@ -1,6 +1,5 @@
 """Training a network on tiles, resumable after a kill at any moment."""
 
-import json
 import logging
 import math
 import signal
@@ -8,26 +7,33 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 - only the error that torch raises for a broken file
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    RichProgressBar,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import unwritable_is_named, whole_output
-from coslide.samples.dataset import Order, Tiles
+from coslide.files import unwritable_is_named
+from coslide.samples.dataset import Batches, InOrder, Tiles
 from coslide.settings import TrainingSettings
+from coslide.training.checkpoints import BEST, LAST, WholeCheckpoints, prepare, weights_of
 from coslide.training.module import Training
 
 CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
+_LOADERS = 4  # processes that read tiles while a GPU computes
 
 
 def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[str, Any]:
@@ -79,10 +85,11 @@ def fit(
     folder: Path,
     *,
     bands: Sequence[str],
+    validation: Tiles | None = None,
     cube: str = "",
     resume: bool = False,
 ) -> nn.Module:
-    """Return the network trained on `tiles`, in evaluation mode; the last epoch's weights, on the CPU.
+    """Return the network trained on `tiles`, in evaluation mode, on the CPU.
 
     After every epoch the whole state is written to ``folder/last.ckpt``. The order of the tiles depends on the seed and
     the epoch alone, so a resumed run repeats the interrupted epoch and ends as an uninterrupted one.
@@ -97,8 +104,10 @@ def fit(
         For checkpoint, settings and logs (CSV and TensorBoard).
     bands
         Names of the input channels.
+    validation
+        Tiles of the validation part, scored after every epoch.
     cube
-        Fingerprint of the cube that the tiles come from; a training is only resumed on the same.
+        Fingerprint of the cubes that the tiles come from; a training is only resumed on the same.
     resume
         Continue from ``last.ckpt`` where there is one.
 
@@ -106,46 +115,101 @@ def fit(
     ------
     InputError
         If the network needs bands that are not there; if `folder` holds another training and `resume` is not set; if
-        `resume` is set and its settings differ or its checkpoint cannot be read; if the weights are no longer numbers;
-        or if the disk is full.
+        `resume` is set and its settings, cubes or network differ or its checkpoint cannot be read; if the loss or the
+        weights are no longer numbers; if the devices do not have the precision; or if the disk is full.
     SystemExit
         With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
     KeyboardInterrupt
         On Ctrl-C; the last whole epoch is kept.
     """
     options = network_options(settings, bands)
-    record = {**settings.model_dump(), **options, "bands": len(bands), "tiles": len(tiles), "cube": cube}
-    checkpoint = _prepare(folder, record, resume=resume)
     lightning.seed_everything(settings.seed, verbose=False)
     network = networks.create(settings.network, len(bands), **options)
-    steps = settings.epochs * math.ceil(len(tiles) / settings.batch)
-    order = Order(len(tiles), seed=settings.seed, augment=settings.augment == "flips")
+    sizes = {"bands": len(bands), "tiles": len(tiles), "cube": cube}
+    checkpoint = prepare(folder, {**settings.model_dump(mode="json"), **options, **sizes}, network, resume=resume)
+    loader, held_out = _loaders(tiles, validation, settings)
+    steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
+    training = Training(network, settings, total_steps=steps)
     with unwritable_is_named(folder), _lightning_notes_hidden():
-        trainer = lightning.Trainer(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
-            max_epochs=settings.epochs,
-            deterministic=True,
-            enable_model_summary=False,
-            log_every_n_steps=1,
-            logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
-            plugins=[_WholeCheckpoints()],
-            callbacks=[
-                _Bar(),
-                ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False),
-            ],
-        )
-        loader = DataLoader(tiles, batch_size=settings.batch, sampler=order)
-        training = Training(network, settings, total_steps=steps)
+        trainer = _trainer(settings, folder, validated=validation is not None)
         try:
-            trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
         except SystemExit:
             raise KeyboardInterrupt from None  # what Lightning makes of Ctrl-C
+        except ProcessRaisedException as error:
+            raise _as_raised(error) from None
+    network.load_state_dict(weights_of(folder / (BEST if settings.keep == "best" else LAST)))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
-        raise InputError(f"{folder}: the training diverged (weights are no numbers); lower the learning rate")
-    return network.cpu().eval()
+        raise InputError(f"{folder}: the training diverged (weights are no numbers); lower training.learning_rate")
+    return network.eval()
+
+
+def _loaders(
+    tiles: Tiles, validation: Tiles | None, settings: TrainingSettings
+) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Return what feeds training and, where there is one, the validation part."""
+    batches = Batches(
+        len(tiles),
+        settings.batch,
+        seed=settings.seed,
+        augment=settings.augment == "flips",
+        dropout=settings.band_dropout,
+        groups=tiles.group_count,
+    )
+    # On a CPU, processes that load would take the cores that compute; a tile is a copy from memory.
+    workers = _LOADERS if torch.cuda.is_available() else 0
+    hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
+    loader = DataLoader(tiles, batch_sampler=batches, **hands)
+    if validation is None:
+        return loader, None
+    return loader, DataLoader(validation, batch_sampler=InOrder(len(validation), settings.batch), **hands)
+
+
+def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> lightning.Trainer:
+    # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
+    whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    callbacks: list[Callback] = [_Bar(), ModelCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs)]
+    if validated:
+        callbacks.append(ModelCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
+    if settings.average:
+        callbacks.append(EMAWeightAveraging(decay=settings.average))
+    if settings.patience:
+        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    return lightning.Trainer(
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=settings.devices,
+        strategy="ddp_spawn" if settings.devices > 1 else "auto",
+        use_distributed_sampler=False,  # `Batches` shares the tiles
+        precision=_precision(settings.precision),
+        accumulate_grad_batches=settings.accumulate,
+        max_epochs=settings.epochs,
+        deterministic=True,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
+        plugins=[WholeCheckpoints()],
+        callbacks=callbacks,
+    )
+
+
+def _precision(wanted: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """Return Lightning's name of a precision; half precision is for devices that have it."""
+    gpu = torch.cuda.is_available()
+    if wanted == "16" and not gpu:
+        raise InputError("training.precision: found 16, which needs a GPU; expected 32 or bf16 on a CPU")
+    if wanted == "bf16" or (wanted == "auto" and gpu and torch.cuda.is_bf16_supported()):
+        return "bf16-mixed"
+    return "16-mixed" if wanted == "16" or (wanted == "auto" and gpu) else "32-true"
+
+
+def _as_raised(error: ProcessRaisedException) -> Exception:
+    """Return the error of one of several processes as one process would raise it; only its text is handed on."""
+    last = str(error).strip().splitlines()[-1]
+    name = f"{InputError.__module__}.{InputError.__qualname__}: "
+    return InputError(last.removeprefix(name)) if last.startswith(name) else error
 
 
 def _own_options(settings: TrainingSettings) -> dict[str, Any]:
@@ -154,37 +218,6 @@ def _own_options(settings: TrainingSettings) -> dict[str, Any]:
         original = networks.entry(settings.network).width
         width = original if torch.cuda.is_available() else original // CPU_SHARE
     return {"width": width, **settings.options}
-
-
-def _prepare(folder: Path, wanted: dict[str, Any], *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, or None to start; what is trained is written down first."""
-    record = folder / "settings.json"
-    checkpoint = folder / "last.ckpt"
-    if checkpoint.exists():
-        if not resume:
-            raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
-        found = _written_down(record, checkpoint)
-        changed = [key for key in wanted if found.get(key) != wanted[key]]
-        if changed:
-            key = changed[0]
-            raise InputError(
-                f"{record}: found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume; use another --out"
-            )
-        return checkpoint
-    with whole_output(record) as part:
-        part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
-    return None
-
-
-def _written_down(record: Path, checkpoint: Path) -> dict[str, Any]:
-    """Return the settings of a training, with its checkpoint known to be readable."""
-    try:
-        found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        torch.load(checkpoint, map_location="meta", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{record.parent}: cannot be resumed ({reason}); use another --out") from None
-    return found
 
 
 class _Bar(RichProgressBar):
@@ -197,19 +230,6 @@ class _Bar(RichProgressBar):
         """Return what the bar shows beside the speed: the losses, without the number of the log folder."""
         shown = super().get_metrics(*args)
         return {name: value for name, value in shown.items() if name != "v_num"}
-
-
-class _WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace the last one only when they are whole.
-
-    Lightning's own way moves a file from the system's temporary folder, which is a copy where that is another disk: a
-    kill or a full disk in the middle would cost the training.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Return nothing; writes `checkpoint` (torch's format) to `path`, whole or not at all."""
-        with whole_output(Path(path)) as part:
-            torch.save(checkpoint, part)
 
 
 @contextmanager
@@ -226,6 +246,8 @@ def _lightning_notes_hidden() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             # A run may be moved between two trainings.
             warnings.filterwarnings("ignore", message="The dirpath has changed from")
+            # A training without a validation part.
+            warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
             # Lightning and torch disagree about a private class of torch's; nothing to be done here.
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
             yield

@@ -106,6 +106,9 @@ class ClassBalancedFocalLoss(nn.Module):
     - Eq. 24 counts per image; per batch is less noisy and the default. Counted over a whole training set the weights
       would be equal for every published eta.
 
+    Where several processes share a batch, pixels are counted over all of them, and each gives its share of the mean:
+    the gradients that `DistributedDataParallel` averages are those of the whole batch in one process.
+
     For gamma < 1 the slope of (1 - p)^gamma is infinite at p = 1, and 1 - p itself loses its digits well before. Here
     log(1 - p) is the log-sum-exp over the other classes, so value and gradient stay finite and fall to 0.
 
@@ -147,7 +150,7 @@ class ClassBalancedFocalLoss(nn.Module):
         known = targets != self.ignore_index
         counts = label_counts(targets.long().where(known, -1), classes)
         if self.scope == "batch":
-            counts = counts.sum(dim=0, keepdim=True).expand_as(counts)
+            counts = _over_processes(counts.sum(dim=0, keepdim=True)).expand_as(counts)
         return class_weights(counts, self.eta, normalize=self.normalize)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -179,4 +182,31 @@ class ClassBalancedFocalLoss(nn.Module):
         weight = weights.gather(1, labels.flatten(1)).view_as(log_p_true)
         loss = -weight * (self.gamma * log_p_other).exp() * log_p_true
         total = loss.where(known, 0).sum()
-        return total / known.sum().clamp_min(1) if self.reduction == "mean" else total
+        if self.reduction == "sum":
+            return total
+        return total * _processes() / _over_processes(known.sum()).clamp_min(1)
+
+
+def class_ratio(weights: Tensor) -> Tensor:
+    """Return how much more a landslide pixel weighs than a background pixel, the mean over a batch; a scalar.
+
+    Parameters
+    ----------
+    weights
+        As `ClassBalancedFocalLoss.weights` gives them, (batch, classes).
+    """
+    return (weights[:, 1] / weights[:, 0]).mean()
+
+
+def _processes() -> int:
+    """Return how many processes share a batch."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if distributed else 1
+
+
+def _over_processes(counts: Tensor) -> Tensor:
+    """Return the sum of `counts` over the processes that share a batch."""
+    if _processes() > 1:
+        counts = counts.clone()
+        torch.distributed.all_reduce(counts)
+    return counts

@@ -1,0 +1,206 @@
+"""From the areas to train on to the tiles that a network sees: channels, split, selection, normalisation."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rasterio.features import rasterize
+
+from coslide.chain.areas import PATCH, Area
+from coslide.errors import InputError
+from coslide.indices.cube import Band, difference
+from coslide.indices.sets import index_set, missing_indices
+from coslide.labels import LANDSLIDE
+from coslide.listener import Listener
+from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.normalise import Moments, Normalisation
+from coslide.samples.rasters import normalise_raster, read_raster
+from coslide.samples.selection import select_tiles
+from coslide.samples.sources import optional_groups
+from coslide.samples.split import Part, PartMap, Split, split_windows
+from coslide.settings import TrainingSettings
+from coslide.sources.vector import read_vector
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    bands, may_miss
+        The input channels, and the names of those that some event lacks or that tiles are seen without.
+    normalisation
+        Of the channels; the mean over the events where each is normalised by itself.
+    splits
+        Of each area.
+    tiles, validation
+        The tiles of the training and, where there is one, of the validation part.
+    """
+
+    bands: tuple[Band, ...]
+    may_miss: list[str]
+    normalisation: Normalisation
+    splits: list[Split]
+    tiles: Tiles
+    validation: Tiles | None
+
+
+def prepare_tiles(
+    areas: Sequence[Area], roles: Sequence[Part], settings: TrainingSettings, folder: Path, *, listener: Listener
+) -> Prepared:
+    """Return the tiles of `areas`; their inputs are left in `folder`, from where they are read as they are needed.
+
+    Parameters
+    ----------
+    areas, roles
+        The ground, and for a split by events the part that each event as a whole belongs to.
+    settings
+        Channels, split, sampling and normalisation.
+    folder
+        For the inputs; a temporary place.
+    listener
+        Who hears of split, selection and missing channels.
+
+    Raises
+    ------
+    InputError
+        If the areas share no channel or differ in its meaning; if the split cannot be made or gives no landslide to
+        train on or no ground to score; if an input is infinite; or if the disk is full.
+    """
+    bands, may_miss = chosen_bands(areas, settings, listener)
+    splits = [_split_of(area, role, settings) for area, role in zip(areas, roles, strict=True)]
+    _require_ground(areas, splits)
+    windows = []
+    for area, split in zip(areas, splits, strict=True):
+        selection = select_tiles(split, area.labels, settings)
+        windows.append(selection.windows)
+        if settings.sampling == "positive" and split.train:
+            listener.say(
+                f"{area.name}: {len(selection.windows)} of {len(split.train)} training tiles have more than "
+                f"{100 * settings.positive_share:g} % landslide (Eq. 27) and are kept; landslides cover "
+                f"{100 * selection.share_after:.1f} % of them and {100 * selection.share_before:.1f} % of all"
+            )
+    if not any(windows):
+        raise InputError(
+            f"training.positive_share: no training tile has more than {settings.positive_share:g} landslide; lower it, "
+            "or set training.sampling = 'prevalence'"
+        )
+    used = [i for i, of_one in enumerate(windows) if of_one or splits[i].validation]
+    own_areas, own_splits = [areas[i] for i in used], [splits[i] for i in used]
+    by_event = settings.normalise == "event"
+    rasters, normalisation = _rasters(own_areas, own_splits, bands, folder, by_event=by_event)
+    for name in _unseen(normalisation[1], bands):
+        listener.say(f"warning: band {name} has no value on the training ground; it is fed as missing everywhere")
+    names = [band.name for band in bands]
+    make = functools.partial(Tiles, rasters, aspect=names.index("aspect_class") if "aspect_class" in names else None)
+    groups = list(optional_groups(names).values())
+    tiles = make([windows[i] for i in used], groups=groups)
+    validation = make([splits[i].validation for i in used], part=Part.VALIDATION)
+    return Prepared(bands, may_miss, normalisation[0], splits, tiles, validation if len(validation) else None)
+
+
+def chosen_bands(
+    areas: Sequence[Area], settings: TrainingSettings, listener: Listener
+) -> tuple[tuple[Band, ...], list[str]]:
+    """Return the channels to train on, and the names of those that a model may miss; says which are left out.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a channel means something else in another area.
+    """
+    found: dict[str, Band] = {}
+    for area in areas:
+        if text := difference(area.scene.bands, [b for b in found.values() if b.name in _names(area)]):
+            raise InputError(f"{area.name}: does not go with {areas[0].name}: {text}")
+        found.update({band.name: band for band in area.scene.bands if band.name not in found})
+    lacking = [name for name in found if not all(name in _names(area) for area in areas)]
+    if lacking and settings.bands == "common":
+        listener.say(f"left out, as not every event has them: {', '.join(lacking)} (training.bands = 'all' keeps them)")
+        found = {name: band for name, band in found.items() if name not in lacking}
+    bands = tuple(found.values())
+    if settings.indices != "all":
+        bands = tuple(index_set(settings.indices, bands))
+        missing = missing_indices(settings.indices, tuple(found.values()))
+        note = f"; the cube has no {', '.join(missing)}" if missing else ""
+        if bands:
+            listener.say(f"indices ({settings.indices}): {len(bands)} channels{note}")
+    if not bands:
+        where = f"the cube has no index of set ({settings.indices})" if found else "the events share no channel"
+        raise InputError(f"training.indices: {where}")
+    names = [band.name for band in bands]
+    dropped = [names[i] for group in optional_groups(names).values() for i in group] if settings.band_dropout else []
+    return bands, [name for name in names if name in dropped or name in lacking]
+
+
+def _names(area: Area) -> set[str]:
+    return {band.name for band in area.scene.bands}
+
+
+def _split_of(area: Area, role: Part, settings: TrainingSettings) -> Split:
+    if area.patches and settings.tile != PATCH:
+        raise InputError(
+            f"training.tile: found {settings.tile}, expected {PATCH}, the size of the patches of {area.name}"
+        )
+    if area.patches and settings.split == "regions":
+        raise InputError(
+            f"training.split: patches have no place, so {area.name} has no regions; expected blocks or events"
+        )
+    regions = _regions_of(area, settings) if settings.split == "regions" else None
+    return split_windows(area.labels, settings, regions=regions, blocks=area.blocks, role=role)
+
+
+def _regions_of(area: Area, settings: TrainingSettings) -> PartMap | None:
+    """Return the `Part` of each cell as a file of polygons says; None where there is no file."""
+    grid, path = area.scene.grid, settings.regions
+    if path is None or grid is None:
+        return None
+    frame = read_vector(path, str(grid.crs), what="regions")
+    words = frame["part"].astype(str).str.lower().tolist() if "part" in frame.columns else ["test"] * len(frame)
+    known = {part.name.lower(): part for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)}
+    unknown = sorted(set(words) - set(known))
+    if unknown:
+        raise InputError(f"{path}: part: found {unknown[0]!r}, expected one of {', '.join(known)}")
+    parts = np.full(area.labels.shape, Part.NONE if "train" in words else Part.TRAIN, dtype=np.uint8)
+    for name, part in known.items():  # where polygons overlap, the test part has the ground
+        outlines = [g for g, word in zip(frame.geometry, words, strict=True) if word == name and not g.is_empty]
+        if outlines:
+            rasterize(outlines, out=parts, transform=grid.affine, default_value=int(part))
+    return parts
+
+
+def _require_ground(areas: Sequence[Area], splits: Sequence[Split]) -> None:
+    if not any(split.train for split in splits):
+        raise InputError("the split leaves no ground to train on; change training.split or its regions")
+    if not any(split.test for split in splits):
+        raise InputError("the split leaves no ground to score; change training.split or its regions")
+    both = zip(areas, splits, strict=True)
+    if not any((area.labels[split.parts == Part.TRAIN] == LANDSLIDE).any() for area, split in both):
+        raise InputError("the training part holds no landslide; choose another --seed, other regions or a larger area")
+
+
+def _rasters(
+    areas: Sequence[Area], splits: Sequence[Split], bands: tuple[Band, ...], folder: Path, *, by_event: bool
+) -> tuple[list[Raster], tuple[Normalisation, Moments]]:
+    paths = [folder / f"{number}.npy" for number in range(len(areas))]
+    whole = Moments(bands)
+    each = []
+    for area, split, path in zip(areas, splits, paths, strict=True):
+        where = area.scene.valid(slice(None)) & (split.parts == Part.TRAIN)
+        read = functools.partial(area.scene.read, bands=bands)
+        moments = read_raster(read, path, bands, where, name=area.name)
+        whole.merge(moments)
+        each.append(moments)
+    common = whole.normalisation()
+    rasters = []
+    for area, split, path, moments in zip(areas, splits, paths, each, strict=True):
+        own = moments.normalisation() if by_event else common
+        rasters.append(Raster(normalise_raster(path, own), area.labels, split.parts))
+    return rasters, (common, whole)
+
+
+def _unseen(moments: Moments, bands: Sequence[Band]) -> list[str]:
+    return [band.name for band, count in zip(bands, moments.count, strict=True) if not count]

@@ -1,0 +1,245 @@
+"""Patches of Landslide4Sense: images of 14 bands, and masks of landslides, as HDF5 files in a folder.
+
+The data set (IARAI 2022; Ghorbanzadeh et al., arXiv:2206.00515; CC BY 4.0) has patches of 128 x 128 cells of about
+10 m, without a place on Earth: Sentinel-2 after the event, slope and elevation.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coslide.errors import InputError
+
+SIDE = 128
+DN_PER_REFLECTANCE = 10_000.0
+
+# B10 (cirrus) shows that this is reflectance at the top of the atmosphere; B8A is not among the bands.
+_SENTINEL2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
+BANDS: tuple[tuple[str, str], ...] = (
+    *((f"reflectance_post_{band}", "1") for band in _SENTINEL2),
+    ("slope", "degree"),
+    ("elevation", "m"),
+)
+"""Name and unit of each band, as in an index cube."""
+
+MEANS = (
+    1111.81236406,
+    824.63171476,
+    663.41636217,
+    445.17289745,
+    645.8582926,
+    1547.73508126,
+    1960.44401001,
+    1941.32229668,
+    674.07572865,
+    9.04787384,
+    1113.98338755,
+    519.90397929,
+    20.29228266,
+    772.83144788,
+)
+"""What each band was divided by: stored value x mean = reflectance x 10 000, degrees or metres, in whole numbers."""
+
+_DIVISORS = (*(DN_PER_REFLECTANCE for _ in _SENTINEL2), 1.0, 1.0)
+_MOST_NAMED = 5
+
+
+class Patches(NamedTuple):
+    """The files of a folder, in the order of their numbers (2 before 10), images and masks side by side.
+
+    `masks` holds None for each image of a folder without masks; a folder with masks has one for each image.
+    """
+
+    images: list[Path]
+    masks: list[Path | None]
+
+
+def is_patches(folder: Path) -> bool:
+    """Return True if `folder` looks like one of this data set; only names are looked at.
+
+    It does if ``image_<number>.h5`` lies in it or in its folder ``img``. False too if it is no folder, or cannot be
+    listed.
+    """
+    try:
+        return any(_number(path, "image") is not None for place in (folder / "img", folder) for path in _listed(place))
+    except InputError:
+        return False
+
+
+def find_patches(folder: Path) -> Patches:
+    """Return the images of a folder and their masks, in the order of their numbers.
+
+    Parameters
+    ----------
+    folder
+        Holds ``img/image_<number>.h5``, or these files without the folder ``img``, and may hold
+        ``mask/mask_<number>.h5``.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, it cannot be listed or has no images; if images lie both in it and in ``img``, two
+        files have the same number, or an HDF5 file has another name; if there are masks, but not one for each image; or
+        if a mask has no image.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not found; expected a folder of Landslide4Sense with img/image_1.h5 and others")
+    inner = _numbered(folder / "img", "image")
+    images = inner or _numbered(folder, "image")
+    if not images:
+        raise InputError(f"{folder}: found no images, expected image_1.h5 and others in it or in its folder img")
+    if inner and any(_number(path, "image") is not None for path in _listed(folder)):
+        raise InputError(f"{folder}: found images in it and in its folder img, expected them in one place")
+    masks = _numbered(folder / "mask", "mask")
+    if masks:
+        _require_pairs(folder, images, masks)
+    order = sorted(images)
+    return Patches([images[number] for number in order], [masks.get(number) for number in order])
+
+
+def read_image(path: Path) -> NDArray[np.float32]:
+    """Return an image as (band, row, col): reflectance (1), slope (degrees) and elevation (m), in the order of `BANDS`.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file with the data set ``img``, (row, col, band).
+
+    Returns
+    -------
+    ndarray of float32, (14, 128, 128)
+        Reflectance at the top of the atmosphere. NaN where the file has NaN.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no such data set inside itself, or one of another shape; or if its values are no
+        numbers, or infinite.
+    """
+    stored = _read(path, "img", shape=(SIDE, SIDE, len(BANDS)))
+    factors = np.array(MEANS) / _DIVISORS
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
+        values = (stored.astype(np.float64) * factors).astype(np.float32)
+    infinite = np.isinf(values)
+    if infinite.any():
+        names = [BANDS[band][0] for band in np.unique(np.nonzero(infinite)[2])]
+        found = f"{int(infinite.sum())} infinite values in {_some(names)}"
+        raise InputError(f"{path}: img: found {found}, expected numbers, or NaN where there is none")
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Return a mask as (row, col): 0 background, 1 landslide.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file with the data set ``mask``, (row, col).
+
+    Returns
+    -------
+    ndarray of uint8, (128, 128)
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no such data set inside itself, or one of another shape; or if its values are
+        not 0 and 1.
+    """
+    stored = _read(path, "mask", shape=(SIDE, SIDE))
+    other = np.unique(stored[~np.isin(stored, (0, 1))])
+    if other.size:
+        found = _some([f"{float(value):g}" for value in other])
+        raise InputError(f"{path}: mask: found {found}, expected 0 (background) and 1 (landslide) only")
+    return stored.astype(np.uint8)
+
+
+def _read(path: Path, name: str, *, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the numbers of the data set `name` as stored; its shape and type are checked before it is read."""
+    import h5py
+
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected an HDF5 file with the data set {name!r}")
+    try:
+        with h5py.File(path, "r") as file:
+            data = _own_dataset(path, file, name)
+            if data.shape != shape:
+                raise InputError(f"{path}: {name}: found the shape {data.shape}, expected {shape}")
+            if data.dtype.kind not in "fiub" or (data.dtype.kind == "b" and name != "mask"):
+                raise InputError(f"{path}: {name}: found values of type {data.dtype}, expected numbers")
+            return np.asarray(data[()])
+    # A damaged file makes h5py raise any of these, by where the damage is.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: cannot be read as HDF5 ({reason})") from None
+
+
+def _own_dataset(path: Path, file: Any, name: str) -> Any:
+    """Return a data set whose values lie in this file: HDF5 has three ways to make another file look like a part."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        found = f"found {_some(sorted(file))}" if len(file) else "found nothing"
+        raise InputError(f"{path}: {found}, expected the data set {name!r}")
+    if not isinstance(link, h5py.HardLink):
+        raise InputError(
+            f"{path}: {name}: found a link ({type(link).__name__}), expected a data set in the file itself"
+        )
+    data = file[name]
+    if not isinstance(data, h5py.Dataset):
+        raise InputError(f"{path}: {name}: found a {type(data).__name__.lower()}, expected a data set")
+    if data.external or data.is_virtual:
+        raise InputError(f"{path}: {name}: found values kept in other files, expected a data set in the file itself")
+    return data
+
+
+def _require_pairs(folder: Path, images: dict[int, Path], masks: dict[int, Path]) -> None:
+    """Raise unless each image has a mask, and each mask an image: a half copied folder would train on half of it."""
+    for what, missing in (("mask", images.keys() - masks.keys()), ("image", masks.keys() - images.keys())):
+        if missing:
+            first = (images if what == "mask" else masks)[min(missing)].name
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            pair = f"{what}_{min(missing)}.h5"
+            raise InputError(
+                f"{folder}: found {first}{more} without {what}, expected {pair} for it, or no masks at all"
+            )
+
+
+def _numbered(folder: Path, stem: str) -> dict[int, Path]:
+    """Return the files ``<stem>_<number>.h5`` of a folder by number; none if there is no such folder.
+
+    Another name of an HDF5 file is an error: passed over in silence, nobody would miss its patch.
+    """
+    found: dict[int, Path] = {}
+    for path in sorted(_listed(folder)):
+        number = _number(path, stem)
+        if number is None:
+            raise InputError(f"{path}: found an HDF5 file of this name, expected only {stem}_1.h5 and others beside it")
+        if number in found:
+            raise InputError(f"{folder}: found {found[number].name} and {path.name}, expected each number once")
+        found[number] = path
+    return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the HDF5 files of a folder, without hidden ones: macOS leaves ``._image_1.h5`` beside a copy."""
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from None
+    return [path for path in paths if path.suffix == ".h5" and not path.name.startswith(".")]
+
+
+def _number(path: Path, stem: str) -> int | None:
+    match = re.fullmatch(rf"{stem}_([0-9]{{1,9}})\.h5", path.name)
+    return int(match[1]) if match else None
+
+
+def _some(names: list[str]) -> str:
+    """Return names in one line, the first few of many."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

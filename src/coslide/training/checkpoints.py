@@ -1,0 +1,118 @@
+"""The folder of a training: what is trained is written down, checkpoints are whole, and only the same goes on."""
+
+import json
+from pathlib import Path
+from pickle import UnpicklingError  # noqa: TID251 - only the error that torch raises for a broken file
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from coslide.errors import InputError
+from coslide.files import whole_output
+
+LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "settings.json"
+_PREFIX = "network."  # of the weights in a checkpoint: the network is a part of what Lightning trains
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace the last one only when they are whole.
+
+    Lightning's own way moves a file from the system's temporary folder, which is a copy where that is another disk: a
+    kill or a full disk in the middle would cost the training.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Return nothing; writes `checkpoint` (torch's format) to `path`, whole or not at all."""
+        with whole_output(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
+def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume: bool) -> Path | None:
+    """Return the checkpoint to go on from, or None to start; what is trained is written down first.
+
+    Parameters
+    ----------
+    folder
+        Of the training.
+    wanted
+        What is to be trained: settings, options, number of tiles, fingerprint of the cubes.
+    network
+        The network to be trained.
+    resume
+        Go on where there is a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a training and `resume` is not set, or one of other settings, cubes or network, or it
+        cannot be read.
+    """
+    record, checkpoint = folder / RECORD, folder / LAST
+    if checkpoint.exists():
+        if not resume:
+            raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
+        found = _record(record)
+        changed = [key for key in wanted if found.get(key) != wanted[key]]
+        if changed:
+            key = changed[0]
+            why = "; the cube has changed since its split was made" if key == "cube" else ""
+            differs = f"found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume{why}"
+            raise InputError(f"{record}: {differs}; use another --out")
+        _require_same_network(checkpoint, network, str(wanted["network"]))
+        return checkpoint
+    with whole_output(record) as part:
+        part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
+    return None
+
+
+def weights_of(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the weights of the network in a checkpoint, on the CPU: the average where one was kept.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    state = _load(checkpoint, "cpu")["state_dict"]
+    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(path.parent, error) from None
+    return found
+
+
+def _require_same_network(checkpoint: Path, network: nn.Module, name: str) -> None:
+    found = {
+        key.removeprefix(_PREFIX): tuple(tensor.shape)
+        for key, tensor in _load(checkpoint, "meta")["state_dict"].items()
+        if key.startswith(_PREFIX)
+    }
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    differing = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"{checkpoint}: is of another network than {name} (weight {key}: found {found.get(key)}, expected "
+            f"{expected.get(key)}); use another --out"
+        )
+
+
+def _load(checkpoint: Path, device: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
+        if "state_dict" not in found:
+            raise ValueError("no weights in it")
+    except (OSError, ValueError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise _broken(checkpoint.parent, error) from None
+    return found
+
+
+def _broken(folder: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"{folder}: cannot be resumed ({reason}); use another --out")

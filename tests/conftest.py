@@ -81,6 +81,12 @@ def made_up_event(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def event_writer():
+    """The function that writes the made-up event into a folder, at another place if asked."""
+    return write_event
+
+
+@pytest.fixture(scope="session")
 def made_up_cube(made_up_event, tmp_path_factory):
     """The path of the made-up event's cube."""
     return build_cube(read_event(made_up_event), tmp_path_factory.mktemp("cube") / "index.zarr")
@@ -116,10 +122,10 @@ def small_disk(tmp_path):
         subprocess.run([unmount, "--lazy", folder], check=True)  # noqa: S603 - a log may still be open
 
 
-def write_event(folder, *, cells=CELLS):
+def write_event(folder, *, cells=CELLS, left=575000.0):
     """Write a made-up event into `folder`: bright scars on slopes; no pre-event scene in the northern third."""
     to_degrees = Transformer.from_crs("EPSG:32654", "EPSG:4326", always_xy=True)
-    left, bottom, side = 575000.0, 4730000.0, 10.0 * cells
+    bottom, side = 4730000.0, 10.0 * cells
     west, south, east, north = to_degrees.transform_bounds(left, bottom, left + side, bottom + side)
     random = np.random.default_rng(0)
     scars = [

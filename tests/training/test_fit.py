@@ -1,5 +1,6 @@
 """Training: it learns, it is repeatable, and a kill costs nothing but time."""
 
+import csv
 import json
 import os
 import shutil
@@ -13,12 +14,14 @@ import pytest
 import torch
 
 from coslide.errors import InputError
-from coslide.samples.dataset import Raster, Tiles
+from coslide.evaluation.pixels import confusion, scores
+from coslide.samples.dataset import Draw, Raster, Tiles
 from coslide.samples.split import Part
 from coslide.samples.windows import Window, windows_in
 from coslide.settings import TrainingSettings
+from coslide.training.checkpoints import weights_of
 from coslide.training.fit import fit, network_options, require_trainable
-from coslide.training.loss import ClassBalancedFocalLoss
+from coslide.training.loss import ClassBalancedFocalLoss, class_weights, label_counts
 from coslide.training.module import Training
 
 BANDS = ["signal", "other"]
@@ -211,3 +214,136 @@ def test_a_tile_whose_smallest_map_is_one_pixel_is_refused_for_batch_normalisati
 def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):
     torch.manual_seed(os.getpid())
     assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS)), uninterrupted)
+
+
+def logged(folder, name):
+    """The values of a column of the newest log, epoch by epoch."""
+    log = max((folder / "csv").glob("version_*"), key=lambda path: int(path.name.split("_")[1])) / "metrics.csv"
+    with log.open(newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def validation():
+    return tiles()
+
+
+MODERN = SETTINGS.changed(
+    optimiser="adamw", decay="weights", weight_decay=0.01, warmup_epochs=1.0, average=0.9, validation_fraction=0.1
+)
+
+
+def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
+    """Gloo on a CPU: the last batch has two tiles of four, and the class counts of a batch are those of both halves."""
+    settings = SETTINGS.changed(devices=2)
+    shared = weights(fit(tiles(), settings, tmp_path / "two", bands=BANDS))
+    torch.testing.assert_close(shared, uninterrupted, rtol=0, atol=2e-5)  # one step is 2e-3; sums in another order
+
+
+@pytest.mark.slow
+def test_an_error_in_one_of_two_processes_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^the training diverged in epoch 0: the loss is nan"):
+        fit(tiles(), SETTINGS.changed(devices=2, learning_rate=1e30), tmp_path, bands=BANDS)
+
+
+def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    """Moving average, warm-up, validation and a step of two batches: weights and losses to 1e-6."""
+    settings = MODERN.changed(epochs=3, batch=2, accumulate=2)
+    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=BANDS, validation=validation()))
+    real, seen = Training.training_step, []
+
+    def killed_in_the_third_epoch(self, batch, batch_idx):
+        seen.append(batch_idx)
+        if len(seen) == 8:
+            raise RuntimeError("killed")
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(Training, "training_step", killed_in_the_third_epoch)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tiles(), settings, tmp_path / "cut", bands=BANDS, validation=validation())
+    monkeypatch.setattr(Training, "training_step", real)
+    resumed = weights(fit(tiles(), settings, tmp_path / "cut", bands=BANDS, validation=validation(), resume=True))
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
+    for name in ("loss_epoch", "val_loss", "val_f1"):
+        expected = logged(tmp_path / "whole", name)[2:]
+        np.testing.assert_allclose(logged(tmp_path / "cut", name), expected, atol=1e-6)
+
+
+def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
+    """The witness follows the optimiser step by step: w_avg <- 0.9 w_avg + 0.1 w."""
+    followed = []
+
+    class Followed(Training):
+        def on_train_batch_end(self, outputs, batch, batch_idx):
+            now = weights(self.network).clone()
+            followed.append(now if not followed else 0.9 * followed[-1] + 0.1 * now)
+
+    settings = SETTINGS.changed(average=0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coslide.training.fit.Training", Followed)
+        kept = weights(fit(tiles(), settings, tmp_path, bands=BANDS))
+    torch.testing.assert_close(kept, followed[-1], rtol=0, atol=1e-6)
+    finished = weights(fit(tiles(), settings, tmp_path, bands=BANDS, resume=True))
+    assert torch.equal(finished, kept)
+
+
+def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
+    settings = SETTINGS.changed(epochs=6, learning_rate=2e-2, validation_fraction=0.1, keep="best")
+    kept = fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation())
+    scores = logged(tmp_path, "val_f1")
+    assert len(scores) == 6
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == int(np.argmax(scores))
+    best, last = weights_of(tmp_path / "best.ckpt"), weights_of(tmp_path / "last.ckpt")
+    assert all(torch.equal(tensor, best[name]) for name, tensor in kept.state_dict().items())
+    assert not all(torch.equal(tensor, last[name]) for name, tensor in kept.state_dict().items())
+
+
+def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
+    network = fit(tiles(), SETTINGS.changed(validation_fraction=0.1), tmp_path, bands=BANDS, validation=validation())
+    held_out = validation()
+    found = [held_out[Draw(i)] for i in range(len(held_out))]
+    with torch.no_grad():
+        predicted = network(torch.stack([seen for seen, _ in found])).softmax(1)[:, 1] >= 0.5
+    truth = torch.stack([labels for _, labels in found]) == 1
+    expected = scores(confusion(predicted.numpy(), truth.numpy()))["f1"]
+    assert logged(tmp_path, "val_f1")[-1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_training_ends_early_when_validation_does_not_rise(tmp_path):
+    settings = SETTINGS.changed(epochs=40, learning_rate=1e-12, validation_fraction=0.1, patience=2)
+    fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation())
+    assert len(logged(tmp_path, "val_f1")) == 3
+
+
+def test_the_class_ratio_is_logged_as_the_loss_weighs(tmp_path):
+    settings = SETTINGS.changed(epochs=1, batch=6, balance_eta=0.9999, augment="none")
+    fit(tiles(), settings, tmp_path, bands=BANDS)
+    made = tiles()
+    counts = label_counts(torch.stack([made[Draw(i)][1] for i in range(6)]), 2).sum(0)
+    background, landslide = class_weights(counts, 0.9999).tolist()
+    assert logged(tmp_path, "class_ratio") == [pytest.approx(landslide / background, rel=1e-5)]
+
+
+def test_only_weights_of_more_than_one_dimension_decay_if_asked():
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.GroupNorm(1, 4), torch.nn.Conv2d(4, 2, 1))
+    found = Training(network, MODERN, total_steps=10).configure_optimizers()["optimizer"]
+    assert type(found) is torch.optim.AdamW
+    decaying, others = found.param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.01, 0)
+    assert {p.ndim for p in decaying["params"]} == {4}
+    assert len(decaying["params"]) + len(others["params"]) == len(list(network.parameters()))
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
+    settings = SETTINGS.changed(epochs=1)
+    fit(tiles(), settings, tmp_path / "egcn", bands=BANDS)
+    fit(tiles(), settings.changed(network="unet"), tmp_path / "unet", bands=BANDS)
+    shutil.copy(tmp_path / "unet" / "last.ckpt", tmp_path / "egcn" / "last.ckpt")
+    with pytest.raises(InputError, match="last.ckpt: is of another network than egcn"):
+        fit(tiles(), settings, tmp_path / "egcn", bands=BANDS, resume=True)
+
+
+def test_bf16_trains_on_a_cpu_and_half_precision_asks_for_a_gpu(tmp_path):
+    fit(tiles(), SETTINGS.changed(epochs=1, precision="bf16"), tmp_path / "a", bands=BANDS)
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="precision: found 16, which needs a GPU"):
+            fit(tiles(), SETTINGS.changed(epochs=1, precision="16"), tmp_path / "b", bands=BANDS)

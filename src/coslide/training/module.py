@@ -62,10 +62,9 @@ class Training(lightning.LightningModule):
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
                 f"lower training.learning_rate (found {self._settings.learning_rate:g})"
             )
-        size = len(inputs)
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
-        ratio = class_ratio(self._loss.weights(labels, 2))
-        self.log("class_ratio", ratio, on_step=False, on_epoch=True, batch_size=size)
+        told: dict[str, Any] = {"batch_size": len(inputs), "on_epoch": True, "sync_dist": self._settings.devices > 1}
+        self.log("loss", loss, prog_bar=True, on_step=True, **told)
+        self.log("class_ratio", class_ratio(self._loss.weights(labels, 2)), on_step=False, **told)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

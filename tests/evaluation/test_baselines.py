@@ -1,0 +1,59 @@
+"""The methods that a network has to be better than."""
+
+import numpy as np
+import pytest
+
+from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
+
+
+def test_a_forest_learns_from_rare_landslides_what_one_band_cannot_tell():
+    """Landslide is where the two bands differ in sign; each alone says nothing."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(20_000, 2)).astype(np.float32)
+    truth = (values[:, 0] * values[:, 1] < 0) & (random.random(20_000) < 0.2)
+    forest = fit_forest(values, truth, seed=1)
+    corners = np.array([[1, -1], [-1, 1], [1, 1], [-1, -1]], dtype=np.float32)
+    found = forest_probability(forest, corners)
+    assert found[:2].min() > 2 * found[2:].max()
+    np.testing.assert_array_equal(forest_probability(fit_forest(values, truth, seed=1), corners), found)
+
+
+def test_missing_values_and_no_cells_are_no_error():
+    values = np.array([[np.nan], [1.0], [np.nan], [1.0]] * 10, dtype=np.float32)
+    forest = fit_forest(values, values[:, 0] == 1.0)
+    assert forest_probability(forest, values[:2])[0] < 0.5 < forest_probability(forest, values[:2])[1]
+    assert forest_probability(forest, values[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("truth", [np.ones(4, dtype=bool), np.zeros(4, dtype=bool)])
+def test_a_forest_needs_both_classes(truth):
+    with pytest.raises(ValueError, match="one class only"):
+        fit_forest(np.zeros((4, 1), dtype=np.float32), truth)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "what"),
+    [
+        (["ndvi_pre", "ndvi_post", "reflectance_pre_B4"], [-1, -1], "fall of NDVI"),
+        (["slope", "ndvi_difference", "reflectance_post_B4"], [-2, -5], "fall of NDVI"),
+        (["reflectance_post_B4", "slope", "reflectance_pre_B4"], [-2, -2], "rise of red reflectance"),
+        (["reflectance_post_B2", "reflectance_post_B8", "reflectance_post_B3"], [2, 5], "brightness after the event"),
+        (["reflectance_post_B8", "reflectance_post_B11", "slope"], [1.5, 4.5], "brightness after the event"),
+    ],
+)
+def test_change_is_taken_from_the_best_bands_that_are_there(names, expected, what):
+    values = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
+    change, name = spectral_change(values, names)
+    assert (change.tolist(), name) == (expected, what)
+
+
+def test_without_reflectance_there_is_no_change():
+    change, name = spectral_change(np.ones((2, 1), dtype=np.float32), ["slope"])
+    assert np.isnan(change).all()
+    assert name == ""
+
+
+def test_an_unknown_change_is_never_recognised():
+    change = np.array([-1, 0, 0.5, 2, np.nan], dtype=np.float32)
+    np.testing.assert_allclose(as_probability(change, low=0.0, high=1.0), [0, 0, 0.5, 1, 0])
+    assert (as_probability(change, low=1.0, high=1.0) == 0).all()

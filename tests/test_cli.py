@@ -276,3 +276,34 @@ def _add_bad_files(folder):
         profile = {"driver": "GTiff", "height": 50, "width": 50, "count": 1, "dtype": "uint16"}
         with rasterio.open(folder / name, "w", crs=crs, transform=transform, **profile) as file:
             file.write(np.ones((50, 50), dtype=np.uint16), 1)
+
+
+def test_several_events_and_their_options_reach_the_training(command, made_up_cube, tmp_path):
+    words = ["--validation-fraction", 0.2, "--guard-px", 2, "--sampling", "prevalence", "--no-baselines", "--json"]
+    code, out, _ = command("train", made_up_cube, made_up_cube, "--out", tmp_path, *words)
+    assert code == 0
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert card["events"] == ["Made-up earthquake"] * 2
+    assert card["settings"]["guard_px"] == 2
+    assert card["split"]["validation_tiles"] > 0
+    assert json.loads(out)["baselines"] == {}
+    assert not (tmp_path / "baselines").exists()
+
+
+def test_every_table_of_scores_carries_the_baselines(command, made_up_cube, tmp_path):
+    code, out, _ = command("train", made_up_cube, "--out", tmp_path, "--epochs", 1)
+    assert code == 0
+    assert [line.split("  ")[0].strip() for line in out.splitlines()[2:]] == [
+        "model",
+        "random forest",
+        "spectral change",
+    ]
+    assert "| random forest |" in (tmp_path / "metrics.md").read_text()
+
+
+def test_a_region_file_asks_for_a_split_by_regions(command, made_up_event, made_up_cube, tmp_path):
+    code, _, err = command(
+        "train", made_up_cube, "--out", tmp_path, "--regions", made_up_event.parent / "area.gpkg", "--epochs", 1
+    )
+    assert code == 2
+    assert "the split leaves no ground to train on" in err

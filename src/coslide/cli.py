@@ -220,6 +220,9 @@ def train(
     width: Width = None,
     seed: Seed = None,
     devices: Annotated[int | None, typer.Option(help="GPUs, or processes of a CPU, that share each batch.")] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Also score a random forest and a change threshold.")
+    ] = True,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -248,7 +251,9 @@ def train(
     of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
     settings = of_event.changed(**given)
     with _listening() as listener:
-        metrics = train_network(index, out, settings, test_on=test_on or (), resume=resume, listener=listener)
+        metrics = train_network(
+            index, out, settings, test_on=test_on or (), compare=baselines, resume=resume, listener=listener
+        )
     _print_scores(metrics, as_json=as_json)
 
 

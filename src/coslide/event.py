@@ -111,7 +111,11 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
             return tuple(resolve(item, f"{key}[{i}]") for i, item in enumerate(value))
         return value
 
-    return event.model_copy(update={name: resolve(getattr(event, name), name) for name in SOURCES})
+    found = {name: resolve(getattr(event, name), name) for name in SOURCES}
+    if event.training.regions is not None:
+        regions = resolve(event.training.regions, "training.regions")
+        found["training"] = event.training.model_copy(update={"regions": regions})
+    return event.model_copy(update=found)
 
 
 def _source_path(value: Path, key: str, *, root: Path, file: Path) -> Path:

@@ -24,7 +24,7 @@ from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE
 from coslide.mapping.ground import may_be_scored
 from coslide.mapping.inventory import object_areas_m2
-from coslide.report.page import Page, Picture, Section, Table, html_page, percent, score
+from coslide.report.page import Page, Picture, Section, Table, html_page, percent
 from coslide.report.pictures import (
     COLOURS,
     CORRECT,
@@ -37,18 +37,11 @@ from coslide.report.pictures import (
     probability_picture,
     size_figure,
 )
+from coslide.report.score_sections import score_sections
 from coslide.sources.raster import open_raster
 from coslide.sources.vector import read_vector
 
 _TRUE, _FALSE = ("B4", "B3", "B2"), ("B8", "B4", "B3")
-_SCORES = (
-    ("f1", "F1", "precision and recall in one number (their harmonic mean); 1 is perfect"),
-    ("precision", "precision", "share of the cells called landslide that are one"),
-    ("recall", "recall", "share of the landslide cells that were found"),
-    ("iou_landslide", "IoU", "cells found, over cells found, missed or falsely called"),
-    ("oa", "overall accuracy", "share of all cells that are right; high wherever landslides are rare"),
-    ("kappa", "kappa", "agreement beyond chance"),
-)
 _SIMULATED = (
     "Simulated ground: this earthquake never was. The page shows that the chain works; its scores say nothing about "
     "how well landslides of a real earthquake are found."
@@ -318,27 +311,8 @@ def _place(grid: GeoBox) -> str:
 
 
 def _scores(run: _Run) -> Iterator[Section]:
-    if not run.metrics:
-        return
-    pixels, split, calibration = (run.metrics[key] for key in ("pixels", "split", "calibration"))
-    rows = [(label, score(pixels, name), meaning) for name, label, meaning in _SCORES]
-    if calibration:
-        error = "mean distance between the probability given and how often it came true; 0 is perfect"
-        rows.append(("calibration error", score(calibration, "ece"), error))
-    note = f"Landslide cells: {pixels['tp']} found, {pixels['fn']} missed, {pixels['fp']} false alarms. "
-    title = "Scores on ground that training did not see"
-    if split["scheme"] == "unknown":
-        title = "Scores"
-        note += "What the map was made from is not known, so the scores may count ground that training saw."
-    elif split["scheme"] == "all":
-        note += "The model was trained elsewhere; all mapped ground is scored."
-    else:
-        note += (
-            f"Split {split['scheme']}: {percent(split['leak_fraction'])} of the held-out tiles' ground was seen in "
-            "training. Held-out ground lies beside the ground of training; on another earthquake expect less."
-        )
-    table = Table(("score", "value", "what it means"), rows, frozenset({"value"}))
-    yield Section(title, note, table=table)
+    if run.metrics:
+        yield from score_sections(run.metrics)
 
 
 def _sizes(run: _Run) -> Iterator[Section]:

@@ -191,7 +191,8 @@ def fit_model(
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     minutes = (time.monotonic() - started) / 60
-    listener.say(f"trained {settings.network} on {len(prepared.tiles)} tiles in {minutes:.1f} min")
+    epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
+    listener.say(f"trained {settings.network}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min")
     model = Model(network, _card(everything, splits, prepared, settings))
     model = _calibrated(model, everything, splits, listener)
     save_model(model, out / "model")

@@ -1,5 +1,7 @@
 """The event file."""
 
+import shutil
+
 import pytest
 
 from coslide.errors import InputError
@@ -10,6 +12,19 @@ def test_paths_start_from_root_and_are_absolute(made_up_event):
     event = read_event(made_up_event)
     assert event.scenes.post.bands["B2"].path == made_up_event.parent / "post_B2.tif"
     assert event.inventory.area == made_up_event.parent / "area.gpkg"
+
+
+def test_the_regions_of_a_split_are_a_path_of_the_event(made_up_event, tmp_path):
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    file = folder / "event.toml"
+    text = file.read_text() + 'split = "regions"\nregions = "area.gpkg"\n'
+    file.write_text(text)
+    event = read_event(file)
+    assert event.training.regions == folder / "area.gpkg"
+    assert event.training.changed(recipe="cpu").width == 8
+    file.write_text(text.replace('regions = "area.gpkg"', 'regions = "../area.gpkg"'))
+    with pytest.raises(InputError, match=r"training\.regions: \.\./area\.gpkg leads out of"):
+        read_event(file)
 
 
 def test_a_band_says_more_than_its_scene(made_up_event, tmp_path):

@@ -19,7 +19,10 @@ ROOMS = [
     "sources", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "chain",
     "cli",
 ]  # fmt: skip
-NO_TORCH = ("sources", "indices", "simulate", "evaluation", "samples/windows", "samples/split", "samples/normalise")
+NO_TORCH = (
+    "sources", "indices", "simulate", "evaluation", "samples/windows", "samples/split", "samples/normalise",
+    "samples/selection", "samples/sources",
+)  # fmt: skip
 
 
 def imports_of(path):

@@ -13,6 +13,27 @@ def test_the_defaults_are_those_of_the_paper():
     assert (found.epochs, found.batch, found.tile, found.stride) == (70, 4, 128, 96)
 
 
+def test_the_modern_recipe_decays_weights_only_and_chooses_on_a_validation_part():
+    found = TrainingSettings(recipe="modern")
+    assert (found.optimiser, found.decay, found.sampling) == ("adamw", "weights", "prevalence")
+    assert found.validation_fraction > 0
+    assert found.average > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch": 4, "devices": 3}, "batch 4 cannot be shared by 3 devices"),
+        ({"keep": "best"}, "keep = 'best' needs a validation part"),
+        ({"patience": 2}, "patience needs a validation part"),
+        ({"stride": 200}, "stride 200 is larger than the tile 128"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSettings().changed(**values)
+
+
 def test_a_given_value_wins_over_its_recipe():
     assert TrainingSettings(recipe="cpu", epochs=3).epochs == 3
 

@@ -14,7 +14,14 @@ from coslide.evaluation.groups import counts_by, square_blocks
 from coslide.evaluation.pixels import Confusion, scores
 from coslide.files import whole_output, write_json
 from coslide.labels import LANDSLIDE
-from coslide.report.score_figures import area_figure, curve_figure, error_figure, reliability_figure, size_recall_figure
+from coslide.report.score_figures import (
+    area_figure,
+    error_figure,
+    precision_recall_figure,
+    reliability_figure,
+    roc_figure,
+    size_recall_figure,
+)
 
 COLUMNS = ("f1", "precision", "recall", "iou_landslide", "average_precision", "kappa", "oa", "miou", "miou_paper")
 HEADS = ("F1", "precision", "recall", "IoU", "AP", "kappa", "OA", "mIoU", "mIoU of the paper")
@@ -162,7 +169,8 @@ def _tile_rows(maps: Sequence[Scorable], threshold: float) -> Iterator[list[Any]
 
 def _figures(metrics: dict[str, Any], maps: Sequence[Scorable], threshold: float) -> Iterator[tuple[str, Figure]]:
     if metrics["curves"]:
-        yield "precision_recall", curve_figure(metrics)
+        yield "precision_recall", precision_recall_figure(metrics)
+        yield "roc", roc_figure(metrics)
         yield "reliability", reliability_figure(metrics)
     yield "recall_by_size", size_recall_figure(metrics)
     yield "area_frequency", area_figure(metrics)

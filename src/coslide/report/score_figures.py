@@ -12,42 +12,55 @@ from numpy.typing import NDArray
 from coslide.report.pictures import COLOURS, CORRECT, FALSE_ALARM, MISSED, NOTHING, landslide_colours
 
 _MODEL, _OTHER, _GREY = "#0072B2", ("#E69F00", "#CC79A7"), "0.6"  # Okabe and Ito (2008)
+_SQUARE_IN = (4.6, 4.6)
 _SMALLEST = 8  # cells: the smallest size class of Yang et al. (2023) is 8 to 11
 
 
-def curve_figure(metrics: Mapping[str, Any]) -> Figure:
-    """Return precision over recall and the ROC curve of a model, with the baselines as points, side by side.
+def precision_recall_figure(metrics: Mapping[str, Any]) -> Figure:
+    """Return precision over recall of a model at every threshold, with the baselines as points.
 
     Parameters
     ----------
     metrics
         As `coslide.evaluate` returns them, with ``curves``.
     """
-    figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=_SQUARE_IN, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
     curves, pixels = metrics["curves"], metrics["pixels"]
     share = (pixels["tp"] + pixels["fn"]) / max(sum(pixels[key] for key in ("tp", "fp", "fn", "tn")), 1)
     name = "model" if pixels["average_precision"] is None else f"model (AP {pixels['average_precision']:.2f})"
-    left.plot(curves["recall"], curves["precision"], color=_MODEL, label=name)
-    left.plot(
-        pixels["recall"], pixels["precision"], "o", color=_MODEL, label=f"at its threshold (F1 {pixels['f1']:.2f})"
-    )
-    left.axhline(share, color=_GREY, linestyle=":", label=f"share of landslide cells ({share:.3f})")
-    auc = "model" if pixels["roc_auc"] is None else f"model (AUC {pixels['roc_auc']:.3f})"
-    right.plot(curves["false_alarm_rate"], curves["recall"], color=_MODEL, label=auc)
-    right.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
+    axes.plot(curves["recall"], curves["precision"], color=_MODEL, label=name)
+    at = f"at its threshold (F1 {pixels['f1']:.2f})"
+    axes.plot(pixels["recall"], pixels["precision"], "o", color=_MODEL, label=at)
     for (other, row), colour in zip(metrics["baselines"].items(), _OTHER, strict=False):
-        left.plot(row["recall"], row["precision"], "s", color=colour, label=f"{other} (F1 {row['f1']:.2f})")
+        axes.plot(row["recall"], row["precision"], "s", color=colour, label=f"{other} (F1 {row['f1']:.2f})")
+    axes.axhline(share, color=_GREY, linestyle=":", label=f"share of landslide cells ({share:.3f})")
+    _labelled(axes, "recall: share of landslide cells found", "precision: share of alarms that are right")
+    return figure
+
+
+def roc_figure(metrics: Mapping[str, Any]) -> Figure:
+    """Return the ROC curve of a model, with the baselines as points; `metrics` as for `precision_recall_figure`."""
+    figure = Figure(figsize=_SQUARE_IN, dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    curves, auc = metrics["curves"], metrics["pixels"]["roc_auc"]
+    axes.plot(
+        curves["false_alarm_rate"],
+        curves["recall"],
+        color=_MODEL,
+        label="model" if auc is None else f"model (AUC {auc:.3f})",
+    )
+    for (other, row), colour in zip(metrics["baselines"].items(), _OTHER, strict=False):
         alarms = row["fp"] / max(row["fp"] + row["tn"], 1)
-        right.plot(alarms, row["recall"], "s", color=colour, label=other)
-    _labelled(left, "recall: share of landslide cells found", "precision: share of alarms that are right")
-    _labelled(right, "false alarms: share of background called landslide", "recall")
+        axes.plot(alarms, row["recall"], "s", color=colour, label=other)
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
+    _labelled(axes, "false alarms: share of background called landslide", "recall: share of landslide cells found")
     return figure
 
 
 def reliability_figure(metrics: Mapping[str, Any]) -> Figure:
     """Return how often a probability came true, over the probability, with the number of cells of each bin below."""
-    figure = Figure(figsize=(4.6, 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=_SQUARE_IN, dpi=150, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     table = metrics["calibration"]["reliability"]
     bins = len(table["pixels"])

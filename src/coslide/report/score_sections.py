@@ -5,7 +5,12 @@ from typing import Any
 
 from coslide.report.page import Picture, Section, Table, percent, score
 from coslide.report.pictures import figure_picture
-from coslide.report.score_figures import curve_figure, reliability_figure, size_recall_figure
+from coslide.report.score_figures import (
+    precision_recall_figure,
+    reliability_figure,
+    roc_figure,
+    size_recall_figure,
+)
 
 _SCORES = (
     ("f1", "F1", "precision and recall in one number (their harmonic mean); 1 is perfect"),
@@ -30,8 +35,9 @@ def score_sections(metrics: Mapping[str, Any]) -> Iterator[Section]:
     pictures = []
     if metrics.get("curves"):
         pictures = [
-            Picture(figure_picture(curve_figure(metrics)), "Precision over recall, and ROC curve", "Every threshold."),
+            Picture(figure_picture(precision_recall_figure(metrics)), "Precision over recall", "At every threshold."),
             Picture(figure_picture(reliability_figure(metrics)), "Reliability", "What a probability is worth."),
+            Picture(figure_picture(roc_figure(metrics)), "ROC curve", "False alarms and recall."),
         ]
     if pictures:
         yield Section("Curves", "The same ground; squares are the baselines at their thresholds.", pictures)
@@ -82,8 +88,8 @@ def _objects(metrics: Mapping[str, Any]) -> Section:
     found = metrics["objects"]
     picture = Picture(figure_picture(size_recall_figure(metrics)), "Share of mapped landslides found, by their size")
     note = (
-        f"Of {found['n_mapped']} mapped landslides {found['n_found']} were found (half of their cells or more). By their "
-        f"outlines, {found['n_matched']} are matched one to one, {found['n_split']} recognised in parts and "
+        f"Of {found['n_mapped']} mapped landslides {found['n_found']} were found (half of their cells or more). By "
+        f"their outlines, {found['n_matched']} are matched one to one, {found['n_split']} recognised in parts and "
         f"{found['n_merged']} together with others. Of {found['n_recognised']} recognised landslides, "
         f"{found['n_false_without_overlap']} touch no mapped one."
     )

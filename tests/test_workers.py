@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from coslide.errors import InputError
-from coslide.workers import Threads, hired
+from coslide.workers import Threads, ahead, hired
 
 THREADS_AT_START = os.environ.get("OMP_NUM_THREADS")
 
@@ -97,3 +98,39 @@ def test_a_cluster_leaves_the_environment_of_this_process_alone(cluster):
     """Networks trained in a process started later would otherwise run on one thread, with other roundings."""
     assert cluster.client.scheduler_info()["workers"]
     assert os.environ.get("OMP_NUM_THREADS") == THREADS_AT_START
+
+
+def test_items_are_made_a_little_before_they_are_asked_for_and_not_more():
+    made = []
+
+    def items():
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    with ahead(items(), 3) as found:
+        assert next(found) == 0
+        deadline = time.monotonic() + 10
+        while len(made) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) <= 6  # one taken, three ready, one waiting for room
+    assert len(made) < 20
+
+
+def test_an_error_in_the_thread_is_raised_after_the_items_before_it():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    with ahead(items()) as found:
+        assert next(found) == 1
+        with pytest.raises(OSError, match="gone"):
+            next(found)
+
+
+def test_the_thread_ends_with_the_block_though_nobody_takes_its_items():
+    before = threading.active_count()
+    with ahead(iter(int, 1)) as found:  # without end
+        next(found)
+    assert threading.active_count() == before

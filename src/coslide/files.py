@@ -121,7 +121,7 @@ def resumed_output(path: Path, *, marker: Marker, worth_keeping: Callable[[Path]
         path.parent.mkdir(parents=True, exist_ok=True)
         _put_back(path)
         part.mkdir(exist_ok=True)
-        with _only_writer(part, path):
+        with only_writer(part, path):
             try:
                 yield part
                 _take_name(part, path)
@@ -133,8 +133,22 @@ def resumed_output(path: Path, *, marker: Marker, worth_keeping: Callable[[Path]
 
 
 @contextmanager
-def _only_writer(part: Path, path: Path) -> Iterator[None]:
-    folder = os.open(part, os.O_RDONLY)
+def only_writer(folder_path: Path, path: Path) -> Iterator[None]:
+    """Return nothing; while the block lasts no other process may be in a block of this kind for the same folder.
+
+    Parameters
+    ----------
+    folder_path
+        The folder that is locked; it exists. A file system without locks lets everybody in.
+    path
+        What is being written, as the line names it.
+
+    Raises
+    ------
+    InputError
+        If another process is writing.
+    """
+    folder = os.open(folder_path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,8 +50,8 @@ class TrainingSettings(Checked):
         Of several events: ``"common"``, the channels that all of them have, or ``"all"``, with what an event lacks fed
         as missing.
     normalise
-        ``"global"``: one mean and deviation of each channel over all training ground. ``"event"``: each event by its
-        own, an event to map too.
+        ``"global"``: one mean and deviation of each channel over all training ground. ``"event"``: each event, one to
+        map too, by those of all its valid cells (no label is involved).
     tile, stride
         Side of a training tile and step between tiles, in cells.
     sampling
@@ -74,7 +74,8 @@ class TrainingSettings(Checked):
         Share of the training blocks (or tiles) that chooses weights, threshold and temperature instead; 0 for none,
         as in the paper.
     guard_px
-        Training cells nearer than this to ground that is held out are not used [cells].
+        Training cells within this distance of ground that is held out belong to no part [cells]: training may see their
+        bands, never their labels, and they are not scored.
     seed
         Decides the split, the initial weights and the order of the tiles.
     epochs, batch, accumulate
@@ -163,7 +164,7 @@ class TrainingSettings(Checked):
         if self.batch % self.devices:
             raise ValueError(f"batch {self.batch} cannot be shared by {self.devices} devices; expected a multiple")
         chooses = "keep = 'best'" if self.keep == "best" else "patience" if self.patience else ""
-        if chooses and not self.validation_fraction and self.regions is None:
+        if chooses and not self.validation_fraction and not (self.split == "regions" and self.regions):
             raise ValueError(f"{chooses} needs a validation part; expected validation_fraction above 0")
         return self
 

@@ -5,14 +5,17 @@ The windows are the same either way and each is computed by the same function, s
 
 import logging
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 from coslide.errors import InputError
 
 _CONNECT_S = 10
+_LOOK_S = 0.1  # how often a thread that waits looks whether it is still wanted
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -149,3 +152,57 @@ def hired(*, scheduler: str | None = None, count: int | None = None) -> Iterator
         if not client.scheduler_info()["workers"]:
             raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
         yield Cluster(client)
+
+
+@contextmanager
+def ahead(items: Iterable[Item], count: int = 2) -> Iterator[Iterator[Item]]:
+    """Return the items of an iterable, made in a thread of its own, at most `count` before they are asked for.
+
+    Reading, computing and writing overlap so. The thread ends with the block, after the item that it is at; an error in
+    it is raised where its item would have been.
+
+    Examples
+    --------
+    >>> with ahead(range(5)) as numbers:
+    ...     list(numbers)
+    [0, 1, 2, 3, 4]
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
+    ended = threading.Event()
+    thread = threading.Thread(target=_make, args=(items, ready, ended), daemon=True)
+    thread.start()
+    try:
+        yield _take(ready)
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _make(items: Iterable[Any], ready: "queue.Queue[tuple[bool, Any]]", ended: threading.Event) -> None:
+    """Put each item as (True, item), and (False, None or the error that stopped it) at the end."""
+
+    def put(entry: tuple[bool, Any]) -> None:
+        while not ended.is_set():
+            with suppress(queue.Full):
+                ready.put(entry, timeout=_LOOK_S)
+                return
+
+    try:
+        for item in items:
+            put((True, item))
+            if ended.is_set():
+                return
+        put((False, None))
+    except BaseException as error:  # noqa: BLE001 - raised again by who asks for the item
+        put((False, error))
+
+
+def _take(ready: "queue.Queue[tuple[bool, Any]]") -> Iterator[Any]:
+    while True:
+        is_item, entry = ready.get()
+        if is_item:
+            yield entry
+        elif entry is None:
+            return
+        else:
+            raise entry

@@ -1,6 +1,7 @@
 """Several events, regions, patches and classes of environment: what trains, what is scored, what is written down."""
 
 import csv
+import itertools
 import json
 import shutil
 
@@ -19,6 +20,7 @@ from coslide.chain.scoring import Scorable, held_out_scores
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
 from coslide.event import read_event
+from coslide.files import only_writer
 from coslide.indices.build import build_cube
 from coslide.indices.cube import cube_grid, open_cube, read_labels, read_valid
 from coslide.listener import QUIET, Listener
@@ -26,7 +28,7 @@ from coslide.mapping.bundle import load_model
 from coslide.mapping.scene import collect
 from coslide.samples.dataset import Draw
 from coslide.samples.normalise import Moments, normalise
-from coslide.samples.split import Part
+from coslide.samples.split import Part, split_windows
 from coslide.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(
@@ -159,8 +161,8 @@ def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cu
     areas, found = prepared([made_up_cube, other_cube], tmp_path, normalise="event")
     place = [band.name for band in found.bands].index("elevation")
     own = []
-    for area, split in zip(areas, found.splits, strict=True):
-        where = (split.parts == Part.TRAIN) & area.scene.valid(slice(None))
+    for area in areas:
+        where = area.scene.valid(slice(None))
         own.append(area.scene.read(slice(None), found.bands)[place][where].astype(np.float64))
     window = found.splits[1].train[0]
     number = len(found.splits[0].train)  # the first tile of the second event
@@ -214,6 +216,14 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     assert all(columns[c] == {Part.TEST} for c in np.flatnonzero(share > 0.7))
     card = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert card["settings"]["regions"] == "regions.gpkg"
+    frame["part"] = ["test", "train"]  # the west is of no part then: neither trained on nor scored
+    frame.to_file(tmp_path / "named.gpkg")
+    named = settings.changed(regions=tmp_path / "named.gpkg", guard_px=0)
+    metrics = train(made_up_cube, tmp_path / "named", named, compare=False)
+    [parts] = parts_of(tmp_path / "named")
+    assert all(set(np.unique(parts[:, c])) == {Part.GUARD} for c in np.flatnonzero(share < 0.45))
+    labels = read_labels(open_cube(made_up_cube))
+    assert metrics["split"]["scored_cells"] == ((labels != 255) & (parts == Part.TEST)).sum()
     frame["part"] = ["test", "exam"]
     frame.to_file(tmp_path / "wrong.gpkg")
     with pytest.raises(InputError, match="part: found 'exam', expected one of train, validation, test"):
@@ -239,6 +249,73 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
         train(patches, tmp_path / "small", SETTINGS)
     with pytest.raises(InputError, match="expected blocks or events"):
         train(patches, tmp_path / "regions", settings.changed(split="regions"))
+
+
+def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(patches, other_event, tmp_path):
+    """Where the patches lie is not known: the map may show the same ground."""
+    both = [f"reflectance_post_B{k}" for k in (2, 3, 4)] + ["slope", "elevation"]
+    index = build_cube(read_event(other_event), tmp_path / "index.zarr")
+    area = open_area(patches)
+    object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
+    settings = SETTINGS.changed(tile=128, stride=128, test_fraction=0.34)
+    model = fit_model([area], tmp_path / "run", settings, compare=False).model
+    assert model.card.unplaced == [area.name]
+    map_scene(tmp_path / "run" / "model", index, tmp_path / "map")
+    event = read_event(other_event)
+    metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
+    assert metrics["split"]["scheme"] == "unknown"
+
+
+def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patches, tmp_path):
+    folder = shutil.copytree(patches, tmp_path / "patches")
+    with h5py.File(folder / "img" / "image_1.h5", "r+") as file:
+        file["img"][:40, :, 5] = np.nan
+    area = open_area(folder)
+    assert (area.labels[:40] == 255).all()
+    assert not area.scene.valid(slice(0, 40)).any()
+    split = split_windows(
+        area.labels, SETTINGS.changed(tile=128, stride=128, test_fraction=0.34, guard_px=20), blocks=area.blocks
+    )
+    assert not (split.parts == Part.GUARD).any()
+
+
+def test_two_cubes_of_one_name_are_told_apart(made_up_cube, tmp_path):
+    copy = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    metrics = train([made_up_cube, copy], tmp_path / "run", SETTINGS, compare=False)
+    assert list(metrics["events"]) == ["Made-up earthquake (1)", "Made-up earthquake (2)"]
+
+
+def test_a_folder_that_holds_a_training_is_left_as_it_is(made_up_cube, tmp_path):
+    train(made_up_cube, tmp_path, SETTINGS, compare=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="already holds a training; use --resume"):
+        train(made_up_cube, tmp_path, SETTINGS.changed(seed=1), compare=False)
+    with pytest.raises(InputError, match="found seed = 0, expected 1"):
+        train(made_up_cube, tmp_path, SETTINGS.changed(seed=1), resume=True, compare=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_only_one_process_trains_in_a_folder(made_up_cube, tmp_path):
+    (tmp_path / "training").mkdir()
+    with (
+        only_writer(tmp_path / "training", tmp_path / "training"),
+        pytest.raises(InputError, match="another process is writing it"),
+    ):
+        train(made_up_cube, tmp_path, SETTINGS)
+
+
+def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
+    area = open_area(made_up_cube)
+    left, bottom, right, top = area.scene.grid.boundingbox.bbox
+    edges = np.linspace(left, right, 4)
+    strips = [box(a, bottom, b, top) for a, b in itertools.pairwise(edges)]
+    frame = gpd.GeoDataFrame({"part": ["train", "validation", "test"]}, geometry=strips, crs="EPSG:32654")
+    frame.to_file(tmp_path / "regions.gpkg")
+    columns = np.arange(area.labels.shape[1]) * 3 // area.labels.shape[1] == 1
+    area.labels[:, columns] = np.where(area.labels[:, columns] == 1, 0, area.labels[:, columns])
+    settings = SETTINGS.changed(split="regions", regions=tmp_path / "regions.gpkg", keep="best")
+    with pytest.raises(InputError, match=r"keep = 'best': the validation part holds no landslide to choose by"):
+        fit_model([area], tmp_path / "run", settings)
 
 
 def test_patches_are_mapped_one_by_one(patches, tmp_path):
@@ -302,6 +379,19 @@ def test_regions_and_classes_are_scored_one_by_one(mapped, other_event, tmp_path
 def test_a_raster_of_measurements_is_no_raster_of_classes(mapped, other_event, tmp_path):
     folder, _ = mapped
     inventory = read_event(other_event).inventory.path
+    with rasterio.open(folder / "probability.tif") as file:
+        profile = {
+            "driver": "GTiff",
+            "count": 1,
+            "dtype": "uint8",
+            "nodata": 0,
+            "crs": file.crs,
+            "transform": file.transform,
+        }
+    with rasterio.open(tmp_path / "empty.tif", "w", height=5, width=5, **profile) as file:
+        file.write(np.zeros((5, 5), dtype=np.uint8), 1)
+    with pytest.raises(InputError, match="has no class where the map lies"):
+        evaluate(folder, inventory, classes=tmp_path / "empty.tif")
     with pytest.raises(InputError, match="expected classes in whole numbers"):
         evaluate(folder, inventory, classes=folder / "probability.tif")
 

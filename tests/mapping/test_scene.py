@@ -12,8 +12,9 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from coslide.errors import InputError
-from coslide.mapping import scene as scene_module
-from coslide.mapping.scene import Blending, collect, predict_rows, write_probability
+from coslide.mapping import probability as probability_module
+from coslide.mapping.probability import write_probability
+from coslide.mapping.scene import Blending, collect, predict_rows
 
 SHAPES = [(5, 7), (1, 1), (1, 40), (40, 1), (16, 16), (16, 61), (61, 16), (17, 33), (64, 48), (50, 71), (300, 5)]
 GRID = GeoBox((70, 90), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
@@ -140,15 +141,17 @@ def test_rows_come_out_before_the_scene_is_read_to_its_end():
         last_read = stop
         return np.zeros((1, stop - start, 16), np.float32)
 
-    next(predict_rows(read_rows, first_band, (1000, 16), blending=Blending(16, 8)))
-    assert last_read == 16
+    found = predict_rows(read_rows, first_band, (1000, 16), blending=Blending(16, 8))
+    next(found)
+    found.close()
+    assert 16 <= last_read <= 16 + 4 * 8  # one strip in hand, two ready, one being read
 
 
 def peak_bytes(height):
     rows = predict_rows(
-        lambda start, stop: np.ones((4, stop - start, 500), np.float32),
+        lambda start, stop: np.ones((4, stop - start, 2000), np.float32),
         first_band,
-        (height, 500),
+        (height, 2000),
         blending=Blending(16, 8),
     )
     tracemalloc.start()
@@ -161,7 +164,44 @@ def peak_bytes(height):
 
 def test_memory_does_not_grow_with_the_height_of_the_scene():
     peak_bytes(100)  # what is allocated once
-    assert peak_bytes(5_000) < 1.2 * peak_bytes(100)
+    assert peak_bytes(5_000) < 1.2 * peak_bytes(500)
+
+
+@pytest.mark.parametrize("wanted", [(0, 1), (0, 50), (3, 9), (17, 31), (31, 50), (49, 50), (8, 16)])
+def test_some_rows_come_out_as_they_would_among_all(wanted):
+    """To the bit: blocks of rows may be computed apart, on other machines or after a kill."""
+    scene, valid = random_scene((50, 71)), np.random.default_rng(1).random((50, 71)) < 0.9
+    options = {"blending": Blending(16, 7, 3), "valid_rows": lambda a, b: valid[a:b]}
+    whole = predict_scene(reader(scene), by_place, (50, 71), **options)
+    part = list(predict_rows(reader(scene), by_place, (50, 71), rows=wanted, **options))
+    assert part[0][0] == wanted[0]
+    np.testing.assert_array_equal(collect(part), whole[slice(*wanted)])
+
+
+def test_several_layers_are_blended_each_by_itself():
+    scene, valid = random_scene((50, 71)), np.ones((50, 71), dtype=bool)
+    valid[5:9] = False
+    options = {"blending": Blending(16, 7, 3), "valid_rows": lambda a, b: valid[a:b]}
+
+    def both(tiles):
+        return np.stack([by_place(tiles), tiles[:, 1]], axis=1)
+
+    rows = predict_rows(reader(scene), both, (50, 71), layers=2, **options)
+    found = np.concatenate([block for _, block in rows], axis=1)
+    np.testing.assert_array_equal(found[0], predict_scene(reader(scene), by_place, (50, 71), **options))
+    np.testing.assert_allclose(found[1], np.where(valid, scene[1], np.nan), atol=1e-6)
+
+
+def test_an_error_of_the_reader_is_raised_where_its_rows_would_have_been():
+    def read_rows(start, stop):
+        if start > 30:
+            raise KeyError("the disk failed")
+        return np.zeros((1, stop - start, 20), np.float32)
+
+    found = []
+    with pytest.raises(KeyError, match="the disk failed"):
+        found.extend(predict_rows(read_rows, first_band, (100, 20), blending=Blending(16, 8)))
+    assert len(found) == 3
 
 
 def test_pixels_that_are_not_valid_are_nan():
@@ -370,7 +410,7 @@ def test_a_map_that_does_not_read_back_is_not_kept(tmp_path, monkeypatch):
 def test_a_map_that_does_not_read_back_while_little_is_free_is_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(scene_module.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    monkeypatch.setattr(probability_module.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
     with pytest.raises(InputError, match=r"probability\.tif: the disk is full"):
         write_probability(tmp_path / "probability.tif", probability_rows()[1], GRID)
     assert list(tmp_path.iterdir()) == []

@@ -183,9 +183,9 @@ def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_p
 
 def test_a_training_is_not_resumed_on_another_cube(tmp_path):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path, bands=BANDS, cube="a")
-    with pytest.raises(InputError, match="found cube = 'a', expected 'b'"):
-        fit(tiles(), settings, tmp_path, bands=BANDS, cube="b", resume=True)
+    fit(tiles(), settings, tmp_path, bands=BANDS, data={"cube": "a", "parts": "p"})
+    with pytest.raises(InputError, match="found cube = 'a', expected 'b' to resume; the cube has changed since"):
+        fit(tiles(), settings, tmp_path, bands=BANDS, data={"cube": "b", "parts": "p"}, resume=True)
 
 
 def test_the_settings_are_written_down_before_training(tmp_path):
@@ -295,6 +295,39 @@ def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
     best, last = weights_of(tmp_path / "best.ckpt"), weights_of(tmp_path / "last.ckpt")
     assert all(torch.equal(tensor, best[name]) for name, tensor in kept.state_dict().items())
     assert not all(torch.equal(tensor, last[name]) for name, tensor in kept.state_dict().items())
+
+
+def test_a_training_that_ended_early_is_not_trained_on_when_resumed(tmp_path):
+    settings = SETTINGS.changed(epochs=12, learning_rate=1e-12, validation_fraction=0.1, patience=2)
+    first = weights(fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation()))
+    again = weights(fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation(), resume=True))
+    assert torch.equal(again, first)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_best_epoch_before_a_kill_stays_the_best(tmp_path, monkeypatch, moved):
+    """F1 of the epochs is made up: the second is the best, and the kill comes in the third."""
+    made_up, real = [0.1, 0.9, 0.5, 0.2], Training.log
+
+    def logged_as_made_up(self, name, value, **options):
+        real(self, name, torch.tensor(made_up[self.current_epoch]) if name == "val_f1" else value, **options)
+
+    def killed(self, batch, batch_idx):
+        if self.current_epoch == 2:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    step = Training.training_step
+    monkeypatch.setattr(Training, "log", logged_as_made_up)
+    monkeypatch.setattr(Training, "training_step", killed)
+    settings = SETTINGS.changed(epochs=4, validation_fraction=0.1, keep="best")
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tiles(), settings, tmp_path / "a", bands=BANDS, validation=validation())
+    monkeypatch.setattr(Training, "training_step", step)
+    folder = (tmp_path / "a").rename(tmp_path / "b") if moved else tmp_path / "a"
+    fit(tiles(), settings, folder, bands=BANDS, validation=validation(), resume=True)
+    assert torch.load(folder / "best.ckpt", weights_only=True)["epoch"] == 1
 
 
 def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):

@@ -13,6 +13,7 @@ from coslide.errors import InputError
 from coslide.files import sha256
 from coslide.grid import cell_size_m
 from coslide.indices.cube import Band, cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.labels import UNKNOWN
 from coslide.samples.windows import Window
 from coslide.sources import landslide4sense
 
@@ -138,12 +139,14 @@ def _patches(folder: Path) -> Area:
         return np.concatenate(pieces, axis=1)[:, start - first * PATCH : stop - first * PATCH]
 
     labels = np.concatenate([landslide4sense.read_mask(path) for path in masks])
+    known = np.concatenate([np.isfinite(landslide4sense.read_image(path)).all(axis=0) for path in images])
+    labels[~known] = UNKNOWN
     scene = Scene(
         bands=bands,
         shape=labels.shape,
         cell_size_m=PATCH_CELL_M,
         read_own=read,
-        valid=lambda rows: np.ones(labels[rows].shape, dtype=bool),
+        valid=lambda rows: known[rows],
     )
     names = [path.stem for path in images]
     return Area(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)

@@ -14,15 +14,16 @@ from coslide.chain.areas import Area
 from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
 from coslide.evaluation.curves import best_threshold, curve
 from coslide.files import whole_output
+from coslide.grid import short_crs
 from coslide.indices.cube import Band
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import Listener
 from coslide.samples.split import Part, Split
+from coslide.samples.windows import row_strips
 
 FOREST, CHANGE = "random forest", "spectral change"
 FOLDER = "baselines"
 _CELLS = 400_000  # training cells drawn from each area
-_ROWS = 256  # read at once
 _TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
@@ -37,46 +38,49 @@ Baselines = dict[str, Baseline]
 Method = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def make_baselines(areas: Sequence[Area], splits: Sequence[Split], *, seed: int, listener: Listener) -> list[Baselines]:
+def make_baselines(
+    areas: Sequence[Area], splits: Sequence[Split], bands: Sequence[Band], *, seed: int, listener: Listener
+) -> list[Baselines]:
     """Return for each area what a random forest and a spectral change threshold make of its test ground.
 
-    Both see the channels that all areas have, one cell at a time. Half of the cells drawn from the training ground
-    teach the forest; the other half choose its threshold, and that of the change.
+    Both see one cell at a time. Half of the cells drawn from the training ground teach the forest. Its threshold, and
+    that of the change, are chosen on the validation ground, as a network's is; without one, on the other half.
 
     Parameters
     ----------
     areas, splits
         Ground with known landslides, and how it was split.
+    bands
+        The channels that they see: those of the network.
     seed
         Decides the cells and the trees.
     listener
         Who hears of it.
     """
-    shared = [band for band in areas[0].scene.bands if all(band in area.scene.bands for area in areas)]
     random = np.random.default_rng(seed)
-    values, truth = _training_cells(areas, splits, shared, random)
+    values, truth = _cells(areas, splits, Part.TRAIN, bands, random=random)
     order = random.permutation(len(truth))
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
+    names = [band.name for band in bands]
     methods: dict[str, Method] = {}
     if truth[taught].any() and not truth[taught].all():
         forest = fit_forest(values[taught], truth[taught], seed=seed)
         methods[FOREST] = lambda cells: forest_probability(forest, cells)
-    names = [band.name for band in shared]
     change, what = spectral_change(values, names)
     if np.isfinite(change).any():
         low, high = np.nanpercentile(change, _TAILS)
         methods[CHANGE] = lambda cells: as_probability(spectral_change(cells, names)[0], low=low, high=high)
-        listener.say(f"baselines: random forest on {len(shared)} bands; spectral change is the {what}")
-    thresholds = {name: best_threshold(curve(of(values[other]), truth[other])) for name, of in methods.items()}
-    found = []
-    for area, split in zip(areas, splits, strict=True):
-        maps = {name: np.full(area.labels.shape, np.nan, dtype=np.float32) for name in methods}
-        for rows, where in _known(area, split, Part.TEST):
-            cells = area.scene.read(rows, shared)[:, where].T
-            for name, of in methods.items():
-                maps[name][rows][where] = of(cells)
-        found.append({name: Baseline(maps[name], thresholds[name]) for name in methods})
-    return found
+        listener.say(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
+    chosen_on = _cells(areas, splits, Part.VALIDATION, bands, random=random)
+    cells, known = chosen_on if chosen_on[1].any() else (values[other], truth[other])
+    thresholds = {name: best_threshold(curve(of(cells), known)) for name, of in methods.items()}
+    return [
+        {
+            name: Baseline(found, thresholds[name])
+            for name, found in _maps(area, split, bands, methods, listener=listener).items()
+        }
+        for area, split in zip(areas, splits, strict=True)
+    ]
 
 
 def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> Path:
@@ -99,25 +103,42 @@ def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> Path:
 
 
 def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
-    """Return the baselines that a training left beside a map, those on `grid`; none where there are none."""
+    """Return the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
+    found = []
     for path in sorted((folder / FOLDER).glob("*.tif")):
         with rasterio.open(path) as file:
-            if file.shape != tuple(grid.shape) or not grid.affine.almost_equals(file.transform):
-                continue
-            thresholds = json.loads(file.tags().get("thresholds", "{}"))
-            bands = enumerate(file.descriptions, start=1)
-            return {name: Baseline(file.read(i), thresholds[name]) for i, name in bands if name in thresholds}
-    return {}
+            own = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
+            if own.shape == grid.shape and own.crs == grid.crs and grid.affine.almost_equals(own.affine):
+                thresholds = json.loads(file.tags().get("thresholds", "{}"))
+                bands = [(i, name) for i, name in enumerate(file.descriptions, start=1) if name in thresholds]
+                found.append({name: Baseline(file.read(i), thresholds[name]) for i, name in bands})
+    return found[0] if len(found) == 1 else {}
 
 
-def _training_cells(
-    areas: Sequence[Area], splits: Sequence[Split], bands: Sequence[Band], random: np.random.Generator
+def _maps(
+    area: Area, split: Split, bands: Sequence[Band], methods: dict[str, Method], *, listener: Listener
+) -> dict[str, NDArray[np.float32]]:
+    """Return what each method makes of the test ground of an area, NaN elsewhere."""
+    height = area.labels.shape[0]
+    maps = {name: np.full(area.labels.shape, np.nan, dtype=np.float32) for name in methods}
+    for rows, where in _known(area, split, Part.TEST):
+        cells = area.scene.read(rows, bands)[:, where].T
+        for name, of in methods.items():
+            maps[name][rows][where] = of(cells)
+        listener.progress("baselines", rows.stop, height)
+    listener.progress("baselines", height, height)
+    return maps
+
+
+def _cells(
+    areas: Sequence[Area], splits: Sequence[Split], part: Part, bands: Sequence[Band], *, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    values, truth = [], []
+    """Return values (cell, band) and truth of cells drawn from a part."""
+    values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
     for area, split in zip(areas, splits, strict=True):
-        known = int(((split.parts == Part.TRAIN) & (area.labels != UNKNOWN)).sum())
+        known = int(((split.parts == part) & (area.labels != UNKNOWN)).sum())
         share = min(1.0, _CELLS / max(known, 1))
-        for rows, where in _known(area, split, Part.TRAIN):
+        for rows, where in _known(area, split, part):
             drawn = where & (random.random(where.shape) < share)
             values.append(area.scene.read(rows, bands)[:, drawn].T)
             truth.append(area.labels[rows][drawn] == LANDSLIDE)
@@ -126,8 +147,7 @@ def _training_cells(
 
 def _known(area: Area, split: Split, part: Part) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
     """Return strips of an area with their cells that belong to `part` and whose truth is known; none without such."""
-    for start in range(0, area.labels.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in row_strips(area.labels.shape[0]):
         where = (split.parts[rows] == part) & (area.labels[rows] != UNKNOWN) & area.scene.valid(rows)
         if where.any():
             yield rows, where

@@ -111,6 +111,7 @@ def evaluate(
         metrics["classes"] = scores_by(one, *_classes(Path(classes), found.grid), threshold=found.threshold)
     if not calibrated:  # nothing says what the polygons were drawn from
         metrics["calibration"], metrics["curves"] = {}, {}
+        metrics["pixels"] |= {"average_precision": None, "roc_auc": None}
         metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
     write_scores(folder, metrics, [one], threshold=found.threshold)
@@ -139,7 +140,9 @@ def read_map(folder: Path) -> Map:
         split = json.loads(tags["split"])
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: lacks what coslide map writes into its tags ({type(error).__name__})") from None
-    return Map(probability, grid, threshold, temperature, seen, split if seen.any() else {})
+    if not seen.any():  # trained elsewhere, or where nobody knows
+        split = {"scheme": "unknown"} if tags.get("unplaced") else {}
+    return Map(probability, grid, threshold, temperature, seen, split)
 
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
@@ -164,7 +167,7 @@ def _require_grid(found: GeoBox, index: Path) -> None:
         )
 
 
-def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], dict[int, str]]:
+def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
     """Return the number of the polygon that each cell lies in, 0 for none, and what the polygons are called."""
     frame = read_vector(path, str(grid.crs), what="regions")
     column = next((name for name in ("name", "id") if name in frame.columns), None)
@@ -172,15 +175,19 @@ def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], dict[int, str
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
     shapes = [(outline, numbers[name]) for outline, name in zip(frame.geometry, names, strict=True)]
     found = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32")
-    return found, {number: name for name, number in numbers.items()}
+    return found, list(numbers)
 
 
-def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], dict[int, str]]:
-    """Return the class of each cell of the map, and the names of those that occur."""
+def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
+    """Return the number of the class of each cell of the map, 0 for none, and what the classes are called."""
     with open_raster(path) as file:
         if not np.issubdtype(np.dtype(file.dtypes[0]), np.integer):
             raise InputError(f"{path}: found values of type {file.dtypes[0]}, expected classes in whole numbers")
         options = {"crs": str(grid.crs), "transform": grid.affine, "height": grid.shape[0], "width": grid.shape[1]}
         with WarpedVRT(file, resampling=Resampling.nearest, nodata=_NO_CLASS, dtype="int32", **options) as warped:
             found = warped.read(1)
-    return found, {int(number): str(number) for number in np.unique(found) if number != _NO_CLASS}
+    values = [int(value) for value in np.unique(found) if value != _NO_CLASS]
+    if not values:
+        raise InputError(f"{path}: has no class where the map lies; expected a raster that covers it")
+    numbers = np.searchsorted(values, found) + 1
+    return np.where(found == _NO_CLASS, 0, numbers).astype(np.int32), [str(value) for value in values]

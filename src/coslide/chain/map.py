@@ -16,10 +16,10 @@ from coslide.indices.cube import cube_grid, open_cube
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
 from coslide.mapping.inventory import polygons, write_inventory
-from coslide.mapping.scene import Blending, predict_rows, write_probability
+from coslide.mapping.probability import write_probability
+from coslide.mapping.scene import Blending, predict_rows
 from coslide.samples.normalise import Moments, Normalisation, normalise
-
-_ROWS = 256  # read at once
+from coslide.samples.windows import row_strips
 
 
 def map_scene(
@@ -72,6 +72,7 @@ def map_scene(
         "temperature": str(card.temperature),
         "ground": json.dumps([ground.model_dump() for ground in card.ground]),
         "missing": ", ".join(missing),
+        "unplaced": ", ".join(card.unplaced),
         "split": json.dumps(card.split),
     }
     write_probability(out / "probability.tif", rows, grid, tags=tags)
@@ -137,7 +138,6 @@ def _normalisation_of(card: Card, scene: Scene) -> Normalisation:
     if card.normalise == "global":
         return card.normalisation
     moments = Moments(card.bands)
-    for start in range(0, scene.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in row_strips(scene.shape[0]):
         moments.add(scene.read(rows, card.bands), scene.valid(rows))
     return moments.normalisation()

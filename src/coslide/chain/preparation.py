@@ -16,10 +16,11 @@ from coslide.labels import LANDSLIDE
 from coslide.listener import Listener
 from coslide.samples.dataset import Raster, Tiles
 from coslide.samples.normalise import Moments, Normalisation
-from coslide.samples.rasters import normalise_raster, read_raster
+from coslide.samples.rasters import normalise_raster, read_raster, require_finite
 from coslide.samples.selection import select_tiles
 from coslide.samples.sources import optional_groups
 from coslide.samples.split import Part, PartMap, Split, split_windows
+from coslide.samples.windows import row_strips
 from coslide.settings import TrainingSettings
 from coslide.sources.vector import read_vector
 
@@ -33,7 +34,7 @@ class Prepared:
     bands, may_miss
         The input channels, and the names of those that some event lacks or that tiles are seen without.
     normalisation
-        Of the channels; the mean over the events where each is normalised by itself.
+        Of the channels, over the training ground of all events; not used where each is normalised by itself.
     splits
         Of each area.
     tiles, validation
@@ -72,7 +73,7 @@ def prepare_tiles(
     """
     bands, may_miss = chosen_bands(areas, settings, listener)
     splits = [_split_of(area, role, settings) for area, role in zip(areas, roles, strict=True)]
-    _require_ground(areas, splits)
+    _require_ground(areas, splits, settings)
     windows = []
     for area, split in zip(areas, splits, strict=True):
         selection = select_tiles(split, area.labels, settings)
@@ -88,18 +89,20 @@ def prepare_tiles(
             f"training.positive_share: no training tile has more than {settings.positive_share:g} landslide; lower it, "
             "or set training.sampling = 'prevalence'"
         )
+    for area in areas:  # before the training, not after it
+        _require_finite_inputs(area, bands)
     used = [i for i, of_one in enumerate(windows) if of_one or splits[i].validation]
     own_areas, own_splits = [areas[i] for i in used], [splits[i] for i in used]
     by_event = settings.normalise == "event"
-    rasters, normalisation = _rasters(own_areas, own_splits, bands, folder, by_event=by_event)
-    for name in _unseen(normalisation[1], bands):
+    rasters, moments = _rasters(own_areas, own_splits, bands, folder, by_event=by_event)
+    for name in _unseen(moments, bands):
         listener.say(f"warning: band {name} has no value on the training ground; it is fed as missing everywhere")
     names = [band.name for band in bands]
     make = functools.partial(Tiles, rasters, aspect=names.index("aspect_class") if "aspect_class" in names else None)
     groups = list(optional_groups(names).values())
     tiles = make([windows[i] for i in used], groups=groups)
     validation = make([splits[i].validation for i in used], part=Part.VALIDATION)
-    return Prepared(bands, may_miss, normalisation[0], splits, tiles, validation if len(validation) else None)
+    return Prepared(bands, may_miss, moments.normalisation(), splits, tiles, validation if len(validation) else None)
 
 
 def chosen_bands(
@@ -164,7 +167,7 @@ def _regions_of(area: Area, settings: TrainingSettings) -> PartMap | None:
     unknown = sorted(set(words) - set(known))
     if unknown:
         raise InputError(f"{path}: part: found {unknown[0]!r}, expected one of {', '.join(known)}")
-    parts = np.full(area.labels.shape, Part.NONE if "train" in words else Part.TRAIN, dtype=np.uint8)
+    parts = np.full(area.labels.shape, Part.GUARD if "train" in words else Part.TRAIN, dtype=np.uint8)
     for name, part in known.items():  # where polygons overlap, the test part has the ground
         outlines = [g for g, word in zip(frame.geometry, words, strict=True) if word == name and not g.is_empty]
         if outlines:
@@ -172,34 +175,53 @@ def _regions_of(area: Area, settings: TrainingSettings) -> PartMap | None:
     return parts
 
 
-def _require_ground(areas: Sequence[Area], splits: Sequence[Split]) -> None:
+def _require_ground(areas: Sequence[Area], splits: Sequence[Split], settings: TrainingSettings) -> None:
     if not any(split.train for split in splits):
         raise InputError("the split leaves no ground to train on; change training.split or its regions")
     if not any(split.test for split in splits):
         raise InputError("the split leaves no ground to score; change training.split or its regions")
-    both = zip(areas, splits, strict=True)
-    if not any((area.labels[split.parts == Part.TRAIN] == LANDSLIDE).any() for area, split in both):
+    if not _landslide_in(Part.TRAIN, areas, splits):
         raise InputError("the training part holds no landslide; choose another --seed, other regions or a larger area")
+    if settings.validation_fraction and not any(split.validation for split in splits):
+        raise InputError(
+            "the split leaves no ground to choose the threshold on; lower training.block_windows or "
+            "training.guard_px, or set training.validation_fraction = 0"
+        )
+    chooses = "keep = 'best'" if settings.keep == "best" else "patience" if settings.patience else ""
+    if chooses and not _landslide_in(Part.VALIDATION, areas, splits):
+        raise InputError(
+            f"training.{chooses}: the validation part holds no landslide to choose by; choose another --seed"
+        )
+
+
+def _landslide_in(part: Part, areas: Sequence[Area], splits: Sequence[Split]) -> bool:
+    both = zip(areas, splits, strict=True)
+    return any((area.labels[split.parts == part] == LANDSLIDE).any() for area, split in both)
+
+
+def _require_finite_inputs(area: Area, bands: tuple[Band, ...]) -> None:
+    for rows in row_strips(area.labels.shape[0]):
+        require_finite(area.scene.read(rows, bands), bands, area.name)
 
 
 def _rasters(
     areas: Sequence[Area], splits: Sequence[Split], bands: tuple[Band, ...], folder: Path, *, by_event: bool
-) -> tuple[list[Raster], tuple[Normalisation, Moments]]:
+) -> tuple[list[Raster], Moments]:
+    """Return the inputs of each area, normalised, and the moments of the training ground of all."""
     paths = [folder / f"{number}.npy" for number in range(len(areas))]
     whole = Moments(bands)
     each = []
     for area, split, path in zip(areas, splits, paths, strict=True):
-        where = area.scene.valid(slice(None)) & (split.parts == Part.TRAIN)
-        read = functools.partial(area.scene.read, bands=bands)
-        moments = read_raster(read, path, bands, where, name=area.name)
-        whole.merge(moments)
-        each.append(moments)
+        valid = area.scene.valid(slice(None))
+        where = valid if by_event else valid & (split.parts == Part.TRAIN)
+        each.append(read_raster(functools.partial(area.scene.read, bands=bands), path, bands, where))
+        whole.merge(each[-1])
     common = whole.normalisation()
     rasters = []
     for area, split, path, moments in zip(areas, splits, paths, each, strict=True):
         own = moments.normalisation() if by_event else common
         rasters.append(Raster(normalise_raster(path, own), area.labels, split.parts))
-    return rasters, (common, whole)
+    return rasters, whole
 
 
 def _unseen(moments: Moments, bands: Sequence[Band]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from coslide.chain.scoring import SIDE_PX, Scorable
-from coslide.evaluation.groups import counts_by, square_blocks
+from coslide.chain.scoring import SIDE_PX, Scorable, square_counts
 from coslide.evaluation.pixels import Confusion, scores
 from coslide.files import whole_output, write_json
 from coslide.labels import LANDSLIDE
@@ -54,6 +54,8 @@ def write_scores(folder: Path, metrics: dict[str, Any], maps: Sequence[Scorable]
         table = csv.writer(file)
         table.writerow(["event", "row", "col", "tp", "fp", "fn", "tn", "f1", "precision", "recall", "iou_landslide"])
         table.writerows(_tile_rows(maps, threshold))
+    for old in (folder / FIGURES).glob("*.png"):  # of an earlier evaluation, which may have drawn others
+        old.unlink()
     for name, figure in _figures(metrics, maps, threshold):
         with whole_output(folder / FIGURES / f"{name}.png") as part:
             figure.savefig(part, format="png", metadata={"Software": None})
@@ -95,7 +97,7 @@ def _lines(metrics: dict[str, Any]) -> Iterator[str]:
             ]
             heads = [head for column, head in zip(COLUMNS, HEADS, strict=True) if column != "average_precision"]
             yield from ("", f"## {title}", "")
-            yield from _table((title.split()[0].lower().rstrip("s"), *heads), rows)
+            yield from _table((title.split()[0].lower(), *heads), rows)
 
 
 def _where(split: dict[str, Any], pixels: dict[str, Any]) -> str:
@@ -155,11 +157,8 @@ def _number(value: float | None) -> str:
 
 def _tile_rows(maps: Sequence[Scorable], threshold: float) -> Iterator[list[Any]]:
     for one in maps:
-        where = one.where
-        squares, count = square_blocks(where.shape, SIDE_PX)
-        counts = counts_by(squares, one.probability >= threshold, one.labels == LANDSLIDE, where, count=count)
-        across = -(-where.shape[1] // SIDE_PX)
-        for number, row in enumerate(counts.tolist()):
+        across = math.ceil(one.labels.shape[1] / SIDE_PX)
+        for number, row in enumerate(square_counts(one, one.where, threshold=threshold).tolist()):
             if any(row):
                 found = scores(Confusion(*row))
                 place = [SIDE_PX * (number // across), SIDE_PX * (number % across)]
@@ -175,6 +174,6 @@ def _figures(metrics: dict[str, Any], maps: Sequence[Scorable], threshold: float
     yield "recall_by_size", size_recall_figure(metrics)
     yield "area_frequency", area_figure(metrics)
     names = itertools.chain(["errors"], (f"errors_{number}" for number in itertools.count(2)))
-    for name, one in zip(names, maps, strict=False):
+    for name, one in zip(names, (one for one in maps if one.where.any()), strict=False):
         recognised = np.asarray(one.probability >= threshold)
         yield name, error_figure(recognised, one.labels == LANDSLIDE, one.where, cell_size_m=one.cell_size_m)

@@ -123,6 +123,8 @@ def _require_runnable(
         load_model(model)
     else:
         require_trainable(settings)
+        if settings.split == "events":
+            raise InputError("training.split: a run has one event; hold out others with: coslide train --test-on")
         if entry(settings.network).two_dates and event.scenes.pre is None:
             raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
         if event.inventory is None:

@@ -81,8 +81,9 @@ def held_out_scores(maps: Sequence[Scorable], *, threshold: float, temperature: 
     wheres = [where for where in wheres if where.any()]
     truth = np.concatenate([one.labels[where] == LANDSLIDE for one, where in zip(maps, wheres, strict=True)])
     given = np.concatenate([one.probability[where] for one, where in zip(maps, wheres, strict=True)])
-    blocks = np.concatenate([_block_counts(o, w, o.probability, threshold) for o, w in zip(maps, wheres, strict=True)])
+    blocks = np.concatenate([square_counts(o, w, threshold=threshold) for o, w in zip(maps, wheres, strict=True)])
     found = curve(given, truth)
+    blocks = blocks[blocks.sum(axis=1) > 0]
     pixels = _pixel_scores(blocks, maps[0].cell_size_m)
     pixels |= {"average_precision": average_precision(found), "roc_auc": roc_auc(found)}
     table = reliability(given, truth)
@@ -107,7 +108,7 @@ def held_out_scores(maps: Sequence[Scorable], *, threshold: float, temperature: 
     }
     if len(maps) > 1:
         metrics["events"] = {
-            one.name: _pixel_scores(_block_counts(one, where, one.probability, threshold), one.cell_size_m)
+            one.name: _pixel_scores(square_counts(one, where, threshold=threshold), one.cell_size_m)
             for one, where in zip(maps, wheres, strict=True)
         }
     cleaned: dict[str, Any] = _without_nan(metrics)
@@ -115,7 +116,7 @@ def held_out_scores(maps: Sequence[Scorable], *, threshold: float, temperature: 
 
 
 def scores_by(
-    one: Scorable, groups: NDArray[np.integer], names: dict[int, str], *, threshold: float
+    one: Scorable, groups: NDArray[np.integer], names: Sequence[str], *, threshold: float
 ) -> dict[str, dict[str, float]]:
     """Return the pixel scores of each of some places of a map, such as regions or classes of environment.
 
@@ -124,18 +125,15 @@ def scores_by(
     one
         The map.
     groups
-        Number of the place of each cell, (row, col); numbers without a name are left out.
+        Number of the place of each cell, (row, col): 0 for none, or that of a name, from 1 on.
     names
-        Name of each number.
+        What the places are called.
     threshold
         From which probability a cell counts as landslide.
     """
-    numbers = sorted(names)
-    place = np.searchsorted(numbers, groups).clip(0, len(numbers) - 1)
-    where = one.where & (np.asarray(numbers)[place] == groups)
     recognised, mapped = one.probability >= threshold, one.labels == LANDSLIDE
-    counts = counts_by(place, recognised, mapped, where, count=len(numbers))
-    found = {names[number]: scores(Confusion(*row)) for number, row in zip(numbers, counts.tolist(), strict=True)}
+    counts = counts_by(groups, recognised, mapped, one.where, count=len(names) + 1)[1:]
+    found = {name: scores(Confusion(*row)) for name, row in zip(names, counts.tolist(), strict=True)}
     return {name: {**row, "scored_cells": row["tp"] + row["fp"] + row["fn"] + row["tn"]} for name, row in found.items()}
 
 
@@ -152,13 +150,10 @@ def score_line(metrics: dict[str, Any]) -> str:
     )
 
 
-def _block_counts(
-    one: Scorable, where: NDArray[np.bool_], probability: NDArray[np.float32], threshold: float
-) -> NDArray[np.int64]:
-    """Return tp, fp, fn, tn of each square of the map that has a scored cell."""
+def square_counts(one: Scorable, where: NDArray[np.bool_], *, threshold: float) -> NDArray[np.int64]:
+    """Return tp, fp, fn, tn [pixels] of each square of 128 cells of a map, row by row, int64 (square, 4)."""
     squares, count = square_blocks(where.shape, SIDE_PX)
-    counts = counts_by(squares, probability >= threshold, one.labels == LANDSLIDE, where, count=count)
-    return np.asarray(counts[counts.sum(axis=1) > 0])
+    return counts_by(squares, one.probability >= threshold, one.labels == LANDSLIDE, where, count=count)
 
 
 def _pixel_scores(blocks: NDArray[np.int64], cell_size_m: float) -> dict[str, Any]:
@@ -168,7 +163,7 @@ def _pixel_scores(blocks: NDArray[np.int64], cell_size_m: float) -> dict[str, An
     found["scored_km2"] = cells * cell_size_m**2 / 1e6
     found["false_alarm_km2_per_1000_km2"] = 1000 * total.fp / cells if cells else 0.0
     found["intervals"] = {name: list(pair) for name, pair in bootstrap_intervals(blocks, WITH_INTERVALS).items()}
-    found["interval_blocks"] = len(blocks)
+    found["interval_blocks"] = int((blocks.sum(axis=1) > 0).sum())
     return found
 
 
@@ -225,20 +220,22 @@ def _of_matched(
 def _baseline_scores(maps: Sequence[Scorable], wheres: Sequence[NDArray[np.bool_]]) -> dict[str, Any]:
     found = {}
     for name, first in maps[0].baselines.items():
-        if not all(name in one.baselines for one in maps):
-            continue
+        if not all(_covers(one, where, name) for one, where in zip(maps, wheres, strict=True)):
+            continue  # other ground would be another score
         total, truths, given = Confusion(), [], []
         for one, where in zip(maps, wheres, strict=True):
-            probability = one.baselines[name].probability
-            there = where & np.isfinite(probability)
-            mapped = one.labels == LANDSLIDE
-            total += confusion(probability >= first.threshold, mapped, there)
-            truths.append(mapped[there])
-            given.append(probability[there])
+            probability, mapped = one.baselines[name].probability, one.labels == LANDSLIDE
+            total += confusion(probability >= first.threshold, mapped, where)
+            truths.append(mapped[where])
+            given.append(probability[where])
         row = dict(scores(total))
         row |= {"average_precision": average_precision(curve(np.concatenate(given), np.concatenate(truths)))}
         found[name] = {**row, "threshold": first.threshold}
     return found
+
+
+def _covers(one: Scorable, where: NDArray[np.bool_], name: str) -> bool:
+    return name in one.baselines and bool(np.isfinite(one.baselines[name].probability[where]).all())
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

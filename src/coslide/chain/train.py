@@ -22,26 +22,32 @@ from coslide.chain.scoring import Scorable, held_out_scores, score_line
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature, fit_temperature
 from coslide.evaluation.curves import best_threshold, curve
-from coslide.files import require_replaceable, whole_output
+from coslide.files import only_writer, require_replaceable, unwritable_is_named, whole_output
 from coslide.indices.cube import open_cube
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, save_model
 from coslide.mapping.ground import ground_of, may_be_scored, seen_ground, write_parts
 from coslide.mapping.scene import collect
-from coslide.samples.split import Part, Split, leak_fraction
+from coslide.samples.split import Part, PartMap, Split, leak_fraction
 from coslide.settings import TrainingSettings, first_problem
+from coslide.training.checkpoints import require_unused
 from coslide.training.fit import fit, network_options, require_trainable
 
 PARTS = "parts"
+_CACHE = "tiles"  # inputs of the tiles, while training lasts
 
 
 class Trained(NamedTuple):
-    """A model, the areas it was trained and held out on, what its split did with each, and maps to compare with."""
+    """A model, the areas it was trained and held out on, and for each its split, what training saw, and other maps.
+
+    Where areas overlap, `seen` says what any of them showed to training.
+    """
 
     model: Model
     areas: list[Area]
     splits: list[Split]
+    seen: list[PartMap]
     baselines: list[Baselines]
 
 
@@ -114,13 +120,12 @@ def train(
     )
     card = trained.model.card
     maps = []
-    for area, split, baselines in zip(trained.areas, trained.splits, trained.baselines, strict=True):
-        if not split.test:
-            continue
-        grid = area.scene.grid
-        seen = split.parts if grid is None else seen_ground(card.ground, grid)
-        probability = mapped_where(trained.model, area, may_be_scored(seen), listener=listener)
-        maps.append(Scorable(area.name, probability, area.labels, seen, area.scene.cell_size_m, baselines))
+    for number, area in enumerate(trained.areas):
+        seen, baselines = trained.seen[number], trained.baselines[number]
+        if trained.splits[number].test:
+            probability = mapped_where(trained.model, area, may_be_scored(seen), listener=listener)
+            name = _name_among(area, number, trained.areas)
+            maps.append(Scorable(name, probability, area.labels, seen, area.scene.cell_size_m, baselines))
     metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
     metrics["split"] |= card.split
     write_scores(out, metrics, maps, threshold=card.threshold)
@@ -168,41 +173,47 @@ def fit_model(
     require_replaceable(out / "model", BUNDLE)
     _require_split_by_events(settings, test_on)
     _require_one_cell_size([*areas, *test_on])
+    folder = out / "training"
+    require_unused(folder, resume=resume)
+    with unwritable_is_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     everything = [*areas, *test_on]
     roles = [Part.TRAIN] * len(areas) + [Part.TEST] * len(test_on)
-    cache = out / "training" / "tiles"
-    try:
-        prepared = prepare_tiles(everything, roles, settings, cache, listener=listener)
-        names = [band.name for band in prepared.bands]
-        require_trainable(settings, names)
-        splits = _with_leak_between(everything, prepared.splits)
-        _say_split(splits, len(prepared.tiles), settings, listener)
-        _write_parts(out / PARTS, everything, splits)
-        started = time.monotonic()
-        network = fit(
-            prepared.tiles,
-            settings,
-            out / "training",
-            bands=names,
-            validation=prepared.validation,
-            cube=_fingerprint(everything),
-            resume=resume,
-        )
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
+    with only_writer(folder, folder):
+        try:
+            prepared = prepare_tiles(everything, roles, settings, folder / _CACHE, listener=listener)
+            names = [band.name for band in prepared.bands]
+            require_trainable(settings, names)
+            splits = _with_leak_between(everything, prepared.splits)
+            seen = _seen(everything, splits)
+            _say_split(splits, len(prepared.tiles), settings, listener)
+            _require_scorable(everything, splits, seen)
+            started = time.monotonic()
+            network = fit(
+                prepared.tiles,
+                settings,
+                folder,
+                bands=names,
+                validation=prepared.validation,
+                data={"cube": _hash(area.fingerprint for area in everything), "parts": _hash(s.parts for s in splits)},
+                resume=resume,
+            )
+        finally:
+            shutil.rmtree(folder / _CACHE, ignore_errors=True)
     minutes = (time.monotonic() - started) / 60
     epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
     listener.say(f"trained {settings.network}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min")
+    _write_parts(out / PARTS, everything, splits)
     model = Model(network, _card(everything, splits, prepared, settings))
-    model = _calibrated(model, everything, splits, listener)
+    model = _calibrated(model, everything, seen, listener)
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
     if compare:
-        baselines = make_baselines(everything, splits, seed=settings.seed, listener=listener)
+        baselines = make_baselines(everything, splits, prepared.bands, seed=settings.seed, listener=listener)
     for number, (area, maps) in enumerate(zip(everything, baselines, strict=True)):
         if area.scene.grid is not None and maps:
             write_baselines((out / FOLDER / area_name(area, number)).with_suffix(".tif"), maps, area.scene.grid)
-    return Trained(model, everything, splits, baselines)
+    return Trained(model, everything, splits, seen, baselines)
 
 
 def mapped_where(
@@ -242,7 +253,7 @@ def _with_leak_between(areas: Sequence[Area], splits: Sequence[Split]) -> list[S
         others = [ground for i, ground in enumerate(grounds) if ground is not None and i != number]
         if grid is not None and others and split.test:
             seen = seen_ground(others, grid) == Part.TRAIN
-            leak = split.leak_fraction + leak_fraction(seen, split.test)
+            leak = split.leak_fraction + leak_fraction(seen, split.test, split.parts == Part.TEST)
             split = split._replace(leak_fraction=min(1.0, leak))  # noqa: PLW2901 - the same split, measured again
         found.append(split)
     return found
@@ -294,9 +305,34 @@ def area_name(area: Area, number: int) -> str:
     return f"{number + 1}-{words}" if words else f"{number + 1}"
 
 
-def _fingerprint(areas: Sequence[Area]) -> str:
-    prints = [area.fingerprint for area in areas]
-    return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
+def _name_among(area: Area, number: int, areas: Sequence[Area]) -> str:
+    """Return what an area is called; with its number where another one is called the same."""
+    return area.name if sum(other.name == area.name for other in areas) == 1 else f"{area.name} ({number + 1})"
+
+
+def _hash(items: Iterable[str | NDArray[np.uint8]]) -> str:
+    """Return a hash of texts or arrays; of one text, the text itself."""
+    found = list(items)
+    if len(found) == 1 and isinstance(found[0], str):
+        return found[0]
+    return hashlib.sha256(b"\n".join(i.encode() if isinstance(i, str) else i.tobytes() for i in found)).hexdigest()
+
+
+def _seen(areas: Sequence[Area], splits: Sequence[Split]) -> list[PartMap]:
+    """Return what training does with each cell of each area, wherever areas overlap."""
+    pairs = list(zip(areas, splits, strict=True))
+    grounds = [ground_of(split.parts, area.scene.grid) for area, split in pairs if area.scene.grid is not None]
+    if len(pairs) == 1:
+        return [pairs[0][1].parts]
+    return [split.parts if area.scene.grid is None else seen_ground(grounds, area.scene.grid) for area, split in pairs]
+
+
+def _require_scorable(areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[PartMap]) -> None:
+    triples = zip(areas, splits, seen, strict=True)
+    if not any((may_be_scored(s) & (a.labels != UNKNOWN)).any() for a, split, s in triples if split.test):
+        raise InputError(
+            "no cell is left to score: all held-out ground of known truth was seen in training; hold out other ground"
+        )
 
 
 def _card(areas: Sequence[Area], splits: Sequence[Split], prepared: Prepared, settings: TrainingSettings) -> Card:
@@ -315,6 +351,7 @@ def _card(areas: Sequence[Area], splits: Sequence[Split], prepared: Prepared, se
         cell_size_m=areas[0].scene.cell_size_m,
         events=[area.name for area in trained],
         ground=[ground_of(split.parts, area.scene.grid) for area, split in placed if area.scene.grid is not None],
+        unplaced=[area.name for area in trained if area.scene.grid is None],
         split={
             "scheme": settings.split,
             "seed": settings.seed,
@@ -328,11 +365,11 @@ def _card(areas: Sequence[Area], splits: Sequence[Split], prepared: Prepared, se
     )
 
 
-def _calibrated(model: Model, areas: Sequence[Area], splits: Sequence[Split], listener: Listener) -> Model:
+def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[PartMap], listener: Listener) -> Model:
     """Return the model with the temperature and threshold that are best on the validation part, where there is one."""
     probabilities, truths = [], []
-    for area, split in zip(areas, splits, strict=True):
-        where = (split.parts == Part.VALIDATION) & (area.labels != UNKNOWN)
+    for area, parts in zip(areas, seen, strict=True):
+        where = (parts == Part.VALIDATION) & (area.labels != UNKNOWN)
         if where.any():
             found = mapped_where(model, area, where, listener=listener)
             where &= np.isfinite(found)

@@ -102,4 +102,4 @@ def as_probability(change: NDArray[np.float32], *, low: float, high: float) -> N
 
 
 def _filled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.nan_to_num(values, nan=MISSING)
+    return np.nan_to_num(values, nan=MISSING, posinf=MISSING, neginf=MISSING)

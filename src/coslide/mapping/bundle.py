@@ -49,16 +49,17 @@ class Card(Checked):
     network, options, channels
         What to create, and what it is fed with, in this order.
     normalise
-        ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by its own
-        mean and deviation, and that of the channels is the mean over the training events.
+        ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by the
+        mean and deviation of its own valid cells, and that of the channels is not used.
     may_miss
         Names of channels that the model was trained to do without: a cube may lack them.
     tile, cell_size_m
         Side of a training tile in cells, and cell size.
     threshold, temperature
         The probability from which a cell counts as landslide, and what the logit of the map is divided by before.
-    events, ground, split
-        Names of the events it was trained on, where, and how the parts were kept apart.
+    events, ground, unplaced, split
+        Names of the events it was trained on, where, those of them whose place nobody knows, and how the parts were
+        kept apart.
     settings
         The training settings.
     coslide_version, licence, citation
@@ -77,6 +78,7 @@ class Card(Checked):
     temperature: float = Field(default=1.0, gt=0)
     events: list[str]
     ground: list[Ground]
+    unplaced: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
     coslide_version: str = coslide.__version__

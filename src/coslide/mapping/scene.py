@@ -1,32 +1,25 @@
-"""The probability map of a whole scene: read in strips, blended from overlapping tiles, written as a COG."""
+"""The probability map of a whole scene: read in strips, blended from overlapping tiles."""
 
-import errno
-import os
-import shutil
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-import rasterio.shutil
-from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
+from numba import njit
 
-from coslide.files import whole_output
 from coslide.samples.windows import window_starts
+from coslide.workers import ahead
 
 FloatArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
 ReadRows = Callable[[int, int], FloatArray]
 Predict = Callable[[npt.NDArray[np.float32]], FloatArray]
-ValidRows = Callable[[int, int], npt.NDArray[np.bool_]]
+ValidRows = Callable[[int, int], BoolArray]
 Progress = Callable[[int, int], None]
 Rows = tuple[int, npt.NDArray[np.float32]]
 
-_COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": 512, "overview_resampling": "AVERAGE"}
+_READ_AHEAD = 2  # strips that are read while one is predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +80,16 @@ def predict_rows(
     *,
     blending: Blending | None = None,
     valid_rows: ValidRows | None = None,
+    layers: int = 1,
+    rows: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Rows]:
     """Return the landslide probability [0 to 1] of a scene in blocks of rows, from the top down, as they are final.
 
     Overlapping tiles are averaged with raised-cosine weights, w(i) = sin^2(pi (i + 1/2) / tile) along rows and columns,
     which are above zero up to the rim of a tile and divided by their sum at each pixel. The rim of the scene is
-    therefore mapped like its middle. Every row is read once, and memory depends on the width of the scene, not on
-    its height.
+    therefore mapped like its middle. Every row is read once, in a thread of its own and a little ahead, and memory
+    depends on the width of the scene, not on its height.
 
     Parameters
     ----------
@@ -102,7 +97,8 @@ def predict_rows(
         ``read_rows(start, stop)`` gives rows start to stop - 1 of the network's input as float32 (band, row, col),
         normalised, with finite numbers also where the scene is not valid.
     predict
-        ``predict(tiles)`` gives for float32 (tile, band, row, col) the landslide probability as (tile, row, col).
+        ``predict(tiles)`` gives for float32 (tile, band, row, col) the landslide probability as (tile, row, col). It
+        must not keep `tiles`, which are overwritten.
     shape
         Size of the scene (height, width) [pixels].
     blending
@@ -110,6 +106,10 @@ def predict_rows(
     valid_rows
         ``valid_rows(start, stop)`` gives bool (row, col), True = usable. Tiles without any valid pixel are not given
         to `predict`. None: all is valid.
+    layers
+        With more than one, `predict` gives (tile, layer, row, col), and blocks are (layer, row, col).
+    rows
+        First row and one past the last that are wanted; all by default. They come out as they would among all.
     progress
         Called with (rows done, rows in all) after each block.
 
@@ -133,143 +133,150 @@ def predict_rows(
     Examples
     --------
     >>> scene = np.ones((1, 5, 3), dtype=np.float32)
-    >>> rows = predict_rows(
+    >>> found = predict_rows(
     ...     lambda start, stop: scene[:, start:stop],
     ...     lambda tiles: 0.25 * tiles[:, 0],
     ...     (5, 3),
     ...     blending=Blending(tile=2, stride=1),
     ... )
-    >>> [(start, block.shape) for start, block in rows]
+    >>> [(start, block.shape) for start, block in found]
     [(0, (1, 3)), (1, (1, 3)), (2, (1, 3)), (3, (2, 3))]
     """
     height, width = shape
     if height < 1 or width < 1:
         raise ValueError(f"expected a scene of at least one row and column, found (height, width) = {shape}")
     sizes = blending or Blending()
+    first, last = rows or (0, height)
     tops, row_total = _windows(height, sizes)
     lefts, col_total = _windows(width, sizes)
+    ends = [*tops[1:], height]
+    # A row is complete only with every row of windows that covers it.
+    needed = [k for k, top in enumerate(tops) if top + sizes.tile > first and top < last]
     # The windows are a product grid, so weights that sum to 1 along each axis sum to 1 in the plane.
     weight = _raised_cosine(sizes.tile)
-    across = [weight / col_total[left : left + sizes.tile] for left in lefts]
-    scene = _Slab(read_rows, shape, sizes.tile)
-    valid = None if valid_rows is None else _Slab(_with_band(valid_rows), shape, sizes.tile)
-    total = np.zeros((sizes.tile, max(width, sizes.tile)))  # float64: sums to exactly 1 in float32
-    for k, top in enumerate(tops):
-        down = weight / row_total[top : top + sizes.tile]
-        rows = scene.at(top)
-        usable = None if valid is None else valid.at(top)[0].astype(bool)
-        picked = [j for j, left in enumerate(lefts) if usable is None or usable[:, left : left + sizes.tile].any()]
-        for i in range(0, len(picked), sizes.batch):
-            batch = picked[i : i + sizes.batch]
-            tiles = np.stack([rows[:, :, lefts[j] : lefts[j] + sizes.tile] for j in batch])
-            for j, probability in zip(batch, _predicted(predict, tiles, top), strict=True):
-                total[:, lefts[j] : lefts[j] + sizes.tile] += probability * np.outer(down, across[j])
-        final = (tops[k + 1] if k + 1 < len(tops) else height) - top
-        block = total[:final, :width].astype(np.float32)
-        if usable is not None:
-            block[~usable[:final, :width]] = np.nan
-        yield top, block
-        if progress is not None:
-            progress(top + final, height)
-        _slide(total, final)
-        total[-final:] = 0
+    across = np.stack([weight / col_total[left : left + sizes.tile] for left in lefts])
+    total = np.zeros((layers, sizes.tile, max(width, sizes.tile)))  # float64: sums to exactly 1 in float32
+    strips = _strips(read_rows, valid_rows, shape, tile=sizes.tile, tops=[tops[k] for k in needed])
+    with ahead(strips, _READ_AHEAD) as read:
+        seen = _Slab(sizes.tile)
+        for k, strip in zip(needed, read, strict=True):
+            seen.take(strip)
+            down = weight / row_total[tops[k] : tops[k] + sizes.tile]
+            weights = _Weights(np.array(lefts), down, across)
+            _add_windows(total, seen, predict, weights=weights, batch=sizes.batch, top=tops[k])
+            final = ends[k] - tops[k]
+            start, stop = max(tops[k], first), min(ends[k], last)
+            if start < stop:
+                block = total[:, start - tops[k] : stop - tops[k], :width].astype(np.float32)
+                if seen.valid is not None:
+                    block[:, ~seen.valid[start - tops[k] : stop - tops[k], :width]] = np.nan
+                yield start, block if layers > 1 else block[0]
+                if progress is not None:
+                    progress(stop - first, last - first)
+            total[:, : sizes.tile - final] = total[:, final:]
+            total[:, sizes.tile - final :] = 0
 
 
-def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: Mapping[str, str] | None = None) -> Path:
-    """Return the path of the probability map [0 to 1], written from blocks of rows as a Cloud-Optimised GeoTIFF.
+class _Weights(NamedTuple):
+    """First column of each window of a row, and what its rows (row,) and columns (window, col) count."""
 
-    Parameters
-    ----------
-    path
-        The file to write; it appears whole or not at all.
-    rows
-        Blocks as `predict_rows` gives them: first row and float32 (row, col), from the top down without gap.
-    grid
-        CRS, transform and size of the map.
-    tags
-        Metadata of the file, for instance the model and the date.
+    lefts: npt.NDArray[np.int64]
+    down: npt.NDArray[np.float64]
+    across: npt.NDArray[np.float64]
 
-    Returns
-    -------
-    Path
-        `path`: one float32 band, nodata NaN, DEFLATE, blocks of 512 x 512 pixels, averaged overviews.
 
-    Raises
-    ------
-    InputError
-        If the disk is full or the folder cannot be written.
-    ValueError
-        If the grid has no CRS, or the blocks do not fill it row by row.
-    OSError
-        If the file does not read back as it was written although the disk has room.
+class _Strip(NamedTuple):
+    """Rows that a row of windows needs beyond those of the one above: inputs, and where they are valid."""
 
-    Notes
-    -----
-    GDAL does not report a disk that fills while a file is closed. The map is therefore read again and the checksum of
-    each block compared before it takes its name.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from affine import Affine
-    >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
-    >>> rows = [(0, np.full((2, 3), 0.25, np.float32))]
-    >>> path = write_probability(Path(tempfile.mkdtemp()) / "probability.tif", rows, grid)
-    >>> with rasterio.open(path) as written:
-    ...     written.read(1)
-    array([[0.25, 0.25, 0.25],
-           [0.25, 0.25, 0.25]], dtype=float32)
-    """
-    if grid.crs is None:
-        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
-    with whole_output(path) as part, _work_folder(part) as work:
-        plain, cog = work / "rows.tif", work / "cog.tif"
-        checksums = _write_plain(plain, rows, grid, dict(tags or {}))
-        with _full_disk_named(work, grid):
-            rasterio.shutil.copy(plain, cog, driver="COG", **_COG)
-            _compare(cog, checksums)
-        cog.replace(part)
-    return path
+    inputs: npt.NDArray[np.float32]
+    valid: BoolArray | None
 
 
 class _Slab:
-    """The rows under one row of windows; each row is read once, small scenes are padded to one tile."""
+    """The inputs under one row of windows, float32 (band, row, col), and where they are valid."""
 
-    def __init__(self, read: Callable[[int, int], npt.NDArray[np.generic]], shape: tuple[int, int], tile: int) -> None:
-        self._read, self._tile = read, tile
-        self._height, self._width = shape
-        self._top = self._stop = 0
-        self._rows: npt.NDArray[np.generic] | None = None
+    def __init__(self, tile: int) -> None:
+        self._tile = tile
+        self.inputs: npt.NDArray[np.float32] | None = None
+        self.valid: BoolArray | None = None
 
-    def at(self, top: int) -> npt.NDArray[np.generic]:
-        """Return rows top to top + tile - 1 as (band, row, col); valid until the next call, which must lie lower."""
-        stop = min(top + self._tile, self._height)
-        fresh = np.asarray(self._read(self._stop, stop))
-        expected = (stop - self._stop, self._width)
-        if fresh.ndim != 3 or fresh.shape[1:] != expected:
-            raise ValueError(
-                f"rows {self._stop} to {stop - 1}: expected (band, row, col) with (row, col) = {expected}, "
-                f"found {fresh.shape}"
-            )
-        below, right = max(self._tile - self._height, 0), max(self._tile - self._width, 0)
+    def take(self, strip: _Strip) -> None:
+        """Move up by the rows of `strip`, which come in at the bottom."""
+        count = strip.inputs.shape[1]
+        if self.inputs is None:
+            self.inputs = np.array(strip.inputs, dtype=np.float32)  # a copy: the caller may hand out views of the scene
+            self.valid = None if strip.valid is None else np.array(strip.valid)
+            return
+        for band in self.inputs:
+            band[: self._tile - count] = band[count:]
+        self.inputs[:, self._tile - count :] = strip.inputs
+        if self.valid is not None and strip.valid is not None:
+            self.valid[: self._tile - count] = self.valid[count:]
+            self.valid[self._tile - count :] = strip.valid
+
+
+def _strips(
+    read_rows: ReadRows, valid_rows: ValidRows | None, shape: tuple[int, int], *, tile: int, tops: list[int]
+) -> Iterator[_Strip]:
+    """Read each row under the windows once; small scenes are padded to one tile."""
+    height, width = shape
+    below, right = max(tile - height, 0), max(tile - width, 0)
+    done = tops[0] if tops else 0
+    for top in tops:
+        start, stop = done, min(top + tile, height)
+        inputs = np.asarray(read_rows(start, stop))
+        _require_shape(inputs, (stop - start, width), start)
+        valid = None if valid_rows is None else np.asarray(valid_rows(start, stop))
+        if valid is not None:
+            _require_shape(valid[np.newaxis], (stop - start, width), start)
         if below or right:
-            fresh = np.pad(fresh, ((0, 0), (0, below), (0, right)), mode="reflect")
-        if self._rows is None:
-            self._rows = np.array(fresh)  # a copy: the caller may hand out views of the scene
-        else:
-            for band in self._rows:
-                _slide(band, top - self._top)
-            self._rows[:, self._tile - fresh.shape[1] :] = fresh
-        self._top, self._stop = top, stop
-        return self._rows
+            inputs = np.pad(inputs, ((0, 0), (0, below), (0, right)), mode="reflect")
+            valid = None if valid is None else np.pad(valid, ((0, below), (0, right)), mode="reflect")
+        yield _Strip(inputs, valid)
+        done = stop
 
 
-def _slide(rows: npt.NDArray[np.generic], count: int) -> None:
-    rows[: len(rows) - count] = rows[count:]
+def _require_shape(rows: npt.NDArray[np.generic], expected: tuple[int, int], start: int) -> None:
+    if rows.ndim != 3 or rows.shape[1:] != expected:
+        raise ValueError(
+            f"rows {start} to {start + expected[0] - 1}: expected (band, row, col) with (row, col) = {expected}, "
+            f"found {rows.shape}"
+        )
 
 
-def _with_band(valid_rows: ValidRows) -> Callable[[int, int], npt.NDArray[np.bool_]]:
-    return lambda start, stop: valid_rows(start, stop)[np.newaxis]
+def _add_windows(
+    total: npt.NDArray[np.float64],
+    seen: _Slab,
+    predict: Predict,
+    *,
+    weights: _Weights,
+    batch: int,
+    top: int,
+) -> None:
+    """Predict the windows over a slab and add them, weighted, to `total`."""
+    inputs, lefts = seen.inputs, weights.lefts
+    if inputs is None:
+        return
+    tile = inputs.shape[1]
+    usable = np.ones(inputs.shape[2], dtype=bool) if seen.valid is None else np.asarray(seen.valid.any(axis=0))
+    picked = [j for j, left in enumerate(lefts) if usable[left : left + tile].any()]
+    tiles = np.empty((min(batch, len(picked)), len(inputs), tile, tile), dtype=np.float32)
+    for i in range(0, len(picked), batch):
+        own = picked[i : i + batch]
+        for place, j in zip(tiles, own, strict=False):
+            place[...] = inputs[:, :, lefts[j] : lefts[j] + tile]
+        probability = _predicted(predict, tiles[: len(own)], len(total), top)
+        _add(total, probability, lefts[own], weights.down, weights.across[own])
+
+
+@njit(nogil=True, cache=True)
+def _add(total, probability, lefts, down, across):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+    count, layers, tile, _ = probability.shape
+    for i in range(count):
+        for layer in range(layers):
+            for row in range(tile):
+                for col in range(tile):
+                    total[layer, row, lefts[i] + col] += probability[i, layer, row, col] * (down[row] * across[i, col])
 
 
 def _windows(size: int, sizes: Blending) -> tuple[list[int], npt.NDArray[np.float64]]:
@@ -287,67 +294,13 @@ def _raised_cosine(tile: int) -> npt.NDArray[np.float64]:
     return weight
 
 
-def _predicted(predict: Predict, tiles: npt.NDArray[np.float32], top: int) -> FloatArray:
-    probability = np.asarray(predict(tiles))
-    expected = (len(tiles), *tiles.shape[2:])
+def _predicted(predict: Predict, tiles: npt.NDArray[np.float32], layers: int, top: int) -> npt.NDArray[np.float32]:
+    """Return what `predict` makes of the tiles, float32 (tile, layer, row, col)."""
+    probability = np.asarray(predict(tiles), dtype=np.float32)
+    expected = (len(tiles), *([layers] if layers > 1 else []), *tiles.shape[2:])
     if probability.shape != expected:
-        raise ValueError(f"predict: expected (tile, row, col) = {expected}, found {probability.shape}")
+        what = "(tile, row, col)" if layers == 1 else "(tile, layer, row, col)"
+        raise ValueError(f"predict: expected {what} = {expected}, found {probability.shape}")
     if not np.isfinite(probability).all():
         raise ValueError(f"predict: found a probability that is not finite in the tiles from row {top}")
-    return probability
-
-
-@contextmanager
-def _work_folder(part: Path) -> Iterator[Path]:
-    folder = part.with_suffix(".work")  # a fixed name: what a killed run left is removed by the next one
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _full_disk_named(folder: Path, grid: GeoBox) -> Iterator[None]:
-    """Raise ENOSPC for a failure of GDAL, which names another cause, where the map could not have fitted."""
-    try:
-        yield
-    except Exception as error:
-        largest = grid.shape[0] * grid.shape[1] * 4 * 4 // 3 + 2**16  # float32 with overviews, not compressed, header
-        if shutil.disk_usage(folder).free < largest:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        raise
-
-
-def _write_plain(path: Path, rows: Iterable[Rows], grid: GeoBox, tags: dict[str, str]) -> list[tuple[int, int, int]]:
-    """Return (first row, count, CRC-32) of each block, written to a striped file that the COG driver can read."""
-    height, width = grid.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "float32", "nodata": np.nan}
-    profile |= {"crs": str(grid.crs), "transform": grid.affine, "BIGTIFF": "IF_SAFER"}
-    checksums: list[tuple[int, int, int]] = []
-    done = 0
-    with rasterio.open(path, "w", **profile) as file:
-        file.update_tags(**tags)
-        file.set_band_description(1, "landslide probability")
-        for start, given in rows:
-            block = np.asarray(given, np.float32)
-            if start != done or block.shape[1:] != (width,) or done + len(block) > height:
-                raise ValueError(
-                    f"expected the rows from {done} of a map of {height} x {width}, found {block.shape} at row {start}"
-                )
-            with _full_disk_named(path.parent, grid):
-                file.write(block, 1, window=Window(0, start, width, len(block)))
-            checksums.append((start, len(block), zlib.crc32(block.tobytes())))
-            done += len(block)
-    if done < height:
-        raise ValueError(f"expected {height} rows, found {done}")
-    return checksums
-
-
-def _compare(path: Path, checksums: list[tuple[int, int, int]]) -> None:
-    with rasterio.open(path) as file:
-        for start, count, checksum in checksums:
-            block = file.read(1, window=Window(0, start, file.width, count))
-            if zlib.crc32(block.tobytes()) != checksum:
-                raise OSError(errno.EIO, f"rows {start} to {start + count - 1} do not read back as written", str(path))
+    return np.ascontiguousarray(probability).reshape(len(tiles), layers, *tiles.shape[2:])

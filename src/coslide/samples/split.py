@@ -9,24 +9,25 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from coslide.errors import InputError
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.samples.windows import Window, cover, require_tile, windows_in
 from coslide.settings import TrainingSettings
+from coslide.workers import available_processors
 
 
 class Part(IntEnum):
     """What a split does with a cell; the numbers are those of ``parts/*.tif``."""
 
-    NONE = 0
+    NONE = 0  # never seen
     TRAIN = 1
     TEST = 2
     VALIDATION = 3
-    GUARD = 4  # beside held-out ground: training may see its bands, but not its label
+    GUARD = 4  # of no part: training may see its bands but not its label, and it is not scored
 
 
 PartMap = NDArray[np.uint8]
@@ -77,6 +78,8 @@ def split_windows(
     """
     require_tile(labels.shape, settings.tile)
     if settings.split == "paper-random":
+        if settings.guard_px:
+            raise InputError("training.guard_px: random tiles have no border to guard; expected 0 with paper-random")
         return _random_split(labels, settings, blocks or [Window(0, 0, *labels.shape)])
     block_px = settings.tile + (settings.block_windows - 1) * settings.stride
     pieces = blocks or blocks_of(labels.shape, tile=settings.tile, block_px=block_px)
@@ -87,9 +90,10 @@ def split_windows(
         parts = np.full(labels.shape, role, dtype=np.uint8)
     else:
         parts = _of_side(labels.shape, settings) if regions is None else regions.copy()
-    if role == Part.TRAIN and settings.split != "blocks" and not (parts == Part.VALIDATION).any():
+    if role == Part.TRAIN and not (parts == Part.VALIDATION).any():
         _take_validation(parts, labels, pieces, settings)
-    _guard(parts, settings.guard_px)
+    if blocks is None:  # given blocks do not lie beside each other on Earth
+        _guard(parts, settings.guard_px)
     areas = pieces if settings.split == "blocks" or blocks else [Window(0, 0, *labels.shape)]
     return _cut(parts, labels, areas, settings)
 
@@ -171,26 +175,19 @@ def _of_blocks(
         )
     landslide_cells = _landslide_cells(labels, blocks)
     held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed, leave=wanted - 1)
-    rest = [i for i in range(len(blocks)) if i not in held_out]
     parts = np.zeros(labels.shape, dtype=np.uint8)
     for i, block in enumerate(blocks):
         parts[block.slices] = Part.TEST if i in held_out else Part.TRAIN
-    _take_validation(parts, labels, [blocks[i] for i in rest], settings)
     return parts
 
 
 def _take_validation(
     parts: PartMap, labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings
 ) -> None:
-    """Turn the training cells of some blocks into validation cells."""
-    if not settings.validation_fraction:
-        return
+    """Turn the training cells of some blocks into validation cells; of none where only one block trains."""
     blocks = [b for b in blocks if ((parts[b.slices] == Part.TRAIN) & (labels[b.slices] != UNKNOWN)).any()]
-    if len(blocks) < 2:
-        raise InputError(
-            f"the training part holds {len(blocks)} block(s), expected at least 2 (one to train, one to choose the "
-            "threshold); lower training.block_windows, or set training.validation_fraction = 0"
-        )
+    if not settings.validation_fraction or len(blocks) < 2:
+        return
     trained = np.where(parts == Part.TRAIN, labels, np.uint8(UNKNOWN))
     chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.validation_fraction, settings.seed)
     for i in chosen:
@@ -219,7 +216,7 @@ def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> PartMap:
 
 
 def _guard(parts: PartMap, guard_px: int) -> None:
-    """Take training cells near held-out ground, and validation cells near test ground, out of their parts."""
+    """Take training cells within `guard_px` of held-out ground, and validation cells of test ground, out of them."""
     if not guard_px:
         return
     for part, held_out in (
@@ -227,7 +224,7 @@ def _guard(parts: PartMap, guard_px: int) -> None:
         (Part.TRAIN, (parts == Part.TEST) | (parts == Part.VALIDATION)),
     ):
         if held_out.any():
-            near = ndimage.distance_transform_edt(~held_out) <= guard_px
+            near = edt.edt(~held_out, parallel=available_processors()) <= guard_px
             parts[near & (parts == part)] = Part.GUARD
 
 
@@ -267,12 +264,14 @@ def _landslide_cells(labels: NDArray[np.uint8], blocks: Sequence[Window]) -> lis
 def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int, *, leave: int = 1) -> set[int]:
     """Return which items to hold out, so that both parts hold much and little alike; at least `leave` are left.
 
-    Ranked by amount and cut into runs, each run gives one to the smaller part.
+    Ranked by amount and cut into runs, each run gives one to the smaller part; where that is one item in all, it comes
+    from the upper half, so that it is not likely to hold nothing.
     """
     random = np.random.default_rng(seed)
     order = np.argsort(amounts, kind="stable")[::-1]
     wanted = min(max(1, round(fraction * len(order))), len(order) - leave)
-    strata = np.array_split(order, min(wanted, len(order) - wanted))  # one of each run goes to the smaller part
+    count = min(wanted, len(order) - wanted)
+    strata = np.array_split(order, count) if count > 1 else [order[: max(1, len(order) // 2)]]
     smaller = {int(random.choice(stratum)) for stratum in strata}
     return smaller if wanted == len(smaller) else set(range(len(order))) - smaller
 

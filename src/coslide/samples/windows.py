@@ -1,6 +1,6 @@
 """Square windows over a raster, numbered from the bottom-left."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -102,3 +102,14 @@ def cover(windows: Iterable[Window], shape: tuple[int, int]) -> NDArray[np.bool_
     for window in windows:
         covered[window.slices] = True
     return covered
+
+
+def row_strips(height: int, rows: int = 256) -> Iterator[slice]:
+    """Return the strips of `rows` rows that make up a raster, from the north; the last may be lower.
+
+    Examples
+    --------
+    >>> list(row_strips(600, 256))
+    [slice(0, 256, None), slice(256, 512, None), slice(512, 600, None)]
+    """
+    return (slice(start, min(start + rows, height)) for start in range(0, height, rows))

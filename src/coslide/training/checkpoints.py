@@ -6,6 +6,7 @@ from pickle import UnpicklingError  # noqa: TID251 - only the error that torch r
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -27,6 +28,45 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Return nothing; writes `checkpoint` (torch's format) to `path`, whole or not at all."""
         with whole_output(Path(path)) as part:
             torch.save(checkpoint, part)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Checkpoints that know the best epoch again after the folder of a training was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Return nothing; takes over what an earlier run of the same training has kept, wherever it lay then."""
+        here = Path(str(self.dirpath))
+        moved = dict(state_dict)
+        moved["best_k_models"] = {str(here / Path(p).name): score for p, score in state_dict["best_k_models"].items()}
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            if moved.get(key):
+                moved[key] = str(here / Path(moved[key]).name)
+        moved["dirpath"] = self.dirpath
+        super().load_state_dict(moved)
+
+
+def ended_early(checkpoint: Path, patience: int) -> bool:
+    """Return whether a training had ended, before its last epoch, as nothing was gained for `patience` epochs.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be read.
+    """
+    states = _load(checkpoint, "meta").get("callbacks", {}) if patience else {}
+    return any(name.startswith("EarlyStopping") and state["wait_count"] >= patience for name, state in states.items())
+
+
+def require_unused(folder: Path, *, resume: bool) -> None:
+    """Return nothing if a training may use `folder`: it holds no other one, or that is to be resumed.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if (folder / LAST).exists() and not resume:
+        raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
 
 
 def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume: bool) -> Path | None:
@@ -51,13 +91,15 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
     """
     record, checkpoint = folder / RECORD, folder / LAST
     if checkpoint.exists():
-        if not resume:
-            raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
+        require_unused(folder, resume=resume)
         found = _record(record)
         changed = [key for key in wanted if found.get(key) != wanted[key]]
         if changed:
             key = changed[0]
-            why = "; the cube has changed since its split was made" if key == "cube" else ""
+            why = {
+                "cube": "; the cube has changed since its split was made",
+                "parts": "; the ground is split in another way than it was",
+            }.get(key, "")
             differs = f"found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume{why}"
             raise InputError(f"{record}: {differs}; use another --out")
         _require_same_network(checkpoint, network, str(wanted["network"]))

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -29,7 +28,15 @@ from coslide.errors import InputError
 from coslide.files import unwritable_is_named
 from coslide.samples.dataset import Batches, InOrder, Tiles
 from coslide.settings import TrainingSettings
-from coslide.training.checkpoints import BEST, LAST, WholeCheckpoints, prepare, weights_of
+from coslide.training.checkpoints import (
+    BEST,
+    LAST,
+    MovableCheckpoint,
+    WholeCheckpoints,
+    ended_early,
+    prepare,
+    weights_of,
+)
 from coslide.training.module import Training
 
 CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
@@ -86,7 +93,7 @@ def fit(
     *,
     bands: Sequence[str],
     validation: Tiles | None = None,
-    cube: str = "",
+    data: Mapping[str, str] | None = None,
     resume: bool = False,
 ) -> nn.Module:
     """Return the network trained on `tiles`, in evaluation mode, on the CPU.
@@ -106,8 +113,8 @@ def fit(
         Names of the input channels.
     validation
         Tiles of the validation part, scored after every epoch.
-    cube
-        Fingerprint of the cubes that the tiles come from; a training is only resumed on the same.
+    data
+        Fingerprints of what the tiles come from (``cube``, ``parts``); a training is only resumed on the same.
     resume
         Continue from ``last.ckpt`` where there is one.
 
@@ -125,15 +132,18 @@ def fit(
     options = network_options(settings, bands)
     lightning.seed_everything(settings.seed, verbose=False)
     network = networks.create(settings.network, len(bands), **options)
-    sizes = {"bands": len(bands), "tiles": len(tiles), "cube": cube}
-    checkpoint = prepare(folder, {**settings.model_dump(mode="json"), **options, **sizes}, network, resume=resume)
+    # A file of regions is known by the split that it makes, wherever it lies.
+    record = {**settings.model_dump(mode="json", exclude={"regions"}), **options, **(data or {})}
+    record |= {"bands": len(bands), "tiles": len(tiles)}
+    checkpoint = prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(tiles, validation, settings)
     steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
     training = Training(network, settings, total_steps=steps)
     with unwritable_is_named(folder), _lightning_notes_hidden():
         trainer = _trainer(settings, folder, validated=validation is not None)
         try:
-            trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
+            if checkpoint is None or not ended_early(checkpoint, settings.patience):
+                trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
         except SystemExit:
@@ -158,7 +168,7 @@ def _loaders(
         dropout=settings.band_dropout,
         groups=tiles.group_count,
     )
-    # On a CPU, processes that load would take the cores that compute; a tile is a copy from memory.
+    # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
     hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
     loader = DataLoader(tiles, batch_sampler=batches, **hands)
@@ -170,13 +180,19 @@ def _loaders(
 def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> lightning.Trainer:
     # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
     whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    callbacks: list[Callback] = [_Bar(), ModelCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs)]
-    if validated:
-        callbacks.append(ModelCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
+    callbacks: list[Callback] = [_Bar()]
+    if validated:  # before the last one, which is to know which epoch was the best
+        callbacks.append(MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
+    callbacks.append(MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs))
     if settings.average:
         callbacks.append(EMAWeightAveraging(decay=settings.average))
     if settings.patience:
         callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    gpus = torch.cuda.device_count()
+    if gpus and settings.devices > gpus:
+        raise InputError(
+            f"training.devices: found {settings.devices}, expected at most {gpus}, the GPUs of this machine"
+        )
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=settings.devices,
@@ -240,7 +256,7 @@ def _lightning_notes_hidden() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # Tiles lie in memory; loader processes would only copy them.
+            # Tiles lie in a file that is mapped into memory; loader processes would only copy them.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # The folder of a training holds its settings before the first checkpoint.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

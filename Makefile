@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# One process for each processor, so that each computes with one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 .PHONY: help install demo test test-all lint format bench clean
 
@@ -28,10 +30,10 @@ lint: $(INSTALLED) ## style and types
 
 test: lint ## style, types, tests and doctests (minutes)
 	$(BIN)/python -m pip check --disable-pip-version-check
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: lint ## also the slow tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

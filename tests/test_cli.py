@@ -177,7 +177,7 @@ def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp
     assert code == 0
     for text in ("simulated 3.6 x 3.6 km", "31 channels, 360 x 360 cells", "1 epochs of", "F1 0.", "report.html"):
         assert text in err
-    assert len(err.strip().splitlines()) < 12  # one line for each step
+    assert len(err.strip().splitlines()) < 15  # a line or two for each step
     report = tmp_path / "run" / "report.html"
     assert report.read_text().startswith("<!")
     code, _, err = command(*words)

@@ -236,7 +236,9 @@ def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
     """Gloo on a CPU: the last batch has two tiles of four, and the class counts of a batch are those of both halves."""
     settings = SETTINGS.changed(devices=2)
     shared = weights(fit(tiles(), settings, tmp_path / "two", bands=BANDS))
-    torch.testing.assert_close(shared, uninterrupted, rtol=0, atol=2e-5)  # one step is 2e-3; sums in another order
+    apart = (shared - uninterrupted).abs()  # sums in another order; where a gradient is near 0, Adam makes it larger
+    assert apart.max() < 2e-4  # a tenth of one step
+    assert apart.mean() < 1e-8
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_a_training_that_was_interrupted_in_its_first_epoch_has_a_page(copied):
 
 def test_the_landslides_that_are_counted_are_those_that_are_delivered(copied):
     """Small ones may have been left out of the inventory (coslide map --min-area-m2)."""
-    landslides = gpd.read_file(copied / "landslides.gpkg")
+    landslides = gpd.read_file(copied / "landslides.gpkg", layer="landslides")
     kept = landslides[landslides.area_m2 > landslides.area_m2.median()]
     assert 0 < len(kept) < len(landslides)
     kept.to_file(copied / "landslides.gpkg", layer="landslides", driver="GPKG")

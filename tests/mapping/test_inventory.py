@@ -3,6 +3,7 @@
 import errno
 import sys
 
+import defusedxml.ElementTree
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -18,10 +19,15 @@ from scipy import ndimage
 
 from coslide.errors import InputError
 from coslide.mapping import inventory as inventory_module
-from coslide.mapping.inventory import polygons, recognise, write_inventory
+from coslide.mapping.density import density_grid
+from coslide.mapping.inventory import Known, polygons, recognise, write_inventory
 
 TRANSFORM = Affine(10, 0, 300000, 0, -10, 3700000)
-COLUMNS = ["id", "area_m2", "area_geodesic_m2", "probability_mean", "probability_max", "geometry"]
+COLUMNS = [
+    "id", "area_m2", "area_geodesic_m2", "perimeter_m", "length_m", "width_m", "probability_mean", "probability_max",
+    "probability_p10", "uncertainty_mean", "relief_m", "height_to_length", "slope_mean_deg", "slope_max_deg", "aspect",
+    "stratum", "pga_g", "fault_distance_m", "touches_unknown", "scene_before", "scene_after", "geometry",
+]  # fmt: skip
 
 
 def grid_of(array):
@@ -218,12 +224,12 @@ def test_both_files_give_the_inventory_back(tmp_path, share):
     frame = polygons(probability, grid_of(probability))
     package, parquet = write_inventory(frame, tmp_path / "new")
     assert_geodataframe_equal(gpd.read_parquet(parquet), frame)
-    assert_geodataframe_equal(gpd.read_file(package), frame)
+    assert_geodataframe_equal(gpd.read_file(package, layer="landslides"), frame, check_like=True)
 
 
 def test_the_layer_is_named_and_typed_even_when_it_is_empty(tmp_path):
     package, _ = write_inventory(polygons(np.zeros((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
-    assert pyogrio.list_layers(package).tolist() == [["landslides", "MultiPolygon"]]
+    assert pyogrio.list_layers(package).tolist() == [["landslides", "MultiPolygon"], ["layer_styles", None]]
 
 
 def test_only_the_two_files_are_left_in_the_folder(tmp_path):
@@ -253,3 +259,103 @@ def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk):
     with pytest.raises(InputError, match="the disk is full"):
         write_inventory(polygons(probability, grid_of(probability)), disk)
     assert list(disk.iterdir()) == []
+
+
+def test_the_package_carries_its_metadata_and_a_style_that_is_whole(tmp_path):
+    probability = patches(0.1).astype(np.float32)
+    package, _ = write_inventory(polygons(probability, grid_of(probability)), tmp_path, metadata={"event": "made <up>"})
+    assert pyogrio.read_info(package, layer="landslides")["layer_metadata"]["event"] == "made <up>"
+    style = pyogrio.read_dataframe(package, layer="layer_styles").iloc[0]
+    assert (style["f_table_name"], style["f_geometry_column"], style["useAsDefault"]) == ("landslides", "geom", True)
+    assert pyogrio.read_info(package, layer="landslides")["geometry_name"] == "geom"
+    root = defusedxml.ElementTree.fromstring(style["styleQML"], forbid_dtd=False)
+    renderer = root.find("renderer-v2")
+    assert renderer.get("attr") == "probability_mean"
+    symbols = {symbol.get("name") for symbol in renderer.find("symbols")}
+    assert {entry.get("symbol") for entry in renderer.find("ranges")} == symbols
+
+
+def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_cells():
+    """The witness takes each landslide by itself with numpy and shapely."""
+    random = np.random.default_rng(5)
+    probability = np.where(patches(0.2), random.uniform(0.5, 1, (120, 120)), 0.1).astype(np.float32)
+    probability[:4, :30] = np.nan
+    bands = {
+        "elevation": random.uniform(100, 900, (120, 120)),
+        "slope": random.uniform(0, 60, (120, 120)),
+        "aspect_class": random.integers(1, 10, (120, 120)).astype(float),
+        "stratum_class": random.integers(0, 5, (120, 120)).astype(float),
+        "pga": random.uniform(0.1, 0.5, (120, 120)),
+        "fault_distance": random.uniform(0, 6000, (120, 120)),
+    }
+    bands["slope"][50:60] = np.nan
+    spread = random.uniform(0, 0.2, (120, 120)).astype(np.float32)
+    known = Known(lambda place, name: bands[name].ravel()[place], spread, "2018-08-01", "2018-09-10")
+    grid = grid_of(probability)
+    frame = polygons(probability, grid, known=known)
+    labels = recognise(probability, cell_size_m=10)
+    unknown = np.pad(np.isnan(probability), 1, constant_values=True)
+    names = ["", "flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW"]
+    assert len(frame) > 30
+    for row in frame.itertuples():
+        cells = labels == row.id
+        values = np.sort(probability[cells].astype(float))
+        assert row.probability_p10 == values[int(np.floor(0.1 * (len(values) - 1)))]
+        assert row.uncertainty_mean == pytest.approx(spread[cells].mean(), rel=1e-5)
+        relief = bands["elevation"][cells].max() - bands["elevation"][cells].min()
+        assert row.relief_m == pytest.approx(relief)
+        slopes = bands["slope"][cells][~np.isnan(bands["slope"][cells])]
+        if slopes.size:
+            assert (row.slope_mean_deg, row.slope_max_deg) == (pytest.approx(slopes.mean()), slopes.max())
+        else:
+            assert np.isnan(row.slope_mean_deg)
+        aspects = np.bincount(bands["aspect_class"][cells].astype(int), minlength=10)
+        assert row.aspect == names[int(aspects.argmax())]
+        strata = np.bincount(bands["stratum_class"][cells].astype(int), minlength=5)
+        assert row.stratum == (0 if not strata[1:].any() else 1 + int(strata[1:].argmax()))
+        assert row.pga_g == pytest.approx(bands["pga"][cells].mean())
+        assert row.fault_distance_m == bands["fault_distance"][cells].min()
+        assert row.perimeter_m == pytest.approx(row.geometry.length)
+        assert row.length_m >= row.width_m > 0
+        assert row.length_m * row.width_m == pytest.approx(row.geometry.minimum_rotated_rectangle.area)
+        assert row.height_to_length == pytest.approx(relief / row.length_m)
+        r, c = np.nonzero(cells)
+        near = any(unknown[i : i + 3, j : j + 3].any() for i, j in zip(r, c, strict=True))
+        assert row.touches_unknown == near
+    assert set(frame.scene_before) == {"2018-08-01"}
+
+
+def test_what_is_not_known_leaves_its_columns_empty():
+    frame = polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3))))
+    [row] = frame.itertuples()
+    assert all(np.isnan(getattr(row, name)) for name in ("relief_m", "slope_max_deg", "pga_g", "fault_distance_m"))
+    assert (row.aspect, row.stratum, row.scene_before, row.uncertainty_mean != row.uncertainty_mean) == (
+        "",
+        0,
+        "",
+        True,
+    )
+
+
+def test_the_density_of_a_square_is_that_of_its_known_ground():
+    """1.5 x 2.3 km, of which a strip is unknown: every number by hand from the polygons."""
+    random = np.random.default_rng(7)
+    probability = np.where(random.random((150, 230)) < 0.01, 0.9, 0.1).astype(np.float32)
+    probability[:, :20] = np.nan
+    grid = grid_of(probability)
+    frame = polygons(probability, grid)
+    density, squares = density_grid(frame, np.isfinite(probability), grid)
+    assert (squares.shape, squares.affine.a) == ((2, 3), 1000)
+    left, top = grid.affine.c, grid.affine.f
+    points = frame.geometry.representative_point()
+    for row in range(2):
+        for col in range(3):
+            inside = (
+                (points.x >= left + 1000 * col) & (points.x < left + 1000 * (col + 1))
+                & (points.y <= top - 1000 * row) & (points.y > top - 1000 * (row + 1))
+            )  # fmt: skip
+            km2 = np.isfinite(probability[100 * row : 100 * (row + 1), 100 * col : 100 * (col + 1)]).sum() * 1e-4
+            assert density[0, row, col] == pytest.approx(inside.sum() / km2, rel=1e-6)
+            assert density[1, row, col] == pytest.approx(frame.area_m2[inside].sum() / 1e6 / km2, rel=1e-6)
+    nothing, _ = density_grid(frame.iloc[:0], np.zeros_like(probability, dtype=bool), grid)
+    assert np.isnan(nothing).all()

@@ -140,8 +140,9 @@ class TestEveryNetwork:
             program = torch.export.export(net, (x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
             torch.testing.assert_close(program.module()(x), net(x), rtol=0, atol=1e-5)
 
+    @pytest.mark.slow
     def test_it_is_traced_whole_by_torchs_compiler(self, net):
-        """Without the code generator, which the slow test runs."""
+        """Without the code generator, which another test runs."""
         x = some_input(net)
         torch.compiler.reset()
         with torch.no_grad():

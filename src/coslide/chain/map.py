@@ -4,22 +4,34 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
+import xarray as xr
 from numpy.typing import NDArray
 
 from coslide.chain.areas import Scene, scene_of
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature
-from coslide.indices.cube import cube_grid, open_cube
+from coslide.indices.cogs import scene_date
+from coslide.indices.cube import cube_grid, open_cube, read_cells
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
-from coslide.mapping.inventory import polygons, write_inventory
+from coslide.mapping.density import density_grid, write_density
+from coslide.mapping.inventory import Known, polygons, write_inventory
 from coslide.mapping.probability import write_probability
 from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.stac import write_item
 from coslide.samples.normalise import Moments, Normalisation, normalise
 from coslide.samples.windows import row_strips
+
+_FILES = {
+    "probability.tif": "landslide probability",
+    "landslides.gpkg": "landslide polygons",
+    "landslides.parquet": "landslide polygons",
+    "density.tif": "landslides per km2, and share of the ground that slid",
+}
 
 
 def map_scene(
@@ -35,7 +47,8 @@ def map_scene(
     """Return the folder with the landslide map of the scene in the cube `index`.
 
     Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
-    ``landslides.parquet``. The map carries in its tags where the model was trained, so that it is never scored there.
+    ``landslides.parquet`` (`docs/inventory.md`), ``density.tif`` (landslides per km2) and ``item.json`` (STAC). The map
+    carries in its tags where the model was trained, so that it is never scored there.
 
     Parameters
     ----------
@@ -77,10 +90,36 @@ def map_scene(
     }
     write_probability(out / "probability.tif", rows, grid, tags=tags)
     with rasterio.open(out / "probability.tif") as file:
-        frame = polygons(file.read(1), grid, threshold=card.threshold, min_area_m2=min_area_m2)
-    write_inventory(frame, out)
+        known = Known(
+            gather=lambda place, name: read_cells(cube, name, place),
+            before=_date(cube, "reflectance_pre"),
+            after=_date(cube, "reflectance_post"),
+        )
+        probability = file.read(1)
+    known_ground = np.isfinite(probability)
+    frame = polygons(probability, grid, threshold=card.threshold, min_area_m2=min_area_m2, known=known)
+    metadata = {"event": str(cube.attrs["title"]), "credit": str(cube.attrs.get("credit", "")), **_of_model(card)}
+    write_inventory(frame, out, metadata=metadata)
+    write_density(out / "density.tif", *density_grid(frame, known_ground, grid))
+    properties: dict[str, Any] = {
+        "title": metadata["event"],
+        **{f"coslide:{key}": text for key, text in _of_model(card).items()},
+    }
+    properties |= {"coslide:landslides": len(frame), "coslide:area_km2": float(frame.area_m2.sum() / 1e6)}
+    write_item(out, grid, date=scene_date(cube), properties=properties, files=_FILES)
     listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
+
+
+def _of_model(card: Card) -> dict[str, str]:
+    return {
+        "network": card.network,
+        "trained_on": ", ".join(card.events),
+        "threshold": f"{card.threshold:g}",
+        "coslide_version": card.coslide_version,
+        "licence": card.licence,
+        "citation": card.citation,
+    }
 
 
 def predicted_rows(
@@ -131,6 +170,12 @@ def predicted_rows(
         progress=functools.partial(listener.progress, "mapping"),
     )
     return ((start, at_temperature(block, card.temperature)) for start, block in rows)
+
+
+def _date(cube: xr.Dataset, scene: str) -> str:
+    """Return when a scene was acquired, as the cube says it; empty where it does not."""
+    said = str(cube[scene].attrs.get("acquired", "")) if scene in cube else ""
+    return "" if said == "not recorded" else said
 
 
 def _normalisation_of(card: Card, scene: Scene) -> Normalisation:

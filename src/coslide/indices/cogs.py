@@ -114,7 +114,7 @@ def _stac_item(cube: xr.Dataset, rows: list[dict[str, Any]]) -> dict[str, Any]:
         id=str(cube.attrs.get("event_id") or cube.attrs["title"]),
         geometry=mapping(outline),
         bbox=list(outline.bounds),
-        datetime=_date_of(cube),
+        datetime=scene_date(cube),
         properties={
             "title": str(cube.attrs["title"]),
             "proj:code": short_crs(cube["spatial_ref"].attrs["crs_wkt"]),
@@ -156,7 +156,7 @@ def _outline(grid: GeoBox) -> Any:
     return box(*to_degrees.transform_bounds(*grid.boundingbox.bbox))
 
 
-def _date_of(cube: xr.Dataset) -> dt.datetime:
+def scene_date(cube: xr.Dataset) -> dt.datetime:
     """Return the day of the scene after the event; where that is not recorded, when the cube was built."""
     for text in (cube["reflectance_post"].attrs.get("acquired", ""), str(cube.attrs["history"]).split()[0]):
         try:

@@ -21,6 +21,7 @@ from coslide.labels import UNKNOWN
 
 CUBE_FORMAT = 2
 BAND_DIMENSION = "band"
+_ROWS = 512  # read at once
 
 
 class Band(NamedTuple):
@@ -115,6 +116,41 @@ def read_inputs(
         fill = variable.attrs.get("_FillValue")
         if fill is not None and not np.isnan(fill):
             channel[stored == fill] = np.nan
+    return values
+
+
+def read_cells(cube: xr.Dataset, name: str, place: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return a variable of one band in some cells, float32 (cell,) in its unit; None if the cube does not have it.
+
+    Parameters
+    ----------
+    cube
+        An opened cube.
+    name
+        Of an index or a diagnostic.
+    place
+        Number of each cell in the raveled (row, col) grid; in any order.
+
+    Returns
+    -------
+    ndarray or None
+        NaN where there is no value.
+    """
+    if name not in cube:
+        return None
+    variable, width = cube[name], cube.sizes["x"]
+    fill = variable.attrs.get("_FillValue")
+    order = np.argsort(place, kind="stable")
+    ordered = place[order]
+    values = np.empty(len(place), dtype=np.float32)
+    for top in range(0, cube.sizes["y"], _ROWS):
+        first, last = np.searchsorted(ordered, [top * width, (top + _ROWS) * width])
+        if first < last:
+            stored = variable.isel(y=slice(top, top + _ROWS)).values.ravel()[ordered[first:last] - top * width]
+            found = stored.astype(np.float32)
+            if fill is not None and not np.isnan(fill):
+                found[stored == fill] = np.nan
+            values[order[first:last]] = found
     return values
 
 

@@ -1,8 +1,11 @@
 """Landslide polygons from a probability map, with their areas, and the files they are delivered in."""
 
 import errno
+import functools
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +18,8 @@ from odc.geo.geobox import GeoBox
 
 from coslide.connected import connected
 from coslide.files import whole_output
+from coslide.mapping.attributes import LOW_QUANTILE, cells_of, ground_of_landslides, shapes_of, touches_unknown
+from coslide.mapping.style import style_table
 
 FloatArray = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int32]
@@ -86,8 +91,26 @@ def recognise(
     return numbers
 
 
+class Known(NamedTuple):
+    """What is known beside the probability, to be told of each landslide.
+
+    `gather` gives values of a variable of the cube in cells, by their numbers in the raveled map and its name, or None;
+    `uncertainty` is float (row, col); `before` and `after` are the dates of the scenes, empty where there is none.
+    """
+
+    gather: Callable[[npt.NDArray[np.int64], str], FloatArray | None] = lambda _place, _name: None
+    uncertainty: FloatArray | None = None
+    before: str = ""
+    after: str = ""
+
+
 def polygons(
-    probability: FloatArray, grid: GeoBox, *, threshold: float = 0.5, min_area_m2: float = 0.0
+    probability: FloatArray,
+    grid: GeoBox,
+    *,
+    threshold: float = 0.5,
+    min_area_m2: float = 0.0,
+    known: Known | None = None,
 ) -> gpd.GeoDataFrame:
     """Return the landslides of a probability map as polygons in the CRS of the grid, one row each.
 
@@ -101,15 +124,17 @@ def polygons(
         A pixel is landslide from this probability on; above 0 and at most 1.
     min_area_m2
         Smaller landslides are left out [m2].
+    known
+        What else is known; columns of what is not are empty.
 
     Returns
     -------
     GeoDataFrame
-        ``id`` (int32, 1, 2, ... as `recognise` numbers them), ``area_m2`` (pixels x area of a pixel),
-        ``area_geodesic_m2`` (the same ground on the ellipsoid, free of the scale error of the projection; Karney 2013,
-        doi:10.1007/s00190-012-0578-z), ``probability_mean`` and ``probability_max`` of its pixels, and ``geometry``:
-        valid MultiPolygons along the edges of the pixels, with holes. Without any landslide the frame is empty and
-        has the same columns, dtypes and CRS.
+        The columns of `docs/inventory.md`, among them ``id`` (int32, 1, 2, ... as `recognise` numbers them),
+        ``area_m2`` (pixels x area of a pixel) and ``area_geodesic_m2`` (the same ground on the ellipsoid, free of the
+        scale error of the projection; Karney 2013, doi:10.1007/s00190-012-0578-z); and ``geometry``: valid
+        MultiPolygons along the edges of the pixels, with holes. Without any landslide the frame is empty and has the
+        same columns, dtypes and CRS.
 
     Raises
     ------
@@ -129,26 +154,34 @@ def polygons(
         raise ValueError(f"probability: expected the shape of the grid {tuple(grid.shape)}, found {probability.shape}")
     if grid.crs is None or not grid.crs.projected or grid.crs.units[0] not in {"metre", "meter"}:
         raise ValueError(f"grid: expected a projected CRS in metres, found {grid.crs}")
+    what = known or Known()
     cell_size_m = abs(grid.affine.a)
     labels = recognise(probability, cell_size_m=cell_size_m, threshold=threshold, min_area_m2=min_area_m2)
-    where = np.flatnonzero(labels)
-    found, values = labels.ravel()[where], probability.ravel()[where].astype(np.float64)
-    count = int(found.max(initial=0))
-    pixels = np.bincount(found, minlength=count + 1)[1:]
-    largest = np.zeros(count + 1)
-    np.maximum.at(largest, found, values)
+    cells = cells_of(labels)
+    values = probability.ravel()[cells.place].astype(np.float64)
     geometry = _outlines(labels, grid)
+    shapes = shapes_of(geometry)
+    spread = np.full(len(values), np.nan) if what.uncertainty is None else what.uncertainty.ravel()[cells.place]
     columns = {
-        "id": np.arange(1, count + 1, dtype=np.int32),
-        "area_m2": pixels * cell_size_m**2,
+        "id": np.arange(1, cells.count + 1, dtype=np.int32),
+        "area_m2": np.bincount(cells.owner, minlength=cells.count) * cell_size_m**2,
         "area_geodesic_m2": _geodesic_area_m2(geometry, grid),
-        "probability_mean": np.bincount(found, values, minlength=count + 1)[1:] / pixels,
-        "probability_max": largest[1:],
+        **shapes,
+        "probability_mean": cells.mean(values),
+        "probability_max": cells.largest(values),
+        "probability_p10": cells.quantile(values, LOW_QUANTILE),
+        "uncertainty_mean": cells.mean(spread),
+        **ground_of_landslides(cells, functools.partial(what.gather, cells.place), length_m=shapes["length_m"]),
+        "touches_unknown": touches_unknown(cells, np.isfinite(probability)),
+        "scene_before": np.full(cells.count, what.before, dtype=object),
+        "scene_after": np.full(cells.count, what.after, dtype=object),
     }
     return gpd.GeoDataFrame(columns, geometry=geometry, crs=str(grid.crs))
 
 
-def write_inventory(frame: gpd.GeoDataFrame, folder: Path) -> tuple[Path, Path]:
+def write_inventory(
+    frame: gpd.GeoDataFrame, folder: Path, *, metadata: Mapping[str, str] | None = None
+) -> tuple[Path, Path]:
     """Return the paths of the GeoPackage and the GeoParquet file that hold the inventory.
 
     Parameters
@@ -156,7 +189,10 @@ def write_inventory(frame: gpd.GeoDataFrame, folder: Path) -> tuple[Path, Path]:
     frame
         Landslides as `polygons` gives them; may be empty.
     folder
-        Takes ``landslides.gpkg`` (layer "landslides") and ``landslides.parquet``; each appears whole or not at all.
+        Takes ``landslides.gpkg`` (layer "landslides", with a style for QGIS beside it) and ``landslides.parquet``; each
+        appears whole or not at all.
+    metadata
+        What to say of the layer in the GeoPackage: the event, the model, the credit.
 
     Returns
     -------
@@ -176,13 +212,15 @@ def write_inventory(frame: gpd.GeoDataFrame, folder: Path) -> tuple[Path, Path]:
     >>> from affine import Affine
     >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
     >>> paths = write_inventory(polygons(np.zeros((2, 3)), grid), Path(tempfile.mkdtemp()))
-    >>> [(path.name, len(read(path))) for path, read in zip(paths, (gpd.read_file, gpd.read_parquet))]
-    [('landslides.gpkg', 0), ('landslides.parquet', 0)]
+    >>> paths[0].name, len(gpd.read_file(paths[0], layer="landslides")), len(gpd.read_parquet(paths[1]))
+    ('landslides.gpkg', 0, 0)
     """
     package, parquet = folder / f"{_LAYER}.gpkg", folder / f"{_LAYER}.parquet"
     with whole_output(package) as part:
         # The geometry type is named because an empty frame has none to infer.
-        frame.to_file(part, layer=_LAYER, driver="GPKG", engine="pyogrio", geometry_type="MultiPolygon")
+        options: dict[str, Any] = {"driver": "GPKG", "engine": "pyogrio", "geometry_type": "MultiPolygon"}
+        frame.to_file(part, layer=_LAYER, layer_metadata=dict(metadata or {}), **options)
+        pyogrio.write_dataframe(style_table(_LAYER), part, layer="layer_styles", driver="GPKG")
         found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
         if found != len(frame):
             raise OSError(errno.EIO, f"expected {len(frame)} landslides in the file, found {found}", str(package))

@@ -1,5 +1,6 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
+import contextlib
 import json
 import sys
 from contextlib import contextmanager
@@ -264,13 +265,24 @@ def map_(
     out: OutFolder,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a tile by default.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
+    views: Annotated[
+        int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")
+    ] = 1,
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
+    scheduler: Scheduler = None,
+    workers: WorkerCount = None,
+    resume: Resume = False,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
-    from coslide.chain.map import map_scene
+    from coslide.chain.map import Way, map_scene
+    from coslide.workers import hired
 
-    with _listening() as listener:
-        map_scene(model, index, out, stride=stride, batch=batch, min_area_m2=min_area_m2, listener=listener)
+    way = Way(stride=stride, batch=batch, views=views)
+    with _listening() as listener, contextlib.ExitStack() as stack:
+        hands = None
+        if scheduler is not None or workers is not None:
+            hands = stack.enter_context(hired(scheduler=scheduler, count=workers))
+        map_scene(model, index, out, way=way, min_area_m2=min_area_m2, workers=hands, resume=resume, listener=listener)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from shapely.geometry import box
 
 from coslide.chain.areas import area_of
 from coslide.chain.evaluate import evaluate, read_map
-from coslide.chain.map import map_scene
+from coslide.chain.map import Way, map_scene
 from coslide.chain.run import run
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
@@ -310,7 +310,7 @@ def test_a_folder_of_the_user_in_place_of_the_model_is_refused_before_training(m
 
 def test_a_stride_longer_than_the_tile_is_refused(made_up_model, made_up_cube, tmp_path):
     with pytest.raises(InputError, match="--stride: found 64, expected 1 to 32"):
-        map_scene(made_up_model, made_up_cube, tmp_path, stride=64)
+        map_scene(made_up_model, made_up_cube, tmp_path, way=Way(stride=64))
 
 
 def test_small_landslides_can_be_left_out_of_the_inventory_only(made_up_model, made_up_cube, tmp_path):

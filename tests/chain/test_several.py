@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from coslide.chain.areas import area_of, open_area
 from coslide.chain.evaluate import evaluate
-from coslide.chain.map import map_scene, predicted_rows
+from coslide.chain.map import Way, map_scene, predicted_rows
 from coslide.chain.preparation import chosen_bands, prepare_tiles
 from coslide.chain.scoring import Scorable, held_out_scores
 from coslide.chain.train import fit_model, train
@@ -182,7 +182,7 @@ def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_
     seen = normalise(values, moments.normalisation())
     tile = np.ascontiguousarray(seen[:, :32, :32])[None]
     by_hand = model.predictor()(tile)[0]
-    mapped = collect(predicted_rows(model, scene, stride=32))[:32, :32]
+    mapped = collect(predicted_rows(model, scene, way=Way(stride=32)))[:32, :32]
     np.testing.assert_allclose(mapped[valid[:32, :32]], by_hand[valid[:32, :32]], atol=1e-6)
 
 

@@ -388,21 +388,21 @@ def test_a_grid_without_crs_is_refused(tmp_path):
 
 
 def damaging(copy):
-    """Return a copy that loses one block without an error, as GDAL does on a disk that fills at the end."""
+    """Return a copy that loses a row without an error, as GDAL does on a disk that fills at the end."""
 
     def copy_and_damage(source, target, **options):
-        with rasterio.open(source, "r+") as file:
+        copy(source, target, **options)
+        with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
             rows = file.read(1)
             rows[33] = 0
             file.write(rows, 1)
-        copy(source, target, **options)
 
     return copy_and_damage
 
 
 def test_a_map_that_does_not_read_back_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
-    with pytest.raises(OSError, match="rows 26 to 38 do not read back"):
+    with pytest.raises(OSError, match="rows 0 to 69 do not read back"):
         write_probability(tmp_path / "probability.tif", probability_rows()[1], GRID)
     assert list(tmp_path.iterdir()) == []
 

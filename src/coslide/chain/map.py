@@ -2,10 +2,12 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import geopandas as gpd
 import numpy as np
 import rasterio
 import xarray as xr
@@ -14,24 +16,50 @@ from numpy.typing import NDArray
 from coslide.chain.areas import Scene, scene_of
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature
+from coslide.files import only_writer, sha256, unwritable_is_named
 from coslide.indices.cogs import scene_date
 from coslide.indices.cube import cube_grid, open_cube, read_cells
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
 from coslide.mapping.density import density_grid, write_density
 from coslide.mapping.inventory import Known, polygons, write_inventory
-from coslide.mapping.probability import write_probability
+from coslide.mapping.probability import deliver
+from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Blending, predict_rows
 from coslide.mapping.stac import write_item
+from coslide.mapping.views import over_views
+from coslide.samples.dihedral import VIEWS
 from coslide.samples.normalise import Moments, Normalisation, normalise
 from coslide.samples.windows import row_strips
+from coslide.workers import Workers, ahead
 
+_ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
+_BLOCK_ROWS = 512  # that a worker computes at once
+_SURE = 1e-6
 _FILES = {
     "probability.tif": "landslide probability",
+    "uncertainty.tif": "spread of the probability over the views",
     "landslides.gpkg": "landslide polygons",
     "landslides.parquet": "landslide polygons",
     "density.tif": "landslides per km2, and share of the ground that slid",
 }
+
+
+class Way(NamedTuple):
+    """How a scene is mapped.
+
+    `stride` is the step between the blended windows in cells, half a tile by default; the windows are as large as the
+    tiles of the training. `batch` windows are given to the network at once: it changes memory and speed, not the map.
+    With `views` of 8, each window is seen in all of its eight views; their mean is the map, their spread the
+    uncertainty.
+    """
+
+    stride: int | None = None
+    batch: int = 8
+    views: int = 1
+
+
+STANDARD = Way()
 
 
 def map_scene(
@@ -39,16 +67,18 @@ def map_scene(
     index: Path | str,
     out: Path | str,
     *,
-    stride: int | None = None,
-    batch: int = 8,
+    way: Way = STANDARD,
     min_area_m2: float = 0.0,
+    workers: Workers | None = None,
+    resume: bool = False,
     listener: Listener = QUIET,
 ) -> Path:
     """Return the folder with the landslide map of the scene in the cube `index`.
 
     Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
-    ``landslides.parquet`` (`docs/inventory.md`), ``density.tif`` (landslides per km2) and ``item.json`` (STAC). The map
-    carries in its tags where the model was trained, so that it is never scored there.
+    ``landslides.parquet`` (`docs/inventory.md`), ``density.tif`` (landslides per km2) and ``item.json`` (STAC); with
+    several views ``uncertainty.tif`` too. The map carries in its tags where the model was trained, so that it is never
+    scored there.
 
     Parameters
     ----------
@@ -56,59 +86,150 @@ def map_scene(
         A bundle, and a cube with the channels that it was trained with.
     out
         Folder to write to.
-    stride
-        Step between the blended windows, in cells; half a tile by default. The windows are as large as the tiles of
-        the training.
-    batch
-        Windows given to the network at once; it changes memory and speed, not the map.
+    way
+        How to map.
     min_area_m2
         Smaller landslides are left out of the inventory; the probability map keeps them.
+    workers
+        Who computes blocks of rows; by default this process, row after row. The map is the same to the bit.
+    resume
+        Go on with a map of the same model, cube and way that was interrupted: rows that are there are kept.
     listener
         Who hears of it.
 
     Raises
     ------
     InputError
-        If a file cannot be read or written, or model and cube do not fit.
+        If a file cannot be read or written, if model and cube do not fit, or if another process maps into `out`.
     """
-    out, index = Path(out), Path(index)
-    loaded, cube = load_model(model), open_cube(index)
+    out, loaded, cube = Path(out), load_model(model), open_cube(index)
     grid, card, scene = cube_grid(cube), loaded.card, scene_of(cube)
     missing = require_same_inputs(card, scene.bands, scene.cell_size_m, str(index))
     if missing:
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
-    rows = predicted_rows(loaded, scene, stride=stride, batch=batch, listener=listener)
+    _require_way(way, card)
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
         "threshold": str(card.threshold),
         "temperature": str(card.temperature),
         "ground": json.dumps([ground.model_dump() for ground in card.ground]),
+        "split": json.dumps(card.split),
         "missing": ", ".join(missing),
         "unplaced": ", ".join(card.unplaced),
-        "split": json.dumps(card.split),
+        "views": str(way.views),
     }
-    write_probability(out / "probability.tif", rows, grid, tags=tags)
-    with rasterio.open(out / "probability.tif") as file:
-        known = Known(
-            gather=lambda place, name: read_cells(cube, name, place),
-            before=_date(cube, "reflectance_pre"),
-            after=_date(cube, "reflectance_post"),
-        )
-        probability = file.read(1)
-    known_ground = np.isfinite(probability)
+    work = out / _ROWS_FOLDER
+    with unwritable_is_named(out):
+        work.mkdir(parents=True, exist_ok=True)
+    with only_writer(work, out), unwritable_is_named(out):
+        if not resume:
+            shutil.rmtree(work / _ROWS, ignore_errors=True)
+        made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
+        store = RowStore(work / _ROWS, scene.shape, layers=_layers(way), key=f"{made_from} {way}")
+        job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
+        _compute(store, job, scene, workers=workers, listener=listener)
+        deliver(store, 0, out / "probability.tif", grid, tags=tags)
+        if way.views > 1:
+            deliver(store, 1, out / "uncertainty.tif", grid, tags=tags, what="spread of the probability over the views")
+        shutil.rmtree(work)
+    frame = _inventory(out, cube, card, min_area_m2=min_area_m2)
+    listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
+    return out
+
+
+class _Job(NamedTuple):
+    """What a worker needs to compute some rows of a map; `made_from` tells models and cubes of one path apart."""
+
+    model: Path
+    cube: Path
+    way: Way
+    made_from: str
+
+
+def _compute(store: RowStore, job: _Job, scene: Scene, *, workers: Workers | None, listener: Listener) -> None:
+    """Fill in the rows that are missing."""
+    height = scene.shape[0]
+    missing = store.missing()
+    done = height - sum(stop - start for start, stop in missing)
+    if done:
+        listener.say(f"{done} of {height} rows are there already")
+    for start, block in _blocks(job, missing, workers):
+        store.write(start, block)
+        done += block.shape[1]
+        listener.progress("mapping", done, height)
+
+
+def _blocks(
+    job: _Job, missing: list[tuple[int, int]], workers: Workers | None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Return blocks of the missing rows, float32 (layer, row, col), as they are done."""
+    if workers is None:
+        for rows in missing:
+            with ahead(_rows_of(job, rows)) as made:  # the next block is computed while one is written
+                yield from made
+        return
+    pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
+    for (start, _), block in workers.each(_block_of, job, pieces):
+        yield start, block
+
+
+def _block_of(job: _Job, rows: tuple[int, int]) -> NDArray[np.float32]:
+    return np.concatenate([block for _, block in _rows_of(job, rows)], axis=1)
+
+
+def _rows_of(job: _Job, rows: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Return blocks of rows as (layer, row, col), whatever the number of layers."""
+    model, scene = _opened(job)
+    for start, block in predicted_rows(model, scene, way=job.way, rows=rows):
+        yield start, block if block.ndim == 3 else block[np.newaxis]
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(job: _Job) -> tuple[Model, Scene]:
+    return load_model(job.model), scene_of(open_cube(job.cube))
+
+
+def _layers(way: Way) -> int:
+    return 2 if way.views > 1 else 1
+
+
+def _require_way(way: Way, card: Card) -> None:
+    if way.stride is not None and not 1 <= way.stride <= card.tile:
+        raise InputError(f"--stride: found {way.stride}, expected 1 to {card.tile}, the tile of the model")
+    if way.views not in (1, VIEWS):
+        raise InputError(f"--views: found {way.views}, expected 1 or {VIEWS}")
+
+
+def _inventory(out: Path, cube: xr.Dataset, card: Card, *, min_area_m2: float) -> gpd.GeoDataFrame:
+    """Return the landslides of the map in `out`, left there with their density and a STAC item."""
+    grid = cube_grid(cube)
+    probability = _band(out / "probability.tif")
+    files = {name: title for name, title in _FILES.items() if name != "uncertainty.tif"}
+    uncertainty = None
+    if (out / "uncertainty.tif").exists():
+        files, uncertainty = _FILES, _band(out / "uncertainty.tif")
+    known = Known(
+        gather=lambda place, name: read_cells(cube, name, place),
+        uncertainty=uncertainty,
+        before=_date(cube, "reflectance_pre"),
+        after=_date(cube, "reflectance_post"),
+    )
     frame = polygons(probability, grid, threshold=card.threshold, min_area_m2=min_area_m2, known=known)
     metadata = {"event": str(cube.attrs["title"]), "credit": str(cube.attrs.get("credit", "")), **_of_model(card)}
     write_inventory(frame, out, metadata=metadata)
-    write_density(out / "density.tif", *density_grid(frame, known_ground, grid))
-    properties: dict[str, Any] = {
-        "title": metadata["event"],
-        **{f"coslide:{key}": text for key, text in _of_model(card).items()},
-    }
+    write_density(out / "density.tif", *density_grid(frame, np.isfinite(probability), grid))
+    properties: dict[str, Any] = {"title": metadata["event"]}
+    properties |= {f"coslide:{key}": text for key, text in _of_model(card).items()}
     properties |= {"coslide:landslides": len(frame), "coslide:area_km2": float(frame.area_m2.sum() / 1e6)}
-    write_item(out, grid, date=scene_date(cube), properties=properties, files=_FILES)
-    listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
-    return out
+    write_item(out, grid, date=scene_date(cube), properties=properties, files=files)
+    return frame
+
+
+def _band(path: Path) -> NDArray[np.float32]:
+    with rasterio.open(path) as file:
+        found: NDArray[np.float32] = file.read(1)
+    return found
 
 
 def _of_model(card: Card) -> dict[str, str]:
@@ -126,12 +247,14 @@ def predicted_rows(
     model: Model,
     scene: Scene,
     *,
+    way: Way = STANDARD,
     where: NDArray[np.bool_] | None = None,
-    stride: int | None = None,
-    batch: int = 8,
+    rows: tuple[int, int] | None = None,
     listener: Listener = QUIET,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Return the landslide probability (0 to 1) of `scene` in blocks of rows, NaN where it is not valid.
+
+    With several views a block is (2, row, col): the mean of the views and their standard deviation.
 
     Parameters
     ----------
@@ -139,37 +262,58 @@ def predicted_rows(
         What to map with.
     scene
         What to map.
+    way
+        How to map.
     where
         Cells that are wanted, bool (row, col); others are NaN. The others' inputs are seen all the same.
-    stride, batch, listener
-        As for `map_scene`.
+    rows
+        First row and one past the last; all by default.
+    listener
+        Who hears of it.
 
     Raises
     ------
     InputError
-        If `stride` is longer than the tile of the model.
+        If the stride is longer than the tile of the model, or the number of views is neither 1 nor 8.
     """
     card = model.card
-    if stride is not None and not 1 <= stride <= card.tile:
-        raise InputError(f"--stride: found {stride}, expected 1 to {card.tile}, the tile of the model")
+    _require_way(way, card)
     normalisation = _normalisation_of(card, scene)
+    predict = model.predictor()
+    if way.views > 1:
+        names = [band.name for band in card.bands]
+        predict = over_views(predict, aspect=names.index("aspect_class") if "aspect_class" in names else None)
 
     def read_rows(start: int, stop: int) -> NDArray[np.float32]:
         return normalise(scene.read(slice(start, stop), card.bands), normalisation)
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
-        rows = slice(start, stop)
-        return scene.valid(rows) if where is None else scene.valid(rows) & where[rows]
+        strip = slice(start, stop)
+        return scene.valid(strip) if where is None else scene.valid(strip) & where[strip]
 
-    rows = predict_rows(
+    found = predict_rows(
         read_rows,
-        model.predictor(),
+        predict,
         scene.shape,
-        blending=Blending(tile=card.tile, stride=stride or card.tile // 2, batch=batch),
+        blending=Blending(tile=card.tile, stride=way.stride or card.tile // 2, batch=way.batch),
         valid_rows=valid_rows,
+        layers=_layers(way),
+        rows=rows,
         progress=functools.partial(listener.progress, "mapping"),
     )
-    return ((start, at_temperature(block, card.temperature)) for start, block in rows)
+    return ((start, _tempered(block, card.temperature)) for start, block in found)
+
+
+def _tempered(block: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Return a block at the temperature of the model; a spread changes as the probability does (first order)."""
+    if temperature == 1:
+        return block
+    if block.ndim == 2:
+        return at_temperature(block, temperature)
+    given = block[0].clip(_SURE, 1 - _SURE)
+    found = at_temperature(given, temperature)
+    slope = found * (1 - found) / (temperature * given * (1 - given))
+    return np.stack([at_temperature(block[0], temperature), block[1] * slope])
 
 
 def _date(cube: xr.Dataset, scene: str) -> str:

@@ -76,7 +76,7 @@ def run(
     if model is None:
         model = out / "model"
         fit_model([area_of(open_cube(index))], out, settings, resume=resume, listener=listener)
-    map_scene(model, index, out, listener=listener)
+    map_scene(model, index, out, resume=resume, listener=listener)
     metrics = None
     if event.inventory:
         metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index, listener=listener)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from coslide.chain.areas import PATCH, Area, open_area
 from coslide.chain.baselines import FOLDER, Baselines, make_baselines, write_baselines
-from coslide.chain.map import predicted_rows
+from coslide.chain.map import Way, predicted_rows
 from coslide.chain.preparation import Prepared, prepare_tiles
 from coslide.chain.results import write_scores
 from coslide.chain.scoring import Scorable, held_out_scores, score_line
@@ -223,8 +223,8 @@ def mapped_where(
 
     Patches are mapped one by one.
     """
-    stride = PATCH if area.patches else None
-    return collect(predicted_rows(model, area.scene, where=where, stride=stride, listener=listener))
+    way = Way(stride=PATCH) if area.patches else Way()
+    return collect(predicted_rows(model, area.scene, where=where, way=way, listener=listener))
 
 
 def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:

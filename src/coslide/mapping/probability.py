@@ -1,12 +1,12 @@
-"""The probability map on disk: written row by row as it is made, and delivered as a Cloud-Optimised GeoTIFF."""
+"""The probability map on disk: kept row by row while it is made, and delivered as a Cloud-Optimised GeoTIFF."""
 
 import errno
 import os
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
@@ -14,11 +14,21 @@ import rasterio.shutil
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from coslide.files import whole_output
+from coslide.files import unwritable_is_named, whole_output
+from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Rows
+from coslide.samples.windows import row_strips
 from coslide.workers import ahead
 
-_COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": 512, "overview_resampling": "AVERAGE"}
+PROBABILITY = "landslide probability"
+_COG = {
+    "compress": "DEFLATE",
+    "level": 6,
+    "predictor": "YES",
+    "blocksize": 512,
+    "overview_resampling": "AVERAGE",
+    "num_threads": "ALL_CPUS",
+}
 
 
 def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: Mapping[str, str] | None = None) -> Path:
@@ -38,7 +48,7 @@ def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: M
     Returns
     -------
     Path
-        `path`: one float32 band, nodata NaN, DEFLATE, blocks of 512 x 512 pixels, averaged overviews.
+        `path`, as `deliver` makes it.
 
     Raises
     ------
@@ -48,11 +58,6 @@ def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: M
         If the grid has no CRS, or the blocks do not fill it row by row.
     OSError
         If the file does not read back as it was written although the disk has room.
-
-    Notes
-    -----
-    GDAL does not report a disk that fills while a file is closed. The map is therefore read again and the checksum of
-    each block compared before it takes its name.
 
     Examples
     --------
@@ -68,22 +73,103 @@ def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: M
     """
     if grid.crs is None:
         raise ValueError(f"expected a grid with a CRS, found {grid!r}")
-    with whole_output(path) as part, _work_folder(part) as work:
-        plain, cog = work / "rows.tif", work / "cog.tif"
-        checksums = _write_plain(plain, rows, grid, dict(tags or {}))
-        with _full_disk_named(work, grid):
-            rasterio.shutil.copy(plain, cog, driver="COG", **_COG)
-            _compare(cog, checksums)
+    height, width = grid.shape
+    with unwritable_is_named(path), _folder_for_now(path.with_name(f".{path.stem}.rows")) as folder:
+        store = RowStore(folder, (height, width))
+        done = 0
+        with ahead(rows) as made:  # the next rows are computed while these are written
+            for start, block in made:
+                if start != done or block.shape[1:] != (width,) or done + len(block) > height:
+                    wanted = f"the rows from {done} of a map of {height} x {width}"
+                    raise ValueError(f"expected {wanted}, found {block.shape} at row {start}")
+                store.write(start, block[np.newaxis])
+                done += len(block)
+        if done < height:
+            raise ValueError(f"expected {height} rows, found {done}")
+        return deliver(store, 0, path, grid, tags=tags)
+
+
+def deliver(
+    store: RowStore,
+    layer: int,
+    path: Path,
+    grid: GeoBox,
+    *,
+    tags: Mapping[str, str] | None = None,
+    what: str = PROBABILITY,
+) -> Path:
+    """Return the path of a layer of a whole map as a Cloud-Optimised GeoTIFF.
+
+    Parameters
+    ----------
+    store, layer
+        The rows, all of them there, and which layer of them.
+    path
+        The file to write; it appears whole or not at all.
+    grid
+        CRS, transform and size of the map.
+    tags
+        Metadata of the file.
+    what
+        What the band is called.
+
+    Returns
+    -------
+    Path
+        `path`: one float32 band, nodata NaN, DEFLATE, blocks of 512 x 512 pixels, averaged overviews.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    ValueError
+        If the grid has no CRS.
+    OSError
+        If the file does not read back as it was written although the disk has room.
+
+    Notes
+    -----
+    GDAL does not report a disk that fills while a file is closed. The map is therefore read again before it takes its
+    name.
+    """
+    if grid.crs is None:
+        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
+    source = store.path(layer).with_suffix(".vrt")
+    source.write_text(_raw_vrt(store.path(layer).name, grid, dict(tags or {}), what), encoding="utf-8")
+    with (
+        whole_output(path) as part,
+        _folder_for_now(part.with_suffix(".work")) as work,
+        _full_disk_named(path.parent, grid),
+    ):
+        cog = work / "cog.tif"
+        rasterio.shutil.copy(source, cog, driver="COG", **_COG)
+        _compare(cog, store.path(layer))
         cog.replace(part)
     return path
 
 
+def _raw_vrt(name: str, grid: GeoBox, tags: Mapping[str, str], what: str) -> str:
+    """Return the description by which GDAL reads the rows as they lie on the disk."""
+    height, width = grid.shape
+    items = "".join(f"<MDI key={quoteattr(key)}>{escape(text)}</MDI>" for key, text in tags.items())
+    transform = ", ".join(repr(float(number)) for number in grid.affine.to_gdal())
+    order = "LSB" if np.little_endian else "MSB"
+    return (
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{escape(str(grid.crs))}</SRS>'
+        f"<GeoTransform>{transform}</GeoTransform><Metadata>{items}</Metadata>"
+        '<VRTRasterBand dataType="Float32" band="1" subClass="VRTRawRasterBand">'
+        f"<Description>{escape(what)}</Description><NoDataValue>nan</NoDataValue>"
+        f'<SourceFilename relativeToVRT="1">{escape(name)}</SourceFilename><ImageOffset>0</ImageOffset>'
+        f"<PixelOffset>4</PixelOffset><LineOffset>{4 * width}</LineOffset><ByteOrder>{order}</ByteOrder>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+
+
 @contextmanager
-def _work_folder(part: Path) -> Iterator[Path]:
-    folder = part.with_suffix(".work")  # a fixed name: what a killed run left is removed by the next one
-    shutil.rmtree(folder, ignore_errors=True)
+def _folder_for_now(folder: Path) -> Iterator[Path]:
+    shutil.rmtree(folder, ignore_errors=True)  # a fixed name: what a killed run left is removed by the next one
     try:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,34 +187,12 @@ def _full_disk_named(folder: Path, grid: GeoBox) -> Iterator[None]:
         raise
 
 
-def _write_plain(path: Path, rows: Iterable[Rows], grid: GeoBox, tags: dict[str, str]) -> list[tuple[int, int, int]]:
-    """Return (first row, count, CRC-32) of each block, written to a striped file that the COG driver can read."""
-    height, width = grid.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "float32", "nodata": np.nan}
-    profile |= {"crs": str(grid.crs), "transform": grid.affine, "BIGTIFF": "IF_SAFER"}
-    checksums: list[tuple[int, int, int]] = []
-    done = 0
-    with rasterio.open(path, "w", **profile) as file:
-        file.update_tags(**tags)
-        file.set_band_description(1, "landslide probability")
-        with ahead(rows) as made:  # the next rows are computed while these are written
-            for start, given in made:
-                block = np.asarray(given, np.float32)
-                if start != done or block.shape[1:] != (width,) or done + len(block) > height:
-                    wanted = f"the rows from {done} of a map of {height} x {width}"
-                    raise ValueError(f"expected {wanted}, found {block.shape} at row {start}")
-                with _full_disk_named(path.parent, grid):
-                    file.write(block, 1, window=Window(0, start, width, len(block)))
-                checksums.append((start, len(block), zlib.crc32(block.tobytes())))
-                done += len(block)
-    if done < height:
-        raise ValueError(f"expected {height} rows, found {done}")
-    return checksums
-
-
-def _compare(path: Path, checksums: list[tuple[int, int, int]]) -> None:
+def _compare(path: Path, rows: Path) -> None:
     with rasterio.open(path) as file:
-        for start, count, checksum in checksums:
-            block = file.read(1, window=Window(0, start, file.width, count))
-            if zlib.crc32(block.tobytes()) != checksum:
-                raise OSError(errno.EIO, f"rows {start} to {start + count - 1} do not read back as written", str(path))
+        expected = np.memmap(rows, dtype=np.float32, mode="r", shape=(file.height, file.width))
+        for strip in row_strips(file.height, 512):
+            found = file.read(1, window=Window(0, strip.start, file.width, strip.stop - strip.start))
+            if not np.array_equal(found, expected[strip], equal_nan=True):
+                raise OSError(
+                    errno.EIO, f"rows {strip.start} to {strip.stop - 1} do not read back as written", str(path)
+                )

@@ -1,0 +1,262 @@
+"""Mapping a scene: views, resuming, workers, and the files that a map consists of."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import geopandas as gpd
+import numpy as np
+import pystac
+import pytest
+import rasterio
+
+from coslide.chain import map as map_module
+from coslide.chain.areas import scene_of
+from coslide.chain.map import Way, map_scene, predicted_rows
+from coslide.errors import InputError
+from coslide.indices.cube import open_cube, read_valid
+from coslide.listener import Listener
+from coslide.mapping.bundle import Model, load_model
+from coslide.mapping.rows import RowStore
+from coslide.mapping.scene import collect
+from coslide.mapping.views import over_views, turn_back
+from coslide.samples.dihedral import VIEWS, turn
+from coslide.workers import hired
+
+FILES = {"probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "item.json"}
+
+
+@pytest.fixture(scope="module")
+def mapped(made_up_model, made_up_cube, tmp_path_factory):
+    return map_scene(made_up_model, made_up_cube, tmp_path_factory.mktemp("map"))
+
+
+def bytes_of(folder):
+    return (folder / "probability.tif").read_bytes()
+
+
+def test_a_map_leaves_its_files_and_nothing_else(mapped):
+    assert {path.name for path in mapped.iterdir()} == FILES
+
+
+def test_the_inventory_says_what_the_cube_knows(mapped, made_up_cube):
+    cube = open_cube(made_up_cube)
+    frame = gpd.read_parquet(mapped / "landslides.parquet")
+    assert len(frame)
+    assert frame.relief_m.notna().all()
+    assert frame.pga_g.between(0.1, 0.4).all()
+    assert (frame.fault_distance_m > 0).all()
+    slope = cube["slope"].values
+    assert (frame.slope_max_deg.dropna() <= np.nanmax(slope) + 1e-4).all()  # no slope at the rim
+    assert (frame.stratum == 0).all()  # this event has no geological map
+
+
+def test_the_item_lists_every_file_of_the_map(mapped):
+    item = pystac.Item.from_file(str(mapped / "item.json"))
+    hrefs = {asset.href.removeprefix("./") for asset in item.assets.values()}
+    assert hrefs == FILES - {"item.json"}
+    assert item.properties["coslide:landslides"] == len(gpd.read_parquet(mapped / "landslides.parquet"))
+    west, south, east, north = item.bbox
+    with rasterio.open(mapped / "probability.tif") as file:
+        x, y = rasterio.warp.transform(file.crs, "EPSG:4326", [file.bounds.left + 480], [file.bounds.bottom + 480])
+    assert west < x[0] < east
+    assert south < y[0] < north
+
+
+def killing(after):
+    """Return a store whose process seems to die after so many blocks."""
+
+    class Killed(RowStore):
+        written = 0
+
+        def write(self, start, block):
+            if Killed.written == after:
+                raise KeyboardInterrupt
+            Killed.written += 1
+            super().write(start, block)
+
+    return Killed
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_an_interrupted_map_goes_on_and_gives_the_same_file(
+    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch, after
+):
+    monkeypatch.setattr(map_module, "RowStore", killing(after))
+    with pytest.raises(KeyboardInterrupt):
+        map_scene(made_up_model, made_up_cube, tmp_path)
+    assert not FILES & {path.name for path in tmp_path.iterdir()}
+    monkeypatch.setattr(map_module, "RowStore", RowStore)
+    said = []
+    map_scene(made_up_model, made_up_cube, tmp_path, resume=True, listener=Listener(said.append))
+    assert bytes_of(tmp_path) == bytes_of(mapped)
+    assert any("rows are there already" in line for line in said) == (after > 0)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_without_resume_or_for_another_way_rows_are_computed_anew(made_up_model, made_up_cube, tmp_path, monkeypatch):
+    for options in ({"resume": False}, {"resume": True, "way": Way(stride=8)}):
+        monkeypatch.setattr(map_module, "RowStore", killing(2))
+        with pytest.raises(KeyboardInterrupt):
+            map_scene(made_up_model, made_up_cube, tmp_path)
+        monkeypatch.setattr(map_module, "RowStore", RowStore)
+        said = []
+        map_scene(made_up_model, made_up_cube, tmp_path, listener=Listener(said.append), **options)
+        assert not any("already" in line for line in said)
+
+
+def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(mapped, made_up_model, made_up_cube, tmp_path):
+    """SIGKILL at an arbitrary moment after the first rows."""
+    code = (
+        "import sys, time\nfrom coslide.chain import map as m\nreal = m.RowStore.write\n"
+        "def slow(self, start, block):\n    real(self, start, block)\n    time.sleep(0.2)\n"
+        "m.RowStore.write = slow\nm.map_scene(*sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", code, str(made_up_model), str(made_up_cube), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    rows = tmp_path / ".map.part" / "rows" / "rows.txt"
+    deadline = time.monotonic() + 60
+    while not (rows.exists() and rows.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not FILES & {path.name for path in tmp_path.iterdir()}
+    said = []
+    map_scene(made_up_model, made_up_cube, tmp_path, resume=True, listener=Listener(said.append))
+    assert any("already" in line for line in said)
+    assert bytes_of(tmp_path) == bytes_of(mapped)
+
+
+def test_two_processes_do_not_map_into_one_folder(made_up_model, made_up_cube, tmp_path):
+    from coslide.files import only_writer
+
+    (tmp_path / ".map.part").mkdir()
+    with (
+        only_writer(tmp_path / ".map.part", tmp_path),
+        pytest.raises(InputError, match="another process is writing it"),
+    ):
+        map_scene(made_up_model, made_up_cube, tmp_path)
+
+
+def test_workers_of_a_cluster_map_the_same_to_the_bit_though_one_dies(
+    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch
+):
+    """Blocks of 20 rows on two processes; the first one that starts is killed by its own work, once."""
+    monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
+    flag = tmp_path / "died"
+
+    def killing_once(real, flag):
+        def work(job, rows):
+            if rows[0] == 40 and not flag.exists():
+                flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(job, rows)
+
+        return work
+
+    monkeypatch.setattr(map_module, "_block_of", killing_once(map_module._block_of, flag))
+    with hired(count=2) as workers:
+        map_scene(made_up_model, made_up_cube, tmp_path / "map", workers=workers)
+    assert flag.exists()
+    assert bytes_of(tmp_path / "map") == bytes_of(mapped)
+
+
+def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):
+    """The witness turns whole tiles by hand with numpy and asks the network for each view."""
+    folder = map_scene(made_up_model, made_up_cube, tmp_path, way=Way(views=8))
+    assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif"}
+    model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+    place = [band.name for band in model.card.bands].index("aspect_class")
+    predict = model.predictor()
+    seen = []
+
+    def noted(tiles):
+        seen.append(tiles.copy())
+        return predict(tiles)
+
+    tile = np.zeros((1, len(model.card.bands), 32, 32), dtype=np.float32)
+    tile[:] = np.random.default_rng(0).normal(size=tile.shape)
+    tile[:, place] = np.random.default_rng(1).integers(1, 10, (32, 32)) / 9
+    mean, spread = over_views(noted, aspect=place)(tile)[0]
+    views = [turn_back(predict(one), k)[0] for k, one in enumerate(seen)]
+    np.testing.assert_allclose(mean, np.mean(views, axis=0), atol=1e-6)
+    np.testing.assert_allclose(spread, np.std(views, axis=0), atol=1e-5)
+    for k, one in enumerate(seen):
+        others = [i for i in range(tile.shape[1]) if i != place]
+        np.testing.assert_array_equal(one[:, others], turn(tile[:, others], k))
+    with rasterio.open(folder / "uncertainty.tif") as file:
+        found = file.read(1)
+    np.testing.assert_array_equal(np.isfinite(found), read_valid(open_cube(made_up_cube)))
+    assert 0 <= np.nanmin(found) < np.nanmax(found) <= 0.5
+    frame = gpd.read_parquet(folder / "landslides.parquet")
+    assert frame.uncertainty_mean.notna().all()
+    whole = np.concatenate([block for _, block in predicted_rows(model, scene, way=Way(views=8))], axis=1)
+    np.testing.assert_array_equal(whole[1], found)
+
+
+def test_a_temperature_moves_probability_and_spread_together(made_up_model, made_up_cube):
+    """The spread follows as the difference of two near probabilities would."""
+    model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+    warm = Model(model.network, model.card.model_copy(update={"temperature": 2.0}))
+    cold, found = (
+        np.concatenate([block for _, block in predicted_rows(m, scene, way=Way(views=8))], axis=1)
+        for m in (model, warm)
+    )
+    p = cold[0].astype(np.float64)
+
+    def at_two(q):
+        return 1 / (1 + np.sqrt((1 - q) / q))
+
+    np.testing.assert_allclose(found[0], at_two(p), atol=1e-6)
+    step = 1e-6
+    slope = (at_two(p + step) - at_two(p - step)) / (2 * step)
+    np.testing.assert_allclose(found[1], cold[1] * slope, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [0, 2, VIEWS + 1])
+def test_another_number_of_views_is_refused(made_up_model, made_up_cube, tmp_path, views):
+    with pytest.raises(InputError, match="--views: found .*, expected 1 or 8"):
+        map_scene(made_up_model, made_up_cube, tmp_path, way=Way(views=views))
+
+
+def test_rows_written_in_any_order_are_found_again_and_a_line_cut_short_says_nothing(tmp_path):
+    rows = np.random.default_rng(0).random((2, 30, 7), dtype=np.float32)
+    store = RowStore(tmp_path / "rows", (30, 7), layers=2, key="a")
+    for start, stop in ((20, 30), (0, 5), (5, 9)):
+        store.write(start, rows[:, start:stop])
+    with (tmp_path / "rows" / "rows.txt").open("a") as file:
+        file.write("9 1")  # killed in the middle of "9 12"
+    again = RowStore(tmp_path / "rows", (30, 7), layers=2, key="a")
+    assert again.missing() == [(9, 20)]
+    for layer in (0, 1):
+        found = np.fromfile(again.path(layer), dtype=np.float32).reshape(30, 7)
+        np.testing.assert_array_equal(found[20:], rows[layer, 20:])
+        np.testing.assert_array_equal(found[:9], rows[layer, :9])
+    with pytest.raises(ValueError, match="expected rows of a map of 2 x 30 x 7"):
+        again.write(25, rows[:, :10])
+    again.path(1).unlink()
+    assert RowStore(tmp_path / "rows", (30, 7), layers=2, key="a").missing() == [(0, 30)]
+
+
+def test_a_full_disk_is_named_before_anything_is_computed(made_up_model, made_up_cube, small_disk):
+    disk = small_disk(30)
+    with pytest.raises(InputError, match="the disk is full"):
+        map_scene(made_up_model, made_up_cube, disk / "map")
+
+
+def test_the_card_of_an_older_format_is_refused_in_one_line(made_up_model, tmp_path):
+    folder = shutil.copytree(made_up_model, tmp_path / "model")
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, "bundle_format": 1}))
+    with pytest.raises(InputError, match="bundle_format: found 1"):
+        load_model(folder)
+
+
+def test_collected_rows_are_the_map(mapped, made_up_model, made_up_cube):
+    found = collect(predicted_rows(load_model(made_up_model), scene_of(open_cube(made_up_cube))))
+    with rasterio.open(mapped / "probability.tif") as file:
+        np.testing.assert_array_equal(file.read(1), found)

@@ -268,6 +268,7 @@ def map_(
     views: Annotated[
         int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")
     ] = 1,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
     scheduler: Scheduler = None,
     workers: WorkerCount = None,
@@ -277,12 +278,27 @@ def map_(
     from coslide.chain.map import Way, map_scene
     from coslide.workers import hired
 
-    way = Way(stride=stride, batch=batch, views=views)
+    way = Way(stride=stride, batch=batch, views=views, onnx=onnx)
     with _listening() as listener, contextlib.ExitStack() as stack:
         hands = None
         if scheduler is not None or workers is not None:
             hands = stack.enter_context(hired(scheduler=scheduler, count=workers))
         map_scene(model, index, out, way=way, min_area_m2=min_area_m2, workers=hands, resume=resume, listener=listener)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model bundle.", show_default=False)],
+    onnx: Annotated[bool, typer.Option("--onnx", help="The form to write; there is one.")] = True,
+) -> None:
+    """Write a model in the form that other programs run (ONNX), into its bundle, and check that it says the same."""
+    from coslide.mapping.onnx import export_onnx
+
+    if not onnx:
+        raise InputError("--onnx: found no form to write, expected --onnx")
+    path, apart = export_onnx(model)
+    with _listening() as listener:
+        listener.say(f"{path}: probabilities differ from the network's by at most {apart:.1g}")
 
 
 @app.command()

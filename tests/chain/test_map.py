@@ -20,7 +20,9 @@ from coslide.chain.map import Way, map_scene, predicted_rows
 from coslide.errors import InputError
 from coslide.indices.cube import open_cube, read_valid
 from coslide.listener import Listener
+from coslide.mapping import onnx as onnx_module
 from coslide.mapping.bundle import Model, load_model
+from coslide.mapping.onnx import export_onnx
 from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import collect
 from coslide.mapping.views import over_views, turn_back
@@ -260,3 +262,32 @@ def test_collected_rows_are_the_map(mapped, made_up_model, made_up_cube):
     found = collect(predicted_rows(load_model(made_up_model), scene_of(open_cube(made_up_cube))))
     with rasterio.open(mapped / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), found)
+
+
+@pytest.mark.slow
+def test_the_onnx_form_of_a_model_maps_the_same(mapped, made_up_model, made_up_cube, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = shutil.copytree(made_up_model, tmp_path / "model")
+    with pytest.raises(InputError, match="has no model.onnx; coslide export makes one"):
+        map_scene(model, made_up_cube, tmp_path / "map", way=Way(onnx=True))
+    assert not (tmp_path / "map").exists()
+    path, apart = export_onnx(model)
+    assert path == model / "model.onnx"
+    assert 0 <= apart <= 1e-4
+    folder = map_scene(model, made_up_cube, tmp_path / "map", way=Way(onnx=True, batch=3))
+    with rasterio.open(folder / "probability.tif") as a, rasterio.open(mapped / "probability.tif") as b:
+        np.testing.assert_allclose(a.read(1), b.read(1), atol=1e-4)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="model.onnx: cannot be read"):
+        map_scene(model, made_up_cube, tmp_path / "other", way=Way(onnx=True))
+
+
+@pytest.mark.slow
+def test_a_form_that_says_something_else_is_not_kept(made_up_model, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    model = shutil.copytree(made_up_model, tmp_path / "model")
+    real = onnx_module._predictor
+    monkeypatch.setattr(onnx_module, "_predictor", lambda content: lambda tiles: 1 - real(content)(tiles))
+    with pytest.raises(ValueError, match="differs from the network by"):
+        export_onnx(model)
+    assert not (model / "model.onnx").exists()

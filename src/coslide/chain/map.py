@@ -23,11 +23,12 @@ from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
 from coslide.mapping.density import density_grid, write_density
 from coslide.mapping.inventory import Known, polygons, write_inventory
+from coslide.mapping.onnx import onnx_predictor
 from coslide.mapping.probability import deliver
 from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Blending, predict_rows
 from coslide.mapping.stac import write_item
-from coslide.mapping.views import over_views
+from coslide.mapping.views import Predict, over_views
 from coslide.samples.dihedral import VIEWS
 from coslide.samples.normalise import Moments, Normalisation, normalise
 from coslide.samples.windows import row_strips
@@ -51,12 +52,13 @@ class Way(NamedTuple):
     `stride` is the step between the blended windows in cells, half a tile by default; the windows are as large as the
     tiles of the training. `batch` windows are given to the network at once: it changes memory and speed, not the map.
     With `views` of 8, each window is seen in all of its eight views; their mean is the map, their spread the
-    uncertainty.
+    uncertainty. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
     """
 
     stride: int | None = None
     batch: int = 8
     views: int = 1
+    onnx: bool = False
 
 
 STANDARD = Way()
@@ -108,6 +110,8 @@ def map_scene(
     if missing:
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     _require_way(way, card)
+    if way.onnx:
+        onnx_predictor(Path(model))  # what cannot be run is said before anything is written
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
@@ -181,7 +185,8 @@ def _block_of(job: _Job, rows: tuple[int, int]) -> NDArray[np.float32]:
 def _rows_of(job: _Job, rows: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Return blocks of rows as (layer, row, col), whatever the number of layers."""
     model, scene = _opened(job)
-    for start, block in predicted_rows(model, scene, way=job.way, rows=rows):
+    predict = onnx_predictor(job.model) if job.way.onnx else None
+    for start, block in predicted_rows(model, scene, way=job.way, rows=rows, predict=predict):
         yield start, block if block.ndim == 3 else block[np.newaxis]
 
 
@@ -250,6 +255,7 @@ def predicted_rows(
     way: Way = STANDARD,
     where: NDArray[np.bool_] | None = None,
     rows: tuple[int, int] | None = None,
+    predict: Predict | None = None,
     listener: Listener = QUIET,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Return the landslide probability (0 to 1) of `scene` in blocks of rows, NaN where it is not valid.
@@ -268,6 +274,8 @@ def predicted_rows(
         Cells that are wanted, bool (row, col); others are NaN. The others' inputs are seen all the same.
     rows
         First row and one past the last; all by default.
+    predict
+        What runs the network: from normalised tiles to probability; torch by default.
     listener
         Who hears of it.
 
@@ -279,7 +287,7 @@ def predicted_rows(
     card = model.card
     _require_way(way, card)
     normalisation = _normalisation_of(card, scene)
-    predict = model.predictor()
+    predict = predict or model.predictor()
     if way.views > 1:
         names = [band.name for band in card.bands]
         predict = over_views(predict, aspect=names.index("aspect_class") if "aspect_class" in names else None)

@@ -66,6 +66,14 @@ def test_the_leak_of_the_split_is_said(finished):
     assert any("0.0 % of the held-out tiles' ground leaks" in line for line in finished[1])
 
 
+def test_the_model_carries_its_scores_and_their_split(finished):
+    out = finished[0]
+    metrics = json.loads((out / "metrics.json").read_text())
+    scores = load_model(out / "model").card.scores
+    assert scores["pixels"]["f1"] == metrics["pixels"]["f1"]
+    assert scores["split"] == metrics["split"]
+
+
 def test_every_valid_cell_is_mapped_and_no_other(finished):
     with rasterio.open(finished[0] / "probability.tif") as file:
         probability = file.read(1)
@@ -133,7 +141,9 @@ def test_a_resumed_run_keeps_the_cube_and_gives_the_same_map(mapped, made_up_eve
 
 
 def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_path):
+    before = (made_up_model / "model.json").read_bytes()
     run(made_up_event, tmp_path / "run", model=made_up_model)
+    assert (made_up_model / "model.json").read_bytes() == before
     assert {path.name for path in (tmp_path / "run").iterdir()} == OUTPUTS - {"model", "training", "parts", "baselines"}
 
 

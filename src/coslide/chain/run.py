@@ -18,7 +18,7 @@ from coslide.files import write_json
 from coslide.indices.build import build_cube, event_grid
 from coslide.indices.cube import open_cube, read_labels, summary
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import load_model
+from coslide.mapping.bundle import load_model, record_scores
 from coslide.mapping.ground import may_be_scored
 from coslide.memory import peak_memory_gb
 from coslide.networks import entry
@@ -80,6 +80,8 @@ def run(
     metrics = None
     if event.inventory:
         metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index, listener=listener)
+        if Path(model) == out / "model":  # not into a bundle of somebody else
+            record_scores(out / "model", metrics)
     draw(index, out, metrics)
     wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
     write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})

@@ -26,7 +26,7 @@ from coslide.files import only_writer, require_replaceable, unwritable_is_named,
 from coslide.indices.cube import open_cube
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, save_model
+from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, record_scores, save_model
 from coslide.mapping.ground import ground_of, may_be_scored, seen_ground, write_parts
 from coslide.mapping.scene import collect
 from coslide.samples.split import Part, PartMap, Split, leak_fraction
@@ -129,6 +129,7 @@ def train(
     metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
     metrics["split"] |= card.split
     write_scores(out, metrics, maps, threshold=card.threshold)
+    record_scores(out / "model", metrics)
     listener.say(score_line(metrics))
     return metrics
 

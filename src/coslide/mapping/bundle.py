@@ -17,7 +17,7 @@ from torch import nn
 import coslide
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import Marker, whole_output
+from coslide.files import Marker, whole_output, write_json
 from coslide.indices.cube import Band, difference
 from coslide.mapping.ground import Ground
 from coslide.networks.fuse import fuse
@@ -62,6 +62,8 @@ class Card(Checked):
         kept apart.
     settings
         The training settings.
+    scores
+        Of the model on ground that it did not see, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation
         What wrote the bundle, the terms of the weights, and whom to cite.
     """
@@ -81,6 +83,7 @@ class Card(Checked):
     unplaced: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
+    scores: dict[str, Any] = Field(default_factory=dict)
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
     citation: str = CITATION
@@ -145,6 +148,26 @@ def save_model(model: Model, folder: Path) -> Path:
     return folder
 
 
+def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
+    """Return nothing; writes the scores of a model into its card.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    metrics
+        As `coslide.evaluate` returns them: pixels, calibration and split are kept.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle or cannot be written.
+    """
+    kept = {key: metrics[key] for key in ("pixels", "calibration", "split")}
+    card = _card_of(folder).model_copy(update={"scores": kept})
+    write_json(folder / CARD, card.model_dump())
+
+
 def load_model(folder: Path | str) -> Model:
     """Return the model of a bundle, in evaluation mode on the CPU. Nothing is unpickled.
 
@@ -154,14 +177,7 @@ def load_model(folder: Path | str) -> Model:
         If the folder is no bundle, its card has an unknown or missing key, or weights and network do not fit.
     """
     folder = Path(folder)
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
-    try:
-        card = Card.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
+    card = _card_of(folder)
     options: dict[str, Any] = dict(card.options)
     network = networks.create(card.network, len(card.channels), **options)
     try:
@@ -198,3 +214,14 @@ def require_same_inputs(card: Card, bands: Sequence[Band], cell_size_m: float, n
             f"{name}: found cells of {cell_size_m:g} m, expected {card.cell_size_m:g} m as the model was trained"
         )
     return missing
+
+
+def _card_of(folder: Path) -> Card:
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None

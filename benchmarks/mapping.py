@@ -25,13 +25,11 @@ from odc.geo.geobox import GeoBox
 from coslide import networks
 from coslide.mapping.inventory import Known, polygons
 from coslide.mapping.rows import RowStore
-from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.scene import Blending, in_blocks, predict_rows
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 from coslide.networks.fuse import fuse
 from coslide.samples.windows import window_starts
 from coslide.workers import ahead
-
-_ROWS = 96
 
 
 def main() -> None:
@@ -61,7 +59,9 @@ def _free_network(folder: Path, side: int, bands: int) -> None:
         return np.asarray(store[:, start:stop])
 
     def mapped() -> None:
-        rows = predict_rows(read, lambda tiles: tiles[:, 0], (side, side), blending=Blending(128, 96, 8))
+        rows = predict_rows(
+            in_blocks(read, side, 512), lambda tiles: tiles[:, 0], (side, side), blending=Blending(128, 96, 8)
+        )
         target = RowStore(folder / "map", (side, side), key=str(time.perf_counter()))
         with ahead(rows) as made:
             for start, block in made:
@@ -69,8 +69,8 @@ def _free_network(folder: Path, side: int, bands: int) -> None:
 
     def copied() -> None:
         target = RowStore(folder / "copy", (side, side), key=str(time.perf_counter()))
-        for start in range(0, side, _ROWS):
-            target.write(start, read(start, min(start + _ROWS, side))[:1])
+        for start in range(0, side, 512):
+            target.write(start, read(start, min(start + 512, side))[:1])
 
     mapped()  # compiled once
     restart_peak()

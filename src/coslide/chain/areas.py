@@ -40,6 +40,8 @@ class Scene:
         ``valid(rows)`` gives bool (row, col): True where a cell can be mapped.
     grid
         Where the cells lie; None where that is not known.
+    block_rows
+        How many rows are stored, and decoded, together.
     """
 
     bands: tuple[Band, ...]
@@ -48,6 +50,7 @@ class Scene:
     read_own: Callable[[slice, Sequence[Band]], NDArray[np.float32]]
     valid: Callable[[slice], NDArray[np.bool_]]
     grid: GeoBox | None = None
+    block_rows: int = 256
 
     def read(self, rows: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
         """Return rows of `bands`, float32 (band, row, col); NaN for those that the scene does not have."""
@@ -109,6 +112,7 @@ def scene_of(cube: xr.Dataset) -> Scene:
         read_own=lambda rows, bands: read_inputs(cube, rows, bands=bands),
         valid=lambda rows: read_valid(cube, rows),
         grid=grid,
+        block_rows=_block_rows(cube),
     )
 
 
@@ -147,6 +151,13 @@ def _patches(folder: Path) -> Area:
         cell_size_m=PATCH_CELL_M,
         read_own=read,
         valid=lambda rows: known[rows],
+        block_rows=PATCH,
     )
     names = [path.stem for path in images]
     return Area(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)
+
+
+def _block_rows(cube: xr.Dataset) -> int:
+    """Return how many rows the store of a cube compresses together."""
+    chunks = cube["valid"].encoding.get("chunks")
+    return int(chunks[0]) if chunks else 256

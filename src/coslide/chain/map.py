@@ -26,7 +26,7 @@ from coslide.mapping.inventory import Known, polygons, write_inventory
 from coslide.mapping.onnx import onnx_predictor
 from coslide.mapping.probability import deliver
 from coslide.mapping.rows import RowStore
-from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.scene import Blending, in_blocks, predict_rows
 from coslide.mapping.stac import write_item
 from coslide.mapping.views import Predict, over_views
 from coslide.samples.dihedral import VIEWS
@@ -300,7 +300,7 @@ def predicted_rows(
         return scene.valid(strip) if where is None else scene.valid(strip) & where[strip]
 
     found = predict_rows(
-        read_rows,
+        in_blocks(read_rows, scene.shape[0], scene.block_rows),
         predict,
         scene.shape,
         blending=Blending(tile=card.tile, stride=way.stride or card.tile // 2, batch=way.batch),

@@ -177,6 +177,45 @@ def predict_rows(
             total[:, sizes.tile - final :] = 0
 
 
+def in_blocks(read_rows: ReadRows, height: int, rows: int) -> ReadRows:
+    """Return a reader of rows that asks `read_rows` for whole blocks of `rows` rows only, and for each of them once.
+
+    A store that is compressed in blocks is then decoded once, though windows are read a few rows at a time. Rows must be
+    asked for from the top down; the last two blocks are kept.
+
+    Parameters
+    ----------
+    read_rows
+        As for `predict_rows`.
+    height
+        Of the scene.
+    rows
+        Height of a block of the store.
+
+    Examples
+    --------
+    >>> asked = []
+    >>> reader = in_blocks(lambda a, b: asked.append((a, b)) or np.arange(a, b).reshape(1, -1, 1), 10, 4)
+    >>> reader(1, 3).ravel().tolist(), reader(3, 6).ravel().tolist(), reader(6, 10).ravel().tolist(), asked
+    ([1, 2], [3, 4, 5], [6, 7, 8, 9], [(0, 4), (4, 8), (8, 10)])
+    """
+    kept: dict[int, FloatArray] = {}
+
+    def read(start: int, stop: int) -> FloatArray:
+        wanted = range(start // rows, -(-stop // rows))
+        for block in [k for k in kept if k not in wanted]:
+            del kept[block]
+        pieces = []
+        for k in wanted:
+            top = k * rows
+            if k not in kept:
+                kept[k] = read_rows(top, min(top + rows, height))
+            pieces.append(kept[k][:, max(start - top, 0) : stop - top])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+    return read
+
+
 class _Weights(NamedTuple):
     """First column of each window of a row, and what its rows (row,) and columns (window, col) count."""
 

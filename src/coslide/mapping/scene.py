@@ -180,8 +180,8 @@ def predict_rows(
 def in_blocks(read_rows: ReadRows, height: int, rows: int) -> ReadRows:
     """Return a reader of rows that asks `read_rows` for whole blocks of `rows` rows only, and for each of them once.
 
-    A store that is compressed in blocks is then decoded once, though windows are read a few rows at a time. Rows must be
-    asked for from the top down; the last two blocks are kept.
+    A store that is compressed in blocks is then decoded once, though windows are read a few rows at a time. Rows must
+    be asked for from the top down; the last two blocks are kept.
 
     Parameters
     ----------

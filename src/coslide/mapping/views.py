@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.samples.dihedral import VIEWS, turn, turn_aspect
+from coslide.samples.dihedral import VIEWS, turn_inputs
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-ASPECT_CLASSES = 9
 
 
 def over_views(predict: Predict, *, aspect: int | None = None) -> Predict:
@@ -38,11 +37,7 @@ def over_views(predict: Predict, *, aspect: int | None = None) -> Predict:
     def both(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         total, squares = (np.zeros((len(tiles), *tiles.shape[2:])) for _ in range(2))
         for view in range(VIEWS):
-            seen = np.array(turn(tiles, view))
-            if aspect is not None:
-                classes = np.rint(seen[:, aspect] * ASPECT_CLASSES).astype(np.int64)
-                seen[:, aspect] = turn_aspect(classes, view) / np.float32(ASPECT_CLASSES)
-            found = turn_back(predict(seen), view).astype(np.float64)
+            found = turn_back(predict(turn_inputs(tiles, view, aspect=aspect)), view).astype(np.float64)
             total += found
             squares += found**2
         mean = total / VIEWS
@@ -57,6 +52,7 @@ def turn_back(array: NDArray[np.float32], view: int) -> NDArray[np.float32]:
 
     Examples
     --------
+    >>> from coslide.samples.dihedral import turn
     >>> all((turn_back(turn(np.eye(3)[:2, :2], view), view) == np.eye(3)[:2, :2]).all() for view in range(VIEWS))
     True
     """

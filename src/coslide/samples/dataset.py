@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from coslide.labels import UNKNOWN
-from coslide.samples.dihedral import VIEWS, turn, turn_aspect
+from coslide.samples.dihedral import VIEWS, turn, turn_inputs
 from coslide.samples.split import Part, PartMap, shown_to_training
 from coslide.samples.windows import Window
 
@@ -81,8 +81,6 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         Numbers of the channels that a `Draw` may drop together.
     """
 
-    ASPECT_CLASSES = 9
-
     def __init__(
         self,
         rasters: Sequence[Raster],
@@ -114,12 +112,9 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         labels = np.where(parts == self._part, raster.labels[rows, cols], np.uint8(UNKNOWN))
         if not draw.counts:
             labels = np.full_like(labels, UNKNOWN)
-        if draw.view and self._aspect is not None:
-            classes = np.rint(tile[self._aspect] * self.ASPECT_CLASSES).astype(np.int64)
-            tile[self._aspect] = turn_aspect(classes, draw.view) / np.float32(self.ASPECT_CLASSES)
+        seen = turn_inputs(tile, draw.view, aspect=self._aspect)
         for group in draw.dropped:
-            tile[list(self._groups[group])] = 0
-        seen = np.ascontiguousarray(turn(tile, draw.view))
+            seen[list(self._groups[group])] = 0
         return torch.from_numpy(seen), torch.from_numpy(turn(labels, draw.view).astype(np.int64))
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 VIEWS = 8
 FIRST_DIRECTION = 2  # aspect classes: 1 flat, then 2 N, 3 NE ... 9 NW clockwise
 DIRECTIONS = 8
+ASPECT_CLASSES = 9
 
 
 def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
@@ -43,3 +44,22 @@ def turn_aspect(classes: NDArray[np.integer], view: int) -> NDArray[np.integer]:
     turned = (-direction if view >= 4 else direction) - 2 * (view % 4)
     is_direction = (classes >= FIRST_DIRECTION) & (classes <= last)
     return np.where(is_direction, FIRST_DIRECTION + turned % DIRECTIONS, classes)
+
+
+def turn_inputs(tiles: NDArray[np.float32], view: int, *, aspect: int | None) -> NDArray[np.float32]:
+    """Return normalised inputs (..., band, row, col) in one of the eight views, their aspect classes turned along.
+
+    Parameters
+    ----------
+    tiles
+        What a network sees; not changed.
+    view
+        As for `turn`.
+    aspect
+        Number of the channel that holds aspect classes divided by nine, or None.
+    """
+    if view and aspect is not None:
+        tiles = np.array(tiles)
+        classes = np.rint(tiles[..., aspect, :, :] * ASPECT_CLASSES).astype(np.int64)
+        tiles[..., aspect, :, :] = turn_aspect(classes, view) / np.float32(ASPECT_CLASSES)
+    return np.ascontiguousarray(turn(tiles, view), dtype=np.float32)

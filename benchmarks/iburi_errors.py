@@ -17,7 +17,7 @@ from coslide.chain.evaluate import read_map
 from coslide.event import read_event
 from coslide.indices.cube import open_cube, read_labels
 from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.mapping.ground import TRAINED_ON
+from coslide.mapping.ground import may_be_scored
 from coslide.sources.inventory import burn
 from coslide.sources.vector import read_vector
 
@@ -34,7 +34,7 @@ def main() -> None:
     for folder in sorted(out.glob("seed-*")):
         found, cube = read_map(folder), open_cube(folder / "index.zarr")
         labels = read_labels(cube)
-        scored = (labels != UNKNOWN) & (found.seen != TRAINED_ON) & np.isfinite(found.probability)
+        scored = (labels != UNKNOWN) & may_be_scored(found.seen) & np.isfinite(found.probability)
         recognised = scored & (np.nan_to_num(found.probability) >= found.threshold)
         mapped, background = scored & (labels == LANDSLIDE), scored & (labels != LANDSLIDE)
         deposit = burn(read_vector(deposits_file, str(found.grid.crs), what="deposits"), found.grid) == 1

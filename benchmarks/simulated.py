@@ -1,11 +1,11 @@
-"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or a forest on raw bands.
+"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or methods of single cells.
 
     python benchmarks/simulated.py time 12 45
     python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--epochs 80] [--seeds 0 1 2]
 
 `time` writes one event of each size in its own process and prints seconds and peak memory. `scores` builds the cube of
-one event, trains EGCN and U-Net (width 16, the `cpu` recipe) on one part of its blocks, a random forest on the cells of
-the same blocks, and scores all of them on the blocks held out. Run it on an idle machine.
+one event, trains EGCN and U-Net (width 16, the `cpu` recipe) on one part of its blocks, a random forest and a threshold
+on spectral change on the same blocks, and scores all of them on the blocks held out. Run it on an idle machine.
 """
 
 import argparse
@@ -16,25 +16,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import precision_recall_curve
-
-from coslide.chain.evaluate import held_out_scores
 from coslide.chain.train import cube_settings, train
 from coslide.event import read_event
 from coslide.indices.build import build_cube
-from coslide.indices.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.mapping.ground import TRAINED_ON, ground_of, seen_ground
+from coslide.indices.cube import open_cube
 from coslide.memory import peak_memory_gb
-from coslide.samples.split import split_windows
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.write import simulate
-from coslide.workers import available_processors
 
-_CELLS = 100_000  # of each class that the forest learns from, and that it sees at once
 _SCORES = ("f1", "precision", "recall", "iou_landslide")
 
 
@@ -80,57 +71,24 @@ def _score(given: argparse.Namespace) -> None:
         recipe = Recipe(size_km=given.size_km, difficulty=given.difficulty, seed=seed)
         folder = given.out / f"{given.difficulty}-{given.size_km:g}-{seed}"
         index = build_cube(read_event(simulate(folder / "event", recipe, keep=True)), folder / "index.zarr")
-        for method in ("egcn", "unet", "forest"):
+        for network in ("egcn", "unet"):
             started = time.perf_counter()
-            pixels = _forest(index) if method == "forest" else _network(method, index, given.epochs)
+            metrics = _network(network, index, given.epochs)
             minutes = (time.perf_counter() - started) / 60
-            _print_row(str(seed), method, [pixels[name] for name in _SCORES], minutes)
-            table.setdefault(method, []).append(pixels["f1"])
+            rows = {network: metrics["pixels"], **metrics["baselines"]}
+            for method, pixels in rows.items():
+                _print_row(str(seed), method, [pixels[name] for name in _SCORES], minutes)
+                table.setdefault(method, []).append(pixels["f1"])
     for method, found in table.items():
         print(f"median F1 of {method}: {statistics.median(found):.3f}")
 
 
-def _network(name: str, index: Path, epochs: int | None) -> dict[str, float]:
+def _network(name: str, index: Path, epochs: int | None) -> dict[str, Any]:
+    """Return the scores of a network, and, with the first one, those of the baselines."""
     settings = cube_settings(open_cube(index)).changed(network=name, epochs=epochs)
     out = index.parent / name
     shutil.rmtree(out, ignore_errors=True)
-    pixels: dict[str, float] = train(index, out, settings)["pixels"]
-    return pixels
-
-
-def _forest(index: Path) -> dict[str, float]:
-    """Return the scores of a random forest that sees the bands of one cell at both dates and nothing else.
-
-    It gets what helps it: cells of both classes in one number to learn from, and the threshold that is best on other
-    cells of the training ground.
-    """
-    cube = open_cube(index)
-    settings = cube_settings(cube)
-    bands = [band for band in input_bands(cube) if band.name.startswith("reflectance_")]
-    labels, grid = read_labels(cube), cube_grid(cube)
-    values = np.nan_to_num(read_inputs(cube, bands=bands), nan=-1.0).reshape(len(bands), -1)
-    seen = seen_ground(ground_of(split_windows(labels, settings), grid), grid)
-    truth = labels.ravel() == LANDSLIDE
-    usable = (read_valid(cube) & (labels != UNKNOWN)).ravel()
-    order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(usable & (seen.ravel() == TRAINED_ON)))
-    fitted, other = order[: len(order) // 2], order[len(order) // 2 :][:_CELLS]
-    slides, rest = fitted[truth[fitted]][:_CELLS], fitted[~truth[fitted]][:_CELLS]
-    chosen = np.concatenate([slides, rest[: len(slides)]])
-    forest = RandomForestClassifier(200, min_samples_leaf=3, n_jobs=available_processors(), random_state=settings.seed)
-    forest.fit(values[:, chosen].T, truth[chosen])
-    precision, recall, thresholds = precision_recall_curve(truth[other], _probability(forest, values[:, other]))
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-    found = np.full(labels.size, np.nan, dtype=np.float32)
-    held_out = np.flatnonzero(usable & (seen.ravel() != TRAINED_ON))
-    for part in np.array_split(held_out, max(1, len(held_out) // _CELLS)):
-        found[part] = _probability(forest, values[:, part])
-    threshold = float(thresholds[np.argmax(f1[:-1])])
-    pixels: dict[str, float] = held_out_scores(found.reshape(labels.shape), labels, seen, threshold=threshold)["pixels"]
-    return pixels
-
-
-def _probability(forest: RandomForestClassifier, values: np.ndarray) -> np.ndarray:
-    return np.asarray(forest.predict_proba(values.T)[:, 1], dtype=np.float32)
+    return train(index, out, settings, compare=name == "egcn")
 
 
 def _print_row(seed: str, method: str, scores: list[float], minutes: float) -> None:

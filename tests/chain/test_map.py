@@ -27,7 +27,7 @@ from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import collect
 from coslide.mapping.views import over_views, turn_back
 from coslide.samples.dihedral import VIEWS, turn
-from coslide.workers import hired
+from coslide.workers import Threads, hired
 
 FILES = {"probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "item.json"}
 
@@ -198,6 +198,21 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
     assert frame.uncertainty_mean.notna().all()
     whole = np.concatenate([block for _, block in predicted_rows(model, scene, way=Way(views=8))], axis=1)
     np.testing.assert_array_equal(whole[1], found)
+
+
+def test_a_map_without_views_does_not_keep_the_uncertainty_of_an_earlier_one(made_up_model, made_up_cube, tmp_path):
+    map_scene(made_up_model, made_up_cube, tmp_path, way=Way(views=8))
+    map_scene(made_up_model, made_up_cube, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert gpd.read_parquet(tmp_path / "landslides.parquet").uncertainty_mean.isna().all()
+
+
+def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_up_cube, tmp_path, monkeypatch):
+    made, real = [], map_module._ready
+    monkeypatch.setattr(map_module, "_ready", lambda *args, **options: made.append(1) or real(*args, **options))
+    monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
+    map_scene(made_up_model, made_up_cube, tmp_path, workers=Threads(1))
+    assert len(made) == 1
 
 
 def test_a_temperature_moves_probability_and_spread_together(made_up_model, made_up_cube):

@@ -36,10 +36,12 @@ from coslide.workers import Workers, ahead
 
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
 _BLOCK_ROWS = 512  # that a worker computes at once
+Block = NDArray[np.float32]  # rows of a map: (row, col), or (layer, row, col)
 _SURE = 1e-6
+_UNCERTAINTY = "uncertainty.tif"
 _FILES = {
     "probability.tif": "landslide probability",
-    "uncertainty.tif": "spread of the probability over the views",
+    _UNCERTAINTY: "spread of the probability over the views",
     "landslides.gpkg": "landslide polygons",
     "landslides.parquet": "landslide polygons",
     "density.tif": "landslides per km2, and share of the ground that slid",
@@ -110,8 +112,7 @@ def map_scene(
     if missing:
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     _require_way(way, card)
-    if way.onnx:
-        onnx_predictor(Path(model))  # what cannot be run is said before anything is written
+    predict = onnx_predictor(Path(model)) if way.onnx else None  # what cannot be run is said before anything is written
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
@@ -131,11 +132,17 @@ def map_scene(
             shutil.rmtree(work / _ROWS, ignore_errors=True)
         made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
         store = RowStore(work / _ROWS, scene.shape, layers=_layers(way), key=f"{made_from} {way}")
-        job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
-        _compute(store, job, scene, workers=workers, listener=listener)
+        if workers is None:
+            blocks = _blocks_here(_ready(loaded, scene, way, predict=predict), store.missing())
+        else:
+            job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
+            blocks = _blocks_of_workers(job, store.missing(), workers)
+        _fill(store, blocks, scene.shape[0], listener)
         deliver(store, 0, out / "probability.tif", grid, tags=tags)
         if way.views > 1:
-            deliver(store, 1, out / "uncertainty.tif", grid, tags=tags, what="spread of the probability over the views")
+            deliver(store, 1, out / _UNCERTAINTY, grid, tags=tags, what=_FILES[_UNCERTAINTY])
+        else:
+            (out / _UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
         shutil.rmtree(work)
     frame = _inventory(out, cube, card, min_area_m2=min_area_m2)
     listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
@@ -151,48 +158,45 @@ class _Job(NamedTuple):
     made_from: str
 
 
-def _compute(store: RowStore, job: _Job, scene: Scene, *, workers: Workers | None, listener: Listener) -> None:
-    """Fill in the rows that are missing."""
-    height = scene.shape[0]
-    missing = store.missing()
-    done = height - sum(stop - start for start, stop in missing)
+def _fill(store: RowStore, blocks: Iterator[tuple[int, Block]], height: int, listener: Listener) -> None:
+    """Put the blocks that are missing into the store."""
+    done = height - sum(stop - start for start, stop in store.missing())
     if done:
         listener.say(f"{done} of {height} rows are there already")
-    for start, block in _blocks(job, missing, workers):
+    for start, block in blocks:
         store.write(start, block)
         done += block.shape[1]
         listener.progress("mapping", done, height)
 
 
-def _blocks(
-    job: _Job, missing: list[tuple[int, int]], workers: Workers | None
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Return blocks of the missing rows, float32 (layer, row, col), as they are done."""
-    if workers is None:
-        for rows in missing:
-            with ahead(_rows_of(job, rows)) as made:  # the next block is computed while one is written
-                yield from made
-        return
+def _blocks_here(ready: "_Ready", missing: list[tuple[int, int]]) -> Iterator[tuple[int, Block]]:
+    """Return blocks of the missing rows, one after the other; the next is computed while one is written."""
+    for rows in missing:
+        with ahead(_layered(_predicted(ready, rows=rows))) as made:
+            yield from made
+
+
+def _blocks_of_workers(job: _Job, missing: list[tuple[int, int]], workers: Workers) -> Iterator[tuple[int, Block]]:
+    """Return blocks of the missing rows in the order in which workers have done them."""
     pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
     for (start, _), block in workers.each(_block_of, job, pieces):
         yield start, block
 
 
-def _block_of(job: _Job, rows: tuple[int, int]) -> NDArray[np.float32]:
-    return np.concatenate([block for _, block in _rows_of(job, rows)], axis=1)
+def _block_of(job: _Job, rows: tuple[int, int]) -> Block:
+    return np.concatenate([block for _, block in _layered(_predicted(_opened(job), rows=rows))], axis=1)
 
 
-def _rows_of(job: _Job, rows: tuple[int, int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Return blocks of rows as (layer, row, col), whatever the number of layers."""
-    model, scene = _opened(job)
-    predict = onnx_predictor(job.model) if job.way.onnx else None
-    for start, block in predicted_rows(model, scene, way=job.way, rows=rows, predict=predict):
-        yield start, block if block.ndim == 3 else block[np.newaxis]
+def _layered(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
+    """Return blocks as (layer, row, col), whatever the number of layers."""
+    return ((start, block if block.ndim == 3 else block[np.newaxis]) for start, block in blocks)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(job: _Job) -> tuple[Model, Scene]:
-    return load_model(job.model), scene_of(open_cube(job.cube))
+def _opened(job: _Job) -> "_Ready":
+    """Return what a worker maps with; the next block of the same map finds it ready."""
+    predict = onnx_predictor(job.model) if job.way.onnx else None
+    return _ready(load_model(job.model), scene_of(open_cube(job.cube)), job.way, predict=predict)
 
 
 def _layers(way: Way) -> int:
@@ -210,10 +214,10 @@ def _inventory(out: Path, cube: xr.Dataset, card: Card, *, min_area_m2: float) -
     """Return the landslides of the map in `out`, left there with their density and a STAC item."""
     grid = cube_grid(cube)
     probability = _band(out / "probability.tif")
-    files = {name: title for name, title in _FILES.items() if name != "uncertainty.tif"}
+    files = {name: title for name, title in _FILES.items() if name != _UNCERTAINTY}
     uncertainty = None
-    if (out / "uncertainty.tif").exists():
-        files, uncertainty = _FILES, _band(out / "uncertainty.tif")
+    if (out / _UNCERTAINTY).exists():
+        files, uncertainty = _FILES, _band(out / _UNCERTAINTY)
     known = Known(
         gather=lambda place, name: read_cells(cube, name, place),
         uncertainty=uncertainty,
@@ -254,10 +258,8 @@ def predicted_rows(
     *,
     way: Way = STANDARD,
     where: NDArray[np.bool_] | None = None,
-    rows: tuple[int, int] | None = None,
-    predict: Predict | None = None,
     listener: Listener = QUIET,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
+) -> Iterator[tuple[int, Block]]:
     """Return the landslide probability (0 to 1) of `scene` in blocks of rows, NaN where it is not valid.
 
     With several views a block is (2, row, col): the mean of the views and their standard deviation.
@@ -272,10 +274,6 @@ def predicted_rows(
         How to map.
     where
         Cells that are wanted, bool (row, col); others are NaN. The others' inputs are seen all the same.
-    rows
-        First row and one past the last; all by default.
-    predict
-        What runs the network: from normalised tiles to probability; torch by default.
     listener
         Who hears of it.
 
@@ -284,16 +282,42 @@ def predicted_rows(
     InputError
         If the stride is longer than the tile of the model, or the number of views is neither 1 nor 8.
     """
+    _require_way(way, model.card)
+    return _predicted(_ready(model, scene, way), where=where, listener=listener)
+
+
+class _Ready(NamedTuple):
+    """A model and a scene with what is made of them once, however many blocks of rows are mapped."""
+
+    card: Card
+    scene: Scene
+    way: Way
+    normalisation: Normalisation
+    predict: Predict
+
+
+def _ready(model: Model, scene: Scene, way: Way, *, predict: Predict | None = None) -> _Ready:
+    """Return what maps; `predict` runs the network, torch by default."""
     card = model.card
-    _require_way(way, card)
-    normalisation = _normalisation_of(card, scene)
     predict = predict or model.predictor()
     if way.views > 1:
         names = [band.name for band in card.bands]
         predict = over_views(predict, aspect=names.index("aspect_class") if "aspect_class" in names else None)
+    return _Ready(card, scene, way, _normalisation_of(card, scene), predict)
 
-    def read_rows(start: int, stop: int) -> NDArray[np.float32]:
-        return normalise(scene.read(slice(start, stop), card.bands), normalisation)
+
+def _predicted(
+    ready: _Ready,
+    *,
+    where: NDArray[np.bool_] | None = None,
+    rows: tuple[int, int] | None = None,
+    listener: Listener = QUIET,
+) -> Iterator[tuple[int, Block]]:
+    """Return blocks of rows; of those from the first of `rows` to before the last, or of all."""
+    card, scene, way = ready.card, ready.scene, ready.way
+
+    def read_rows(start: int, stop: int) -> Block:
+        return normalise(scene.read(slice(start, stop), card.bands), ready.normalisation)
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
         strip = slice(start, stop)
@@ -301,7 +325,7 @@ def predicted_rows(
 
     found = predict_rows(
         in_blocks(read_rows, scene.shape[0], scene.block_rows),
-        predict,
+        ready.predict,
         scene.shape,
         blending=Blending(tile=card.tile, stride=way.stride or card.tile // 2, batch=way.batch),
         valid_rows=valid_rows,

@@ -307,3 +307,9 @@ def test_a_region_file_asks_for_a_split_by_regions(command, made_up_event, made_
     )
     assert code == 2
     assert "the split leaves no ground to train on" in err
+
+
+def test_a_form_to_export_must_be_named(command, made_up_model):
+    code, _, err = command("export", made_up_model)
+    assert code == 2
+    assert "no form to write is named; expected --onnx" in err

@@ -1,9 +1,8 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
-import contextlib
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -279,7 +278,7 @@ def map_(
     from coslide.workers import hired
 
     way = Way(stride=stride, batch=batch, views=views, onnx=onnx)
-    with _listening() as listener, contextlib.ExitStack() as stack:
+    with _listening() as listener, ExitStack() as stack:
         hands = None
         if scheduler is not None or workers is not None:
             hands = stack.enter_context(hired(scheduler=scheduler, count=workers))
@@ -289,13 +288,13 @@ def map_(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="Model bundle.", show_default=False)],
-    onnx: Annotated[bool, typer.Option("--onnx", help="The form to write; there is one.")] = True,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False,
 ) -> None:
     """Write a model in the form that other programs run (ONNX), into its bundle, and check that it says the same."""
     from coslide.mapping.onnx import export_onnx
 
     if not onnx:
-        raise InputError("--onnx: found no form to write, expected --onnx")
+        raise InputError("no form to write is named; expected --onnx")
     path, apart = export_onnx(model)
     with _listening() as listener:
         listener.say(f"{path}: probabilities differ from the network's by at most {apart:.1g}")

@@ -23,6 +23,7 @@ from coslide.samples.split import Part, PartMap, Split, split_windows
 from coslide.samples.windows import row_strips
 from coslide.settings import TrainingSettings
 from coslide.sources.vector import read_vector
+from coslide.training.fit import require_trainable
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ def prepare_tiles(
     Raises
     ------
     InputError
-        If the areas share no channel or differ in its meaning; if the split cannot be made or gives no landslide to
-        train on or no ground to score; if an input is infinite; or if the disk is full.
+        If the areas share no channel or differ in its meaning; if the network cannot be trained on them; if the split
+        cannot be made or gives no landslide to train on or no ground to score; if an input is infinite; or if the disk
+        is full.
     """
     bands, may_miss = chosen_bands(areas, settings, listener)
+    require_trainable(settings, [band.name for band in bands])
     splits = [_split_of(area, role, settings) for area, role in zip(areas, roles, strict=True)]
     _require_ground(areas, splits, settings)
     windows = []
@@ -89,9 +92,9 @@ def prepare_tiles(
             f"training.positive_share: no training tile has more than {settings.positive_share:g} landslide; lower it, "
             "or set training.sampling = 'prevalence'"
         )
-    for area in areas:  # before the training, not after it
-        _require_finite_inputs(area, bands)
     used = [i for i, of_one in enumerate(windows) if of_one or splits[i].validation]
+    for i in set(range(len(areas))) - set(used):  # found now, not when the training is done; the others are read below
+        _require_finite_inputs(areas[i], bands)
     own_areas, own_splits = [areas[i] for i in used], [splits[i] for i in used]
     by_event = settings.normalise == "event"
     rasters, moments = _rasters(own_areas, own_splits, bands, folder, by_event=by_event)
@@ -214,7 +217,7 @@ def _rasters(
     for area, split, path in zip(areas, splits, paths, strict=True):
         valid = area.scene.valid(slice(None))
         where = valid if by_event else valid & (split.parts == Part.TRAIN)
-        each.append(read_raster(functools.partial(area.scene.read, bands=bands), path, bands, where))
+        each.append(read_raster(functools.partial(area.scene.read, bands=bands), path, bands, where, name=area.name))
         whole.merge(each[-1])
     common = whole.normalisation()
     rasters = []

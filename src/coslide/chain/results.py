@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from coslide.chain.scoring import SIDE_PX, Scorable, square_counts
+from coslide.evaluation.objects import PAPER_SMALLEST_CELLS
 from coslide.evaluation.pixels import Confusion, scores
 from coslide.files import whole_output, write_json
 from coslide.labels import LANDSLIDE
@@ -127,7 +128,9 @@ def _object_lines(objects: dict[str, Any]) -> Iterator[str]:
             median_m, p95_m = distances["median_m"], distances["p95_m"]
             yield f"Outlines of {what} lie {median_m:.0f} m apart (median; 95 %: {p95_m:.0f} m)."
     yield ""
-    rows = sorted(objects["recall_by_size"], key=lambda row: row["cells_min"] != 8)  # the paper's smallest class first
+    rows = sorted(
+        objects["recall_by_size"], key=lambda row: row["cells_min"] != PAPER_SMALLEST_CELLS
+    )  # the paper's smallest class first
     sizes = [f"{r['cells_min']} to {r['cells_max']}" if r["cells_max"] else f"{r['cells_min']} or more" for r in rows]
     cells = [
         (size, str(r["n_mapped"]), str(r["n_found"]), _number(r["recall"])) for size, r in zip(sizes, rows, strict=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from coslide.chain.baselines import Baselines
 from coslide.errors import InputError
 from coslide.evaluation.boundaries import boundary_distance, objects_kept
-from coslide.evaluation.calibration import brier, expected_calibration_error, reliability
+from coslide.evaluation.calibration import brier, calibration_error, reliability
 from coslide.evaluation.curves import average_precision, curve, roc_auc, thinned
 from coslide.evaluation.groups import bootstrap_intervals, counts_by, square_blocks
 from coslide.evaluation.objects import (
@@ -92,7 +92,7 @@ def held_out_scores(maps: Sequence[Scorable], *, threshold: float, temperature: 
         "objects": _object_scores(maps, wheres, threshold),
         "calibration": {
             "brier": brier(given, truth),
-            "ece": expected_calibration_error(given, truth),
+            "ece": calibration_error(table),
             "threshold": threshold,
             "temperature": temperature,
             "reliability": {

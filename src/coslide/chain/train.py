@@ -27,12 +27,12 @@ from coslide.indices.cube import open_cube
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, record_scores, save_model
-from coslide.mapping.ground import ground_of, may_be_scored, seen_ground, write_parts
+from coslide.mapping.ground import Ground, ground_of, may_be_scored, seen_ground, write_parts
 from coslide.mapping.scene import collect
 from coslide.samples.split import Part, PartMap, Split, leak_fraction
 from coslide.settings import TrainingSettings, first_problem
 from coslide.training.checkpoints import require_unused
-from coslide.training.fit import fit, network_options, require_trainable
+from coslide.training.fit import fit, network_options
 
 PARTS = "parts"
 _CACHE = "tiles"  # inputs of the tiles, while training lasts
@@ -183,10 +183,9 @@ def fit_model(
     with only_writer(folder, folder):
         try:
             prepared = prepare_tiles(everything, roles, settings, folder / _CACHE, listener=listener)
-            names = [band.name for band in prepared.bands]
-            require_trainable(settings, names)
-            splits = _with_leak_between(everything, prepared.splits)
-            seen = _seen(everything, splits)
+            grounds = _grounds(everything, prepared.splits)
+            splits = _with_leak_between(everything, prepared.splits, grounds)
+            seen = _seen(everything, splits, grounds)
             _say_split(splits, len(prepared.tiles), settings, listener)
             _require_scorable(everything, splits, seen)
             started = time.monotonic()
@@ -194,7 +193,7 @@ def fit_model(
                 prepared.tiles,
                 settings,
                 folder,
-                bands=names,
+                bands=[band.name for band in prepared.bands],
                 validation=prepared.validation,
                 data={"cube": _hash(area.fingerprint for area in everything), "parts": _hash(s.parts for s in splits)},
                 resume=resume,
@@ -205,7 +204,7 @@ def fit_model(
     epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
     listener.say(f"trained {settings.network}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min")
     _write_parts(out / PARTS, everything, splits)
-    model = Model(network, _card(everything, splits, prepared, settings))
+    model = Model(network, _card(everything, splits, grounds, prepared=prepared, settings=settings))
     model = _calibrated(model, everything, seen, listener)
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
@@ -245,12 +244,17 @@ def _require_one_cell_size(areas: Sequence[Area]) -> None:
             )
 
 
-def _with_leak_between(areas: Sequence[Area], splits: Sequence[Split]) -> list[Split]:
+def _grounds(areas: Sequence[Area], splits: Sequence[Split]) -> list[Ground | None]:
+    """Return where the parts of each area lie; None where nobody knows."""
+    grids = (area.scene.grid for area in areas)
+    return [None if grid is None else ground_of(split.parts, grid) for split, grid in zip(splits, grids, strict=True)]
+
+
+def _with_leak_between(areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[Ground | None]) -> list[Split]:
     """Return the splits with what one event shows to training of the held-out ground of another, where they overlap."""
-    grids = [area.scene.grid for area in areas]
-    grounds = [None if g is None else ground_of(s.parts, g) for s, g in zip(splits, grids, strict=True)]
     found = []
-    for number, (split, grid) in enumerate(zip(splits, grids, strict=True)):
+    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
+        grid = area.scene.grid
         others = [ground for i, ground in enumerate(grounds) if ground is not None and i != number]
         if grid is not None and others and split.test:
             seen = seen_ground(others, grid) == Part.TRAIN
@@ -319,13 +323,15 @@ def _hash(items: Iterable[str | NDArray[np.uint8]]) -> str:
     return hashlib.sha256(b"\n".join(i.encode() if isinstance(i, str) else i.tobytes() for i in found)).hexdigest()
 
 
-def _seen(areas: Sequence[Area], splits: Sequence[Split]) -> list[PartMap]:
+def _seen(areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[Ground | None]) -> list[PartMap]:
     """Return what training does with each cell of each area, wherever areas overlap."""
-    pairs = list(zip(areas, splits, strict=True))
-    grounds = [ground_of(split.parts, area.scene.grid) for area, split in pairs if area.scene.grid is not None]
-    if len(pairs) == 1:
-        return [pairs[0][1].parts]
-    return [split.parts if area.scene.grid is None else seen_ground(grounds, area.scene.grid) for area, split in pairs]
+    placed = [ground for ground in grounds if ground is not None]
+    if len(areas) == 1:
+        return [splits[0].parts]
+    return [
+        split.parts if area.scene.grid is None else seen_ground(placed, area.scene.grid)
+        for area, split in zip(areas, splits, strict=True)
+    ]
 
 
 def _require_scorable(areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[PartMap]) -> None:
@@ -336,10 +342,16 @@ def _require_scorable(areas: Sequence[Area], splits: Sequence[Split], seen: Sequ
         )
 
 
-def _card(areas: Sequence[Area], splits: Sequence[Split], prepared: Prepared, settings: TrainingSettings) -> Card:
+def _card(
+    areas: Sequence[Area],
+    splits: Sequence[Split],
+    grounds: Sequence[Ground | None],
+    *,
+    prepared: Prepared,
+    settings: TrainingSettings,
+) -> Card:
     trained = [area for area, split in zip(areas, splits, strict=True) if split.train]
     counts = _tile_counts(splits)
-    placed = zip(areas, splits, strict=True)
     said = settings.model_dump(mode="json")
     said["regions"] = None if settings.regions is None else settings.regions.name  # not where it lies on this machine
     return Card(
@@ -351,7 +363,7 @@ def _card(areas: Sequence[Area], splits: Sequence[Split], prepared: Prepared, se
         tile=settings.tile,
         cell_size_m=areas[0].scene.cell_size_m,
         events=[area.name for area in trained],
-        ground=[ground_of(split.parts, area.scene.grid) for area, split in placed if area.scene.grid is not None],
+        ground=[ground for ground in grounds if ground is not None],
         unplaced=[area.name for area in trained if area.scene.grid is None],
         split={
             "scheme": settings.split,

@@ -154,7 +154,11 @@ def expected_calibration_error(
     >>> expected_calibration_error(np.array([0.1, 0.3, 0.8, 1.0]), np.array([False, True, True, True]), bins=2)
     0.2
     """
-    table = reliability(probability, mapped, where=where, bins=bins)
+    return calibration_error(reliability(probability, mapped, where=where, bins=bins))
+
+
+def calibration_error(table: Reliability) -> float:
+    """Return the expected calibration error [0 to 1] of a reliability table; NaN where no pixel is scored."""
     pixels = int(table.pixels.sum())
     if not pixels:
         return float("nan")

@@ -16,6 +16,9 @@ StateArray = npt.NDArray[np.uint8]
 Float64Array = npt.NDArray[np.float64]
 
 
+PAPER_SMALLEST_CELLS = 8  # of Yang et al. (2023), whose smallest class is 8 to 11 cells
+
+
 class State(IntEnum):
     """Return the number that says how a landslide of one map appears in the other one (`match_objects`)."""
 

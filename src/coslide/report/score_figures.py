@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from coslide.evaluation.objects import PAPER_SMALLEST_CELLS
 from coslide.report.pictures import COLOURS, CORRECT, FALSE_ALARM, MISSED, NOTHING, landslide_colours
 
 _MODEL, _OTHER, _GREY = "#0072B2", ("#E69F00", "#CC79A7"), "0.6"  # Okabe and Ito (2008)
 _SQUARE_IN = (4.6, 4.6)
-_SMALLEST = 8  # cells: the smallest size class of Yang et al. (2023) is 8 to 11
 
 
 def precision_recall_figure(metrics: Mapping[str, Any]) -> Figure:
@@ -83,7 +83,7 @@ def size_recall_figure(metrics: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(6.5, 3.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for number, row in enumerate(rows):
-        colour = _OTHER[0] if row["cells_min"] == _SMALLEST else _MODEL
+        colour = _OTHER[0] if row["cells_min"] == PAPER_SMALLEST_CELLS else _MODEL
         axes.bar(number, row["recall"] or 0, color=colour, width=0.75)
         axes.text(
             number, (row["recall"] or 0) + 0.01, f"{row['n_found']} of {row['n_mapped']}", ha="center", fontsize=8

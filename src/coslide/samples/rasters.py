@@ -17,7 +17,7 @@ from coslide.samples.windows import row_strips
 ReadRows = Callable[[slice], NDArray[np.float32]]
 
 
-def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_]) -> Moments:
+def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_], *, name: str) -> Moments:
     """Return the moments of the inputs of an area, which are left as they are in the file `path`.
 
     Parameters
@@ -31,10 +31,13 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
     where
         The cells that count, bool (row, col).
 
+    name
+        What the area is called in an error.
+
     Raises
     ------
     InputError
-        If the disk is full.
+        If a value is infinite, or the disk is full.
     """
     moments = Moments(bands)
     with unwritable_is_named(path):
@@ -44,6 +47,7 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         for rows in row_strips(where.shape[0]):
             values = read(rows)
+            require_finite(values, bands, name)
             stored[:, rows] = values
             moments.add(values, where[rows])
         stored.flush()

@@ -1,1 +1,1 @@
-"""Loss, schedule and the training run itself."""
+"""Loss, schedule, checkpoints and the training run itself."""

@@ -122,8 +122,9 @@ def fit(
     ------
     InputError
         If the network needs bands that are not there; if `folder` holds another training and `resume` is not set; if
-        `resume` is set and its settings, cubes or network differ or its checkpoint cannot be read; if the loss or the
-        weights are no longer numbers; if the devices do not have the precision; or if the disk is full.
+        `resume` is set and its settings, cubes, split or network differ or its checkpoint cannot be read; if the loss
+        or the weights are no longer numbers; if there are fewer devices, or they lack the precision; or if the disk is
+        full.
     SystemExit
         With code 143 if the process is asked to end (SIGTERM); the last whole epoch is kept.
     KeyboardInterrupt
@@ -260,8 +261,6 @@ def _lightning_notes_hidden() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             # The folder of a training holds its settings before the first checkpoint.
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # A run may be moved between two trainings.
-            warnings.filterwarnings("ignore", message="The dirpath has changed from")
             # A training without a validation part.
             warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
             # Lightning and torch disagree about a private class of torch's; nothing to be done here.

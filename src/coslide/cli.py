@@ -219,6 +219,9 @@ def train(
     epochs: Epochs = None,
     width: Width = None,
     seed: Seed = None,
+    members: Annotated[
+        int | None, typer.Option(help="Networks to train and average; the map then says how far they lie apart.")
+    ] = None,
     devices: Annotated[int | None, typer.Option(help="GPUs, or processes of a CPU, that share each batch.")] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="Also score a random forest and a change threshold.")
@@ -246,6 +249,7 @@ def train(
         "epochs": epochs,
         "width": width,
         "seed": seed,
+        "members": members,
         "devices": devices,
     }
     of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
@@ -262,7 +266,11 @@ def map_(
     model: Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).", show_default=False)],
     index: IndexCube,
     out: OutFolder,
-    stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a tile by default.")] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Side of the windows that the network sees; the tile of its training by default."),
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a window by default.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
     views: Annotated[
         int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")
@@ -277,7 +285,7 @@ def map_(
     from coslide.chain.map import Way, map_scene
     from coslide.workers import hired
 
-    way = Way(stride=stride, batch=batch, views=views, onnx=onnx)
+    way = Way(window=window, stride=stride, batch=batch, views=views, onnx=onnx)
     with _listening() as listener, ExitStack() as stack:
         hands = None
         if scheduler is not None or workers is not None:
@@ -295,9 +303,9 @@ def export(
 
     if not onnx:
         raise InputError("no form to write is named; expected --onnx")
-    path, apart = export_onnx(model)
+    paths, apart = export_onnx(model)
     with _listening() as listener:
-        listener.say(f"{path}: probabilities differ from the network's by at most {apart:.1g}")
+        listener.say(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
 
 
 @app.command()

@@ -69,6 +69,9 @@ class TrainingSettings(Checked):
         bands, never their labels, and they are not scored.
     seed
         Decides the split, the initial weights and the order of the tiles.
+    members
+        Networks that are trained on the same split, each from its own first weights and order of the tiles (seeds from
+        `seed` on). The map is their mean, and says how far they lie apart.
     epochs, batch, accumulate
         Passes over the tiles; tiles given to the network at once, over all devices together; how many such batches
         make one step.
@@ -116,6 +119,7 @@ class TrainingSettings(Checked):
     validation_fraction: float = Field(default=0.0, ge=0, lt=1)
     guard_px: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    members: int = Field(default=1, ge=1)
     epochs: int = Field(default=70, ge=1)
     batch: int = Field(default=4, ge=1)
     accumulate: int = Field(default=1, ge=1)

@@ -25,7 +25,7 @@ from coslide.mapping.bundle import Model, load_model
 from coslide.mapping.onnx import export_onnx
 from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import collect
-from coslide.mapping.views import over_views, turn_back
+from coslide.mapping.views import in_views, mean_and_spread, turn_back
 from coslide.samples.dihedral import VIEWS, turn
 from coslide.workers import Threads, hired
 
@@ -173,7 +173,7 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
     assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif"}
     model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
     place = [band.name for band in model.card.bands].index("aspect_class")
-    predict = model.predictor()
+    predict = model.predictors()[0]
     seen = []
 
     def noted(tiles):
@@ -183,7 +183,7 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
     tile = np.zeros((1, len(model.card.bands), 32, 32), dtype=np.float32)
     tile[:] = np.random.default_rng(0).normal(size=tile.shape)
     tile[:, place] = np.random.default_rng(1).integers(1, 10, (32, 32)) / 9
-    mean, spread = over_views(noted, aspect=place)(tile)[0]
+    mean, spread = mean_and_spread(in_views(noted, aspect=place))(tile)[0]
     views = [turn_back(predict(one), k)[0] for k, one in enumerate(seen)]
     np.testing.assert_allclose(mean, np.mean(views, axis=0), atol=1e-6)
     np.testing.assert_allclose(spread, np.std(views, axis=0), atol=1e-5)
@@ -218,7 +218,7 @@ def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_u
 def test_a_temperature_moves_probability_and_spread_together(made_up_model, made_up_cube):
     """The spread follows as the difference of two near probabilities would."""
     model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
-    warm = Model(model.network, model.card.model_copy(update={"temperature": 2.0}))
+    warm = Model(model.networks, model.card.model_copy(update={"temperature": 2.0}))
     cold, found = (
         np.concatenate([block for _, block in predicted_rows(m, scene, way=Way(views=8))], axis=1)
         for m in (model, warm)
@@ -286,7 +286,7 @@ def test_the_onnx_form_of_a_model_maps_the_same(mapped, made_up_model, made_up_c
     with pytest.raises(InputError, match="has no model.onnx; coslide export makes one"):
         map_scene(model, made_up_cube, tmp_path / "map", way=Way(onnx=True))
     assert not (tmp_path / "map").exists()
-    path, apart = export_onnx(model)
+    (path,), apart = export_onnx(model)
     assert path == model / "model.onnx"
     assert 0 <= apart <= 1e-4
     folder = map_scene(model, made_up_cube, tmp_path / "map", way=Way(onnx=True, batch=3))

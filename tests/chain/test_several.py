@@ -181,7 +181,7 @@ def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_
     moments.add(values, valid)
     seen = normalise(values, moments.normalisation())
     tile = np.ascontiguousarray(seen[:, :32, :32])[None]
-    by_hand = model.predictor()(tile)[0]
+    by_hand = model.predictors()[0](tile)[0]
     mapped = collect(predicted_rows(model, scene, way=Way(stride=32)))[:32, :32]
     np.testing.assert_allclose(mapped[valid[:32, :32]], by_hand[valid[:32, :32]], atol=1e-6)
 
@@ -328,7 +328,7 @@ def test_patches_are_mapped_one_by_one(patches, tmp_path):
     area = open_area(patches)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
     seen = normalise(area.scene.read(slice(256, 384), model.card.bands), model.card.normalisation)
-    np.testing.assert_allclose(found[256:384], model.predictor()(seen[None])[0], atol=1e-6)
+    np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -468,7 +468,7 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
     settings = SETTINGS.changed(validation_fraction=0.3, epochs=3)
     trained = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     card, [area], [split] = trained.model.card, trained.areas, trained.splits
-    bare = trained.model.__class__(trained.model.network, card.model_copy(update={"temperature": 1.0}))
+    bare = trained.model.__class__(trained.model.networks, card.model_copy(update={"temperature": 1.0}))
     where = (split.parts == Part.VALIDATION) & (area.labels != 255)
     probability = collect(predicted_rows(bare, area.scene))[where].astype(np.float64)
     truth = area.labels[where] == 1

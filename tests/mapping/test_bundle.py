@@ -34,7 +34,7 @@ def test_a_saved_model_predicts_the_same_to_the_bit(bundle, tmp_path):
     model = load_model(bundle)
     again = load_model(save_model(model, tmp_path / "again"))
     tiles = np.random.default_rng(0).normal(size=(2, len(model.card.channels), 32, 32)).astype(np.float32)
-    np.testing.assert_array_equal(model.predictor()(tiles), again.predictor()(tiles))
+    np.testing.assert_array_equal(model.predictors()[0](tiles), again.predictors()[0](tiles))
     assert again.card == model.card
 
 
@@ -42,8 +42,8 @@ def test_probability_is_the_softmax_of_the_landslide_class(bundle):
     model = load_model(bundle)
     tiles = np.random.default_rng(0).normal(size=(1, len(model.card.channels), 32, 32)).astype(np.float32)
     with torch.no_grad():
-        background, landslide = model.network(torch.from_numpy(tiles))[0].double().numpy()
-    np.testing.assert_allclose(model.predictor()(tiles)[0], 1 / (1 + np.exp(background - landslide)), atol=1e-6)
+        background, landslide = model.networks[0](torch.from_numpy(tiles))[0].double().numpy()
+    np.testing.assert_allclose(model.predictors()[0](tiles)[0], 1 / (1 + np.exp(background - landslide)), atol=1e-6)
 
 
 def test_a_bundle_holds_no_pickle(bundle):

@@ -20,15 +20,15 @@ from coslide.files import only_writer, sha256, unwritable_is_named
 from coslide.indices.cogs import scene_date
 from coslide.indices.cube import cube_grid, open_cube, read_cells
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import Card, Model, load_model, require_same_inputs
+from coslide.mapping.bundle import Card, Model, Predict, load_model, require_same_inputs
 from coslide.mapping.density import density_grid, write_density
 from coslide.mapping.inventory import Known, polygons, write_inventory
-from coslide.mapping.onnx import onnx_predictor
+from coslide.mapping.onnx import onnx_predictors
 from coslide.mapping.probability import deliver
 from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Blending, in_blocks, predict_rows
 from coslide.mapping.stac import write_item
-from coslide.mapping.views import Predict, over_views
+from coslide.mapping.views import in_views, mean_and_spread
 from coslide.samples.dihedral import VIEWS
 from coslide.samples.normalise import Moments, Normalisation, normalise
 from coslide.samples.windows import row_strips
@@ -41,7 +41,7 @@ _SURE = 1e-6
 _UNCERTAINTY = "uncertainty.tif"
 _FILES = {
     "probability.tif": "landslide probability",
-    _UNCERTAINTY: "spread of the probability over the views",
+    _UNCERTAINTY: "spread of the probability over views and members",
     "landslides.gpkg": "landslide polygons",
     "landslides.parquet": "landslide polygons",
     "density.tif": "landslides per km2, and share of the ground that slid",
@@ -51,12 +51,15 @@ _FILES = {
 class Way(NamedTuple):
     """How a scene is mapped.
 
-    `stride` is the step between the blended windows in cells, half a tile by default; the windows are as large as the
-    tiles of the training. `batch` windows are given to the network at once: it changes memory and speed, not the map.
-    With `views` of 8, each window is seen in all of its eight views; their mean is the map, their spread the
-    uncertainty. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
+    `window` is the side of the windows that the network sees, in cells, that of its training tiles by default; `stride`
+    is the step between them, half a window by default: they overlap and are blended. A network may say something else
+    of the same cell in a larger window, EGCN for one, whose graph spans it. `batch` windows are given to the network at
+    once: it changes memory and speed, not the map.
+    With `views` of 8, each window is seen in all of its eight views. The map is the mean of all views and members of
+    the model, the uncertainty their spread. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
     """
 
+    window: int | None = None
     stride: int | None = None
     batch: int = 8
     views: int = 1
@@ -81,8 +84,8 @@ def map_scene(
 
     Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
     ``landslides.parquet`` (`docs/inventory.md`), ``density.tif`` (landslides per km2) and ``item.json`` (STAC); with
-    several views ``uncertainty.tif`` too. The map carries in its tags where the model was trained, so that it is never
-    scored there.
+    several views or members ``uncertainty.tif`` too. The map carries in its tags where the model was trained, so that
+    it is never scored there.
 
     Parameters
     ----------
@@ -111,8 +114,8 @@ def map_scene(
     missing = require_same_inputs(card, scene.bands, scene.cell_size_m, str(index))
     if missing:
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
-    _require_way(way, card)
-    predict = onnx_predictor(Path(model)) if way.onnx else None  # what cannot be run is said before anything is written
+    _require_way(way, loaded)
+    predictors = onnx_predictors(Path(model)) if way.onnx else None  # said before anything is written
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
@@ -123,6 +126,7 @@ def map_scene(
         "missing": ", ".join(missing),
         "unplaced": ", ".join(card.unplaced),
         "views": str(way.views),
+        "members": str(card.members),
     }
     work = out / _ROWS_FOLDER
     with unwritable_is_named(out):
@@ -131,15 +135,15 @@ def map_scene(
         if not resume:
             shutil.rmtree(work / _ROWS, ignore_errors=True)
         made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
-        store = RowStore(work / _ROWS, scene.shape, layers=_layers(way), key=f"{made_from} {way}")
+        store = RowStore(work / _ROWS, scene.shape, layers=_layers(way, card), key=f"{made_from} {way}")
         if workers is None:
-            blocks = _blocks_here(_ready(loaded, scene, way, predict=predict), store.missing())
+            blocks = _blocks_here(_ready(loaded, scene, way, predictors=predictors), store.missing())
         else:
             job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
             blocks = _blocks_of_workers(job, store.missing(), workers)
         _fill(store, blocks, scene.shape[0], listener)
         deliver(store, 0, out / "probability.tif", grid, tags=tags)
-        if way.views > 1:
+        if _layers(way, card) > 1:
             deliver(store, 1, out / _UNCERTAINTY, grid, tags=tags, what=_FILES[_UNCERTAINTY])
         else:
             (out / _UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
@@ -195,17 +199,31 @@ def _layered(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]
 @functools.lru_cache(maxsize=1)
 def _opened(job: _Job) -> "_Ready":
     """Return what a worker maps with; the next block of the same map finds it ready."""
-    predict = onnx_predictor(job.model) if job.way.onnx else None
-    return _ready(load_model(job.model), scene_of(open_cube(job.cube)), job.way, predict=predict)
+    predictors = onnx_predictors(job.model) if job.way.onnx else None
+    return _ready(load_model(job.model), scene_of(open_cube(job.cube)), job.way, predictors=predictors)
 
 
-def _layers(way: Way) -> int:
-    return 2 if way.views > 1 else 1
+def _layers(way: Way, card: Card) -> int:
+    """Return 2 where there is a spread beside the mean."""
+    return 2 if way.views > 1 or card.members > 1 else 1
 
 
-def _require_way(way: Way, card: Card) -> None:
-    if way.stride is not None and not 1 <= way.stride <= card.tile:
-        raise InputError(f"--stride: found {way.stride}, expected 1 to {card.tile}, the tile of the model")
+def _blending(way: Way, card: Card) -> Blending:
+    window = card.tile if way.window is None else way.window
+    return Blending(tile=window, stride=way.stride or window // 2, batch=way.batch)
+
+
+def _require_way(way: Way, model: Model) -> None:
+    window = model.card.tile if way.window is None else way.window
+    if window != model.card.tile:
+        multiple = int(getattr(model.networks[0], "size_multiple", 1))
+        if window < multiple or window % multiple:
+            raise InputError(f"--window: found {window}, expected a multiple of {multiple} for {model.card.network}")
+        if way.onnx or getattr(model.networks[0], "fixed_side", None):
+            what = "its ONNX form" if way.onnx else "the model"
+            raise InputError(f"--window: found {window}, expected {model.card.tile}, the tile that {what} is made for")
+    if way.stride is not None and not 1 <= way.stride <= window:
+        raise InputError(f"--stride: found {way.stride}, expected 1 to {window}, the side of a window")
     if way.views not in (1, VIEWS):
         raise InputError(f"--views: found {way.views}, expected 1 or {VIEWS}")
 
@@ -262,7 +280,7 @@ def predicted_rows(
 ) -> Iterator[tuple[int, Block]]:
     """Return the landslide probability (0 to 1) of `scene` in blocks of rows, NaN where it is not valid.
 
-    With several views a block is (2, row, col): the mean of the views and their standard deviation.
+    With several views or members a block is (2, row, col): their mean and standard deviation.
 
     Parameters
     ----------
@@ -280,9 +298,10 @@ def predicted_rows(
     Raises
     ------
     InputError
-        If the stride is longer than the tile of the model, or the number of views is neither 1 nor 8.
+        If the network cannot see windows of that size, the stride is longer than them, or the number of views is
+        neither 1 nor 8.
     """
-    _require_way(way, model.card)
+    _require_way(way, model)
     return _predicted(_ready(model, scene, way), where=where, listener=listener)
 
 
@@ -296,13 +315,15 @@ class _Ready(NamedTuple):
     predict: Predict
 
 
-def _ready(model: Model, scene: Scene, way: Way, *, predict: Predict | None = None) -> _Ready:
-    """Return what maps; `predict` runs the network, torch by default."""
+def _ready(model: Model, scene: Scene, way: Way, *, predictors: list[Predict] | None = None) -> _Ready:
+    """Return what maps; `predictors` run the members, with torch by default."""
     card = model.card
-    predict = predict or model.predictor()
+    looks = predictors or model.predictors()
     if way.views > 1:
         names = [band.name for band in card.bands]
-        predict = over_views(predict, aspect=names.index("aspect_class") if "aspect_class" in names else None)
+        aspect = names.index("aspect_class") if "aspect_class" in names else None
+        looks = [look for predict in looks for look in in_views(predict, aspect=aspect)]
+    predict = mean_and_spread(looks) if _layers(way, card) > 1 else looks[0]
     return _Ready(card, scene, way, _normalisation_of(card, scene), predict)
 
 
@@ -327,9 +348,9 @@ def _predicted(
         in_blocks(read_rows, scene.shape[0], scene.block_rows),
         ready.predict,
         scene.shape,
-        blending=Blending(tile=card.tile, stride=way.stride or card.tile // 2, batch=way.batch),
+        blending=_blending(way, card),
         valid_rows=valid_rows,
-        layers=_layers(way),
+        layers=_layers(way, card),
         rows=rows,
         progress=functools.partial(listener.progress, "mapping"),
     )

@@ -1,7 +1,6 @@
 """From cubes to a trained model and its scores on held-out ground."""
 
 import hashlib
-import re
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -12,24 +11,36 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from torch import nn
 
 from coslide.chain.areas import PATCH, Area, open_area
 from coslide.chain.baselines import FOLDER, Baselines, make_baselines, write_baselines
 from coslide.chain.map import Way, predicted_rows
+from coslide.chain.parts import (
+    area_name,
+    grounds_of,
+    mean_leak,
+    require_scorable,
+    say_split,
+    seen_of,
+    tile_counts,
+    with_leak_between,
+    write_all_parts,
+)
 from coslide.chain.preparation import Prepared, prepare_tiles
 from coslide.chain.results import write_scores
 from coslide.chain.scoring import Scorable, held_out_scores, score_line
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature, fit_temperature
 from coslide.evaluation.curves import best_threshold, curve
-from coslide.files import only_writer, require_replaceable, unwritable_is_named, whole_output
+from coslide.files import only_writer, require_replaceable, unwritable_is_named
 from coslide.indices.cube import open_cube
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, record_scores, save_model
-from coslide.mapping.ground import Ground, ground_of, may_be_scored, seen_ground, write_parts
+from coslide.mapping.ground import Ground, may_be_scored
 from coslide.mapping.scene import collect
-from coslide.samples.split import Part, PartMap, Split, leak_fraction
+from coslide.samples.split import Part, PartMap, Split
 from coslide.settings import TrainingSettings, first_problem
 from coslide.training.checkpoints import require_unused
 from coslide.training.fit import fit, network_options
@@ -183,28 +194,17 @@ def fit_model(
     with only_writer(folder, folder):
         try:
             prepared = prepare_tiles(everything, roles, settings, folder / _CACHE, listener=listener)
-            grounds = _grounds(everything, prepared.splits)
-            splits = _with_leak_between(everything, prepared.splits, grounds)
-            seen = _seen(everything, splits, grounds)
-            _say_split(splits, len(prepared.tiles), settings, listener)
-            _require_scorable(everything, splits, seen)
-            started = time.monotonic()
-            network = fit(
-                prepared.tiles,
-                settings,
-                folder,
-                bands=[band.name for band in prepared.bands],
-                validation=prepared.validation,
-                data={"cube": _hash(area.fingerprint for area in everything), "parts": _hash(s.parts for s in splits)},
-                resume=resume,
-            )
+            grounds = grounds_of(everything, prepared.splits)
+            splits = with_leak_between(everything, prepared.splits, grounds)
+            seen = seen_of(everything, splits, grounds)
+            say_split(splits, len(prepared.tiles), settings, listener)
+            require_scorable(everything, splits, seen)
+            data = {"cube": _hash(area.fingerprint for area in everything), "parts": _hash(s.parts for s in splits)}
+            members = _fit_members(prepared, settings, folder, data=data, resume=resume, listener=listener)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
-    minutes = (time.monotonic() - started) / 60
-    epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
-    listener.say(f"trained {settings.network}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min")
-    _write_parts(out / PARTS, everything, splits)
-    model = Model(network, _card(everything, splits, grounds, prepared=prepared, settings=settings))
+    write_all_parts(out / PARTS, everything, splits)
+    model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
     model = _calibrated(model, everything, seen, listener)
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
@@ -216,6 +216,38 @@ def fit_model(
     return Trained(model, everything, splits, seen, baselines)
 
 
+def _fit_members(
+    prepared: Prepared,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    data: dict[str, str],
+    resume: bool,
+    listener: Listener,
+) -> tuple[nn.Module, ...]:
+    """Return the trained networks: the first in `folder`, others, from other seeds, in folders of it."""
+    networks = []
+    for number in range(1, settings.members + 1):
+        started = time.monotonic()
+        network = fit(
+            prepared.tiles,
+            settings.model_copy(update={"seed": (settings.seed + number - 1) % 2**32}),
+            folder if number == 1 else folder / f"member-{number}",
+            bands=[band.name for band in prepared.bands],
+            validation=prepared.validation,
+            data=data,
+            resume=resume,
+        )
+        minutes = (time.monotonic() - started) / 60
+        which = f" ({number} of {settings.members})" if settings.members > 1 else ""
+        epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
+        listener.say(
+            f"trained {settings.network}{which}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min"
+        )
+        networks.append(network)
+    return tuple(networks)
+
+
 def mapped_where(
     model: Model, area: Area, where: NDArray[np.bool_], *, listener: Listener = QUIET
 ) -> NDArray[np.float32]:
@@ -224,7 +256,8 @@ def mapped_where(
     Patches are mapped one by one.
     """
     way = Way(stride=PATCH) if area.patches else Way()
-    return collect(predicted_rows(model, area.scene, where=where, way=way, listener=listener))
+    rows = predicted_rows(model, area.scene, where=where, way=way, listener=listener)
+    return collect((start, block if block.ndim == 2 else block[0]) for start, block in rows)
 
 
 def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:
@@ -244,72 +277,6 @@ def _require_one_cell_size(areas: Sequence[Area]) -> None:
             )
 
 
-def _grounds(areas: Sequence[Area], splits: Sequence[Split]) -> list[Ground | None]:
-    """Return where the parts of each area lie; None where nobody knows."""
-    grids = (area.scene.grid for area in areas)
-    return [None if grid is None else ground_of(split.parts, grid) for split, grid in zip(splits, grids, strict=True)]
-
-
-def _with_leak_between(areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[Ground | None]) -> list[Split]:
-    """Return the splits with what one event shows to training of the held-out ground of another, where they overlap."""
-    found = []
-    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
-        grid = area.scene.grid
-        others = [ground for i, ground in enumerate(grounds) if ground is not None and i != number]
-        if grid is not None and others and split.test:
-            seen = seen_ground(others, grid) == Part.TRAIN
-            leak = split.leak_fraction + leak_fraction(seen, split.test, split.parts == Part.TEST)
-            split = split._replace(leak_fraction=min(1.0, leak))  # noqa: PLW2901 - the same split, measured again
-        found.append(split)
-    return found
-
-
-def _say_split(splits: Sequence[Split], trained: int, settings: TrainingSettings, listener: Listener) -> None:
-    counts = _tile_counts(splits)
-    leak = _leak(splits)
-    listener.say(
-        f"split {settings.split}: {trained} training, {counts['validation']} validation and "
-        f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the held-out tiles' ground leaks into training"
-    )
-    if leak:
-        listener.say(
-            f"warning: {100 * leak:.1f} % of the ground of a held-out tile, on average, was seen in training; that "
-            "ground is not scored, and what is scored lies beside it, so the scores are better than on new ground"
-        )
-
-
-def _tile_counts(splits: Iterable[Split]) -> dict[str, int]:
-    splits = list(splits)
-    return {name: sum(len(getattr(split, name)) for split in splits) for name in ("train", "validation", "test")}
-
-
-def _leak(splits: Iterable[Split]) -> float:
-    """Return the mean leak of all held-out tiles."""
-    leaks = [split.leak_fraction for split in splits for _ in split.test]
-    return float(np.mean(leaks)) if leaks else 0.0
-
-
-def _write_parts(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:
-    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
-        name = folder / area_name(area, number)
-        if area.scene.grid is not None:
-            write_parts(name.with_suffix(".tif"), split.parts, area.scene.grid, fingerprint=area.fingerprint)
-            continue
-        blocks = area.blocks or []
-        lines = [
-            f"{patch},{Part(int(split.parts[b.row, b.col])).name.lower()}"
-            for patch, b in zip(area.patches, blocks, strict=True)
-        ]
-        with whole_output(name.with_suffix(".csv")) as part:
-            part.write_text("\n".join(["patch,part", *lines]) + "\n", encoding="utf-8")
-
-
-def area_name(area: Area, number: int) -> str:
-    """Return the name of the files about `area`, the one of this number: from its name, safe on every disk."""
-    words = re.sub(r"[^a-z0-9]+", "-", area.name.lower()).strip("-")[:60]
-    return f"{number + 1}-{words}" if words else f"{number + 1}"
-
-
 def _name_among(area: Area, number: int, areas: Sequence[Area]) -> str:
     """Return what an area is called; with its number where another one is called the same."""
     return area.name if sum(other.name == area.name for other in areas) == 1 else f"{area.name} ({number + 1})"
@@ -323,25 +290,6 @@ def _hash(items: Iterable[str | NDArray[np.uint8]]) -> str:
     return hashlib.sha256(b"\n".join(i.encode() if isinstance(i, str) else i.tobytes() for i in found)).hexdigest()
 
 
-def _seen(areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[Ground | None]) -> list[PartMap]:
-    """Return what training does with each cell of each area, wherever areas overlap."""
-    placed = [ground for ground in grounds if ground is not None]
-    if len(areas) == 1:
-        return [splits[0].parts]
-    return [
-        split.parts if area.scene.grid is None else seen_ground(placed, area.scene.grid)
-        for area, split in zip(areas, splits, strict=True)
-    ]
-
-
-def _require_scorable(areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[PartMap]) -> None:
-    triples = zip(areas, splits, seen, strict=True)
-    if not any((may_be_scored(s) & (a.labels != UNKNOWN)).any() for a, split, s in triples if split.test):
-        raise InputError(
-            "no cell is left to score: all held-out ground of known truth was seen in training; hold out other ground"
-        )
-
-
 def _card(
     areas: Sequence[Area],
     splits: Sequence[Split],
@@ -351,7 +299,7 @@ def _card(
     settings: TrainingSettings,
 ) -> Card:
     trained = [area for area, split in zip(areas, splits, strict=True) if split.train]
-    counts = _tile_counts(splits)
+    counts = tile_counts(splits)
     said = settings.model_dump(mode="json")
     said["regions"] = None if settings.regions is None else settings.regions.name  # not where it lies on this machine
     return Card(
@@ -360,6 +308,7 @@ def _card(
         channels=channels_of(prepared.bands, prepared.normalisation),
         normalise=settings.normalise,
         may_miss=prepared.may_miss,
+        members=settings.members,
         tile=settings.tile,
         cell_size_m=areas[0].scene.cell_size_m,
         events=[area.name for area in trained],
@@ -372,7 +321,7 @@ def _card(
             "validation_tiles": counts["validation"],
             "test_tiles": counts["test"],
             "guard_px": settings.guard_px,
-            "leak_fraction": _leak(splits),
+            "leak_fraction": mean_leak(splits),
         },
         settings=said,
     )
@@ -401,4 +350,4 @@ def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[PartMap], li
     threshold = best_threshold(curve(at_temperature(probability, temperature), truth))
     listener.say(f"on {truth.size} validation cells: temperature {temperature:.2f}, threshold {threshold:.3f}")
     card = model.card.model_copy(update={"temperature": temperature, "threshold": threshold})
-    return Model(model.network, card)
+    return Model(model.networks, card)

@@ -27,6 +27,7 @@ from coslide.settings import Checked, first_problem
 BUNDLE_FORMAT = 2
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 BUNDLE = Marker(CARD, "bundle_format")
 
 
@@ -53,6 +54,9 @@ class Card(Checked):
         mean and deviation of its own valid cells, and that of the channels is not used.
     may_miss
         Names of channels that the model was trained to do without: a cube may lack them.
+    members
+        How many networks the model is made of, trained on the same ground from other first weights; its probability is
+        the mean of theirs.
     tile, cell_size_m
         Side of a training tile in cells, and cell size.
     threshold, temperature
@@ -74,6 +78,7 @@ class Card(Checked):
     channels: list[Channel]
     normalise: Literal["global", "event"] = "global"
     may_miss: list[str] = Field(default_factory=list)
+    members: int = Field(default=1, ge=1)
     tile: int
     cell_size_m: float
     threshold: float = Field(default=0.5, gt=0, le=1)
@@ -104,26 +109,30 @@ class Card(Checked):
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network in evaluation mode, and its card."""
+    """The trained networks of a model, in evaluation mode, and its card: one network, or several members."""
 
-    network: nn.Module
+    networks: tuple[nn.Module, ...]
     card: Card
 
-    def predictor(self) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-        """Return the function from normalised tiles (tile, band, row, col) to landslide probability (tile, row, col).
+    def predictors(self) -> list[Predict]:
+        """Return for each member the function from normalised tiles (tile, band, row, col) to landslide probability.
 
-        It runs on a GPU where there is one.
+        The probability is float32 (tile, row, col). Networks run on a GPU where there is one.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = fuse(self.network).to(device)
+        return [_predictor(network) for network in self.networks]
 
-        @torch.inference_mode()
-        def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-            logits = network(torch.from_numpy(tiles).to(device))
-            probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
-            return probability
 
-        return predict
+def _predictor(network: nn.Module) -> Predict:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fused = fuse(network).to(device)
+
+    @torch.inference_mode()
+    def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = fused(torch.from_numpy(tiles).to(device))
+        probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
+        return probability
+
+    return predict
 
 
 def channels_of(bands: tuple[Band, ...], normalisation: Normalisation) -> list[Channel]:
@@ -142,8 +151,8 @@ def save_model(model: Model, folder: Path) -> Path:
     """
     with whole_output(folder, marker=BUNDLE) as part:
         part.mkdir()
-        weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
-        save_file(weights, part / WEIGHTS)
+        for name, network in zip(member_files(WEIGHTS, model.card), model.networks, strict=True):
+            save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, part / name)
         (part / CARD).write_text(json.dumps(model.card.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8")
     return folder
 
@@ -164,12 +173,12 @@ def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
         If the folder is no bundle or cannot be written.
     """
     kept = {key: metrics[key] for key in ("pixels", "calibration", "split")}
-    card = _card_of(folder).model_copy(update={"scores": kept})
+    card = load_card(folder).model_copy(update={"scores": kept})
     write_json(folder / CARD, card.model_dump())
 
 
 def load_model(folder: Path | str) -> Model:
-    """Return the model of a bundle, in evaluation mode on the CPU. Nothing is unpickled.
+    """Return the model of a bundle, its networks in evaluation mode on the CPU. Nothing is unpickled.
 
     Raises
     ------
@@ -177,15 +186,39 @@ def load_model(folder: Path | str) -> Model:
         If the folder is no bundle, its card has an unknown or missing key, or weights and network do not fit.
     """
     folder = Path(folder)
-    card = _card_of(folder)
-    options: dict[str, Any] = dict(card.options)
-    network = networks.create(card.network, len(card.channels), **options)
+    card = load_card(folder)
+    return Model(tuple(_network(card, folder / name) for name in member_files(WEIGHTS, card)), card)
+
+
+def member_files(first: str, card: Card) -> list[str]:
+    """Return the names of the files of the members: `first`, and the same with ``-2``, ``-3``, ... before the suffix.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> member_files("model.onnx", SimpleNamespace(members=3))
+    ['model.onnx', 'model-2.onnx', 'model-3.onnx']
+    """
+    path = Path(first)
+    return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, card.members + 1))]
+
+
+def load_card(folder: Path) -> Card:
+    """Return what a bundle says of its model; its weights are not read.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle, or its card has an unknown or missing key.
+    """
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder / WEIGHTS}: does not fit {card.network} ({reason})") from None
-    return Model(network.eval(), card)
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
 
 
 def require_same_inputs(card: Card, bands: Sequence[Band], cell_size_m: float, name: str) -> list[str]:
@@ -216,12 +249,12 @@ def require_same_inputs(card: Card, bands: Sequence[Band], cell_size_m: float, n
     return missing
 
 
-def _card_of(folder: Path) -> Card:
+def _network(card: Card, weights: Path) -> nn.Module:
+    options: dict[str, Any] = dict(card.options)
+    network = networks.create(card.network, len(card.channels), **options)
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
-    try:
-        return Card.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
+        network.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{weights}: does not fit {card.network} ({reason})") from None
+    return network.eval()

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
+from torch import nn
 
 from coslide.errors import InputError
 from coslide.files import whole_output
-from coslide.mapping.bundle import load_model
+from coslide.mapping.bundle import Predict, load_card, load_model, member_files
 
 FILE = "model.onnx"
 PARITY = 1e-4  # that probabilities may differ by
 
 
-def export_onnx(folder: Path | str) -> tuple[Path, float]:
-    """Return the path of the ONNX form of a bundle, left inside it, and how far its probability is off at most.
+def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
+    """Return the paths of the ONNX form of a bundle, left inside it, and how far its probability is off at most.
 
-    It takes normalised tiles of the training's size, float32 (tile, band, row, col), any number of them, and gives
-    logits (tile, 2, row, col). Normalisation, threshold and temperature stay in ``model.json``.
+    There is a file for each member. It takes normalised tiles of the training's size, float32 (tile, band, row, col),
+    any number of them, and gives logits (tile, 2, row, col). Normalisation, threshold and temperature stay in
+    ``model.json``.
 
     Parameters
     ----------
@@ -42,23 +43,22 @@ def export_onnx(folder: Path | str) -> tuple[Path, float]:
     _require_onnx()
     bands, tile = len(model.card.channels), model.card.tile
     x = torch.randn(3, bands, tile, tile, generator=torch.Generator().manual_seed(0))
-    file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns of its own parts
-        batch = ({0: torch.export.Dim("batch", min=1, max=4096)},)
-        program: Any = torch.onnx.export(model.network, (x[:2],), dynamo=True, dynamic_shapes=batch, verbose=False)
-        program.save(file)
-    predict, expected = _predictor(file.getvalue()), model.predictor()
-    apart = max(float(np.abs(predict(part) - expected(part)).max()) for part in (x.numpy(), x[:1].numpy()))
-    if not apart <= PARITY:
-        raise ValueError(f"{folder}: ONNX Runtime differs from the network by {apart:g}, expected at most {PARITY:g}")
-    with whole_output(folder / FILE) as part:
-        part.write_bytes(file.getvalue())
-    return folder / FILE, apart
+    paths, apart = [folder / name for name in member_files(FILE, model.card)], 0.0
+    for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
+        content = _exported(network, x[:2])
+        predict = _predictor(content)
+        apart = max(
+            apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (x.numpy(), x[:1].numpy()))
+        )
+        if not apart <= PARITY:
+            raise ValueError(f"{path}: ONNX Runtime differs from the network by {apart:g}, expected at most {PARITY:g}")
+        with whole_output(path) as part:
+            part.write_bytes(content)
+    return paths, apart
 
 
-def onnx_predictor(folder: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the function from normalised tiles (tile, band, row, col) to landslide probability (tile, row, col).
+def onnx_predictors(folder: Path) -> list[Predict]:
+    """Return for each member the function from normalised tiles (tile, band, row, col) to landslide probability.
 
     Raises
     ------
@@ -66,16 +66,30 @@ def onnx_predictor(folder: Path) -> Callable[[NDArray[np.float32]], NDArray[np.f
         If the bundle has no ONNX form, it cannot be read, or ONNX Runtime is not installed.
     """
     _require_onnx()
+    return [_opened(folder / name) for name in member_files(FILE, load_card(folder))]
+
+
+def _exported(network: nn.Module, x: torch.Tensor) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter warns of its own parts
+        batch = ({0: torch.export.Dim("batch", min=1, max=4096)},)
+        program: Any = torch.onnx.export(network, (x,), dynamo=True, dynamic_shapes=batch, verbose=False)
+        program.save(file)
+    return file.getvalue()
+
+
+def _opened(path: Path) -> Predict:
     try:
-        return _predictor((folder / FILE).read_bytes())
+        return _predictor(path.read_bytes())
     except OSError:
-        raise InputError(f"{folder}: has no {FILE}; coslide export makes one") from None
+        raise InputError(f"{path.parent}: has no {path.name}; coslide export makes one") from None
     except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
         reason = str(error).splitlines()[0]
-        raise InputError(f"{folder / FILE}: cannot be read ({reason}); coslide export makes it again") from None
+        raise InputError(f"{path}: cannot be read ({reason}); coslide export makes it again") from None
 
 
-def _predictor(content: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _predictor(content: bytes) -> Predict:
     import onnxruntime
 
     # From memory: a file could name others, whose place it would choose.

@@ -1,21 +1,19 @@
-"""What a network says of a tile in all eight views: the mean, and how far the views lie apart."""
+"""What several looks at a tile say of it together: the views of a window, the members of a model."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.mapping.bundle import Predict
 from coslide.samples.dihedral import VIEWS, turn_inputs
 
-Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+def in_views(predict: Predict, *, aspect: int | None = None) -> list[Predict]:
+    """Return eight functions, each of which gives the probability [0 to 1] that `predict` sees in one view of a tile.
 
-def over_views(predict: Predict, *, aspect: int | None = None) -> Predict:
-    """Return a function that gives mean and standard deviation of the probability over the views, (tile, 2, row, col).
-
-    Each tile is turned and mirrored, its aspect classes with it, and what the network makes of it is turned back. The
-    deviation says how much the answer depends on how the ground lies to the north and to the sun; it is not the chance
-    of being wrong.
+    The tile is turned and mirrored, its aspect classes with it, and what the network makes of it is turned back.
 
     Parameters
     ----------
@@ -26,22 +24,44 @@ def over_views(predict: Predict, *, aspect: int | None = None) -> Predict:
 
     Examples
     --------
-    >>> both = over_views(lambda tiles: tiles[:, 0])
-    >>> both(np.array([[[[0.2, 0.4], [0.6, 0.8]]]], dtype=np.float32)).round(3)
-    array([[[[0.2, 0.4],
-             [0.6, 0.8]],
-            [[0. , 0. ],
-             [0. , 0. ]]]], dtype=float32)
+    >>> looks = in_views(lambda tiles: tiles[:, 0])  # what says of a cell what is there says it in any view
+    >>> tile = np.array([[[[0.25, 0.5], [0.75, 1.0]]]], dtype=np.float32)
+    >>> len(looks), all((look(tile) == tile[:, 0]).all() for look in looks)
+    (8, True)
+    """
+
+    def look(view: int, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        return turn_back(predict(turn_inputs(tiles, view, aspect=aspect)), view)
+
+    return [functools.partial(look, view) for view in range(VIEWS)]
+
+
+def mean_and_spread(looks: Sequence[Predict]) -> Predict:
+    """Return a function that gives mean and standard deviation of the probability over all looks, (tile, 2, row, col).
+
+    Over views, the deviation says how much the answer depends on how the ground lies to the north and to the sun; over
+    the members of a model, on what chance decided in training. It is not the chance of being wrong.
+
+    Parameters
+    ----------
+    looks
+        Functions from normalised tiles (tile, band, row, col) to probability (tile, row, col).
+
+    Examples
+    --------
+    >>> both = mean_and_spread([lambda tiles: tiles[:, 0], lambda tiles: tiles[:, 1]])
+    >>> both(np.array([[[[0.25]], [[0.75]]]], dtype=np.float32)).ravel().tolist()
+    [0.5, 0.25]
     """
 
     def both(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         total, squares = (np.zeros((len(tiles), *tiles.shape[2:])) for _ in range(2))
-        for view in range(VIEWS):
-            found = turn_back(predict(turn_inputs(tiles, view, aspect=aspect)), view).astype(np.float64)
+        for look in looks:
+            found = look(tiles).astype(np.float64)
             total += found
             squares += found**2
-        mean = total / VIEWS
-        spread = np.sqrt(np.maximum(squares / VIEWS - mean**2, 0))
+        mean = total / len(looks)
+        spread = np.sqrt(np.maximum(squares / len(looks) - mean**2, 0))
         return np.stack([mean, spread], axis=1).astype(np.float32)
 
     return both

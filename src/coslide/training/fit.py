@@ -133,8 +133,9 @@ def fit(
     options = network_options(settings, bands)
     lightning.seed_everything(settings.seed, verbose=False)
     network = networks.create(settings.network, len(bands), **options)
-    # A file of regions is known by the split that it makes, wherever it lies.
-    record = {**settings.model_dump(mode="json", exclude={"regions"}), **options, **(data or {})}
+    # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
+    # of any one of them, so more can be added later.
+    record = {**settings.model_dump(mode="json", exclude={"regions", "members"}), **options, **(data or {})}
     record |= {"bands": len(bands), "tiles": len(tiles)}
     checkpoint = prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(tiles, validation, settings)

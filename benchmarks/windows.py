@@ -1,0 +1,78 @@
+"""What window and overlap do to the scores of a map, and how fast each is.
+
+    python benchmarks/windows.py INDEX.zarr MODEL [MODEL ...] [--rounds 3]
+
+Maps the scene of a cube with each model at several sizes and steps of the windows, and scores each map on the ground
+that the model did not see. Prints for each: F1 and average precision (mean over the models, and how far F1 is from that
+of the densest overlap of the same window: mean, smallest and largest over the models), and cells per second (median of
+the rounds; ways take turns). Run it on an idle machine.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from coslide.chain.areas import Area, open_area
+from coslide.chain.map import Way, predicted_rows
+from coslide.evaluation.curves import average_precision, curve
+from coslide.evaluation.pixels import confusion, scores
+from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.mapping.bundle import Model, load_model
+from coslide.mapping.ground import may_be_scored, seen_ground
+from coslide.mapping.scene import collect
+from coslide.memory import keep_freed_memory
+
+WAYS = [
+    Way(window, stride, batch=max(1, 8 * 128**2 // window**2))
+    for window in (128, 256, 512)
+    for stride in (window // 4, window // 2, window * 5 // 8, window * 3 // 4, window * 7 // 8, window)
+]
+
+
+def main() -> None:
+    """Return nothing; prints a line for each way to map."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("index", type=Path)
+    words.add_argument("models", type=Path, nargs="+")
+    words.add_argument("--rounds", type=int, default=1)
+    given = words.parse_args()
+    keep_freed_memory()
+    area, models = open_area(given.index), [load_model(path) for path in given.models]
+    found = {way: [_scored(area, model, way) for model in models] for way in WAYS}
+    seconds = {way: list[float]() for way in WAYS}
+    for _ in range(given.rounds):
+        for way in WAYS:
+            started = time.perf_counter()
+            collect(predicted_rows(models[0], area.scene, way=way))
+            seconds[way].append(time.perf_counter() - started)
+    cells = area.scene.shape[0] * area.scene.shape[1]
+    print(f"{area.name}: {area.scene.shape[0]} x {area.scene.shape[1]} cells, {len(models)} models")
+    print("window  stride  F1     AP     F1 less that of the densest overlap   Mpx/s")
+    for way in WAYS:
+        densest = next(other for other in WAYS if other.window == way.window)
+        less = [a[0] - b[0] for a, b in zip(found[way], found[densest], strict=True)]
+        f1, precision = np.mean(found[way], axis=0)
+        rate = cells / 1e6 / statistics.median(seconds[way])
+        print(
+            f"{way.window:<7} {way.stride:<7} {f1:.3f}  {precision:.3f}  {np.mean(less):+.4f} "
+            f"({min(less):+.4f} to {max(less):+.4f})          {rate:.3f}",
+            flush=True,
+        )
+
+
+def _scored(area: Area, model: Model, way: Way) -> tuple[float, float]:
+    """Return F1 and average precision of a map, on held-out ground."""
+    seen = seen_ground(model.card.ground, area.scene.grid)
+    where = may_be_scored(seen) & (area.labels != UNKNOWN)
+    probability = collect(predicted_rows(model, area.scene, way=way))
+    where &= np.isfinite(probability)
+    mapped = area.labels == LANDSLIDE
+    f1 = scores(confusion(probability >= model.card.threshold, mapped, where))["f1"]
+    return f1, average_precision(curve(probability[where], mapped[where]))
+
+
+if __name__ == "__main__":
+    main()

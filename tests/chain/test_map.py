@@ -29,7 +29,10 @@ from coslide.mapping.views import in_views, mean_and_spread, turn_back
 from coslide.samples.dihedral import VIEWS, turn
 from coslide.workers import Threads, hired
 
-FILES = {"probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "item.json"}
+FILES = {
+    "probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "summary.json", "summary.png",
+    "item.json",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,27 @@ def test_the_item_lists_every_file_of_the_map(mapped):
         x, y = rasterio.warp.transform(file.crs, "EPSG:4326", [file.bounds.left + 480], [file.bounds.bottom + 480])
     assert west < x[0] < east
     assert south < y[0] < north
+
+
+def test_the_summary_counts_what_the_files_hold(mapped, made_up_cube):
+    found = json.loads((mapped / "summary.json").read_text())
+    frame = gpd.read_parquet(mapped / "landslides.parquet")
+    valid = read_valid(open_cube(made_up_cube)).sum()
+    assert found["landslides"] == len(frame) == sum(found["size_frequency"]["n"])
+    assert found["area_km2"] == pytest.approx(frame.area_m2.sum() / 1e6)
+    assert found["known_km2"] == pytest.approx(valid * 100 / 1e6)
+    assert found["landslides_per_km2"] == pytest.approx(len(frame) / (valid * 1e-4))
+    assert found["area_m2"]["largest"] == frame.area_m2.max()
+    widths = np.diff([found["size_frequency"][key] for key in ("area_min_m2", "area_max_m2")], axis=0)
+    assert (widths * found["size_frequency"]["density_per_m2"]).sum() == pytest.approx(1)
+
+
+def test_a_map_without_a_landslide_has_a_summary_that_says_so(made_up_model, made_up_cube, tmp_path):
+    folder = map_scene(made_up_model, made_up_cube, tmp_path, min_area_m2=1e9)
+    found = json.loads((folder / "summary.json").read_text())
+    assert (found["landslides"], found["area_km2"], found["area_m2"]["median"]) == (0, 0, None)
+    assert found["min_area_m2"] == 1e9
+    assert (folder / "summary.png").stat().st_size > 1000
 
 
 def killing(after):

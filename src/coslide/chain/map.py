@@ -5,29 +5,23 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import geopandas as gpd
 import numpy as np
-import rasterio
-import xarray as xr
 from numpy.typing import NDArray
 
 from coslide.chain.areas import Scene, scene_of
+from coslide.chain.inventory import PROBABILITY, TITLES, UNCERTAINTY, leave_inventory
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature
 from coslide.files import only_writer, sha256, unwritable_is_named
-from coslide.indices.cogs import scene_date
-from coslide.indices.cube import cube_grid, open_cube, read_cells
+from coslide.indices.cube import cube_grid, open_cube
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import Card, Model, Predict, load_model, require_same_inputs
-from coslide.mapping.density import density_grid, write_density
-from coslide.mapping.inventory import Known, polygons, write_inventory
 from coslide.mapping.onnx import onnx_predictors
 from coslide.mapping.probability import deliver
 from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Blending, in_blocks, predict_rows
-from coslide.mapping.stac import write_item
 from coslide.mapping.views import in_views, mean_and_spread
 from coslide.samples.dihedral import VIEWS
 from coslide.samples.normalise import Moments, Normalisation, normalise
@@ -38,14 +32,6 @@ _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is
 _BLOCK_ROWS = 512  # that a worker computes at once
 Block = NDArray[np.float32]  # rows of a map: (row, col), or (layer, row, col)
 _SURE = 1e-6
-_UNCERTAINTY = "uncertainty.tif"
-_FILES = {
-    "probability.tif": "landslide probability",
-    _UNCERTAINTY: "spread of the probability over views and members",
-    "landslides.gpkg": "landslide polygons",
-    "landslides.parquet": "landslide polygons",
-    "density.tif": "landslides per km2, and share of the ground that slid",
-}
 
 
 class Way(NamedTuple):
@@ -83,7 +69,8 @@ def map_scene(
     """Return the folder with the landslide map of the scene in the cube `index`.
 
     Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
-    ``landslides.parquet`` (`docs/inventory.md`), ``density.tif`` (landslides per km2) and ``item.json`` (STAC); with
+    ``landslides.parquet``, ``density.tif`` (landslides per km2), ``summary.json``, ``summary.png`` and ``item.json``
+    (STAC), all described in `docs/inventory.md`; with
     several views or members ``uncertainty.tif`` too. The map carries in its tags where the model was trained, so that
     it is never scored there.
 
@@ -142,13 +129,13 @@ def map_scene(
             job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
             blocks = _blocks_of_workers(job, store.missing(), workers)
         _fill(store, blocks, scene.shape[0], listener)
-        deliver(store, 0, out / "probability.tif", grid, tags=tags)
+        deliver(store, 0, out / PROBABILITY, grid, tags=tags)
         if _layers(way, card) > 1:
-            deliver(store, 1, out / _UNCERTAINTY, grid, tags=tags, what=_FILES[_UNCERTAINTY])
+            deliver(store, 1, out / UNCERTAINTY, grid, tags=tags, what=TITLES[UNCERTAINTY])
         else:
-            (out / _UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
+            (out / UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
         shutil.rmtree(work)
-    frame = _inventory(out, cube, card, min_area_m2=min_area_m2)
+    frame = leave_inventory(out, cube, card, min_area_m2=min_area_m2)
     listener.say(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
 
@@ -226,48 +213,6 @@ def _require_way(way: Way, model: Model) -> None:
         raise InputError(f"--stride: found {way.stride}, expected 1 to {window}, the side of a window")
     if way.views not in (1, VIEWS):
         raise InputError(f"--views: found {way.views}, expected 1 or {VIEWS}")
-
-
-def _inventory(out: Path, cube: xr.Dataset, card: Card, *, min_area_m2: float) -> gpd.GeoDataFrame:
-    """Return the landslides of the map in `out`, left there with their density and a STAC item."""
-    grid = cube_grid(cube)
-    probability = _band(out / "probability.tif")
-    files = {name: title for name, title in _FILES.items() if name != _UNCERTAINTY}
-    uncertainty = None
-    if (out / _UNCERTAINTY).exists():
-        files, uncertainty = _FILES, _band(out / _UNCERTAINTY)
-    known = Known(
-        gather=lambda place, name: read_cells(cube, name, place),
-        uncertainty=uncertainty,
-        before=_date(cube, "reflectance_pre"),
-        after=_date(cube, "reflectance_post"),
-    )
-    frame = polygons(probability, grid, threshold=card.threshold, min_area_m2=min_area_m2, known=known)
-    metadata = {"event": str(cube.attrs["title"]), "credit": str(cube.attrs.get("credit", "")), **_of_model(card)}
-    write_inventory(frame, out, metadata=metadata)
-    write_density(out / "density.tif", *density_grid(frame, np.isfinite(probability), grid))
-    properties: dict[str, Any] = {"title": metadata["event"]}
-    properties |= {f"coslide:{key}": text for key, text in _of_model(card).items()}
-    properties |= {"coslide:landslides": len(frame), "coslide:area_km2": float(frame.area_m2.sum() / 1e6)}
-    write_item(out, grid, date=scene_date(cube), properties=properties, files=files)
-    return frame
-
-
-def _band(path: Path) -> NDArray[np.float32]:
-    with rasterio.open(path) as file:
-        found: NDArray[np.float32] = file.read(1)
-    return found
-
-
-def _of_model(card: Card) -> dict[str, str]:
-    return {
-        "network": card.network,
-        "trained_on": ", ".join(card.events),
-        "threshold": f"{card.threshold:g}",
-        "coslide_version": card.coslide_version,
-        "licence": card.licence,
-        "citation": card.citation,
-    }
 
 
 def predicted_rows(
@@ -367,12 +312,6 @@ def _tempered(block: NDArray[np.float32], temperature: float) -> NDArray[np.floa
     found = at_temperature(given, temperature)
     slope = found * (1 - found) / (temperature * given * (1 - given))
     return np.stack([at_temperature(block[0], temperature), block[1] * slope])
-
-
-def _date(cube: xr.Dataset, scene: str) -> str:
-    """Return when a scene was acquired, as the cube says it; empty where it does not."""
-    said = str(cube[scene].attrs.get("acquired", "")) if scene in cube else ""
-    return "" if said == "not recorded" else said
 
 
 def _normalisation_of(card: Card, scene: Scene) -> Normalisation:

@@ -34,6 +34,7 @@ from coslide.report.pictures import (
     composites,
     landslide_picture,
     loss_figure,
+    png_picture,
     probability_picture,
     size_figure,
 )
@@ -340,6 +341,14 @@ def _sizes(run: _Run) -> Iterator[Section]:
         yield Section("Sizes", note, [picture], Table(columns, rows, frozenset(columns[1:])))
 
 
+def _summary(run: _Run) -> Iterator[Section]:
+    path = run.folder / "summary.png"
+    if run.found is not None and path.is_file():
+        address = png_picture(path.read_bytes())
+        picture = Picture(address, "Area-frequency curve of the landslides, and a map of their number per km²")
+        yield Section("The inventory", "All landslides that are delivered, trained on or not.", [picture])
+
+
 def _caveats(run: _Run) -> Iterator[Section]:
     if run.found is None:
         return
@@ -429,4 +438,4 @@ def _missing(run: _Run) -> Iterator[Section]:
         yield Section("Not in this folder", "What this page would otherwise show.", points=points)
 
 
-_PARTS = (_scenes, _maps, _scores, _sizes, _caveats, _training, _inputs, _provenance, _missing)
+_PARTS = (_scenes, _maps, _summary, _scores, _sizes, _caveats, _training, _inputs, _provenance, _missing)

@@ -87,7 +87,8 @@ def recognise(
     kept = np.flatnonzero(pixels >= max(1, math.ceil(min_area_m2 / cell_size_m**2 - 1e-9)))
     renumbered = np.zeros(len(first), np.int32)
     renumbered[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
-    numbers: Labels = renumbered[labels]
+    numbers: Labels = labels.view(np.int32) if labels.itemsize == 4 else labels.astype(np.int32)
+    numbers.ravel()[where] = renumbered[found]
     return numbers
 
 

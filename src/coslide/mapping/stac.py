@@ -16,6 +16,8 @@ _MEDIA = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".gpkg": "application/geopackage+sqlite3",
     ".parquet": "application/vnd.apache.parquet",
+    ".json": "application/json",
+    ".png": "image/png",
 }
 
 

@@ -216,4 +216,15 @@ def figure_picture(figure: Figure) -> str:
     """Return a figure as a PNG address; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_picture(buffer.getvalue())
+
+
+def png_picture(content: bytes) -> str:
+    """Return the content of a PNG file as an address.
+
+    Examples
+    --------
+    >>> png_picture(b"PNG")
+    'data:image/png;base64,UE5H'
+    """
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"

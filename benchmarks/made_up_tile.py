@@ -1,7 +1,8 @@
 """A made-up event of any size in the formats that real ones come in, quick to write: for benchmarks, not for study.
 
 Ten bands at their own 10 and 20 m before and after as GeoTIFF with a scene classification, a 1 arc-second DEM in
-degrees, 200 geological units, 30 rain gauges, a ShakeMap grid, 12 faults and 5,563 landslides.
+degrees, 200 geological units, 30 rain gauges, a ShakeMap grid, 12 faults and 5,563 landslides, which are bright after
+the earthquake.
 """
 
 from pathlib import Path
@@ -12,9 +13,10 @@ import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from pyproj import Transformer
+from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from scipy.ndimage import zoom
-from shapely import MultiPoint, box, voronoi_polygons
+from shapely import MultiPoint, Polygon, box, voronoi_polygons
 from shapely.geometry import LineString, Point
 
 CRS = "EPSG:32648"
@@ -54,9 +56,11 @@ def write_tile(folder: Path, cells: int) -> Path:
     """Return the event file of a made-up tile of `cells` x `cells` cells of 10 m, written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    for date, shift in (("pre", 0), ("post", 40)):
-        _write_scene(folder / date, cells, shift, random)
     bounds = (LEFT, TOP - 10 * cells, LEFT + 10 * cells, TOP)
+    slides = _slides(bounds, random)
+    gpd.GeoDataFrame(geometry=slides, crs=CRS).to_file(folder / "landslides.gpkg")
+    for date, shift, bare in (("pre", 0, []), ("post", 40, slides)):
+        _write_scene(folder / date, cells, shift, random, bare=bare)
     _write_dem(folder / "dem.tif", bounds, random)
     _write_vectors(folder, bounds, random)
     _write_tables(folder, bounds, random)
@@ -74,11 +78,20 @@ def _rough(shape: tuple[int, int], random: np.random.Generator) -> NDArray[np.fl
     return surface
 
 
-def _write_scene(folder: Path, cells: int, shift: int, random: np.random.Generator) -> None:
+def _slides(bounds: tuple[float, ...], random: np.random.Generator) -> list[Polygon]:
+    places = random.uniform(bounds[:2], bounds[2:], (5563, 2))
+    radii = 10 + random.exponential(10, 5563)
+    return [Point(place).buffer(radius, 4) for place, radius in zip(places, radii, strict=True)]
+
+
+def _write_scene(folder: Path, cells: int, shift: int, random: np.random.Generator, *, bare: list[Polygon]) -> None:
     folder.mkdir(exist_ok=True)
     for bands, step in ((AT_10_M, 1), (AT_20_M, 2)):
         side = cells // step
         ground = 1500 + 300 * _rough((side, side), np.random.default_rng(7))
+        if bare:
+            transform = from_origin(LEFT, TOP, 10 * step, 10 * step)
+            ground[rasterize(bare, (side, side), transform=transform, dtype=np.uint8) == 1] += 900
         for number, band in enumerate(bands):
             noise = random.integers(-60, 60, (side, side), dtype=np.int16)
             values = (ground + 120 * number + shift + noise).clip(1, 10_000).astype(np.uint16)
@@ -135,10 +148,6 @@ def _write_vectors(folder: Path, bounds: tuple[float, ...], random: np.random.Ge
     gpd.GeoDataFrame({"age": ages}, geometry=units, crs=CRS).to_file(folder / "geology.gpkg")
     ends = random.uniform((left - 5000, bottom - 5000), (right + 5000, top + 5000), (12, 2, 2))
     gpd.GeoDataFrame(geometry=[LineString(pair) for pair in ends], crs=CRS).to_file(folder / "faults.gpkg")
-    places = random.uniform((left, bottom), (right, top), (5563, 2))
-    radii = 10 + random.exponential(10, 5563)
-    slides = [Point(place).buffer(radius, 4) for place, radius in zip(places, radii, strict=True)]
-    gpd.GeoDataFrame(geometry=slides, crs=CRS).to_file(folder / "landslides.gpkg")
 
 
 def _write_tables(folder: Path, bounds: tuple[float, ...], random: np.random.Generator) -> None:

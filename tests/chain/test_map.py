@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -229,6 +231,31 @@ def test_a_map_without_views_does_not_keep_the_uncertainty_of_an_earlier_one(mad
     map_scene(made_up_model, made_up_cube, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert gpd.read_parquet(tmp_path / "landslides.parquet").uncertainty_mean.isna().all()
+
+
+def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_up_cube, tmp_path):
+    """From the blocks of a store to the rows on the disk, with the network of a bundle; the scene is read as noise."""
+    model, real = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+
+    def peak_mb(height):
+        def read(rows, bands):
+            return np.random.default_rng(rows.start).normal(size=(len(bands), rows.stop - rows.start, 50))
+
+        shape = (height, 50)
+        scene = replace(
+            real, shape=shape, read_own=read, valid=lambda rows: np.ones((rows.stop - rows.start, 50), bool)
+        )
+        store = RowStore(tmp_path / str(height), shape, key="")
+        tracemalloc.start()
+        for start, block in predicted_rows(model, scene, way=Way(stride=32)):
+            store.write(start, block[np.newaxis])
+        found = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        return found
+
+    peak_mb(300)  # compiled once
+    low, high = peak_mb(600), peak_mb(3000)
+    assert high < 1.05 * low
 
 
 def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_up_cube, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from odc.geo.geobox import GeoBox
 from coslide import networks
 from coslide.mapping.inventory import Known, polygons
 from coslide.mapping.rows import RowStore
-from coslide.mapping.scene import Blending, in_blocks, predict_rows
+from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.strips import in_blocks
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 from coslide.networks.fuse import fuse
 from coslide.samples.windows import window_starts
-from coslide.workers import ahead
+from coslide.workers import ahead, available_processors
 
 
 def main() -> None:
@@ -74,39 +76,58 @@ def _free_network(folder: Path, side: int, bands: int) -> None:
 
     mapped()  # compiled once
     restart_peak()
-    times = {name: _median(work) for name, work in (("map", mapped), ("copy", copied))}
-    rate = side**2 / 1e6 / times["map"]
+    map_s, copy_s = _in_turns(mapped, copied)
     print(
-        f"free network, {side} x {side} x {bands}: {rate:.1f} Mpx/s, {times['map'] / times['copy']:.2f} x the time of "
-        f"reading and writing in strips, peak {peak_memory_gb(since_restart=True):.2f} GB",
+        f"free network, {side} x {side} x {bands}: {side**2 / 1e6 / map_s:.1f} Mpx/s, {map_s / copy_s:.2f} x the time "
+        f"of reading and writing in strips, peak {peak_memory_gb(since_restart=True):.2f} GB",
         flush=True,
     )
 
 
 def _real_network(side: int, bands: int) -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # of each thread that gives tiles to the network, as in a map
+    threads = available_processors()
     network = fuse(networks.create("egcn", bands, width=16).eval())
     scene = np.random.default_rng(0).normal(size=(bands, side, side)).astype(np.float32)
 
     @torch.inference_mode()
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        torch.set_num_threads(1)
         return network(torch.from_numpy(tiles)).softmax(dim=1)[:, 1].numpy()
 
-    for tile, stride in ((128, 64), (128, 96), (256, 192), (512, 448)):
+    for tile, stride in ((128, 64), (128, 96), (256, 192), (512, 384)):
         batch = max(1, 8 * 128**2 // tile**2)
         tiles = np.ascontiguousarray(scene[np.newaxis, :, :tile, :tile].repeat(batch, axis=0))
-        resident = _median(lambda tiles=tiles: predict(tiles)) / batch
         count = len(window_starts(side, tile, stride)) ** 2
-        rows = {"blending": Blending(tile, stride, batch)}
-        seconds = _median(
-            lambda rows=rows: list(predict_rows(lambda a, b: scene[:, a:b], predict, (side, side), **rows)), 1
-        )
+        blending = Blending(tile, stride, batch, threads)
+
+        def alone(tiles: NDArray[np.float32] = tiles, batches: int = -(-count // batch)) -> None:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(predict, [tiles] * batches))
+
+        def mapped(blending: Blending = blending) -> None:
+            list(predict_rows(lambda a, b: scene[:, a:b], predict, (side, side), blending=blending))
+
+        resident_s, map_s = _in_turns(alone, mapped)
+        resident_s *= count / batch / -(-count // batch)
         print(
-            f"egcn, width 16, window {tile}, stride {stride}: {side**2 / 1e6 / seconds:.3f} Mpx/s, "
-            f"{count * resident / seconds:.2f} of the network alone, {count * tile**2 / side**2:.2f} pixels computed "
+            f"egcn, width 16, window {tile}, stride {stride}: {side**2 / 1e6 / map_s:.3f} Mpx/s, "
+            f"{resident_s / map_s:.2f} of the network alone, {count * tile**2 / side**2:.2f} pixels computed "
             "for each one delivered",
             flush=True,
         )
+
+
+def _in_turns(*works: Callable[[], object]) -> list[float]:
+    """Return the median time of each [s]; they take turns, for the machine is not always as fast."""
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(3):
+        for found, work in zip(times, works, strict=True):
+            started = time.perf_counter()
+            work()
+            found.append(time.perf_counter() - started)
+    return [statistics.median(found) for found in times]
 
 
 def _inventory(landslides: int) -> None:
@@ -127,15 +148,6 @@ def _inventory(landslides: int) -> None:
     seconds = time.perf_counter() - started
     peak_gb = peak_memory_gb(since_restart=True)
     print(f"{len(frame)} landslides on {side} x {side} cells: {seconds:.1f} s, peak {peak_gb:.2f} GB")
-
-
-def _median(work: Callable[[], object], times: int = 3) -> float:
-    found = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
 
 
 if __name__ == "__main__":

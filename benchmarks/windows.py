@@ -2,7 +2,7 @@
 
     python benchmarks/windows.py INDEX.zarr MODEL [MODEL ...] [--rounds 3]
 
-Maps the scene of a cube with each model at several sizes and steps of the windows, and scores each map on the ground
+Maps the scene of a cube with each model (each member of one that has several) at several sizes and steps of the windows, and scores each map on the ground
 that the model did not see. Prints for each: F1 and average precision (mean over the models, and how far F1 is from that
 of the densest overlap of the same window: mean, smallest and largest over the models), and cells per second (median of
 the rounds; ways take turns). Run it on an idle machine.
@@ -40,7 +40,7 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=1)
     given = words.parse_args()
     keep_freed_memory()
-    area, models = open_area(given.index), [load_model(path) for path in given.models]
+    area, models = open_area(given.index), [alone for path in given.models for alone in _members(load_model(path))]
     found = {way: [_scored(area, model, way) for model in models] for way in WAYS}
     seconds = {way: list[float]() for way in WAYS}
     for _ in range(given.rounds):
@@ -61,6 +61,10 @@ def main() -> None:
             f"({min(less):+.4f} to {max(less):+.4f})          {rate:.3f}",
             flush=True,
         )
+
+
+def _members(model: Model) -> list[Model]:
+    return [Model((network,), model.card.model_copy(update={"members": 1})) for network in model.networks]
 
 
 def _scored(area: Area, model: Model, way: Way) -> tuple[float, float]:

@@ -46,6 +46,20 @@ def test_probability_is_the_softmax_of_the_landslide_class(bundle):
     np.testing.assert_allclose(model.predictors()[0](tiles)[0], 1 / (1 + np.exp(background - landslide)), atol=1e-6)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_network_says_the_same_to_the_bit_whatever_threads_torch_has_and_leaves_them_as_they_were(bundle, threads):
+    model = load_model(bundle)
+    predict = model.predictors()[0]
+    tiles = np.random.default_rng(0).normal(size=(8, len(model.card.channels), 32, 32)).astype(np.float32)
+    expected, before = predict(tiles), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        np.testing.assert_array_equal(predict(tiles), expected)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_bundle_holds_no_pickle(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == ["model.json", "weights.safetensors"]
 

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import time
 import tracemalloc
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_rows_come_out_before_the_scene_is_read_to_its_end():
     found = predict_rows(read_rows, first_band, (1000, 16), blending=Blending(16, 8))
     next(found)
     found.close()
-    assert 16 <= last_read <= 16 + 4 * 8  # one strip in hand, two ready, one being read
+    assert 16 <= last_read <= 16 + 5 * 8  # two strips in hand, two ready, one being read
 
 
 def peak_bytes(height):
@@ -176,6 +177,24 @@ def test_some_rows_come_out_as_they_would_among_all(wanted):
     part = list(predict_rows(reader(scene), by_place, (50, 71), rows=wanted, **options))
     assert part[0][0] == wanted[0]
     np.testing.assert_array_equal(collect(part), whole[slice(*wanted)])
+
+
+def test_any_number_of_threads_gives_the_same_map_to_the_bit():
+    scene, valid = random_scene((50, 171)), np.random.default_rng(1).random((50, 171)) < 0.9
+
+    def slow_at_times(tiles):  # so that the second batch is often done before the first
+        time.sleep(0.002 * (int(tiles[0, 0, 0, 0] * 1000) % 3))
+        return by_place(tiles)
+
+    def mapped(threads, batch):
+        sizes = Blending(16, 7, batch, threads)
+        return predict_scene(
+            reader(scene), slow_at_times, (50, 171), blending=sizes, valid_rows=lambda a, b: valid[a:b]
+        )
+
+    alone = mapped(1, 4)
+    for threads, batch in ((2, 4), (5, 1), (40, 100)):
+        np.testing.assert_array_equal(mapped(threads, batch), alone)
 
 
 def test_several_layers_are_blended_each_by_itself():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coslide.chain.areas import Scene, scene_of
@@ -21,12 +22,13 @@ from coslide.mapping.bundle import Card, Model, Predict, load_model, require_sam
 from coslide.mapping.onnx import onnx_predictors
 from coslide.mapping.probability import deliver
 from coslide.mapping.rows import RowStore
-from coslide.mapping.scene import Blending, in_blocks, predict_rows
+from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.strips import in_blocks
 from coslide.mapping.views import in_views, mean_and_spread
 from coslide.samples.dihedral import VIEWS
 from coslide.samples.normalise import Moments, Normalisation, normalise
 from coslide.samples.windows import row_strips
-from coslide.workers import Workers, ahead
+from coslide.workers import Workers, ahead, available_processors
 
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
 _BLOCK_ROWS = 512  # that a worker computes at once
@@ -175,7 +177,7 @@ def _blocks_of_workers(job: _Job, missing: list[tuple[int, int]], workers: Worke
 
 
 def _block_of(job: _Job, rows: tuple[int, int]) -> Block:
-    return np.concatenate([block for _, block in _layered(_predicted(_opened(job), rows=rows))], axis=1)
+    return np.concatenate([block for _, block in _layered(_predicted(_opened(job), rows=rows, threads=1))], axis=1)
 
 
 def _layered(blocks: Iterator[tuple[int, Block]]) -> Iterator[tuple[int, Block]]:
@@ -195,9 +197,11 @@ def _layers(way: Way, card: Card) -> int:
     return 2 if way.views > 1 or card.members > 1 else 1
 
 
-def _blending(way: Way, card: Card) -> Blending:
+def _blending(way: Way, card: Card, threads: int | None) -> Blending:
     window = card.tile if way.window is None else way.window
-    return Blending(tile=window, stride=way.stride or window // 2, batch=way.batch)
+    if threads is None:  # a GPU is kept busy by one
+        threads = 1 if torch.cuda.is_available() and not way.onnx else available_processors()
+    return Blending(tile=window, stride=way.stride or window // 2, batch=way.batch, threads=threads)
 
 
 def _require_way(way: Way, model: Model) -> None:
@@ -277,6 +281,7 @@ def _predicted(
     *,
     where: NDArray[np.bool_] | None = None,
     rows: tuple[int, int] | None = None,
+    threads: int | None = None,
     listener: Listener = QUIET,
 ) -> Iterator[tuple[int, Block]]:
     """Return blocks of rows; of those from the first of `rows` to before the last, or of all."""
@@ -293,7 +298,7 @@ def _predicted(
         in_blocks(read_rows, scene.shape[0], scene.block_rows),
         ready.predict,
         scene.shape,
-        blending=_blending(way, card),
+        blending=_blending(way, card, threads),
         valid_rows=valid_rows,
         layers=_layers(way, card),
         rows=rows,

@@ -1,7 +1,8 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +118,8 @@ class Model:
     def predictors(self) -> list[Predict]:
         """Return for each member the function from normalised tiles (tile, band, row, col) to landslide probability.
 
-        The probability is float32 (tile, row, col). Networks run on a GPU where there is one.
+        The probability is float32 (tile, row, col). Networks run on a GPU where there is one; else in one thread, so
+        that the result is the same to the bit on any number of processors: several threads may call at once.
         """
         return [_predictor(network) for network in self.networks]
 
@@ -128,11 +130,23 @@ def _predictor(network: nn.Module) -> Predict:
 
     @torch.inference_mode()
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits = fused(torch.from_numpy(tiles).to(device))
-        probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
+        with _one_thread():
+            logits = fused(torch.from_numpy(tiles).to(device))
+            probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
         return probability
 
     return predict
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread for what this thread asks of it; sums in another order are other numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def channels_of(bands: tuple[Band, ...], normalisation: Normalisation) -> list[Channel]:

@@ -93,7 +93,9 @@ def _predictor(content: bytes) -> Predict:
     import onnxruntime
 
     # From memory: a file could name others, whose place it would choose.
-    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # as the network itself: several call at once
+    session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:

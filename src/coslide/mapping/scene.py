@@ -1,6 +1,9 @@
 """The probability map of a whole scene: read in strips, blended from overlapping tiles."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,14 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from coslide.mapping.strips import BoolArray, FloatArray, ReadRows, Strip, ValidRows, slabs_of, strips_of
 from coslide.samples.windows import window_starts
 from coslide.workers import ahead
 
-FloatArray = npt.NDArray[np.floating]
-BoolArray = npt.NDArray[np.bool_]
-ReadRows = Callable[[int, int], FloatArray]
 Predict = Callable[[npt.NDArray[np.float32]], FloatArray]
-ValidRows = Callable[[int, int], BoolArray]
 Progress = Callable[[int, int], None]
 Rows = tuple[int, npt.NDArray[np.float32]]
 
@@ -35,6 +35,9 @@ class Blending:
         the rim is then seen by four tiles.
     batch
         Tiles given to the network at once. It changes memory and speed, not the result.
+    threads
+        How many threads give tiles to the network at the same time, a batch each. It changes memory and speed, not the
+        result.
 
     Raises
     ------
@@ -50,10 +53,11 @@ class Blending:
     tile: int = 128
     stride: int = 64
     batch: int = 8
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.tile, self.stride, self.batch) < 1 or self.stride > self.tile:
-            raise ValueError(f"expected tile, stride and batch of at least 1 and stride <= tile, found {self}")
+        if min(self.tile, self.stride, self.batch, self.threads) < 1 or self.stride > self.tile:
+            raise ValueError(f"expected sizes of at least 1 and stride <= tile, found {self}")
 
 
 def collect(rows: Iterable[Rows]) -> npt.NDArray[np.float32]:
@@ -98,7 +102,7 @@ def predict_rows(
         normalised, with finite numbers also where the scene is not valid.
     predict
         ``predict(tiles)`` gives for float32 (tile, band, row, col) the landslide probability as (tile, row, col). It
-        must not keep `tiles`, which are overwritten.
+        is called in other threads, `blending.threads` of them at once.
     shape
         Size of the scene (height, width) [pixels].
     blending
@@ -156,20 +160,21 @@ def predict_rows(
     weight = _raised_cosine(sizes.tile)
     across = np.stack([weight / col_total[left : left + sizes.tile] for left in lefts])
     total = np.zeros((layers, sizes.tile, max(width, sizes.tile)))  # float64: sums to exactly 1 in float32
-    strips = _strips(read_rows, valid_rows, shape, tile=sizes.tile, tops=[tops[k] for k in needed])
-    with ahead(strips, _READ_AHEAD) as read:
-        seen = _Slab(sizes.tile)
-        for k, strip in zip(needed, read, strict=True):
-            seen.take(strip)
+    strips = strips_of(read_rows, valid_rows, shape, tile=sizes.tile, tops=[tops[k] for k in needed])
+    with ahead(strips, _READ_AHEAD) as read, _pool(sizes.threads) as pool:
+        slabs = zip((tops[k] for k in needed), slabs_of(read, sizes.tile), strict=True)
+        found = functools.partial(_found, predict=predict, layers=layers)
+        begun = _begun(slabs, np.array(lefts), found, sizes=sizes, pool=pool)
+        for k, windows in zip(needed, _one_behind(begun), strict=True):  # no thread waits for the end of a row
             down = weight / row_total[tops[k] : tops[k] + sizes.tile]
-            weights = _Weights(np.array(lefts), down, across)
-            _add_windows(total, seen, predict, weights=weights, batch=sizes.batch, top=tops[k])
+            for own, probability in zip(windows.groups, windows.found, strict=True):
+                _add(total, probability.result(), np.array(lefts)[own], down, across[own])
             final = ends[k] - tops[k]
             start, stop = max(tops[k], first), min(ends[k], last)
             if start < stop:
                 block = total[:, start - tops[k] : stop - tops[k], :width].astype(np.float32)
-                if seen.valid is not None:
-                    block[:, ~seen.valid[start - tops[k] : stop - tops[k], :width]] = np.nan
+                if windows.valid is not None:
+                    block[:, ~windows.valid[start - tops[k] : stop - tops[k], :width]] = np.nan
                 yield start, block if layers > 1 else block[0]
                 if progress is not None:
                     progress(stop - first, last - first)
@@ -177,135 +182,73 @@ def predict_rows(
             total[:, sizes.tile - final :] = 0
 
 
-def in_blocks(read_rows: ReadRows, height: int, rows: int) -> ReadRows:
-    """Return a reader of rows that asks `read_rows` for whole blocks of `rows` rows only, and for each of them once.
+class _Begun(NamedTuple):
+    """A row of windows that is being predicted: where it is valid, its windows in groups, and what is found of each."""
 
-    A store that is compressed in blocks is then decoded once, though windows are read a few rows at a time. Rows must
-    be asked for from the top down; the last two blocks are kept.
-
-    Parameters
-    ----------
-    read_rows
-        As for `predict_rows`.
-    height
-        Of the scene.
-    rows
-        Height of a block of the store.
-
-    Examples
-    --------
-    >>> asked = []
-    >>> reader = in_blocks(lambda a, b: asked.append((a, b)) or np.arange(a, b).reshape(1, -1, 1), 10, 4)
-    >>> reader(1, 3).ravel().tolist(), reader(3, 6).ravel().tolist(), reader(6, 10).ravel().tolist(), asked
-    ([1, 2], [3, 4, 5], [6, 7, 8, 9], [(0, 4), (4, 8), (8, 10)])
-    """
-    kept: dict[int, FloatArray] = {}
-
-    def read(start: int, stop: int) -> FloatArray:
-        wanted = range(start // rows, -(-stop // rows))
-        for block in [k for k in kept if k not in wanted]:
-            del kept[block]
-        pieces = []
-        for k in wanted:
-            top = k * rows
-            if k not in kept:
-                kept[k] = read_rows(top, min(top + rows, height))
-            pieces.append(kept[k][:, max(start - top, 0) : stop - top])
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-
-    return read
-
-
-class _Weights(NamedTuple):
-    """First column of each window of a row, and what its rows (row,) and columns (window, col) count."""
-
-    lefts: npt.NDArray[np.int64]
-    down: npt.NDArray[np.float64]
-    across: npt.NDArray[np.float64]
-
-
-class _Strip(NamedTuple):
-    """Rows that a row of windows needs beyond those of the one above: inputs, and where they are valid."""
-
-    inputs: npt.NDArray[np.float32]
     valid: BoolArray | None
+    groups: list[list[int]]
+    found: list[Future[npt.NDArray[np.float32]]]
 
 
-class _Slab:
-    """The inputs under one row of windows, float32 (band, row, col), and where they are valid."""
-
-    def __init__(self, tile: int) -> None:
-        self._tile = tile
-        self.inputs: npt.NDArray[np.float32] | None = None
-        self.valid: BoolArray | None = None
-
-    def take(self, strip: _Strip) -> None:
-        """Move up by the rows of `strip`, which come in at the bottom."""
-        count = strip.inputs.shape[1]
-        if self.inputs is None:
-            self.inputs = np.array(strip.inputs, dtype=np.float32)  # a copy: the caller may hand out views of the scene
-            self.valid = None if strip.valid is None else np.array(strip.valid)
-            return
-        for band in self.inputs:
-            band[: self._tile - count] = band[count:]
-        self.inputs[:, self._tile - count :] = strip.inputs
-        if self.valid is not None and strip.valid is not None:
-            self.valid[: self._tile - count] = self.valid[count:]
-            self.valid[self._tile - count :] = strip.valid
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Return threads to predict in; what has not begun when the block ends is not done."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _strips(
-    read_rows: ReadRows, valid_rows: ValidRows | None, shape: tuple[int, int], *, tile: int, tops: list[int]
-) -> Iterator[_Strip]:
-    """Read each row under the windows once; small scenes are padded to one tile."""
-    height, width = shape
-    below, right = max(tile - height, 0), max(tile - width, 0)
-    done = tops[0] if tops else 0
-    for top in tops:
-        start, stop = done, min(top + tile, height)
-        inputs = np.asarray(read_rows(start, stop))
-        _require_shape(inputs, (stop - start, width), start)
-        valid = None if valid_rows is None else np.asarray(valid_rows(start, stop))
-        if valid is not None:
-            _require_shape(valid[np.newaxis], (stop - start, width), start)
-        if below or right:
-            inputs = np.pad(inputs, ((0, 0), (0, below), (0, right)), mode="reflect")
-            valid = None if valid is None else np.pad(valid, ((0, below), (0, right)), mode="reflect")
-        yield _Strip(inputs, valid)
-        done = stop
-
-
-def _require_shape(rows: npt.NDArray[np.generic], expected: tuple[int, int], start: int) -> None:
-    if rows.ndim != 3 or rows.shape[1:] != expected:
-        raise ValueError(
-            f"rows {start} to {start + expected[0] - 1}: expected (band, row, col) with (row, col) = {expected}, "
-            f"found {rows.shape}"
-        )
-
-
-def _add_windows(
-    total: npt.NDArray[np.float64],
-    seen: _Slab,
-    predict: Predict,
+def _begun(
+    slabs: Iterable[tuple[int, Strip]],
+    lefts: npt.NDArray[np.int64],
+    found: Callable[..., npt.NDArray[np.float32]],
     *,
-    weights: _Weights,
-    batch: int,
-    top: int,
-) -> None:
-    """Predict the windows over a slab and add them, weighted, to `total`."""
-    inputs, lefts = seen.inputs, weights.lefts
-    if inputs is None:
-        return
-    tile = inputs.shape[1]
-    usable = np.ones(inputs.shape[2], dtype=bool) if seen.valid is None else np.asarray(seen.valid.any(axis=0))
-    picked = [j for j, left in enumerate(lefts) if usable[left : left + tile].any()]
-    tiles = np.empty((min(batch, len(picked)), len(inputs), tile, tile), dtype=np.float32)
-    for i in range(0, len(picked), batch):
-        own = picked[i : i + batch]
-        for place, j in zip(tiles, own, strict=False):
-            place[...] = inputs[:, :, lefts[j] : lefts[j] + tile]
-        probability = _predicted(predict, tiles[: len(own)], len(total), top)
-        _add(total, probability, lefts[own], weights.down, weights.across[own])
+    sizes: Blending,
+    pool: ThreadPoolExecutor,
+) -> Iterator[_Begun]:
+    """Give the windows over each slab to the threads; those without a valid pixel are left out."""
+    batch = min(sizes.batch, -(-len(lefts) // sizes.threads))  # a narrow scene keeps all threads busy too
+    for top, slab in slabs:
+        usable = np.ones(slab.inputs.shape[2], dtype=bool)
+        if slab.valid is not None:
+            usable[:] = slab.valid.any(axis=0)
+        picked = [j for j, left in enumerate(lefts) if usable[left : left + sizes.tile].any()]
+        groups = [picked[i : i + batch] for i in range(0, len(picked), batch)]
+        yield _Begun(slab.valid, groups, [pool.submit(found, slab, lefts[own], top=top) for own in groups])
+
+
+def _one_behind(items: Iterable[_Begun]) -> Iterator[_Begun]:
+    """Return each item when the next one is there too; before an error of `items`, what was there."""
+    waiting: list[_Begun] = []
+    try:
+        for item in items:
+            waiting.append(item)
+            if len(waiting) > 1:
+                yield waiting.pop(0)
+    except Exception:
+        yield from waiting
+        raise
+    yield from waiting
+
+
+def _found(
+    slab: Strip, lefts: npt.NDArray[np.int64], *, predict: Predict, layers: int, top: int
+) -> npt.NDArray[np.float32]:
+    """Return what `predict` makes of the windows of a slab that begin at `lefts`, float32 (tile, layer, row, col)."""
+    bands, tile, _ = slab.inputs.shape
+    tiles = np.empty((len(lefts), bands, tile, tile), dtype=np.float32)
+    for place, left in zip(tiles, lefts, strict=True):
+        place[...] = slab.inputs[:, :, left : left + tile]
+    probability = np.asarray(predict(tiles), dtype=np.float32)
+    expected = (len(tiles), *([layers] if layers > 1 else []), tile, tile)
+    if probability.shape != expected:
+        what = "(tile, row, col)" if layers == 1 else "(tile, layer, row, col)"
+        raise ValueError(f"predict: expected {what} = {expected}, found {probability.shape}")
+    if not np.isfinite(probability).all():
+        raise ValueError(f"predict: found a probability that is not finite in the tiles from row {top}")
+    return np.ascontiguousarray(probability).reshape(len(tiles), layers, tile, tile)
 
 
 @njit(nogil=True, cache=True)
@@ -331,15 +274,3 @@ def _windows(size: int, sizes: Blending) -> tuple[list[int], npt.NDArray[np.floa
 def _raised_cosine(tile: int) -> npt.NDArray[np.float64]:
     weight: npt.NDArray[np.float64] = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
     return weight
-
-
-def _predicted(predict: Predict, tiles: npt.NDArray[np.float32], layers: int, top: int) -> npt.NDArray[np.float32]:
-    """Return what `predict` makes of the tiles, float32 (tile, layer, row, col)."""
-    probability = np.asarray(predict(tiles), dtype=np.float32)
-    expected = (len(tiles), *([layers] if layers > 1 else []), *tiles.shape[2:])
-    if probability.shape != expected:
-        what = "(tile, row, col)" if layers == 1 else "(tile, layer, row, col)"
-        raise ValueError(f"predict: expected {what} = {expected}, found {probability.shape}")
-    if not np.isfinite(probability).all():
-        raise ValueError(f"predict: found a probability that is not finite in the tiles from row {top}")
-    return np.ascontiguousarray(probability).reshape(len(tiles), layers, *tiles.shape[2:])

@@ -2,10 +2,10 @@
 
     python benchmarks/windows.py INDEX.zarr MODEL [MODEL ...] [--rounds 3]
 
-Maps the scene of a cube with each model (each member of one that has several) at several sizes and steps of the windows, and scores each map on the ground
-that the model did not see. Prints for each: F1 and average precision (mean over the models, and how far F1 is from that
-of the densest overlap of the same window: mean, smallest and largest over the models), and cells per second (median of
-the rounds; ways take turns). Run it on an idle machine.
+Maps the scene of a cube with each model (each member of one that has several) at several sizes and steps of the
+windows, and scores each map on the ground that the model did not see. Prints for each: F1 and average precision (mean
+over the models, and how far F1 is from that of the densest overlap of the same window: mean, smallest and largest over
+the models), and cells per second (median of the rounds; ways take turns). Run it on an idle machine.
 """
 
 import argparse

@@ -270,7 +270,7 @@ def map_(
         int | None,
         typer.Option(help="Side of the windows that the network sees; the tile of its training by default."),
     ] = None,
-    stride: Annotated[int | None, typer.Option(help="Step between blended windows; half a window by default.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
     views: Annotated[
         int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")

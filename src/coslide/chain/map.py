@@ -31,7 +31,7 @@ from coslide.samples.windows import row_strips
 from coslide.workers import Workers, ahead, available_processors
 
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
-_BLOCK_ROWS = 512  # that a worker computes at once
+_BLOCK_ROWS = 1024  # that a worker computes at once
 Block = NDArray[np.float32]  # rows of a map: (row, col), or (layer, row, col)
 _SURE = 1e-6
 
@@ -40,11 +40,11 @@ class Way(NamedTuple):
     """How a scene is mapped.
 
     `window` is the side of the windows that the network sees, in cells, that of its training tiles by default; `stride`
-    is the step between them, half a window by default: they overlap and are blended. A network may say something else
-    of the same cell in a larger window, EGCN for one, whose graph spans it. `batch` windows are given to the network at
-    once: it changes memory and speed, not the map.
-    With `views` of 8, each window is seen in all of its eight views. The map is the mean of all views and members of
-    the model, the uncertainty their spread. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
+    is the step between them, three quarters of a window by default (`docs/performance.md` says why): they overlap and
+    are blended. A network may say something else of the same cell in a larger window, EGCN for one, whose graph spans
+    it. `batch` windows are given to the network at once: it changes memory and speed, not the map. With `views` of 8,
+    each window is seen in all of its eight views. The map is the mean of all views and members of the model, the
+    uncertainty their spread. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
     """
 
     window: int | None = None
@@ -201,7 +201,7 @@ def _blending(way: Way, card: Card, threads: int | None) -> Blending:
     window = card.tile if way.window is None else way.window
     if threads is None:  # a GPU is kept busy by one
         threads = 1 if torch.cuda.is_available() and not way.onnx else available_processors()
-    return Blending(tile=window, stride=way.stride or window // 2, batch=way.batch, threads=threads)
+    return Blending(tile=window, stride=way.stride or window * 3 // 4, batch=way.batch, threads=threads)
 
 
 def _require_way(way: Way, model: Model) -> None:

@@ -4,6 +4,7 @@ import errno
 import shutil
 import time
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from coslide.errors import InputError
 from coslide.mapping import probability as probability_module
 from coslide.mapping.probability import write_probability
 from coslide.mapping.scene import Blending, collect, predict_rows
+from coslide.mapping.strips import in_blocks
 
 SHAPES = [(5, 7), (1, 1), (1, 40), (40, 1), (16, 16), (16, 61), (61, 16), (17, 33), (64, 48), (50, 71), (300, 5)]
 GRID = GeoBox((70, 90), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
@@ -110,10 +112,10 @@ def test_a_constant_predictor_gives_exactly_the_constant(value):
     np.testing.assert_array_equal(probability, np.float32(value))
 
 
-def test_the_default_is_tiles_of_128_at_half_a_tile():
+def test_the_default_is_tiles_of_128_at_three_quarters_of_a_tile():
     scene = random_scene((200, 150), bands=1)
     probability = predict_scene(reader(scene), by_place, (200, 150))
-    np.testing.assert_allclose(probability, reference(scene, by_place, 128, 64), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(probability, reference(scene, by_place, 128, 96), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(5, 30), (16, 30), (61, 30)])
@@ -451,3 +453,20 @@ def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk, height):
     with pytest.raises(InputError, match="the disk is full"):
         write_probability(disk / "probability.tif", probability_rows(grid, 64)[1], grid)
     assert list(disk.iterdir()) == []
+
+
+def test_each_block_of_a_store_is_read_once_and_let_go_before_the_next():
+    """Weak references tell which blocks are still in memory."""
+    alive, most = [], []
+
+    def read_rows(start, stop):
+        most.append(sum(block() is not None for block in alive))
+        block = np.full((1, stop - start, 3), start, dtype=np.float32)
+        alive.append(weakref.ref(block))
+        return block
+
+    reader = in_blocks(read_rows, 100, 16)
+    found = [reader(start, min(start + 7, 100)) for start in range(0, 100, 7)]
+    np.testing.assert_array_equal(np.concatenate(found, axis=1)[0, :, 0], np.arange(100) // 16 * 16)
+    assert len(alive) == 7
+    assert max(most) == 0

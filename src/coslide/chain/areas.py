@@ -35,7 +35,7 @@ class Scene:
         Side of a cell [m].
     read_own
         ``read_own(rows, bands)`` gives rows of channels that it has, in their units, float32 (band, row, col), NaN
-        where there is no value.
+        where there is no value; in a new array.
     valid
         ``valid(rows)`` gives bool (row, col): True where a cell can be mapped.
     grid
@@ -53,8 +53,10 @@ class Scene:
     block_rows: int = 256
 
     def read(self, rows: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
-        """Return rows of `bands`, float32 (band, row, col); NaN for those that the scene does not have."""
+        """Return rows of `bands` in a new array, float32 (band, row, col); NaN for those that it does not have."""
         own = set(self.bands)
+        if own.issuperset(bands):
+            return np.asarray(self.read_own(rows, bands), dtype=np.float32)
         there = [i for i, band in enumerate(bands) if band in own]
         height = len(range(*rows.indices(self.shape[0])))
         values = np.full((len(bands), height, self.shape[1]), np.nan, dtype=np.float32)

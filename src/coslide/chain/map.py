@@ -288,7 +288,8 @@ def _predicted(
     card, scene, way = ready.card, ready.scene, ready.way
 
     def read_rows(start: int, stop: int) -> Block:
-        return normalise(scene.read(slice(start, stop), card.bands), ready.normalisation)
+        values = scene.read(slice(start, stop), card.bands)
+        return normalise(values, ready.normalisation, out=values)
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
         strip = slice(start, stop)

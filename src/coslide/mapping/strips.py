@@ -75,7 +75,7 @@ def in_blocks(read_rows: ReadRows, height: int, rows: int) -> ReadRows:
     """Return a reader of rows that asks `read_rows` for whole blocks of `rows` rows only, and for each of them once.
 
     A store that is compressed in blocks is then decoded once, though windows are read a few rows at a time. Rows must
-    be asked for from the top down; the last two blocks are kept.
+    be asked for from the top down, each of them once: a block is let go when its last row has been given.
 
     Parameters
     ----------
@@ -96,15 +96,14 @@ def in_blocks(read_rows: ReadRows, height: int, rows: int) -> ReadRows:
     kept: dict[int, FloatArray] = {}
 
     def read(start: int, stop: int) -> FloatArray:
-        wanted = range(start // rows, -(-stop // rows))
-        for block in [k for k in kept if k not in wanted]:
-            del kept[block]
         pieces = []
-        for k in wanted:
-            top = k * rows
-            if k not in kept:
-                kept[k] = read_rows(top, min(top + rows, height))
-            pieces.append(kept[k][:, max(start - top, 0) : stop - top])
+        for k in range(start // rows, -(-stop // rows)):
+            top, end = k * rows, min((k + 1) * rows, height)
+            block = kept.pop(k) if k in kept else read_rows(top, end)
+            pieces.append(np.array(block[:, max(start - top, 0) : stop - top]))  # a copy: the block is to go
+            if stop < end:
+                kept[k] = block
+            del block  # before the next one is read
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
 
     return read

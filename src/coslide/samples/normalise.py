@@ -98,8 +98,19 @@ def fit_normalisation(inputs: NDArray[np.float32], bands: Sequence[Band], where:
     return moments.normalisation()
 
 
-def normalise(inputs: NDArray[np.float32], normalisation: Normalisation) -> NDArray[np.float32]:
-    """Return what a network sees of `inputs` (band, row, col), in a new array; NaN becomes 0, the mean.
+def normalise(
+    inputs: NDArray[np.float32], normalisation: Normalisation, *, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return what a network sees of `inputs` (band, row, col), in a new array or in `out`; NaN becomes 0, the mean.
+
+    Parameters
+    ----------
+    inputs
+        Each channel in its unit.
+    normalisation
+        Of the channels.
+    out
+        Where to put it, for instance `inputs` themselves, where memory is short.
 
     Examples
     --------
@@ -107,7 +118,9 @@ def normalise(inputs: NDArray[np.float32], normalisation: Normalisation) -> NDAr
     >>> normalise(np.array([[[3.0, np.nan]]], dtype=np.float32), fitted)
     array([[[2., 0.]]], dtype=float32)
     """
-    shift, scale = (array[:, np.newaxis, np.newaxis] for array in normalisation)
-    seen: NDArray[np.float32] = (inputs - shift) / scale
-    seen[np.isnan(seen)] = 0.0
+    seen = np.empty(inputs.shape, dtype=np.float32) if out is None else out
+    for channel, band, shift, scale in zip(seen, inputs, *normalisation, strict=True):
+        np.subtract(band, shift, out=channel)
+        np.divide(channel, scale, out=channel)
+        channel[np.isnan(channel)] = 0.0
     return seen

@@ -1,8 +1,8 @@
 """How well the workers of a dask cluster share the mapping of a scene.
 
-    python benchmarks/workers.py INDEX.zarr MODEL [--counts 1 2] [--stride 96]
+    python benchmarks/workers.py INDEX.zarr MODEL [--counts 1 2] [--block-rows 512]
 
-Maps the scene with so many worker processes of this machine, each of which computes one block of 512 rows at a time in
+Maps the scene with so many worker processes of this machine, each of which computes one block of rows at a time in
 one thread, and in this process with a thread for each processor. Prints the time until the rows are there, starting the
 workers apart, the efficiency over the first count, and whether the maps are the same to the bit. Run it on an idle
 machine; a scene should have many more blocks than there are workers.
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from coslide.chain import map as chain_map
-from coslide.chain.map import Way, map_scene
+from coslide.chain.map import map_scene
 from coslide.memory import keep_freed_memory
 from coslide.workers import Workers, hired
 
@@ -25,19 +25,19 @@ def main() -> None:
     words.add_argument("index", type=Path)
     words.add_argument("model", type=Path)
     words.add_argument("--counts", type=int, nargs="+", default=[1, 2])
-    words.add_argument("--stride", type=int, default=96)
+    words.add_argument("--block-rows", type=int, default=512)
     given = words.parse_args()
     keep_freed_memory()
-    way = Way(stride=given.stride)
+    chain_map._BLOCK_ROWS = given.block_rows  # noqa: SLF001 - those of a real map are for larger scenes
     with tempfile.TemporaryDirectory() as folder:
-        alone_s, expected = _mapped(given.index, given.model, Path(folder) / "here", way=way, workers=None)
+        alone_s, expected = _mapped(given.index, given.model, Path(folder) / "here", workers=None)
         print(f"in this process: {alone_s:.1f} s", flush=True)
         first_s = 0.0
         for count in given.counts:
             out = Path(folder) / str(count)
             with hired(count=count) as workers:
                 list(workers.each(_warm, None, range(count)))  # torch is imported
-                seconds, found = _mapped(given.index, given.model, out, way=way, workers=workers)
+                seconds, found = _mapped(given.index, given.model, out, workers=workers)
             first_s = first_s or seconds * given.counts[0]
             print(
                 f"{count} workers: {seconds:.1f} s, efficiency {first_s / (count * seconds):.2f}, "
@@ -53,13 +53,13 @@ def _warm(_: None, number: int) -> int:
     return number
 
 
-def _mapped(index: Path, model: Path, out: Path, *, way: Way, workers: Workers | None) -> tuple[float, bytes]:
+def _mapped(index: Path, model: Path, out: Path, *, workers: Workers | None) -> tuple[float, bytes]:
     """Return how long the rows took [s], and the file of the map."""
     done: list[float] = []
     real = chain_map.deliver
     chain_map.deliver = lambda *args, **options: done.append(time.perf_counter()) or real(*args, **options)
     started = time.perf_counter()
-    map_scene(model, index, out, way=way, workers=workers)
+    map_scene(model, index, out, workers=workers)
     chain_map.deliver = real
     return done[0] - started, (out / "probability.tif").read_bytes()
 

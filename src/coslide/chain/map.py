@@ -72,9 +72,8 @@ def map_scene(
 
     Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
     ``landslides.parquet``, ``density.tif`` (landslides per km2), ``summary.json``, ``summary.png`` and ``item.json``
-    (STAC), all described in `docs/inventory.md`; with
-    several views or members ``uncertainty.tif`` too. The map carries in its tags where the model was trained, so that
-    it is never scored there.
+    (STAC), all described in `docs/inventory.md`; with several views or members ``uncertainty.tif`` too. The map carries
+    in its tags where the model was trained, so that it is never scored there.
 
     Parameters
     ----------
@@ -124,7 +123,8 @@ def map_scene(
         if not resume:
             shutil.rmtree(work / _ROWS, ignore_errors=True)
         made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
-        store = RowStore(work / _ROWS, scene.shape, layers=_layers(way, card), key=f"{made_from} {way}")
+        key = f"{made_from} {way} {_blending(way, card, 1)}"
+        store = RowStore(work / _ROWS, scene.shape, layers=_layers(way, card), key=key)
         if workers is None:
             blocks = _blocks_here(_ready(loaded, scene, way, predictors=predictors), store.missing())
         else:
@@ -197,15 +197,19 @@ def _layers(way: Way, card: Card) -> int:
     return 2 if way.views > 1 or card.members > 1 else 1
 
 
+def _window(way: Way, card: Card) -> int:
+    return card.tile if way.window is None else way.window
+
+
 def _blending(way: Way, card: Card, threads: int | None) -> Blending:
-    window = card.tile if way.window is None else way.window
+    window = _window(way, card)
     if threads is None:  # a GPU is kept busy by one
         threads = 1 if torch.cuda.is_available() and not way.onnx else available_processors()
     return Blending(tile=window, stride=way.stride or window * 3 // 4, batch=way.batch, threads=threads)
 
 
 def _require_way(way: Way, model: Model) -> None:
-    window = model.card.tile if way.window is None else way.window
+    window = _window(way, model.card)
     if window != model.card.tile:
         multiple = int(getattr(model.networks[0], "size_multiple", 1))
         if window < multiple or window % multiple:

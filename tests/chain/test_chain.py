@@ -40,6 +40,8 @@ OUTPUTS = {
     "parts",
     "probability.tif",
     "run.json",
+    "summary.json",
+    "summary.png",
     "tiles.csv",
     "training",
 }

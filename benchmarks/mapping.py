@@ -97,6 +97,8 @@ def _real_network(side: int, bands: int) -> None:
         return network(torch.from_numpy(tiles)).softmax(dim=1)[:, 1].numpy()
 
     for tile, stride in ((128, 64), (128, 96), (256, 192), (512, 384)):
+        if tile > side:
+            continue
         batch = max(1, 8 * 128**2 // tile**2)
         tiles = np.ascontiguousarray(scene[np.newaxis, :, :tile, :tile].repeat(batch, axis=0))
         count = len(window_starts(side, tile, stride)) ** 2

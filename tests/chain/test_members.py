@@ -13,7 +13,6 @@ from coslide.chain.areas import open_area
 from coslide.chain.map import Way, map_scene, predicted_rows
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
-from coslide.indices.cube import read_valid
 from coslide.listener import Listener
 from coslide.mapping.bundle import Model, load_model
 from coslide.mapping.scene import collect
@@ -66,7 +65,7 @@ def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_par
     with rasterio.open(folder / "probability.tif") as file:
         np.testing.assert_allclose(file.read(1), (one + two) / 2, atol=1e-6)
         assert file.tags()["members"] == "2"
-    valid = read_valid_of(made_up_cube)
+    valid = area.scene.valid(slice(None))
     with rasterio.open(folder / "uncertainty.tif") as file:
         spread = file.read(1)
     assert np.nanmax(spread) > 1e-4
@@ -77,12 +76,6 @@ def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_par
     one, two = (collect(predicted_rows(alone(model, k), area.scene, way=whole)).astype(np.float64) for k in (0, 1))
     both = np.concatenate([block for _, block in predicted_rows(model, area.scene, way=whole)], axis=1)
     np.testing.assert_allclose(both[1][valid], np.abs(one - two)[valid] / 2, atol=1e-5)
-
-
-def read_valid_of(cube):
-    from coslide.indices.cube import open_cube
-
-    return read_valid(open_cube(cube))
 
 
 def test_scores_are_those_of_the_mean(trained, made_up_cube):

@@ -21,7 +21,7 @@ ROOMS = [
 ]  # fmt: skip
 NO_TORCH = (
     "sources", "indices", "simulate", "evaluation", "samples/windows", "samples/split", "samples/normalise",
-    "samples/selection", "samples/sources",
+    "samples/selection", "samples/sources", "samples/encode", "samples/augment",
 )  # fmt: skip
 
 

@@ -13,11 +13,18 @@ def test_the_defaults_are_those_of_the_paper():
     assert (found.epochs, found.batch, found.tile, found.stride) == (70, 4, 128, 96)
 
 
-def test_the_modern_recipe_sees_all_tiles_and_sometimes_without_a_source():
-    """What was measured to help on both events (docs/training.md), and nothing else."""
+def test_the_paper_s_loss_is_its_printed_sum_on_the_thirty_bands_of_its_table():
+    """Eq. 24 counts per image, Eq. 26 sums over its pixels; Table 2 is index set (d)."""
+    found = TrainingSettings(recipe="paper")
+    assert (found.loss_reduction, found.loss_normalise, found.balance_scope) == ("sum", False, "image")
+    assert (found.indices, found.encoding, found.flags) == ("d", {}, False)
+
+
+def test_the_modern_recipe_does_not_decay_what_it_learns():
+    """What was measured on both events (docs/training.md): random places, light that varies, no decay."""
     found = TrainingSettings(recipe="modern")
-    assert (found.sampling, found.band_dropout, found.learning_rate) == ("prevalence", 0.1, 1e-3)
-    assert (found.optimiser, found.augment, found.average, found.validation_fraction) == ("adam", "none", 0, 0)
+    assert (found.places, found.weight_decay, found.sampling) == ("random", 0, "prevalence")
+    assert min(found.jitter_gain, found.jitter_offset, found.jitter_band) > 0
 
 
 @pytest.mark.parametrize(
@@ -26,6 +33,9 @@ def test_the_modern_recipe_sees_all_tiles_and_sometimes_without_a_source():
         ({"batch": 4, "devices": 3}, "batch 4 cannot be shared by 3 devices"),
         ({"keep": "best"}, "keep = 'best' needs a validation part"),
         ({"patience": 2}, "patience needs a validation part"),
+        ({"places": "random"}, "places = 'random' has no tiles to choose or to split"),
+        ({"places": "random", "sampling": "prevalence", "split": "paper"}, "places = 'random' has no tiles"),
+        ({"encoding": {"slope": "onehot"}}, "encoding"),
         ({"stride": 200}, "stride 200 is larger than the tile 128"),
     ],
 )
@@ -35,16 +45,16 @@ def test_settings_that_do_not_go_together_are_refused(values, message):
 
 
 def test_a_given_value_wins_over_its_recipe():
-    assert TrainingSettings(recipe="cpu", epochs=3).epochs == 3
+    assert TrainingSettings(recipe="modern", epochs=3).epochs == 3
 
 
 def test_another_recipe_replaces_what_the_first_one_set_but_not_what_was_given():
-    changed = TrainingSettings(recipe="cpu", seed=5).changed(recipe="paper")
+    changed = TrainingSettings(recipe="modern", seed=5).changed(recipe="paper")
     assert changed == TrainingSettings(seed=5)
 
 
 def test_none_changes_nothing():
-    settings = TrainingSettings(recipe="cpu", seed=5)
+    settings = TrainingSettings(recipe="modern", seed=5)
     assert settings.changed(recipe=None, epochs=None) == settings
 
 

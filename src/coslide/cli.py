@@ -38,7 +38,11 @@ RecipeName = Annotated[
 ]
 Network = Annotated[str | None, typer.Option(help="Network to train.")]
 Split = Annotated[str | None, typer.Option(help="blocks, regions, events, or paper-random (as published; it leaks).")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training tiles.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over fixed tiles.")]
+Steps = Annotated[int | None, typer.Option(help="Steps of a training at random places.")]
+Precision = Annotated[
+    str | None, typer.Option(help="32, bf16, or auto: bfloat16 where a timed trial shows that it is faster.")
+]
 Width = Annotated[int | None, typer.Option(help="Channels at full resolution (coslide networks lists the originals').")]
 Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
@@ -72,6 +76,7 @@ def run(
     model: Annotated[Path | None, typer.Option(help="Map with this model instead of training one.")] = None,
     recipe: RecipeName = None,
     epochs: Epochs = None,
+    steps: Steps = None,
     seed: Seed = None,
     resume: Resume = False,
 ) -> None:
@@ -79,7 +84,7 @@ def run(
     from coslide.chain.run import run as run_chain
     from coslide.event import read_event
 
-    settings = read_event(event).training.changed(recipe=recipe, epochs=epochs, seed=seed)
+    settings = read_event(event).training.changed(recipe=recipe, epochs=epochs, steps=steps, seed=seed)
     with _listening() as listener:
         run_chain(event, out, model=model, settings=settings, resume=resume, listener=listener)
 
@@ -89,7 +94,7 @@ def demo(
     out: OutFolder = Path("runs/demo"),
     size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    epochs: Annotated[int, typer.Option(help="Passes over the training tiles.")] = 50,
+    steps: Steps = None,
 ) -> None:
     """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
     from coslide.chain.run import run as run_chain
@@ -98,7 +103,7 @@ def demo(
 
     with _listening() as listener:
         event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True, listener=listener)
-        settings = read_event(event).training.changed(epochs=epochs)
+        settings = read_event(event).training.changed(steps=steps)
         run_chain(event, out, settings=settings, resume=True, brief=True, listener=listener)
 
 
@@ -217,11 +222,13 @@ def train(
     tile: Annotated[int | None, typer.Option(help="Side of a tile, in cells.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between tiles, in cells.")] = None,
     epochs: Epochs = None,
+    steps: Steps = None,
     width: Width = None,
     seed: Seed = None,
     members: Annotated[
         int | None, typer.Option(help="Networks to train and average; the map then says how far they lie apart.")
     ] = None,
+    precision: Precision = None,
     devices: Annotated[int | None, typer.Option(help="GPUs, or processes of a CPU, that share each batch.")] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="Also score a random forest and a change threshold.")
@@ -247,6 +254,8 @@ def train(
         "tile": tile,
         "stride": stride,
         "epochs": epochs,
+        "steps": steps,
+        "precision": precision,
         "width": width,
         "seed": seed,
         "members": members,
@@ -276,6 +285,7 @@ def map_(
         int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")
     ] = 1,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
+    precision: Precision = "auto",
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
     scheduler: Scheduler = None,
     workers: WorkerCount = None,
@@ -285,7 +295,7 @@ def map_(
     from coslide.chain.map import Way, map_scene
     from coslide.workers import hired
 
-    way = Way(window=window, stride=stride, batch=batch, views=views, onnx=onnx)
+    way = Way(window, stride, batch, views, onnx, precision or "auto")
     with _listening() as listener, ExitStack() as stack:
         hands = None
         if scheduler is not None or workers is not None:

@@ -10,14 +10,14 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
-from coslide.chain.areas import area_of
+from coslide.chain.areas import area_of, open_area
 from coslide.chain.evaluate import evaluate, read_map
 from coslide.chain.map import Way, map_scene
 from coslide.chain.run import run
-from coslide.chain.train import fit_model, train
+from coslide.chain.train import cube_settings, fit_model, train
 from coslide.errors import InputError
 from coslide.event import read_event
-from coslide.indices.cube import cube_grid, input_bands, open_cube, read_labels, read_valid
+from coslide.indices.cube import cube_grid, open_cube, read_labels, read_valid
 from coslide.listener import Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.ground import seen_ground
@@ -222,17 +222,19 @@ def test_the_normalisation_knows_the_training_ground_only(finished):
     assert channel.offset != pytest.approx(elevation[read_valid(cube)].mean(), rel=1e-5)
 
 
-def test_training_tells_the_tiles_which_channel_is_the_aspect(made_up_cube, tmp_path, monkeypatch):
+def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cube, tmp_path, monkeypatch):
     seen = {}
 
     class Noted(Tiles):
-        def __init__(self, rasters, windows, *, aspect, **options):
-            seen.update(aspect=aspect)
-            super().__init__(rasters, windows, aspect=aspect, **options)
+        def __init__(self, rasters, windows, **options):
+            seen.update(options)
+            super().__init__(rasters, windows, **options)
 
     monkeypatch.setattr("coslide.chain.preparation.Tiles", Noted)
-    train(made_up_cube, tmp_path)
-    assert input_bands(open_cube(made_up_cube))[seen["aspect"]].name == "aspect_class"
+    metrics = fit_model([open_area(made_up_cube)], tmp_path, cube_settings(open_cube(made_up_cube)), compare=False)
+    directions = seen["directions"]
+    assert directions.encoding == "ordinal"
+    assert metrics.model.card.encoder.names[directions.first] == "aspect_class"
 
 
 def test_a_network_can_be_trained_on_an_index_set_and_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path):

@@ -206,10 +206,10 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
         seen.append(tiles.copy())
         return predict(tiles)
 
-    tile = np.zeros((1, len(model.card.bands), 32, 32), dtype=np.float32)
+    tile = np.zeros((1, len(model.card.encoder.names), 32, 32), dtype=np.float32)
     tile[:] = np.random.default_rng(0).normal(size=tile.shape)
     tile[:, place] = np.random.default_rng(1).integers(1, 10, (32, 32)) / 9
-    mean, spread = mean_and_spread(in_views(noted, aspect=place))(tile)[0]
+    mean, spread = mean_and_spread(in_views(noted, directions=model.card.encoder.directions))(tile)[0]
     views = [turn_back(predict(one), k)[0] for k, one in enumerate(seen)]
     np.testing.assert_allclose(mean, np.mean(views, axis=0), atol=1e-6)
     np.testing.assert_allclose(spread, np.std(views, axis=0), atol=1e-5)

@@ -16,7 +16,6 @@ from coslide.errors import InputError
 from coslide.listener import Listener
 from coslide.mapping.bundle import Model, load_model
 from coslide.mapping.scene import collect
-from coslide.samples.normalise import normalise
 from coslide.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(
@@ -109,7 +108,7 @@ def test_a_bundle_that_lacks_a_member_is_refused(trained, tmp_path):
 def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_up_model, made_up_cube):
     model, scene = load_model(made_up_model), open_area(made_up_cube).scene
     assert scene.shape == (100, 100)
-    inputs = normalise(scene.read(slice(None), model.card.bands), model.card.normalisation)
+    inputs = model.card.encoder.encode(scene.read(slice(None), model.card.bands))
     around = np.pad(inputs, ((0, 0), (0, 12), (0, 12)), mode="reflect")
     expected = model.predictors()[0](around[None])[0, :100, :100]
     found = collect(predicted_rows(model, scene, way=Way(window=112)))

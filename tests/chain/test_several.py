@@ -15,7 +15,7 @@ from shapely.geometry import box
 from coslide.chain.areas import area_of, open_area
 from coslide.chain.evaluate import evaluate
 from coslide.chain.map import Way, map_scene, predicted_rows
-from coslide.chain.preparation import chosen_bands, prepare_tiles
+from coslide.chain.preparation import chosen_inputs, prepare_tiles
 from coslide.chain.scoring import Scorable, held_out_scores
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
@@ -26,8 +26,7 @@ from coslide.indices.cube import cube_grid, open_cube, read_labels, read_valid
 from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import load_model
 from coslide.mapping.scene import collect
-from coslide.samples.dataset import Draw
-from coslide.samples.normalise import Moments, normalise
+from coslide.samples.normalise import Moments
 from coslide.samples.split import Part, split_windows
 from coslide.settings import TrainingSettings
 
@@ -109,7 +108,7 @@ def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(ma
 
 
 def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, other_cube, tmp_path):
-    metrics = train([made_up_cube, other_cube], tmp_path, SETTINGS.changed(bands="all"))
+    metrics = train([made_up_cube, other_cube], tmp_path, SETTINGS.changed(bands="all", indices="all"))
     assert list(metrics["events"]) == ["Made-up earthquake", "Another earthquake"]
     for key in ("tp", "fp", "fn", "tn"):
         assert metrics["pixels"][key] == sum(event[key] for event in metrics["events"].values())
@@ -147,27 +146,27 @@ def prepared(cubes, tmp_path, **changes):
 def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cube, other_cube, tmp_path):
     areas, found = prepared([made_up_cube, other_cube], tmp_path)
     elevation = [
-        area.scene.read(slice(None), found.bands)[[band.name for band in found.bands].index("elevation")][
-            (split.parts == Part.TRAIN) & area.scene.valid(slice(None))
-        ].astype(np.float64)
+        area.scene.read(slice(None), found.encoder.bands)[
+            [band.name for band in found.encoder.bands].index("elevation")
+        ][(split.parts == Part.TRAIN) & area.scene.valid(slice(None))].astype(np.float64)
         for area, split in zip(areas, found.splits, strict=True)
     ]
-    place = [band.name for band in found.bands].index("elevation")
-    assert found.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
-    assert found.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
+    place = [band.name for band in found.encoder.bands].index("elevation")
+    assert found.encoder.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
+    assert found.encoder.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
 
 
 def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cube, tmp_path):
     areas, found = prepared([made_up_cube, other_cube], tmp_path, normalise="event")
-    place = [band.name for band in found.bands].index("elevation")
+    place = [band.name for band in found.encoder.bands].index("elevation")
     own = []
     for area in areas:
         where = area.scene.valid(slice(None))
-        own.append(area.scene.read(slice(None), found.bands)[place][where].astype(np.float64))
+        own.append(area.scene.read(slice(None), found.encoder.bands)[place][where].astype(np.float64))
     window = found.splits[1].train[0]
     number = len(found.splits[0].train)  # the first tile of the second event
-    seen, _ = found.tiles[Draw(number)]
-    raw = areas[1].scene.read(slice(None), found.bands)[(place, *window.slices)]
+    seen, _ = found.tiles[found.tiles.draws[number]]
+    raw = areas[1].scene.read(slice(None), found.encoder.bands)[(place, *window.slices)]
     np.testing.assert_allclose(seen[place], np.nan_to_num((raw - own[1].mean()) / own[1].std()), atol=1e-4)
 
 
@@ -179,7 +178,7 @@ def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_
     values, valid = scene.read(slice(None), model.card.bands), scene.valid(slice(None))
     moments = Moments(model.card.bands)
     moments.add(values, valid)
-    seen = normalise(values, moments.normalisation())
+    seen = model.card.encoder._replace(normalisation=moments.normalisation()).encode(values)
     tile = np.ascontiguousarray(seen[:, :32, :32])[None]
     by_hand = model.predictors()[0](tile)[0]
     mapped = collect(predicted_rows(model, scene, way=Way(stride=32)))[:32, :32]
@@ -194,7 +193,7 @@ def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cu
                 path.read_text().replace('"units": "m"', '"units": "ft"').replace('"units":"m"', '"units":"ft"')
             )
     with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
-        chosen_bands([open_area(made_up_cube), open_area(copy)], SETTINGS, QUIET)
+        chosen_inputs([open_area(made_up_cube), open_area(copy)], SETTINGS, QUIET)
 
 
 def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
@@ -327,7 +326,7 @@ def test_patches_are_mapped_one_by_one(patches, tmp_path):
     ).model
     area = open_area(patches)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
-    seen = normalise(area.scene.read(slice(256, 384), model.card.bands), model.card.normalisation)
+    seen = model.card.encoder.encode(area.scene.read(slice(256, 384), model.card.bands))
     np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
 
 

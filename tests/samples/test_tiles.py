@@ -6,9 +6,11 @@ import torch
 
 from coslide.indices.cube import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
-from coslide.samples.dataset import Batches, Draw, InOrder, MappedArray, Raster, Tiles
-from coslide.samples.dihedral import turn, turn_aspect
-from coslide.samples.normalise import Moments, fit_normalisation, normalise
+from coslide.samples.dataset import Draw, MappedArray, Raster, Tiles
+from coslide.samples.dihedral import Directions, turn, turn_aspect
+from coslide.samples.encode import Encoder
+from coslide.samples.normalise import Moments
+from coslide.samples.order import Batches, InOrder, Variation
 from coslide.samples.split import Part
 from coslide.samples.windows import Window
 
@@ -18,11 +20,26 @@ def tiles_of(inputs, labels, windows, *, parts=None, **options):
     return Tiles([Raster(inputs, labels, parts)], [windows], **options)
 
 
+def numbered(count, groups=0):
+    """Tiles that are told apart by their column."""
+    raster = Raster(np.zeros((2, 1, count), np.float32), np.zeros((1, count), np.uint8), np.ones((1, count), np.uint8))
+    return Tiles([raster], [[Window(0, col, 1, 1) for col in range(count)]], groups=[[k] for k in range(groups)])
+
+
+def fed(inputs, where=None, names="ab"):
+    """What a network sees of measurements, and their normalisation over the pixels that count."""
+    bands = tuple(Band(name, "m", 0) for name in names[: len(inputs)])
+    moments = Moments(bands)
+    moments.add(inputs, np.ones(inputs.shape[1:], dtype=bool) if where is None else where)
+    encoder = Encoder(bands, ("continuous",) * len(bands), (), moments.normalisation())
+    return encoder.encode(inputs.copy()), encoder.normalisation
+
+
 def test_measurements_have_mean_0_and_deviation_1_on_the_training_ground():
     inputs = np.random.default_rng(0).normal(300, 40, (2, 50, 60)).astype(np.float32)
     where = np.zeros((50, 60), dtype=bool)
     where[:, :30] = True
-    seen = normalise(inputs, fit_normalisation(inputs, [Band("a", "m", 0), Band("b", "m", 0)], where))
+    seen, _ = fed(inputs, where)
     np.testing.assert_allclose(seen[:, where].mean(1), 0, atol=1e-5)
     np.testing.assert_allclose(seen[:, where].std(1), 1, atol=1e-5)
 
@@ -31,22 +48,22 @@ def test_held_out_ground_does_not_move_the_normalisation():
     inputs = np.random.default_rng(0).normal(0, 1, (1, 20, 20)).astype(np.float32)
     where = np.zeros((20, 20), dtype=bool)
     where[:10] = True
-    before = fit_normalisation(inputs, [Band("a", "m", 0)], where)
+    _, before = fed(inputs, where)
     inputs[:, 10:] += 1000
-    after = fit_normalisation(inputs, [Band("a", "m", 0)], where)
+    _, after = fed(inputs, where)
     assert before.offset == after.offset
 
 
 def test_a_missing_value_is_fed_as_the_mean():
     inputs = np.array([[[1.0, 3.0, np.nan]]], dtype=np.float32)
-    seen = normalise(inputs, fit_normalisation(inputs, [Band("a", "m", 0)], np.ones((1, 3), dtype=bool)))
+    seen, _ = fed(inputs)
     assert seen[0, 0].tolist() == [-1, 1, 0]
 
 
 @pytest.mark.parametrize("values", [np.full((1, 4, 4), 7.0), np.full((1, 4, 4), np.nan)])
 def test_a_constant_or_empty_channel_becomes_0(values):
     inputs = values.astype(np.float32)
-    seen = normalise(inputs, fit_normalisation(inputs, [Band("a", "m", 0)], np.ones((4, 4), dtype=bool)))
+    seen, _ = fed(inputs)
     assert (seen == 0).all()
 
 
@@ -75,36 +92,39 @@ def test_a_tile_and_its_labels_turn_together():
     labels = (inputs[0] > 1).astype(np.uint8)
     tiles = tiles_of(inputs, labels, [Window(8, 16, 32, 32)])
     for view in range(8):
-        x, y = tiles[Draw(0, view)]
+        x, y = tiles[Draw(0, Window(8, 16, 32, 32), view)]
         assert torch.equal(y, (x[0] > 1).long())
 
 
 def test_a_turned_tile_leaves_the_raster_as_it_was():
     inputs = np.full((1, 32, 32), 3 / 9, dtype=np.float32)
-    tiles = tiles_of(inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], aspect=0)
-    x, _ = tiles[Draw(0, 1)]
+    tiles = tiles_of(
+        inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], directions=Directions("ordinal", 0)
+    )
+    x, _ = tiles[tiles.draws[0]._replace(view=1)]
     np.testing.assert_allclose(x, 9 / 9)  # north-east turned left once is north-west
     np.testing.assert_allclose(inputs, 3 / 9)
 
 
 def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
-    batches = Batches(20, 3, seed=3, augment=True)
+    batches = Batches(numbered(20), 3, seed=3, variation=Variation(turns=True))
     epochs = []
     for epoch in (0, 1, 0):
         batches.sampler.set_epoch(epoch)
         epochs.append(list(batches))
     assert len(batches) == len(epochs[0]) == 7
-    assert sorted(draw.tile for batch in epochs[0] for draw in batch) == list(range(20))
+    assert sorted(draw.window.col for batch in epochs[0] for draw in batch) == list(range(20))
     assert epochs[0] == epochs[2] != epochs[1]
 
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
-    draws = [draw for batch in Batches(20, 4, seed=3, groups=2) for draw in batch]
-    assert {(draw.view, draw.dropped, draw.counts) for draw in draws} == {(0, (), True)}
+    draws = [draw for batch in Batches(numbered(20, groups=2), 4, seed=3) for draw in batch]
+    assert {(draw.view, draw.dropped, draw.light, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():
-    draws = [draw for batch in Batches(4000, 8, seed=0, dropout=0.25, groups=2) for draw in batch]
+    batches = Batches(numbered(4000, groups=2), 8, seed=0, variation=Variation(dropout=0.25))
+    draws = [draw for batch in batches for draw in batch]
     for group in (0, 1):
         assert np.mean([group in draw.dropped for draw in draws]) == pytest.approx(0.25, abs=0.03)
     assert np.mean([draw.dropped == (0, 1) for draw in draws]) == pytest.approx(0.0625, abs=0.02)
@@ -113,18 +133,18 @@ def test_groups_are_dropped_as_often_as_asked_each_by_itself():
 def test_a_dropped_group_is_seen_as_the_mean_and_nothing_else_changes():
     inputs = np.ones((3, 16, 16), dtype=np.float32)
     tiles = tiles_of(inputs, np.zeros((16, 16), dtype=np.uint8), [Window(0, 0, 16, 16)], groups=[[0, 2], [1]])
-    seen, _ = tiles[Draw(0, dropped=(0,))]
+    seen, _ = tiles[tiles.draws[0]._replace(dropped=(0,))]
     assert [float(channel.mean()) for channel in seen] == [0, 1, 0]
     assert (inputs == 1).all()
 
 
-@pytest.mark.parametrize("sampler", [Batches(7, 4, seed=1), InOrder(7, 4)])
+@pytest.mark.parametrize("sampler", [Batches(numbered(7), 4, seed=1), InOrder(numbered(7), 4)])
 def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monkeypatch):
     """Seven tiles in batches of four: the last has three, so one process gets a filler."""
     whole = list(sampler)
     shares = []
     for rank in (0, 1):
-        monkeypatch.setattr("coslide.samples.dataset._place_among_processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("coslide.samples.order._place_among_processes", lambda rank=rank: (rank, 2))
         shares.append(list(sampler))
     for batch, first, second in zip(whole, *shares, strict=True):
         assert [draw for draw in first + second if draw.counts] == batch
@@ -134,7 +154,7 @@ def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monke
 
 def test_the_labels_of_a_filler_are_unknown():
     tiles = tiles_of(np.ones((1, 16, 16), np.float32), np.ones((16, 16), np.uint8), [Window(0, 0, 16, 16)])
-    assert (tiles[Draw(0, counts=False)][1] == 255).all()
+    assert (tiles[tiles.draws[0]._replace(counts=False)][1] == 255).all()
 
 
 def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_ground():
@@ -142,12 +162,14 @@ def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_ground():
     parts = np.full((16, 16), Part.TRAIN, dtype=np.uint8)
     parts[:, 8], parts[:, 9:12], parts[:, 12:] = Part.GUARD, Part.VALIDATION, Part.TEST
     inputs, labels = np.ones((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=np.uint8)
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[Draw(0)]
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[Draw(0, Window(0, 0, 16, 16))]
     assert (seen[:, :, :9] == 1).all()
     assert (seen[:, :, 9:] == 0).all()
     assert (truth[:, :8] == 1).all()
     assert (truth[:, 8:] == 255).all()
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Part.VALIDATION)[Draw(0)]
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Part.VALIDATION)[
+        Draw(0, Window(0, 0, 16, 16))
+    ]
     assert (seen == 1).all()
     assert (truth[0] != 255).numpy().nonzero()[0].tolist() == [9, 10, 11]
 
@@ -157,7 +179,7 @@ def test_tiles_of_two_events_come_from_their_own_rasters():
     rasters = [Raster(np.full((1, 16, 16), k, np.float32), np.zeros((16, 16), np.uint8), parts) for k in (1, 2)]
     window = Window(0, 0, 16, 16)
     tiles = Tiles(rasters, [[window], [window, window]])
-    assert [float(tiles[Draw(k)][0].mean()) for k in range(len(tiles))] == [1, 2, 2]
+    assert [float(tiles[draw][0].mean()) for draw in tiles.draws] == [1, 2, 2]
 
 
 def test_a_mapped_array_is_opened_anew_in_another_process(tmp_path):

@@ -16,23 +16,33 @@ import torch
 
 from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
-from coslide.samples.dataset import Draw, Raster, Tiles
+from coslide.samples.dataset import Raster, Tiles
 from coslide.samples.split import Part
 from coslide.samples.windows import Window, windows_in
 from coslide.settings import TrainingSettings
 from coslide.training.checkpoints import weights_of
-from coslide.training.fit import fit, network_options, require_trainable
+from coslide.training.fit import TrainingData, fit, network_options, require_trainable
 from coslide.training.loss import ClassBalancedFocalLoss, class_weights, label_counts
 from coslide.training.module import Training
 
 BANDS = ["signal", "other"]
-SETTINGS = TrainingSettings(width=8, tile=32, stride=32, epochs=2, learning_rate=2e-3, augment="flips")
+SETTINGS = TrainingSettings(
+    width=8,
+    tile=32,
+    stride=32,
+    epochs=2,
+    learning_rate=2e-3,
+    augment="flips",
+    balance_scope="batch",
+    loss_reduction="mean",
+    loss_normalise=True,
+)
 
 KILLED = """
 import pathlib, sys
-from tests_training import tiles, BANDS, SETTINGS
+from tests_training import data, SETTINGS
 from coslide.training.fit import fit
-fit(tiles(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]), bands=BANDS)
+fit(data(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]))
 """
 
 
@@ -46,17 +56,21 @@ def tiles():
     return Tiles([Raster(inputs, labels, parts)], [windows_in(Window(0, 0, 64, 96), tile=32, stride=32)])
 
 
+def data(*, validated=False, **fingerprints):
+    return TrainingData(tiles(), BANDS, tiles() if validated else None, fingerprints)
+
+
 def weights(network):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    return weights(fit(tiles(), SETTINGS, tmp_path_factory.mktemp("fit"), bands=BANDS))
+    return weights(fit(data(), SETTINGS, tmp_path_factory.mktemp("fit")))
 
 
 def test_training_lowers_the_loss(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=15), tmp_path, bands=BANDS)
+    fit(data(), SETTINGS.changed(epochs=15), tmp_path)
     log = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
     column = log[0].split(",").index("loss_epoch")
     losses = [float(line.split(",")[column]) for line in log[1:] if line.split(",")[column]]
@@ -64,8 +78,8 @@ def test_training_lowers_the_loss(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, uninterrupted):
-    again = weights(fit(tiles(), SETTINGS, tmp_path / "a", bands=BANDS))
-    other = weights(fit(tiles(), SETTINGS.changed(seed=1), tmp_path / "b", bands=BANDS))
+    again = weights(fit(data(), SETTINGS, tmp_path / "a"))
+    other = weights(fit(data(), SETTINGS.changed(seed=1), tmp_path / "b"))
     assert torch.equal(again, uninterrupted)
     assert not torch.allclose(other, uninterrupted)
 
@@ -81,9 +95,9 @@ def test_a_training_resumed_after_an_epoch_ends_as_an_uninterrupted_one(tmp_path
 
     monkeypatch.setattr(Training, "training_step", killed_in_the_second_epoch)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiles(), SETTINGS, tmp_path, bands=BANDS)
+        fit(data(), SETTINGS, tmp_path)
     monkeypatch.setattr(Training, "training_step", real)
-    resumed = weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True))
+    resumed = weights(fit(data(), SETTINGS, tmp_path, resume=True))
     assert len(seen) == 4
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
@@ -100,8 +114,8 @@ def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
     process.wait()
     assert (tmp_path / "last.ckpt").exists()
     settings = SETTINGS.changed(epochs=3)
-    resumed = weights(fit(tiles(), settings, tmp_path, bands=BANDS, resume=True))
-    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=BANDS))
+    resumed = weights(fit(data(), settings, tmp_path, resume=True))
+    whole = weights(fit(data(), settings, tmp_path / "whole"))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
 
 
@@ -109,14 +123,14 @@ def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterru
     """The disk holds one checkpoint (7.4 MB) and not a second one beside it."""
     folder = small_disk(10_000)
     with pytest.raises(InputError, match="the disk is full"):
-        fit(tiles(), SETTINGS, folder, bands=BANDS)
+        fit(data(), SETTINGS, folder)
     assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
     assert not list(folder.glob(".*part*"))
     enough = small_disk(30_000)
     for path in folder.iterdir():
         if path.is_file():
             shutil.copy(path, enough)
-    resumed = weights(fit(tiles(), SETTINGS, enough, bands=BANDS, resume=True))
+    resumed = weights(fit(data(), SETTINGS, enough, resume=True))
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
@@ -147,21 +161,27 @@ def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, req
 @pytest.mark.parametrize("broken", ["last.ckpt", "settings.json"])
 def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path, bands=BANDS)
+    fit(data(), settings, tmp_path)
     content = (tmp_path / broken).read_bytes()
     (tmp_path / broken).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="cannot be resumed"):
-        fit(tiles(), settings, tmp_path, bands=BANDS, resume=True)
+        fit(data(), settings, tmp_path, resume=True)
 
 
 def test_a_training_that_diverges_is_refused(tmp_path):
     with pytest.raises(InputError, match="the training diverged"):
-        fit(tiles(), SETTINGS.changed(learning_rate=1e30), tmp_path, bands=BANDS)
+        fit(data(), SETTINGS.changed(learning_rate=1e30), tmp_path)
 
 
 def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
     settings = SETTINGS.changed(
-        weight_decay=0.5, poly_power=2.0, focal_gamma=1.5, balance_eta=0.9, balance_scope="image"
+        weight_decay=0.5,
+        poly_power=2.0,
+        focal_gamma=1.5,
+        balance_eta=0.9,
+        balance_scope="image",
+        loss_reduction="sum",
+        loss_normalise=False,
     )
     training = Training(torch.nn.Conv2d(2, 2, 1), settings, total_steps=10)
     found = training.configure_optimizers()
@@ -180,27 +200,27 @@ def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
 
 
 def test_resuming_a_finished_training_returns_its_weights(tmp_path):
-    first = weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS))
-    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True)), first)
+    first = weights(fit(data(), SETTINGS, tmp_path))
+    assert torch.equal(weights(fit(data(), SETTINGS, tmp_path, resume=True)), first)
 
 
 def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
+    fit(data(), SETTINGS.changed(epochs=1), tmp_path)
     with pytest.raises(InputError, match="already holds a training; use --resume"):
-        fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
+        fit(data(), SETTINGS.changed(epochs=1), tmp_path)
     with pytest.raises(InputError, match=r"found epochs = 1, expected 2 to resume"):
-        fit(tiles(), SETTINGS, tmp_path, bands=BANDS, resume=True)
+        fit(data(), SETTINGS, tmp_path, resume=True)
 
 
 def test_a_training_is_not_resumed_on_another_cube(tmp_path):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path, bands=BANDS, data={"cube": "a", "parts": "p"})
+    fit(data(cube="a", parts="p"), settings, tmp_path)
     with pytest.raises(InputError, match="found cube = 'a', expected 'b' to resume; the cube has changed since"):
-        fit(tiles(), settings, tmp_path, bands=BANDS, data={"cube": "b", "parts": "p"}, resume=True)
+        fit(data(cube="b", parts="p"), settings, tmp_path, resume=True)
 
 
 def test_the_settings_are_written_down_before_training(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=1), tmp_path, bands=BANDS)
+    fit(data(), SETTINGS.changed(epochs=1), tmp_path)
     record = json.loads((tmp_path / "settings.json").read_text())
     assert (record["width"], record["augment"], record["tiles"]) == (8, "flips", 6)
 
@@ -224,7 +244,7 @@ def test_a_tile_whose_smallest_map_is_one_pixel_is_refused_for_batch_normalisati
 
 def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):
     torch.manual_seed(os.getpid())
-    assert torch.equal(weights(fit(tiles(), SETTINGS, tmp_path, bands=BANDS)), uninterrupted)
+    assert torch.equal(weights(fit(data(), SETTINGS, tmp_path)), uninterrupted)
 
 
 def logged(folder, name):
@@ -234,19 +254,22 @@ def logged(folder, name):
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
-def validation():
-    return tiles()
-
-
 MODERN = SETTINGS.changed(
-    optimiser="adamw", decay="weights", weight_decay=0.01, warmup_epochs=1.0, average=0.9, validation_fraction=0.1
+    optimiser="adamw",
+    decay="weights",
+    weight_decay=0.01,
+    warmup_steps=2,
+    schedule="cosine",
+    average=0.9,
+    jitter_gain=0.2,
+    validation_fraction=0.1,
 )
 
 
 def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
     """Gloo on a CPU: the last batch has two tiles of four, and the class counts of a batch are those of both halves."""
     settings = SETTINGS.changed(devices=2)
-    shared = weights(fit(tiles(), settings, tmp_path / "two", bands=BANDS))
+    shared = weights(fit(data(), settings, tmp_path / "two"))
     apart = (shared - uninterrupted).abs()  # sums in another order; where a gradient is near 0, Adam makes it larger
     assert apart.max() < 2e-4  # a tenth of one step
     assert apart.mean() < 1e-8
@@ -255,13 +278,13 @@ def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
 @pytest.mark.slow
 def test_an_error_in_one_of_two_processes_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"^the training diverged in epoch 0: the loss is nan"):
-        fit(tiles(), SETTINGS.changed(devices=2, learning_rate=1e30), tmp_path, bands=BANDS)
+        fit(data(), SETTINGS.changed(devices=2, learning_rate=1e30), tmp_path)
 
 
 def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
-    """Moving average, warm-up, validation and a step of two batches: weights and losses to 1e-6."""
-    settings = MODERN.changed(epochs=3, batch=2, accumulate=2)
-    whole = weights(fit(tiles(), settings, tmp_path / "whole", bands=BANDS, validation=validation()))
+    """Moving average, warm-up, jitter and validation: weights and losses to 1e-6."""
+    settings = MODERN.changed(epochs=3, batch=2)
+    whole = weights(fit(data(validated=True), settings, tmp_path / "whole"))
     real, seen = Training.training_step, []
 
     def killed_in_the_third_epoch(self, batch, batch_idx):
@@ -272,9 +295,9 @@ def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp
 
     monkeypatch.setattr(Training, "training_step", killed_in_the_third_epoch)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiles(), settings, tmp_path / "cut", bands=BANDS, validation=validation())
+        fit(data(validated=True), settings, tmp_path / "cut")
     monkeypatch.setattr(Training, "training_step", real)
-    resumed = weights(fit(tiles(), settings, tmp_path / "cut", bands=BANDS, validation=validation(), resume=True))
+    resumed = weights(fit(data(validated=True), settings, tmp_path / "cut", resume=True))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
     for name in ("loss_epoch", "val_loss", "val_f1"):
         expected = logged(tmp_path / "whole", name)[2:]
@@ -293,15 +316,15 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
     settings = SETTINGS.changed(average=0.9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("coslide.training.fit.Training", Followed)
-        kept = weights(fit(tiles(), settings, tmp_path, bands=BANDS))
+        kept = weights(fit(data(), settings, tmp_path))
     torch.testing.assert_close(kept, followed[-1], rtol=0, atol=1e-6)
-    finished = weights(fit(tiles(), settings, tmp_path, bands=BANDS, resume=True))
+    finished = weights(fit(data(), settings, tmp_path, resume=True))
     assert torch.equal(finished, kept)
 
 
 def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
     settings = SETTINGS.changed(epochs=6, learning_rate=2e-2, validation_fraction=0.1, keep="best")
-    kept = fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation())
+    kept = fit(data(validated=True), settings, tmp_path)
     scores = logged(tmp_path, "val_f1")
     assert len(scores) == 6
     assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == int(np.argmax(scores))
@@ -312,8 +335,8 @@ def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
 
 def test_a_training_that_ended_early_is_not_trained_on_when_resumed(tmp_path):
     settings = SETTINGS.changed(epochs=12, learning_rate=1e-12, validation_fraction=0.1, patience=2)
-    first = weights(fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation()))
-    again = weights(fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation(), resume=True))
+    first = weights(fit(data(validated=True), settings, tmp_path))
+    again = weights(fit(data(validated=True), settings, tmp_path, resume=True))
     assert torch.equal(again, first)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 2
 
@@ -336,17 +359,17 @@ def test_the_best_epoch_before_a_kill_stays_the_best(tmp_path, monkeypatch, move
     monkeypatch.setattr(Training, "training_step", killed)
     settings = SETTINGS.changed(epochs=4, validation_fraction=0.1, keep="best")
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tiles(), settings, tmp_path / "a", bands=BANDS, validation=validation())
+        fit(data(validated=True), settings, tmp_path / "a")
     monkeypatch.setattr(Training, "training_step", step)
     folder = (tmp_path / "a").rename(tmp_path / "b") if moved else tmp_path / "a"
-    fit(tiles(), settings, folder, bands=BANDS, validation=validation(), resume=True)
+    fit(data(validated=True), settings, folder, resume=True)
     assert torch.load(folder / "best.ckpt", weights_only=True)["epoch"] == 1
 
 
 def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
-    network = fit(tiles(), SETTINGS.changed(validation_fraction=0.1), tmp_path, bands=BANDS, validation=validation())
-    held_out = validation()
-    found = [held_out[Draw(i)] for i in range(len(held_out))]
+    network = fit(data(validated=True), SETTINGS.changed(validation_fraction=0.1), tmp_path)
+    held_out = tiles()
+    found = [held_out[draw] for draw in held_out.draws]
     with torch.no_grad():
         predicted = network(torch.stack([seen for seen, _ in found])).softmax(1)[:, 1] >= 0.5
     truth = torch.stack([labels for _, labels in found]) == 1
@@ -356,15 +379,15 @@ def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
 
 def test_training_ends_early_when_validation_does_not_rise(tmp_path):
     settings = SETTINGS.changed(epochs=40, learning_rate=1e-12, validation_fraction=0.1, patience=2)
-    fit(tiles(), settings, tmp_path, bands=BANDS, validation=validation())
+    fit(data(validated=True), settings, tmp_path)
     assert len(logged(tmp_path, "val_f1")) == 3
 
 
 def test_the_class_ratio_is_logged_as_the_loss_weighs(tmp_path):
     settings = SETTINGS.changed(epochs=1, batch=6, balance_eta=0.9999, augment="none")
-    fit(tiles(), settings, tmp_path, bands=BANDS)
+    fit(data(), settings, tmp_path)
     made = tiles()
-    counts = label_counts(torch.stack([made[Draw(i)][1] for i in range(6)]), 2).sum(0)
+    counts = label_counts(torch.stack([made[draw][1] for draw in made.draws]), 2).sum(0)
     background, landslide = class_weights(counts, 0.9999).tolist()
     assert logged(tmp_path, "class_ratio") == [pytest.approx(landslide / background, rel=1e-5)]
 
@@ -381,15 +404,15 @@ def test_only_weights_of_more_than_one_dimension_decay_if_asked():
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     settings = SETTINGS.changed(epochs=1)
-    fit(tiles(), settings, tmp_path / "egcn", bands=BANDS)
-    fit(tiles(), settings.changed(network="unet"), tmp_path / "unet", bands=BANDS)
+    fit(data(), settings, tmp_path / "egcn")
+    fit(data(), settings.changed(network="unet"), tmp_path / "unet")
     shutil.copy(tmp_path / "unet" / "last.ckpt", tmp_path / "egcn" / "last.ckpt")
     with pytest.raises(InputError, match="last.ckpt: is of another network than egcn"):
-        fit(tiles(), settings, tmp_path / "egcn", bands=BANDS, resume=True)
+        fit(data(), settings, tmp_path / "egcn", resume=True)
 
 
 def test_bf16_trains_on_a_cpu_and_half_precision_asks_for_a_gpu(tmp_path):
-    fit(tiles(), SETTINGS.changed(epochs=1, precision="bf16"), tmp_path / "a", bands=BANDS)
+    fit(data(), SETTINGS.changed(epochs=1, precision="bf16"), tmp_path / "a")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="precision: found 16, which needs a GPU"):
-            fit(tiles(), SETTINGS.changed(epochs=1, precision="16"), tmp_path / "b", bands=BANDS)
+            fit(data(), SETTINGS.changed(epochs=1, precision="16"), tmp_path / "b")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from coslide.training.schedule import poly_factor, poly_schedule
+from coslide.training.schedule import rate_factor, rate_schedule
 
 
 def adam(*rates):
@@ -23,40 +23,40 @@ def rates_of(optimizer, schedule, steps):
     ("step", "factor"), [(0, 1.0), (4585, 0.5**0.9), (9169, (1 / 9170) ** 0.9), (9170, 0.0), (20000, 0.0)]
 )
 def test_the_factor_falls_from_one_to_zero_over_the_papers_training(step, factor):
-    assert poly_factor(step, 9170) == pytest.approx(factor, rel=1e-12)
+    assert rate_factor(step, 9170) == pytest.approx(factor, rel=1e-12)
 
 
 def test_a_power_of_one_is_a_straight_line():
-    assert [poly_factor(step, 4, power=1.0) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert [rate_factor(step, 4, power=1.0) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
 
 
 def test_the_rate_follows_the_factor_step_by_step():
     optimizer = adam(1e-4)
-    found = rates_of(optimizer, poly_schedule(optimizer, 10), 12)
+    found = rates_of(optimizer, rate_schedule(optimizer, 10), 12)
     assert found == pytest.approx([1e-4 * max(0, 1 - step / 10) ** 0.9 for step in range(12)])
 
 
 def test_the_power_reaches_the_schedule():
     optimizer = adam(1e-4)
-    assert rates_of(optimizer, poly_schedule(optimizer, 4, power=2.0), 3) == pytest.approx([1e-4, 0.5625e-4, 0.25e-4])
+    assert rates_of(optimizer, rate_schedule(optimizer, 4, power=2.0), 3) == pytest.approx([1e-4, 0.5625e-4, 0.25e-4])
 
 
 def test_every_group_keeps_its_own_initial_rate():
     optimizer = adam(1e-4, 1e-2)
-    schedule = poly_schedule(optimizer, 10)
+    schedule = rate_schedule(optimizer, 10)
     rates_of(optimizer, schedule, 5)
     assert schedule.get_last_lr() == pytest.approx([1e-4 * 0.5**0.9, 1e-2 * 0.5**0.9])
 
 
 def test_a_resumed_training_follows_the_same_rates(tmp_path):
     optimizer = adam(1e-4)
-    schedule = poly_schedule(optimizer, 10)
+    schedule = rate_schedule(optimizer, 10)
     rates_of(optimizer, schedule, 4)
     torch.save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, tmp_path / "state.pt")
 
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     resumed = adam(1e-4)
-    again = poly_schedule(resumed, 10)
+    again = rate_schedule(resumed, 10)
     resumed.load_state_dict(state["optimizer"])
     again.load_state_dict(state["schedule"])
     assert rates_of(resumed, again, 6) == rates_of(optimizer, schedule, 6)
@@ -66,4 +66,4 @@ def test_a_resumed_training_follows_the_same_rates(tmp_path):
 def test_an_argument_outside_its_range_is_refused(arguments):
     step, total_steps, power = arguments
     with pytest.raises(ValueError, match="expected step >= 0"):
-        poly_factor(step, total_steps, power=power)
+        rate_factor(step, total_steps, power=power)

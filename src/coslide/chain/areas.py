@@ -12,7 +12,16 @@ from odc.geo.geobox import GeoBox
 from coslide.errors import InputError
 from coslide.files import sha256
 from coslide.grid import cell_size_m
-from coslide.indices.cube import Band, cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.indices.cube import (
+    Band,
+    cube_grid,
+    diagnostic_bands,
+    input_bands,
+    open_cube,
+    read_inputs,
+    read_labels,
+    read_valid,
+)
 from coslide.labels import UNKNOWN
 from coslide.samples.windows import Window
 from coslide.sources import landslide4sense
@@ -29,6 +38,8 @@ class Scene:
     ----------
     bands
         Its input channels.
+    measured
+        Other bands that it has: what was measured behind class maps, and more to look at.
     shape
         (row, col) in cells.
     cell_size_m
@@ -51,10 +62,11 @@ class Scene:
     valid: Callable[[slice], NDArray[np.bool_]]
     grid: GeoBox | None = None
     block_rows: int = 256
+    measured: tuple[Band, ...] = ()
 
     def read(self, rows: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
         """Return rows of `bands` in a new array, float32 (band, row, col); NaN for those that it does not have."""
-        own = set(self.bands)
+        own = {*self.bands, *self.measured}
         if own.issuperset(bands):
             return np.asarray(self.read_own(rows, bands), dtype=np.float32)
         there = [i for i, band in enumerate(bands) if band in own]
@@ -115,6 +127,7 @@ def scene_of(cube: xr.Dataset) -> Scene:
         valid=lambda rows: read_valid(cube, rows),
         grid=grid,
         block_rows=_block_rows(cube),
+        measured=diagnostic_bands(cube),
     )
 
 

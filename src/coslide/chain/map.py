@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,13 +25,17 @@ from coslide.mapping.rows import RowStore
 from coslide.mapping.scene import Blending, predict_rows
 from coslide.mapping.strips import in_blocks
 from coslide.mapping.views import in_views, mean_and_spread
+from coslide.networks.fuse import fuse
+from coslide.networks.precision import time_precisions
 from coslide.samples.dihedral import VIEWS
-from coslide.samples.normalise import Moments, Normalisation, normalise
+from coslide.samples.encode import Encoder
+from coslide.samples.normalise import Moments
 from coslide.samples.windows import row_strips
 from coslide.workers import Workers, ahead, available_processors
 
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
 _BLOCK_ROWS = 1024  # that a worker computes at once
+PrecisionChoice = Literal["auto", "32", "bf16"]
 Block = NDArray[np.float32]  # rows of a map: (row, col), or (layer, row, col)
 _SURE = 1e-6
 
@@ -42,9 +46,10 @@ class Way(NamedTuple):
     `window` is the side of the windows that the network sees, in cells, that of its training tiles by default; `stride`
     is the step between them, three quarters of a window by default (`docs/performance.md` says why): they overlap and
     are blended. A network may say something else of the same cell in a larger window, EGCN for one, whose graph spans
-    it. `batch` windows are given to the network at once: it changes memory and speed, not the map. With `views` of 8,
-    each window is seen in all of its eight views. The map is the mean of all views and members of the model, the
-    uncertainty their spread. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
+    it. `batch` windows are given to the network at once: it changes memory and speed, not the map. `precision` is
+    ``"32"``, ``"bf16"``, or ``"auto"``: bfloat16 on a CPU where a timed trial shows that it is clearly faster. With
+    `views` of 8, each window is seen in all of its eight views. The map is the mean of all views and members of the
+    model, the uncertainty their spread. With `onnx`, ONNX Runtime runs the network (`coslide.mapping.onnx`).
     """
 
     window: int | None = None
@@ -52,6 +57,7 @@ class Way(NamedTuple):
     batch: int = 8
     views: int = 1
     onnx: bool = False
+    precision: str = "auto"
 
 
 STANDARD = Way()
@@ -99,11 +105,12 @@ def map_scene(
     """
     out, loaded, cube = Path(out), load_model(model), open_cube(index)
     grid, card, scene = cube_grid(cube), loaded.card, scene_of(cube)
-    missing = require_same_inputs(card, scene.bands, scene.cell_size_m, str(index))
+    missing = require_same_inputs(card, [*scene.bands, *scene.measured], scene.cell_size_m, str(index))
     if missing:
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     _require_way(way, loaded)
     predictors = onnx_predictors(Path(model)) if way.onnx else None  # said before anything is written
+    way = with_precision(way, loaded, listener)
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
@@ -115,6 +122,7 @@ def map_scene(
         "unplaced": ", ".join(card.unplaced),
         "views": str(way.views),
         "members": str(card.members),
+        "precision": way.precision,
     }
     work = out / _ROWS_FOLDER
     with unwritable_is_named(out):
@@ -219,8 +227,24 @@ def _require_way(way: Way, model: Model) -> None:
             raise InputError(f"--window: found {window}, expected {model.card.tile}, the tile that {what} is made for")
     if way.stride is not None and not 1 <= way.stride <= window:
         raise InputError(f"--stride: found {way.stride}, expected 1 to {window}, the side of a window")
+    if way.precision not in get_args(PrecisionChoice):
+        expected = ", ".join(get_args(PrecisionChoice))
+        raise InputError(f"--precision: found {way.precision}, expected one of {expected}")
     if way.views not in (1, VIEWS):
         raise InputError(f"--views: found {way.views}, expected 1 or {VIEWS}")
+
+
+def with_precision(way: Way, model: Model, listener: Listener = QUIET) -> Way:
+    """Decide the precision of a way that leaves it open, by a trial of the network on windows of its size."""
+    if way.precision != "auto":
+        return way
+    if way.onnx or torch.cuda.is_available():
+        return way._replace(precision="32")
+    inputs, window = len(model.card.encoder.names), _window(way, model.card)
+    trial = time_precisions(fuse(model.networks[0]), inputs, window, gradients=False)
+    if trial.precision == "bf16":
+        listener.say(f"the map is {trial}")
+    return way._replace(precision=trial.precision)
 
 
 def predicted_rows(
@@ -255,7 +279,7 @@ def predicted_rows(
         neither 1 nor 8.
     """
     _require_way(way, model)
-    return _predicted(_ready(model, scene, way), where=where, listener=listener)
+    return _predicted(_ready(model, scene, with_precision(way, model)), where=where, listener=listener)
 
 
 class _Ready(NamedTuple):
@@ -264,20 +288,19 @@ class _Ready(NamedTuple):
     card: Card
     scene: Scene
     way: Way
-    normalisation: Normalisation
+    encoder: Encoder
     predict: Predict
 
 
 def _ready(model: Model, scene: Scene, way: Way, *, predictors: list[Predict] | None = None) -> _Ready:
     """Return what maps; `predictors` run the members, with torch by default."""
     card = model.card
-    looks = predictors or model.predictors()
+    looks = predictors or model.predictors(way.precision)
     if way.views > 1:
-        names = [band.name for band in card.bands]
-        aspect = names.index("aspect_class") if "aspect_class" in names else None
-        looks = [look for predict in looks for look in in_views(predict, aspect=aspect)]
+        directions = card.encoder.directions
+        looks = [look for predict in looks for look in in_views(predict, directions=directions)]
     predict = mean_and_spread(looks) if _layers(way, card) > 1 else looks[0]
-    return _Ready(card, scene, way, _normalisation_of(card, scene), predict)
+    return _Ready(card, scene, way, encoder_for(card, scene), predict)
 
 
 def _predicted(
@@ -292,8 +315,7 @@ def _predicted(
     card, scene, way = ready.card, ready.scene, ready.way
 
     def read_rows(start: int, stop: int) -> Block:
-        values = scene.read(slice(start, stop), card.bands)
-        return normalise(values, ready.normalisation, out=values)
+        return ready.encoder.encode(scene.read(slice(start, stop), card.bands))
 
     def valid_rows(start: int, stop: int) -> NDArray[np.bool_]:
         strip = slice(start, stop)
@@ -324,11 +346,11 @@ def _tempered(block: NDArray[np.float32], temperature: float) -> NDArray[np.floa
     return np.stack([at_temperature(block[0], temperature), block[1] * slope])
 
 
-def _normalisation_of(card: Card, scene: Scene) -> Normalisation:
-    """Return what `scene` is normalised with: that of the model, or its own where the model was trained so."""
+def encoder_for(card: Card, scene: Scene) -> Encoder:
+    """Tell how `scene` is fed: as the model says, normalised by itself where the model was trained so."""
     if card.normalise == "global":
-        return card.normalisation
+        return card.encoder
     moments = Moments(card.bands)
     for rows in row_strips(scene.shape[0]):
         moments.add(scene.read(rows, card.bands), scene.valid(rows))
-    return moments.normalisation()
+    return card.encoder._replace(normalisation=moments.normalisation())

@@ -14,11 +14,13 @@ from coslide.indices.cube import Band, difference
 from coslide.indices.sets import index_set, missing_indices
 from coslide.labels import LANDSLIDE
 from coslide.listener import Listener
+from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.encode import MEASURED, Encoder, chosen_encodings
 from coslide.samples.normalise import Moments, Normalisation
-from coslide.samples.rasters import normalise_raster, read_raster, require_finite
+from coslide.samples.rasters import encode_raster, read_raster, require_finite
 from coslide.samples.selection import select_tiles
-from coslide.samples.sources import optional_groups
+from coslide.samples.sources import band_groups
 from coslide.samples.split import Part, PartMap, Split, split_windows
 from coslide.samples.windows import row_strips
 from coslide.settings import TrainingSettings
@@ -32,19 +34,18 @@ class Prepared:
 
     Attributes
     ----------
-    bands, may_miss
-        The input channels, and the names of those that some event lacks or that tiles are seen without.
-    normalisation
-        Of the channels, over the training ground of all events; not used where each is normalised by itself.
+    encoder, may_miss
+        How bands become the inputs of the network, and the names of the bands that some event lacks or that tiles are
+        seen without. The normalisation is that of the training pixels of all events; it is not used where each is
+        normalised by itself.
     splits
         Of each area.
     tiles, validation
         The tiles of the training and, where there is one, of the validation part.
     """
 
-    bands: tuple[Band, ...]
+    encoder: Encoder
     may_miss: list[str]
-    normalisation: Normalisation
     splits: list[Split]
     tiles: Tiles
     validation: Tiles | None
@@ -73,8 +74,9 @@ def prepare_tiles(
         cannot be made or gives no landslide to train on or no ground to score; if an input is infinite; or if the disk
         is full.
     """
-    bands, may_miss = chosen_bands(areas, settings, listener)
-    require_trainable(settings, [band.name for band in bands])
+    encoder, may_miss = chosen_inputs(areas, settings, listener)
+    bands = encoder.bands
+    require_trainable(settings, encoder.names)
     splits = [_split_of(area, role, settings) for area, role in zip(areas, roles, strict=True)]
     _require_ground(areas, splits, settings)
     windows = []
@@ -97,27 +99,46 @@ def prepare_tiles(
         _require_finite_inputs(areas[i], bands)
     own_areas, own_splits = [areas[i] for i in used], [splits[i] for i in used]
     by_event = settings.normalise == "event"
-    rasters, moments = _rasters(own_areas, own_splits, bands, folder, by_event=by_event)
+    rasters, moments = _rasters(own_areas, own_splits, encoder, folder, by_event=by_event)
     for name in _unseen(moments, bands):
         listener.say(f"warning: band {name} has no value on the training ground; it is fed as missing everywhere")
-    names = [band.name for band in bands]
-    make = functools.partial(Tiles, rasters, aspect=names.index("aspect_class") if "aspect_class" in names else None)
-    groups = list(optional_groups(names).values())
-    tiles = make([windows[i] for i in used], groups=groups)
-    validation = make([splits[i].validation for i in used], part=Part.VALIDATION)
-    return Prepared(bands, may_miss, moments.normalisation(), splits, tiles, validation if len(validation) else None)
+    tiles = Tiles(
+        rasters,
+        [windows[i] for i in used],
+        directions=encoder.directions,
+        groups=list(encoder.groups.values()),
+        jitter=Jitter(encoder.dates, settings.jitter_gain, settings.jitter_offset, settings.jitter_band),
+    )
+    validation = Tiles(rasters, [splits[i].validation for i in used], part=Part.VALIDATION)
+    encoder = encoder._replace(normalisation=moments.normalisation())
+    return Prepared(encoder, may_miss, splits, tiles, validation if len(validation) else None)
 
 
-def chosen_bands(
-    areas: Sequence[Area], settings: TrainingSettings, listener: Listener
-) -> tuple[tuple[Band, ...], list[str]]:
-    """Return the channels to train on, and the names of those that a model may miss; says which are left out.
+def chosen_inputs(areas: Sequence[Area], settings: TrainingSettings, listener: Listener) -> tuple[Encoder, list[str]]:
+    """Choose the bands to train on and how they are fed, and name those that a model may miss.
+
+    The normalisation of the encoder is not known yet. What is left out is said.
 
     Raises
     ------
     InputError
-        If there is none, or a channel means something else in another area.
+        If there is no band, one means something else in another area, or an encoding does not go with its band.
     """
+    indices, lacking = _indices_of(areas, settings, listener)
+    measured = [band for band in areas[0].scene.measured if all(band in area.scene.measured for area in areas)]
+    behind = [band for band in measured if band.name in MEASURED.values()]
+    if settings.flags:
+        indices = [band for band in indices if band.name != "pre_available"]
+    bands, encodings = chosen_encodings([*indices, *behind], settings.encoding)
+    groups = band_groups([band.name for band in bands])
+    dropped = {bands[i].name for group in groups.values() for i in group} if settings.band_dropout else set()
+    may_miss = [band.name for band in bands if band.name in dropped or band.name in lacking]
+    nothing = Normalisation(np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32))
+    return Encoder(bands, encodings, tuple(groups) if settings.flags else (), nothing), may_miss
+
+
+def _indices_of(areas: Sequence[Area], settings: TrainingSettings, listener: Listener) -> tuple[list[Band], list[str]]:
+    """Choose the indices of the cubes to train on, and name those that some area lacks."""
     found: dict[str, Band] = {}
     for area in areas:
         if text := difference(area.scene.bands, [b for b in found.values() if b.name in _names(area)]):
@@ -137,9 +158,7 @@ def chosen_bands(
     if not bands:
         where = f"the cube has no index of set ({settings.indices})" if found else "the events share no channel"
         raise InputError(f"training.indices: {where}")
-    names = [band.name for band in bands]
-    dropped = [names[i] for group in optional_groups(names).values() for i in group] if settings.band_dropout else []
-    return bands, [name for name in names if name in dropped or name in lacking]
+    return list(bands), lacking
 
 
 def _names(area: Area) -> set[str]:
@@ -208,9 +227,10 @@ def _require_finite_inputs(area: Area, bands: tuple[Band, ...]) -> None:
 
 
 def _rasters(
-    areas: Sequence[Area], splits: Sequence[Split], bands: tuple[Band, ...], folder: Path, *, by_event: bool
+    areas: Sequence[Area], splits: Sequence[Split], encoder: Encoder, folder: Path, *, by_event: bool
 ) -> tuple[list[Raster], Moments]:
-    """Return the inputs of each area, normalised, and the moments of the training ground of all."""
+    """Encode the inputs of each area, and take the moments of the training pixels of all."""
+    bands = encoder.bands
     paths = [folder / f"{number}.npy" for number in range(len(areas))]
     whole = Moments(bands)
     each = []
@@ -223,7 +243,8 @@ def _rasters(
     rasters = []
     for area, split, path, moments in zip(areas, splits, paths, each, strict=True):
         own = moments.normalisation() if by_event else common
-        rasters.append(Raster(normalise_raster(path, own), area.labels, split.parts))
+        inputs = encode_raster(path, encoder._replace(normalisation=own))
+        rasters.append(Raster(inputs, area.labels, split.parts, chips=bool(area.patches)))
     return rasters, whole
 
 

@@ -24,6 +24,7 @@ from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE
 from coslide.mapping.ground import may_be_scored
 from coslide.mapping.inventory import object_areas_m2
+from coslide.mapping.vital_signs import DEAD_BELOW
 from coslide.report.page import Page, Picture, Section, Table, html_page, percent
 from coslide.report.pictures import (
     COLOURS,
@@ -37,6 +38,7 @@ from coslide.report.pictures import (
     png_picture,
     probability_picture,
     size_figure,
+    vital_signs_figure,
 )
 from coslide.report.score_sections import score_sections
 from coslide.sources.raster import open_raster
@@ -386,6 +388,18 @@ def _training(run: _Run) -> Iterator[Section]:
         yield Section("Training", "", [picture])
 
 
+def _vital_signs(run: _Run) -> Iterator[Section]:
+    for number, signs in enumerate(run.card.get("vital_signs", []), start=1):
+        dead = [str(row["depth"]) for row in signs["depths"] if row["kernel_spread"] < DEAD_BELOW]
+        member = f", member {number}" if len(run.card["vital_signs"]) > 1 else ""
+        note = (
+            f"On {signs['windows']} held-out windows; average precision is {signs['average_precision']:.2f} with the "
+            f"whole network. " + (f"Dead: depth {', '.join(dead)}." if dead else "No depth is dead.")
+        )
+        alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
+        yield Section(f"What each depth has learned{member}", note, [Picture(vital_signs_figure(signs), alt, "")])
+
+
 def _inputs(run: _Run) -> Iterator[Section]:
     if run.cube is None:
         return
@@ -438,4 +452,4 @@ def _missing(run: _Run) -> Iterator[Section]:
         yield Section("Not in this folder", "What this page would otherwise show.", points=points)
 
 
-_PARTS = (_scenes, _maps, _summary, _scores, _sizes, _caveats, _training, _inputs, _provenance, _missing)
+_PARTS = (_scenes, _maps, _summary, _scores, _sizes, _caveats, _training, _vital_signs, _inputs, _provenance, _missing)

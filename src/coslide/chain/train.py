@@ -15,6 +15,7 @@ from torch import nn
 
 from coslide.chain.areas import PATCH, Area, open_area
 from coslide.chain.baselines import FOLDER, Baselines, make_baselines, write_baselines
+from coslide.chain.held_out import held_out_windows
 from coslide.chain.map import Way, predicted_rows
 from coslide.chain.parts import (
     area_name,
@@ -40,10 +41,11 @@ from coslide.listener import QUIET, Listener
 from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, record_scores, save_model
 from coslide.mapping.ground import Ground, may_be_scored
 from coslide.mapping.scene import collect
+from coslide.mapping.vital_signs import HeldOut, take_vital_signs
 from coslide.samples.split import Part, PartMap, Split
 from coslide.settings import TrainingSettings, first_problem
 from coslide.training.checkpoints import require_unused
-from coslide.training.fit import fit, network_options
+from coslide.training.fit import TrainingData, first_network, fit, network_options
 
 PARTS = "parts"
 _CACHE = "tiles"  # inputs of the tiles, while training lasts
@@ -139,6 +141,7 @@ def train(
             maps.append(Scorable(name, probability, area.labels, seen, area.scene.cell_size_m, baselines))
     metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
     metrics["split"] |= card.split
+    metrics["vital_signs"] = [signs.model_dump() for signs in card.vital_signs]
     write_scores(out, metrics, maps, threshold=card.threshold)
     record_scores(out / "model", metrics)
     listener.say(score_line(metrics))
@@ -199,17 +202,22 @@ def fit_model(
             seen = seen_of(everything, splits, grounds)
             say_split(splits, len(prepared.tiles), settings, listener)
             require_scorable(everything, splits, seen)
-            data = {"cube": _hash(area.fingerprint for area in everything), "parts": _hash(s.parts for s in splits)}
-            members = _fit_members(prepared, settings, folder, data=data, resume=resume, listener=listener)
+            made_from = {
+                "cube": _hash(area.fingerprint for area in everything),
+                "parts": _hash(split.parts for split in splits),
+            }
+            data = TrainingData(prepared.tiles, prepared.encoder.names, prepared.validation, made_from)
+            members = _fit_members(data, settings, folder, resume=resume, listener=listener)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
     write_all_parts(out / PARTS, everything, splits)
     model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
+    model = _looked_into(model, held_out_windows(everything, splits, seen, model.card), settings, listener)
     model = _calibrated(model, everything, seen, listener)
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
     if compare:
-        baselines = make_baselines(everything, splits, prepared.bands, seed=settings.seed, listener=listener)
+        baselines = make_baselines(everything, splits, prepared.encoder.bands, seed=settings.seed, listener=listener)
     for number, (area, maps) in enumerate(zip(everything, baselines, strict=True)):
         if area.scene.grid is not None and maps:
             write_baselines((out / FOLDER / area_name(area, number)).with_suffix(".tif"), maps, area.scene.grid)
@@ -217,35 +225,30 @@ def fit_model(
 
 
 def _fit_members(
-    prepared: Prepared,
-    settings: TrainingSettings,
-    folder: Path,
-    *,
-    data: dict[str, str],
-    resume: bool,
-    listener: Listener,
+    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool, listener: Listener
 ) -> tuple[nn.Module, ...]:
-    """Return the trained networks: the first in `folder`, others, from other seeds, in folders of it."""
+    """Train the members: the first in `folder`, others, from other seeds, in folders of it."""
     networks = []
     for number in range(1, settings.members + 1):
         started = time.monotonic()
-        network = fit(
-            prepared.tiles,
-            settings.model_copy(update={"seed": (settings.seed + number - 1) % 2**32}),
-            folder if number == 1 else folder / f"member-{number}",
-            bands=[band.name for band in prepared.bands],
-            validation=prepared.validation,
-            data=data,
-            resume=resume,
-        )
+        own_folder = folder if number == 1 else folder / f"member-{number}"
+        network = fit(data, settings_of_member(settings, number), own_folder, resume=resume, listener=listener)
         minutes = (time.monotonic() - started) / 60
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
-        epochs = f"up to {settings.epochs}" if settings.patience else f"{settings.epochs}"
-        listener.say(
-            f"trained {settings.network}{which}: {epochs} epochs of {len(prepared.tiles)} tiles in {minutes:.1f} min"
+        up_to = "up to " if settings.patience else ""
+        how_long = (
+            f"{settings.steps} steps of {settings.batch} windows at random places"
+            if settings.places == "random"
+            else f"{settings.epochs} epochs of {len(data.tiles)} tiles"
         )
+        listener.say(f"trained {settings.network}{which}: {up_to}{how_long} in {minutes:.1f} min")
         networks.append(network)
     return tuple(networks)
+
+
+def settings_of_member(settings: TrainingSettings, number: int) -> TrainingSettings:
+    """Give the member of this number, from 1 on, the seed that it is trained with."""
+    return settings.model_copy(update={"seed": (settings.seed + number - 1) % 2**32})
 
 
 def mapped_where(
@@ -304,8 +307,9 @@ def _card(
     said["regions"] = None if settings.regions is None else settings.regions.name  # not where it lies on this machine
     return Card(
         network=settings.network,
-        options=network_options(settings, [band.name for band in prepared.bands]),
-        channels=channels_of(prepared.bands, prepared.normalisation),
+        options=network_options(settings, prepared.encoder.names),
+        channels=channels_of(prepared.encoder),
+        flags=list(prepared.encoder.flags),
         normalise=settings.normalise,
         may_miss=prepared.may_miss,
         members=settings.members,
@@ -325,6 +329,17 @@ def _card(
         },
         settings=said,
     )
+
+
+def _looked_into(model: Model, held_out: HeldOut, settings: TrainingSettings, listener: Listener) -> Model:
+    """Take the vital signs of each member, and say which depth is dead."""
+    found = []
+    for number, network in enumerate(model.networks, start=1):
+        first = first_network(settings_of_member(settings, number), model.card.encoder.names)
+        found.append(take_vital_signs(network, first, held_out))
+        for line in found[-1].warnings():
+            listener.say(line)
+    return Model(model.networks, model.card.model_copy(update={"vital_signs": found}))
 
 
 def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[PartMap], listener: Listener) -> Model:

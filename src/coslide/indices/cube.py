@@ -78,7 +78,12 @@ def cube_grid(cube: xr.Dataset) -> GeoBox:
 
 def input_bands(cube: xr.Dataset) -> tuple[Band, ...]:
     """Return the input channels of `cube` in their fixed order: that of building, then of the bands of an index."""
-    return tuple(_channels(cube))
+    return tuple(_channels(cube, "index"))
+
+
+def diagnostic_bands(cube: xr.Dataset) -> tuple[Band, ...]:
+    """List the bands of `cube` that are no index, such as the PGA behind its classes; a network may ask for them."""
+    return tuple(_channels(cube, "diagnostic"))
 
 
 def read_inputs(
@@ -105,7 +110,7 @@ def read_inputs(
     KeyError
         If the cube has no channel of that name.
     """
-    channels = {band.name: place for band, place in _channels(cube).items()}
+    channels = {band.name: place for band, place in {**_channels(cube, "diagnostic"), **_channels(cube)}.items()}
     wanted = [channels[band.name] for band in (input_bands(cube) if bands is None else bands)]
     height = len(range(*rows.indices(cube.sizes["y"])))
     values = np.empty((len(wanted), height, cube.sizes["x"]), dtype=np.float32)
@@ -240,13 +245,13 @@ def _meaning(band: Band) -> str:
     return f"unit {band.unit!r}{classes}"
 
 
-def _channels(cube: xr.Dataset) -> dict[Band, tuple[str, int | None]]:
-    """Return each input channel with the variable that holds it and its number there, if it has several."""
+def _channels(cube: xr.Dataset, role: str = "index") -> dict[Band, tuple[str, int | None]]:
+    """Find each band of a role, the variable that holds it, and its number there if that has several."""
     channels: dict[Band, tuple[str, int | None]] = {}
     for name in cube.attrs["indices"]:
         variable = cube[name]
         attrs = variable.attrs
-        if attrs["role"] != "index":
+        if attrs["role"] != role:
             continue
         what = (str(attrs["units"]), int(attrs.get("classes", 0)), str(attrs.get("definition", "")))
         if BAND_DIMENSION in variable.dims:

@@ -1,8 +1,7 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +20,14 @@ from coslide.errors import InputError
 from coslide.files import Marker, whole_output, write_json
 from coslide.indices.cube import Band, difference
 from coslide.mapping.ground import Ground
+from coslide.mapping.vital_signs import VitalSigns
 from coslide.networks.fuse import fuse
+from coslide.networks.precision import mixed_precision, one_thread
+from coslide.samples.encode import Encoder, Encoding
 from coslide.samples.normalise import Normalisation
 from coslide.settings import Checked, first_problem
 
-BUNDLE_FORMAT = 2
+BUNDLE_FORMAT = 3
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -33,12 +35,13 @@ BUNDLE = Marker(CARD, "bundle_format")
 
 
 class Channel(Checked):
-    """An input channel of a model: name, unit, number of classes (0 for measurements), their bounds, normalisation."""
+    """A band that a model is fed: name, unit, number of classes (0 for measurements), their bounds, how it is fed."""
 
     name: str
     unit: str
     classes: int
     definition: str
+    encoding: Encoding
     offset: float
     scale: float
 
@@ -48,8 +51,9 @@ class Card(Checked):
 
     Attributes
     ----------
-    network, options, channels
-        What to create, and what it is fed with, in this order.
+    network, options, channels, flags
+        What to create, what it is fed with, in this order, and the sources whose presence it is told by an input of
+        its own (`coslide.samples.encode.Encoder`).
     normalise
         ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by the
         mean and deviation of its own valid cells, and that of the channels is not used.
@@ -67,6 +71,8 @@ class Card(Checked):
         kept apart.
     settings
         The training settings.
+    vital_signs
+        What each member has learned (`coslide.mapping.vital_signs`).
     scores
         Of the model on ground that it did not see, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation
@@ -77,6 +83,7 @@ class Card(Checked):
     network: str
     options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel]
+    flags: list[str] = Field(default_factory=list)
     normalise: Literal["global", "event"] = "global"
     may_miss: list[str] = Field(default_factory=list)
     members: int = Field(default=1, ge=1)
@@ -89,6 +96,7 @@ class Card(Checked):
     unplaced: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
+    vital_signs: list[VitalSigns] = Field(default_factory=list)
     scores: dict[str, Any] = Field(default_factory=dict)
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
@@ -100,12 +108,14 @@ class Card(Checked):
         return tuple(Band(c.name, c.unit, c.classes, c.definition) for c in self.channels)
 
     @property
-    def normalisation(self) -> Normalisation:
-        """Return the normalisation of the channels."""
-        return Normalisation(
-            np.array([channel.offset for channel in self.channels], dtype=np.float32),
-            np.array([channel.scale for channel in self.channels], dtype=np.float32),
+    def encoder(self) -> Encoder:
+        """Tell how bands become the inputs of the network."""
+        offsets, scales = (
+            np.array([getattr(channel, name) for channel in self.channels], dtype=np.float32)
+            for name in ("offset", "scale")
         )
+        encodings = tuple(channel.encoding for channel in self.channels)
+        return Encoder(self.bands, encodings, tuple(self.flags), Normalisation(offsets, scales))
 
 
 @dataclass(frozen=True)
@@ -115,44 +125,36 @@ class Model:
     networks: tuple[nn.Module, ...]
     card: Card
 
-    def predictors(self) -> list[Predict]:
-        """Return for each member the function from normalised tiles (tile, band, row, col) to landslide probability.
+    def predictors(self, precision: str = "32") -> list[Predict]:
+        """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
 
-        The probability is float32 (tile, row, col). Networks run on a GPU where there is one; else in one thread, so
-        that the result is the same to the bit on any number of processors: several threads may call at once.
+        The probability is float32 (tile, row, col). Networks run on a GPU where there is one; else in one thread of
+        torch's, in ``"32"`` or ``"bf16"``: several threads may call at once.
         """
-        return [_predictor(network) for network in self.networks]
+        return [_predictor(network, precision) for network in self.networks]
 
 
-def _predictor(network: nn.Module) -> Predict:
+def _predictor(network: nn.Module, precision: str) -> Predict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fused = fuse(network).to(device)
 
     @torch.inference_mode()
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        with _one_thread():
+        with one_thread(), mixed_precision(precision):
             logits = fused(torch.from_numpy(tiles).to(device))
-            probability: NDArray[np.float32] = logits.softmax(dim=1)[:, 1].float().cpu().numpy()
+            probability: NDArray[np.float32] = logits.float().softmax(dim=1)[:, 1].cpu().numpy()
         return probability
 
     return predict
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread for what this thread asks of it; sums in another order are other numbers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def channels_of(bands: tuple[Band, ...], normalisation: Normalisation) -> list[Channel]:
-    """Return the channels of a card from the bands of a cube and their normalisation."""
-    numbers = zip(bands, normalisation.offset.tolist(), normalisation.scale.tolist(), strict=True)
-    return [Channel(**band._asdict(), offset=offset, scale=scale) for band, offset, scale in numbers]
+def channels_of(encoder: Encoder) -> list[Channel]:
+    """List the channels of a card: the bands of a cube and how they are fed."""
+    offsets, scales = (part.tolist() for part in encoder.normalisation)
+    return [
+        Channel(**band._asdict(), encoding=how, offset=offset, scale=scale)
+        for band, how, offset, scale in zip(encoder.bands, encoder.encodings, offsets, scales, strict=True)
+    ]
 
 
 def save_model(model: Model, folder: Path) -> Path:
@@ -265,7 +267,7 @@ def require_same_inputs(card: Card, bands: Sequence[Band], cell_size_m: float, n
 
 def _network(card: Card, weights: Path) -> nn.Module:
     options: dict[str, Any] = dict(card.options)
-    network = networks.create(card.network, len(card.channels), **options)
+    network = networks.create(card.network, len(card.encoder.names), **options)
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:

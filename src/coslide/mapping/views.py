@@ -7,20 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.mapping.bundle import Predict
-from coslide.samples.dihedral import VIEWS, turn_inputs
+from coslide.samples.dihedral import VIEWS, Directions, turn_inputs
 
 
-def in_views(predict: Predict, *, aspect: int | None = None) -> list[Predict]:
+def in_views(predict: Predict, *, directions: Directions | None = None) -> list[Predict]:
     """Return eight functions, each of which gives the probability [0 to 1] that `predict` sees in one view of a tile.
 
-    The tile is turned and mirrored, its aspect classes with it, and what the network makes of it is turned back.
+    The tile is turned and mirrored, its aspect with it, and what the network makes of it is turned back.
 
     Parameters
     ----------
     predict
         From normalised tiles (tile, band, row, col), square, to probability (tile, row, col).
-    aspect
-        Number of the channel that holds aspect classes divided by nine, or None.
+    directions
+        The inputs that hold aspect, or None.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def in_views(predict: Predict, *, aspect: int | None = None) -> list[Predict]:
     """
 
     def look(view: int, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        return turn_back(predict(turn_inputs(tiles, view, aspect=aspect)), view)
+        return turn_back(predict(turn_inputs(tiles, view, directions=directions)), view)
 
     return [functools.partial(look, view) for view in range(VIEWS)]
 

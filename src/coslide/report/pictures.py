@@ -3,7 +3,8 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -155,6 +156,31 @@ def size_figure(areas_m2: dict[str, NDArray[np.float64]]) -> str:
     axes.set(xlabel="area A [m²]", ylabel="landslides of at least A")
     axes.grid(visible=True, which="major", color="0.9")
     axes.legend(frameon=False)
+    return figure_picture(figure)
+
+
+def vital_signs_figure(signs: Mapping[str, Any]) -> str:
+    """Draw what each depth has learned and is worth: the spread of its kernels, and the precision lost without it.
+
+    Parameters
+    ----------
+    signs
+        Of one network, as in ``metrics.json``.
+    """
+    figure = Figure(figsize=(6, 2.4), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    depths = [str(row["depth"]) for row in signs["depths"]]
+    left.bar(depths, [row["kernel_spread"] for row in signs["depths"]], color="#0072B2")
+    left.axhline(1, color="0.6", linestyle=":")
+    left.set(ylabel="spread of kernels over\ntheir initial one", xlabel="depth")
+    lost = {f"{row['depth']}": row["ap_lost"] for row in signs["depths"] if row["ap_lost"] is not None}
+    if signs["graph_ap_lost"] is not None:
+        lost["graph"] = signs["graph_ap_lost"]
+    right.bar(list(lost), list(lost.values()), color="#D55E00")
+    right.axhline(0, color="0.6", linewidth=0.8)
+    right.set(ylabel="average precision lost\nwithout it", xlabel="depth and all below it, or graph")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
     return figure_picture(figure)
 
 

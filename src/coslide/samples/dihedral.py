@@ -1,5 +1,7 @@
 """The eight ways to mirror and turn a tile, with the aspect classes turned along."""
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ ASPECT_CLASSES = 9
 
 
 def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
-    """Return a view of `array` mirrored left to right if `view` is 4 to 7, then turned left `view` % 4 quarters.
+    """Mirror `array` left to right if `view` is 4 to 7, then turn it left by `view` % 4 quarters; a view of it.
 
     Parameters
     ----------
@@ -30,9 +32,9 @@ def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
 
 
 def turn_aspect(classes: NDArray[np.integer], view: int) -> NDArray[np.integer]:
-    """Return aspect classes as they are called after `turn`: a north slope turned left once faces west.
+    """Rename aspect classes as `turn` turns them: a north slope turned left once faces west.
 
-    Only the names of the directions change here; `turn` moves the cells. Flat (1) and nodata stay.
+    Only the names of the directions change here; `turn` moves the pixels. Flat (1) and nodata stay.
 
     Examples
     --------
@@ -46,8 +48,15 @@ def turn_aspect(classes: NDArray[np.integer], view: int) -> NDArray[np.integer]:
     return np.where(is_direction, FIRST_DIRECTION + turned % DIRECTIONS, classes)
 
 
-def turn_inputs(tiles: NDArray[np.float32], view: int, *, aspect: int | None) -> NDArray[np.float32]:
-    """Return normalised inputs (..., band, row, col) in one of the eight views, their aspect classes turned along.
+class Directions(NamedTuple):
+    """Which inputs hold directions: how the aspect classes are encoded, and the number of their first input."""
+
+    encoding: Literal["ordinal", "onehot", "circular", "continuous"]
+    first: int
+
+
+def turn_inputs(tiles: NDArray[np.float32], view: int, *, directions: Directions | None) -> NDArray[np.float32]:
+    """Turn the inputs of a network (..., input, row, col) into one of the eight views, and their directions along.
 
     Parameters
     ----------
@@ -55,11 +64,26 @@ def turn_inputs(tiles: NDArray[np.float32], view: int, *, aspect: int | None) ->
         What a network sees; not changed.
     view
         As for `turn`.
-    aspect
-        Number of the channel that holds aspect classes divided by nine, or None.
+    directions
+        The inputs that hold aspect, or None.
     """
-    if view and aspect is not None:
+    if view and directions is not None:
         tiles = np.array(tiles)
-        classes = np.rint(tiles[..., aspect, :, :] * ASPECT_CLASSES).astype(np.int64)
-        tiles[..., aspect, :, :] = turn_aspect(classes, view) / np.float32(ASPECT_CLASSES)
+        _turn_directions(tiles, view, directions)
     return np.ascontiguousarray(turn(tiles, view), dtype=np.float32)
+
+
+def _turn_directions(tiles: NDArray[np.float32], view: int, directions: Directions) -> None:
+    first = directions.first
+    if directions.encoding == "ordinal":
+        classes = np.rint(tiles[..., first, :, :] * ASPECT_CLASSES).astype(np.int64)
+        tiles[..., first, :, :] = turn_aspect(classes, view) / np.float32(ASPECT_CLASSES)
+    elif directions.encoding == "onehot":
+        classes = np.arange(1, ASPECT_CLASSES + 1)
+        tiles[..., first + turn_aspect(classes, view) - 1, :, :] = tiles[..., first + classes - 1, :, :]
+    else:
+        sine, cosine = tiles[..., first, :, :].copy(), tiles[..., first + 1, :, :].copy()
+        sine = -sine if view >= 4 else sine
+        quarter = view % 4  # turned left by that many: the angle, clockwise from north, falls
+        tiles[..., first, :, :] = (sine, -cosine, -sine, cosine)[quarter]
+        tiles[..., first + 1, :, :] = (cosine, sine, -cosine, -sine)[quarter]

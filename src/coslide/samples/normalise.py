@@ -1,4 +1,4 @@
-"""From indices in their own units to the inputs of a network."""
+"""Mean and deviation of bands, by which measurements are standardised."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -79,48 +79,3 @@ class Moments:
         offset = np.where(classes > 0, 0.0, self.mean).astype(np.float32)
         scale = np.where(classes > 0, classes, deviation).astype(np.float32)
         return Normalisation(offset, np.where(scale > 0, scale, np.float32(1)))
-
-
-def fit_normalisation(inputs: NDArray[np.float32], bands: Sequence[Band], where: NDArray[np.bool_]) -> Normalisation:
-    """Return the normalisation of `inputs`, from the cells that training may see; see `Moments`.
-
-    Parameters
-    ----------
-    inputs
-        (band, row, col), NaN where a channel has no value.
-    bands
-        What the channels are.
-    where
-        (row, col), True where values count: valid training ground.
-    """
-    moments = Moments(bands)
-    moments.add(inputs, where)
-    return moments.normalisation()
-
-
-def normalise(
-    inputs: NDArray[np.float32], normalisation: Normalisation, *, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Return what a network sees of `inputs` (band, row, col), in a new array or in `out`; NaN becomes 0, the mean.
-
-    Parameters
-    ----------
-    inputs
-        Each channel in its unit.
-    normalisation
-        Of the channels.
-    out
-        Where to put it, for instance `inputs` themselves, where memory is short.
-
-    Examples
-    --------
-    >>> fitted = Normalisation(np.float32([2.0]), np.float32([0.5]))
-    >>> normalise(np.array([[[3.0, np.nan]]], dtype=np.float32), fitted)
-    array([[[2., 0.]]], dtype=float32)
-    """
-    seen = np.empty(inputs.shape, dtype=np.float32) if out is None else out
-    for channel, band, shift, scale in zip(seen, inputs, *normalisation, strict=True):
-        np.subtract(band, shift, out=channel)
-        np.divide(channel, scale, out=channel)
-        channel[np.isnan(channel)] = 0.0
-    return seen

@@ -1,8 +1,9 @@
-"""The inputs of a training in a file that tiles are read from: decoded once, normalised, mapped into memory."""
+"""The inputs of a training in a file that tiles are read from: decoded and encoded once, mapped into memory."""
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,15 @@ from coslide.errors import InputError
 from coslide.files import unwritable_is_named
 from coslide.indices.cube import Band
 from coslide.samples.dataset import MappedArray
-from coslide.samples.normalise import Moments, Normalisation, normalise
+from coslide.samples.encode import Encoder
+from coslide.samples.normalise import Moments
 from coslide.samples.windows import row_strips
 
 ReadRows = Callable[[slice], NDArray[np.float32]]
 
 
 def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_], *, name: str) -> Moments:
-    """Return the moments of the inputs of an area, which are left as they are in the file `path`.
+    """Copy the bands of an area into the file `path`, and take their moments on the way.
 
     Parameters
     ----------
@@ -42,9 +44,7 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
     moments = Moments(bands)
     with unwritable_is_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(bands), *where.shape))
-        with path.open("r+b") as file:  # a full disk is an error now; met later, through the map, it kills the process
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        stored = _allocated(path, (len(bands), *where.shape))
         for rows in row_strips(where.shape[0]):
             values = read(rows)
             require_finite(values, bands, name)
@@ -54,20 +54,33 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
     return moments
 
 
-def normalise_raster(path: Path, normalisation: Normalisation) -> MappedArray:
-    """Return the inputs of the file `path`, which are replaced by what a network sees of them; NaN becomes 0.
+def encode_raster(path: Path, encoder: Encoder) -> MappedArray:
+    """Encode the bands of the file `path` into one beside it, and remove them.
 
     Raises
     ------
     InputError
         If the disk is full.
     """
+    encoded = path.with_suffix(".inputs.npy")
     with unwritable_is_named(path):
-        stored = np.lib.format.open_memmap(path, mode="r+")
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        out = _allocated(encoded, (len(encoder.names), *stored.shape[1:]))
         for rows in row_strips(stored.shape[1]):
-            stored[:, rows] = normalise(stored[:, rows], normalisation)
-        stored.flush()
-    return MappedArray(path)
+            out[:, rows] = encoder.encode(np.array(stored[:, rows]))
+        out.flush()
+        path.unlink()
+    return MappedArray(encoded)
+
+
+def _allocated(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
+    """Make a float32 file and take all its space: a full disk met later, through the map, kills the process."""
+    found: np.memmap[Any, np.dtype[np.float32]] = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float32, shape=shape
+    )
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return found
 
 
 def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str) -> None:

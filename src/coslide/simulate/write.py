@@ -79,7 +79,7 @@ path = "landslides.gpkg"
 area = "mapped_area.gpkg"
 
 [training]
-recipe = "cpu"
+recipe = "modern"
 block_windows = 2
 test_fraction = 0.33
 """

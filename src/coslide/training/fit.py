@@ -1,5 +1,6 @@
 """Training a network on tiles, resumable after a kill at any moment."""
 
+import json
 import logging
 import math
 import signal
@@ -7,7 +8,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import lightning
 import torch
@@ -15,7 +17,7 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
-    RichProgressBar,
+    ProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -25,8 +27,11 @@ from torch.utils.data import DataLoader
 
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import unwritable_is_named
-from coslide.samples.dataset import Batches, InOrder, Tiles
+from coslide.files import unwritable_is_named, whole_output
+from coslide.listener import QUIET, Listener
+from coslide.networks.precision import time_precisions
+from coslide.samples.dataset import Tiles
+from coslide.samples.order import Batches, InOrder, RandomPlaces, Variation
 from coslide.settings import TrainingSettings
 from coslide.training.checkpoints import (
     BEST,
@@ -38,13 +43,15 @@ from coslide.training.checkpoints import (
     weights_of,
 )
 from coslide.training.module import Training
+from coslide.training.progress import progress_callback
 
 CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 _LOADERS = 4  # processes that read tiles while a GPU computes
+_CHOSEN = "precision.json"  # which precision a trial chose, so that a training that is resumed keeps it
 
 
 def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[str, Any]:
-    """Return the options to create the network of `settings` with, for a cube whose bands have these names.
+    """Collect the options to create the network of `settings` with, for inputs of these names.
 
     A width of None becomes that of the original on a GPU and a quarter of it on a CPU. A network that compares two
     dates is told which bands are before and after the event. The settings' own `options` win over both.
@@ -58,7 +65,7 @@ def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[st
 
 
 def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = None) -> None:
-    """Return nothing if the network of `settings` exists, takes its options and can be fed tiles of its size.
+    """Check that the network of `settings` exists, takes its options and can be fed tiles of its size.
 
     Parameters
     ----------
@@ -86,37 +93,48 @@ def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = 
         )
 
 
-def fit(
-    tiles: Tiles,
-    settings: TrainingSettings,
-    folder: Path,
-    *,
-    bands: Sequence[str],
-    validation: Tiles | None = None,
-    data: Mapping[str, str] | None = None,
-    resume: bool = False,
-) -> nn.Module:
-    """Return the network trained on `tiles`, in evaluation mode, on the CPU.
+class TrainingData(NamedTuple):
+    """What a network is trained on.
 
-    After every epoch the whole state is written to ``folder/last.ckpt``. The order of the tiles depends on the seed and
-    the epoch alone, so a resumed run repeats the interrupted epoch and ends as an uninterrupted one.
-
-    Parameters
+    Attributes
     ----------
     tiles
         The training tiles.
+    names
+        Names of the inputs.
+    validation
+        Tiles of the validation part, scored after every epoch; None where there is no such part.
+    fingerprints
+        Of what the tiles come from (``cube``, ``parts``): a training is only resumed on the same.
+    """
+
+    tiles: Tiles
+    names: Sequence[str]
+    validation: Tiles | None = None
+    fingerprints: Mapping[str, str] = MappingProxyType({})
+
+
+def fit(
+    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool = False, listener: Listener = QUIET
+) -> nn.Module:
+    """Train a network; it is returned in evaluation mode, on the CPU.
+
+    After every epoch the whole state is written to ``folder/last.ckpt``. What is drawn depends on seed and epoch alone,
+    so a resumed run repeats the interrupted epoch and ends as an uninterrupted one. With windows at random places, an
+    epoch is a twentieth of the steps.
+
+    Parameters
+    ----------
+    data
+        The tiles, and what they show.
     settings
-        Network, rates, epochs and seed.
+        Network, rates, epochs or steps, and seed.
     folder
         For checkpoint, settings and logs (CSV and TensorBoard).
-    bands
-        Names of the input channels.
-    validation
-        Tiles of the validation part, scored after every epoch.
-    data
-        Fingerprints of what the tiles come from (``cube``, ``parts``); a training is only resumed on the same.
     resume
         Continue from ``last.ckpt`` where there is one.
+    listener
+        Hears of the precision that was chosen and, where there is no terminal, of how far the training is.
 
     Raises
     ------
@@ -130,19 +148,29 @@ def fit(
     KeyboardInterrupt
         On Ctrl-C; the last whole epoch is kept.
     """
-    options = network_options(settings, bands)
-    lightning.seed_everything(settings.seed, verbose=False)
-    network = networks.create(settings.network, len(bands), **options)
+    options = network_options(settings, data.names)
+    network = first_network(settings, data.names)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
-    record = {**settings.model_dump(mode="json", exclude={"regions", "members"}), **options, **(data or {})}
-    record |= {"bands": len(bands), "tiles": len(tiles)}
+    record = {**settings.model_dump(mode="json", exclude={"regions", "members"}), **options, **data.fingerprints}
+    record |= {"bands": len(data.names), "tiles": len(data.tiles)}
     checkpoint = prepare(folder, record, network, resume=resume)
-    loader, held_out = _loaders(tiles, validation, settings)
-    steps = settings.epochs * math.ceil(len(loader) / settings.accumulate)
-    training = Training(network, settings, total_steps=steps)
+    precision = _precision(settings, network, len(data.names), folder=folder, listener=listener)
+    loader, held_out = _loaders(data, settings)
+    epochs = math.ceil(settings.steps / len(loader)) if settings.places == "random" else settings.epochs
+    steps = epochs * len(loader)
+    training = Training(network, settings, total_steps=steps, precision=precision)
     with unwritable_is_named(folder), _lightning_notes_hidden():
-        trainer = _trainer(settings, folder, validated=validation is not None)
+        # A listener cannot be sent to other processes.
+        progress = progress_callback(steps, listener if settings.devices == 1 else QUIET)
+        callbacks = [progress, *_keepers(settings, folder, validated=data.validation is not None)]
+        trainer = _trainer(
+            settings,
+            callbacks,
+            epochs=epochs,
+            precision=precision,
+            folder=folder,
+        )
         try:
             if checkpoint is None or not ended_early(checkpoint, settings.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
@@ -158,31 +186,39 @@ def fit(
     return network.eval()
 
 
-def _loaders(
-    tiles: Tiles, validation: Tiles | None, settings: TrainingSettings
-) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Return what feeds training and, where there is one, the validation part."""
-    batches = Batches(
-        len(tiles),
-        settings.batch,
-        seed=settings.seed,
-        augment=settings.augment == "flips",
-        dropout=settings.band_dropout,
-        groups=tiles.group_count,
+def first_network(settings: TrainingSettings, names: Sequence[str]) -> nn.Module:
+    """Make the network with the weights that a training with these settings and inputs begins with."""
+    lightning.seed_everything(settings.seed, verbose=False)
+    return networks.create(settings.network, len(names), **network_options(settings, names))
+
+
+def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Make what feeds training and, where there is one, the validation part."""
+    variation = Variation(
+        settings.augment == "flips",
+        settings.band_dropout,
+        jitter=max(settings.jitter_gain, settings.jitter_offset, settings.jitter_band) > 0,
     )
+    common: dict[str, Any] = {"size": settings.batch, "seed": settings.seed, "variation": variation}
+    batches: Batches
+    if settings.places == "random":
+        batches = RandomPlaces(data.tiles, side_px=settings.tile, steps=settings.steps, **common)
+    else:
+        batches = Batches(data.tiles, **common)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
     hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
-    loader = DataLoader(tiles, batch_sampler=batches, **hands)
-    if validation is None:
+    loader = DataLoader(data.tiles, batch_sampler=batches, **hands)
+    if data.validation is None:
         return loader, None
-    return loader, DataLoader(validation, batch_sampler=InOrder(len(validation), settings.batch), **hands)
+    return loader, DataLoader(data.validation, batch_sampler=InOrder(data.validation, settings.batch), **hands)
 
 
-def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> lightning.Trainer:
+def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> list[Callback]:
+    """Make what keeps the weights: checkpoints, their average, and the end when nothing is gained."""
     # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
     whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    callbacks: list[Callback] = [_Bar()]
+    callbacks: list[Callback] = []
     if validated:  # before the last one, which is to know which epoch was the best
         callbacks.append(MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
     callbacks.append(MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs))
@@ -190,6 +226,12 @@ def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
         callbacks.append(EMAWeightAveraging(decay=settings.average))
     if settings.patience:
         callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    return callbacks
+
+
+def _trainer(
+    settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, precision: str, folder: Path
+) -> lightning.Trainer:
     gpus = torch.cuda.device_count()
     if gpus and settings.devices > gpus:
         raise InputError(
@@ -200,11 +242,11 @@ def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
         devices=settings.devices,
         strategy="ddp_spawn" if settings.devices > 1 else "auto",
         use_distributed_sampler=False,  # `Batches` shares the tiles
-        precision=_precision(settings.precision),
-        accumulate_grad_batches=settings.accumulate,
-        max_epochs=settings.epochs,
+        precision=_lightning_precision(precision),
+        max_epochs=epochs,
         deterministic=True,
         enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
@@ -213,14 +255,30 @@ def _trainer(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
     )
 
 
-def _precision(wanted: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    """Return Lightning's name of a precision; half precision is for devices that have it."""
-    gpu = torch.cuda.is_available()
+def _precision(settings: TrainingSettings, network: nn.Module, inputs: int, *, folder: Path, listener: Listener) -> str:
+    """Choose the precision; a training that is resumed keeps the one that it began with."""
+    wanted, gpu = settings.precision, torch.cuda.is_available()
     if wanted == "16" and not gpu:
-        raise InputError("training.precision: found 16, which needs a GPU; expected 32 or bf16 on a CPU")
-    if wanted == "bf16" or (wanted == "auto" and gpu and torch.cuda.is_bf16_supported()):
-        return "bf16-mixed"
-    return "16-mixed" if wanted == "16" or (wanted == "auto" and gpu) else "32-true"
+        raise InputError("training.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
+    if wanted != "auto":
+        return wanted
+    if gpu:
+        return "bf16" if torch.cuda.is_bf16_supported() else "16"
+    chosen = folder / _CHOSEN
+    if not chosen.exists():
+        trial = time_precisions(network, inputs, settings.tile, gradients=True)
+        listener.say(f"training is {trial}")
+        with whole_output(chosen) as part:
+            part.write_text(json.dumps({"precision": trial.precision}), encoding="utf-8")
+    found = str(json.loads(chosen.read_text(encoding="utf-8"))["precision"])
+    return found if found in ("32", "bf16") else "32"
+
+
+def _lightning_precision(precision: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """Tell Lightning the precision of a GPU; on a CPU `Training` sees to it, in each of its threads."""
+    if not torch.cuda.is_available() or precision == "32":
+        return "32-true"
+    return "bf16-mixed" if precision == "bf16" else "16-mixed"
 
 
 def _as_raised(error: ProcessRaisedException) -> Exception:
@@ -236,18 +294,6 @@ def _own_options(settings: TrainingSettings) -> dict[str, Any]:
         original = networks.entry(settings.network).width
         width = original if torch.cuda.is_available() else original // CPU_SHARE
     return {"width": width, **settings.options}
-
-
-class _Bar(RichProgressBar):
-    """Epoch, loss, speed and time left, on the error channel: standard output belongs to the results."""
-
-    def __init__(self) -> None:
-        super().__init__(console_kwargs={"stderr": True})
-
-    def get_metrics(self, *args: Any) -> dict[str, Any]:
-        """Return what the bar shows beside the speed: the losses, without the number of the log folder."""
-        shown = super().get_metrics(*args)
-        return {name: value for name, value in shown.items() if name != "v_num"}
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """The class-balanced focal loss: rare landslide pixels count more, pixels that are already right count less."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+Scope = Literal["image", "batch"]
+Reduction = Literal["sum", "mean"]
+
 
 def label_counts(targets: Tensor, classes: int) -> Tensor:
-    """Return the number of pixels of each class in each image (Eq. 24), int64 of shape (batch, classes).
+    """Count the pixels of each class in each image (Eq. 24), int64 of shape (batch, classes).
 
     Parameters
     ----------
@@ -27,7 +30,7 @@ def label_counts(targets: Tensor, classes: int) -> Tensor:
 
 
 def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tensor:
-    """Return the weight of each class by its effective number of pixels, w_c = (1 - eta) / (1 - eta^n_c).
+    """Weigh each class by its effective number of pixels, w_c = (1 - eta) / (1 - eta^n_c).
 
     Eq. 24-26 of Yang et al. (2023, doi:10.3390/rs15040977) after Cui et al. (2019, arXiv:1901.05555). At eta = 0 all
     classes weigh the same; towards 1 the weights approach 1 / n_c.
@@ -69,11 +72,23 @@ def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tens
     return weights / weights.sum(dim=-1, keepdim=True) * n.shape[-1] if normalize else weights
 
 
-class ClassBalancedFocalLoss(nn.Module):
-    r"""The class-balanced focal loss of Eq. 23-26: ``L = mean_n w_{y_n} (1 - p_n)^gamma (-log p_n)``.
+class Weighing(NamedTuple):
+    """How much each pixel of a batch counts in the loss.
 
-    p_n is the softmax probability that pixel n has its true class y_n, and w the weights of `class_weights`. At
-    gamma = 0 and eta = 0 it is plain cross-entropy.
+    `weights` is float32 (batch, classes), the weight of each class in each image; `denominator`, a scalar, is what the
+    weighted sum over the pixels of the batch is divided by.
+    """
+
+    weights: Tensor
+    denominator: Tensor
+
+
+class ClassBalancedFocalLoss(nn.Module):
+    r"""The class-balanced focal loss of Eq. 23-26: ``L = sum_n w_{y_n} (1 - p_n)^gamma (-log p_n)``.
+
+    p_n is the softmax probability that pixel n has its true class y_n, and w the weights of `class_weights`. The sum
+    runs over the pixels of an image and is averaged over the images of a batch. At gamma = 0 and eta = 0 it is plain
+    cross-entropy.
 
     Parameters
     ----------
@@ -82,11 +97,12 @@ class ClassBalancedFocalLoss(nn.Module):
     gamma
         Focus on hard pixels, >= 0.
     scope
-        Which pixels n_c counts: those of the batch, or of each image by itself.
+        Which pixels n_c counts: those of each ``"image"`` by itself (Eq. 24), or of the whole ``"batch"``.
     ignore_index
-        Label of unknown pixels; they enter neither the counts nor the mean.
+        Label of pixels without a known class; they enter neither the counts nor the sum.
     reduction
-        "mean" over the known pixels of the batch, or their "sum".
+        ``"sum"`` over the pixels of an image, averaged over the batch (Eq. 26), or ``"mean"`` over all labelled pixels
+        of the batch.
     normalize
         Scale the weights to sum to the number of classes.
 
@@ -100,13 +116,15 @@ class ClassBalancedFocalLoss(nn.Module):
     Differs from the paper (Yang et al. 2023, doi:10.3390/rs15040977):
 
     - Only the term of the true class is summed (Eq. 26 omits y), with the minus sign Eq. 23 lacks.
-    - The mean and the normalised weights: the raw weights are near 1e-3, and the optimiser's weight decay would outgrow
-      the gradient. `reduction="sum"` and `normalize=False` give the printed form.
-    - eta = 0.999 and gamma = 0.5 are the setting of Cui et al. for large data sets.
-    - Eq. 24 counts per image; per batch is less noisy and the default. Counted over a whole training set the weights
-      would be equal for every published eta.
+    - eta = 0.999 and gamma = 0.5 are the setting of Cui et al. for large data sets; the paper names neither.
 
-    Where several processes share a batch, pixels are counted over all of them, and each gives its share of the mean:
+    Which form is used decides whether the network learns where the optimiser's weight decay is coupled, as in Adam. The
+    raw weights are near 1e-3; summed over the 16,384 pixels of a tile they leave gradients some 16 times larger than
+    the mean with normalised weights does. With that mean, a decay of 7e-4 outgrows the gradient from depth 3 of a U-Net
+    downwards, and the kernels there fade to nothing. Counted over a whole training set instead of an image or a batch,
+    the weights of both classes would be equal for every published eta.
+
+    Where several processes share a batch, pixels are counted over all of them, and each gives its share of the loss:
     the gradients that `DistributedDataParallel` averages are those of the whole batch in one process.
 
     For gamma < 1 the slope of (1 - p)^gamma is infinite at p = 1, and 1 - p itself loses its digits well before. Here
@@ -114,7 +132,7 @@ class ClassBalancedFocalLoss(nn.Module):
 
     Examples
     --------
-    >>> loss = ClassBalancedFocalLoss(eta=0.0, gamma=0.0)
+    >>> loss = ClassBalancedFocalLoss(eta=0.0, gamma=0.0, reduction="mean", normalize=True)
     >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)).item()
     0.693
     """
@@ -124,37 +142,39 @@ class ClassBalancedFocalLoss(nn.Module):
         eta: float = 0.999,
         gamma: float = 0.5,
         *,
-        scope: Literal["batch", "image"] = "batch",
+        scope: Scope = "image",
         ignore_index: int = 255,
-        reduction: Literal["mean", "sum"] = "mean",
-        normalize: bool = True,
+        reduction: Reduction = "sum",
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= eta < 1 or not gamma >= 0:
             raise ValueError(f"expected eta in [0, 1) and gamma >= 0, found {eta} and {gamma}")
-        if scope not in ("batch", "image") or reduction not in ("mean", "sum"):
+        if scope not in get_args(Scope) or reduction not in get_args(Reduction):
             raise ValueError(f"expected scope batch or image and reduction mean or sum, found {scope} and {reduction}")
         self.eta, self.gamma, self.scope = eta, gamma, scope
         self.ignore_index, self.reduction, self.normalize = ignore_index, reduction, normalize
 
-    def weights(self, targets: Tensor, classes: int) -> Tensor:
-        """Return the class weights used for these labels, shape (batch, classes); equal rows where scope is "batch".
+    def weigh(self, targets: Tensor, classes: int = 2) -> Weighing:
+        """Count the classes of a batch.
 
         Parameters
         ----------
         targets
-            Labels, shape (batch, row, col), any integer dtype.
+            Labels of the whole batch (of this process), shape (batch, row, col), any integer dtype.
         classes
             Number of classes.
         """
-        known = targets != self.ignore_index
-        counts = label_counts(targets.long().where(known, -1), classes)
+        labelled = targets != self.ignore_index
+        counts = label_counts(targets.long().where(labelled, -1), classes)
         if self.scope == "batch":
             counts = _over_processes(counts.sum(dim=0, keepdim=True)).expand_as(counts)
-        return class_weights(counts, self.eta, normalize=self.normalize)
+        counted = labelled.sum() if self.reduction == "mean" else labelled.flatten(1).any(dim=1).sum()
+        denominator = _over_processes(counted).clamp_min(1) / _processes()
+        return Weighing(class_weights(counts, self.eta, normalize=self.normalize), denominator)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, a scalar [nat]; 0 with a zero gradient where no pixel is known.
+    def forward(self, logits: Tensor, targets: Tensor, weighing: Weighing | None = None) -> Tensor:
+        """Compute the loss, a scalar [nat]; 0 with a zero gradient where no pixel is labelled.
 
         Parameters
         ----------
@@ -162,6 +182,9 @@ class ClassBalancedFocalLoss(nn.Module):
             Shape (batch, classes, row, col), floating point; half precision is computed in single.
         targets
             Labels 0..classes-1 or `ignore_index`, shape (batch, row, col), any integer dtype.
+        weighing
+            Of these images, as `weigh` gives it for the batch that they are a part of: the losses of the parts then sum
+            to that of the batch. By default they are a batch of their own.
 
         Raises
         ------
@@ -173,39 +196,37 @@ class ClassBalancedFocalLoss(nn.Module):
                 "expected logits (batch, classes, row, col) and targets (batch, row, col), "
                 f"found {tuple(logits.shape)} and {tuple(targets.shape)}"
             )
-        known = targets != self.ignore_index
-        labels = targets.long().where(known, 0).unsqueeze(1)  # (batch, 1, row, col)
+        if weighing is None:
+            weighing = self.weigh(targets, logits.shape[1])
+        labelled = targets != self.ignore_index
+        labels = targets.long().where(labelled, 0).unsqueeze(1)  # (batch, 1, row, col)
         log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_p_true = log_p.gather(1, labels).squeeze(1)
         log_p_other = log_p.scatter(1, labels, -math.inf).logsumexp(dim=1)
-        weights = self.weights(targets, logits.shape[1]).to(log_p.dtype)
-        weight = weights.gather(1, labels.flatten(1)).view_as(log_p_true)
+        weight = weighing.weights.to(log_p.dtype).gather(1, labels.flatten(1)).view_as(log_p_true)
         loss = -weight * (self.gamma * log_p_other).exp() * log_p_true
-        total = loss.where(known, 0).sum()
-        if self.reduction == "sum":
-            return total
-        return total * _processes() / _over_processes(known.sum()).clamp_min(1)
+        return loss.where(labelled, 0).sum() / weighing.denominator
 
 
 def class_ratio(weights: Tensor) -> Tensor:
-    """Return how much more a landslide pixel weighs than a background pixel, the mean over a batch; a scalar.
+    """Compare the weight of a landslide pixel with that of a background pixel, the mean over a batch; a scalar.
 
     Parameters
     ----------
     weights
-        As `ClassBalancedFocalLoss.weights` gives them, (batch, classes).
+        Of a `Weighing`, (batch, classes).
     """
     return (weights[:, 1] / weights[:, 0]).mean()
 
 
 def _processes() -> int:
-    """Return how many processes share a batch."""
+    """Count the processes that share a batch."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if distributed else 1
 
 
 def _over_processes(counts: Tensor) -> Tensor:
-    """Return the sum of `counts` over the processes that share a batch."""
+    """Sum `counts` over the processes that share a batch."""
     if _processes() > 1:
         counts = counts.clone()
         torch.distributed.all_reduce(counts)

@@ -1,5 +1,8 @@
 """One training step, as Lightning runs it."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import lightning
@@ -10,18 +13,22 @@ from torchmetrics.classification import BinaryF1Score
 
 from coslide.errors import InputError
 from coslide.labels import UNKNOWN
+from coslide.networks.precision import mixed_precision
 from coslide.settings import TrainingSettings
 from coslide.training.loss import ClassBalancedFocalLoss, class_ratio
-from coslide.training.schedule import poly_schedule
+from coslide.training.parallel import parts_of, summed_loss
+from coslide.training.schedule import rate_schedule
+from coslide.workers import available_processors
 
 _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queue
 
 
 class Training(lightning.LightningModule):
-    """A network with its loss, optimiser and the poly schedule (Yang et al. 2023, section 4.2).
+    """A network with its loss, optimiser and schedule (Yang et al. 2023, section 4.2).
 
-    Logs ``loss``, ``class_ratio`` (what a landslide pixel weighs against a background pixel) and, where there is a
-    validation part, ``val_loss`` and ``val_f1``.
+    On a CPU the parts of a batch are computed in threads (`coslide.training.parallel`). Logs ``loss``, ``class_ratio``
+    (what a landslide pixel weighs against a background pixel) and, where there is a validation part, ``val_loss`` and
+    ``val_f1``.
 
     Parameters
     ----------
@@ -31,24 +38,43 @@ class Training(lightning.LightningModule):
         Rates and the parameters of the loss.
     total_steps
         Steps of the whole training; the learning rate reaches 0 after the last.
+    precision
+        ``"bf16"`` or ``"32"``, what a CPU computes in; a GPU is told by Lightning.
     """
 
-    def __init__(self, network: nn.Module, settings: TrainingSettings, *, total_steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, settings: TrainingSettings, *, total_steps: int, precision: str = "32"
+    ) -> None:
         super().__init__()
         self.network = network
-        self._settings = settings
+        self._settings, self._precision = settings, precision
         self._total_steps = total_steps
         self._loss = ClassBalancedFocalLoss(
-            eta=settings.balance_eta, gamma=settings.focal_gamma, scope=settings.balance_scope
+            eta=settings.balance_eta,
+            gamma=settings.focal_gamma,
+            scope=settings.balance_scope,
+            reduction=settings.loss_reduction,
+            normalize=settings.loss_normalise,
         )
         self._f1 = BinaryF1Score(ignore_index=UNKNOWN)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def on_fit_start(self) -> None:
+        """Start the threads; processes that share the batch share the processors too."""
+        self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.devices))
+
+    def on_fit_end(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def on_train_epoch_start(self) -> None:
-        """Return nothing; what a network draws depends on seed and epoch alone, so a resumed run repeats it."""
+        """Seed what a network draws by seed and epoch alone, so that a resumed run repeats it."""
         torch.manual_seed(self._settings.seed + (self.current_epoch << 32))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of one batch of tiles (batch, band, row, col) and labels (batch, row, col).
+        """Compute the loss of one batch of tiles (batch, input, row, col) and labels (batch, row, col).
 
         Raises
         ------
@@ -56,7 +82,19 @@ class Training(lightning.LightningModule):
             If it is no number any more.
         """
         inputs, labels = batch
-        loss: Tensor = self._loss(self.network(inputs), labels)
+        weighing = self._loss.weigh(labels)
+
+        def loss_of(part: slice) -> Tensor:
+            own = weighing._replace(weights=weighing.weights[part])
+            found: Tensor = self._loss(self.network(inputs[part]), labels[part], own)
+            return found
+
+        parts = parts_of(self.network, len(inputs), inputs.device)
+        if len(parts) == 1 or self._pool is None:
+            loss = self._whole(loss_of)
+        else:
+            steps = [partial(loss_of, part) for part in parts]
+            loss = summed_loss(self.network, steps, self._pool, precision=self._precision)
         if (loss.device.type == "cpu" or batch_idx % _STEPS_BETWEEN_CHECKS == 0) and not torch.isfinite(loss):
             raise InputError(
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
@@ -64,11 +102,15 @@ class Training(lightning.LightningModule):
             )
         told: dict[str, Any] = {"batch_size": len(inputs), "on_epoch": True, "sync_dist": self._settings.devices > 1}
         self.log("loss", loss, prog_bar=True, on_step=True, **told)
-        self.log("class_ratio", class_ratio(self._loss.weights(labels, 2)), on_step=False, **told)
+        self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **told)
         return loss
 
+    def _whole(self, loss_of: Callable[[slice], Tensor]) -> Tensor:
+        with mixed_precision(self._precision):
+            return loss_of(slice(None))
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Return nothing; counts one batch of the validation part."""
+        """Count one batch of the validation part."""
         inputs, labels = batch
         logits = self.network(inputs)
         self.log("val_loss", self._loss(logits, labels), on_epoch=True, batch_size=len(inputs), sync_dist=True)
@@ -76,16 +118,21 @@ class Training(lightning.LightningModule):
         self.log("val_f1", self._f1, prog_bar=True, on_epoch=True, batch_size=len(inputs))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimiser and its schedule, stepped once per step of the optimiser."""
+        """Make the optimiser and its schedule, stepped once per step of the optimiser."""
         settings = self._settings
         kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
         optimiser = kind(self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        warmup_steps = round(settings.warmup_epochs * self._total_steps / settings.epochs)
-        schedule = poly_schedule(optimiser, self._total_steps, power=settings.poly_power, warmup_steps=warmup_steps)
+        schedule = rate_schedule(
+            optimiser,
+            self._total_steps,
+            shape=settings.schedule,
+            power=settings.poly_power,
+            warmup_steps=settings.warmup_steps,
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Return the parameters that decay and, if only weights do, those that don't: factors, norms and biases."""
+        """Group the parameters that decay and, if only weights do, those that don't: factors, norms and biases."""
         parameters = list(self.network.parameters())
         if self._settings.decay == "all":
             return [{"params": parameters}]

@@ -1,0 +1,160 @@
+"""The order in which samples are seen: fixed tiles shuffled, or windows at random places."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from coslide.labels import UNKNOWN
+from coslide.samples.dataset import Draw, Tiles
+from coslide.samples.dihedral import VIEWS
+from coslide.samples.windows import Window
+
+_ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
+
+
+class Variation(NamedTuple):
+    """How samples are varied: turned and mirrored, without a group of inputs at a chance, in another light."""
+
+    turns: bool = False
+    dropout: float = 0.0
+    jitter: bool = False
+
+
+class Batches(Sampler[list[Draw]]):
+    """The batches of one pass or round after the other; `draws` makes those of a round.
+
+    What is drawn depends on the seed and the number of the round alone, so a resumed training sees what an
+    uninterrupted one would have. Where several processes train together, each takes its share of every batch.
+
+    Parameters
+    ----------
+    tiles
+        What to draw from.
+    size
+        Samples in a batch, over all processes together.
+    seed
+        Decides all.
+    variation
+        How to vary the samples.
+    """
+
+    def __init__(self, tiles: Tiles, size: int, *, seed: int, variation: Variation | None = None) -> None:
+        self.tiles, self.size, self._seed = tiles, size, seed
+        self._variation = variation or Variation()
+        self._round = 0
+
+    @property
+    def sampler(self) -> "Batches":
+        """Give Lightning the sampler that it tells the number of the epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the round of this number (Lightning calls this)."""
+        self._round = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.tiles) / self.size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        random = np.random.default_rng((self._seed, self._round))
+        yield from _shared(self._varied(self.places(random), random), self.size)
+
+    def places(self, random: np.random.Generator) -> list[Draw]:
+        """Draw the samples of a round: here every tile once, shuffled."""
+        return [self.tiles.draws[i] for i in random.permutation(len(self.tiles))]
+
+    def _varied(self, draws: Sequence[Draw], random: np.random.Generator) -> list[Draw]:
+        count, how = len(draws), self._variation
+        views = random.integers(VIEWS, size=count) if how.turns else np.zeros(count, dtype=int)
+        gone = random.random((count, len(self.tiles.groups))) < how.dropout
+        lights = random.integers(2**32, size=count).tolist() if how.jitter else [None] * count
+        return [
+            draw._replace(view=int(view), dropped=tuple(np.flatnonzero(without).tolist()), light=light)
+            for draw, view, without, light in zip(draws, views, gone, lights, strict=True)
+        ]
+
+
+class RandomPlaces(Batches):
+    """Batches of windows at random places of the training part, in rounds of a twentieth of all steps.
+
+    The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
+    inwards where it would cross the rim of the raster. It may reach into held-out pixels, of which `Tiles` shows
+    nothing.
+
+    Parameters
+    ----------
+    tiles, size, seed, variation
+        As for `Batches`.
+    side_px
+        Side of a window.
+    steps
+        Of the whole training, rounded up to full rounds.
+    """
+
+    def __init__(
+        self, tiles: Tiles, size: int, *, seed: int, side_px: int, steps: int, variation: Variation | None = None
+    ) -> None:
+        super().__init__(tiles, size, seed=seed, variation=variation)
+        self._side = side_px
+        self._steps = math.ceil(steps / _ROUNDS)
+        self._trains = [(raster.parts == tiles.part) & (raster.labels != UNKNOWN) for raster in tiles.rasters]
+        self._per_row = [where.sum(axis=1) for where in self._trains]
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def places(self, random: np.random.Generator) -> list[Draw]:
+        """Draw the windows of a round."""
+        counts = np.array([per_row.sum() for per_row in self._per_row])
+        rasters = random.choice(len(counts), size=self._steps * self.size, p=counts / counts.sum())
+        return [self._place(int(number), random) for number in rasters]
+
+    def _place(self, number: int, random: np.random.Generator) -> Draw:
+        trains = self._trains[number]
+        up_to = np.cumsum(self._per_row[number])
+        row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
+        col = int(random.choice(np.flatnonzero(trains[row])))
+        if self.tiles.rasters[number].chips:
+            return Draw(number, Window(row - row % self._side, 0, self._side, self._side))
+        top, left = (_first(at, self._side, size) for at, size in zip((row, col), trains.shape, strict=True))
+        return Draw(number, Window(top, left, self._side, self._side))
+
+
+class InOrder(Sampler[list[Draw]]):
+    """Batches of `size` of all tiles in their order, as they are; shared by processes like `Batches`."""
+
+    def __init__(self, tiles: Tiles, size: int) -> None:
+        self._tiles, self._size = tiles, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._tiles) / self._size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        yield from _shared(self._tiles.draws, self._size)
+
+
+def _first(middle: int, side: int, size: int) -> int:
+    """Find where a window around `middle` begins, moved inwards at the rim."""
+    return min(max(0, middle - side // 2), size - side)
+
+
+def _shared(draws: Sequence[Draw], size: int) -> Iterator[list[Draw]]:
+    """Give this process its share of each batch; fillers make the shares equal."""
+    rank, ranks = _place_among_processes()
+    for start in range(0, len(draws), size):
+        batch = list(draws[start : start + size])
+        while len(batch) % ranks:
+            batch.append(batch[0]._replace(counts=False))
+        share = len(batch) // ranks
+        yield batch[rank * share : (rank + 1) * share]
+
+
+def _place_among_processes() -> tuple[int, int]:
+    """Find the number of this process, and how many train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

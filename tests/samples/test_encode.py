@@ -1,0 +1,98 @@
+"""How the bands of a cube become the inputs of a network."""
+
+import numpy as np
+import pytest
+
+from coslide.errors import InputError
+from coslide.indices.cube import Band
+from coslide.indices.derivatives import slope_aspect_curvature
+from coslide.samples.dihedral import turn, turn_inputs
+from coslide.samples.encode import Encoder, chosen_encodings
+from coslide.samples.normalise import Normalisation
+
+ASPECT, PGA, SLOPE = Band("aspect_class", "1", 9), Band("pga_class", "1", 5), Band("slope", "degree")
+PRE = Band("reflectance_pre_B2", "1")
+
+
+def encoder(bands, encodings, flags=()):
+    classes = np.array([max(1, band.classes) for band in bands], dtype=np.float32)
+    return Encoder(tuple(bands), encodings, flags, Normalisation(np.zeros(len(bands), np.float32), classes))
+
+
+def column(*values):
+    return np.array(values, dtype=np.float32)[:, None]
+
+
+def test_neighbouring_directions_are_near_and_opposite_ones_far_on_a_circle_only():
+    classes = np.arange(2, 10, dtype=np.float32)[None, None]  # N, NE ... NW
+    on_circle = encoder([ASPECT], ("circular",)).encode(classes.copy())[:, 0]
+    in_order = encoder([ASPECT], ("ordinal",)).encode(classes.copy())[:, 0]
+    steps = [np.linalg.norm(inputs - np.roll(inputs, -1, axis=1), axis=0) for inputs in (on_circle, in_order)]
+    np.testing.assert_allclose(steps[0], 2 * np.sin(np.pi / 8), rtol=1e-6)
+    assert steps[1].max() == pytest.approx(7 * steps[1].min(), rel=1e-5)  # from north-west to north
+
+
+def test_sine_and_cosine_are_those_of_the_aspect_of_the_terrain():
+    """The witness is the terrain kernel: a plane that falls to the east has aspect 90 degrees."""
+    aspect_deg = slope_aspect_curvature(-np.arange(5, dtype=np.float32) * np.ones((5, 1), np.float32), 10.0).aspect_deg
+    east = np.full((1, 1, 1), 4, dtype=np.float32)  # class 4
+    found = encoder([ASPECT], ("circular",)).encode(east).ravel()
+    angle = np.radians(aspect_deg[2, 2])
+    np.testing.assert_allclose(found, [np.sin(angle), np.cos(angle)], atol=1e-6)
+
+
+def test_flat_and_missing_have_no_direction():
+    assert not encoder([ASPECT], ("circular",)).encode(np.array([[[1, np.nan]]], dtype=np.float32)).any()
+
+
+@pytest.mark.parametrize("encoding", ["ordinal", "onehot"])
+def test_no_class_is_fed_as_a_missing_one_is(encoding):
+    """0, NaN and a class used to be told apart by chance only."""
+    seen = encoder([PGA], (encoding,)).encode(np.array([[[np.nan, 1, 2, 3, 4, 5]]], dtype=np.float32))[:, 0]
+    assert len({tuple(pixel) for pixel in seen.T.tolist()}) == 6
+    assert not seen[:, 0].any()
+
+
+def test_a_flag_tells_a_missing_value_from_the_mean():
+    seen = encoder([PRE, SLOPE], ("continuous", "continuous"), ("scene_before",)).encode(
+        np.array([[[0.0, np.nan]], [[1.0, 1.0]]], dtype=np.float32)
+    )
+    assert seen[:, 0].tolist() == [[0, 0], [1, 1], [1, 0]]
+
+
+def test_inputs_have_names_groups_dates_and_directions():
+    found = encoder([PRE, ASPECT, PGA], ("continuous", "onehot", "ordinal"), ("scene_before",))
+    assert found.names == (
+        "reflectance_pre_B2",
+        *(f"aspect_class_{k}" for k in range(1, 10)),
+        "pga_class",
+        "has_scene_before",
+    )
+    assert found.groups == {"scene_before": [0, 11], "shaking": [10]}
+    assert found.dates == [[0]]
+    assert found.directions == ("onehot", 1)
+
+
+@pytest.mark.parametrize("encoding", ["ordinal", "onehot", "circular"])
+@pytest.mark.parametrize("view", range(8))
+def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, view):
+    """Turned inputs are those of turned classes; that classes turn rightly is checked against the terrain kernel."""
+    from coslide.samples.dihedral import turn_aspect
+
+    classes = np.random.default_rng(0).integers(1, 10, (6, 6))
+    how = encoder([ASPECT], (encoding,))
+    found = turn_inputs(how.encode(classes[None].astype(np.float32)), view, directions=how.directions)
+    expected = how.encode(turn_aspect(turn(classes, view), view)[None].astype(np.float32))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_measurement_behind_a_class_map_is_fed_where_the_cube_has_it():
+    measured = Band("pga", "g")
+    assert chosen_encodings([PGA, measured], {"pga_class": "continuous"}) == ((measured,), ("continuous",))
+    assert chosen_encodings([PGA], {"pga_class": "continuous"}) == ((PGA,), ("ordinal",))
+
+
+@pytest.mark.parametrize(("band", "encoding"), [(PGA, "circular"), (SLOPE, "onehot"), (ASPECT, "sideways")])
+def test_an_encoding_that_does_not_go_with_its_band_is_refused(band, encoding):
+    with pytest.raises(InputError, match=f"training.encoding: found '{encoding}' for {band.name}, expected"):
+        chosen_encodings([band], {band.name: encoding})

@@ -1,0 +1,108 @@
+"""Windows at random places, and light that varies."""
+
+import numpy as np
+import pytest
+import torch
+
+from coslide.samples.augment import Jitter
+from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.order import RandomPlaces, Variation
+from coslide.samples.split import Part
+
+SIDE = 16
+
+
+def raster_of(shape=(64, 48), **options):
+    parts = np.full(shape, Part.TRAIN, dtype=np.uint8)
+    parts[:, 32:] = Part.TEST
+    inputs = np.ones((3, *shape), dtype=np.float32)
+    labels = np.zeros(shape, dtype=np.uint8)
+    labels[40:, :8] = 255  # nobody knows
+    return Raster(inputs, labels, parts, **options)
+
+
+def windows(rasters, steps=200, seed=0, **options):
+    places = RandomPlaces(Tiles(rasters, [[] for _ in rasters]), 4, seed=seed, side_px=SIDE, steps=steps, **options)
+    return [draw for number in range(20) for draw in drawn(places, number)]
+
+
+def drawn(places, number):
+    places.set_epoch(number)
+    return [draw for batch in places for draw in batch]
+
+
+def test_windows_lie_inside_the_raster_around_labelled_training_pixels():
+    raster = raster_of()
+    found = windows([raster])
+    assert len(found) == 800
+    inside = np.zeros(raster.labels.shape, dtype=int)
+    for draw in found:
+        rows, cols = draw.window.slices
+        assert (rows.start >= 0, rows.stop <= 64, cols.start >= 0, cols.stop <= 48) == (True,) * 4
+        inside[rows, cols] += 1
+    assert inside[:, 40:].max() == 0  # half a window reaches at most 8 pixels into what is held out
+    assert (inside[:, :32] > 0).all()
+
+
+def test_every_training_pixel_is_in_the_middle_as_often_as_any_other():
+    """A long strip: the middles are spread evenly (Kolmogorov-Smirnov distance of 4000 draws, 1.95 / sqrt(n))."""
+    raster = Raster(np.ones((1, 16, 1000), np.float32), np.zeros((16, 1000), np.uint8), np.ones((16, 1000), np.uint8))
+    middles = np.sort([draw.window.col + 8 for draw in windows([raster], steps=1000)])
+    inner = middles[(middles > 8) & (middles < 992)]
+    distance = np.abs(inner - 8 - 984 * np.arange(len(inner)) / len(inner)).max() / 984
+    assert distance < 1.95 / np.sqrt(len(inner))
+
+
+def test_events_are_drawn_by_their_training_pixels():
+    small, large = raster_of((64, 48)), raster_of((192, 48))
+    share = np.mean([draw.raster for draw in windows([small, large], steps=1000)])
+    trained = [int(((r.parts == Part.TRAIN) & (r.labels != 255)).sum()) for r in (small, large)]
+    assert share == pytest.approx(trained[1] / sum(trained), abs=0.03)
+
+
+def test_chips_are_drawn_whole():
+    raster = Raster(
+        np.ones((1, 64, SIDE), np.float32), np.zeros((64, SIDE), np.uint8), np.ones((64, SIDE), np.uint8), True
+    )
+    assert {(draw.window.row, draw.window.col) for draw in windows([raster])} == {(row, 0) for row in (0, 16, 32, 48)}
+
+
+def test_a_round_depends_on_the_seed_and_its_number_alone():
+    tiles = Tiles([raster_of()], [[]])
+    make = lambda seed: RandomPlaces(tiles, 4, seed=seed, side_px=SIDE, steps=40, variation=Variation(jitter=True))  # noqa: E731
+    first, other = drawn(make(1), 3), make(1)
+    drawn(other, 0)
+    assert drawn(other, 3) == first != drawn(other, 4)
+    assert drawn(make(2), 3) != first
+
+
+def test_what_a_random_window_shows_of_held_out_pixels_is_nothing():
+    tiles = Tiles([raster_of()], [[]])
+    draws = [draw for draw in windows([raster_of()]) if draw.window.col + SIDE > 34]
+    seen, labels = tiles[draws[0]]
+    beyond = 32 - draws[0].window.col
+    assert (seen[:, :, beyond:] == 0).all()
+    assert (labels[:, beyond:] == 255).all()
+    assert (seen[:, :, :beyond] == 1).all()
+
+
+def test_the_light_of_a_date_varies_by_its_deviations_and_nothing_else_does():
+    jitter = Jitter([[0, 1]], gain=0.2, offset=0.3, band=0.1)
+    tiles = [np.array([[[1.0, 0.0]], [[2.0, 0.0]], [[3.0, 3.0]]], dtype=np.float32) for _ in range(4000)]
+    for seed, tile in enumerate(tiles):
+        jitter.apply(tile, seed)
+    seen = np.stack(tiles)
+    assert (seen[:, :2, 0, 1] == 0).all()  # a pixel that the date lacks
+    assert (seen[:, 2] == 3).all()
+    gains = seen[:, 1, 0, 0] - seen[:, 0, 0, 0]  # gain + N(0, 0.1 sqrt 2)
+    assert gains.mean() == pytest.approx(np.exp(0.02), abs=0.02)
+    assert gains.std() == pytest.approx(np.sqrt(0.208**2 + 2 * 0.01), rel=0.05)
+    assert seen[:, 0, 0, 0].std() == pytest.approx(np.sqrt(0.208**2 + 0.09 + 0.01), rel=0.05)
+
+
+def test_one_sample_is_seen_in_one_light_whichever_process_reads_it():
+    tiles = Tiles([raster_of()], [[]], jitter=Jitter([[0]], gain=0.2, offset=0.2, band=0.1))
+    draw = windows([raster_of()], variation=Variation(jitter=True))[0]
+    assert draw.light is not None
+    assert torch.equal(tiles[draw][0], tiles[draw][0])
+    assert not torch.equal(tiles[draw][0], tiles[draw._replace(light=draw.light + 1)][0])

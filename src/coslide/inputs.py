@@ -254,11 +254,11 @@ class Rain(Checked):
         Of the table of gauges. With `columns.date`, rows are daily and summed over the window; without, each row is
         the total of a gauge.
     window_days
-        Length of the window that ends at the event. For daily rain only, which needs the event's `time_utc`.
+        Whole days before that of the event. For daily rain only, which needs the event's `time_utc`.
     day_starts_utc_h
         When the day of a gauge begins, in hours from 00:00 UTC of its date: -8 for a day that is local at UTC+8.
     event_day
-        The day that the event cuts, whose rain fell partly after it: ``"drop"``, or ``"share"`` the part of it before.
+        The day of the event, whose rain fell partly after it: ``"share"`` the part of it before, or ``"drop"`` it.
     missing
         Values that mean "no measurement" (GSOD: 99.99).
     variogram
@@ -273,7 +273,7 @@ class Rain(Checked):
     columns: GaugeColumns = GaugeColumns()
     window_days: int = Field(default=10, ge=1, le=3660)
     day_starts_utc_h: float = Field(default=0.0, ge=-24, le=24)
-    event_day: Literal["drop", "share"] = "drop"
+    event_day: Literal["share", "drop"] = "share"
     missing: tuple[float, ...] = ()
     variogram: Literal["spherical", "exponential"] = "spherical"
     crs: str | None = None

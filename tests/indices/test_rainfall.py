@@ -214,7 +214,7 @@ def test_daily_rain_is_summed_to_the_event(tmp_path):
     ]
     path = tmp_path / "daily.csv"
     path.write_text("\n".join(["lon,lat,date,rain", *rows]))
-    rain = Rain(gauges=path, unit="inch", columns=GaugeColumns(date="date"), window_days=3)
+    rain = Rain(gauges=path, unit="inch", columns=GaugeColumns(date="date"), window_days=2, event_day="drop")
     np.testing.assert_allclose(computed(rain, event_time=EVENT)[1]["rainfall"], 25.4 * (6 + 7), rtol=1e-6)
     with pytest.raises(InputError, match="time_utc"):
         prepare_rainfall(rain, GRID, event_time=None)

@@ -47,7 +47,8 @@ ages = ["D1", "D2", "C2", "P1", "P2-T1", "T1", "T2", "T3"]
 gauges = "gauges.csv"
 unit = "mm"
 columns = {{ date = "date" }}
-window_days = 3
+window_days = 2
+event_day = "drop"
 
 [shaking]
 shakemap = "grid.xml"

@@ -70,18 +70,26 @@ def test_daily_rows_without_a_date_column_are_not_taken_for_totals(tmp_path):
 def test_days_are_summed_up_to_the_event_and_not_beyond(tmp_path):
     """R29: the event is at 13:19 UTC of 8 August; powers of two tell which days are in the sum."""
     days = {day: 2.0 ** (day - 1) for day in range(1, 15)}
-    found = read_gauges(daily(tmp_path, days, window_days=5), event_time=EVENT)
-    np.testing.assert_array_equal(found.rain_mm, [8 + 16 + 32 + 64])  # 4 to 7 August; 3 and 8 are cut
+    found = read_gauges(daily(tmp_path, days, window_days=4, event_day="drop"), event_time=EVENT)
+    np.testing.assert_array_equal(found.rain_mm, [8 + 16 + 32 + 64])  # 4 to 7 August
     assert any("4 days, 2017-08-04 to 2017-08-07" in note for note in found.notes)
 
 
-def test_a_day_that_is_cut_may_be_shared(tmp_path):
-    """R29: by its hours before the event, and after the beginning of the window."""
+def test_the_day_of_the_event_counts_with_its_hours_before_it(tmp_path):
+    """R29."""
     days = {day: 2.0 ** (day - 1) for day in range(1, 15)}
-    found = read_gauges(daily(tmp_path, days, window_days=5, event_day="share"), event_time=EVENT)
+    found = read_gauges(daily(tmp_path, days, window_days=4), event_time=EVENT)
     before = (13 + 19 / 60 + 46 / 3600) / 24
-    np.testing.assert_allclose(found.rain_mm, [4 * (1 - before) + 8 + 16 + 32 + 64 + 128 * before], rtol=1e-12)
-    assert sum("the share" in note for note in found.notes) == 2
+    np.testing.assert_allclose(found.rain_mm, [8 + 16 + 32 + 64 + 128 * before], rtol=1e-12)
+    assert sum("the share" in note for note in found.notes) == 1
+
+
+def test_the_default_window_has_the_dates_of_the_paper_s_table():
+    """Table 1: rain of 29 July to 8 August 2017, for the event of 8 August."""
+    weights = day_weights(Rain(gauges="a.csv", unit="mm", columns=DAILY), EVENT)
+    assert (min(weights), max(weights)) == (dt.date(2017, 7, 29), dt.date(2017, 8, 8))
+    assert len(weights) == 11
+    assert {weight for date, weight in weights.items() if date.day != 8} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -100,31 +108,31 @@ def test_a_day_that_is_cut_may_be_shared(tmp_path):
 )
 def test_the_day_of_a_gauge_begins_when_it_is_told(tmp_path, starts, first, last):
     """R29: 13.33 h before and after midnight the event passes from one day of a gauge to the next."""
-    rain = Rain(gauges="a.csv", unit="mm", columns=DAILY, window_days=5, day_starts_utc_h=starts)
+    rain = Rain(gauges="a.csv", unit="mm", columns=DAILY, window_days=4, day_starts_utc_h=starts, event_day="drop")
     weights = day_weights(rain, EVENT)
     assert (min(weights).day, max(weights).day, set(weights.values())) == (first, last, {1.0})
 
 
-def test_an_event_on_the_edge_of_days_has_the_whole_window():
+def test_an_event_on_the_edge_of_days_has_whole_days_only():
     """R29: nothing is cut; a time without a zone is UTC, and one with a zone is converted."""
     rain = Rain(gauges="a.csv", unit="mm", window_days=3)
     for time in (dt.datetime(2017, 8, 8), dt.datetime.fromisoformat("2017-08-08T08:00+08:00")):
         assert {date.day: weight for date, weight in day_weights(rain, time).items()} == {5: 1.0, 6: 1.0, 7: 1.0}
 
 
-@pytest.mark.parametrize("event_day", ["drop", "share"])
 @pytest.mark.parametrize("starts", [-8.0, 0.0, 5.5])
-def test_shares_add_up_to_the_window(event_day, starts):
-    """R29: 10 days of hours, or 9 whole days."""
-    rain = Rain(gauges="a.csv", unit="mm", window_days=10, event_day=event_day, day_starts_utc_h=starts)
-    np.testing.assert_allclose(sum(day_weights(rain, EVENT).values()), 10 if event_day == "share" else 9)
+def test_shares_add_up_to_the_whole_days_and_the_hours_of_the_event_s_day(starts):
+    """R29: the witness counts hours, one by one."""
+    rain = Rain(gauges="a.csv", unit="mm", window_days=10, day_starts_utc_h=starts)
+    seconds = (EVENT - dt.datetime(2017, 8, 8, tzinfo=dt.UTC) - dt.timedelta(hours=starts)).total_seconds()
+    np.testing.assert_allclose(sum(day_weights(rain, EVENT).values()), 10 + seconds % 86400 / 86400)
 
 
 def test_dates_may_be_written_without_dashes_or_with_a_time(tmp_path):
     """GHCN writes 20170807."""
     rows = ["A,103,33,20170806,1", "A,103,33,2017-08-07,2", "B,104,33,2017-08-06T00:00,4", "B,104,33,20170807,8"]
     text = "\n".join(["name,lon,lat,date,rain", *rows])
-    found = read_gauges(rain(tmp_path, text, columns=DAILY, window_days=3), event_time=EVENT)
+    found = read_gauges(rain(tmp_path, text, columns=DAILY, window_days=2, event_day="drop"), event_time=EVENT)
     np.testing.assert_array_equal(found.rain_mm, [3, 12])
 
 
@@ -135,7 +143,7 @@ def test_a_gauge_with_a_missing_day_is_left_out_and_counted(tmp_path):
         for name, lon, days in [("A", 103, (5, 6, 7)), ("B", 104, (1, 6, 7)), ("C", 105, (5, 6, 7, 8))]
         for day in days
     )
-    found = read_gauges(rain(tmp_path, text, columns=DAILY, window_days=4), event_time=EVENT)
+    found = read_gauges(rain(tmp_path, text, columns=DAILY, window_days=3, event_day="drop"), event_time=EVENT)
     np.testing.assert_array_equal(found.lon_deg, [103, 105])
     np.testing.assert_array_equal(found.rain_mm, [3, 3])
     assert any("1 gauges left out" in note for note in found.notes)
@@ -144,7 +152,7 @@ def test_a_gauge_with_a_missing_day_is_left_out_and_counted(tmp_path):
 def test_a_row_that_is_there_twice_counts_once(tmp_path):
     """R29: and without a name a gauge is its place."""
     text = "lon,lat,date,rain\n" + "".join(f"{lon},33,2017-08-0{d},2\n" for lon in (103, 103, 104) for d in (6, 7))
-    table = rain(tmp_path, text, columns=GaugeColumns(date="date"), window_days=3)
+    table = rain(tmp_path, text, columns=GaugeColumns(date="date"), window_days=2, event_day="drop")
     np.testing.assert_array_equal(read_gauges(table, event_time=EVENT).rain_mm, [4, 4])
 
 
@@ -181,13 +189,12 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, options, message
 @pytest.mark.parametrize(
     ("days", "options", "message"),
     [
-        ({20: 1, 21: 1}, {}, "found days from 2017-08-20 to 2017-08-21, expected 2017-07-30 to 2017-08-07"),
+        ({20: 1, 21: 1}, {}, "found days from 2017-08-20 to 2017-08-21, expected 2017-07-29 to 2017-08-08"),
         (
             {5: 1, 7: 1},
-            {"window_days": 4},
+            {"window_days": 3, "event_day": "drop"},
             r"no gauge has all 3 days from 2017-08-05 to 2017-08-07 \(the fullest has 2\)",
         ),
-        ({7: 1}, {"window_days": 1}, "no whole day of a gauge lies in the 1 days before the event"),
     ],
 )
 def test_daily_rain_that_does_not_fill_the_window_is_refused(tmp_path, days, options, message):

@@ -91,36 +91,33 @@ def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
 
 
 def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:
-    """Return the dates whose rain counts, and the share, 0 to 1, of each that does.
+    """Weigh the dates whose rain counts, by the share, 0 to 1, of each that fell before the event.
 
     Parameters
     ----------
     rain
-        The day of a gauge that is dated D lasts 24 hours from D 00:00 UTC plus ``day_starts_utc_h``. Those that lie
-        within the ``window_days`` times 24 hours before the event count whole. The day that the event cuts and the one
-        that the beginning of the window cuts are left out (``event_day = "drop"``: no rain from after the event can be
-        in the sum, which is then of one day less) or counted with the share of their hours inside (``"share"``).
+        The day of a gauge that is dated D lasts 24 hours from D 00:00 UTC plus ``day_starts_utc_h``. The
+        ``window_days`` days before that of the event count whole: those of 29 July to 7 August for an event of 8
+        August, as Table 1 of Yang et al. (2023, doi:10.3390/rs15040977) has them. The day of the event counts with the
+        share of its hours before the event (``event_day = "share"``), or not at all (``"drop"``: no rain from after the
+        event can be in the sum).
     event_time
         UTC.
 
     Examples
     --------
-    >>> rain = Rain(gauges="rain.csv", unit="mm", window_days=2, event_day="share")
+    >>> rain = Rain(gauges="rain.csv", unit="mm", window_days=2)
     >>> weights = day_weights(rain, dt.datetime(2017, 8, 8, 6))
     >>> {f"{date:%d %b}": weight for date, weight in weights.items()}
-    {'06 Aug': 0.75, '07 Aug': 1.0, '08 Aug': 0.25}
+    {'06 Aug': 1.0, '07 Aug': 1.0, '08 Aug': 0.25}
     """
-    end = event_time.astimezone(dt.UTC) if event_time.tzinfo else event_time.replace(tzinfo=dt.UTC)
-    begin = end - rain.window_days * _DAY
+    event = event_time.astimezone(dt.UTC) if event_time.tzinfo else event_time.replace(tzinfo=dt.UTC)
     late = dt.timedelta(hours=rain.day_starts_utc_h)
-    weights = {}
-    date = (begin - late).date() - _DAY
-    while date <= (end - late).date():
-        starts = dt.datetime.combine(date, dt.time(), dt.UTC) + late
-        inside = (min(starts + _DAY, end) - max(starts, begin)) / _DAY
-        if inside >= 1 or (inside > 0 and rain.event_day == "share"):
-            weights[date] = inside
-        date += _DAY
+    last = (event - late).date()  # the day of a gauge in which the event lies
+    weights = {last - back * _DAY: 1.0 for back in range(rain.window_days, 0, -1)}
+    before = (event - late - dt.datetime.combine(last, dt.time(), dt.UTC)) / _DAY
+    if rain.event_day == "share" and before > 0:
+        weights[last] = before
     return weights
 
 
@@ -175,11 +172,6 @@ def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _sums_before(path: Path, rows: pd.DataFrame, rain: Rain, event_time: dt.datetime) -> tuple[pd.DataFrame, list[str]]:
     weights = day_weights(rain, event_time)
-    if not weights:
-        raise InputError(
-            f"{path}: no whole day of a gauge lies in the {rain.window_days} days before the event; give a longer "
-            f'rain.window_days or event_day = "share"'
-        )
     rows = rows.assign(date=_dates(path, rows["date"]))
     first, last = min(weights), max(weights)
     inside = _merged(path, rows[rows["date"].isin(list(weights))])
@@ -196,7 +188,7 @@ def _sums_before(path: Path, rows: pd.DataFrame, rain: Rain, event_time: dt.date
         most = sums["days"].max()
         raise InputError(
             f"{path}: no gauge has all {len(weights)} days from {first} to {last} (the fullest has {most}); "
-            "give a shorter rain.window_days"
+            'give a shorter rain.window_days, or rain.event_day = "drop" where the table ends before that of the event'
         )
     shared = [date for date, weight in weights.items() if weight < 1]
     notes = [f"rain of {len(weights)} days, {first} to {last}"]

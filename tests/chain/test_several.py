@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+import torch
 from shapely.geometry import box
 
 from coslide.chain.areas import area_of, open_area
@@ -19,6 +20,7 @@ from coslide.chain.preparation import chosen_inputs, prepare_tiles
 from coslide.chain.scoring import Scorable, held_out_scores
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
+from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.event import read_event
 from coslide.files import only_writer
 from coslide.indices.build import build_cube
@@ -457,7 +459,30 @@ def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube,
     leak = metrics["split"]["leak_fraction"]
     assert leak > 0.2
     assert any(line.startswith(f"warning: {100 * leak:.1f} % of the ground") for line in said)
+    assert "As published" in (tmp_path / "metrics.md").read_text()
     assert "better than on new ground" in (tmp_path / "metrics.md").read_text()
+
+
+def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
+    """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
+    found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed(split="paper"), compare=False)
+    model, area, (split,) = found.model, found.areas[0], found.splits
+    values = model.card.encoder.encode(area.scene.read(slice(None), model.card.bands))
+    rows = []
+    for window in split.test:
+        with torch.no_grad():
+            tile = torch.from_numpy(np.ascontiguousarray(values[(slice(None), *window.slices)]))[None]
+            given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.card.threshold
+        labels = area.labels[window.slices]
+        rows.append(confusion(given, labels == 1, labels != 255))
+    expected = [scores(row)["f1"] for row in rows if row.tp + row.fn]
+    samples = model.card.split["samples"]
+    assert samples["count"] == len(split.test)
+    assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion()))["f1"], abs=1e-6)
+    table = (tmp_path / "parts" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
+    assert sum(",test," in line for line in table) == len(split.test)
+    assert table[1].startswith("1,")
 
 
 def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_up_cube, tmp_path):

@@ -91,12 +91,43 @@ def test_the_seed_decides_the_split():
     assert found[0] == found[1] != found[2]
 
 
-def test_a_random_split_of_the_papers_windows_leaks_nearly_half_of_the_held_out_ground():
-    """R34: the leak of the paper's way is printed; half of 31 x 35 windows at random share 46 % of their ground."""
+def paper_labels():
+    """1085 = 31 x 35 windows, a landslide in all but those of the lowest row."""
     labels = np.zeros((3008, 3392), dtype=np.uint8)
-    split = split_windows(labels, TrainingSettings(split="paper-random"))
-    assert (len(split.train), len(split.test)) == (543, 542)
-    assert split.leak_fraction == pytest.approx(0.46, abs=0.01)
+    labels[:2880:8, ::8] = 1  # 1/64 of the pixels
+    return labels
+
+
+@pytest.mark.parametrize(("split", "leak"), [("paper-random", 0.46), ("paper", 0.03)])
+def test_the_papers_samples_leak_nearly_half_at_random_and_little_where_overlapping_ones_stay_together(split, leak):
+    """R34: the leak is printed; half of 31 x 35 windows at random share 46 % of their pixels."""
+    found = split_windows(paper_labels(), TrainingSettings(split=split, sampling="prevalence"))
+    assert (len(found.train), len(found.test)) == (543, 542)
+    assert found.leak_fraction == pytest.approx(leak, abs=0.015)
+
+
+@pytest.mark.parametrize("split", ["paper", "paper-random"])
+def test_eq_27_holds_for_both_sets_since_it_comes_before_the_split(split):
+    labels = paper_labels()
+    found = split_windows(labels, TrainingSettings(split=split))
+    shares = [(labels[window.slices] == 1).mean() for window in found.train + found.test]
+    assert min(shares) > 0.01
+    kept = [w for w in windows_in(Window(0, 0, *labels.shape), tile=128, stride=96) if labels[w.slices].mean() > 0.01]
+    assert len(kept) < 1085
+    assert sorted(found.train + found.test) == sorted(kept)
+    assert len(found.test) == round(len(kept) / 2)
+
+
+def test_samples_that_hang_together_and_fit_are_in_one_set():
+    """Three groups of two that overlap, far from each other: held out is one whole group."""
+    labels = np.full((128, 2000), 255, dtype=np.uint8)
+    for left in (0, 768, 1536):
+        labels[:, left : left + 224] = 1
+    settings = TrainingSettings(split="paper", test_fraction=0.34, sampling="prevalence")
+    for seed in range(5):
+        found = split_windows(labels, settings.changed(seed=seed))
+        inner = [w.col for w in found.test]
+        assert max(inner) - min(inner) <= 3 * 96
 
 
 def test_the_leak_fraction_of_a_shared_column_is_its_share_of_the_window():
@@ -190,7 +221,7 @@ def test_an_event_as_a_whole_trains_or_is_held_out():
 def test_nothing_is_cut_across_given_blocks():
     blocks = [Window(i * 128, 0, 128, 128) for i in range(6)]
     for split in ("blocks", "paper-random"):
-        settings = TrainingSettings(split=split, test_fraction=0.34, validation_fraction=0.3)
+        settings = TrainingSettings(split=split, test_fraction=0.34, validation_fraction=0.3, sampling="prevalence")
         found = split_windows(np.zeros((768, 128), np.uint8), settings, blocks=blocks)
         assert sorted(found.train + found.validation + found.test) == blocks
         assert (len(found.test), len(found.validation), len(found.train)) == (2, 1, 3)

@@ -84,6 +84,7 @@ def _lines(metrics: dict[str, Any]) -> Iterator[str]:
         )
         bounds = [(name, f"{_number(low)} to {_number(high)}") for name, (low, high) in pixels["intervals"].items()]
         yield from _table(("score", "interval"), bounds)
+    yield from _sample_lines(split)
     yield ""
     cells = ("tp", "found"), ("fn", "missed"), ("fp", "false alarms"), ("tn", "rightly left alone")
     yield f"Cells: {', '.join(f'{pixels[key]} {what}' for key, what in cells)}."
@@ -111,6 +112,24 @@ def _where(split: dict[str, Any], pixels: dict[str, Any]) -> str:
     warning = " **Such scores are better than on new ground.**" if leak else ""
     kept_apart = f"Split: {split['scheme']}; {leak:.1f} % of the held-out tiles' ground leaks into training."
     return f"{ground} that training did not see. {kept_apart}{warning}"
+
+
+def _sample_lines(split: dict[str, Any]) -> Iterator[str]:
+    """Give the scores of the paper's protocol, beside those of pixels that training did not see."""
+    if found := split.get("samples"):
+        yield from (
+            "",
+            f"As published: {found['count']} held-out samples, each scored by itself, also where training saw a pixel:",
+            "",
+        )
+        heads, columns = zip(
+            *((h, c) for h, c in zip(HEADS, COLUMNS, strict=True) if c in found["pooled"]), strict=True
+        )
+        rows = [
+            (name, *(_number(found[key].get(column)) for column in columns))
+            for name, key in (("mean of the samples", "mean"), ("pooled", "pooled"))
+        ]
+        yield from _table(("", *heads), rows)
 
 
 def _object_lines(objects: dict[str, Any]) -> Iterator[str]:

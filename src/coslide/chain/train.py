@@ -27,9 +27,11 @@ from coslide.chain.parts import (
     tile_counts,
     with_leak_between,
     write_all_parts,
+    write_samples,
 )
 from coslide.chain.preparation import Prepared, prepare_tiles
 from coslide.chain.results import write_scores
+from coslide.chain.sample_scores import sample_scores
 from coslide.chain.scoring import Scorable, held_out_scores, score_line
 from coslide.errors import InputError
 from coslide.evaluation.calibration import at_temperature, fit_temperature
@@ -214,6 +216,9 @@ def fit_model(
     model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
     model = _looked_into(model, held_out_windows(everything, splits, seen, model.card), settings, listener)
     model = _calibrated(model, everything, seen, listener)
+    if settings.split in {"paper", "paper-random"}:
+        write_samples(out / PARTS, everything, splits, settings)
+        model.card.split["samples"] = sample_scores(model, everything, splits)
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
     if compare:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coslide.errors import InputError
 from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.samples.paper_split import paper_parts
 from coslide.samples.windows import Window, cover, require_tile, windows_in
 from coslide.settings import TrainingSettings
 from coslide.workers import available_processors
@@ -77,10 +78,12 @@ def split_windows(
         If the area is smaller than one tile, or too small to give each part something with a known cell.
     """
     require_tile(labels.shape, settings.tile)
-    if settings.split == "paper-random":
+    if settings.split in {"paper", "paper-random"}:
         if settings.guard_px:
-            raise InputError("training.guard_px: random tiles have no border to guard; expected 0 with paper-random")
-        return _random_split(labels, settings, blocks or [Window(0, 0, *labels.shape)])
+            raise InputError(
+                f"training.guard_px: samples that overlap have no border to guard; expected 0 with {settings.split}"
+            )
+        return _split_of_samples(labels, settings, blocks or [Window(0, 0, *labels.shape)])
     block_px = settings.tile + (settings.block_windows - 1) * settings.stride
     pieces = blocks or blocks_of(labels.shape, tile=settings.tile, block_px=block_px)
     pieces = [block for block in pieces if _known(labels, block)]
@@ -240,20 +243,11 @@ def _cut(parts: PartMap, labels: NDArray[np.uint8], areas: Sequence[Window], set
     return Split(parts, cut[Part.TRAIN], cut[Part.VALIDATION], cut[Part.TEST], leak)
 
 
-def _random_split(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
-    windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
-    windows = [window for window in windows if _known(labels, window)]
-    tests = round(settings.test_fraction * len(windows))
-    validations = round(settings.validation_fraction * (len(windows) - tests))
-    if not 0 < tests < len(windows) - validations or (settings.validation_fraction and not validations):
-        raise InputError(f"{len(windows)} window(s) cannot be split with test_fraction {settings.test_fraction}")
-    order = np.random.default_rng(settings.seed).permutation(len(windows))
-    test, validation, train = (
-        [windows[i] for i in sorted(chosen)] for chosen in np.split(order, [tests, tests + validations])
-    )
+def _split_of_samples(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
+    train, validation, test = paper_parts(labels, areas, settings)
     parts = np.zeros(labels.shape, dtype=np.uint8)
-    for part, chosen_windows in ((Part.TEST, test), (Part.VALIDATION, validation), (Part.TRAIN, train)):
-        parts[cover(chosen_windows, labels.shape)] = part  # where they overlap, training has seen the ground
+    for part, windows in ((Part.TEST, test), (Part.VALIDATION, validation), (Part.TRAIN, train)):
+        parts[cover(windows, labels.shape)] = part  # where they overlap, training has seen the pixels
     return Split(parts, train, validation, test, leak_fraction(cover(train, labels.shape), test))
 
 

@@ -24,7 +24,7 @@ _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queu
 
 
 class Training(lightning.LightningModule):
-    """A network with its loss, optimiser and schedule (Yang et al. 2023, section 4.2).
+    """A network with its loss, optimiser and schedule (Yang et al. 2023, Table 3).
 
     On a CPU the parts of a batch are computed in threads (`coslide.training.parallel`). Logs ``loss``, ``class_ratio``
     (what a landslide pixel weighs against a background pixel) and, where there is a validation part, ``val_loss`` and

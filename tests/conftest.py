@@ -100,6 +100,31 @@ def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     return out / "model"
 
 
+@pytest.fixture(scope="session")
+def assert_same_map():
+    """Check that two folders hold the same map: what every machine can promise, whatever kernels its libraries pick.
+
+    Sums in another order differ in their last digits, and which order a library takes depends on the processor, the
+    threads and the batch. So probabilities are within 1e-5, and a pixel is landslide in both or its probability lies
+    within that of the threshold.
+    """
+
+    def check(one, other, within=1e-5):
+        maps = []
+        for folder in (one, other):
+            with rasterio.open(folder / "probability.tif") as file:
+                maps.append(file.read(1))
+                threshold = float(file.tags()["threshold"])
+        np.testing.assert_allclose(*maps, rtol=0, atol=within)
+        near = np.abs(maps[0] - threshold) <= within
+        np.testing.assert_array_equal((maps[0] >= threshold)[~near], (maps[1] >= threshold)[~near])
+        if not near.any():
+            areas = [gpd.read_parquet(folder / "landslides.parquet").geometry.union_all() for folder in (one, other)]
+            assert areas[0].symmetric_difference(areas[1]).area == 0
+
+    return check
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Make real file systems of a few kB; needs the right to mount one."""

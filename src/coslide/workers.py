@@ -1,6 +1,7 @@
 """Who does the work of many windows: threads of this process, or the workers of a dask cluster.
 
-The windows are the same either way and each is computed by the same function, so the results are equal to the bit.
+The windows are the same either way and each is computed by the same function, so the results are the same. Networks are
+the exception: which kernels torch picks depends on the processor, so that workers may differ in the last digits.
 """
 
 import logging

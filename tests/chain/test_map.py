@@ -42,10 +42,6 @@ def mapped(made_up_model, made_up_cube, tmp_path_factory):
     return map_scene(made_up_model, made_up_cube, tmp_path_factory.mktemp("map"))
 
 
-def bytes_of(folder):
-    return (folder / "probability.tif").read_bytes()
-
-
 def test_a_map_leaves_its_files_and_nothing_else(mapped):
     assert {path.name for path in mapped.iterdir()} == FILES
 
@@ -111,8 +107,8 @@ def killing(after):
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_an_interrupted_map_goes_on_and_gives_the_same_file(
-    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch, after
+def test_an_interrupted_map_goes_on_and_gives_the_same_map(
+    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch, assert_same_map, after
 ):
     monkeypatch.setattr(map_module, "RowStore", killing(after))
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +117,7 @@ def test_an_interrupted_map_goes_on_and_gives_the_same_file(
     monkeypatch.setattr(map_module, "RowStore", RowStore)
     said = []
     map_scene(made_up_model, made_up_cube, tmp_path, resume=True, listener=Listener(said.append))
-    assert bytes_of(tmp_path) == bytes_of(mapped)
+    assert_same_map(tmp_path, mapped)
     assert any("rows are there already" in line for line in said) == (after > 0)
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
@@ -137,7 +133,9 @@ def test_without_resume_or_for_another_way_rows_are_computed_anew(made_up_model,
         assert not any("already" in line for line in said)
 
 
-def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(mapped, made_up_model, made_up_cube, tmp_path):
+def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(
+    mapped, made_up_model, made_up_cube, tmp_path, assert_same_map
+):
     """SIGKILL at an arbitrary moment after the first rows."""
     code = (
         "import sys, time\nfrom coslide.chain import map as m\nreal = m.RowStore.write\n"
@@ -156,7 +154,7 @@ def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(mapped,
     said = []
     map_scene(made_up_model, made_up_cube, tmp_path, resume=True, listener=Listener(said.append))
     assert any("already" in line for line in said)
-    assert bytes_of(tmp_path) == bytes_of(mapped)
+    assert_same_map(tmp_path, mapped)
 
 
 def test_two_processes_do_not_map_into_one_folder(made_up_model, made_up_cube, tmp_path):
@@ -170,8 +168,8 @@ def test_two_processes_do_not_map_into_one_folder(made_up_model, made_up_cube, t
         map_scene(made_up_model, made_up_cube, tmp_path)
 
 
-def test_workers_of_a_cluster_map_the_same_to_the_bit_though_one_dies(
-    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch
+def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
+    mapped, made_up_model, made_up_cube, tmp_path, monkeypatch, assert_same_map
 ):
     """Blocks of 20 rows on two processes; the first one that starts is killed by its own work, once."""
     monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
@@ -190,7 +188,7 @@ def test_workers_of_a_cluster_map_the_same_to_the_bit_though_one_dies(
     with hired(count=2) as workers:
         map_scene(made_up_model, made_up_cube, tmp_path / "map", workers=workers)
     assert flag.exists()
-    assert bytes_of(tmp_path / "map") == bytes_of(mapped)
+    assert_same_map(tmp_path / "map", mapped)
 
 
 def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):

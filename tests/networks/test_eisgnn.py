@@ -110,6 +110,15 @@ def test_the_layer_equals_its_equations_written_as_loops(layer, nodes, k, select
     np.testing.assert_allclose(layer(nodes).detach().numpy(), reference(layer, nodes), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("select_factor", [0.3, 0.8, 1.0])
+@pytest.mark.parametrize("k", [4, 9])
+def test_the_compiled_layer_equals_its_equations_written_as_loops(layer, nodes, k, select_factor, include_self):
+    layer.k, layer.select_factor, layer.include_self = k, select_factor, include_self
+    expected = reference(layer, nodes)
+    np.testing.assert_allclose(layer.float()(nodes.float()).detach().numpy(), expected, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -22,6 +22,11 @@ def test_among_equal_nodes_each_comes_first_for_itself_and_the_rest_follow_by_in
     assert found == [[0, 1, 2], [1, 0, 2]] + [[i, 0, 1] for i in range(2, 40)]
 
 
+def test_nodes_that_are_all_zero_keep_the_order_of_their_indices():
+    found = neighbours(torch.zeros(1, 40, 7), 3)[0].tolist()
+    assert found == [[0, 1, 2], [1, 0, 2]] + [[i, 0, 1] for i in range(2, 40)]
+
+
 def test_nodes_far_from_the_origin_are_told_apart():
     place = torch.randperm(64, generator=torch.Generator().manual_seed(3))
     features = 1000 + place.view(1, 64, 1).float() / 100  # squares, as a matrix product needs, would round this off

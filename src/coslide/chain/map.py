@@ -92,7 +92,8 @@ def map_scene(
     min_area_m2
         Smaller landslides are left out of the inventory; the probability map keeps them.
     workers
-        Who computes blocks of rows; by default this process, row after row. The map is the same to the bit.
+        Who computes blocks of rows; by default this process, row after row. The map is the same, but
+        for the last digits of its sums (1e-5).
     resume
         Go on with a map of the same model, cube and way that was interrupted: rows that are there are kept.
     listener

@@ -1,4 +1,8 @@
-"""EISGNN: a graph attention layer that keeps the neighbours that are close in entropy and in direction."""
+"""EISGNN: a graph attention layer that keeps the neighbours that are close in entropy and in direction.
+
+Here it is in the words of its equations. On CPUs the default options run compiled, which is several times faster
+(`coslide.networks.graph_kernel`).
+"""
 
 import math
 from typing import Literal, NamedTuple, TypedDict
@@ -9,11 +13,11 @@ from torch.nn import functional as F
 
 from coslide.networks.base import require_word
 from coslide.networks.graph import neighbours, selected_count
+from coslide.networks.patches import may_run_compiled
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
 _TIE = 2  # roundings of the largest possible eic: those that differ by less are equal
-_CACHED_CHANNELS = 128  # of as many, the edges of a batch of tiles stay in a processor's cache
 _SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
 
 AttentionOrder = Literal["gatv2", "eq5"]
@@ -117,8 +121,11 @@ class EISGNN(nn.Module):
 
     Notes
     -----
-    Shapes: input (batch, node, Cin), output (batch, node, C). Scores are computed between all nodes at once (64 x 64
-    for a tile), so memory grows with the square of the number of nodes.
+    Shapes: input (batch, node, Cin), output (batch, node, C). The form below computes scores between all nodes at once
+    (64 x 64 for a tile), so its memory grows with the square of the number of nodes. The compiled one, taken on a CPU
+    in float32 or under automatic mixed precision, computes in float32 on the edges alone; it has first derivatives only
+    and the options ``attn_order="gatv2"``, ``attn_param="eq5_concat"``, ``eic_norm="softmax_selected"`` and
+    ``eic_scope="head"``.
 
     With one channel per head, p is 1 whatever h' is and the cosine is a sign: W3 then learns nothing. Give each head
     two channels or more.
@@ -192,7 +199,7 @@ class EISGNN(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Return nothing; draw the weights anew (Xavier normal, gain of ReLU) and set lambda and mu to 1."""
+        """Draw the weights anew (Xavier normal, gain of ReLU) and set lambda and mu to 1."""
         gain = nn.init.calculate_gain("relu")
         with torch.no_grad():
             for head in range(self.heads):  # each head is a map of its own, with its own fan in and out
@@ -223,19 +230,17 @@ class EISGNN(nn.Module):
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        h = _map(x, self.w1)
+        if self._runs_compiled(x):
+            from coslide.networks.graph_kernel import apply_layer
+
+            return apply_layer(self, x)
+        h = F.linear(x, self.w1.weight)
         slots, attention, _, weights = self._weigh(x, h)
-        per_head = (1, self.heads, 1, 1)
-        rows = self._split_heads(h)  # (batch, head, d, node): the layout in which small products are fastest
-        spread = _spread(attention, slots)
-        attended = rows @ spread
-        weights = weights.to(attended.dtype)
-        alike = (attention.shape, attention.dtype) == (weights.shape, weights.dtype)
-        reused = spread if alike and not torch.is_grad_enabled() else None
-        aggregated = self._by_scope(attended) @ _spread(weights, slots, over=reused)
-        own = rows if self.w1_of_equation_1 is None else self._split_heads(_map(x, self.w1_of_equation_1))
-        out = self.lambda_.view(per_head) * aggregated.view_as(rows) + self.mu.view(per_head) * attended + own
-        return out.flatten(1, 2).mT
+        attended = _spread(attention, slots) @ self._split_heads(h)
+        aggregated = _spread(weights.to(attended.dtype), slots) @ self._split_scopes(_join(attended))
+        own = h if self.w1_of_equation_1 is None else F.linear(x, self.w1_of_equation_1.weight)
+        lambda_, mu = self.lambda_.view(-1, 1, 1), self.mu.view(-1, 1, 1)
+        return _join(lambda_ * self._split_heads(_join(aggregated)) + mu * attended) + own
 
     def neighbourhood(self, x: Tensor) -> Neighbourhood:
         """Return which neighbours each node has, and how it weighs them.
@@ -250,102 +255,86 @@ class EISGNN(nn.Module):
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        slots, *weights = self._weigh(x, _map(x, self.w1))
-        return Neighbourhood(slots[:, 0].mT, *(one.mT for one in weights))
+        slots, *weights = self._weigh(x, F.linear(x, self.w1.weight))
+        return Neighbourhood(slots[:, 0], *weights)
+
+    def _runs_compiled(self, x: Tensor) -> bool:
+        """Return whether the compiled form can do this."""
+        options = (self.attn_order, self.attn_param, self.eic_norm, self.eic_scope)
+        usual = options == ("gatv2", "eq5_concat", "softmax_selected", "head")
+        single = self.attention.dtype == torch.float32 and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        return usual and single and may_run_compiled(x)
 
     def _weigh(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return neighbours (batch, 1, k, node), attention, eic and weights (batch, head or scope, k, node)."""
+        """Return neighbours (batch, 1, node, k), attention, eic and weights (batch, head or scope, node, k)."""
         nearest = neighbours(x, self.k, include_self=self.include_self)
-        slots = nearest.mT.unsqueeze(1)
-        attention = self._attention_weights(x, h, nearest)
-        eic = self._scores(_map(x, self.w3), slots)
-        return slots, attention, eic, self._selection_weights(eic)
+        slots = nearest.unsqueeze(1)
+        eic = self._scores(F.linear(x, self.w3.weight), slots)
+        return slots, self._attention_weights(x, h, nearest), eic, self._selection_weights(eic)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.mT.reshape(x.shape[0], self.heads, -1, x.shape[1])  # (batch, head, d, node)
+        """Return x (batch, node, C) as (batch, head, node, d)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def _by_scope(self, x: Tensor) -> Tensor:
-        """Return x (batch, ..., node) as (batch, scope, channel, node): one scope for each set of eic."""
-        scopes = self.heads if self.eic_scope == "head" else 1
-        return x.reshape(x.shape[0], scopes, -1, x.shape[-1])
+    def _split_scopes(self, x: Tensor) -> Tensor:
+        """Return x (batch, node, C) as (batch, scope, node, channel): one scope for each set of eic."""
+        return self._split_heads(x) if self.eic_scope == "head" else x.unsqueeze(1)
 
     def _attention_weights(self, x: Tensor, h: Tensor, nearest: Tensor) -> Tensor:
-        """Return the weights of each node's neighbours, (batch, head, k, node); they sum to 1 over k."""
-        batch, count, channels = h.shape
+        """Return the weights of each node's neighbours, (batch, head, node, k); they sum to 1 over k."""
         if self.attn_param == "dgl":
-            of_node, of_neighbour = _map(x, self.w_dst), h
+            of_node, of_neighbour = self._split_heads(F.linear(x, self.w_dst.weight)), self._split_heads(h)
         else:  # W2 [h_i || h_j] = A h_i + B h_j
-            per_head = h.reshape(batch * count, self.heads, -1).transpose(0, 1)
-            both = torch.bmm(per_head, torch.cat(self.w2.chunk(2, dim=1), dim=2)).transpose(0, 1)
-            of_node, of_neighbour = (half.reshape(batch, count, channels) for half in both.chunk(2, dim=2))
-        first = torch.arange(batch, device=h.device).view(-1, 1, 1) * count
-        rows = (nearest + first).flatten()  # of the neighbours, in all graphs of the batch
-        heads = max(1, _CACHED_CHANNELS * self.heads // channels)
-        parts = [torch.split(end, heads * channels // self.heads, dim=-1) for end in (of_node, of_neighbour)]
-        logits = [
-            self._logits(node, neighbour.flatten(0, 1).index_select(0, rows), attention)
-            for node, neighbour, attention in zip(*parts, torch.split(self.attention, heads), strict=True)
-        ]
-        return torch.cat(logits, dim=-1).permute(0, 3, 2, 1).contiguous().softmax(dim=2)
-
-    def _logits(self, of_node: Tensor, of_neighbours: Tensor, attention: Tensor) -> Tensor:
-        """Return the logits of some heads (batch, node, k, head) from both terms of z; those of neighbours are lost."""
-        batch, count, channels = of_node.shape
-        z = of_neighbours.view(batch, count, -1, channels).add_(of_node.unsqueeze(2))
-        z = z.view(batch, count, -1, *attention.shape)
-        if self.attn_order == "eq5":
-            return F.leaky_relu((z * attention).sum(dim=-1), _NEGATIVE_SLOPE)
-        z = F.leaky_relu(z, _NEGATIVE_SLOPE, inplace=True)
-        return (z * attention if torch.is_grad_enabled() else z.mul_(attention)).sum(dim=-1)
+            of_node, of_neighbour = (self._split_heads(h) @ half for half in self.w2.chunk(2, dim=1))
+        graph = torch.arange(x.shape[0], device=x.device).view(-1, 1, 1)
+        z = of_node.transpose(1, 2).unsqueeze(2) + of_neighbour.transpose(1, 2)[graph, nearest]
+        if self.attn_order == "eq5":  # z: (batch, node, k, head, d)
+            logits = F.leaky_relu((z * self.attention).sum(dim=-1), _NEGATIVE_SLOPE)
+        else:
+            logits = (F.leaky_relu(z, _NEGATIVE_SLOPE) * self.attention).sum(dim=-1)
+        return logits.permute(0, 3, 1, 2).softmax(dim=-1)
 
     def _scores(self, h: Tensor, slots: Tensor) -> Tensor:
-        """Return eic of each node's neighbours, (batch, scope, k, node), for h' (batch, node, C)."""
-        h = self._by_scope(h.mT)
+        """Return eic of each node's neighbours, (batch, scope, node, k), for h' (batch, node, C)."""
+        h = self._split_scopes(h)
         h = h.to(torch.promote_types(h.dtype, torch.float32))  # squares of half precision overflow
         slots = slots.expand(-1, h.shape[1], -1, -1)
-        log_p = h.log_softmax(dim=2)
-        log_likelihood = (log_p.mT @ log_p.exp()).gather(2, slots)  # column i: p_i against every log p_j
-        unit = h * h.square().sum(dim=2, keepdim=True).clamp_min(_COSINE_EPS**2).rsqrt()
-        return (-log_likelihood).clamp_min(self.e_min).reciprocal() + (unit.mT @ unit).gather(2, slots)
+        log_p = h.log_softmax(dim=-1)
+        entropy = -(log_p.exp() @ log_p.mT).gather(3, slots)  # row i: p_i against every log p_j
+        unit = h * h.square().sum(dim=-1, keepdim=True).clamp_min(_COSINE_EPS**2).rsqrt()
+        return entropy.clamp_min(self.e_min).reciprocal() + (unit @ unit.mT).gather(3, slots)
 
     def _selection_weights(self, eic: Tensor) -> Tensor:
-        """Return the weight of each neighbour (batch, scope, k, node), 0 for those that are not selected."""
-        kept = _best(eic, selected_count(eic.shape[2], self.select_factor), largest=1 / self.e_min + 1)
+        """Return the weight of each neighbour (batch, scope, node, k), 0 for those that are not selected."""
+        kept = _best(eic, selected_count(eic.shape[-1], self.select_factor), largest=1 / self.e_min + 1)
         if self.eic_norm == "softmax_selected":
-            return eic.masked_fill(~kept, -math.inf).softmax(dim=2)
+            return eic.masked_fill(~kept, -math.inf).softmax(dim=-1)
         if self.eic_norm == "softmax_all":
-            return eic.softmax(dim=2) * kept
+            return eic.softmax(dim=-1) * kept
         selected = eic * kept
         if self.eic_norm == "none":
             return selected
-        total = selected.sum(dim=2, keepdim=True)
+        total = selected.sum(dim=-1, keepdim=True)
         return selected / torch.where(total.abs() < _SUM_EPS, _SUM_EPS, total)
 
 
-def _map(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Return the linear map of nodes (batch, node, Cin); on a CPU by a 1 x 1 convolution, which takes half the time."""
-    if not x.is_cpu:  # convolutions of a GPU may be less exact than its matrix products
-        return F.linear(x, layer.weight)
-    return F.conv2d(x.mT.unsqueeze(2), layer.weight[:, :, None, None]).squeeze(2).mT
+def _join(x: Tensor) -> Tensor:
+    """Return x (batch, head or scope, node, channel) as (batch, node, C)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 def _best(scores: Tensor, count: int, *, largest: float) -> Tensor:
-    """Return whether each of the scores (..., k, node) is among the `count` best of its node; the first of equals.
+    """Return whether each of the scores (..., k) is among the `count` best of its node; the first of equals.
 
-    No score is above `largest`. Comparing all pairs is several times faster than sorting many short lists.
+    No score is above `largest`.
     """
-    with torch.no_grad():
-        number = torch.arange(scores.shape[2], device=scores.device).view(-1, 1)
-        ordered = scores - number * (_TIE * torch.finfo(scores.dtype).eps * largest)
-        better = ordered.unsqueeze(2) > ordered.unsqueeze(3)  # (batch, scope, one, other, node): other is better
-        return better.sum(dim=3, dtype=torch.int32) < count
+    number = torch.arange(scores.shape[-1], device=scores.device)
+    ordered = scores.detach() - number * (_TIE * torch.finfo(scores.dtype).eps * largest)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, ordered.topk(count).indices, value=True)
 
 
-def _spread(weights: Tensor, slots: Tensor, *, over: Tensor | None = None) -> Tensor:
-    """Return weights (batch, head, k, node) as a matrix from all nodes, (batch, head, node j, node i), 0 off edges.
-
-    `over` is such a matrix of the same edges, which is no longer needed.
-    """
-    nodes = weights.shape[-1]
-    matrix = weights.new_zeros(*weights.shape[:2], nodes, nodes) if over is None else over
-    return matrix.scatter_(2, slots.expand(-1, weights.shape[1], -1, -1), weights)
+def _spread(weights: Tensor, slots: Tensor) -> Tensor:
+    """Return weights (batch, head, node i, k) as a matrix (batch, head, node i, node j), 0 where there is no edge."""
+    nodes = weights.shape[2]
+    matrix = weights.new_zeros(*weights.shape[:3], nodes)
+    return matrix.scatter(3, slots.expand(-1, weights.shape[1], -1, -1), weights)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 _TIE = 2.0**-50  # of the largest squared norm: above the rounding of a matrix product, below that of the features
+_SMALLEST = 1e-290  # where all features are 0, the indices still count
 
 
 def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor:
@@ -57,7 +58,8 @@ def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor
         features = features.double()
         squares = features.square().sum(dim=-1)
         number = torch.arange(nodes, device=features.device)
-        by_number = squares + number * (squares.amax(dim=-1, keepdim=True) * _TIE)
+        largest = squares.amax(dim=-1, keepdim=True).clamp_min(_SMALLEST)
+        by_number = squares + number * (largest * _TIE)
         itself = torch.eye(nodes, dtype=torch.bool, device=features.device)
         own_place = squares.new_zeros(nodes, nodes).masked_fill(itself, -torch.inf if include_self else torch.inf)
         # |x_j|^2 - 2 x_i . x_j, which orders like |x_i - x_j|^2

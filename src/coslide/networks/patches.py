@@ -1,7 +1,7 @@
 """Between pixels and patches: nodes taken out of a map, and patches of values added to it.
 
 A node stands for a patch of rate x rate pixels. Both directions touch every pixel of full-resolution maps, so they are
-written to pass over memory once; their gradients likewise.
+written to pass over memory once; their gradients likewise (on CPUs compiled, `coslide.networks.node_kernel`).
 """
 
 import math
@@ -11,6 +11,25 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+
+def may_run_compiled(x: Tensor) -> bool:
+    """Return whether a compiled loop may read `x`: on a CPU, and not while a program is made of it or work is counted.
+
+    Parameters
+    ----------
+    x
+        Any tensor.
+
+    Examples
+    --------
+    >>> may_run_compiled(torch.zeros(2)), may_run_compiled(torch.zeros(2, device="meta"))
+    (True, False)
+    """
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    recorded = traced or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    return x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
 
 
 def take_nodes(x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
@@ -107,7 +126,7 @@ class PatchUp(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Return nothing; draw weight and bias anew, uniform within 1 / rate, as nn.ConvTranspose2d does."""
+        """Draw weight and bias anew, uniform within 1 / rate, as nn.ConvTranspose2d does."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         nn.init.uniform_(self.bias, -1 / self.rate, 1 / self.rate)
 
@@ -141,6 +160,11 @@ def _by_patch(y: Tensor, rate: int) -> Tensor:
 
 
 def _add_in_place(y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
+    if y.dtype == torch.float32 and may_run_compiled(y):
+        from coslide.networks import node_kernel
+
+        node_kernel.add_patches(y, nodes, patch)
+        return y
     _by_patch(y, len(patch)).addcmul_(nodes[:, :, None, :, None], patch[:, None])
     return y
 
@@ -169,7 +193,7 @@ class _TakeNodes(torch.autograd.Function):
 
 
 class _AddPatches(torch.autograd.Function):
-    """`add_patches`; the gradient of the patch is summed sample by sample, so that its products stay in the cache."""
+    """`add_patches`, with a gradient that makes no map of products for the whole batch."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
@@ -184,6 +208,10 @@ class _AddPatches(torch.autograd.Function):
         """Return the gradients of map, nodes and patch."""
         nodes, patch = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
+        if grad.dtype == torch.float32 and may_run_compiled(grad):
+            from coslide.networks import node_kernel
+
+            return grad, *node_kernel.patch_gradients(grad, nodes, patch)
         of_patch = torch.zeros_like(patch)
         for one, node in zip(_by_patch(grad, len(patch)), nodes, strict=True):
             of_patch += (one * node[:, None, :, None]).sum(dim=0).sum(dim=1)

@@ -1,6 +1,6 @@
 """What each thing that a recipe may add is worth by itself: one training for each variant, cube and seed.
 
-    python benchmarks/recipes.py CUBE.zarr [CUBE.zarr ...] [--seeds 10 11] [--epochs 40] [--variants cpu flips ...]
+    python benchmarks/recipes.py CUBE.zarr [CUBE.zarr ...] [--seeds 10 11] [--steps 960] [--variants modern flips ...]
 
 Prints F1, precision and recall at the threshold of the model, and the average precision, which needs none, on held-out
 blocks. Seeds for the choice of a recipe must not be those that its scores are reported on.
@@ -15,35 +15,39 @@ from typing import Any
 from coslide.chain.train import cube_settings, train
 from coslide.indices.cube import open_cube
 
-CPU: dict[str, Any] = {"recipe": "cpu"}
+MODERN: dict[str, Any] = {"recipe": "modern"}
+UNET: dict[str, Any] = {"network": "unet", "options": {"norm": "channel_ln", "activation": "gelu"}}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "cpu": CPU,
-    "average": {**CPU, "average": 0.99},
-    "flips": {**CPU, "augment": "flips"},
-    "dropout": {**CPU, "band_dropout": 0.1},
-    "nodecay": {**CPU, "decay": "weights"},
-    "adamw": {**CPU, "optimiser": "adamw", "decay": "weights", "weight_decay": 0.01, "warmup_epochs": 2.0},
-    "all": {
-        **CPU,
-        "optimiser": "adamw",
-        "decay": "weights",
-        "weight_decay": 0.01,
-        "warmup_epochs": 2.0,
-        "average": 0.99,
+    "modern": MODERN,
+    "poly": {**MODERN, "schedule": "poly", "average": 0.0},
+    "flips": {**MODERN, "augment": "flips"},
+    "no-dropout": {**MODERN, "band_dropout": 0.0},
+    "no-jitter": {**MODERN, "jitter_gain": 0.0, "jitter_offset": 0.0, "jitter_band": 0.0},
+    "strong-jitter": {**MODERN, "jitter_gain": 0.35, "jitter_offset": 0.35, "jitter_band": 0.15},
+    "decay": {**MODERN, "weight_decay": 7e-4},
+    "circular": {**MODERN, "encoding": {"aspect_class": "circular"}, "flags": True},
+    "onehot": {
+        **MODERN,
+        "encoding": dict.fromkeys(("stratum_class", "pga_class", "fault_distance_class"), "onehot"),
+        "flags": True,
     },
-    "warmup": {**CPU, "warmup_epochs": 2.0},
-    "eta": {**CPU, "balance_eta": 0.9999},
-    "positive": {**CPU, "sampling": "positive"},
-    "validated": {**CPU, "validation_fraction": 0.15},
+    "continuous": {
+        **MODERN,
+        "encoding": {"pga_class": "continuous", "fault_distance_class": "continuous"},
+        "flags": True,
+    },
+    "unet": {**MODERN, **UNET},
+    "avg": {**MODERN, "options": {"down_mode": "avg"}},
+    "paper": {"recipe": "paper", "width": 16},
 }
 
 
 def main() -> None:
-    """Return nothing; prints the table."""
+    """Print the table."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("cubes", type=Path, nargs="+")
     words.add_argument("--seeds", type=int, nargs="+", default=[10, 11])
-    words.add_argument("--epochs", type=int, default=40)
+    words.add_argument("--steps", type=int, default=960)
     words.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     words.add_argument("--out", type=Path, default=Path("runs/benchmark-recipes"))
     given = words.parse_args()
@@ -57,7 +61,7 @@ def main() -> None:
 def _one(cube: Path, seed: int, variant: str, given: argparse.Namespace) -> None:
     folder = given.out / f"{cube.stem}-{seed}-{variant}"
     shutil.rmtree(folder, ignore_errors=True)
-    settings = cube_settings(open_cube(cube)).changed(**VARIANTS[variant]).changed(seed=seed, epochs=given.epochs)
+    settings = cube_settings(open_cube(cube)).changed(**VARIANTS[variant]).changed(seed=seed, steps=given.steps)
     started = time.monotonic()
     metrics = train(cube, folder, settings, compare=False)
     minutes = (time.monotonic() - started) / 60

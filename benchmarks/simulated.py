@@ -1,10 +1,10 @@
 """How long a simulated earthquake takes to make, and what finds its landslides: networks, or methods of single cells.
 
     python benchmarks/simulated.py time 12 45
-    python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--epochs 80] [--seeds 0 1 2]
+    python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--steps 960] [--seeds 0 1 2]
 
 `time` writes one event of each size in its own process and prints seconds and peak memory. `scores` builds the cube of
-one event, trains EGCN and U-Net (width 16, the `cpu` recipe) on one part of its blocks, a random forest and a threshold
+one event, trains EGCN and U-Net (width 16, the `modern` recipe) on one part of its blocks, a random forest and a threshold
 on spectral change on the same blocks, and scores all of them on the blocks held out. Run it on an idle machine.
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
     scores.add_argument("--out", type=Path, default=Path("runs/benchmark-simulated"))
     scores.add_argument("--difficulty", default="paper")
     scores.add_argument("--size-km", type=float, default=12.0)
-    scores.add_argument("--epochs", type=int, default=None)
+    scores.add_argument("--steps", type=int, default=None)
     scores.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = words.parse_args()
     if given.mode == "time":
@@ -73,7 +73,7 @@ def _score(given: argparse.Namespace) -> None:
         index = build_cube(read_event(simulate(folder / "event", recipe, keep=True)), folder / "index.zarr")
         for network in ("egcn", "unet"):
             started = time.perf_counter()
-            metrics = _network(network, index, given.epochs)
+            metrics = _network(network, index, given.steps)
             minutes = (time.perf_counter() - started) / 60
             rows = {network: metrics["pixels"], **metrics["baselines"]}
             for method, pixels in rows.items():
@@ -83,9 +83,9 @@ def _score(given: argparse.Namespace) -> None:
         print(f"median F1 of {method}: {statistics.median(found):.3f}")
 
 
-def _network(name: str, index: Path, epochs: int | None) -> dict[str, Any]:
+def _network(name: str, index: Path, steps: int | None) -> dict[str, Any]:
     """Return the scores of a network, and, with the first one, those of the baselines."""
-    settings = cube_settings(open_cube(index)).changed(network=name, epochs=epochs)
+    settings = cube_settings(open_cube(index)).changed(network=name, steps=steps)
     out = index.parent / name
     shutil.rmtree(out, ignore_errors=True)
     return train(index, out, settings, compare=name == "egcn")

@@ -64,11 +64,11 @@ def main() -> None:
     if not (trained / "model").exists():
         options = [
             "--recipe",
-            "cpu",
+            "modern",
             "--width",
             str(given.width),
-            "--epochs",
-            "5",
+            "--steps",
+            "60",
             "--no-baselines",
             "--split",
             "blocks",

@@ -33,8 +33,12 @@ def test_the_modern_recipe_does_not_decay_what_it_learns():
         ({"batch": 4, "devices": 3}, "batch 4 cannot be shared by 3 devices"),
         ({"keep": "best"}, "keep = 'best' needs a validation part"),
         ({"patience": 2}, "patience needs a validation part"),
-        ({"places": "random"}, "places = 'random' has no tiles to choose or to split"),
-        ({"places": "random", "sampling": "prevalence", "split": "paper"}, "places = 'random' has no tiles"),
+        ({"places": "random"}, "places = 'random' has no tiles to choose by Eq. 27"),
+        ({"recipe": "modern", "split": "paper"}, "split = 'paper' divides tiles; expected places = 'tiles'"),
+        ({"recipe": "modern", "epochs": 3}, "epochs: found with places = 'random', whose length is told by steps"),
+        ({"steps": 3}, "steps: found with places = 'tiles', whose length is told by epochs"),
+        ({"recipe": "cpu"}, "recipe = 'cpu': is no longer there; recipe = 'modern' trains in minutes"),
+        ({"accumulate": 2}, "accumulate: is no longer there; raise batch"),
         ({"encoding": {"slope": "onehot"}}, "encoding"),
         ({"stride": 200}, "stride 200 is larger than the tile 128"),
     ],
@@ -45,7 +49,7 @@ def test_settings_that_do_not_go_together_are_refused(values, message):
 
 
 def test_a_given_value_wins_over_its_recipe():
-    assert TrainingSettings(recipe="modern", epochs=3).epochs == 3
+    assert TrainingSettings(recipe="modern", steps=3).steps == 3
 
 
 def test_another_recipe_replaces_what_the_first_one_set_but_not_what_was_given():

@@ -34,10 +34,12 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", sh
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
 EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
 RecipeName = Annotated[
-    str | None, typer.Option(help="paper (as published), modern (the best found) or cpu (paper, in minutes).")
+    str | None, typer.Option(help="paper (as published) or modern (the best found; minutes on two cores).")
 ]
 Network = Annotated[str | None, typer.Option(help="Network to train.")]
-Split = Annotated[str | None, typer.Option(help="blocks, regions, events, or paper-random (as published; it leaks).")]
+Split = Annotated[
+    str | None, typer.Option(help="blocks, regions, events, or paper and paper-random (as published; they leak).")
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over fixed tiles.")]
 Steps = Annotated[int | None, typer.Option(help="Steps of a training at random places.")]
 Precision = Annotated[

@@ -33,6 +33,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance_class"]
 
 
+_GONE = {
+    "recipe = 'cpu'": "recipe = 'modern' trains in minutes on a CPU",
+    "accumulate": "raise batch, which is computed in parts",
+    "warmup_epochs": "use warmup_steps",
+}
+
+
 class Checked(BaseModel):
     """What is read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
 
@@ -181,11 +188,19 @@ class TrainingSettings(Checked):
     precision: Literal["auto", "32", "bf16", "16"] = "32"
     devices: int = Field(default=1, ge=1)
 
+    @property
+    def by_samples(self) -> bool:
+        """Tell whether the paper's samples are divided, which overlap, and not pixels."""
+        return self.split in {"paper", "paper-random"}
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        for old, successor in _GONE.items():
+            if old in values or old == f"recipe = {values.get('recipe')!r}":
+                raise ValueError(f"{old}: is no longer there; {successor}")
         recipe = values.get("recipe", "paper")
         return {**RECIPES.get(recipe, {}), **values} if isinstance(recipe, str) else values
 
@@ -197,8 +212,13 @@ class TrainingSettings(Checked):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.places == "random" and (self.sampling == "positive" or self.split.startswith("paper")):
-            raise ValueError("places = 'random' has no tiles to choose or to split; expected sampling = 'prevalence'")
+        if self.places == "random" and self.sampling == "positive":
+            raise ValueError("places = 'random' has no tiles to choose by Eq. 27; expected sampling = 'prevalence'")
+        if self.places == "random" and self.by_samples:
+            raise ValueError(f"split = '{self.split}' divides tiles; expected places = 'tiles' (recipe 'paper' has it)")
+        unused, used = ("epochs", "steps") if self.places == "random" else ("steps", "epochs")
+        if unused in self.model_fields_set:
+            raise ValueError(f"{unused}: found with places = '{self.places}', whose length is told by {used}")
         if self.batch % self.devices:
             raise ValueError(f"batch {self.batch} cannot be shared by {self.devices} devices; expected a multiple")
         chooses = "keep = 'best'" if self.keep == "best" else "patience" if self.patience else ""

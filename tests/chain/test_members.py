@@ -9,12 +9,14 @@ import pytest
 import rasterio
 import torch
 
-from coslide.chain.areas import open_area
+from coslide.chain.areas import open_area, scene_of
 from coslide.chain.map import Way, map_scene, predicted_rows
 from coslide.chain.train import fit_model, train
 from coslide.errors import InputError
+from coslide.indices.cube import open_cube
 from coslide.listener import Listener
 from coslide.mapping.bundle import Model, load_model
+from coslide.mapping.onnx import export_onnx
 from coslide.mapping.scene import collect
 from coslide.settings import TrainingSettings
 
@@ -129,3 +131,54 @@ def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_u
 def test_a_window_that_the_network_cannot_see_is_refused(made_up_model, made_up_cube, tmp_path, way, message):
     with pytest.raises(InputError, match=message):
         map_scene(made_up_model, made_up_cube, tmp_path, way=way)
+
+
+def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_cube, tmp_path):
+    """The witness encodes by hand: sine and cosine of aspect, PGA itself, a flag for each source."""
+    settings = TrainingSettings(
+        width=8,
+        tile=32,
+        stride=24,
+        block_windows=1,
+        epochs=1,
+        sampling="prevalence",
+        encoding={"aspect_class": "circular", "pga_class": "continuous", "fault_distance_class": "onehot"},
+        flags=True,
+    )
+    fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    model, cube = load_model(tmp_path / "model"), open_cube(made_up_cube)
+    names = list(model.card.encoder.names)
+    assert {"aspect_sin", "aspect_cos", "pga", "fault_distance_class_1", "has_scene_before", "has_faults"} <= set(names)
+    assert not {"aspect_class", "pga_class", "fault_distance_class", "pre_available"} & set(names)
+    scene = scene_of(cube)
+    seen = model.card.encoder.encode(scene.read(slice(None), model.card.bands))
+    east = cube["aspect_class"].values == 4
+    np.testing.assert_allclose(seen[names.index("aspect_sin")][east], 1, atol=1e-6)
+    np.testing.assert_array_equal(
+        seen[names.index("has_scene_before")], np.isfinite(cube["reflectance_pre"].values).any(axis=0)
+    )
+    channel = model.card.channels[[channel.name for channel in model.card.channels].index("pga")]
+    np.testing.assert_allclose(
+        seen[names.index("pga")], (cube["pga"].values - channel.offset) / channel.scale, rtol=1e-4, atol=1e-4
+    )
+    found = collect(predicted_rows(model, scene, way=Way(stride=32, precision="32")))
+    expected = model.predictors()[0](np.ascontiguousarray(seen[:, :32, :32])[None])[0]
+    valid = scene.valid(slice(0, 32))[:, :32]
+    np.testing.assert_allclose(found[:32, :32][valid], expected[valid], atol=1e-5)
+    assert np.isfinite(collect(predicted_rows(model, scene, way=Way(views=8)))).any()
+
+
+@pytest.mark.slow
+def test_a_model_with_encodings_has_an_onnx_form(made_up_cube, tmp_path):
+    settings = TrainingSettings(
+        width=8,
+        tile=32,
+        stride=24,
+        block_windows=1,
+        epochs=1,
+        sampling="prevalence",
+        encoding={"aspect_class": "onehot"},
+    )
+    fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    _, apart = export_onnx(tmp_path / "model")
+    assert apart < 1e-4

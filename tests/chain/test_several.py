@@ -476,7 +476,7 @@ def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
         labels = area.labels[window.slices]
         rows.append(confusion(given, labels == 1, labels != 255))
     expected = [scores(row)["f1"] for row in rows if row.tp + row.fn]
-    samples = model.card.split["samples"]
+    samples = model.card.samples
     assert samples["count"] == len(split.test)
     assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion()))["f1"], abs=1e-6)

@@ -6,7 +6,7 @@ import torch
 
 from coslide import networks
 from coslide.evaluation.curves import average_precision, curve
-from coslide.mapping.vital_signs import HeldOut, modules_of, take_vital_signs, without_depth, without_graph
+from coslide.mapping.vital_signs import HeldOut, modules_of, take_vital_signs, without_branch, without_depth
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_cut_changes_the_network_only_while_it_lasts(held_out, cut):
     network, x = made(), torch.from_numpy(held_out.inputs)
     with torch.no_grad():
         whole = network(x)
-        with without_graph(network) if cut == "graph" else without_depth(network, cut):
+        with without_branch(network) if cut == "graph" else without_depth(network, cut):
             assert not torch.allclose(network(x), whole)
         assert torch.equal(network(x), whole)
 
@@ -79,4 +79,14 @@ def test_a_network_without_depths_has_one_entry_and_no_graph(held_out):
     held_out = held_out._replace(inputs=held_out.inputs[..., :32])
     signs = take_vital_signs(made("landsnet"), made("landsnet"), held_out)
     assert [(row.depth, row.ap_lost) for row in signs.depths] == [(1, None)]
-    assert signs.graph_ap_lost is None
+    assert signs.branch_ap_lost is None
+
+
+def test_without_a_landslide_to_score_nothing_is_said_of_what_is_lost(held_out):
+    for empty in (
+        held_out._replace(landslide=np.zeros_like(held_out.landslide)),
+        held_out._replace(scored=np.zeros_like(held_out.scored)),
+    ):
+        signs = take_vital_signs(made(), made(), empty)
+        assert (signs.average_precision, signs.branch_ap_lost, signs.depths[3].ap_lost) == (None, None, None)
+        assert signs.depths[3].kernel_spread == pytest.approx(1)

@@ -103,6 +103,6 @@ def test_the_light_of_a_date_varies_by_its_deviations_and_nothing_else_does():
 def test_one_sample_is_seen_in_one_light_whichever_process_reads_it():
     tiles = Tiles([raster_of()], [[]], jitter=Jitter([[0]], gain=0.2, offset=0.2, band=0.1))
     draw = windows([raster_of()], variation=Variation(jitter=True))[0]
-    assert draw.light is not None
+    assert draw.light_seed is not None
     assert torch.equal(tiles[draw][0], tiles[draw][0])
-    assert not torch.equal(tiles[draw][0], tiles[draw._replace(light=draw.light + 1)][0])
+    assert not torch.equal(tiles[draw][0], tiles[draw._replace(light_seed=draw.light_seed + 1)][0])

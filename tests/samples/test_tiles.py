@@ -119,7 +119,7 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
     draws = [draw for batch in Batches(numbered(20, groups=2), 4, seed=3) for draw in batch]
-    assert {(draw.view, draw.dropped, draw.light, draw.counts) for draw in draws} == {(0, (), None, True)}
+    assert {(draw.view, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():

@@ -119,7 +119,7 @@ def test_eq_27_holds_for_both_sets_since_it_comes_before_the_split(split):
 
 
 def test_samples_that_hang_together_and_fit_are_in_one_set():
-    """Three groups of two that overlap, far from each other: held out is one whole group."""
+    """Three groups of three or four that overlap, far from each other: what is held out lies in one place."""
     labels = np.full((128, 2000), 255, dtype=np.uint8)
     for left in (0, 768, 1536):
         labels[:, left : left + 224] = 1

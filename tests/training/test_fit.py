@@ -179,9 +179,9 @@ def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
         poly_power=2.0,
         focal_gamma=1.5,
         balance_eta=0.9,
-        balance_scope="image",
-        loss_reduction="sum",
-        loss_normalise=False,
+        balance_scope="batch",
+        loss_reduction="mean",
+        loss_normalise=True,
     )
     training = Training(torch.nn.Conv2d(2, 2, 1), settings, total_steps=10)
     found = training.configure_optimizers()
@@ -194,7 +194,9 @@ def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
     assert adam.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.5**2)
     logits = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = (logits[:, 0] > 0.5).long()
-    expected = ClassBalancedFocalLoss(eta=0.9, gamma=1.5, scope="image")(logits, labels)
+    expected = ClassBalancedFocalLoss(eta=0.9, gamma=1.5, scope="batch", reduction="mean", normalize=True)(
+        logits, labels
+    )
     assert torch.equal(training._loss(logits, labels), expected)
     assert not torch.equal(ClassBalancedFocalLoss()(logits, labels), expected)
 
@@ -302,6 +304,39 @@ def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp
     for name in ("loss_epoch", "val_loss", "val_f1"):
         expected = logged(tmp_path / "whole", name)[2:]
         np.testing.assert_allclose(logged(tmp_path / "cut", name), expected, atol=1e-6)
+
+
+def test_a_training_at_random_places_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    """Four steps are four rounds; the kill comes in the third."""
+    settings = TrainingSettings(recipe="modern", width=8, tile=32, stride=32, steps=4, precision="32")
+    whole = weights(fit(data(), settings, tmp_path / "whole"))
+    real = Training.training_step
+
+    def killed(self, batch, batch_idx):
+        if self.current_epoch == 2:
+            raise RuntimeError("killed")
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(Training, "training_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(data(), settings, tmp_path / "cut")
+    monkeypatch.setattr(Training, "training_step", real)
+    resumed = weights(fit(data(), settings, tmp_path / "cut", resume=True))
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"precision": "8"}'])
+def test_a_kept_precision_that_cannot_be_read_is_one_line(tmp_path, text):
+    (tmp_path / "precision.json").write_text(text)
+    with pytest.raises(InputError, match=r"precision.json: found no precision in it, expected one of 32, bf16"):
+        fit(data(), SETTINGS.changed(epochs=1, precision="auto"), tmp_path)
+
+
+def test_a_kept_precision_is_taken_and_not_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("coslide.training.fit.time_precisions", None)
+    (tmp_path / "precision.json").write_text('{"precision": "bf16"}')
+    fit(data(), SETTINGS.changed(epochs=1, precision="auto"), tmp_path)
+    assert json.loads((tmp_path / "settings.json").read_text())["precision"] == "bf16"
 
 
 def test_the_average_of_the_weights_is_what_is_kept(tmp_path):

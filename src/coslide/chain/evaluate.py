@@ -18,7 +18,7 @@ from coslide.errors import InputError
 from coslide.grid import cell_size_m, short_crs
 from coslide.indices.cube import cube_grid, open_cube, read_valid
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import BUNDLE, load_card
+from coslide.mapping.bundle import BUNDLE, learned
 from coslide.mapping.ground import Ground, seen_ground
 from coslide.sources.inventory import burn, read_inventory
 from coslide.sources.raster import open_raster
@@ -115,8 +115,8 @@ def evaluate(
         metrics["pixels"] |= {"average_precision": None, "roc_auc": None}
         metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
-    if BUNDLE.is_in(folder / "model"):
-        metrics["vital_signs"] = [signs.model_dump() for signs in load_card(folder / "model").vital_signs]
+    if BUNDLE.is_in(folder / "model"):  # of whatever format
+        metrics |= learned(json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8")))
     write_scores(folder, metrics, [one], threshold=found.threshold)
     listener.say(score_line(metrics))
     return metrics

@@ -1,5 +1,6 @@
-"""Held-out windows to look into a network with."""
+"""Held-out windows as a model is fed them: to look into a network with, and to score samples by themselves."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,11 +15,13 @@ from coslide.mapping.vital_signs import HeldOut
 from coslide.samples.split import PartMap, Split
 from coslide.samples.windows import Window
 
-_MOST = 32  # windows: enough to see what a depth is worth, and mapped in seconds
+_MOST = 32  # windows: enough to see what a depth is worth
 
 
 def held_out_windows(areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[PartMap], card: Card) -> HeldOut:
-    """Read some of the held-out windows of all areas, evenly chosen, as a model is fed them.
+    """Read some of the held-out windows of all areas, evenly chosen from those with a landslide to score.
+
+    Without any landslide they are chosen from all.
 
     Parameters
     ----------
@@ -28,25 +31,39 @@ def held_out_windows(areas: Sequence[Area], splits: Sequence[Split], seen: Seque
         Of the model.
     """
     places = [(number, window) for number, split in enumerate(splits) for window in split.test]
-    chosen = [
-        places[i] for i in np.unique(np.linspace(0, len(places) - 1, min(len(places), _MOST)).round().astype(int))
+
+    def scored(number: int, window: Window) -> NDArray[np.bool_]:
+        labelled = areas[number].labels[window.slices] != UNKNOWN
+        return np.asarray(may_be_scored(seen[number][window.slices]) & labelled)
+
+    def landslide(number: int, window: Window) -> NDArray[np.bool_]:
+        return np.asarray(areas[number].labels[window.slices] == LANDSLIDE)
+
+    telling = [place for place in places if (scored(*place) & landslide(*place)).any()] or places
+    numbers = np.unique(np.linspace(0, len(telling) - 1, min(len(telling), _MOST)).round().astype(int))
+    chosen = [telling[number] for number in numbers]
+    inputs = [
+        encoded
+        for number, area in enumerate(areas)
+        for encoded in read_windows(area, [window for at, window in chosen if at == number], card)
     ]
-    inputs, landslide, scored = [], [], []
-    for number, area in enumerate(areas):
-        own = [window for at, window in chosen if at == number]
-        for window, values in zip(own, _inputs(area, own, card), strict=True):
-            labels = area.labels[window.slices]
-            inputs.append(values)
-            landslide.append(labels == LANDSLIDE)
-            valid = area.scene.valid(window.slices[0])[:, window.slices[1]]
-            scored.append(may_be_scored(seen[number][window.slices]) & (labels != UNKNOWN) & valid)
-    return HeldOut(np.stack(inputs), np.stack(landslide), np.stack(scored))
+    return HeldOut(
+        np.stack(inputs),
+        np.stack([landslide(*place) for place in chosen]),
+        np.stack([scored(*place) for place in chosen]),
+    )
 
 
-def _inputs(area: Area, windows: Sequence[Window], card: Card) -> Iterator[NDArray[np.float32]]:
+def read_windows(area: Area, windows: Sequence[Window], card: Card) -> Iterator[NDArray[np.float32]]:
+    """Read windows of an area one after the other, encoded as a model is fed them, (input, row, col).
+
+    Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
+    """
     if not windows:
         return
     encoder = encoder_for(card, area.scene)
-    for window in windows:
-        rows, cols = window.slices
-        yield encoder.encode(np.ascontiguousarray(area.scene.read(rows, card.bands)[:, :, cols]))
+    for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
+        own = list(row)
+        strip = area.scene.read(own[0].slices[0], card.bands)
+        for window in own:
+            yield encoder.encode(np.ascontiguousarray(strip[:, :, window.slices[1]]))

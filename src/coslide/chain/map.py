@@ -26,7 +26,7 @@ from coslide.mapping.scene import Blending, predict_rows
 from coslide.mapping.strips import in_blocks
 from coslide.mapping.views import in_views, mean_and_spread
 from coslide.networks.fuse import fuse
-from coslide.networks.precision import time_precisions
+from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
 from coslide.samples.dihedral import VIEWS
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
@@ -111,7 +111,6 @@ def map_scene(
         listener.say(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     _require_way(way, loaded)
     predictors = onnx_predictors(Path(model)) if way.onnx else None  # said before anything is written
-    way = with_precision(way, loaded, listener)
     tags = {
         "event": str(cube.attrs["title"]),
         "network": card.network,
@@ -123,7 +122,6 @@ def map_scene(
         "unplaced": ", ".join(card.unplaced),
         "views": str(way.views),
         "members": str(card.members),
-        "precision": way.precision,
     }
     work = out / _ROWS_FOLDER
     with unwritable_is_named(out):
@@ -131,6 +129,9 @@ def map_scene(
     with only_writer(work, out), unwritable_is_named(out):
         if not resume:
             shutil.rmtree(work / _ROWS, ignore_errors=True)
+            (work / CHOSEN).unlink(missing_ok=True)
+        way = with_precision(way, loaded, work / CHOSEN, listener=listener)
+        tags["precision"] = way.precision
         made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
         key = f"{made_from} {way} {_blending(way, card, 1)}"
         store = RowStore(work / _ROWS, scene.shape, layers=_layers(way, card), key=key)
@@ -228,6 +229,8 @@ def _require_way(way: Way, model: Model) -> None:
             raise InputError(f"--window: found {window}, expected {model.card.tile}, the tile that {what} is made for")
     if way.stride is not None and not 1 <= way.stride <= window:
         raise InputError(f"--stride: found {way.stride}, expected 1 to {window}, the side of a window")
+    if way.onnx and way.precision == "bf16":
+        raise InputError("--precision: found bf16, expected 32 or auto with --onnx, which runs in single precision")
     if way.precision not in get_args(PrecisionChoice):
         expected = ", ".join(get_args(PrecisionChoice))
         raise InputError(f"--precision: found {way.precision}, expected one of {expected}")
@@ -235,17 +238,18 @@ def _require_way(way: Way, model: Model) -> None:
         raise InputError(f"--views: found {way.views}, expected 1 or {VIEWS}")
 
 
-def with_precision(way: Way, model: Model, listener: Listener = QUIET) -> Way:
-    """Decide the precision of a way that leaves it open, by a trial of the network on windows of its size."""
+def with_precision(way: Way, model: Model, kept: Path | None = None, *, listener: Listener = QUIET) -> Way:
+    """Decide the precision of a way that leaves it open, by a trial of the network on windows of its size.
+
+    The choice is kept in the file `kept`, where one is named, and taken from there by a map that goes on.
+    """
     if way.precision != "auto":
         return way
     if way.onnx or torch.cuda.is_available():
         return way._replace(precision="32")
     inputs, window = len(model.card.encoder.names), _window(way, model.card)
-    trial = time_precisions(fuse(model.networks[0]), inputs, window, gradients=False)
-    if trial.precision == "bf16":
-        listener.say(f"the map is {trial}")
-    return way._replace(precision=trial.precision)
+    trial = functools.partial(time_precisions, fuse(model.networks[0]), inputs, window, gradients=False)
+    return way._replace(precision=kept_choice(trial, kept, "the map", listener.say))
 
 
 def predicted_rows(

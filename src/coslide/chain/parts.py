@@ -9,10 +9,10 @@ import numpy as np
 from coslide.chain.areas import Area
 from coslide.errors import InputError
 from coslide.files import whole_output
-from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.labels import UNKNOWN
 from coslide.listener import Listener
 from coslide.mapping.ground import Ground, ground_of, may_be_scored, seen_ground, write_parts
-from coslide.samples.paper_split import numbered_samples
+from coslide.samples.paper_split import landslide_share, numbered_samples
 from coslide.samples.split import Part, PartMap, Split, leak_fraction
 from coslide.samples.windows import Window
 from coslide.settings import TrainingSettings
@@ -89,16 +89,12 @@ def write_samples(folder: Path, areas: Sequence[Area], splits: Sequence[Split], 
         samples = numbered_samples(area.blocks or [Window(0, 0, *area.labels.shape)], settings)
         part_of = {window: name for name in ("train", "validation", "test") for window in getattr(split, name)}
         lines = [
-            f"{i},{part_of.get(window, 'unused')},{window.row},{window.col},{_landslide_share(area, window):.5f}"
+            f"{i},{part_of.get(window, 'unused')},{window.row},{window.col},{share:.5f}"
             for i, window in enumerate(samples, start=1)
+            for share in [landslide_share(area.labels[window.slices])]
         ]
         with whole_output(folder / f"{area_name(area, number)}-samples.csv") as part:
             part.write_text("\n".join(["sample,part,row,col,landslide_share", *lines]) + "\n", encoding="utf-8")
-
-
-def _landslide_share(area: Area, window: Window) -> float:
-    labels = area.labels[window.slices]
-    return float((labels == LANDSLIDE).sum() / max(1, (labels != UNKNOWN).sum()))
 
 
 def write_all_parts(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:

@@ -130,6 +130,9 @@ def chosen_inputs(areas: Sequence[Area], settings: TrainingSettings, listener: L
     if settings.flags:
         indices = [band for band in indices if band.name != "pre_available"]
     bands, encodings = chosen_encodings([*indices, *behind], settings.encoding)
+    for band, how in zip(bands, encodings, strict=True):
+        if how == "ordinal" and settings.encoding.get(band.name) == "continuous":  # type: ignore[call-overload]
+            listener.say(f"{band.name} is fed by its classes: what was measured behind them is not in every cube")
     groups = band_groups([band.name for band in bands])
     dropped = {bands[i].name for group in groups.values() for i in group} if settings.band_dropout else set()
     may_miss = [band.name for band in bands if band.name in dropped or band.name in lacking]

@@ -392,10 +392,10 @@ def _vital_signs(run: _Run) -> Iterator[Section]:
     for number, signs in enumerate(run.card.get("vital_signs", []), start=1):
         dead = [str(row["depth"]) for row in signs["depths"] if row["kernel_spread"] < DEAD_BELOW]
         member = f", member {number}" if len(run.card["vital_signs"]) > 1 else ""
-        note = (
-            f"On {signs['windows']} held-out windows; average precision is {signs['average_precision']:.2f} with the "
-            f"whole network. " + (f"Dead: depth {', '.join(dead)}." if dead else "No depth is dead.")
-        )
+        ap = signs["average_precision"]
+        whole = "none of them with a landslide" if ap is None else f"average precision {ap:.2f} with the whole network"
+        alive = f"Dead: depth {', '.join(dead)}." if dead else "No depth is dead."
+        note = f"On {signs['windows']} held-out windows, {whole}. {alive}"
         alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
         yield Section(f"What each depth has learned{member}", note, [Picture(vital_signs_figure(signs), alt, "")])
 

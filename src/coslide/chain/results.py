@@ -84,7 +84,7 @@ def _lines(metrics: dict[str, Any]) -> Iterator[str]:
         )
         bounds = [(name, f"{_number(low)} to {_number(high)}") for name, (low, high) in pixels["intervals"].items()]
         yield from _table(("score", "interval"), bounds)
-    yield from _sample_lines(split)
+    yield from _sample_lines(metrics)
     yield ""
     cells = ("tp", "found"), ("fn", "missed"), ("fp", "false alarms"), ("tn", "rightly left alone")
     yield f"Cells: {', '.join(f'{pixels[key]} {what}' for key, what in cells)}."
@@ -114,9 +114,9 @@ def _where(split: dict[str, Any], pixels: dict[str, Any]) -> str:
     return f"{ground} that training did not see. {kept_apart}{warning}"
 
 
-def _sample_lines(split: dict[str, Any]) -> Iterator[str]:
+def _sample_lines(metrics: dict[str, Any]) -> Iterator[str]:
     """Give the scores of the paper's protocol, beside those of pixels that training did not see."""
-    if found := split.get("samples"):
+    if found := metrics.get("samples"):
         yield from (
             "",
             f"As published: {found['count']} held-out samples, each scored by itself, also where training saw a pixel:",

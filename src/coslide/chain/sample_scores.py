@@ -1,13 +1,12 @@
 """Scores of the paper's protocol: each held-out sample predicted and scored by itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coslide.chain.areas import Area
-from coslide.chain.map import encoder_for
+from coslide.chain.held_out import read_windows
 from coslide.evaluation.calibration import at_temperature
 from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.labels import LANDSLIDE, UNKNOWN
@@ -32,7 +31,8 @@ def sample_scores(model: Model, areas: Sequence[Area], splits: Sequence[Split]) 
     predictors = model.predictors()
     rows = []
     for area, split in zip(areas, splits, strict=True):
-        for inputs, labels in _samples(model, area, split):
+        for window, inputs in zip(split.test, read_windows(area, split.test, model.card), strict=True):
+            labels = area.labels[window.slices]
             given = np.stack([predict(inputs[None])[0] for predict in predictors]).mean(axis=0)
             recognised = at_temperature(given, model.card.temperature) >= model.card.threshold
             rows.append(confusion(recognised, labels == LANDSLIDE, labels != UNKNOWN))
@@ -43,13 +43,3 @@ def sample_scores(model: Model, areas: Sequence[Area], splits: Sequence[Split]) 
         "mean": {name: float(np.mean([row[name] for row in each])) for name in AVERAGED} if each else {},
         "pooled": {name: float(pooled[name]) for name in AVERAGED},
     }
-
-
-def _samples(model: Model, area: Area, split: Split) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    if not split.test:
-        return
-    encoder = encoder_for(model.card, area.scene)
-    for window in split.test:
-        rows, cols = window.slices
-        values = np.ascontiguousarray(area.scene.read(rows, model.card.bands)[:, :, cols])
-        yield encoder.encode(values), area.labels[window.slices]

@@ -40,14 +40,15 @@ from coslide.files import only_writer, require_replaceable, unwritable_is_named
 from coslide.indices.cube import open_cube
 from coslide.labels import LANDSLIDE, UNKNOWN
 from coslide.listener import QUIET, Listener
-from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, record_scores, save_model
+from coslide.mapping.bundle import BUNDLE, Card, Model, channels_of, learned, record_scores, save_model
 from coslide.mapping.ground import Ground, may_be_scored
 from coslide.mapping.scene import collect
 from coslide.mapping.vital_signs import HeldOut, take_vital_signs
+from coslide.samples.order import rounded_steps
 from coslide.samples.split import Part, PartMap, Split
 from coslide.settings import TrainingSettings, first_problem
 from coslide.training.checkpoints import require_unused
-from coslide.training.fit import TrainingData, first_network, fit, network_options
+from coslide.training.fit import TrainingData, first_network, fit, network_options, with_precision
 
 PARTS = "parts"
 _CACHE = "tiles"  # inputs of the tiles, while training lasts
@@ -143,7 +144,7 @@ def train(
             maps.append(Scorable(name, probability, area.labels, seen, area.scene.cell_size_m, baselines))
     metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
     metrics["split"] |= card.split
-    metrics["vital_signs"] = [signs.model_dump() for signs in card.vital_signs]
+    metrics |= learned(card.model_dump())
     write_scores(out, metrics, maps, threshold=card.threshold)
     record_scores(out / "model", metrics)
     listener.say(score_line(metrics))
@@ -209,6 +210,7 @@ def fit_model(
                 "parts": _hash(split.parts for split in splits),
             }
             data = TrainingData(prepared.tiles, prepared.encoder.names, prepared.validation, made_from)
+            settings = with_precision(data, settings, folder, listener=listener)  # one for all members
             members = _fit_members(data, settings, folder, resume=resume, listener=listener)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
@@ -216,9 +218,10 @@ def fit_model(
     model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
     model = _looked_into(model, held_out_windows(everything, splits, seen, model.card), settings, listener)
     model = _calibrated(model, everything, seen, listener)
-    if settings.split in {"paper", "paper-random"}:
+    if settings.by_samples:
         write_samples(out / PARTS, everything, splits, settings)
-        model.card.split["samples"] = sample_scores(model, everything, splits)
+        samples = sample_scores(model, everything, splits)
+        model = Model(model.networks, model.card.model_copy(update={"samples": samples}))
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
     if compare:
@@ -242,7 +245,7 @@ def _fit_members(
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
         up_to = "up to " if settings.patience else ""
         how_long = (
-            f"{settings.steps} steps of {settings.batch} windows at random places"
+            f"{rounded_steps(settings.steps)} steps of {settings.batch} windows at random places"
             if settings.places == "random"
             else f"{settings.epochs} epochs of {len(data.tiles)} tiles"
         )
@@ -261,9 +264,9 @@ def mapped_where(
 ) -> NDArray[np.float32]:
     """Return the landslide probability (0 to 1) of the cells of `area` that `where` names, (row, col); NaN elsewhere.
 
-    Patches are mapped one by one.
+    Patches are mapped one by one, all in single precision.
     """
-    way = Way(stride=PATCH) if area.patches else Way()
+    way = Way(stride=PATCH if area.patches else None, precision="32")
     rows = predicted_rows(model, area.scene, where=where, way=way, listener=listener)
     return collect((start, block if block.ndim == 2 else block[0]) for start, block in rows)
 

@@ -73,6 +73,8 @@ class Card(Checked):
         The training settings.
     vital_signs
         What each member has learned (`coslide.mapping.vital_signs`).
+    samples
+        Scores of the paper's protocol, where the model was trained by it (`coslide.chain.sample_scores`).
     scores
         Of the model on ground that it did not see, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation
@@ -97,6 +99,7 @@ class Card(Checked):
     split: dict[str, Any]
     settings: dict[str, Any]
     vital_signs: list[VitalSigns] = Field(default_factory=list)
+    samples: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
@@ -140,7 +143,7 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
 
     @torch.inference_mode()
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        with one_thread(), mixed_precision(precision):
+        with one_thread(), mixed_precision(precision, device.type):
             logits = fused(torch.from_numpy(tiles).to(device))
             probability: NDArray[np.float32] = logits.float().softmax(dim=1)[:, 1].cpu().numpy()
         return probability
@@ -219,6 +222,12 @@ def member_files(first: str, card: Card) -> list[str]:
     return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, card.members + 1))]
 
 
+def learned(card: dict[str, Any]) -> dict[str, Any]:
+    """Take from a card, as JSON, what `metrics.json` repeats: ``vital_signs`` and, where there are any, ``samples``."""
+    found = {"vital_signs": card.get("vital_signs", [])}
+    return found | ({"samples": card["samples"]} if card.get("samples") else {})
+
+
 def load_card(folder: Path) -> Card:
     """Return what a bundle says of its model; its weights are not read.
 
@@ -231,6 +240,15 @@ def load_card(folder: Path) -> Card:
         text = (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
+    try:
+        found = json.loads(text).get("bundle_format", BUNDLE_FORMAT)
+    except (ValueError, AttributeError):
+        found = BUNDLE_FORMAT  # what is wrong is said below
+    if isinstance(found, int) and found < BUNDLE_FORMAT:
+        raise InputError(
+            f"{folder}: was written by an earlier coslide (bundle_format: found {found}, expected {BUNDLE_FORMAT}); "
+            "train again"
+        )
     try:
         return Card.model_validate_json(text)
     except ValidationError as error:

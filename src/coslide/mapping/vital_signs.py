@@ -37,7 +37,7 @@ class DepthSigns(Checked):
         Means of the learned factors of its CGBlocks; None where it has none.
     ap_lost
         How much average precision falls when this depth and all below it give nothing to the depth above; None for
-        depth 1, without which there is no map.
+        depth 1, without which there is no map, and where no scored pixel is a landslide.
     """
 
     depth: int
@@ -60,24 +60,26 @@ class VitalSigns(Checked):
     Attributes
     ----------
     average_precision
-        On the held-out pixels of the windows that were looked at.
+        On the held-out pixels of the windows that were looked at; None where none of them is a landslide.
     windows
         How many of them.
     depths
         From full resolution down; one entry for the network as a whole where it is not made of depths.
-    graph_ap_lost
-        How much average precision falls without the second branch of the CGBlocks (beta = 0); None where there is none.
+    branch_ap_lost
+        How much average precision falls without the graph, or whatever the second branch of the CGBlocks is (beta = 0);
+        None where there is none.
     """
 
-    average_precision: float
+    average_precision: float | None
     windows: int
     depths: list[DepthSigns]
-    graph_ap_lost: float | None = None
+    branch_ap_lost: float | None = None
 
     def warnings(self) -> list[str]:
         """Say in a line for each dead depth that it is."""
         return [
-            f"warning: depth {signs.depth} is dead: its kernels have {signs.kernel_spread:.2g} of their initial spread"
+            f"warning: {f'depth {signs.depth}' if len(self.depths) > 1 else 'the network'} is dead: its kernels have "
+            f"{signs.kernel_spread:.2g} of their initial spread"
             for signs in self.depths
             if signs.dead
         ]
@@ -107,10 +109,16 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
     -----
     The windows are mapped once for each depth that is cut, so a few tens of them are enough.
     """
+    truth = held_out.landslide[held_out.scored]
 
-    def ap() -> float:
-        given = _probability(network, held_out.inputs)[held_out.scored]
-        return average_precision(curve(given, held_out.landslide[held_out.scored]))
+    def ap() -> float | None:
+        if not truth.any():
+            return None
+        return average_precision(curve(_probability(network, held_out.inputs)[held_out.scored], truth))
+
+    def lost() -> float | None:
+        found = ap()
+        return None if whole is None or found is None else whole - found
 
     whole = ap()
     if not isinstance(network, UNetOfBlocks) or not isinstance(first, UNetOfBlocks):
@@ -118,18 +126,18 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
         return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=[signs])
     depths = []
     for depth in range(1, DEPTHS + 1):
-        lost = None
+        ap_lost = None
         if depth > 1:
             with without_depth(network, depth):
-                lost = whole - ap()
+                ap_lost = lost()
         own, before = modules_of(network, depth), modules_of(first, depth)
         spread = _spread(own) / _spread(before)
-        depths.append(DepthSigns(depth=depth, kernel_spread=spread, ap_lost=lost, **_factors(own)))
-    graph_lost = None
+        depths.append(DepthSigns(depth=depth, kernel_spread=spread, ap_lost=ap_lost, **_factors(own)))
+    branch_lost = None
     if any(isinstance(module, CGBlock) for module in network.modules()):
-        with without_graph(network):
-            graph_lost = whole - ap()
-    return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=depths, graph_ap_lost=graph_lost)
+        with without_branch(network):
+            branch_lost = lost()
+    return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=depths, branch_ap_lost=branch_lost)
 
 
 def modules_of(network: UNetOfBlocks, depth: int) -> nn.ModuleList:
@@ -154,7 +162,7 @@ def without_depth(network: UNetOfBlocks, depth: int) -> Iterator[None]:
 
 
 @contextmanager
-def without_graph(network: nn.Module) -> Iterator[None]:
+def without_branch(network: nn.Module) -> Iterator[None]:
     """Switch off the second branch of every CGBlock: beta is 0."""
     betas = [module.beta for module in network.modules() if isinstance(module, CGBlock)]
     values = [beta.item() for beta in betas]
@@ -170,11 +178,16 @@ def without_graph(network: nn.Module) -> Iterator[None]:
 
 
 def _probability(network: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    with evaluating(network):
-        found = [
-            network(torch.from_numpy(inputs[i : i + _BATCH])).softmax(dim=1)[:, 1].numpy()
-            for i in range(0, len(inputs), _BATCH)
-        ]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    try:
+        with evaluating(network):
+            found = [
+                network(torch.from_numpy(inputs[i : i + _BATCH]).to(device)).softmax(dim=1)[:, 1].cpu().numpy()
+                for i in range(0, len(inputs), _BATCH)
+            ]
+    finally:
+        network.cpu()
     return np.concatenate(found)
 
 

@@ -84,8 +84,8 @@ class _Graphs(torch.autograd.Function):
         """Compute the gradients of the maps and of the weights."""
         h, ends, h3, *factors = ctx.saved_tensors[:6]
         grad = grad.contiguous()
-        of_h = grad.clone() if ctx.shares_own else torch.zeros_like(h)
-        of_others = [torch.zeros_like(one) for one in (ends, h3, *factors)]
+        of_h = grad.clone() if ctx.shares_own else torch.zeros(h.shape)
+        of_others = [torch.zeros(one.shape) for one in (ends, h3, *factors)]  # written to: they lie in one piece
         _backward(*_arrays(of_h, *of_others, grad, *ctx.saved_tensors))
         return None, None if ctx.shares_own else grad, of_h, *of_others
 
@@ -96,7 +96,7 @@ def _run(graphs: tuple[Tensor, int, float], own: Tensor | None, *inputs: Tensor)
     (batch, nodes, k), (heads, d) = edges.shape, attention.shape
     by_channel = h.new_empty(4, batch, heads, nodes, d)
     by_edge, by_node = h.new_empty(3, batch, heads, nodes, k), h.new_empty(2, batch, heads, nodes)
-    results = (torch.empty_like(h), by_channel, by_edge, by_node)
+    results = (h.new_empty(h.shape), by_channel, by_edge, by_node)
     arrays = _arrays(*results, *inputs, edges, h if own is None else own)
     arguments = (*arrays, selected, np.float32(e_min))
     _forward(*arguments)

@@ -1,17 +1,23 @@
 """Which precision a CPU computes a network in: chosen by a timed trial."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 
+from coslide.errors import InputError
+from coslide.files import whole_output
 from coslide.networks.base import evaluating
 
 Precision = Literal["32", "bf16"]
+CHOSEN = "precision.json"
+"""Name of the file that keeps which precision a trial chose, so that what is resumed keeps it."""
 _WORTH = 0.7  # of the time in single precision: what gains less is not worth the digits, nor a choice by chance
 _TILES, _ROUNDS = 2, 3
 
@@ -29,8 +35,8 @@ class Trial(NamedTuple):
         return f"computed in {name} precision (a trial took {times} in bfloat16 and in single)"
 
 
-def mixed_precision(precision: str) -> Any:
-    """Make the context in which a CPU computes in bfloat16, or in which nothing changes.
+def mixed_precision(precision: str, device: str = "cpu") -> Any:
+    """Make the context in which a device computes in bfloat16, or in which nothing changes.
 
     Examples
     --------
@@ -38,7 +44,7 @@ def mixed_precision(precision: str) -> Any:
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 @contextmanager
@@ -86,6 +92,33 @@ def time_precisions(network: nn.Module, inputs: int, side_px: int, *, gradients:
     with one_thread(), evaluating(network):
         single, half = _least_s(partial(compute, "32")), _least_s(partial(compute, "bf16"))
     return Trial("bf16" if half < _WORTH * single else "32", single, half)
+
+
+def kept_choice(trial: Callable[[], Trial], kept: Path | None, what: str, say: Callable[[str], None]) -> Precision:
+    """Choose a precision by a trial, once: where the file `kept` has a choice, that is taken.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    if kept is not None and kept.exists():
+        try:
+            found = json.loads(kept.read_text(encoding="utf-8"))["precision"]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found in get_args(Precision):
+            choice: Precision = found
+            return choice
+        raise InputError(
+            f"{kept}: found no precision in it, expected one of {', '.join(get_args(Precision))}; remove it"
+        )
+    result = trial()
+    say(f"{what} is {result}")
+    if kept is not None:
+        with whole_output(kept) as part:
+            part.write_text(json.dumps({"precision": result.precision}), encoding="utf-8")
+    return result.precision
 
 
 def _least_s(work: Callable[[], None]) -> float:

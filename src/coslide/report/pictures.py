@@ -173,12 +173,12 @@ def vital_signs_figure(signs: Mapping[str, Any]) -> str:
     left.bar(depths, [row["kernel_spread"] for row in signs["depths"]], color="#0072B2")
     left.axhline(1, color="0.6", linestyle=":")
     left.set(ylabel="spread of kernels over\ntheir initial one", xlabel="depth")
-    lost = {f"{row['depth']}": row["ap_lost"] for row in signs["depths"] if row["ap_lost"] is not None}
-    if signs["graph_ap_lost"] is not None:
-        lost["graph"] = signs["graph_ap_lost"]
+    lost = {str(row["depth"]): row["ap_lost"] for row in signs["depths"] if row["ap_lost"] is not None}
+    if signs["branch_ap_lost"] is not None:
+        lost["branch"] = signs["branch_ap_lost"]
     right.bar(list(lost), list(lost.values()), color="#D55E00")
     right.axhline(0, color="0.6", linewidth=0.8)
-    right.set(ylabel="average precision lost\nwithout it", xlabel="depth and all below it, or graph")
+    right.set(ylabel="average precision lost\nwithout it", xlabel="depth and all below it, or 2nd branch")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure_picture(figure)

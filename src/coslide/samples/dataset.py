@@ -20,15 +20,15 @@ from coslide.samples.windows import Window
 class Draw(NamedTuple):
     """One sample: where it is cut, in which of the eight views, without which groups of inputs, and in what light.
 
-    `light` seeds the jitter of the sample; None leaves it as it is. A sample that does not count is a filler: none of
-    its labels does.
+    `light_seed` seeds the jitter of the sample; None leaves it as it is. A sample that does not count is a filler: none
+    of its labels does.
     """
 
     raster: int
     window: Window
     view: int = 0
     dropped: tuple[int, ...] = ()
-    light: int | None = None
+    light_seed: int | None = None
     counts: bool = True
 
 
@@ -113,8 +113,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         stored = raster.inputs.array if isinstance(raster.inputs, MappedArray) else raster.inputs
         tile = np.array(stored[:, rows, cols])  # a copy: what follows changes it
         parts = raster.parts[rows, cols]
-        if self._jitter is not None and draw.light is not None:
-            self._jitter.apply(tile, draw.light)
+        if self._jitter is not None and draw.light_seed is not None:
+            self._jitter.apply(tile, draw.light_seed)
         if self.part == Part.TRAIN:
             tile[:, ~shown_to_training(parts)] = 0
         for group in draw.dropped:

@@ -51,7 +51,7 @@ def turn_aspect(classes: NDArray[np.integer], view: int) -> NDArray[np.integer]:
 class Directions(NamedTuple):
     """Which inputs hold directions: how the aspect classes are encoded, and the number of their first input."""
 
-    encoding: Literal["ordinal", "onehot", "circular", "continuous"]
+    encoding: Literal["ordinal", "onehot", "circular"]
     first: int
 
 

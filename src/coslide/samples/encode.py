@@ -17,7 +17,7 @@ Encoding = Literal["continuous", "ordinal", "onehot", "circular"]
 ASPECT = "aspect_class"
 MEASURED = {"pga_class": "pga", "fault_distance_class": "fault_distance"}
 """What was measured behind a class map: the band that ``"continuous"`` takes instead, where the cube has it."""
-_DATES = {"pre": ("reflectance_pre_", "ndvi_pre"), "post": ("reflectance_post_", "ndvi_post")}
+_DATES = {"pre": ("reflectance_pre_", "ndvi_pre"), "post": ("reflectance_post_", "ndvi_post", "ndvi_difference")}
 
 
 class Encoder(NamedTuple):
@@ -31,8 +31,8 @@ class Encoder(NamedTuple):
     class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an input for each class.
     ``"circular"``: sine and cosine of the direction of an aspect class, both 0 where it is flat.
 
-    A value that is missing is 0 in each of its inputs, which no class from 1 to n and only the mean of a measurement
-    shares; a flag tells that apart too.
+    A value that is missing is 0 in each of its inputs. No ordinal or one-hot class is fed so; the mean of a measurement
+    and flat terrain on the circle are, and a flag tells them apart from it.
 
     Examples
     --------
@@ -178,15 +178,19 @@ def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
             continue
         how = wanted.get(band.name, "ordinal" if band.classes else "continuous")
         measured = own.get(MEASURED.get(band.name, ""))
-        if band.classes and how == "continuous" and measured is not None:
+        if how == "continuous" and measured is not None:
             chosen.append((measured, "continuous"))
+        elif how == "continuous" and band.name in MEASURED:  # nothing was measured here: its classes are all there is
+            chosen.append((band, "ordinal"))
         else:
-            chosen.append((band, _checked(band, "ordinal" if band.classes and how == "continuous" else how)))
+            chosen.append((band, _checked(band, how)))
     return tuple(band for band, _ in chosen), tuple(how for _, how in chosen)
 
 
 def _checked(band: Band, how: str) -> Encoding:
-    allowed = ["ordinal", "onehot", *(["circular"] if band.name == ASPECT else [])] if band.classes else ["continuous"]
+    circular, measured = band.name == ASPECT, band.name in MEASURED
+    of_classes = ["ordinal", "onehot", *["circular"] * circular, *["continuous"] * measured]
+    allowed = of_classes if band.classes else ["continuous"]
     for encoding in get_args(Encoding):
         if encoding == how and how in allowed:
             found: Encoding = encoding

@@ -73,7 +73,7 @@ class Batches(Sampler[list[Draw]]):
         gone = random.random((count, len(self.tiles.groups))) < how.dropout
         lights = random.integers(2**32, size=count).tolist() if how.jitter else [None] * count
         return [
-            draw._replace(view=int(view), dropped=tuple(np.flatnonzero(without).tolist()), light=light)
+            draw._replace(view=int(view), dropped=tuple(np.flatnonzero(without).tolist()), light_seed=light)
             for draw, view, without, light in zip(draws, views, gone, lights, strict=True)
         ]
 
@@ -100,7 +100,7 @@ class RandomPlaces(Batches):
     ) -> None:
         super().__init__(tiles, size, seed=seed, variation=variation)
         self._side = side_px
-        self._steps = math.ceil(steps / _ROUNDS)
+        self._steps = math.ceil(steps / _ROUNDS)  # of a round
         self._trains = [(raster.parts == tiles.part) & (raster.labels != UNKNOWN) for raster in tiles.rasters]
         self._per_row = [where.sum(axis=1) for where in self._trains]
 
@@ -135,6 +135,18 @@ class InOrder(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         yield from _shared(self._tiles.draws, self._size)
+
+
+def rounded_steps(steps: int) -> int:
+    """Round the steps of a training up to full rounds.
+
+    Examples
+    --------
+    >>> rounded_steps(960), rounded_steps(961), rounded_steps(3)
+    (960, 980, 3)
+    """
+    of_round = math.ceil(steps / _ROUNDS)
+    return math.ceil(steps / of_round) * of_round
 
 
 def _first(middle: int, side: int, size: int) -> int:

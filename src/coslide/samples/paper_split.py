@@ -53,7 +53,11 @@ def paper_parts(
     tests = round(settings.test_fraction * len(kept))
     validations = round(settings.validation_fraction * (len(kept) - tests))
     if not 0 < tests < len(kept) - validations or (settings.validation_fraction and not validations):
-        raise InputError(f"{len(kept)} sample(s) cannot be split with test_fraction {settings.test_fraction}")
+        rule = f" with more than {100 * settings.positive_share:g} % landslide (Eq. 27)"
+        raise InputError(
+            f"{len(kept)} sample(s){rule if settings.sampling == 'positive' else ''} cannot be split with "
+            f"test_fraction {settings.test_fraction:g}; lower training.positive_share, or give a larger area"
+        )
     random = np.random.default_rng(settings.seed)
     order = _grown(kept, random) if settings.split == "paper" else random.permutation(len(kept)).tolist()
     test, validation, train = (
@@ -62,11 +66,16 @@ def paper_parts(
     return train, validation, test
 
 
+def landslide_share(labels: NDArray[np.uint8]) -> float:
+    """Compute the share of landslide among labelled pixels; 0 where there is none."""
+    labelled = int((labels != UNKNOWN).sum())
+    return int((labels == LANDSLIDE).sum()) / labelled if labelled else 0.0
+
+
 def _chosen(labels: NDArray[np.uint8], settings: TrainingSettings) -> bool:
-    known = int((labels != UNKNOWN).sum())
     if settings.sampling == "prevalence":
-        return known > 0
-    return int((labels == LANDSLIDE).sum()) > settings.positive_share * known
+        return bool((labels != UNKNOWN).any())
+    return landslide_share(labels) > settings.positive_share
 
 
 def _grown(windows: Sequence[Window], random: np.random.Generator) -> list[int]:

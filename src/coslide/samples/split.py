@@ -78,7 +78,7 @@ def split_windows(
         If the area is smaller than one tile, or too small to give each part something with a known cell.
     """
     require_tile(labels.shape, settings.tile)
-    if settings.split in {"paper", "paper-random"}:
+    if settings.by_samples:
         if settings.guard_px:
             raise InputError(
                 f"training.guard_px: samples that overlap have no border to guard; expected 0 with {settings.split}"
@@ -162,8 +162,8 @@ def leak_fraction(seen: NDArray[np.bool_], test: Iterable[Window], own: NDArray[
 
 
 def shown_to_training(parts: PartMap) -> NDArray[np.bool_]:
-    """Return where a training tile shows the network its inputs: everywhere but on validation and test ground."""
-    return np.asarray((parts != Part.TEST) & (parts != Part.VALIDATION))
+    """Tell where a training tile shows the network its inputs: on training pixels and the guard beside them."""
+    return np.asarray((parts == Part.TRAIN) | (parts == Part.GUARD))
 
 
 def _of_blocks(

@@ -1,12 +1,11 @@
 """Training a network on tiles, resumable after a kill at any moment."""
 
-import json
 import logging
-import math
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -27,11 +26,11 @@ from torch.utils.data import DataLoader
 
 from coslide import networks
 from coslide.errors import InputError
-from coslide.files import unwritable_is_named, whole_output
+from coslide.files import unwritable_is_named
 from coslide.listener import QUIET, Listener
-from coslide.networks.precision import time_precisions
+from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
 from coslide.samples.dataset import Tiles
-from coslide.samples.order import Batches, InOrder, RandomPlaces, Variation
+from coslide.samples.order import Batches, InOrder, RandomPlaces, Variation, rounded_steps
 from coslide.settings import TrainingSettings
 from coslide.training.checkpoints import (
     BEST,
@@ -47,7 +46,6 @@ from coslide.training.progress import progress_callback
 
 CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 _LOADERS = 4  # processes that read tiles while a GPU computes
-_CHOSEN = "precision.json"  # which precision a trial chose, so that a training that is resumed keeps it
 
 
 def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[str, Any]:
@@ -148,6 +146,9 @@ def fit(
     KeyboardInterrupt
         On Ctrl-C; the last whole epoch is kept.
     """
+    if settings.precision == "16" and not torch.cuda.is_available():
+        raise InputError("training.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
+    settings = with_precision(data, settings, folder, listener=listener)
     options = network_options(settings, data.names)
     network = first_network(settings, data.names)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
@@ -155,22 +156,15 @@ def fit(
     record = {**settings.model_dump(mode="json", exclude={"regions", "members"}), **options, **data.fingerprints}
     record |= {"bands": len(data.names), "tiles": len(data.tiles)}
     checkpoint = prepare(folder, record, network, resume=resume)
-    precision = _precision(settings, network, len(data.names), folder=folder, listener=listener)
     loader, held_out = _loaders(data, settings)
-    epochs = math.ceil(settings.steps / len(loader)) if settings.places == "random" else settings.epochs
+    epochs = rounded_steps(settings.steps) // len(loader) if settings.places == "random" else settings.epochs
     steps = epochs * len(loader)
-    training = Training(network, settings, total_steps=steps, precision=precision)
+    training = Training(network, settings, total_steps=steps)
     with unwritable_is_named(folder), _lightning_notes_hidden():
         # A listener cannot be sent to other processes.
         progress = progress_callback(steps, listener if settings.devices == 1 else QUIET)
         callbacks = [progress, *_keepers(settings, folder, validated=data.validation is not None)]
-        trainer = _trainer(
-            settings,
-            callbacks,
-            epochs=epochs,
-            precision=precision,
-            folder=folder,
-        )
+        trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
         try:
             if checkpoint is None or not ended_early(checkpoint, settings.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
@@ -180,6 +174,8 @@ def fit(
             raise KeyboardInterrupt from None  # what Lightning makes of Ctrl-C
         except ProcessRaisedException as error:
             raise _as_raised(error) from None
+        finally:
+            training.close()
     network.load_state_dict(weights_of(folder / (BEST if settings.keep == "best" else LAST)))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise InputError(f"{folder}: the training diverged (weights are no numbers); lower training.learning_rate")
@@ -229,9 +225,7 @@ def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
     return callbacks
 
 
-def _trainer(
-    settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, precision: str, folder: Path
-) -> lightning.Trainer:
+def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, folder: Path) -> lightning.Trainer:
     gpus = torch.cuda.device_count()
     if gpus and settings.devices > gpus:
         raise InputError(
@@ -242,7 +236,7 @@ def _trainer(
         devices=settings.devices,
         strategy="ddp_spawn" if settings.devices > 1 else "auto",
         use_distributed_sampler=False,  # `Batches` shares the tiles
-        precision=_lightning_precision(precision),
+        precision=_lightning_precision(settings.precision),
         max_epochs=epochs,
         deterministic=True,
         enable_model_summary=False,
@@ -255,23 +249,24 @@ def _trainer(
     )
 
 
-def _precision(settings: TrainingSettings, network: nn.Module, inputs: int, *, folder: Path, listener: Listener) -> str:
-    """Choose the precision; a training that is resumed keeps the one that it began with."""
-    wanted, gpu = settings.precision, torch.cuda.is_available()
-    if wanted == "16" and not gpu:
-        raise InputError("training.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
-    if wanted != "auto":
-        return wanted
-    if gpu:
-        return "bf16" if torch.cuda.is_bf16_supported() else "16"
-    chosen = folder / _CHOSEN
-    if not chosen.exists():
-        trial = time_precisions(network, inputs, settings.tile, gradients=True)
-        listener.say(f"training is {trial}")
-        with whole_output(chosen) as part:
-            part.write_text(json.dumps({"precision": trial.precision}), encoding="utf-8")
-    found = str(json.loads(chosen.read_text(encoding="utf-8"))["precision"])
-    return found if found in ("32", "bf16") else "32"
+def with_precision(
+    data: TrainingData, settings: TrainingSettings, folder: Path, *, listener: Listener = QUIET
+) -> TrainingSettings:
+    """Decide the precision of settings that leave it open; a training that is resumed keeps the one that it began with.
+
+    Raises
+    ------
+    InputError
+        If the kept choice cannot be read.
+    """
+    if settings.precision != "auto":
+        return settings
+    if torch.cuda.is_available():
+        return settings.model_copy(update={"precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
+    network = first_network(settings, data.names)
+    trial = partial(time_precisions, network, len(data.names), settings.tile, gradients=True)
+    chosen = kept_choice(trial, folder / CHOSEN, "training", listener.say)
+    return settings.model_copy(update={"precision": chosen})
 
 
 def _lightning_precision(precision: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:

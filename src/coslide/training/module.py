@@ -1,6 +1,5 @@
 """One training step, as Lightning runs it."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -38,16 +37,12 @@ class Training(lightning.LightningModule):
         Rates and the parameters of the loss.
     total_steps
         Steps of the whole training; the learning rate reaches 0 after the last.
-    precision
-        ``"bf16"`` or ``"32"``, what a CPU computes in; a GPU is told by Lightning.
     """
 
-    def __init__(
-        self, network: nn.Module, settings: TrainingSettings, *, total_steps: int, precision: str = "32"
-    ) -> None:
+    def __init__(self, network: nn.Module, settings: TrainingSettings, *, total_steps: int) -> None:
         super().__init__()
         self.network = network
-        self._settings, self._precision = settings, precision
+        self._settings = settings
         self._total_steps = total_steps
         self._loss = ClassBalancedFocalLoss(
             eta=settings.balance_eta,
@@ -63,10 +58,10 @@ class Training(lightning.LightningModule):
         """Start the threads; processes that share the batch share the processors too."""
         self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.devices))
 
-    def on_fit_end(self) -> None:
-        """Let the threads go."""
+    def close(self) -> None:
+        """Let the threads go, however the training ended."""
         if self._pool is not None:
-            self._pool.shutdown()
+            self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
     def on_train_epoch_start(self) -> None:
@@ -89,12 +84,11 @@ class Training(lightning.LightningModule):
             found: Tensor = self._loss(self.network(inputs[part]), labels[part], own)
             return found
 
-        parts = parts_of(self.network, len(inputs), inputs.device)
-        if len(parts) == 1 or self._pool is None:
-            loss = self._whole(loss_of)
+        if self._pool is None or inputs.device.type != "cpu":
+            loss = loss_of(slice(None))
         else:
-            steps = [partial(loss_of, part) for part in parts]
-            loss = summed_loss(self.network, steps, self._pool, precision=self._precision)
+            losses = [partial(loss_of, part) for part in parts_of(self.network, len(inputs))]
+            loss = summed_loss(self.network, losses, self._pool, precision=self._settings.precision)
         if (loss.device.type == "cpu" or batch_idx % _STEPS_BETWEEN_CHECKS == 0) and not torch.isfinite(loss):
             raise InputError(
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
@@ -105,14 +99,11 @@ class Training(lightning.LightningModule):
         self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **told)
         return loss
 
-    def _whole(self, loss_of: Callable[[slice], Tensor]) -> Tensor:
-        with mixed_precision(self._precision):
-            return loss_of(slice(None))
-
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch of the validation part."""
         inputs, labels = batch
-        logits = self.network(inputs)
+        with mixed_precision(self._settings.precision if inputs.device.type == "cpu" else "32"):
+            logits = self.network(inputs).float()
         self.log("val_loss", self._loss(logits, labels), on_epoch=True, batch_size=len(inputs), sync_dist=True)
         self._f1.update(logits.softmax(dim=1)[:, 1], labels)
         self.log("val_f1", self._f1, prog_bar=True, on_epoch=True, batch_size=len(inputs))

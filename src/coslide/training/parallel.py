@@ -18,18 +18,18 @@ from coslide.networks.precision import mixed_precision, one_thread
 TILES_PER_PART = 2  # of one, the convolutions of the lower depths take a third longer; of two, a twentieth
 
 
-def parts_of(network: nn.Module, count: int, device: torch.device) -> list[slice]:
+def parts_of(network: nn.Module, count: int) -> list[slice]:
     """Divide a batch of `count` tiles into the parts that are computed by themselves.
 
     They depend on the batch alone, not on the number of threads, so that sums are made in the same order anywhere. A
-    GPU takes the batch whole, and so does a network that normalises over it.
+    network that normalises over the batch takes it whole.
 
     Examples
     --------
-    >>> parts_of(nn.Conv2d(1, 1, 1), 5, torch.device("cpu"))
+    >>> parts_of(nn.Conv2d(1, 1, 1), 5)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    whole = device.type != "cpu" or any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     size = count if whole else TILES_PER_PART
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
@@ -94,4 +94,4 @@ class _SummedLoss(torch.autograd.Function):
 def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     if one is None or other is None:
         return other if one is None else one
-    return one.add_(other)
+    return one + other  # autograd may give two parameters one gradient, so nothing is added in place

@@ -4,8 +4,9 @@
     python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--steps 960] [--seeds 0 1 2]
 
 `time` writes one event of each size in its own process and prints seconds and peak memory. `scores` builds the cube of
-one event, trains EGCN and U-Net (width 16, the `modern` recipe) on one part of its blocks, a random forest and a threshold
-on spectral change on the same blocks, and scores all of them on the blocks held out. Run it on an idle machine.
+one event, trains EGCN and U-Net (width 16, the `modern` recipe) on one part of its blocks, a random forest and a
+threshold on spectral change on the same blocks, and scores all of them on the blocks held out. Run it on an idle
+machine.
 """
 
 import argparse

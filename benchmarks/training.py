@@ -86,7 +86,7 @@ class _Step:
             return found
 
         with ThreadPoolExecutor(threads) as pool:
-            parts = [partial(of, part) for part in parts_of(self.network, 4, self.inputs.device)]
+            parts = [partial(of, part) for part in parts_of(self.network, 4)]
             self.optimiser.zero_grad()
             summed_loss(self.network, parts, pool, precision=self.precision).backward()
         self.optimiser.step()
@@ -99,9 +99,8 @@ def _compare(name: str, step: _Step, threads: int, rounds: int) -> None:
     one_s, several_s = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratios = statistics.quantiles([one / several for one, several in pairs], n=4)
     spread = f"{ratios[0]:.2f} to {ratios[2]:.2f}"
-    print(
-        f"{name}: one thread {one_s:.3f} s, {threads} threads {several_s:.3f} s: {ratios[1]:.2f} times as fast ({spread})"
-    )
+    times = f"one thread {one_s:.3f} s, {threads} threads {several_s:.3f} s"
+    print(f"{name}: {times}: {ratios[1]:.2f} times as fast ({spread})")
 
 
 def _spin(stop: "multiprocessing.synchronize.Event") -> None:  # type: ignore[name-defined]

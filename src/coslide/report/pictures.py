@@ -167,7 +167,7 @@ def vital_signs_figure(signs: Mapping[str, Any]) -> str:
     signs
         Of one network, as in ``metrics.json``.
     """
-    figure = Figure(figsize=(6, 2.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7, 2.6), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     depths = [str(row["depth"]) for row in signs["depths"]]
     left.bar(depths, [row["kernel_spread"] for row in signs["depths"]], color="#0072B2")
@@ -178,7 +178,10 @@ def vital_signs_figure(signs: Mapping[str, Any]) -> str:
         lost["branch"] = signs["branch_ap_lost"]
     right.bar(list(lost), list(lost.values()), color="#D55E00")
     right.axhline(0, color="0.6", linewidth=0.8)
-    right.set(ylabel="average precision lost\nwithout it", xlabel="depth and all below it, or 2nd branch")
+    most = max([0.05, *(abs(value) for value in lost.values())])  # a thousandth must not look like a loss
+    right.set(
+        ylabel="average precision lost\nwithout it", xlabel="from this depth down, or 2nd branch", ylim=(-most, most)
+    )
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure_picture(figure)

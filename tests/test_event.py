@@ -21,7 +21,7 @@ def test_the_regions_of_a_split_are_a_path_of_the_event(made_up_event, tmp_path)
     file.write_text(text)
     event = read_event(file)
     assert event.training.regions == folder / "area.gpkg"
-    assert event.training.changed(recipe="modern").width == 8
+    assert event.training.changed(seed=3).width == 8
     file.write_text(text.replace('regions = "area.gpkg"', 'regions = "../area.gpkg"'))
     with pytest.raises(InputError, match=r"training\.regions: \.\./area\.gpkg leads out of"):
         read_event(file)

@@ -217,7 +217,7 @@ class TrainingSettings(Checked):
         if self.places == "random" and self.by_samples:
             raise ValueError(f"split = '{self.split}' divides tiles; expected places = 'tiles' (recipe 'paper' has it)")
         unused, used = ("epochs", "steps") if self.places == "random" else ("steps", "epochs")
-        if unused in self.model_fields_set:
+        if getattr(self, unused) != type(self).model_fields[unused].default:
             raise ValueError(f"{unused}: found with places = '{self.places}', whose length is told by {used}")
         if self.batch % self.devices:
             raise ValueError(f"batch {self.batch} cannot be shared by {self.devices} devices; expected a multiple")

@@ -333,7 +333,7 @@ def test_a_kept_precision_that_cannot_be_read_is_one_line(tmp_path, text):
 
 
 def test_a_kept_precision_is_taken_and_not_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("coslide.training.fit.time_precisions", None)
+    monkeypatch.setattr("coslide.training.fit.time_precisions", lambda *_, **__: pytest.fail("tried again"))
     (tmp_path / "precision.json").write_text('{"precision": "bf16"}')
     fit(data(), SETTINGS.changed(epochs=1, precision="auto"), tmp_path)
     assert json.loads((tmp_path / "settings.json").read_text())["precision"] == "bf16"

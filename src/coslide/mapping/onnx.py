@@ -22,8 +22,8 @@ PARITY = 1e-4  # that probabilities may differ by
 def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     """Return the paths of the ONNX form of a bundle, left inside it, and how far its probability is off at most.
 
-    There is a file for each member. It takes normalised tiles of the training's size, float32 (tile, band, row, col),
-    any number of them, and gives logits (tile, 2, row, col). Normalisation, threshold and temperature stay in
+    There is a file for each member. It takes encoded tiles of the training's size, float32 (tile, input, row, col),
+    any number of them, and gives logits (tile, 2, row, col). Encoding, threshold and temperature stay in
     ``model.json``.
 
     Parameters
@@ -58,7 +58,7 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
 
 
 def onnx_predictors(folder: Path) -> list[Predict]:
-    """Return for each member the function from normalised tiles (tile, band, row, col) to landslide probability.
+    """Return for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
 
     Raises
     ------

@@ -18,7 +18,7 @@ def in_views(predict: Predict, *, directions: Directions | None = None) -> list[
     Parameters
     ----------
     predict
-        From normalised tiles (tile, band, row, col), square, to probability (tile, row, col).
+        From encoded tiles (tile, input, row, col), square, to probability (tile, row, col).
     directions
         The inputs that hold aspect, or None.
 
@@ -45,7 +45,7 @@ def mean_and_spread(looks: Sequence[Predict]) -> Predict:
     Parameters
     ----------
     looks
-        Functions from normalised tiles (tile, band, row, col) to probability (tile, row, col).
+        Functions from encoded tiles (tile, input, row, col) to probability (tile, row, col).
 
     Examples
     --------

@@ -41,8 +41,8 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     folder = Path(folder)
     model = load_model(folder)
     _require_onnx()
-    bands, tile = len(model.card.channels), model.card.tile
-    x = torch.randn(3, bands, tile, tile, generator=torch.Generator().manual_seed(0))
+    inputs, tile = len(model.card.encoder.names), model.card.tile
+    x = torch.randn(3, inputs, tile, tile, generator=torch.Generator().manual_seed(0))
     paths, apart = [folder / name for name in member_files(FILE, model.card)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
         content = _exported(network, x[:2])

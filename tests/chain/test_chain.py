@@ -76,6 +76,20 @@ def test_the_model_carries_its_scores_and_their_split(finished):
     assert scores["split"] == metrics["split"]
 
 
+def test_what_each_depth_has_learned_is_in_the_scores_and_on_the_page(finished):
+    (signs,) = json.loads((finished[0] / "metrics.json").read_text())["vital_signs"]
+    assert [row["depth"] for row in signs["depths"]] == [1, 2, 3, 4, 5]
+    assert "What each depth has learned" in (finished[0] / "report.html").read_text()
+
+
+def test_a_map_by_another_model_does_not_get_the_signs_of_the_one_beside_it(mapped, made_up_event):
+    card = json.loads((mapped / "model" / "model.json").read_text())
+    card["split"]["seed"] += 1
+    (mapped / "model" / "model.json").write_text(json.dumps(card))
+    event = read_event(made_up_event)
+    assert "vital_signs" not in evaluate(mapped, event.inventory.path, area=event.inventory.area)
+
+
 def test_every_valid_cell_is_mapped_and_no_other(finished):
     with rasterio.open(finished[0] / "probability.tif") as file:
         probability = file.read(1)

@@ -8,6 +8,7 @@ from coslide import networks
 from coslide.chain.areas import open_area
 from coslide.chain.held_out import held_out_windows
 from coslide.chain.train import fit_model
+from coslide.listener import Listener
 from coslide.mapping.vital_signs import modules_of, without_branch, without_depth
 from coslide.settings import RECIPES, TrainingSettings
 from coslide.training.module import Training
@@ -68,3 +69,16 @@ def test_decay_does_not_outgrow_the_gradient_of_any_depth(recipe, monkeypatch):
     assert max(decay_over_gradient(TrainingSettings(recipe=recipe))) < 0.2
     of_old = {"loss_reduction": "mean", "loss_normalise": True, "balance_scope": "batch"}
     assert max(decay_over_gradient(TrainingSettings(**of_old))) > 1
+
+
+def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cube, tmp_path):
+    """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a line says so."""
+    settings = TrainingSettings(
+        recipe="modern", width=8, tile=32, stride=24, block_windows=1, steps=60, precision="32"
+    ).changed(weight_decay=100.0, learning_rate=1e-3, average=0.0, steps=120)
+    said = []
+    found = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False, listener=Listener(said.append))
+    (signs,) = found.model.card.vital_signs
+    dead = [row.depth for row in signs.depths if row.dead]
+    assert 5 in dead
+    assert sum("is dead: its kernels have" in line for line in said) == len(dead)

@@ -116,7 +116,9 @@ def evaluate(
         metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
     if BUNDLE.is_in(folder / "model"):  # of whatever format
-        metrics |= learned(json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8")))
+        card = json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8"))
+        if card.get("split") == found.split:  # another model may have mapped into the folder of a training
+            metrics |= learned(card)
     write_scores(folder, metrics, [one], threshold=found.threshold)
     listener.say(score_line(metrics))
     return metrics

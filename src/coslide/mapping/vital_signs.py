@@ -32,7 +32,7 @@ class DepthSigns(Checked):
     depth
         1, full resolution, to 5.
     kernel_spread
-        Standard deviation of its kernels and matrices over that before training.
+        Standard deviation of the kernel of a convolution over that before training, the mean over its convolutions.
     alpha, beta, lambda_, mu
         Means of the learned factors of its CGBlocks; None where it has none.
     ap_lost
@@ -122,7 +122,7 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
 
     whole = ap()
     if not isinstance(network, UNetOfBlocks) or not isinstance(first, UNetOfBlocks):
-        signs = DepthSigns(depth=1, kernel_spread=_spread(network) / _spread(first))
+        signs = DepthSigns(depth=1, kernel_spread=_spread(network, first))
         return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=[signs])
     depths = []
     for depth in range(1, DEPTHS + 1):
@@ -131,8 +131,7 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
             with without_depth(network, depth):
                 ap_lost = lost()
         own, before = modules_of(network, depth), modules_of(first, depth)
-        spread = _spread(own) / _spread(before)
-        depths.append(DepthSigns(depth=depth, kernel_spread=spread, ap_lost=ap_lost, **_factors(own)))
+        depths.append(DepthSigns(depth=depth, kernel_spread=_spread(own, before), ap_lost=ap_lost, **_factors(own)))
     branch_lost = None
     if any(isinstance(module, CGBlock) for module in network.modules()):
         with without_branch(network):
@@ -191,10 +190,17 @@ def _probability(network: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.
     return np.concatenate(found)
 
 
-def _spread(module: nn.Module) -> float:
-    """Compute the standard deviation of all kernels and matrices of a module."""
-    values = torch.cat([p.detach().flatten() for p in module.parameters() if p.ndim > 1])
-    return float(values.double().std())
+def _spread(module: nn.Module, first: nn.Module) -> float:
+    """Average the spread of each convolution's kernel over its initial one.
+
+    Kernel by kernel: together, the few large weights of the graph's patches would hide that all kernels have faded.
+    """
+    ratios = [
+        float(now.weight.detach().std() / before.weight.detach().std())
+        for now, before in zip(module.modules(), first.modules(), strict=True)
+        if isinstance(now, nn.Conv2d) and isinstance(before, nn.Conv2d)
+    ]
+    return float(np.mean(ratios))
 
 
 def _factors(modules: nn.ModuleList) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 Norm = Literal["channel_ln", "full_ln", "gn1", "bn", "none"]
 Activation = Literal["relu", "gelu"]
@@ -183,6 +184,24 @@ def require_word(option: str, found: str, words: object) -> None:
     """
     if found not in get_args(words):
         raise ValueError(f"{option}: found {found!r}; expected one of {', '.join(get_args(words))}")
+
+
+def may_run_compiled(x: Tensor) -> bool:
+    """Tell whether a compiled loop may read `x`: on a CPU, and not while a program is made of it or work is counted.
+
+    Parameters
+    ----------
+    x
+        Any tensor.
+
+    Examples
+    --------
+    >>> may_run_compiled(torch.zeros(2)), may_run_compiled(torch.zeros(2, device="meta"))
+    (True, False)
+    """
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    recorded = traced or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    return x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
 
 
 @contextmanager

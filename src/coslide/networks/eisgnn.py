@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import require_word
+from coslide.networks.base import may_run_compiled, require_word
 from coslide.networks.graph import neighbours, selected_count
-from coslide.networks.patches import may_run_compiled
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
@@ -259,7 +258,7 @@ class EISGNN(nn.Module):
         return Neighbourhood(slots[:, 0], *weights)
 
     def _runs_compiled(self, x: Tensor) -> bool:
-        """Return whether the compiled form can do this."""
+        """Tell whether the compiled form can do this."""
         options = (self.attn_order, self.attn_param, self.eic_norm, self.eic_scope)
         usual = options == ("gatv2", "eq5_concat", "softmax_selected", "head")
         single = self.attention.dtype == torch.float32 and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
@@ -273,11 +272,11 @@ class EISGNN(nn.Module):
         return slots, self._attention_weights(x, h, nearest), eic, self._selection_weights(eic)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        """Return x (batch, node, C) as (batch, head, node, d)."""
+        """Lay x (batch, node, C) as (batch, head, node, d)."""
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _split_scopes(self, x: Tensor) -> Tensor:
-        """Return x (batch, node, C) as (batch, scope, node, channel): one scope for each set of eic."""
+        """Lay x (batch, node, C) as (batch, scope, node, channel): one scope for each set of eic."""
         return self._split_heads(x) if self.eic_scope == "head" else x.unsqueeze(1)
 
     def _attention_weights(self, x: Tensor, h: Tensor, nearest: Tensor) -> Tensor:
@@ -319,7 +318,7 @@ class EISGNN(nn.Module):
 
 
 def _join(x: Tensor) -> Tensor:
-    """Return x (batch, head or scope, node, channel) as (batch, node, C)."""
+    """Lay x (batch, head or scope, node, channel) as (batch, node, C)."""
     return x.transpose(1, 2).flatten(2)
 
 

@@ -27,7 +27,7 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc
 
 
 def nearest(x: Tensor, k: int, *, include_self: bool) -> Tensor:
-    """Return the neighbours of each node as `neighbours` does, but int32 (batch, node, k).
+    """Find the neighbours of each node as `neighbours` does, but int32 (batch, node, k).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def add_patches(y: Tensor, nodes: Tensor, patch: Tensor) -> None:
 
 
 def patch_gradients(grad: Tensor, nodes: Tensor, patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of nodes and patch, all of them float32.
+    """Compute the gradients of nodes and patch, all of them float32.
 
     Parameters
     ----------

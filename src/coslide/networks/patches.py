@@ -11,25 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-
-def may_run_compiled(x: Tensor) -> bool:
-    """Return whether a compiled loop may read `x`: on a CPU, and not while a program is made of it or work is counted.
-
-    Parameters
-    ----------
-    x
-        Any tensor.
-
-    Examples
-    --------
-    >>> may_run_compiled(torch.zeros(2)), may_run_compiled(torch.zeros(2, device="meta"))
-    (True, False)
-    """
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    recorded = traced or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
-    return x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
+from coslide.networks.base import may_run_compiled
 
 
 def take_nodes(x: Tensor, rate: int) -> tuple[Tensor, Tensor]:

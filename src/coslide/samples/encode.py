@@ -105,7 +105,8 @@ class Encoder(NamedTuple):
         ndarray of float32, (input, row, col)
             Never NaN.
         """
-        in_place = not self.flags and all(len(inputs) == 1 for inputs in self._places)
+        places = self._places
+        in_place = not self.flags and all(len(inputs) == 1 for inputs in places)
         found = values if in_place else np.empty((len(self.names), *values.shape[1:]), dtype=np.float32)
         if self.flags:
             there = np.isfinite(values)
@@ -113,7 +114,7 @@ class Encoder(NamedTuple):
             for plane, source in zip(found[-len(self.flags) :], self.flags, strict=True):
                 plane[...] = there[groups[source]].any(axis=0)
         for number, (band, how) in enumerate(self._both()):
-            out = found[self._places[number][0] : self._places[number][-1] + 1]
+            out = found[places[number][0] : places[number][-1] + 1]
             self._encode_band(values[number], out, number=number, band=band, how=how)
         return found
 

@@ -25,7 +25,7 @@ class Variation(NamedTuple):
 
 
 class Batches(Sampler[list[Draw]]):
-    """The batches of one pass or round after the other; `draws` makes those of a round.
+    """The batches of one pass or round after the other; `places` draws the samples of a round.
 
     What is drawn depends on the seed and the number of the round alone, so a resumed training sees what an
     uninterrupted one would have. Where several processes train together, each takes its share of every batch.
@@ -102,20 +102,19 @@ class RandomPlaces(Batches):
         self._side = side_px
         self._steps = math.ceil(steps / _ROUNDS)  # of a round
         self._trains = [(raster.parts == tiles.part) & (raster.labels != UNKNOWN) for raster in tiles.rasters]
-        self._per_row = [where.sum(axis=1) for where in self._trains]
+        self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
 
     def __len__(self) -> int:
         return self._steps
 
     def places(self, random: np.random.Generator) -> list[Draw]:
         """Draw the windows of a round."""
-        counts = np.array([per_row.sum() for per_row in self._per_row])
+        counts = np.array([up_to[-1] for up_to in self._up_to_row])
         rasters = random.choice(len(counts), size=self._steps * self.size, p=counts / counts.sum())
         return [self._place(int(number), random) for number in rasters]
 
     def _place(self, number: int, random: np.random.Generator) -> Draw:
-        trains = self._trains[number]
-        up_to = np.cumsum(self._per_row[number])
+        trains, up_to = self._trains[number], self._up_to_row[number]
         row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
         col = int(random.choice(np.flatnonzero(trains[row])))
         if self.tiles.rasters[number].chips:

@@ -97,7 +97,7 @@ def pieces(bandwidth: float) -> None:
 
 
 def _krige_in_strips(grid: GeoBox, x: np.ndarray, y: np.ndarray, rain: np.ndarray) -> None:
-    from coslide.workers import Threads
+    from coslide.io.executor import Threads
 
     field = krige_coarse(grid, x, y, rain)
     windows = [(row, min(row + 1024, grid.shape.y)) for row in range(0, grid.shape.y, 1024)]

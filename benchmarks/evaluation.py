@@ -15,8 +15,8 @@ import time
 import numpy as np
 from scipy import ndimage
 
-from coslide.chain.scoring import Scorable, held_out_scores
 from coslide.memory import peak_memory_gb, restart_peak
+from coslide.pipeline.scoring import ScoredMap, held_out_scores
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     pstats.Stats(profile).sort_stats("cumulative").print_stats("coslide", 12)
 
 
-def _made_up(side: int, landslides: int) -> Scorable:
+def _made_up(side: int, landslides: int) -> ScoredMap:
     random = np.random.default_rng(0)
     mapped, found = (np.zeros((side, side), dtype=bool) for _ in range(2))
     sizes = np.clip(random.pareto(1.4, landslides) * 30, 8, 5000)
@@ -54,7 +54,7 @@ def _made_up(side: int, landslides: int) -> Scorable:
     noise = random.normal(0, 0.1, (side, side)).astype(np.float32)
     probability = ndimage.uniform_filter(found.astype(np.float32), 3) + noise
     seen = np.zeros((side, side), dtype=np.uint8)
-    return Scorable("made up", np.clip(probability, 0, 1), mapped.astype(np.uint8), seen, 10.0, {})
+    return ScoredMap("made up", np.clip(probability, 0, 1), mapped.astype(np.uint8), seen, 10.0, {})
 
 
 if __name__ == "__main__":

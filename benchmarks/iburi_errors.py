@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from coslide.chain.evaluate import read_map
-from coslide.event import read_event
-from coslide.indices.cube import open_cube, read_labels
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.mapping.ground import may_be_scored
+from coslide.config.event import read_event
+from coslide.cube.cube import open_cube, read_labels
+from coslide.io.vector import read_vector
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.pipeline.evaluate import read_map
+from coslide.samples.footprint import is_held_out
 from coslide.sources.inventory import burn
-from coslide.sources.vector import read_vector
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "iburi-2018" / "event.toml"
 NORTHERLY = (2, 3, 9)  # aspect classes N, NE, NW
@@ -34,7 +34,7 @@ def main() -> None:
     for folder in sorted(out.glob("seed-*")):
         found, cube = read_map(folder), open_cube(folder / "index.zarr")
         labels = read_labels(cube)
-        scored = (labels != UNKNOWN) & may_be_scored(found.seen) & np.isfinite(found.probability)
+        scored = (labels != NODATA) & is_held_out(found.seen) & np.isfinite(found.probability)
         recognised = scored & (np.nan_to_num(found.probability) >= found.threshold)
         mapped, background = scored & (labels == LANDSLIDE), scored & (labels != LANDSLIDE)
         deposit = burn(read_vector(deposits_file, str(found.grid.crs), what="deposits"), found.grid) == 1

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide import networks
-from coslide.mapping.inventory import Known, polygons
-from coslide.mapping.rows import RowStore
-from coslide.mapping.scene import Blending, predict_rows
+from coslide.io.executor import available_processors, prefetch
+from coslide.io.resumable_raster import ResumableRaster
+from coslide.mapping.inventory import LandslideContext, vectorize_landslides
+from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.mapping.strips import in_blocks
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 from coslide.networks.fuse import fuse
-from coslide.samples.windows import window_starts
-from coslide.workers import ahead, available_processors
+from coslide.windows import window_starts
 
 
 def main() -> None:
@@ -62,15 +62,15 @@ def _free_network(folder: Path, side: int, bands: int) -> None:
 
     def mapped() -> None:
         rows = predict_rows(
-            in_blocks(read, side, 512), lambda tiles: tiles[:, 0], (side, side), blending=Blending(128, 96, 8)
+            in_blocks(read, side, 512), lambda tiles: tiles[:, 0], (side, side), blending=TilingOptions(128, 96, 8)
         )
-        target = RowStore(folder / "map", (side, side), key=str(time.perf_counter()))
-        with ahead(rows) as made:
+        target = ResumableRaster(folder / "map", (side, side), key=str(time.perf_counter()))
+        with prefetch(rows) as made:
             for start, block in made:
                 target.write(start, block[np.newaxis])
 
     def copied() -> None:
-        target = RowStore(folder / "copy", (side, side), key=str(time.perf_counter()))
+        target = ResumableRaster(folder / "copy", (side, side), key=str(time.perf_counter()))
         for start in range(0, side, 512):
             target.write(start, read(start, min(start + 512, side))[:1])
 
@@ -102,13 +102,13 @@ def _real_network(side: int, bands: int) -> None:
         batch = max(1, 8 * 128**2 // tile**2)
         tiles = np.ascontiguousarray(scene[np.newaxis, :, :tile, :tile].repeat(batch, axis=0))
         count = len(window_starts(side, tile, stride)) ** 2
-        blending = Blending(tile, stride, batch, threads)
+        blending = TilingOptions(tile, stride, batch, threads)
 
         def alone(tiles: NDArray[np.float32] = tiles, batches: int = -(-count // batch)) -> None:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(predict, [tiles] * batches))
 
-        def mapped(blending: Blending = blending) -> None:
+        def mapped(blending: TilingOptions = blending) -> None:
             list(predict_rows(lambda a, b: scene[:, a:b], predict, (side, side), blending=blending))
 
         resident_s, map_s = _in_turns(alone, mapped)
@@ -142,11 +142,11 @@ def _inventory(landslides: int) -> None:
         if row + 32 <= side:
             probability[row : row + height, col : col + width] = 0.9
     bands = {name: random.random((side, side)).astype(np.float32) for name in ("elevation", "slope", "pga")}
-    known = Known(lambda place, name: bands[name].ravel()[place] if name in bands else None)
+    known = LandslideContext(lambda place, name: bands[name].ravel()[place] if name in bands else None)
     grid = GeoBox((side, side), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
     restart_peak()
     started = time.perf_counter()
-    frame = polygons(probability, grid, known=known)
+    frame = vectorize_landslides(probability, grid, known=known)
     seconds = time.perf_counter() - started
     peak_gb = peak_memory_gb(since_restart=True)
     print(f"{len(frame)} landslides on {side} x {side} cells: {seconds:.1f} s, peak {peak_gb:.2f} GB")

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coslide.chain.train import cube_settings, train
-from coslide.indices.cube import open_cube
+from coslide.cube.cube import open_cube
+from coslide.pipeline.train import cube_settings, train
 
 MODERN: dict[str, Any] = {"recipe": "modern"}
 UNET: dict[str, Any] = {"network": "unet", "options": {"norm": "channel_ln", "activation": "gelu"}}

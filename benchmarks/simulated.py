@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coslide.chain.train import cube_settings, train
-from coslide.event import read_event
-from coslide.indices.build import build_cube
-from coslide.indices.cube import open_cube
+from coslide.config.event import read_event
+from coslide.cube.cube import open_cube
 from coslide.memory import peak_memory_gb
+from coslide.pipeline.build import build_cube
+from coslide.pipeline.train import cube_settings, train
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.write import simulate
 

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 
 from coslide import networks
+from coslide.config.training import TrainingSettings
+from coslide.io.executor import available_processors
 from coslide.memory import keep_freed_memory
 from coslide.samples.dataset import MappedArray, Raster, Tiles
-from coslide.samples.split import Part
-from coslide.samples.windows import Window, windows_in
-from coslide.settings import TrainingSettings
+from coslide.samples.split import Subset
 from coslide.training import fit as fit_module
 from coslide.training.loss import ClassBalancedFocalLoss
 from coslide.training.module import Training
 from coslide.training.parallel import parts_of, summed_loss
-from coslide.workers import available_processors
+from coslide.windows import Window, windows_in
 
 _SIDE = 800  # pixels of the made-up raster: 64 tiles, 16 steps an epoch
 _WARM = 4  # steps that are not counted
@@ -112,7 +112,7 @@ def _tiles(folder: Path, bands: int) -> Tiles:
     random = np.random.default_rng(0)
     np.save(folder / "inputs.npy", random.normal(size=(bands, _SIDE, _SIDE)).astype(np.float32))
     labels = (random.random((_SIDE, _SIDE)) < 0.03).astype(np.uint8)
-    raster = Raster(MappedArray(folder / "inputs.npy"), labels, np.full(labels.shape, Part.TRAIN, dtype=np.uint8))
+    raster = Raster(MappedArray(folder / "inputs.npy"), labels, np.full(labels.shape, Subset.TRAIN, dtype=np.uint8))
     return Tiles([raster], [windows_in(Window(0, 0, _SIDE, _SIDE), tile=128, stride=96)])
 
 

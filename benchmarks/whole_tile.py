@@ -20,7 +20,7 @@ from made_up_tile import write_tile
 SMALL = 1098
 NETWORK = """
 import sys, time, numpy as np
-from coslide.mapping.bundle import load_model
+from coslide.mapping.model import load_model
 from coslide.memory import keep_freed_memory, peak_memory_gb
 keep_freed_memory()
 model = load_model(sys.argv[1])
@@ -35,7 +35,7 @@ print(peak_memory_gb(), 20 * 8 * 128**2 / 1e6 / (time.perf_counter() - started))
 """
 MAP = """
 import sys, time
-from coslide.chain import map as m
+from coslide.pipeline import predict as m
 from coslide.listener import Listener
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 keep_freed_memory()

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from coslide.chain.areas import Area, open_area
-from coslide.chain.map import Way, predicted_rows
 from coslide.evaluation.curves import average_precision, curve
 from coslide.evaluation.pixels import confusion, scores
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.mapping.bundle import Model, load_model
-from coslide.mapping.ground import may_be_scored, seen_ground
-from coslide.mapping.scene import collect
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.model import Model, load_model
+from coslide.mapping.sliding_window import collect
 from coslide.memory import keep_freed_memory
+from coslide.pipeline.labelled_scene import Area, open_area
+from coslide.pipeline.predict import InferenceOptions, predicted_rows
+from coslide.samples.footprint import is_held_out, split_raster
 
 WAYS = [
-    Way(window, stride, batch=max(1, 8 * 128**2 // window**2))
+    InferenceOptions(window, stride, batch=max(1, 8 * 128**2 // window**2))
     for window in (128, 256, 512)
     for stride in (window // 4, window // 2, window * 5 // 8, window * 3 // 4, window * 7 // 8, window)
 ]
@@ -67,10 +67,10 @@ def _members(model: Model) -> list[Model]:
     return [Model((network,), model.card.model_copy(update={"members": 1})) for network in model.networks]
 
 
-def _scored(area: Area, model: Model, way: Way) -> tuple[float, float]:
+def _scored(area: Area, model: Model, way: InferenceOptions) -> tuple[float, float]:
     """Return F1 and average precision of a map, on held-out ground."""
-    seen = seen_ground(model.card.ground, area.scene.grid)
-    where = may_be_scored(seen) & (area.labels != UNKNOWN)
+    seen = split_raster(model.card.ground, area.scene.grid)
+    where = is_held_out(seen) & (area.labels != NODATA)
     probability = collect(predicted_rows(model, area.scene, way=way))
     where &= np.isfinite(probability)
     mapped = area.labels == LANDSLIDE

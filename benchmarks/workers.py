@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from coslide.chain import map as chain_map
-from coslide.chain.map import map_scene
+from coslide.io.executor import Workers, open_executor
 from coslide.memory import keep_freed_memory
-from coslide.workers import Workers, hired
+from coslide.pipeline import predict as chain_map
+from coslide.pipeline.predict import predict_scene
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
         first_s = 0.0
         for count in given.counts:
             out = Path(folder) / str(count)
-            with hired(count=count) as workers:
+            with open_executor(count=count) as workers:
                 list(workers.each(_warm, None, range(count)))  # torch is imported
                 seconds, found = _mapped(given.index, given.model, out, workers=workers)
             first_s = first_s or seconds * given.counts[0]
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _warm(_: None, number: int) -> int:
-    import coslide.chain.map  # noqa: F401
+    import coslide.pipeline.predict  # noqa: F401
 
     time.sleep(2)  # so that each worker gets one
     return number
@@ -59,7 +59,7 @@ def _mapped(index: Path, model: Path, out: Path, *, workers: Workers | None) -> 
     real = chain_map.deliver
     chain_map.deliver = lambda *args, **options: done.append(time.perf_counter()) or real(*args, **options)
     started = time.perf_counter()
-    map_scene(model, index, out, workers=workers)
+    predict_scene(model, index, out, workers=workers)
     chain_map.deliver = real
     return done[0] - started, (out / "probability.tif").read_bytes()
 

@@ -1,5 +1,7 @@
 """Fixtures: the folder of real data, and a small made-up event in the formats that real ones come in."""
 
+import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -14,11 +16,11 @@ from pyproj import Transformer
 from rasterio.transform import from_bounds
 from shapely.geometry import LineString, Point, box
 
-from coslide.chain.areas import area_of
-from coslide.chain.train import fit_model
-from coslide.event import read_event
-from coslide.indices.build import build_cube
-from coslide.indices.cube import open_cube
+from coslide.config.event import read_event
+from coslide.cube.cube import open_cube
+from coslide.pipeline.build import build_cube
+from coslide.pipeline.labelled_scene import area_of
+from coslide.pipeline.train import fit_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CELLS = 96  # side of the made-up event in cells of 10 m
@@ -72,6 +74,42 @@ def data_folder():
         pytest.skip(f"{folder} is not there; set COSLIDE_DATA")
     assert folder.is_dir(), f"{folder} must be there in CI"
     return folder
+
+
+class _Messages(logging.Handler):
+    """Keeps the messages of coslide in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def logged():
+    """The list that all messages of coslide go to meanwhile."""
+    logger, handler = logging.getLogger("coslide"), _Messages()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield handler.messages
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def listen():
+    """A context in which the messages of coslide are kept in a list."""
+    return logged
+
+
+@pytest.fixture
+def listening():
+    """A function that returns a new list, which all messages go to until the test is over."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(logged())
 
 
 @pytest.fixture(scope="session")

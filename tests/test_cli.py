@@ -196,7 +196,7 @@ def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp
 def test_a_simulation_says_what_it_wrote_and_what_comes_next(command, monkeypatch, tmp_path):
     made = []
 
-    def pretend(part, recipe, _listener):
+    def pretend(part, recipe):
         made.append(recipe)
         (part / "event.toml").touch()
         return {"landslides": 3, "landslide_share": 0.04}

@@ -5,7 +5,7 @@ import pytest
 from pyproj import Transformer
 
 from coslide.errors import InputError
-from coslide.grid import Extent, cell_size_m, common_grid
+from coslide.grid import Extent, common_grid, pixel_size_m
 
 UTM = "EPSG:32654"
 
@@ -18,9 +18,9 @@ def test_the_grid_covers_what_all_extents_share():
 
 
 def test_the_edges_are_multiples_of_the_cell_size():
-    grid = common_grid([Extent("a", UTM, (500003, 7, 500298, 193))], crs=UTM, cell_size_m=20)
+    grid = common_grid([Extent("a", UTM, (500003, 7, 500298, 193))], crs=UTM, pixel_size_m=20)
     assert all(edge % 20 == 0 for edge in grid.boundingbox.bbox)
-    assert cell_size_m(grid) == 20
+    assert pixel_size_m(grid) == 20
 
 
 def test_row_0_is_the_northernmost():

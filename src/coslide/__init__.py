@@ -4,7 +4,7 @@ The steps of the command line, each in one line:
 
 - `read_event`, `build_cube`, `open_cube`: from an event file to the index cube;
 - `train`, `load_model`: from a cube to a model and back from disk;
-- `map_scene`, `evaluate`, `run`: from a model to a map, from a map to scores, and the whole chain;
+- `predict_scene`, `evaluate`, `run`: from a model to a map, from a map to scores, and the whole chain;
 - `networks`: the networks by name.
 """
 
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coslide import networks
-    from coslide.chain.evaluate import evaluate
-    from coslide.chain.map import map_scene
-    from coslide.chain.run import run
-    from coslide.chain.train import train
-    from coslide.event import read_event
-    from coslide.indices.build import build_cube
-    from coslide.indices.cube import open_cube
-    from coslide.mapping.bundle import load_model
+    from coslide.config.event import read_event
+    from coslide.cube.cube import open_cube
+    from coslide.mapping.model import load_model
+    from coslide.pipeline.build import build_cube
+    from coslide.pipeline.evaluate import evaluate
+    from coslide.pipeline.predict import predict_scene
+    from coslide.pipeline.run import run
+    from coslide.pipeline.train import train
 
 __version__ = "0.1.0"
 __all__ = [
     "build_cube",
     "evaluate",
     "load_model",
-    "map_scene",
     "networks",
     "open_cube",
+    "predict_scene",
     "read_event",
     "run",
     "train",
@@ -37,14 +37,14 @@ __all__ = [
 
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
 _HOMES = {
-    "build_cube": "coslide.indices.build",
-    "evaluate": "coslide.chain.evaluate",
-    "load_model": "coslide.mapping.bundle",
-    "map_scene": "coslide.chain.map",
-    "open_cube": "coslide.indices.cube",
-    "read_event": "coslide.event",
-    "run": "coslide.chain.run",
-    "train": "coslide.chain.train",
+    "build_cube": "coslide.pipeline.build",
+    "evaluate": "coslide.pipeline.evaluate",
+    "load_model": "coslide.mapping.model",
+    "predict_scene": "coslide.pipeline.predict",
+    "open_cube": "coslide.cube.cube",
+    "read_event": "coslide.config.event",
+    "run": "coslide.pipeline.run",
+    "train": "coslide.pipeline.train",
 }
 
 

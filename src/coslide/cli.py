@@ -1,7 +1,9 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
 import json
+import logging
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +18,6 @@ from coslide.memory import keep_freed_memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coslide.listener import Listener
     from coslide.simulate.recipe import Recipe
 
 INPUT_ERROR = 2
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+_log = logging.getLogger(__name__)
 _console = Console(stderr=True, highlight=False)
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
@@ -83,12 +85,12 @@ def run(
     resume: Resume = False,
 ) -> None:
     """Build, train (unless a model is given), map, evaluate and draw."""
-    from coslide.chain.run import run as run_chain
-    from coslide.event import read_event
+    from coslide.config.event import read_event
+    from coslide.pipeline.run import run as run_chain
 
     settings = read_event(event).training.changed(recipe=recipe, epochs=epochs, steps=steps, seed=seed)
-    with _listening() as listener:
-        run_chain(event, out, model=model, settings=settings, resume=resume, listener=listener)
+    with _shown():
+        run_chain(event, out, model=model, settings=settings, resume=resume)
 
 
 @app.command()
@@ -99,14 +101,14 @@ def demo(
     steps: Steps = None,
 ) -> None:
     """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
-    from coslide.chain.run import run as run_chain
-    from coslide.event import read_event
+    from coslide.config.event import read_event
+    from coslide.pipeline.run import run as run_chain
     from coslide.simulate.write import simulate as write_event
 
-    with _listening() as listener:
-        event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True, listener=listener)
+    with _shown(quiet=["coslide.pipeline.build"]):
+        event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
         settings = read_event(event).training.changed(steps=steps)
-        run_chain(event, out, settings=settings, resume=True, brief=True, listener=listener)
+        run_chain(event, out, settings=settings, resume=True)
 
 
 @app.command()
@@ -132,16 +134,16 @@ def simulate(
 
     given = {"relief_m": relief_m, "drainage_per_km": drainage_per_km, "landslide_share": landslide_share}
     recipe = _recipe(size_km=size_km, seed=seed, difficulty=difficulty, **given)
-    with _listening() as listener:
-        event = write_event(folder, recipe, listener=listener)
-        listener.say(f"next: coslide run {event} --out RUN")
+    with _shown():
+        event = write_event(folder, recipe)
+        _log.info(f"next: coslide run {event} --out RUN")
 
 
 def _recipe(**given: Any) -> "Recipe":
     """Return the recipe of a simulation; what is None stays as `Recipe` has it."""
     from pydantic import ValidationError
 
-    from coslide.settings import first_problem
+    from coslide.config.training import first_problem
     from coslide.simulate.recipe import Recipe
 
     try:
@@ -158,16 +160,16 @@ def build(
     workers: WorkerCount = None,
 ) -> None:
     """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
-    from coslide.event import read_event
-    from coslide.indices.build import build_cube
-    from coslide.indices.cube import open_cube, summary
-    from coslide.workers import hired
+    from coslide.config.event import read_event
+    from coslide.cube.cube import open_cube, summary
+    from coslide.io.executor import open_executor
+    from coslide.pipeline.build import build_cube
 
-    with _listening() as listener:
+    with _shown():
         checked = read_event(event)
-        with hired(scheduler=scheduler, count=workers) as hands:
-            build_cube(checked, out, listener=listener, workers=hands)
-        listener.say(f"{out}: {summary(open_cube(out))}")
+        with open_executor(scheduler=scheduler, count=workers) as hands:
+            build_cube(checked, out, workers=hands)
+        _log.info(f"{out}: {summary(open_cube(out))}")
 
 
 @app.command("cube")
@@ -182,20 +184,20 @@ def cube_(
     as_json: AsJson = False,
 ) -> None:
     """List what is in a cube, with units, valid share, range and source, and draw all of it on one sheet."""
-    from coslide.indices.cogs import write_cogs
-    from coslide.indices.cube import contents, open_cube
+    from coslide.cube.cube import band_table, open_cube
+    from coslide.cube.export import write_cogs
     from coslide.report.contact_sheet import contact_sheet
 
     opened = open_cube(index)
-    rows = contents(opened)
+    rows = band_table(opened)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
         _print_contents(rows, str(opened.attrs["title"]))
-    with _listening() as listener:
-        listener.say(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
+    with _shown():
+        _log.info(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
         if cogs is not None:
-            listener.say(f"{len(rows)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
+            _log.info(f"{len(rows)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
 
 
 @app.command()
@@ -239,10 +241,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a network and score it on held-out ground. What is not given is as the (first) event file says."""
-    from coslide.chain.train import cube_settings
-    from coslide.chain.train import train as train_network
-    from coslide.indices.cube import open_cube
-    from coslide.settings import TrainingSettings
+    from coslide.config.training import TrainingSettings
+    from coslide.cube.cube import open_cube
+    from coslide.pipeline.train import cube_settings
+    from coslide.pipeline.train import train as train_network
     from coslide.sources.landslide4sense import is_patches
 
     given = {
@@ -265,10 +267,8 @@ def train(
     }
     of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
     settings = of_event.changed(**given)
-    with _listening() as listener:
-        metrics = train_network(
-            index, out, settings, test_on=test_on or (), compare=baselines, resume=resume, listener=listener
-        )
+    with _shown():
+        metrics = train_network(index, out, settings, test_on=test_on or (), compare=baselines, resume=resume)
     _print_scores(metrics, as_json=as_json)
 
 
@@ -296,15 +296,15 @@ def map_(
     resume: Resume = False,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
-    from coslide.chain.map import Way, map_scene
-    from coslide.workers import hired
+    from coslide.io.executor import open_executor
+    from coslide.pipeline.predict import InferenceOptions, predict_scene
 
-    way = Way(window=window, stride=stride, batch=batch, views=views, onnx=onnx, precision=precision)
-    with _listening() as listener, ExitStack() as stack:
+    way = InferenceOptions(window=window, stride=stride, batch=batch, views=views, onnx=onnx, precision=precision)
+    with _shown(), ExitStack() as stack:
         hands = None
         if scheduler is not None or workers is not None:
-            hands = stack.enter_context(hired(scheduler=scheduler, count=workers))
-        map_scene(model, index, out, way=way, min_area_m2=min_area_m2, workers=hands, resume=resume, listener=listener)
+            hands = stack.enter_context(open_executor(scheduler=scheduler, count=workers))
+        predict_scene(model, index, out, way=way, min_area_m2=min_area_m2, workers=hands, resume=resume)
 
 
 @app.command()
@@ -313,13 +313,13 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False,
 ) -> None:
     """Write a model in the form that other programs run (ONNX), into its bundle, and check that it says the same."""
-    from coslide.mapping.onnx import export_onnx
+    from coslide.mapping.export import export_onnx
 
     if not onnx:
         raise InputError("no form to write is named; expected --onnx")
     paths, apart = export_onnx(model)
-    with _listening() as listener:
-        listener.say(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
+    with _shown():
+        _log.info(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
 
 
 @app.command()
@@ -335,7 +335,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on ground that training did not see."""
-    from coslide.chain.evaluate import evaluate as evaluate_map
+    from coslide.pipeline.evaluate import evaluate as evaluate_map
 
     metrics = evaluate_map(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
     _print_scores(metrics, as_json=as_json)
@@ -346,10 +346,10 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).", show_default=False)],
 ) -> None:
     """Write report.html: one page with scenes, map, scores and how they came about."""
-    from coslide.chain.report import write_report
+    from coslide.pipeline.report import write_report
 
-    with _listening() as listener:
-        write_report(folder, listener=listener)
+    with _shown():
+        write_report(folder)
 
 
 @app.command("networks")
@@ -359,7 +359,7 @@ def networks_(
     as_json: AsJson = False,
 ) -> None:
     """List the networks with their parameters and multiply-adds."""
-    from coslide.indices.cube import input_bands, open_cube
+    from coslide.cube.cube import input_bands, open_cube
     from coslide.networks.cost import table
 
     names = None if cube is None else [band.name for band in input_bands(open_cube(cube))]
@@ -382,24 +382,38 @@ def main() -> None:
         sys.exit(INPUT_ERROR)
 
 
+class _Lines(logging.Handler):
+    """Messages of coslide as plain lines on the error channel."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        _console.print(record.getMessage(), markup=False, soft_wrap=True)
+
+
 @contextmanager
-def _listening() -> "Iterator[Listener]":
-    """Return a listener that prints lines and shows a bar for what is under way."""
+def _shown(quiet: Sequence[str] = ()) -> "Iterator[None]":
+    """Show messages as lines, those of the loggers `quiet` only from warnings on, and a bar for what is under way."""
     from rich.progress import Progress
 
-    from coslide.listener import Listener
+    from coslide.progress import progress_to
 
     bars = Progress(console=_console, transient=True, disable=not _console.is_terminal)
     bar = bars.add_task("")
 
-    def progress(name: str, done: int, total: int) -> None:
+    def show(name: str, done: int, total: int) -> None:
         bars.start()  # only now: training shows a bar of its own
         bars.update(bar, description=name, completed=done, total=total)
         if done >= total:
             bars.stop()
 
+    logger, lines = logging.getLogger("coslide"), _Lines()
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        yield Listener(lambda line: _console.print(line, markup=False, soft_wrap=True), progress)
+        with progress_to(show):
+            yield
     except KeyboardInterrupt:
         _console.print(
             "interrupted; a build goes on where it was, a training with --resume from its last whole epoch",
@@ -408,6 +422,9 @@ def _listening() -> "Iterator[Listener]":
         raise
     finally:
         bars.stop()
+        logger.removeHandler(lines)
+        for name in quiet:
+            logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
@@ -416,7 +433,7 @@ def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from coslide.chain.results import HEADS, result_rows
+    from coslide.pipeline.results import HEADS, result_rows
 
     title = "Scores on held-out ground" if metrics["split"]["scheme"] != "unknown" else "Scores"
     table = Table("method", *HEADS, title=title, box=None)

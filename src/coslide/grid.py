@@ -37,7 +37,7 @@ class Lattice(NamedTuple):
 
 
 def common_grid(
-    extents: Sequence[Extent], *, cell_size_m: float = 10.0, crs: str | None = None, lattice: Lattice | None = None
+    extents: Sequence[Extent], *, pixel_size_m: float = 10.0, crs: str | None = None, lattice: Lattice | None = None
 ) -> GeoBox:
     """Return the grid, in metres, that covers the ground all `extents` share.
 
@@ -47,7 +47,7 @@ def common_grid(
     ----------
     extents
         What must overlap: at least one source.
-    cell_size_m
+    pixel_size_m
         Side of a cell.
     crs
         A projected CRS in metres (``"EPSG:32654"``). None chooses the WGS 84 UTM zone of the centre of the first
@@ -83,9 +83,9 @@ def common_grid(
                 f" ({target})"
             )
         shared = BoundingBox(left, bottom, right, top, CRS(target))
-    if lattice is not None and _fits(lattice, target, cell_size_m):
+    if lattice is not None and _fits(lattice, target, pixel_size_m):
         shared = _onto(shared, lattice)
-    return GeoBox.from_bbox(shared, resolution=cell_size_m)  # anchored at multiples of the cell size
+    return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the cell size
 
 
 def joined(name: str, extents: Sequence[Extent]) -> Extent:
@@ -118,12 +118,12 @@ def joined(name: str, extents: Sequence[Extent]) -> Extent:
     return Extent(name, crs, (min(lefts), min(bottoms), max(rights), max(tops)))
 
 
-def cell_size_m(grid: GeoBox) -> float:
+def pixel_size_m(grid: GeoBox) -> float:
     """Return the side of a cell of `grid` in metres.
 
     Examples
     --------
-    >>> cell_size_m(common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500050, 50))]))
+    >>> pixel_size_m(common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500050, 50))]))
     10.0
     """
     return float(abs(grid.affine.a))
@@ -215,8 +215,8 @@ def _centre(extent: Extent) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def _fits(lattice: Lattice, target: str, cell_size_m: float) -> bool:
-    whole = abs(lattice.step_m / cell_size_m - round(lattice.step_m / cell_size_m)) < 1e-9
+def _fits(lattice: Lattice, target: str, pixel_size_m: float) -> bool:
+    whole = abs(lattice.step_m / pixel_size_m - round(lattice.step_m / pixel_size_m)) < 1e-9
     return whole and pyproj.CRS.from_user_input(lattice.crs) == pyproj.CRS.from_user_input(target)
 
 

@@ -1,4 +1,4 @@
 """What the small numbers in label and class maps mean."""
 
-BACKGROUND, LANDSLIDE, UNKNOWN = 0, 1, 255
+BACKGROUND, LANDSLIDE, NODATA = 0, 1, 255
 NO_CLASS = 255

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as witness
 
-from coslide.evaluation.calibration import at_temperature, fit_temperature
-from coslide.evaluation.curves import STEPS, average_precision, best_threshold, curve, roc_auc, thinned
+from coslide.evaluation.calibration import apply_temperature, fit_temperature
+from coslide.evaluation.curves import STEPS, average_precision, best_threshold, curve, decimate_curve, roc_auc
 from coslide.evaluation.groups import bootstrap_intervals, counts_by, square_blocks
 from coslide.evaluation.pixels import Confusion, confusion, scores
 
@@ -60,7 +60,7 @@ def test_without_a_landslide_areas_are_nan_and_the_threshold_stays(truth):
     assert np.isnan(average_precision(found))
     assert np.isnan(roc_auc(found))
     assert best_threshold(found) == 0.5
-    assert len(thinned(found)["recall"]) >= 1
+    assert len(decimate_curve(found)["recall"]) >= 1
 
 
 def test_with_landslides_alone_the_precision_is_1_and_no_roc_is_drawn():
@@ -71,7 +71,7 @@ def test_with_landslides_alone_the_precision_is_1_and_no_roc_is_drawn():
 
 def test_the_thinned_curve_runs_from_end_to_end():
     probability, truth = rare_landslides()
-    found = thinned(curve(probability, truth), 100)
+    found = decimate_curve(curve(probability, truth), 100)
     assert 50 <= len(found["recall"]) <= 100
     assert found["recall"][-1] == 1
     assert found["threshold"] == sorted(found["threshold"], reverse=True)
@@ -83,18 +83,18 @@ def test_the_temperature_that_was_applied_is_found_again(temperature):
     random = np.random.default_rng(1)
     true = expit(random.normal(-2, 2, 200_000))
     truth = random.random(true.size) < true
-    given = at_temperature(true, 1 / temperature)
+    given = apply_temperature(true, 1 / temperature)
     assert fit_temperature(given, truth) == pytest.approx(temperature, rel=0.03)
 
 
 def test_a_temperature_keeps_order_ends_and_gaps():
     probability = np.array([0.0, 0.2, np.nan, 0.5, 0.9, 1.0], dtype=np.float32)
-    found = at_temperature(probability, 2.0)
+    found = apply_temperature(probability, 2.0)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[[0, 3, 5]], [0, 0.5, 1])
     assert np.isnan(found[2])
     np.testing.assert_allclose(found[1], expit(np.log(0.25) / 2), rtol=1e-6)
-    assert at_temperature(probability, 1.0) is probability
+    assert apply_temperature(probability, 1.0) is probability
 
 
 @pytest.mark.parametrize("truth", [np.ones(3, dtype=bool), np.zeros(3, dtype=bool), np.zeros(0, dtype=bool)])

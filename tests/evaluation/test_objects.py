@@ -169,7 +169,7 @@ def test_scores_follow_from_a_drawing():
         "...........",
         "bb.........",
     )
-    found = object_scores(match_objects(recognised, mapped), cell_size_m=20)
+    found = object_scores(match_objects(recognised, mapped), pixel_size_m=20)
     assert found == {
         "n_mapped": 7,
         "n_matched": 2,
@@ -194,7 +194,7 @@ def test_scores_follow_from_a_drawing():
 
 def test_the_counts_add_up():
     recognised, mapped, where = blobs(1)
-    n = object_scores(match_objects(recognised, mapped, where), cell_size_m=10)
+    n = object_scores(match_objects(recognised, mapped, where), pixel_size_m=10)
     assert n["n_mapped"] == n["n_matched"] + n["n_split"] + n["n_merged"] + n["n_missed"]
     assert n["n_recognised"] == n["n_matched"] + n["n_split_parts"] + n["n_merging"] + n["n_false"]
     assert n["n_mapped"] == connected(mapped & where).max()
@@ -203,11 +203,11 @@ def test_the_counts_add_up():
 
 def test_a_landslide_is_found_from_the_asked_share_of_its_cells_on():
     matching = rows_of_cells(10, 10, 10, found=(4, 5, 6))
-    assert object_scores(matching, cell_size_m=10)["n_found"] == 2
-    assert object_scores(matching, cell_size_m=10, found_share=0.6)["n_found"] == 1
-    assert recall_by_size(matching, cell_size_m=10, found_share=0.4)[1]["n_found"] == 3
+    assert object_scores(matching, pixel_size_m=10)["n_found"] == 2
+    assert object_scores(matching, pixel_size_m=10, found_share=0.6)["n_found"] == 1
+    assert recall_by_size(matching, pixel_size_m=10, found_share=0.4)[1]["n_found"] == 3
     with pytest.raises(ValueError, match="found_share: expected a share above 0"):
-        object_scores(matching, cell_size_m=10, found_share=0)
+        object_scores(matching, pixel_size_m=10, found_share=0)
 
 
 @pytest.mark.parametrize(
@@ -222,24 +222,24 @@ def test_a_landslide_is_found_from_the_asked_share_of_its_cells_on():
 )
 def test_maps_without_landslides_have_defined_scores(recognised, mapped, where, n_mapped, n_recognised):
     matching = match_objects(recognised, mapped, where)
-    found = object_scores(matching, cell_size_m=10)
+    found = object_scores(matching, pixel_size_m=10)
     counts = {"n_mapped": n_mapped, "n_missed": n_mapped, "n_recognised": n_recognised, "n_false": n_recognised}
     counts |= {"n_false_without_overlap": n_recognised, "matched_iou_mean": None}
     counts |= {"missed_area_m2": 100 * n_mapped, "false_area_m2": 100 * n_recognised}
     assert found == dict.fromkeys(found, 0) | counts
-    assert [row["n_mapped"] for row in recall_by_size(matching, cell_size_m=10)] == [n_mapped, 0, 0, 0, 0, 0, 0]
-    assert {row["recall"] for row in recall_by_size(matching, cell_size_m=10)} == ({0, None} if n_mapped else {None})
-    assert set(boundary_distance(recognised, mapped, where, cell_size_m=10).values()) == {None}
+    assert [row["n_mapped"] for row in recall_by_size(matching, pixel_size_m=10)] == [n_mapped, 0, 0, 0, 0, 0, 0]
+    assert {row["recall"] for row in recall_by_size(matching, pixel_size_m=10)} == ({0, None} if n_mapped else {None})
+    assert set(boundary_distance(recognised, mapped, where, pixel_size_m=10).values()) == {None}
 
 
 def test_every_score_is_a_plain_number():
     matching = match_objects(*blobs(0))
-    assert {type(value) for value in object_scores(matching, cell_size_m=10).values()} == {int, float}
-    values = {type(value) for row in recall_by_size(matching, cell_size_m=10) for value in row.values()}
+    assert {type(value) for value in object_scores(matching, pixel_size_m=10).values()} == {int, float}
+    values = {type(value) for row in recall_by_size(matching, pixel_size_m=10) for value in row.values()}
     assert values == {int, float, type(None)}
 
 
-@pytest.mark.parametrize("function", [match_objects, lambda *masks: boundary_distance(*masks, cell_size_m=10)])
+@pytest.mark.parametrize("function", [match_objects, lambda *masks: boundary_distance(*masks, pixel_size_m=10)])
 @pytest.mark.parametrize("name", ["recognised", "mapped", "where"])
 def test_a_mask_of_another_type_or_shape_is_refused(function, name):
     masks = {key: np.zeros((2, 3), bool) for key in ("recognised", "mapped", "where")}
@@ -252,7 +252,7 @@ def test_a_mask_of_another_type_or_shape_is_refused(function, name):
 
 
 def test_8_and_11_cells_are_in_one_size_class_and_7_and_12_are_not():
-    rows = recall_by_size(rows_of_cells(7, 8, 11, 12, 24, 200, 900, found=(4, 5, 2, 12)), cell_size_m=10)
+    rows = recall_by_size(rows_of_cells(7, 8, 11, 12, 24, 200, 900, found=(4, 5, 2, 12)), pixel_size_m=10)
     assert [(row["cells_min"], row["cells_max"]) for row in rows] == [
         (1, 7),
         (8, 11),
@@ -269,37 +269,37 @@ def test_8_and_11_cells_are_in_one_size_class_and_7_and_12_are_not():
 
 
 def test_a_size_class_says_its_areas():
-    row = recall_by_size(rows_of_cells(9), cell_size_m=20)[1]
+    row = recall_by_size(rows_of_cells(9), pixel_size_m=20)[1]
     assert (row["area_min_m2"], row["area_max_m2"]) == (8 * 400.0, 11 * 400.0)
-    assert recall_by_size(rows_of_cells(9), cell_size_m=20)[-1]["area_max_m2"] is None
+    assert recall_by_size(rows_of_cells(9), pixel_size_m=20)[-1]["area_max_m2"] is None
 
 
 def test_found_and_matched_differ_where_a_landslide_is_recognised_in_parts():
     recognised = np.arange(9)[None] != 4
-    row = recall_by_size(match_objects(recognised, np.ones((1, 9), bool)), cell_size_m=10)[1]
+    row = recall_by_size(match_objects(recognised, np.ones((1, 9), bool)), pixel_size_m=10)[1]
     assert (row["n_found"], row["n_matched"]) == (1, 0)
 
 
 def test_landslides_outside_all_size_classes_are_left_out():
-    rows = recall_by_size(rows_of_cells(7, 8, 12), cell_size_m=10, edges_cells=(8, 12))
+    rows = recall_by_size(rows_of_cells(7, 8, 12), pixel_size_m=10, edges_cells=(8, 12))
     assert [row["n_mapped"] for row in rows] == [1]
 
 
 @pytest.mark.parametrize("edges", [(), (8,), (8, 8), (12, 8), (0, 8), (8, 8.5), (8, math.nan), (8, math.inf, math.inf)])
 def test_size_classes_that_do_not_rise_in_whole_cells_are_refused(edges):
     with pytest.raises(ValueError, match="edges_cells: expected ascending whole numbers from 1 on"):
-        recall_by_size(rows_of_cells(9), cell_size_m=10, edges_cells=edges)
+        recall_by_size(rows_of_cells(9), pixel_size_m=10, edges_cells=edges)
 
 
-@pytest.mark.parametrize("cell_size_m", [0, -10, math.nan])
-def test_a_cell_without_a_size_is_refused(cell_size_m):
+@pytest.mark.parametrize("pixel_size_m", [0, -10, math.nan])
+def test_a_cell_without_a_size_is_refused(pixel_size_m):
     matching = rows_of_cells(9)
     for call in (
-        lambda: object_scores(matching, cell_size_m=cell_size_m),
-        lambda: recall_by_size(matching, cell_size_m=cell_size_m),
-        lambda: boundary_distance(SOME, SOME, cell_size_m=cell_size_m),
+        lambda: object_scores(matching, pixel_size_m=pixel_size_m),
+        lambda: recall_by_size(matching, pixel_size_m=pixel_size_m),
+        lambda: boundary_distance(SOME, SOME, pixel_size_m=pixel_size_m),
     ):
-        with pytest.raises(ValueError, match="cell_size_m: expected a length above 0"):
+        with pytest.raises(ValueError, match="pixel_size_m: expected a length above 0"):
             call()
 
 
@@ -380,7 +380,7 @@ def test_boundary_distances_are_those_of_all_pairs_of_boundary_cells(seed):
         "median_m": np.median([*one, *other]),
         "p95_m": np.percentile([*one, *other], 95),
     }
-    found = boundary_distance(recognised, mapped, where, cell_size_m=10)
+    found = boundary_distance(recognised, mapped, where, pixel_size_m=10)
     assert list(found) == list(expected)
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-12)
 
@@ -388,22 +388,22 @@ def test_boundary_distances_are_those_of_all_pairs_of_boundary_cells(seed):
 def test_a_larger_square_around_a_square_lies_as_far_away_as_it_is_larger():
     recognised, mapped = np.zeros((2, 30, 30), bool)
     recognised[5:25, 5:25] = mapped[8:22, 8:22] = True
-    found = boundary_distance(recognised, mapped, cell_size_m=10)
+    found = boundary_distance(recognised, mapped, pixel_size_m=10)
     assert found["mapped_to_recognised_mean_m"] == 30
     assert found["p95_m"] > found["median_m"] == 30  # corners are farther
 
 
 def test_equal_maps_have_no_distance():
     recognised, _, where = blobs(0)
-    assert set(boundary_distance(recognised, recognised, where, cell_size_m=10).values()) == {0}
+    assert set(boundary_distance(recognised, recognised, where, pixel_size_m=10).values()) == {0}
 
 
 def test_the_rim_of_the_grid_and_the_border_of_the_scored_cells_make_no_boundary():
     full = np.ones((6, 6), bool)
-    assert boundary_distance(full, full, cell_size_m=10)["median_m"] is None
+    assert boundary_distance(full, full, pixel_size_m=10)["median_m"] is None
     half = np.arange(6)[None].repeat(6, axis=0) < 3
-    assert boundary_distance(half, half, cell_size_m=10)["median_m"] == 0
-    assert boundary_distance(half, half, half, cell_size_m=10)["median_m"] is None
+    assert boundary_distance(half, half, pixel_size_m=10)["median_m"] == 0
+    assert boundary_distance(half, half, half, pixel_size_m=10)["median_m"] is None
 
 
 def test_the_boundaries_of_chosen_landslides_can_be_compared_alone():
@@ -411,8 +411,8 @@ def test_the_boundaries_of_chosen_landslides_can_be_compared_alone():
     matching = match_objects(recognised, mapped)
     kept = objects_kept(recognised, matching.recognised_state == M)
     np.testing.assert_array_equal(kept, mapped)
-    assert boundary_distance(recognised, mapped, cell_size_m=10)["recognised_to_mapped_mean_m"] > 0
-    assert boundary_distance(kept, mapped, cell_size_m=10)["recognised_to_mapped_mean_m"] == 0
+    assert boundary_distance(recognised, mapped, pixel_size_m=10)["recognised_to_mapped_mean_m"] > 0
+    assert boundary_distance(kept, mapped, pixel_size_m=10)["recognised_to_mapped_mean_m"] == 0
 
 
 def test_chosen_landslides_are_those_of_the_matching_within_the_scored_cells():

@@ -256,11 +256,11 @@ def test_aspect_stays_below_360_for_ground_that_falls_almost_exactly_north():
     assert 0 <= aspect < 360
 
 
-@pytest.mark.parametrize("flaw", [{"elevation": np.zeros(4)}, {"cell_size_m": 0.0}, {"cell_size_m": np.nan}])
+@pytest.mark.parametrize("flaw", [{"elevation": np.zeros(4)}, {"pixel_size_m": 0.0}, {"pixel_size_m": np.nan}])
 def test_impossible_grids_are_refused(flaw):
     """The message says what was expected."""
     with pytest.raises(ValueError, match=r"expected (2|a positive)"):
-        slope_aspect_curvature(**{"elevation": np.zeros((4, 4)), "cell_size_m": CELL_M, **flaw})
+        slope_aspect_curvature(**{"elevation": np.zeros((4, 4)), "pixel_size_m": CELL_M, **flaw})
 
 
 @pytest.mark.parametrize(("aspect", "octant"), [(359.9, 2), (0.1, 2), (0.0, 2), (337.5, 2), (360.0, 2)])

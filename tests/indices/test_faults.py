@@ -9,9 +9,9 @@ import pytest
 from odc.geo.geobox import GeoBox
 from shapely import LineString, MultiLineString, Point, STRtree, points
 
+from coslide.config.schema import FaultsConfig
 from coslide.indices import faults as faults_module
 from coslide.indices.faults import distance_class, fault_distance, prepare_fault_distance
-from coslide.inputs import Faults
 from coslide.sources.faults import read_traces
 
 REACH_M = 6000.0
@@ -195,7 +195,7 @@ def faults(tmp_path):
     """A trace across the grid, in degrees."""
     frame = gpd.GeoDataFrame({"n": [0]}, geometry=[broken_trace()], crs=GRID.crs.to_wkt()).to_crs(4326)
     frame.to_file(tmp_path / "faults.gpkg")
-    return Faults(path=tmp_path / "faults.gpkg", edges_km=(0.25, 0.5, 1.2))
+    return FaultsConfig(path=tmp_path / "faults.gpkg", edges_km=(0.25, 0.5, 1.2))
 
 
 def test_the_index_and_the_distance_say_what_they_are(faults):
@@ -263,7 +263,7 @@ def test_the_distance_to_real_faults_is_that_of_shapely(data_folder, name, crs, 
     """R25: within 10 m, on cells of 10 m."""
     x, y = corner
     grid = GeoBox.from_bbox((x, y, x + 25_000, y + 20_000), crs=crs, resolution=10)
-    faults = Faults(path=data_folder / name)
+    faults = FaultsConfig(path=data_folder / name)
     distance_m = prepare_fault_distance(faults, grid).compute(grid)["fault_distance"]
     rows, columns = np.random.default_rng(3).integers(0, [[2000], [2500]], (2, 3000))
     _, expected = exact_distance(read_traces(faults, grid).lines, grid, rows, columns)

@@ -11,9 +11,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from shapely.geometry import box
 
+from coslide.config.schema import GeologyConfig
 from coslide.indices import geology as geology_module
 from coslide.indices.geology import fill_gaps, prepare_stratum
-from coslide.inputs import Geology
 
 UTM = "EPSG:32648"
 GRID = GeoBox((60, 80), Affine(10, 0, 300000, 0, -10, 3700000), UTM)
@@ -46,7 +46,7 @@ def test_gaps_get_the_code_of_the_nearest_cell_up_to_the_reach(monkeypatch, bloc
     """R31: against a search over all cells, in one block and in many."""
     monkeypatch.setattr(geology_module, "_BLOCK", block)
     codes = patchy()
-    filled = fill_gaps(codes, cell_size_m=10, reach_m=reach_m)
+    filled = fill_gaps(codes, pixel_size_m=10, reach_m=reach_m)
     np.testing.assert_array_equal(filled[codes != 255], codes[codes != 255])
     expected = nearest_codes(codes, reach_m / 10)
     assert all(filled[place] in candidates for place, candidates in expected.items())
@@ -58,13 +58,13 @@ def test_the_reach_is_the_largest_distance_between_centres(reach_m, filled):
     """R31."""
     codes = np.full((1, 10), 255, dtype=np.uint8)
     codes[0, 0] = 4
-    assert (fill_gaps(codes, cell_size_m=10, reach_m=reach_m) == 4).sum() == 1 + filled
+    assert (fill_gaps(codes, pixel_size_m=10, reach_m=reach_m) == 4).sum() == 1 + filled
 
 
 def test_a_map_without_gaps_or_without_units_stays_as_it_is():
     """R31."""
     for codes in (np.full((30, 30), 3, np.uint8), np.full((30, 30), 255, np.uint8)):
-        np.testing.assert_array_equal(fill_gaps(codes, cell_size_m=10, reach_m=500), codes)
+        np.testing.assert_array_equal(fill_gaps(codes, pixel_size_m=10, reach_m=500), codes)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def geology(tmp_path):
     frame = gpd.GeoDataFrame({"age": ["D1", "T1", "P1", "water"]}, geometry=shapes, crs=UTM)
     frame.to_file(tmp_path / "map.gpkg")
     ages = ("D1", ("P1", "P2"), "T1", "T3")
-    return Geology(path=tmp_path / "map.gpkg", field="age", ages=ages, without_age=("water",), fill_gaps_m=20)
+    return GeologyConfig(path=tmp_path / "map.gpkg", field="age", ages=ages, without_age=("water",), fill_gaps_m=20)
 
 
 def test_the_index_says_what_its_classes_mean(geology):
@@ -135,7 +135,7 @@ def test_the_real_map_covers_its_ground(data_folder):
     frame = gpd.read_file(path).to_crs("EPSG:32750")
     left, bottom, _, _ = frame.total_bounds
     grid = GeoBox.from_bbox((left + 5e3, bottom + 5e3, left + 25e3, bottom + 25e3), crs="EPSG:32750", resolution=50)
-    family = prepare_stratum(Geology(path=path, field="code", ages=tuple(sorted(set(frame["code"])))), grid)
+    family = prepare_stratum(GeologyConfig(path=path, field="code", ages=tuple(sorted(set(frame["code"])))), grid)
     attrs = family.variables[0].attrs
     assert attrs["share_unmapped_after_filling"] == 0
     assert attrs["share_unmapped"] < 1e-3

@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 from scipy.interpolate import RegularGridInterpolator
 
 from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes
-from coslide.sources.nodes import Nodes, read_nodes
+from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
 
 CRS = "EPSG:32610"
 GRID = GeoBox((701, 903), Affine(10, 0, 560000, 0, -10, 4110000), CRS)
@@ -32,7 +32,7 @@ def coarse(grid=GRID, coarse_m=250.0, **options):
 def wavy_nodes(step_deg=0.0083, rows=40, columns=60):
     """Return a lattice of degrees around the grid."""
     values = np.random.default_rng(0).uniform(1, 2, (rows, columns)).astype(np.float32)
-    return Nodes(values, Affine(step_deg, 0, -122.45, 0, -step_deg, 37.2), "EPSG:4326")
+    return CoarseRaster(values, Affine(step_deg, 0, -122.45, 0, -step_deg, 37.2), "EPSG:4326")
 
 
 def on(grid):
@@ -134,7 +134,7 @@ def test_beside_unknown_nodes_the_known_ones_share_the_weight_and_their_cells_st
 def test_a_raster_ends_where_its_outer_cells_end():
     """R28: half a cell beyond the outermost nodes, with their value; then nothing."""
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    nodes = Nodes(values, Affine(1000, 0, 561000, 0, -1000, 4109000), CRS)
+    nodes = CoarseRaster(values, Affine(1000, 0, 561000, 0, -1000, 4109000), CRS)
     field = NodesField(nodes, GRID).at(GRID)
     known = np.isfinite(field)
     assert known.sum() == 200 * 300
@@ -146,7 +146,7 @@ def test_a_raster_ends_where_its_outer_cells_end():
 def test_a_raster_with_rows_running_north_gives_the_same_field():
     """R19."""
     nodes = wavy_nodes()
-    south_up = Nodes(
+    south_up = CoarseRaster(
         nodes.values[::-1].copy(), nodes.transform @ Affine.translation(0, 40) @ Affine.scale(1, -1), nodes.crs
     )
     np.testing.assert_allclose(NodesField(south_up, GRID).at(GRID), NodesField(nodes, GRID).at(GRID), atol=2e-6)
@@ -208,9 +208,9 @@ def test_only_the_part_of_a_raster_around_the_grid_is_read_and_nothing_changes(t
     """R14: the nodes at its rim lie beyond the grid."""
     values = np.random.default_rng(1).uniform(0, 9, (500, 600)).astype(np.float32)
     path = save(tmp_path / "a.tif", values, transform=Affine(0.01, 0, -125, 0, -0.01, 39))
-    part = read_nodes(path, GRID)
+    part = read_coarse_raster(path, GRID)
     assert part.values.size < 400
-    whole = Nodes(values, Affine(0.01, 0, -125, 0, -0.01, 39), "EPSG:4326")
+    whole = CoarseRaster(values, Affine(0.01, 0, -125, 0, -0.01, 39), "EPSG:4326")
     np.testing.assert_allclose(NodesField(part, GRID).at(GRID), NodesField(whole, GRID).at(GRID), atol=1e-5)
 
 
@@ -220,7 +220,7 @@ def test_nodata_is_what_is_given_or_else_declared(tmp_path, declared, given):
     values = np.full((60, 60), 5, dtype=np.int16)
     values[10, 18] = -9999
     path = save(tmp_path / "a.tif", values, nodata=declared)
-    found = read_nodes(path, GRID, nodata=given).values
+    found = read_coarse_raster(path, GRID, nodata=given).values
     assert np.isnan(found).sum() == 1
     assert np.nanmin(found) == 5
 
@@ -230,4 +230,4 @@ def test_a_scale_that_the_raster_declares_is_applied(tmp_path):
     path = save(tmp_path / "a.tif", np.full((60, 60), 50, dtype=np.int16))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = (0.1,), (2.0,)
-    np.testing.assert_allclose(read_nodes(path, GRID).values, 7.0)
+    np.testing.assert_allclose(read_coarse_raster(path, GRID).values, 7.0)

@@ -7,9 +7,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 from shapely.geometry import Polygon, box
 
+from coslide.config.schema import InventoryConfig
 from coslide.errors import InputError
 from coslide.indices.landslides import prepare_landslides
-from coslide.inputs import Inventory
 from coslide.sources.inventory import read_inventory
 
 UTM = "EPSG:32654"
@@ -30,7 +30,7 @@ def tiny(count):
 
 def test_the_label_says_how_many_polygons_and_which_were_burnt_by_touch(tmp_path):
     """R38: lost small polygons are burnt again and listed."""
-    family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [LARGE, *tiny(3)])), GRID)
+    family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [LARGE, *tiny(3)])), GRID)
     (variable,) = family.variables
     assert (variable.name, variable.dtype, variable.role) == ("landslide", "uint8", "label")
     assert (variable.attrs["polygons"], variable.attrs["polygons_burnt_by_touch"]) == (4, 3)
@@ -40,7 +40,7 @@ def test_the_label_says_how_many_polygons_and_which_were_burnt_by_touch(tmp_path
 
 def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
     """R38."""
-    family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", tiny(150))), GRID)
+    family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", tiny(150))), GRID)
     attrs = family.variables[0].attrs
     assert attrs["polygons_burnt_by_touch"] == 150
     assert attrs["polygons_burnt_by_touch_ids"] == list(range(100))
@@ -49,13 +49,13 @@ def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
 def test_the_area_of_the_polygons_and_of_their_cells_is_noted(tmp_path):
     """R38: 100 m x 104 m of polygon have 100 m x 100 m of cells."""
     path = save(tmp_path / "l.gpkg", [box(500200, 4699700, 500300, 4699804)])
-    (note,) = prepare_landslides(Inventory(path=path), GRID).notes
+    (note,) = prepare_landslides(InventoryConfig(path=path), GRID).notes
     assert note == "1 polygons cover 0.0104 km2 of the mapped ground, their cells 0.01 km2"
 
 
 def test_repaired_polygons_are_noted(tmp_path):
     bowtie = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
-    family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [bowtie])), GRID)
+    family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [bowtie])), GRID)
     assert family.variables[0].attrs["polygons_repaired"] == 1
     assert family.notes[-1] == "1 crossed themselves and were repaired"
 
@@ -63,7 +63,7 @@ def test_repaired_polygons_are_noted(tmp_path):
 def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
     """R38."""
     area = save(tmp_path / "a.gpkg", [box(500000, 4699600, 500250, 4700000)])
-    family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [LARGE]), area=area), GRID)
+    family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [LARGE]), area=area), GRID)
     label = family.compute(GRID)["landslide"]
     assert (label[:, 25:] == 255).all()
     assert set(np.unique(label[:, :25])) == {0, 1}
@@ -73,21 +73,21 @@ def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
 def test_a_cell_has_the_same_label_whatever_the_window(tmp_path):
     """R14."""
     path = save(tmp_path / "l.gpkg", [LARGE, *tiny(60)])
-    family = prepare_landslides(Inventory(path=path), GRID)
+    family = prepare_landslides(InventoryConfig(path=path), GRID)
     whole = read_inventory(path, GRID).mask
     for rows, columns in ((slice(0, 1), slice(0, 50)), (slice(13, 40), slice(7, 9)), (slice(0, 40), slice(0, 50))):
         np.testing.assert_array_equal(family.compute(GRID[rows, columns])["landslide"], whole[rows, columns])
 
 
 def test_what_is_computed_may_be_changed_without_harm(tmp_path):
-    family = prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [LARGE])), GRID)
+    family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [LARGE])), GRID)
     family.compute(GRID)["landslide"][:] = 9
     assert (family.compute(GRID)["landslide"] != 9).all()
 
 
 def test_an_inventory_elsewhere_is_refused(tmp_path):
     with pytest.raises(InputError, match="none of its features meets the grid"):
-        prepare_landslides(Inventory(path=save(tmp_path / "l.gpkg", [box(0, 0, 1, 1)])), GRID)
+        prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [box(0, 0, 1, 1)])), GRID)
 
 
 @pytest.mark.realdata
@@ -95,7 +95,7 @@ def test_the_real_inventory_has_its_area_mapped(data_folder):
     """R38."""
     folder = data_folder / "iburi-2018" / "inventory"
     grid = GeoBox((976, 647), Affine(10, 0, 572840, 0, -10, 4735680), UTM)
-    inventory = Inventory(path=folder / "slope_failures.gpkg", area=folder / "interpretation_area.gpkg")
+    inventory = InventoryConfig(path=folder / "slope_failures.gpkg", area=folder / "interpretation_area.gpkg")
     label = prepare_landslides(inventory, grid).compute(grid[100:600, :])["landslide"]
     assert label.shape == (500, 647)
     assert 0.005 < (label == 1).mean() < 0.3

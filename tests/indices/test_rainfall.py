@@ -12,11 +12,11 @@ from pykrige.ok import OrdinaryKriging
 from pyproj import Transformer
 from rasterio.transform import Affine
 
+from coslide.config.schema import GaugeColumns, RainConfig
+from coslide.cube.layer import Layer
 from coslide.errors import InputError
-from coslide.indices.family import Variable
 from coslide.indices.kriging import fit_variogram
 from coslide.indices.rainfall import prepare_rainfall
-from coslide.inputs import GaugeColumns, Rain
 
 CRS = "EPSG:32648"
 EAST_M, NORTH_M = 400_000.0, 3_680_000.0
@@ -38,7 +38,7 @@ def table(folder, x_m, y_m, rain_mm, **options):
     path = folder / "gauges.csv"
     rows = [f"{a:.12f},{b:.12f},{c:.9f}" for a, b, c in zip(lon, lat, rain_mm, strict=True)]
     path.write_text("\n".join(["lon,lat,rain", *rows]))
-    return Rain(gauges=path, unit="mm", **options)
+    return RainConfig(gauges=path, unit="mm", **options)
 
 
 def computed(rain, grid=GRID, **options):
@@ -123,7 +123,7 @@ def test_the_variables_say_what_they_are(tmp_path):
     """The variance is not for networks."""
     family, _ = computed(table(tmp_path, *gauges()))
     rain, variance = family.variables
-    assert isinstance(rain, Variable)
+    assert isinstance(rain, Layer)
     assert (rain.name, rain.units, rain.role) == ("rainfall", "mm", "index")
     assert (variance.name, variance.units, variance.role) == ("rainfall_variance", "mm2", "diagnostic")
     assert rain.attrs["gauges"] == 30
@@ -214,7 +214,7 @@ def test_daily_rain_is_summed_to_the_event(tmp_path):
     ]
     path = tmp_path / "daily.csv"
     path.write_text("\n".join(["lon,lat,date,rain", *rows]))
-    rain = Rain(gauges=path, unit="inch", columns=GaugeColumns(date="date"), window_days=2, event_day="drop")
+    rain = RainConfig(gauges=path, unit="inch", columns=GaugeColumns(date="date"), window_days=2, event_day="drop")
     np.testing.assert_allclose(computed(rain, event_time=EVENT)[1]["rainfall"], 25.4 * (6 + 7), rtol=1e-6)
     with pytest.raises(InputError, match="time_utc"):
         prepare_rainfall(rain, GRID, event_time=None)
@@ -225,7 +225,7 @@ def test_gauges_without_a_place_in_the_projection_are_refused(tmp_path):
     path = tmp_path / "gauges.csv"
     path.write_text("lon,lat,rain\n15,0,1\n")
     with pytest.raises(InputError, match="found no gauge that has a place in EPSG:32648"):
-        prepare_rainfall(Rain(gauges=path, unit="mm"), GRID, event_time=None)
+        prepare_rainfall(RainConfig(gauges=path, unit="mm"), GRID, event_time=None)
 
 
 def test_a_whole_tile_never_takes_a_gigabyte(tmp_path):
@@ -268,7 +268,7 @@ def test_a_raster_of_rain_is_interpolated_bilinearly_in_mm(tmp_path, unit, facto
     """R28, R29: a plane in degrees, at the exact place of every cell; its CRS is told."""
     rows, columns = np.indices((40, 50)) + 0.5
     path = save(tmp_path / "rain.tif", (columns + 2 * rows).astype(np.float32), crs=None)
-    family, values = computed(Rain(raster=path, unit=unit, crs="EPSG:4326"))
+    family, values = computed(RainConfig(raster=path, unit=unit, crs="EPSG:4326"))
     row, column = np.indices(GRID.shape)
     lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(
         EAST_M + 10 * (column + 0.5), NORTH_M - 10 * (row + 0.5)
@@ -284,7 +284,7 @@ def test_ground_without_rain_in_the_raster_is_unknown_and_its_share_is_told(tmp_
     """Not zero: dry and unknown differ."""
     rain_mm = np.full((40, 50), 3.0, dtype=np.float32)
     rain_mm[:, 22:] = -9999
-    family, values = computed(Rain(raster=save(tmp_path / "rain.tif", rain_mm), unit="mm", nodata=-9999))
+    family, values = computed(RainConfig(raster=save(tmp_path / "rain.tif", rain_mm), unit="mm", nodata=-9999))
     share = np.isnan(values["rainfall"]).mean()
     assert 0.1 < share < 0.9
     np.testing.assert_array_equal(values["rainfall"][~np.isnan(values["rainfall"])], 3.0)
@@ -303,17 +303,17 @@ def test_a_raster_without_rain_is_refused(tmp_path, fill, options, message):
     """In one line."""
     path = save(tmp_path / "rain.tif", np.full((40, 50), fill, dtype=np.float32))
     with pytest.raises(InputError, match=message):
-        prepare_rainfall(Rain(raster=path, unit="mm", **options), GRID, event_time=None)
+        prepare_rainfall(RainConfig(raster=path, unit="mm", **options), GRID, event_time=None)
 
 
 def test_a_raster_of_another_place_or_without_a_crs_is_refused(tmp_path):
     """In one line."""
     path = save(tmp_path / "rain.tif", np.ones((40, 50), dtype=np.float32), crs=None)
     with pytest.raises(InputError, match="has no CRS"):
-        prepare_rainfall(Rain(raster=path, unit="mm"), GRID, event_time=None)
+        prepare_rainfall(RainConfig(raster=path, unit="mm"), GRID, event_time=None)
     elsewhere = GeoBox((10, 10), Affine(10, 0, EAST_M, 0, -10, NORTH_M - 5e5), CRS)
     with pytest.raises(InputError, match="does not meet the grid; found x 103.5 to 104.5, y 32.7 to 33.5"):
-        prepare_rainfall(Rain(raster=path, unit="mm", crs="EPSG:4326"), elsewhere, event_time=None)
+        prepare_rainfall(RainConfig(raster=path, unit="mm", crs="EPSG:4326"), elsewhere, event_time=None)
 
 
 @pytest.mark.realdata
@@ -321,7 +321,7 @@ def test_the_real_raster_of_1989_has_the_rain_of_its_cells(data_folder):
     """R28: mean annual precipitation without a CRS; away from the coast every cell is within the four around it."""
     path = data_folder / "loma-prieta-1989" / "global_precip_fil_mm.grd"
     grid = GeoBox((400, 500), Affine(100, 0, 560000, 0, -100, 4110000), "EPSG:32610")
-    values = computed(Rain(raster=path, unit="mm", crs="EPSG:4326"), grid)[1]
+    values = computed(RainConfig(raster=path, unit="mm", crs="EPSG:4326"), grid)[1]
     with rasterio.open(path) as file:
         stored = file.read(1)
     lon, lat = Transformer.from_crs("EPSG:32610", "EPSG:4326", always_xy=True).transform(

@@ -15,10 +15,10 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import maximum_filter, minimum_filter
 from shapely.geometry import LineString, Polygon
 
+from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
 from coslide.indices.kriging import krige, leave_one_out_rmse
 from coslide.indices.shaking import PGA_LEVELS_G, pga_class, pga_field, prepare_shaking
-from coslide.inputs import Shaking
 
 CRS = "EPSG:32654"
 EAST_M, NORTH_M = 575_000.0, 4_730_000.0
@@ -243,7 +243,7 @@ def said(family):
 
 def test_a_shakemap_is_interpolated_bilinearly_between_its_nodes(tmp_path):
     """R26, R28: against scipy at the exact place of every cell; half a node of shift would be up to 0.05 g."""
-    family, values = computed(Shaking(shakemap=shakemap(tmp_path)))
+    family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path)))
     lon, lat, pga_g = nodes_around()
     rows, columns = np.indices(FINE.shape)
     x_m, y_m = FINE.affine.c + 10 * (columns + 0.5), FINE.affine.f - 10 * (rows + 0.5)
@@ -261,8 +261,8 @@ def test_a_shakemap_is_interpolated_bilinearly_between_its_nodes(tmp_path):
 @pytest.mark.parametrize("units", [("", 100.0), ("g", 1.0), ("cm/s2", 980.665)])
 def test_the_unit_of_a_shakemap_does_not_change_the_classes(tmp_path, units):
     """R26: without one it is taken for percent of g, and the log says so."""
-    expected = computed(Shaking(shakemap=shakemap(tmp_path)))[1]["pga"]
-    family, values = computed(Shaking(shakemap=shakemap(tmp_path, units=units[0], factor=units[1])))
+    expected = computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]["pga"]
+    family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path, units=units[0], factor=units[1])))
     np.testing.assert_allclose(values["pga"], expected, rtol=1e-6)
     assert ("no unit" in said(family)) == (units[0] == "")
 
@@ -273,8 +273,8 @@ def test_an_undeclared_nodata_value_among_logarithms_is_not_ground_at_rest(tmp_p
     logs[logs.shape[0] // 2, logs.shape[1] // 2] = -9999
     path = flt(tmp_path / "pga_mean.flt", logs)
     with pytest.raises(InputError, match="expected values of 1e-06 or more"):
-        prepare_shaking(Shaking(raster=path, unit="ln(g)", crs="EPSG:4326"), GRID)
-    family = prepare_shaking(Shaking(raster=path, unit="ln(g)", crs="EPSG:4326", nodata=-9999), GRID)
+        prepare_shaking(ShakingConfig(raster=path, unit="ln(g)", crs="EPSG:4326"), GRID)
+    family = prepare_shaking(ShakingConfig(raster=path, unit="ln(g)", crs="EPSG:4326", nodata=-9999), GRID)
     assert family.compute(GRID)["pga"].shape == GRID.shape
 
 
@@ -289,9 +289,9 @@ def test_an_undeclared_nodata_value_among_logarithms_is_not_ground_at_rest(tmp_p
 )
 def test_a_raster_gives_the_classes_of_the_grid(tmp_path, unit, stored):
     """R27: ln(g) is what pga_mean.flt of raster.zip holds."""
-    expected = computed(Shaking(shakemap=shakemap(tmp_path)))[1]
+    expected = computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]
     path = flt(tmp_path / "pga_mean.flt", stored(nodes_around()[2]))
-    values = computed(Shaking(raster=path, unit=unit, crs="EPSG:4326"))[1]
+    values = computed(ShakingConfig(raster=path, unit=unit, crs="EPSG:4326"))[1]
     np.testing.assert_allclose(values["pga"], expected["pga"], rtol=1e-5)
     assert (values["pga_class"] != expected["pga_class"]).mean() < 1e-4
 
@@ -299,9 +299,9 @@ def test_a_raster_gives_the_classes_of_the_grid(tmp_path, unit, stored):
 @pytest.mark.parametrize("polygons", [False, True])
 def test_contours_give_the_classes_of_the_grid_within_a_cell_of_a_contour(tmp_path, polygons):
     """R27: in percent of g; with a peak, a hollow and a pass."""
-    expected = computed(Shaking(shakemap=shakemap(tmp_path)))[1]["pga_class"]
+    expected = computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]["pga_class"]
     path = contours(tmp_path / "cont_pga.json", CONTOUR_LEVELS_G, polygons=polygons, units="pctg")
-    family, values = computed(Shaking(contours=path, unit="%g"))
+    family, values = computed(ShakingConfig(contours=path, unit="%g"))
     found = values["pga_class"]
     near = [maximum_filter(expected, 3), minimum_filter(expected, 3)]
     beyond = (found != expected) & (found != near[0]) & (found != near[1])
@@ -312,8 +312,10 @@ def test_contours_give_the_classes_of_the_grid_within_a_cell_of_a_contour(tmp_pa
 
 def test_contours_other_than_the_levels_are_interpolated(tmp_path):
     """R27: cont_pga.json has levels of its own; PGA is right to a few percent between lines, also at the peak."""
-    expected = computed(Shaking(shakemap=shakemap(tmp_path)))[1]["pga"]
-    values = computed(Shaking(contours=contours(tmp_path / "c.json", (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)), unit="%g"))[1]
+    expected = computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]["pga"]
+    values = computed(
+        ShakingConfig(contours=contours(tmp_path / "c.json", (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)), unit="%g")
+    )[1]
     error = np.abs(np.log(values["pga"] / expected))
     assert np.median(error) < 0.02
     assert error.max() < 0.25
@@ -326,7 +328,7 @@ def test_lines_with_few_vertices_hold_between_them_too(tmp_path):
     lines = [bent, np.array([(-10e3, 0), (10e3, 0)]), bent * (1, -1)]
     geometry = [LineString(line + np.array([middle_x, middle_y])) for line in lines]
     gpd.GeoDataFrame({"value": [24, 12, 10]}, geometry=geometry, crs=CRS).to_file(tmp_path / "c.gpkg")
-    values = computed(Shaking(contours=tmp_path / "c.gpkg", unit="%g"), GRID)[1]
+    values = computed(ShakingConfig(contours=tmp_path / "c.gpkg", unit="%g"), GRID)[1]
     assert GRID.boundingbox.top - 1500 == middle_y  # the contour of 0.12 g is the edge between rows 14 and 15
     np.testing.assert_allclose(values["pga"][14:16], 0.12, rtol=0.1)
     assert (values["pga_class"][:15] >= 1).all()
@@ -338,7 +340,7 @@ def test_the_highest_of_nested_polygons_counts(tmp_path):
     boxes = [shapely.box(EAST_M + a, NORTH_M + a, EAST_M + 4000 - a, NORTH_M + 3000 - a) for a in (1000, 0, 500)]
     frame = gpd.GeoDataFrame({"PGA": [0.3, 0.1, 0.2]}, geometry=boxes, crs=CRS)
     frame.to_file(tmp_path / "p.gpkg")
-    family, values = computed(Shaking(contours=tmp_path / "p.gpkg", contour_field="PGA", unit="g"), GRID.pad(5))
+    family, values = computed(ShakingConfig(contours=tmp_path / "p.gpkg", contour_field="PGA", unit="g"), GRID.pad(5))
     assert values["pga_class"][20].tolist() == [255] * 5 + [0] * 5 + [3] * 5 + [5] * 20 + [3] * 5 + [0] * 5 + [255] * 5
     assert np.isnan(values["pga"][0]).all()
     assert "of the grid has no PGA" in said(family)
@@ -350,11 +352,11 @@ def test_a_window_is_the_crop_of_the_whole_to_the_bit(tmp_path):
     rows = "\n".join(f"{a},{b},{c}" for a, b, c in zip(*table.values(), strict=True))
     (tmp_path / "stations.csv").write_text(f"lon,lat,pga\n{rows}")
     sources = [
-        Shaking(shakemap=shakemap(tmp_path, deviation=0.4)),
-        Shaking(raster=flt(tmp_path / "a.flt", nodes_around()[2]), unit="g", crs="EPSG:4326"),
-        Shaking(contours=contours(tmp_path / "l.json", CONTOUR_LEVELS_G), unit="%g"),
-        Shaking(contours=contours(tmp_path / "p.json", CONTOUR_LEVELS_G, polygons=True), unit="%g"),
-        Shaking(stations=tmp_path / "stations.csv", unit="g"),
+        ShakingConfig(shakemap=shakemap(tmp_path, deviation=0.4)),
+        ShakingConfig(raster=flt(tmp_path / "a.flt", nodes_around()[2]), unit="g", crs="EPSG:4326"),
+        ShakingConfig(contours=contours(tmp_path / "l.json", CONTOUR_LEVELS_G), unit="%g"),
+        ShakingConfig(contours=contours(tmp_path / "p.json", CONTOUR_LEVELS_G, polygons=True), unit="%g"),
+        ShakingConfig(stations=tmp_path / "stations.csv", unit="g"),
     ]
     for source in sources:
         family, values = computed(source)
@@ -370,13 +372,13 @@ def test_a_window_is_the_crop_of_the_whole_to_the_bit(tmp_path):
 
 def test_the_standard_deviation_comes_from_the_map_the_raster_or_the_kriging(tmp_path):
     """R26: as a diagnostic; without one it is not there."""
-    family, values = computed(Shaking(shakemap=shakemap(tmp_path, deviation=0.4)))
+    family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path, deviation=0.4)))
     np.testing.assert_allclose(values["pga_ln_std"], 0.4, rtol=1e-6)
     assert [variable.role for variable in family.variables] == ["index", "diagnostic", "diagnostic"]
-    assert "pga_ln_std" not in computed(Shaking(shakemap=shakemap(tmp_path)))[1]
+    assert "pga_ln_std" not in computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]
     lattice = nodes_around()[2]
     files = {"raster": flt(tmp_path / "m.flt", lattice), "raster_std": flt(tmp_path / "s.flt", 0 * lattice + 0.7)}
-    values = computed(Shaking(**files, unit="g", crs="EPSG:4326"))[1]
+    values = computed(ShakingConfig(**files, unit="g", crs="EPSG:4326"))[1]
     np.testing.assert_allclose(values["pga_ln_std"], 0.7, rtol=1e-6)
 
 
@@ -385,7 +387,7 @@ def test_the_deviation_of_kriged_shaking_is_that_of_the_logarithm(tmp_path):
     table = stations(12, half_width_m=12e3)
     rows = "\n".join(f"{a},{b},{100 * c}" for a, b, c in zip(*table.values(), strict=True))
     (tmp_path / "stations.csv").write_text(f"lon,lat,pga\n{rows}")
-    family, values = computed(Shaking(stations=tmp_path / "stations.csv", unit="%g"), GRID)
+    family, values = computed(ShakingConfig(stations=tmp_path / "stations.csv", unit="%g"), GRID)
     x_m, y_m = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(table["lon_deg"], table["lat_deg"])
     axes = {"grid_x_m": EAST_M + 50 + 100 * np.arange(40), "grid_y_m": NORTH_M + 2950 - 100 * np.arange(30)}
     direct = krige(x_m, y_m, np.log(table["pga_g"]), **axes)
@@ -399,7 +401,7 @@ def test_the_deviation_of_kriged_shaking_is_that_of_the_logarithm(tmp_path):
 def test_few_stations_have_no_deviation(tmp_path):
     """R29: there is no variogram."""
     (tmp_path / "stations.csv").write_text("lon,lat,pga\n141.9,42.7,20\n142.1,42.8,30\n")
-    family, values = computed(Shaking(stations=tmp_path / "stations.csv", unit="%g"), GRID)
+    family, values = computed(ShakingConfig(stations=tmp_path / "stations.csv", unit="%g"), GRID)
     assert list(values) == ["pga_class", "pga"]
     assert "kriged from 2 of 2" in said(family)
 
@@ -411,7 +413,7 @@ def test_ground_outside_the_map_is_unknown_and_its_share_is_told(tmp_path):
     grid = GeoBox.from_bbox(
         (round(x_m, -1) - 2000, y_m - 100, round(x_m, -1) + 3000, y_m + 100), crs=CRS, resolution=10
     )
-    family, values = computed(Shaking(shakemap=shakemap(tmp_path)), grid)
+    family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path)), grid)
     known = values["pga_class"] != 255
     np.testing.assert_array_equal(known, ~np.isnan(values["pga"]))
     assert abs(known.mean() - 0.4) < 0.005
@@ -425,17 +427,17 @@ def test_a_map_of_another_place_is_refused(tmp_path, east_m, message):
     """R28: in one line that says where it lies."""
     grid = GeoBox.from_bbox((east_m, NORTH_M, east_m + 1000, NORTH_M + 1000), crs=CRS, resolution=10)
     with pytest.raises(InputError, match=message):
-        prepare_shaking(Shaking(shakemap=shakemap(tmp_path)), grid)
+        prepare_shaking(ShakingConfig(shakemap=shakemap(tmp_path)), grid)
     with pytest.raises(InputError, match=r"a.flt: does not meet the grid"):
         raster = flt(tmp_path / "a.flt", nodes_around()[2])
-        prepare_shaking(Shaking(raster=raster, unit="g", crs="EPSG:4326"), grid)
+        prepare_shaking(ShakingConfig(raster=raster, unit="g", crs="EPSG:4326"), grid)
     with pytest.raises(InputError, match="c.json does not reach the grid"):
         path = contours(tmp_path / "c.json", CONTOUR_LEVELS_G, polygons=True)
-        prepare_shaking(Shaking(contours=path, unit="%g"), grid)
+        prepare_shaking(ShakingConfig(contours=path, unit="%g"), grid)
     with pytest.raises(InputError, match="l.json.* around the grid"):
         path = contours(tmp_path / "l.json", CONTOUR_LEVELS_G)
         prepare_shaking(
-            Shaking(contours=path, unit="%g"), GeoBox.from_bbox((800e3, 0, 801e3, 1e3), crs=CRS, resolution=10)
+            ShakingConfig(contours=path, unit="%g"), GeoBox.from_bbox((800e3, 0, 801e3, 1e3), crs=CRS, resolution=10)
         )
 
 
@@ -452,7 +454,7 @@ def test_a_raster_in_another_unit_than_stated_is_refused(tmp_path, unit, stored,
     """R27: logarithms taken for g, percent for logarithms, undeclared nodata."""
     path = flt(tmp_path / "a.flt", stored(nodes_around()[2]))
     with pytest.raises(InputError, match=message):
-        prepare_shaking(Shaking(raster=path, unit=unit, crs="EPSG:4326"), FINE)
+        prepare_shaking(ShakingConfig(raster=path, unit=unit, crs="EPSG:4326"), FINE)
 
 
 def test_a_raster_of_deviations_that_are_none_is_refused(tmp_path):
@@ -460,14 +462,14 @@ def test_a_raster_of_deviations_that_are_none_is_refused(tmp_path):
     lattice = nodes_around()[2]
     files = {"raster": flt(tmp_path / "m.flt", lattice), "raster_std": flt(tmp_path / "s.flt", 100 * lattice)}
     with pytest.raises(InputError, match=r"s.flt: found .* expected standard deviations of ln PGA from 0 to 5"):
-        prepare_shaking(Shaking(**files, unit="g", crs="EPSG:4326"), FINE)
+        prepare_shaking(ShakingConfig(**files, unit="g", crs="EPSG:4326"), FINE)
 
 
 def test_a_raster_that_has_no_value_on_the_grid_is_refused(tmp_path):
     """It lies there, but empty."""
     path = flt(tmp_path / "a.flt", nodes_around()[2] * np.nan)
     with pytest.raises(InputError, match="a.flt does not reach the grid; expected PGA there"):
-        prepare_shaking(Shaking(raster=path, unit="g", crs="EPSG:4326"), FINE)
+        prepare_shaking(ShakingConfig(raster=path, unit="g", crs="EPSG:4326"), FINE)
 
 
 @pytest.mark.realdata
@@ -475,7 +477,7 @@ def test_the_map_of_1989_has_its_epicentre_in_strong_shaking(data_folder):
     """R26: empty units; 0.08 to 1.14 g in the file, and the deviation of the file beside it."""
     folder = data_folder / "loma-prieta-1989"
     grid = GeoBox.from_bbox((575000, 4050000, 625000, 4110000), crs="EPSG:32610", resolution=50)
-    family, values = computed(Shaking(shakemap=folder / "grid.xml", uncertainty=folder / "uncertainty.xml"), grid)
+    family, values = computed(ShakingConfig(shakemap=folder / "grid.xml", uncertainty=folder / "uncertainty.xml"), grid)
     x_m, y_m = Transformer.from_crs("EPSG:4326", "EPSG:32610", always_xy=True).transform(-121.88, 37.04)
     column, row = (int(axis) for axis in ~grid.affine @ (x_m, y_m))
     assert values["pga"][row, column] > 0.3
@@ -490,7 +492,7 @@ def test_the_stations_of_2018_make_a_family(data_folder):
     """R29: with a deviation of the size of what neighbouring stations differ by."""
     path = data_folder / "iburi-2018" / "seismic" / "stations_pga_percent_g.csv"
     grid = GeoBox.from_bbox((572840, 4725920, 579310, 4735680), crs=CRS, resolution=10)
-    family, values = computed(Shaking(stations=path, unit="%g"), grid)
+    family, values = computed(ShakingConfig(stations=path, unit="%g"), grid)
     assert (values["pga_class"] == 5).all()
     assert 0.2 < values["pga_ln_std"].min() < values["pga_ln_std"].max() < 0.8
     assert "stations" in said(family)

@@ -9,11 +9,11 @@ from affine import Affine
 from numpy.testing import assert_array_equal
 from odc.geo.geobox import GeoBox
 
+from coslide.config.schema import NdviConfig
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
 from coslide.indices.spectral import ndvi, ndvi_roles, prepare_ndvi_difference, prepare_scene
-from coslide.inputs import Ndvi
 
 GRID = GeoBox((50, 37), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
 WINDOWS = [GRID, GRID[:, :1], GRID[49:, :], GRID[7:24, 3:36], GRID[7:8, 3:4]]
@@ -226,4 +226,4 @@ def test_the_difference_on_a_window_is_that_of_the_whole_to_the_bit(window):
     ],
 )
 def test_the_event_file_says_which_ndvi_a_network_sees(inputs, has_pre, expected):
-    assert ndvi_roles(Ndvi(inputs=inputs), has_pre=has_pre) == expected
+    assert ndvi_roles(NdviConfig(inputs=inputs), has_pre=has_pre) == expected

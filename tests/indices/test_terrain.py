@@ -12,9 +12,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from scipy.ndimage import gaussian_filter
 
+from coslide.config.schema import DemConfig
 from coslide.indices.derivatives import aspect_class, esri_curvature, slope_aspect_curvature, smooth
 from coslide.indices.terrain import prepare_terrain
-from coslide.inputs import Dem
 
 UTM = "EPSG:32654"
 GRID = GeoBox((60, 70), Affine(10, 0, 572000, 0, -10, 4735000), UTM)
@@ -52,7 +52,7 @@ def hills(path, *, whole=False, hole=False):
 
 
 def compute(path, grid=GRID, window=None, **keys):
-    return prepare_terrain(Dem(path=path, **keys), grid).compute(grid if window is None else window)
+    return prepare_terrain(DemConfig(path=path, **keys), grid).compute(grid if window is None else window)
 
 
 def test_a_plane_has_its_slope_and_aspect_everywhere(tmp_path):
@@ -113,7 +113,7 @@ def test_windows_have_the_values_of_the_whole_grid(tmp_path, whole, keys):
     """R14, R18: to the bit, in odd windows, with holes filled and open, and without a rim of unknown cells."""
     path = hills(tmp_path / "dem.tif", whole=whole, hole=True)
     for limit_km2 in (0.25, 0.0):
-        terrain = prepare_terrain(Dem(path=path, fill_voids_km2=limit_km2, **keys), GRID)
+        terrain = prepare_terrain(DemConfig(path=path, fill_voids_km2=limit_km2, **keys), GRID)
         whole_grid = terrain.compute(GRID)
         assert np.isnan(whole_grid["elevation"]).any() == (limit_km2 == 0)
         assert np.isfinite(whole_grid["slope"][:10]).all()
@@ -125,7 +125,7 @@ def test_windows_have_the_values_of_the_whole_grid(tmp_path, whole, keys):
 
 def test_threads_may_compute_at_once(tmp_path):
     """R14: strips run side by side."""
-    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif", whole=True)), GRID)
+    terrain = prepare_terrain(DemConfig(path=hills(tmp_path / "dem.tif", whole=True)), GRID)
     expected = terrain.compute(GRID)
     strips = [slice(row, row + 5) for row in range(0, 60, 5)] * 3
     with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def test_threads_may_compute_at_once(tmp_path):
 
 def test_the_indices_are_those_of_the_derivatives_of_the_smoothed_elevation(tmp_path):
     """R20: a DEM of whole metres, sigma 3; the elevation itself is not smoothed."""
-    dem = Dem(path=hills(tmp_path / "dem.tif", whole=True))
+    dem = DemConfig(path=hills(tmp_path / "dem.tif", whole=True))
     metres = compute(dem.path, grid=GRID.pad(13), smoothing_sigma_px=0)["elevation"]
     inside = (slice(13, -13), slice(13, -13))
     smoothed = smooth(metres, 3.0)
@@ -160,7 +160,7 @@ def test_the_indices_are_those_of_the_derivatives_of_the_smoothed_elevation(tmp_
 def test_the_attributes_say_how_wide_the_smoothing_is(tmp_path, whole, asked, sigma_px):
     """R20."""
     path = hills(tmp_path / "dem.tif", whole=whole)
-    terrain = prepare_terrain(Dem(path=path, smoothing_sigma_px=asked), GRID)
+    terrain = prepare_terrain(DemConfig(path=path, smoothing_sigma_px=asked), GRID)
     variables = {variable.name: variable for variable in terrain.variables}
     for name in ("slope", "aspect_class", "mean_curvature"):
         assert variables[name].attrs["smoothing_sigma_px"] == sigma_px
@@ -186,7 +186,7 @@ def test_filled_voids_are_remembered_and_open_ones_are_unknown(tmp_path):
 @pytest.mark.parametrize("curvature", ["mean", "esri"])
 def test_what_is_computed_is_what_is_announced(tmp_path, curvature):
     """Names, order and types are those of `variables`; `dem_void` is no input of a network."""
-    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif"), curvature=curvature), GRID)
+    terrain = prepare_terrain(DemConfig(path=hills(tmp_path / "dem.tif"), curvature=curvature), GRID)
     found = terrain.compute(GRID)
     assert list(found) == [variable.name for variable in terrain.variables]
     for variable in terrain.variables:
@@ -200,7 +200,7 @@ def test_what_is_computed_is_what_is_announced(tmp_path, curvature):
 
 
 def test_a_window_beyond_the_grid_is_refused(tmp_path):
-    terrain = prepare_terrain(Dem(path=hills(tmp_path / "dem.tif")), GRID)
+    terrain = prepare_terrain(DemConfig(path=hills(tmp_path / "dem.tif")), GRID)
     with pytest.raises(ValueError, match="expected a part of"):
         terrain.compute(GRID.pad(1))
 

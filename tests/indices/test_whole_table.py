@@ -12,12 +12,12 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from shapely.geometry import LineString, box
 
-from coslide.event import read_event
-from coslide.indices.build import build_cube, event_grid
-from coslide.indices.cube import contents, input_bands, open_cube, read_valid
-from coslide.indices.sets import index_set, missing_indices
-from coslide.inputs import SENTINEL2_BANDS
+from coslide.config.event import read_event
+from coslide.config.schema import SENTINEL2_BANDS
+from coslide.cube.cube import band_table, input_bands, open_cube, read_valid
+from coslide.indices.index_sets import index_set, missing_indices
 from coslide.networks.dates import date_bands
+from coslide.pipeline.build import build_cube, event_grid
 
 SPEC = importlib.util.spec_from_file_location("safe_files", Path(__file__).parents[1] / "sources" / "safe_files.py")
 safe_files = importlib.util.module_from_spec(SPEC)
@@ -145,7 +145,7 @@ def test_a_cloud_of_either_scene_is_unknown_there_and_nowhere_else(cube):
 
 
 def test_each_index_has_the_value_that_its_source_says(cube):
-    rows = {row["band"]: row for row in contents(cube)}
+    rows = {row["band"]: row for row in band_table(cube)}
     classes = cube["stratum_class"].to_numpy()
     assert (classes[:, :120] == 1).all()
     assert (classes[:, 120:] == 5).all()

@@ -20,7 +20,7 @@ from scipy import ndimage
 from coslide.errors import InputError
 from coslide.mapping import inventory as inventory_module
 from coslide.mapping.density import density_grid
-from coslide.mapping.inventory import Known, polygons, recognise, write_inventory
+from coslide.mapping.inventory import LandslideContext, label_landslides, vectorize_landslides, write_inventory
 
 TRANSFORM = Affine(10, 0, 300000, 0, -10, 3700000)
 COLUMNS = [
@@ -55,41 +55,43 @@ def burned(frame, grid):
 def test_polygons_burned_again_are_the_numbered_pixels(share):
     probability = patches(share).astype(np.float32)
     grid = grid_of(probability)
-    np.testing.assert_array_equal(burned(polygons(probability, grid), grid), recognise(probability, cell_size_m=10))
+    np.testing.assert_array_equal(
+        burned(vectorize_landslides(probability, grid), grid), label_landslides(probability, pixel_size_m=10)
+    )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.5, 0.8])
 def test_every_polygon_of_random_pixels_is_valid(share):
     """R36: all geometries are valid."""
     probability = (np.random.default_rng(0).random((150, 150)) < share).astype(np.float32)
-    assert polygons(probability, grid_of(probability)).is_valid.all()
+    assert vectorize_landslides(probability, grid_of(probability)).is_valid.all()
 
 
 def test_random_pixels_burned_again_are_the_same_pixels():
     """R37: burning, outlining and burning again is the identity."""
     probability = (np.random.default_rng(0).random((150, 150)) < 0.5).astype(np.float32)
     grid = grid_of(probability)
-    np.testing.assert_array_equal(burned(polygons(probability, grid), grid) > 0, probability > 0)
+    np.testing.assert_array_equal(burned(vectorize_landslides(probability, grid), grid) > 0, probability > 0)
 
 
 def test_the_area_is_the_number_of_pixels_times_a_pixel():
     """R36: area is pixels times 100 m2."""
     probability = patches(0.3).astype(np.float32)
-    frame = polygons(probability, grid_of(probability))
-    pixels = np.bincount(recognise(probability, cell_size_m=10).ravel())[1:]
+    frame = vectorize_landslides(probability, grid_of(probability))
+    pixels = np.bincount(label_landslides(probability, pixel_size_m=10).ravel())[1:]
     np.testing.assert_array_equal(frame["area_m2"], pixels * 100.0)
 
 
 def test_the_area_is_the_area_of_the_polygon():
     probability = patches(0.6).astype(np.float32)
-    frame = polygons(probability, grid_of(probability))
+    frame = vectorize_landslides(probability, grid_of(probability))
     np.testing.assert_allclose(frame["area_m2"], frame.area, rtol=1e-12)
 
 
 def test_the_geodesic_area_is_the_one_pyproj_gives_for_the_whole_polygon():
     """R36: geodesic area."""
     probability = patches(0.6).astype(np.float32)
-    frame = polygons(probability, grid_of(probability))
+    frame = vectorize_landslides(probability, grid_of(probability))
     geod = pyproj.Geod(ellps="WGS84")
     expected = [
         geod.geometry_area_perimeter(shapely.MultiPolygon([shapely.geometry.polygon.orient(p) for p in shape.geoms]))[0]
@@ -101,91 +103,91 @@ def test_the_geodesic_area_is_the_one_pyproj_gives_for_the_whole_polygon():
 def test_the_geodesic_area_differs_by_the_scale_of_the_projection():
     probability = np.ones((5, 5))
     grid = GeoBox((5, 5), Affine(10, 0, 500000, 0, -10, 3700000), "EPSG:32648")
-    frame = polygons(probability, grid)
+    frame = vectorize_landslides(probability, grid)
     # On the central meridian of UTM the scale is 0.9996 both ways.
     np.testing.assert_allclose(frame["area_geodesic_m2"] / frame["area_m2"], 1 / 0.9996**2, rtol=1e-7)
 
 
 def test_objects_that_touch_at_a_corner_are_one_landslide():
-    frame = polygons(drawn("# ", " #"), grid_of(np.zeros((2, 2))))
+    frame = vectorize_landslides(drawn("# ", " #"), grid_of(np.zeros((2, 2))))
     assert (len(frame), frame.area[0], frame.is_valid[0]) == (1, 200.0, True)
 
 
 def test_a_hole_stays_a_hole():
     """R36: holes are kept."""
     probability = drawn("###", "# #", "###")
-    shape = polygons(probability, grid_of(probability)).geometry[0]
+    shape = vectorize_landslides(probability, grid_of(probability)).geometry[0]
     assert (shape.area, len(shape.geoms), len(shape.geoms[0].interiors)) == (800.0, 1, 1)
 
 
 def test_a_hole_that_touches_the_outside_at_a_corner_is_valid():
     probability = drawn("## ", "# #", "###")
-    shape = polygons(probability, grid_of(probability)).geometry[0]
+    shape = vectorize_landslides(probability, grid_of(probability)).geometry[0]
     assert (shape.area, shape.is_valid) == (700.0, True)
 
 
 def test_a_landslide_inside_the_hole_of_another_is_its_own():
     probability = drawn("#####", "#   #", "# # #", "#   #", "#####")
-    assert polygons(probability, grid_of(probability))["area_m2"].tolist() == [1600.0, 100.0]
+    assert vectorize_landslides(probability, grid_of(probability))["area_m2"].tolist() == [1600.0, 100.0]
 
 
 def test_pixels_that_are_not_valid_are_never_landslide():
     probability = drawn("#?#", "???")
-    assert polygons(probability, grid_of(probability))["area_m2"].tolist() == [100.0, 100.0]
+    assert vectorize_landslides(probability, grid_of(probability))["area_m2"].tolist() == [100.0, 100.0]
 
 
 def test_a_probability_at_the_threshold_is_landslide():
-    assert recognise(np.array([[0.5, np.nextafter(0.5, 0)]]), cell_size_m=10).tolist() == [[1, 0]]
+    assert label_landslides(np.array([[0.5, np.nextafter(0.5, 0)]]), pixel_size_m=10).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(("min_area_m2", "count"), [(0, 3), (100, 3), (100.1, 2), (200, 2), (300, 1), (400, 0)])
 def test_objects_below_the_smallest_area_are_left_out(min_area_m2, count):
     """R36: smallest area."""
     probability = drawn("# ## ###")
-    assert recognise(probability, cell_size_m=10, min_area_m2=min_area_m2).max() == count
+    assert label_landslides(probability, pixel_size_m=10, min_area_m2=min_area_m2).max() == count
 
 
-@pytest.mark.parametrize("cell_size_m", [0.1, 0.3, 1 / 3, 12.5])
-def test_an_object_of_exactly_the_smallest_area_is_kept(cell_size_m):
-    assert recognise(np.ones((1, 27)), cell_size_m=cell_size_m, min_area_m2=27 * cell_size_m**2).max() == 1
+@pytest.mark.parametrize("pixel_size_m", [0.1, 0.3, 1 / 3, 12.5])
+def test_an_object_of_exactly_the_smallest_area_is_kept(pixel_size_m):
+    assert label_landslides(np.ones((1, 27)), pixel_size_m=pixel_size_m, min_area_m2=27 * pixel_size_m**2).max() == 1
 
 
 def test_ids_follow_the_first_pixel_of_each_landslide():
     """R36: ids are stable."""
-    labels = recognise(patches(0.3).astype(np.float32), cell_size_m=10, min_area_m2=300)
+    labels = label_landslides(patches(0.3).astype(np.float32), pixel_size_m=10, min_area_m2=300)
     first = [np.flatnonzero(labels == label)[0] for label in range(1, labels.max() + 1)]
     assert first == sorted(first)
 
 
 def test_ids_are_the_same_without_the_fast_labelling_library(monkeypatch):
     probability = patches(0.3).astype(np.float32)
-    fast = recognise(probability, cell_size_m=10)
+    fast = label_landslides(probability, pixel_size_m=10)
     monkeypatch.setitem(sys.modules, "cc3d", None)
-    np.testing.assert_array_equal(recognise(probability, cell_size_m=10), fast)
+    np.testing.assert_array_equal(label_landslides(probability, pixel_size_m=10), fast)
 
 
 def test_ids_do_not_depend_on_how_the_library_numbers(monkeypatch):
     probability = patches(0.3).astype(np.float32)
-    expected = recognise(probability, cell_size_m=10)
+    expected = label_landslides(probability, pixel_size_m=10)
 
     def shuffled(mask):
         labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
         return np.concatenate([[0], np.random.default_rng(1).permutation(labels.max()) + 1])[labels]
 
     monkeypatch.setattr(inventory_module, "connected", shuffled)
-    np.testing.assert_array_equal(recognise(probability, cell_size_m=10), expected)
+    np.testing.assert_array_equal(label_landslides(probability, pixel_size_m=10), expected)
 
 
 def test_mean_and_maximum_are_those_of_the_pixels_of_each_landslide():
     probability = np.random.default_rng(3).random((60, 60), dtype=np.float32)
-    labels = recognise(probability, cell_size_m=10, threshold=0.8)
-    frame = polygons(probability, grid_of(probability), threshold=0.8)
+    labels = label_landslides(probability, pixel_size_m=10, threshold=0.8)
+    frame = vectorize_landslides(probability, grid_of(probability), threshold=0.8)
     expected = [(probability[labels == i].mean(dtype=float), probability[labels == i].max()) for i in frame["id"]]
     np.testing.assert_allclose(frame[["probability_mean", "probability_max"]], expected, rtol=1e-12)
 
 
 def test_an_empty_result_has_the_columns_dtypes_and_crs_of_a_full_one():
-    none, some = (polygons(np.full((3, 3), p), grid_of(np.zeros((3, 3)))) for p in (0.0, 1.0))
+    none, some = (vectorize_landslides(np.full((3, 3), p), grid_of(np.zeros((3, 3)))) for p in (0.0, 1.0))
     assert (len(none), none.crs, list(none.columns)) == (0, some.crs, COLUMNS)
     pd.testing.assert_series_equal(none.dtypes, some.dtypes)
 
@@ -193,54 +195,54 @@ def test_an_empty_result_has_the_columns_dtypes_and_crs_of_a_full_one():
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(threshold):
     with pytest.raises(ValueError, match="threshold: expected"):
-        recognise(np.zeros((2, 2)), cell_size_m=10, threshold=threshold)
+        label_landslides(np.zeros((2, 2)), pixel_size_m=10, threshold=threshold)
 
 
-@pytest.mark.parametrize("cell_size_m", [0.0, -10.0, float("nan")])
-def test_a_cell_size_that_is_no_length_is_refused(cell_size_m):
-    with pytest.raises(ValueError, match="cell_size_m: expected"):
-        recognise(np.zeros((2, 2)), cell_size_m=cell_size_m)
+@pytest.mark.parametrize("pixel_size_m", [0.0, -10.0, float("nan")])
+def test_a_cell_size_that_is_no_length_is_refused(pixel_size_m):
+    with pytest.raises(ValueError, match="pixel_size_m: expected"):
+        label_landslides(np.zeros((2, 2)), pixel_size_m=pixel_size_m)
 
 
 def test_a_map_with_a_band_axis_is_refused():
     with pytest.raises(ValueError, match="expected \\(row, col\\), found 3"):
-        recognise(np.zeros((1, 2, 2)), cell_size_m=10)
+        label_landslides(np.zeros((1, 2, 2)), pixel_size_m=10)
 
 
 def test_a_map_of_another_shape_than_its_grid_is_refused():
     with pytest.raises(ValueError, match="shape of the grid"):
-        polygons(np.zeros((2, 3)), grid_of(np.zeros((3, 2))))
+        vectorize_landslides(np.zeros((2, 3)), grid_of(np.zeros((3, 2))))
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2227", None])  # degrees, US survey feet
 def test_a_grid_that_is_not_in_metres_is_refused(crs):
     with pytest.raises(ValueError, match="projected CRS in metres"):
-        polygons(np.zeros((2, 2)), GeoBox((2, 2), TRANSFORM, crs))
+        vectorize_landslides(np.zeros((2, 2)), GeoBox((2, 2), TRANSFORM, crs))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_both_files_give_the_inventory_back(tmp_path, share):
     probability = patches(share).astype(np.float32)
-    frame = polygons(probability, grid_of(probability))
+    frame = vectorize_landslides(probability, grid_of(probability))
     package, parquet = write_inventory(frame, tmp_path / "new")
     assert_geodataframe_equal(gpd.read_parquet(parquet), frame)
     assert_geodataframe_equal(gpd.read_file(package, layer="landslides"), frame, check_like=True)
 
 
 def test_the_layer_is_named_and_typed_even_when_it_is_empty(tmp_path):
-    package, _ = write_inventory(polygons(np.zeros((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+    package, _ = write_inventory(vectorize_landslides(np.zeros((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
     assert pyogrio.list_layers(package).tolist() == [["landslides", "MultiPolygon"], ["layer_styles", None]]
 
 
 def test_only_the_two_files_are_left_in_the_folder(tmp_path):
-    write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+    write_inventory(vectorize_landslides(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["landslides.gpkg", "landslides.parquet"]
 
 
 def test_a_package_that_lost_landslides_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(pyogrio, "read_info", lambda *_, **__: {"features": 0})
     with pytest.raises(OSError, match="expected 1 landslides in the file, found 0"):
-        write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+        write_inventory(vectorize_landslides(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,20 +252,22 @@ def test_running_out_of_space_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpd.GeoDataFrame, "to_parquet", to_parquet)
     with pytest.raises(InputError, match=r"landslides\.parquet: the disk is full"):
-        write_inventory(polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
+        write_inventory(vectorize_landslides(np.ones((3, 3)), grid_of(np.zeros((3, 3)))), tmp_path)
 
 
 def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk):
     disk = small_disk(300)
     probability = patches(0.2, size=400).astype(np.float32)
     with pytest.raises(InputError, match="the disk is full"):
-        write_inventory(polygons(probability, grid_of(probability)), disk)
+        write_inventory(vectorize_landslides(probability, grid_of(probability)), disk)
     assert list(disk.iterdir()) == []
 
 
 def test_the_package_carries_its_metadata_and_a_style_that_is_whole(tmp_path):
     probability = patches(0.1).astype(np.float32)
-    package, _ = write_inventory(polygons(probability, grid_of(probability)), tmp_path, metadata={"event": "made <up>"})
+    package, _ = write_inventory(
+        vectorize_landslides(probability, grid_of(probability)), tmp_path, metadata={"event": "made <up>"}
+    )
     assert pyogrio.read_info(package, layer="landslides")["layer_metadata"]["event"] == "made <up>"
     style = pyogrio.read_dataframe(package, layer="layer_styles").iloc[0]
     assert (style["f_table_name"], style["f_geometry_column"], style["useAsDefault"]) == ("landslides", "geom", True)
@@ -290,10 +294,10 @@ def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_cells():
     }
     bands["slope"][50:60] = np.nan
     spread = random.uniform(0, 0.2, (120, 120)).astype(np.float32)
-    known = Known(lambda place, name: bands[name].ravel()[place], spread, "2018-08-01", "2018-09-10")
+    known = LandslideContext(lambda place, name: bands[name].ravel()[place], spread, "2018-08-01", "2018-09-10")
     grid = grid_of(probability)
-    frame = polygons(probability, grid, known=known)
-    labels = recognise(probability, cell_size_m=10)
+    frame = vectorize_landslides(probability, grid, known=known)
+    labels = label_landslides(probability, pixel_size_m=10)
     unknown = np.pad(np.isnan(probability), 1, constant_values=True)
     names = ["", "flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW"]
     assert len(frame) > 30
@@ -326,7 +330,7 @@ def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_cells():
 
 
 def test_what_is_not_known_leaves_its_columns_empty():
-    frame = polygons(np.ones((3, 3)), grid_of(np.zeros((3, 3))))
+    frame = vectorize_landslides(np.ones((3, 3)), grid_of(np.zeros((3, 3))))
     [row] = frame.itertuples()
     assert all(np.isnan(getattr(row, name)) for name in ("relief_m", "slope_max_deg", "pga_g", "fault_distance_m"))
     assert (row.aspect, row.stratum, row.scene_before, row.uncertainty_mean != row.uncertainty_mean) == (
@@ -343,7 +347,7 @@ def test_the_density_of_a_square_is_that_of_its_known_ground():
     probability = np.where(random.random((150, 230)) < 0.01, 0.9, 0.1).astype(np.float32)
     probability[:, :20] = np.nan
     grid = grid_of(probability)
-    frame = polygons(probability, grid)
+    frame = vectorize_landslides(probability, grid)
     density, squares = density_grid(frame, np.isfinite(probability), grid)
     assert (squares.shape, squares.affine.a) == ((2, 3), 1000)
     left, top = grid.affine.c, grid.affine.f

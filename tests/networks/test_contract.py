@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coslide import networks
-from coslide.mapping.scene import Blending, predict_rows
+from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.networks.fuse import fuse
 
 BANDS = 6
@@ -22,7 +22,7 @@ WITHOUT_GRADIENT = ("position.bias",)
 
 def options(name):
     """Return the options of a small network: an eighth of the original's channels."""
-    known = networks.entry(name)
+    known = networks.spec(name)
     return {"width": known.width // 8, **HEADS.get(name, {}), **(DATES if known.two_dates else {})}
 
 
@@ -113,7 +113,7 @@ class TestEveryNetwork:
     def test_a_scene_of_any_size_is_mapped(self, net):
         """The map pads to whole tiles: 50 x 71 pixels are a multiple of nothing."""
         scene = some_input(net, batch=1, rows=3, cols=3)[0, :, :50, :71].numpy()
-        sizes = Blending(tile=64, stride=32, batch=2)
+        sizes = TilingOptions(tile=64, stride=32, batch=2)
 
         @torch.no_grad()
         def predict(tiles):

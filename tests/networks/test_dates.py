@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from coslide.indices.cube import input_bands, open_cube
+from coslide.cube.cube import input_bands, open_cube
 from coslide.networks.dates import date_bands, paired_bands, split_dates
 
 

@@ -26,7 +26,7 @@ def test_the_papers_seven_comparison_networks_and_its_two_swaps_are_there():
 
 
 def test_the_networks_that_could_not_be_read_are_called_reconstructions():
-    marked = {name for name in networks.names() if networks.entry(name).reconstruction.startswith("reconstruction")}
+    marked = {name for name in networks.names() if networks.spec(name).reconstruction.startswith("reconstruction")}
     assert marked == {"cdcnn", "dp-fcn", "landsnet"}
 
 
@@ -41,7 +41,7 @@ def test_what_a_name_stands_for_is_no_option_of_it():
         networks.create("fcn-pp-wide", wide=False)
 
 
-@pytest.mark.parametrize("ask", [networks.create, networks.entry, lambda name: networks.date_options(name, [])])
+@pytest.mark.parametrize("ask", [networks.create, networks.spec, lambda name: networks.date_options(name, [])])
 def test_an_unknown_network_is_refused_with_the_names_there_are(ask):
     with pytest.raises(InputError, match=r"^network segnet: unknown; expected one of egcn, egcn-msa"):
         ask("segnet")

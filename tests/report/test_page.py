@@ -181,7 +181,7 @@ def test_landslides_have_the_colours_of_the_legend():
     places = {CORRECT: np.s_[5:25, 5:25], FALSE_ALARM: np.s_[5:25, 35:55], MISSED: np.s_[35:55, 5:25]}
     for code, place in places.items():
         codes[place] = code
-    drawn = colours_of(landslide_picture(codes, np.ones(codes.shape, bool), cell_size_m=10.0))
+    drawn = colours_of(landslide_picture(codes, np.ones(codes.shape, bool), pixel_size_m=10.0))
     for code, (rows, columns) in places.items():
         wanted = [int(COLOURS[code][k : k + 2], 16) for k in (1, 3, 5)]
         inside = drawn[rows.start + 3 : rows.stop - 3, columns.start + 3 : columns.stop - 3].reshape(-1, 3)
@@ -192,7 +192,7 @@ def test_ground_beside_the_frame_is_paler_and_ground_without_a_map_is_grey():
     codes, known, held_out = np.zeros((60, 80), np.uint8), np.ones((60, 80), bool), np.zeros((60, 80), bool)
     held_out[:, 40:] = True
     known[:20] = False
-    drawn = colours_of(landslide_picture(codes, known, held_out=held_out, cell_size_m=10.0))
+    drawn = colours_of(landslide_picture(codes, known, held_out=held_out, pixel_size_m=10.0))
     assert drawn[40, 10].mean() > drawn[40, 70].mean() + 15
     assert np.abs(drawn[8, 10] - 217).max() <= 3
     assert drawn[30:, 38:43].min() < 60  # the frame has a dark edge

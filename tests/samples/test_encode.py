@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from coslide.cube.cube import Band
 from coslide.errors import InputError
-from coslide.indices.cube import Band
 from coslide.indices.derivatives import slope_aspect_curvature
-from coslide.samples.dihedral import turn, turn_inputs
+from coslide.samples.dihedral import apply_dihedral, turn_inputs
 from coslide.samples.encode import Encoder, chosen_encodings
 from coslide.samples.normalise import Normalisation
 
@@ -82,7 +82,7 @@ def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, view):
     classes = np.random.default_rng(0).integers(1, 10, (6, 6))
     how = encoder([ASPECT], (encoding,))
     found = turn_inputs(how.encode(classes[None].astype(np.float32)), view, directions=how.directions)
-    expected = how.encode(turn_aspect(turn(classes, view), view)[None].astype(np.float32))
+    expected = how.encode(turn_aspect(apply_dihedral(classes, view), view)[None].astype(np.float32))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from coslide.indices.cube import Band
+from coslide.cube.cube import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
-from coslide.samples.dataset import Draw, MappedArray, Raster, Tiles
-from coslide.samples.dihedral import Directions, turn, turn_aspect
+from coslide.samples.dataset import MappedArray, Raster, Tiles, TileSample
+from coslide.samples.dihedral import Directions, apply_dihedral, turn_aspect
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
-from coslide.samples.order import Batches, InOrder, Variation
-from coslide.samples.split import Part
-from coslide.samples.windows import Window
+from coslide.samples.order import SequentialBatches, ShuffledBatches, Variation
+from coslide.samples.split import Subset
+from coslide.windows import Window
 
 
 def tiles_of(inputs, labels, windows, *, parts=None, **options):
-    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8) if parts is None else parts
+    parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8) if parts is None else parts
     return Tiles([Raster(inputs, labels, parts)], [windows], **options)
 
 
@@ -77,14 +77,14 @@ def test_turned_aspect_classes_are_those_of_the_turned_terrain(view):
         terrain = slope_aspect_curvature(np.ascontiguousarray(z), 10.0)
         return aspect_class(terrain.aspect_deg, terrain.slope_deg)
 
-    expected = classes(turn(elevation, view))
-    found = turn_aspect(turn(classes(elevation), view), view)
+    expected = classes(apply_dihedral(elevation, view))
+    found = turn_aspect(apply_dihedral(classes(elevation), view), view)
     assert (found == expected).mean() > 0.995  # at a class edge, the edge itself may fall on the other side
 
 
 def test_the_eight_views_of_a_tile_are_all_different():
     tile = np.arange(9).reshape(3, 3)
-    assert len({turn(tile, view).tobytes() for view in range(8)}) == 8
+    assert len({apply_dihedral(tile, view).tobytes() for view in range(8)}) == 8
 
 
 def test_a_tile_and_its_labels_turn_together():
@@ -92,7 +92,7 @@ def test_a_tile_and_its_labels_turn_together():
     labels = (inputs[0] > 1).astype(np.uint8)
     tiles = tiles_of(inputs, labels, [Window(8, 16, 32, 32)])
     for view in range(8):
-        x, y = tiles[Draw(0, Window(8, 16, 32, 32), view)]
+        x, y = tiles[TileSample(0, Window(8, 16, 32, 32), view)]
         assert torch.equal(y, (x[0] > 1).long())
 
 
@@ -107,7 +107,7 @@ def test_a_turned_tile_leaves_the_raster_as_it_was():
 
 
 def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
-    batches = Batches(numbered(20), 3, seed=3, variation=Variation(turns=True))
+    batches = ShuffledBatches(numbered(20), 3, seed=3, variation=Variation(turns=True))
     epochs = []
     for epoch in (0, 1, 0):
         batches.sampler.set_epoch(epoch)
@@ -118,12 +118,12 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
-    draws = [draw for batch in Batches(numbered(20, groups=2), 4, seed=3) for draw in batch]
+    draws = [draw for batch in ShuffledBatches(numbered(20, groups=2), 4, seed=3) for draw in batch]
     assert {(draw.view, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():
-    batches = Batches(numbered(4000, groups=2), 8, seed=0, variation=Variation(dropout=0.25))
+    batches = ShuffledBatches(numbered(4000, groups=2), 8, seed=0, variation=Variation(dropout=0.25))
     draws = [draw for batch in batches for draw in batch]
     for group in (0, 1):
         assert np.mean([group in draw.dropped for draw in draws]) == pytest.approx(0.25, abs=0.03)
@@ -138,7 +138,7 @@ def test_a_dropped_group_is_seen_as_the_mean_and_nothing_else_changes():
     assert (inputs == 1).all()
 
 
-@pytest.mark.parametrize("sampler", [Batches(numbered(7), 4, seed=1), InOrder(numbered(7), 4)])
+@pytest.mark.parametrize("sampler", [ShuffledBatches(numbered(7), 4, seed=1), SequentialBatches(numbered(7), 4)])
 def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monkeypatch):
     """Seven tiles in batches of four: the last has three, so one process gets a filler."""
     whole = list(sampler)
@@ -159,23 +159,23 @@ def test_the_labels_of_a_filler_are_unknown():
 
 def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_ground():
     """The left half trains; beyond lie a guard column, whose bands may be seen, validation and test ground."""
-    parts = np.full((16, 16), Part.TRAIN, dtype=np.uint8)
-    parts[:, 8], parts[:, 9:12], parts[:, 12:] = Part.GUARD, Part.VALIDATION, Part.TEST
+    parts = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
+    parts[:, 8], parts[:, 9:12], parts[:, 12:] = Subset.GUARD, Subset.VALIDATION, Subset.TEST
     inputs, labels = np.ones((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=np.uint8)
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[Draw(0, Window(0, 0, 16, 16))]
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[TileSample(0, Window(0, 0, 16, 16))]
     assert (seen[:, :, :9] == 1).all()
     assert (seen[:, :, 9:] == 0).all()
     assert (truth[:, :8] == 1).all()
     assert (truth[:, 8:] == 255).all()
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Part.VALIDATION)[
-        Draw(0, Window(0, 0, 16, 16))
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Subset.VALIDATION)[
+        TileSample(0, Window(0, 0, 16, 16))
     ]
     assert (seen == 1).all()
     assert (truth[0] != 255).numpy().nonzero()[0].tolist() == [9, 10, 11]
 
 
 def test_tiles_of_two_events_come_from_their_own_rasters():
-    parts = np.full((16, 16), Part.TRAIN, dtype=np.uint8)
+    parts = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
     rasters = [Raster(np.full((1, 16, 16), k, np.float32), np.zeros((16, 16), np.uint8), parts) for k in (1, 2)]
     window = Window(0, 0, 16, 16)
     tiles = Tiles(rasters, [[window], [window, window]])

@@ -5,7 +5,7 @@ import pandas as pd
 import pyproj
 import pytest
 
-from coslide.inputs import Rain as RainSettings
+from coslide.config.schema import RainConfig as RainSettings
 from coslide.simulate.dates import EVENT_TIME
 from coslide.simulate.frame import CRS, Frame
 from coslide.simulate.rain import MARGIN_M, make_rain, write_gauges

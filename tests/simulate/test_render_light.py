@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from coslide.inputs import SENTINEL2_BANDS
+from coslide.config.schema import SENTINEL2_BANDS
 from coslide.simulate.clouds import make_sky
 from coslide.simulate.covers import Cover
 from coslide.simulate.frame import Frame

@@ -15,8 +15,8 @@ from stactools.sentinel2.constants import BANDS_TO_ASSET_NAME, SENTINEL_BANDS
 from stactools.sentinel2.stac import create_item
 
 import coslide.simulate.safe
+from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.inputs import Scene
 from coslide.simulate.acquisition import Acquisition
 from coslide.simulate.dates import SCENE_POST, SCENE_PRE
 from coslide.simulate.frame import TILE, Frame
@@ -49,7 +49,7 @@ def product(tmp_path_factory, bands):
 
 
 def scene_of(product):
-    return open_scene(Scene.model_validate({"products": [product], "bands": BANDS}), root=product.parent)
+    return open_scene(SceneConfig.model_validate({"products": [product], "bands": BANDS}), root=product.parent)
 
 
 def tags_of(path):

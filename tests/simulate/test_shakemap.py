@@ -9,9 +9,9 @@ from defusedxml import ElementTree
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
+from coslide.config.schema import FaultsConfig
 from coslide.indices.interpolation import NodesField
 from coslide.indices.shaking import pga_class
-from coslide.inputs import Faults
 from coslide.simulate.dates import EVENT_TIME
 from coslide.simulate.frame import CRS, Frame
 from coslide.simulate.ground_motion import make_shaking, pga_median_g
@@ -148,7 +148,7 @@ def test_the_fault_is_chosen_by_its_name_and_lies_where_it_broke(event, tmp_path
     path = tmp_path / "faults.geojson"
     write_fault(path, recipe, shaking.rupture)
     chosen = {
-        name: read_traces(Faults(path=path, select={"field": "name", "values": (name,)}), FRAME.tile).lines
+        name: read_traces(FaultsConfig(path=path, select={"field": "name", "values": (name,)}), FRAME.tile).lines
         for name in ("seismogenic", "inactive")
     }
     (seismogenic,), (inactive,) = chosen.values()

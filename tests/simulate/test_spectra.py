@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from coslide.inputs import SENTINEL2_BANDS
+from coslide.config.schema import SENTINEL2_BANDS
 from coslide.simulate.covers import Cover
 from coslide.simulate.recipe import AGES, DIFFICULTIES
 from coslide.simulate.spectra import green_share, palette

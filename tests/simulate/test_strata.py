@@ -8,7 +8,7 @@ from rasterio.features import shapes
 from scipy.ndimage import distance_transform_edt
 from shapely.geometry import shape
 
-from coslide.inputs import Geology
+from coslide.config.schema import GeologyConfig
 from coslide.simulate.frame import Frame, centres_m
 from coslide.simulate.land import Terrain
 from coslide.simulate.noise import rough_field, smooth_field
@@ -99,7 +99,7 @@ def test_no_area_below_one_hectare_is_left_on_the_map():
 def test_coslide_reads_the_map_without_gaps_and_overlaps(tmp_path):
     strata = strata_of(0)
     write_geology(tmp_path / "geology.gpkg", Recipe(difficulty="easy"), FRAME, strata)
-    found = read_strata(Geology(path=tmp_path / "geology.gpkg", field="age", ages=AGES), FRAME.ground)
+    found = read_strata(GeologyConfig(path=tmp_path / "geology.gpkg", field="age", ages=AGES), FRAME.ground)
     assert found.overlap == 0
     assert found.repaired == 0
     assert found.codes.max() == 8

@@ -9,17 +9,17 @@ import rasterio
 from rasterio.features import rasterize
 
 import coslide.simulate.write as writing
+from coslide.config.event import read_event
+from coslide.cube.cube import band_table, input_bands, open_cube, read_labels, read_valid
 from coslide.errors import InputError
-from coslide.event import read_event
-from coslide.files import sha256
-from coslide.indices.build import build_cube, event_grid
-from coslide.indices.cube import contents, input_bands, open_cube, read_labels, read_valid
-from coslide.indices.sets import index_set, missing_indices
-from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.indices.index_sets import index_set, missing_indices
+from coslide.io.atomic import sha256
+from coslide.io.vector import read_vector
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.pipeline.build import build_cube, event_grid
 from coslide.simulate.frame import frame_of
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.write import simulate
-from coslide.sources.vector import read_vector
 
 RECIPE = Recipe(size_km=3, seed=1)
 
@@ -42,7 +42,12 @@ def truth(event_file):
 def test_every_index_of_the_paper_can_be_built_from_it(cube):
     assert len(index_set("d", input_bands(cube))) == 30
     assert missing_indices("d", input_bands(cube)) == []
-    assert {row["band"] for row in contents(cube)} >= {"rainfall_variance", "pga_ln_std", "fault_distance", "landslide"}
+    assert {row["band"] for row in band_table(cube)} >= {
+        "rainfall_variance",
+        "pga_ln_std",
+        "fault_distance",
+        "landslide",
+    }
 
 
 def test_the_grid_of_its_cube_is_the_tile(event_file):
@@ -62,7 +67,7 @@ def test_the_labels_are_the_inventory_to_the_cell(cube, event_file):
     slides = read_vector(event_file.parent / "landslides.gpkg", str(grid.crs), what="landslides")
     expected = rasterize(slides.geometry, out_shape=grid.shape, transform=grid.affine, dtype=np.uint8)
     found = read_labels(cube)
-    known = found != UNKNOWN  # where no cloud hides it
+    known = found != NODATA  # where no cloud hides it
     assert (found[known] >= expected[known]).all()  # what holds no centre is burnt by touch
     assert (found[known] == LANDSLIDE).sum() == pytest.approx(expected[known].sum(), rel=0.05)
 
@@ -70,7 +75,7 @@ def test_the_labels_are_the_inventory_to_the_cell(cube, event_file):
 def test_the_share_that_slides_and_their_sizes_are_those_of_the_recipe(cube, truth):
     assert truth["landslide_share"] == pytest.approx(RECIPE.landslide_share, rel=0.03)
     labels = read_labels(cube)
-    assert (labels[labels != UNKNOWN] == LANDSLIDE).mean() == pytest.approx(RECIPE.landslide_share, rel=0.1)
+    assert (labels[labels != NODATA] == LANDSLIDE).mean() == pytest.approx(RECIPE.landslide_share, rel=0.1)
     assert 0.88 < truth["share_below_1104_m2"] < 0.96
 
 
@@ -115,7 +120,7 @@ def test_another_seed_is_another_earthquake(event_file, tmp_path):
 def test_an_earlier_simulation_is_kept_only_where_its_recipe_is_the_same(tmp_path, monkeypatch):
     made = []
 
-    def pretend(part: Path, recipe: Recipe, _listener):
+    def pretend(part: Path, recipe: Recipe):
         made.append(recipe.seed)
         (part / "event.toml").write_text("")
         return {"landslides": 1, "landslide_share": 0.1}

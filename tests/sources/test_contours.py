@@ -6,8 +6,8 @@ import pytest
 import shapely
 from shapely.geometry import LineString, MultiLineString, Point
 
+from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
-from coslide.inputs import Shaking
 from coslide.sources.shaking import read_contours
 
 CRS = "EPSG:32654"
@@ -18,7 +18,7 @@ BOXES = [shapely.box(141.8, 42.6, 142.0, 42.8), shapely.box(141.9, 42.7, 141.95,
 def read(path, geometry, values=(12.0, 24.0), *, field="value", unit="%g", **columns):
     """Write contours and read them again."""
     gpd.GeoDataFrame({field: values, **columns}, geometry=geometry, crs=4326).to_file(path)
-    return read_contours(Shaking(contours=path, unit=unit, contour_field=field), CRS)
+    return read_contours(ShakingConfig(contours=path, unit=unit, contour_field=field), CRS)
 
 
 @pytest.mark.parametrize(("unit", "values"), [("%g", (12, 24)), ("g", (0.12, 0.24)), ("cm/s2", (117.6798, 235.3596))])
@@ -70,7 +70,7 @@ def test_a_field_that_is_not_there_is_named(tmp_path):
     """With those that are."""
     read(tmp_path / "c.json", LINES)
     with pytest.raises(InputError, match=r"c.json: has no field 'PGA'; found value"):
-        read_contours(Shaking(contours=tmp_path / "c.json", unit="%g", contour_field="PGA"), CRS)
+        read_contours(ShakingConfig(contours=tmp_path / "c.json", unit="%g", contour_field="PGA"), CRS)
 
 
 def test_a_shapefile_of_hazus_is_refused(tmp_path):

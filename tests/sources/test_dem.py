@@ -8,8 +8,8 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 from scipy.ndimage import gaussian_filter
 
+from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.inputs import Dem
 from coslide.sources.dem import open_elevation
 
 UTM = "EPSG:32654"
@@ -35,26 +35,26 @@ def ground(shape=(34, 37), seed=0):
 
 
 def elevation_of(path, grid=GRID, **keys):
-    return open_elevation(Dem(path=path, **keys), grid).elevation(grid)
+    return open_elevation(DemConfig(path=path, **keys), grid).elevation(grid)
 
 
 def notes_of(path, **keys):
-    return " / ".join(open_elevation(Dem(path=path, **keys), GRID).notes)
+    return " / ".join(open_elevation(DemConfig(path=path, **keys), GRID).notes)
 
 
 @pytest.mark.parametrize(("dtype", "integer"), [("int16", True), ("float32", False)])
 def test_an_elevation_model_knows_whether_it_holds_whole_metres(tmp_path, dtype, integer):
     """R20: its type tells."""
     path = write(tmp_path / "dem.tif", np.full((34, 37), 120, dtype=dtype))
-    source = open_elevation(Dem(path=path), GRID)
+    source = open_elevation(DemConfig(path=path), GRID)
     assert source.integer is integer
     np.testing.assert_allclose(source.elevation(GRID), 120, atol=1e-4)
 
 
 def test_whole_metres_stored_as_floats_are_whole_metres(tmp_path):
     """R20: converting the file does not make the steps go away."""
-    assert open_elevation(Dem(path=write(tmp_path / "a.tif", np.rint(ground()))), GRID).integer
-    assert not open_elevation(Dem(path=write(tmp_path / "b.tif", ground())), GRID).integer
+    assert open_elevation(DemConfig(path=write(tmp_path / "a.tif", np.rint(ground()))), GRID).integer
+    assert not open_elevation(DemConfig(path=write(tmp_path / "b.tif", ground())), GRID).integer
 
 
 def test_tenths_of_metres_stored_as_integers_are_scaled_and_no_whole_metres(tmp_path):
@@ -62,7 +62,7 @@ def test_tenths_of_metres_stored_as_integers_are_scaled_and_no_whole_metres(tmp_
     path = write(tmp_path / "dem.tif", np.rint(ground() * 10).astype(np.int16))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = (0.1,), (7.0,)
-    source = open_elevation(Dem(path=path), GRID)
+    source = open_elevation(DemConfig(path=path), GRID)
     assert not source.integer
     expected = elevation_of(write(tmp_path / "float.tif", ground()))
     np.testing.assert_allclose(source.elevation(GRID), expected + 7, atol=0.06)
@@ -90,13 +90,15 @@ def test_a_dem_whose_cells_are_those_of_the_grid_is_taken_as_it_is(tmp_path):
     """R15: the spline would smooth it."""
     fine = ground((60, 70))
     shifted = Affine(10, 0, 499900, 0, -10, 4700100)
-    source = open_elevation(Dem(path=write(tmp_path / "a.tif", fine, transform=shifted)), GRID)
+    source = open_elevation(DemConfig(path=write(tmp_path / "a.tif", fine, transform=shifted)), GRID)
     np.testing.assert_array_equal(source.elevation(GRID), fine[10:50, 10:60])
     assert source.attrs["resampling"] == "none"
     turned = Affine(-10, 0, 499900 + 700, 0, 10, 4700100 - 600)
-    source = open_elevation(Dem(path=write(tmp_path / "c.tif", fine[::-1, ::-1].copy(), transform=turned)), GRID)
+    source = open_elevation(DemConfig(path=write(tmp_path / "c.tif", fine[::-1, ::-1].copy(), transform=turned)), GRID)
     np.testing.assert_array_equal(source.elevation(GRID), fine[10:50, 10:60])
-    off = open_elevation(Dem(path=write(tmp_path / "b.tif", fine, transform=shifted.translation(5, 0) * shifted)), GRID)
+    off = open_elevation(
+        DemConfig(path=write(tmp_path / "b.tif", fine, transform=shifted.translation(5, 0) * shifted)), GRID
+    )
     assert off.attrs["resampling"] == "cubic_spline"
 
 
@@ -105,7 +107,7 @@ def test_windows_and_the_margin_have_the_values_of_the_whole(tmp_path):
     values = ground((150, 150))
     values[60:64, 60:64] = np.nan
     path = write(tmp_path / "dem.tif", values, crs="EPSG:4326", transform=DEGREES)
-    source = open_elevation(Dem(path=path), GRID, margin_px=7)
+    source = open_elevation(DemConfig(path=path), GRID, margin_px=7)
     wide = GRID.pad(7)
     whole, void = source.elevation(wide), source.void(wide)
     assert np.isfinite(whole).all()
@@ -121,7 +123,7 @@ def test_finer_cells_are_averaged_to_about_the_size_of_the_cells_of_the_grid(tmp
     fine = np.random.default_rng(1).normal(500, 5, (480, 560)).astype(np.float32)
     fine[100:103, 100:104] = np.nan
     path = write(tmp_path / "dem.tif", fine, transform=Affine(1, 0, 499965, 0, -1, 4700035))
-    source = open_elevation(Dem(path=path, fill_voids_km2=0), GRID)
+    source = open_elevation(DemConfig(path=path, fill_voids_km2=0), GRID)
     assert source.attrs["averaged"] == [10, 10]
     assert "averaged by 10 x 10" in " / ".join(source.notes)
     blocks = np.nanmean(fine.reshape(48, 10, 56, 10), axis=(1, 3))
@@ -135,7 +137,7 @@ def test_a_block_of_averaged_cells_that_two_tiles_share_is_the_mean_over_both(tm
     whole = write(tmp_path / "whole.tif", fine, transform=Affine(1, 0, 499965, 0, -1, 4700035))
     north = write(tmp_path / "north.tif", fine[:233], transform=Affine(1, 0, 499965, 0, -1, 4700035))
     south = write(tmp_path / "south.tif", fine[233:], transform=Affine(1, 0, 499965, 0, -1, 4700035 - 233))
-    found = open_elevation(Dem(path=(north, south), fill_voids_km2=0), GRID)
+    found = open_elevation(DemConfig(path=(north, south), fill_voids_km2=0), GRID)
     assert found.attrs["averaged"] == [10, 10]
     np.testing.assert_allclose(found.elevation(GRID), elevation_of(whole, fill_voids_km2=0), atol=1e-3)
 
@@ -144,7 +146,7 @@ def test_a_block_of_averaged_cells_that_two_tiles_share_is_the_mean_over_both(tm
 def test_cells_of_more_than_half_the_size_are_not_averaged(tmp_path, size_m):
     """R41."""
     path = write(tmp_path / "dem.tif", ground((150, 150)), transform=Affine(size_m, 0, 499950, 0, -size_m, 4700050))
-    source = open_elevation(Dem(path=path), GRID)
+    source = open_elevation(DemConfig(path=path), GRID)
     assert "averaged" not in source.attrs
     assert source.attrs["dem_cell_m"] == [size_m, size_m]
 
@@ -266,7 +268,7 @@ def test_small_voids_are_filled_from_their_rim_and_remembered(tmp_path):
     plane = (500 + 6.0 * cols + 3.0 * rows).astype(np.float32)
     expected = elevation_of(write(tmp_path / "plane.tif", plane))
     plane[12:15, 14:18] = np.nan
-    source = open_elevation(Dem(path=write(tmp_path / "dem.tif", plane)), GRID)
+    source = open_elevation(DemConfig(path=write(tmp_path / "dem.tif", plane)), GRID)
     found, void = source.elevation(GRID), source.void(GRID)
     assert np.isfinite(found).all()
     assert void.sum() == 12 * 9
@@ -281,7 +283,7 @@ def test_voids_above_the_limit_stay_unknown(tmp_path):
     values[12:15, 14:18] = np.nan
     values[20, 20] = np.nan
     path = write(tmp_path / "dem.tif", values)
-    source = open_elevation(Dem(path=path, fill_voids_km2=0.0107), GRID)
+    source = open_elevation(DemConfig(path=path, fill_voids_km2=0.0107), GRID)
     assert np.isnan(source.elevation(GRID)).sum() == 12 * 9
     assert source.void(GRID).sum() == 9
     assert "left unknown" in " / ".join(source.notes)
@@ -311,7 +313,7 @@ def test_a_void_at_the_border_of_the_data_is_no_hole(tmp_path):
     values = ground()
     values[12:15, :12] = np.nan
     values[15, 12] = np.nan
-    source = open_elevation(Dem(path=write(tmp_path / "dem.tif", values)), GRID)
+    source = open_elevation(DemConfig(path=write(tmp_path / "dem.tif", values)), GRID)
     assert np.isnan(source.elevation(GRID)).any()
     assert source.void(GRID).sum() == 0
 
@@ -321,7 +323,7 @@ def test_a_hole_at_the_border_of_the_grid_is_filled_from_beyond(tmp_path):
     values = ground((60, 60))
     values[20:24, 4:22] = np.nan  # the grid begins at row 20, column 20
     path = write(tmp_path / "dem.tif", values, transform=Affine(30, 0, 499400, 0, -30, 4700600))
-    source = open_elevation(Dem(path=path), GRID)
+    source = open_elevation(DemConfig(path=path), GRID)
     assert np.isfinite(source.elevation(GRID)).all()
     assert source.void(GRID)[:12, :6].all()
 
@@ -355,17 +357,17 @@ def test_other_units_than_metres_are_refused(tmp_path):
 def test_the_vertical_datum_is_recorded(tmp_path):
     """R22: as the file names it; heights are not changed."""
     plain = elevation_of(write(tmp_path / "plain.tif", ground()))
-    source = open_elevation(Dem(path=write(tmp_path / "dem.tif", ground(), crs="EPSG:32654+5773")), GRID)
+    source = open_elevation(DemConfig(path=write(tmp_path / "dem.tif", ground(), crs="EPSG:32654+5773")), GRID)
     assert source.attrs["vertical_crs"] == "EGM96 height"
     np.testing.assert_array_equal(source.elevation(GRID), plain)
-    silent = open_elevation(Dem(path=tmp_path / "plain.tif"), GRID)
+    silent = open_elevation(DemConfig(path=tmp_path / "plain.tif"), GRID)
     assert silent.attrs["vertical_crs"] == "not recorded"
 
 
 def test_ellipsoidal_heights_are_recorded_as_such(tmp_path):
     """R22: a CRS with three axes."""
     path = write(tmp_path / "dem.tif", ground((150, 150)), crs="EPSG:4979", transform=DEGREES)
-    source = open_elevation(Dem(path=path), GRID)
+    source = open_elevation(DemConfig(path=path), GRID)
     assert source.attrs["vertical_crs"] == "the ellipsoid of WGS 84"
     assert "ellipsoid" in " / ".join(source.notes)
     assert np.isfinite(source.elevation(GRID)).all()
@@ -421,7 +423,7 @@ def test_a_truncated_dem_is_refused(tmp_path):
 def test_the_real_dem_of_iburi_is_whole_metres_and_has_no_holes(data_folder):
     """R20: AW3D30 is int16."""
     grid = GeoBox((900, 600), Affine(10, 0, 573000, 0, -10, 4735000), UTM)
-    source = open_elevation(Dem(path=data_folder / "iburi-2018" / "dem" / "AW3D30_DSM.tif"), grid)
+    source = open_elevation(DemConfig(path=data_folder / "iburi-2018" / "dem" / "AW3D30_DSM.tif"), grid)
     metres = source.elevation(grid)
     assert source.integer
     assert np.isfinite(metres).mean() > 0.99

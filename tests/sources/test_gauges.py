@@ -5,8 +5,8 @@ import datetime as dt
 import numpy as np
 import pytest
 
+from coslide.config.schema import GaugeColumns, RainConfig
 from coslide.errors import InputError
-from coslide.inputs import GaugeColumns, Rain
 from coslide.sources.gauges import day_weights, read_gauges
 
 EVENT = dt.datetime(2017, 8, 8, 13, 19, 46, tzinfo=dt.UTC)
@@ -18,7 +18,7 @@ def rain(tmp_path, text, **options):
     """Return the table of a text, to be read as rain in mm."""
     path = tmp_path / "rain.csv"
     path.write_text(text)
-    return Rain(gauges=path, **{"unit": "mm", "columns": TOTALS, **options})
+    return RainConfig(gauges=path, **{"unit": "mm", "columns": TOTALS, **options})
 
 
 def daily(tmp_path, days, *, name="A", place="103,33", **options):
@@ -86,7 +86,7 @@ def test_the_day_of_the_event_counts_with_its_hours_before_it(tmp_path):
 
 def test_the_default_window_has_the_dates_of_the_paper_s_table():
     """Table 1: rain of 29 July to 8 August 2017, for the event of 8 August."""
-    weights = day_weights(Rain(gauges="a.csv", unit="mm", columns=DAILY), EVENT)
+    weights = day_weights(RainConfig(gauges="a.csv", unit="mm", columns=DAILY), EVENT)
     assert (min(weights), max(weights)) == (dt.date(2017, 7, 29), dt.date(2017, 8, 8))
     assert len(weights) == 11
     assert {weight for date, weight in weights.items() if date.day != 8} == {1.0}
@@ -108,14 +108,16 @@ def test_the_default_window_has_the_dates_of_the_paper_s_table():
 )
 def test_the_day_of_a_gauge_begins_when_it_is_told(tmp_path, starts, first, last):
     """R29: 13.33 h before and after midnight the event passes from one day of a gauge to the next."""
-    rain = Rain(gauges="a.csv", unit="mm", columns=DAILY, window_days=4, day_starts_utc_h=starts, event_day="drop")
+    rain = RainConfig(
+        gauges="a.csv", unit="mm", columns=DAILY, window_days=4, day_starts_utc_h=starts, event_day="drop"
+    )
     weights = day_weights(rain, EVENT)
     assert (min(weights).day, max(weights).day, set(weights.values())) == (first, last, {1.0})
 
 
 def test_an_event_on_the_edge_of_days_has_whole_days_only():
     """R29: nothing is cut; a time without a zone is UTC, and one with a zone is converted."""
-    rain = Rain(gauges="a.csv", unit="mm", window_days=3)
+    rain = RainConfig(gauges="a.csv", unit="mm", window_days=3)
     for time in (dt.datetime(2017, 8, 8), dt.datetime.fromisoformat("2017-08-08T08:00+08:00")):
         assert {date.day: weight for date, weight in day_weights(rain, time).items()} == {5: 1.0, 6: 1.0, 7: 1.0}
 
@@ -123,7 +125,7 @@ def test_an_event_on_the_edge_of_days_has_whole_days_only():
 @pytest.mark.parametrize("starts", [-8.0, 0.0, 5.5])
 def test_shares_add_up_to_the_whole_days_and_the_hours_of_the_event_s_day(starts):
     """R29: the witness counts hours, one by one."""
-    rain = Rain(gauges="a.csv", unit="mm", window_days=10, day_starts_utc_h=starts)
+    rain = RainConfig(gauges="a.csv", unit="mm", window_days=10, day_starts_utc_h=starts)
     seconds = (EVENT - dt.datetime(2017, 8, 8, tzinfo=dt.UTC) - dt.timedelta(hours=starts)).total_seconds()
     np.testing.assert_allclose(sum(day_weights(rain, EVENT).values()), 10 + seconds % 86400 / 86400)
 

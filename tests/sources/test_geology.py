@@ -10,8 +10,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine, from_origin
 from shapely.geometry import LineString, Polygon, box
 
+from coslide.config.schema import GeologyConfig
 from coslide.errors import InputError
-from coslide.inputs import Geology
 from coslide.sources.geology import class_of_units, read_strata
 
 UTM = "EPSG:32648"
@@ -27,7 +27,7 @@ def stripes(units, *, north=3700000, south=3699400, width=100):
 
 def polygons(tmp_path, frame, name="map.gpkg", **options):
     frame.to_file(tmp_path / name)
-    return Geology(path=tmp_path / name, field="unit", **options)
+    return GeologyConfig(path=tmp_path / name, field="unit", **options)
 
 
 def raster(tmp_path, values, *, transform=GRID.affine, crs=UTM, nodata=None, **options):
@@ -37,7 +37,7 @@ def raster(tmp_path, values, *, transform=GRID.affine, crs=UTM, nodata=None, **o
         path, "w", width=values.shape[1], transform=transform, crs=crs, nodata=nodata, **profile
     ) as file:
         file.write(values, 1)
-    return Geology(path=path, **options)
+    return GeologyConfig(path=path, **options)
 
 
 def cell_centres(grid):
@@ -132,7 +132,7 @@ def test_polygons_that_cross_themselves_are_repaired_and_counted(tmp_path):
 def test_ages_that_contradict_themselves_are_refused(tmp_path, ages, without, message):
     """R31."""
     with pytest.raises(InputError, match=message):
-        class_of_units(Geology(path=tmp_path, ages=ages, without_age=without))
+        class_of_units(GeologyConfig(path=tmp_path, ages=ages, without_age=without))
 
 
 def test_a_field_that_there_is_not_is_refused_naming_those_there_are(tmp_path):
@@ -240,7 +240,7 @@ def test_a_raster_with_several_bands_is_refused(tmp_path):
     ) as file:  # fmt: skip
         file.write(np.ones((3, 60, 80), np.uint8))
     with pytest.raises(InputError, match=r"map\.tif: holds 3 bands, expected one, of codes"):
-        read_strata(Geology(path=tmp_path / "map.tif", ages=(1,)), GRID)
+        read_strata(GeologyConfig(path=tmp_path / "map.tif", ages=(1,)), GRID)
 
 
 def test_a_raster_with_a_field_is_refused(tmp_path):
@@ -251,7 +251,7 @@ def test_a_raster_with_a_field_is_refused(tmp_path):
 def test_a_file_that_is_neither_polygons_nor_raster_is_refused(tmp_path):
     (tmp_path / "map.tif").write_text("nothing")
     with pytest.raises(InputError, match=r"map\.tif: cannot be read as a raster"):
-        read_strata(Geology(path=tmp_path / "map.tif", ages=(1,)), GRID)
+        read_strata(GeologyConfig(path=tmp_path / "map.tif", ages=(1,)), GRID)
 
 
 @pytest.mark.realdata
@@ -264,7 +264,7 @@ def test_the_real_map_of_polygons_has_the_unit_of_each_cell_centre(data_folder, 
     grid = GeoBox.from_bbox((left + 5e3, bottom + 5e3, left + 25e3, bottom + 25e3), crs="EPSG:32750", resolution=100)
     units = frame[field].fillna("").str.strip()
     ages = tuple(sorted(set(units)))
-    strata = read_strata(Geology(path=path, field=field, ages=ages), grid)
+    strata = read_strata(GeologyConfig(path=path, field=field, ages=ages), grid)
     x, y = cell_centres(grid)
     expected = np.full(grid.shape, 255, dtype=np.uint8)
     for shape, unit in sorted(zip(frame.geometry, units, strict=True), key=lambda pair: pair[1]):
@@ -280,7 +280,7 @@ def test_the_real_raster_of_lithology_has_the_code_of_the_nearest_pixel(data_fol
     path = data_folder / "loma-prieta-1989" / "GLIM_replace.tif"
     grid = GeoBox.from_bbox((560000, 4060000, 640000, 4120000), crs="EPSG:32610", resolution=100)
     ages = ("-3.22", "-1.92", "-1.88", "-1.87", "-1.61", "-1.54", "-1.5", "-0.95", "-0.81", "-0.78")
-    strata = read_strata(Geology(path=path, ages=ages, without_age=(0,)), grid)
+    strata = read_strata(GeologyConfig(path=path, ages=ages, without_age=(0,)), grid)
     with rasterio.open(path) as file:
         values, transform = file.read(1), file.transform
     lon, lat = pyproj.Transformer.from_crs("EPSG:32610", 4326, always_xy=True).transform(*cell_centres(grid))
@@ -290,4 +290,4 @@ def test_the_real_raster_of_lithology_has_the_code_of_the_nearest_pixel(data_fol
     assert (known[strata.codes] != nearest).mean() < 0.01  # on edges of pixels
     assert len(np.unique(strata.codes)) > 5
     with pytest.raises(InputError, match=r"GLIM_replace\.tif: found units .*: '-0.78', '0'$"):
-        read_strata(Geology(path=path, ages=ages[:-1]), grid)
+        read_strata(GeologyConfig(path=path, ages=ages[:-1]), grid)

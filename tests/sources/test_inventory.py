@@ -9,7 +9,7 @@ from rasterio.transform import Affine
 from shapely.geometry import LineString, Point, Polygon, box
 
 from coslide.errors import InputError
-from coslide.mapping.inventory import polygons as polygonize
+from coslide.mapping.inventory import vectorize_landslides as polygonize
 from coslide.sources.inventory import burn, read_inventory
 
 UTM = "EPSG:32654"
@@ -144,9 +144,9 @@ def test_labels_made_into_polygons_and_burnt_again_are_the_same(tmp_path, seed):
 
 
 def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
-    polygons = gpd.GeoSeries([box(500100, 4699700, 500300, 4699900)], crs=UTM)
-    here = read_inventory(save(tmp_path / "a.gpkg", polygons), GRID).mask
-    there = read_inventory(save(tmp_path / "b.gpkg", polygons.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
+    landslides = gpd.GeoSeries([box(500100, 4699700, 500300, 4699900)], crs=UTM)
+    here = read_inventory(save(tmp_path / "a.gpkg", landslides), GRID).mask
+    there = read_inventory(save(tmp_path / "b.gpkg", landslides.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
     assert here.sum() == 400
     assert (here != there).sum() <= 4
 
@@ -175,8 +175,8 @@ def test_the_real_inventory_keeps_its_area(data_folder):
     """R38: within 1 % of the real polygons' own area inside the grid."""
     grid = GeoBox((976, 647), Affine(10, 0, 572840, 0, -10, 4735680), UTM)
     path = data_folder / "iburi-2018" / "inventory" / "slope_failures.gpkg"
-    polygons = gpd.read_file(path).to_crs(UTM).union_all().intersection(box(*grid.boundingbox.bbox))
+    landslides = gpd.read_file(path).to_crs(UTM).union_all().intersection(box(*grid.boundingbox.bbox))
     labels = read_inventory(path, grid)
-    assert abs(labels.mask.sum() * 100 / polygons.area - 1) < 0.01
-    np.testing.assert_allclose(labels.area_m2, polygons.area, rtol=1e-4)
+    assert abs(labels.mask.sum() * 100 / landslides.area - 1) < 0.01
+    np.testing.assert_allclose(labels.area_m2, landslides.area, rtol=1e-4)
     assert len(labels.touched) < 0.02 * labels.polygons

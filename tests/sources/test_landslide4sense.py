@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from coslide.cube.cube import input_bands, open_cube
 from coslide.errors import InputError
-from coslide.indices.cube import input_bands, open_cube
 from coslide.sources.landslide4sense import BANDS, MEANS, find_patches, is_patches, read_image, read_mask
 
 SHAPE = (128, 128, 14)

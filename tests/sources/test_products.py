@@ -17,8 +17,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from stactools.sentinel2.stac import create_item
 
+from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.inputs import Scene
 from coslide.sources.products import read_products
 from coslide.sources.sentinel2 import open_scene
 
@@ -78,7 +78,7 @@ def ground():
 
 
 def scene_of(*products, bands=("B4",), **keys):
-    return Scene.model_validate({"products": products, "bands": bands, **keys})
+    return SceneConfig.model_validate({"products": products, "bands": bands, **keys})
 
 
 def read(*products, root, **keys):

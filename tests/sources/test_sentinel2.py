@@ -14,9 +14,9 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
 from coslide.grid import common_grid
-from coslide.inputs import Scene
 from coslide.sources.sentinel2 import open_scene
 
 SPEC = importlib.util.spec_from_file_location("safe_files", Path(__file__).with_name("safe_files.py"))
@@ -39,12 +39,12 @@ def write(path, values, *, size=10, left=LEFT, top=TOP, crs="EPSG:32654", **tags
 def files_scene(root, **bands):
     """A scene of rasters that the event file names: ``B2=path`` or ``B2={"path": ..., "scale": ...}``."""
     own = {name: band if isinstance(band, dict) else {"path": band} for name, band in bands.items()}
-    return open_scene(Scene.model_validate({"bands": own}), root=root)
+    return open_scene(SceneConfig.model_validate({"bands": own}), root=root)
 
 
 def product_scene(*folders, bands=("B4",), **keys):
     keys = {"products": folders, "bands": bands, **keys}
-    return open_scene(Scene.model_validate(keys), root=folders[0].parent)
+    return open_scene(SceneConfig.model_validate(keys), root=folders[0].parent)
 
 
 def folder_of(folder, **bands):
@@ -223,7 +223,7 @@ def test_a_window_is_the_crop_of_a_full_read(tmp_path, source, resampling, shift
     values[::7, ::5] = 0
     path = write(tmp_path / "a.tif", values, size=size, crs=crs, left=left, top=top, nodata=0)
     band = {"path": path, "scale": 1e-4, "offset": -0.1}
-    scene = open_scene(Scene.model_validate({"bands": {"B4": band}, "resampling": resampling}), root=tmp_path)
+    scene = open_scene(SceneConfig.model_validate({"bands": {"B4": band}, "resampling": resampling}), root=tmp_path)
     grid = GeoBox((610, 605), Affine(10, 0, LEFT - 7, 0, -10, TOP + 13), "EPSG:32654")
     whole = scene.reflectance("B4", grid, shift_m=shift_m)
     assert np.isfinite(whole).mean() > 0.5
@@ -353,7 +353,7 @@ def test_no_new_class_comes_out_of_another_crs(tmp_path):
     scl = write(tmp_path / "scl.tif", classes, size=2e-4, crs="EPSG:4326", left=142.2, top=42.46)
     keys = {"bands": {"B4": {"path": band}}, "scl": {"path": scl}, "scale": 1e-4}
     for invalid, share in (((8, 9, 10, 5, 6, 7), 1.0), ((11,), 0.5), ((4,), 0.5)):
-        scene = open_scene(Scene.model_validate({**keys, "scl_invalid": invalid}), root=tmp_path)
+        scene = open_scene(SceneConfig.model_validate({**keys, "scl_invalid": invalid}), root=tmp_path)
         assert scene.clear(GRID).mean() == pytest.approx(share, abs=0.03)
     assert not scene.clear(GRID.translate_pix(5000, 0)).any()  # beyond the classes nothing is known
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
 from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.split import Part
-from coslide.samples.windows import Window, windows_in
-from coslide.settings import TrainingSettings
+from coslide.samples.split import Subset
 from coslide.training.checkpoints import weights_of
 from coslide.training.fit import TrainingData, fit, network_options, require_trainable
 from coslide.training.loss import ClassBalancedFocalLoss, class_weights, label_counts
 from coslide.training.module import Training
+from coslide.windows import Window, windows_in
 
 BANDS = ["signal", "other"]
 SETTINGS = TrainingSettings(
@@ -52,7 +52,7 @@ def tiles():
     inputs = random.normal(size=(2, 64, 96)).astype(np.float32)
     inputs = np.round(inputs.repeat(8, axis=1).repeat(8, axis=2)[:, :64, :96], 2)
     labels = ((inputs[0] > 0.3) & (inputs[1] < 0.3)).astype(np.uint8)
-    parts = np.full(labels.shape, Part.TRAIN, dtype=np.uint8)
+    parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
     return Tiles([Raster(inputs, labels, parts)], [windows_in(Window(0, 0, 64, 96), tile=32, stride=32)])
 
 

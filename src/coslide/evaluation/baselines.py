@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.workers import available_processors
+from coslide.io.executor import available_processors
 
 MISSING = -9999.0  # a forest splits on it like on any other value
 _TREES, _LEAF = 100, 3

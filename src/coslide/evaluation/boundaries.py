@@ -5,13 +5,13 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from coslide.connected import connected
-from coslide.evaluation.objects import area_of_cell_m2, scored_masks
+from coslide.evaluation.objects import pixel_area_m2, scored_masks
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 def boundary_distance(
-    recognised: BoolArray, mapped: BoolArray, where: BoolArray | None = None, *, cell_size_m: float
+    recognised: BoolArray, mapped: BoolArray, where: BoolArray | None = None, *, pixel_size_m: float
 ) -> dict[str, float | None]:
     """Return how far the boundaries of recognised and mapped landslides lie from each other [m].
 
@@ -23,7 +23,7 @@ def boundary_distance(
     ----------
     recognised, mapped, where
         As for `match_objects`.
-    cell_size_m
+    pixel_size_m
         Side of a cell [m].
 
     Returns
@@ -39,19 +39,19 @@ def boundary_distance(
     TypeError
         If an array is not bool.
     ValueError
-        If the shapes differ or are not (row, col), or `cell_size_m` is not above 0.
+        If the shapes differ or are not (row, col), or `pixel_size_m` is not above 0.
 
     Examples
     --------
     >>> mapped, recognised = np.arange(8)[None] < 3, np.arange(8)[None] < 5
-    >>> boundary_distance(recognised, mapped, cell_size_m=10)["symmetric_mean_m"]
+    >>> boundary_distance(recognised, mapped, pixel_size_m=10)["symmetric_mean_m"]
     20.0
     """
-    area_of_cell_m2(cell_size_m)
+    pixel_area_m2(pixel_size_m)
     inside = scored_masks(where, mapped=mapped, recognised=recognised)
     names = "recognised_to_mapped_mean_m", "mapped_to_recognised_mean_m", "symmetric_mean_m", "median_m", "p95_m"
     # The boundary cells are few: a tree of them takes less time and memory than a distance in every cell.
-    points = [np.argwhere(_boundary(mask, where)).astype(np.float64) * cell_size_m for mask in inside]
+    points = [np.argwhere(_boundary(mask, where)).astype(np.float64) * pixel_size_m for mask in inside]
     if not (len(points[0]) and len(points[1])):
         return dict.fromkeys(names)
     to_recognised, to_mapped = (

@@ -166,7 +166,7 @@ def calibration_error(table: Reliability) -> float:
     return float(np.nansum(gaps * table.pixels) / pixels)
 
 
-def at_temperature(probability: FloatArray, temperature: float) -> FloatArray:
+def apply_temperature(probability: FloatArray, temperature: float) -> FloatArray:
     """Return the probability [0 to 1] that its logit, divided by `temperature`, stands for; of the same dtype.
 
     Guo et al. (2017), arXiv:1706.04599, for two classes. Above 1 the map becomes less sure of itself; which of two
@@ -181,7 +181,7 @@ def at_temperature(probability: FloatArray, temperature: float) -> FloatArray:
 
     Examples
     --------
-    >>> at_temperature(np.array([0.1, 0.5, 0.9, 1.0]), 2.0)
+    >>> apply_temperature(np.array([0.1, 0.5, 0.9, 1.0]), 2.0)
     array([0.25, 0.5 , 0.75, 1.  ])
     """
     if temperature == 1:
@@ -191,7 +191,7 @@ def at_temperature(probability: FloatArray, temperature: float) -> FloatArray:
 
 
 def fit_temperature(probability: FloatArray, mapped: BoolArray, where: BoolArray | None = None) -> float:
-    """Return the temperature with the lowest mean negative log-likelihood of the truth; see `at_temperature`.
+    """Return the temperature with the lowest mean negative log-likelihood of the truth; see `apply_temperature`.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def best_threshold(found: Curve) -> float:
     return float(found.threshold[:-1][np.argmax(found.f1[:-1])])
 
 
-def thinned(found: Curve, count: int = 200) -> dict[str, list[float]]:
+def decimate_curve(found: Curve, count: int = 200) -> dict[str, list[float]]:
     """Return about `count` points of the curves, evenly over their course, as lists for a file or a figure.
 
     Returns

@@ -149,14 +149,16 @@ def pooled_matching(matchings: Sequence[Matching]) -> Matching:
     return Matching(**{name: np.concatenate([getattr(one, name) for one in matchings]) for name in names})
 
 
-def object_scores(matching: Matching, *, cell_size_m: float, found_share: float = 0.5) -> dict[str, int | float | None]:
+def object_scores(
+    matching: Matching, *, pixel_size_m: float, found_share: float = 0.5
+) -> dict[str, int | float | None]:
     """Return how many landslides were matched, found, missed or false, and the areas of the last two [m2].
 
     Parameters
     ----------
     matching
         From `match_objects`.
-    cell_size_m
+    pixel_size_m
         Side of a cell [m].
     found_share
         A mapped landslide is found if at least this share of its cells is recognised, whatever the shapes.
@@ -179,17 +181,17 @@ def object_scores(matching: Matching, *, cell_size_m: float, found_share: float 
     Raises
     ------
     ValueError
-        If `cell_size_m` is not above 0, or `found_share` not above 0 and at most 1.
+        If `pixel_size_m` is not above 0, or `found_share` not above 0 and at most 1.
 
     Examples
     --------
     >>> mapped = np.array([[True, True, True, True, False, True]])
     >>> recognised = np.array([[True, True, True, False, False, False]])
-    >>> found = object_scores(match_objects(recognised, mapped), cell_size_m=10)
+    >>> found = object_scores(match_objects(recognised, mapped), pixel_size_m=10)
     >>> found["n_matched"], found["n_missed"], found["object_recall"], found["missed_area_m2"]
     (1, 1, 0.5, 100.0)
     """
-    cell_area_m2 = area_of_cell_m2(cell_size_m)
+    cell_area_m2 = pixel_area_m2(pixel_size_m)
     mapped, recognised = (
         np.bincount(s, minlength=4).tolist() for s in (matching.mapped_state, matching.recognised_state)
     )
@@ -221,7 +223,7 @@ def object_scores(matching: Matching, *, cell_size_m: float, found_share: float 
 def recall_by_size(
     matching: Matching,
     *,
-    cell_size_m: float,
+    pixel_size_m: float,
     edges_cells: Sequence[float] = (1, 8, 12, 25, 50, 100, 200, math.inf),
     found_share: float = 0.5,
 ) -> list[dict[str, int | float | None]]:
@@ -233,7 +235,7 @@ def recall_by_size(
     ----------
     matching
         From `match_objects`.
-    cell_size_m
+    pixel_size_m
         Side of a cell [m].
     edges_cells
         Edges of the classes in ascending order, whole numbers from 1 on; the last one may be infinite. A class holds
@@ -251,16 +253,16 @@ def recall_by_size(
     Raises
     ------
     ValueError
-        If `cell_size_m` is not above 0, `found_share` not above 0 and at most 1, or the edges are not as described.
+        If `pixel_size_m` is not above 0, `found_share` not above 0 and at most 1, or the edges are not as described.
 
     Examples
     --------
     >>> mapped, recognised = np.ones((2, 5), bool), np.eye(2, 5) > 0
-    >>> recall_by_size(match_objects(recognised, mapped), cell_size_m=10, edges_cells=(8, 12))
+    >>> recall_by_size(match_objects(recognised, mapped), pixel_size_m=10, edges_cells=(8, 12))
     [{'cells_min': 8, 'cells_max': 11, 'area_min_m2': 800.0, 'area_max_m2': 1100.0, 'n_mapped': 1, 'n_found': 0,
       'n_matched': 0, 'recall': 0.0}]
     """
-    cell_area_m2 = area_of_cell_m2(cell_size_m)
+    cell_area_m2 = pixel_area_m2(pixel_size_m)
     edges = np.asarray(edges_cells, np.float64)
     rising = len(edges) > 1 and bool((edges[1:] > edges[:-1]).all())
     if not rising or edges[0] < 1 or (np.floor(edges) != edges).any():
@@ -344,7 +346,7 @@ def size_frequency(areas_m2: npt.ArrayLike, *, bins_per_decade: int = 5) -> dict
     }
 
 
-def area_of_cell_m2(cell_size_m: float) -> float:
+def pixel_area_m2(pixel_size_m: float) -> float:
     """Return the area of a cell [m2].
 
     Raises
@@ -352,9 +354,9 @@ def area_of_cell_m2(cell_size_m: float) -> float:
     ValueError
         If its side is not above 0.
     """
-    if not cell_size_m > 0:
-        raise ValueError(f"cell_size_m: expected a length above 0, found {cell_size_m}")
-    return float(cell_size_m) ** 2
+    if not pixel_size_m > 0:
+        raise ValueError(f"pixel_size_m: expected a length above 0, found {pixel_size_m}")
+    return float(pixel_size_m) ** 2
 
 
 def scored_masks(where: BoolArray | None, **maps: BoolArray) -> list[BoolArray]:

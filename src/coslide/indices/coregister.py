@@ -11,7 +11,7 @@ from rasterio.fill import fillnodata
 from scipy.ndimage import gaussian_filter
 
 from coslide.errors import InputError
-from coslide.grid import cell_size_m
+from coslide.grid import pixel_size_m
 
 if TYPE_CHECKING:
     from coslide.indices.spectral import SceneLike
@@ -146,7 +146,7 @@ def measure_scene_shift(pre: "SceneLike", post: "SceneLike", grid: GeoBox, *, ba
         found = [shift for window in _windows(grid, per_side) if (shift := _chip_shift(pre, post, window, name))]
         if len(found) >= MIN_CHIPS:
             break
-    return _agreed(found, cell_size_m(grid))
+    return _agreed(found, pixel_size_m(grid))
 
 
 def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:

@@ -11,8 +11,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
+from coslide.io.executor import available_processors
 from coslide.labels import NO_CLASS
-from coslide.workers import available_processors
 
 FLAT_CLASS = 1
 _TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
@@ -38,7 +38,7 @@ class Derivatives(NamedTuple):
     mean_curvature_per_m: NDArray[np.float32]
 
 
-def slope_aspect_curvature(elevation: ArrayLike, cell_size_m: float, *, threads: int | None = None) -> Derivatives:
+def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | None = None) -> Derivatives:
     """Return slope and aspect in degrees and mean curvature in 1/m, from one pass over the 3 x 3 cells around each.
 
     With p and q the first derivatives to the east and to the north, weighted as in [1]_, and r, s and t the second
@@ -55,7 +55,7 @@ def slope_aspect_curvature(elevation: ArrayLike, cell_size_m: float, *, threads:
     ----------
     elevation
         Metres, (row, col), row 0 in the north, columns to the east; used as float32.
-    cell_size_m
+    pixel_size_m
         Side of the square cells.
     threads
         How many share the rows. None means all cores for large arrays, else one. The values do not depend on it.
@@ -68,7 +68,7 @@ def slope_aspect_curvature(elevation: ArrayLike, cell_size_m: float, *, threads:
     Raises
     ------
     ValueError
-        If `elevation` is not two-dimensional or `cell_size_m` is not positive.
+        If `elevation` is not two-dimensional or `pixel_size_m` is not positive.
 
     Notes
     -----
@@ -95,15 +95,15 @@ def slope_aspect_curvature(elevation: ArrayLike, cell_size_m: float, *, threads:
     >>> float(plane.aspect_deg[1, 1])
     0.0
     """
-    metres = _as_grid(elevation, cell_size_m)
+    metres = _as_grid(elevation, pixel_size_m)
     found = Derivatives(*(np.empty_like(metres) for _ in range(3)))
-    _over_rows(_derive, (metres, np.float32(cell_size_m), *found), threads)
+    _over_rows(_derive, (metres, np.float32(pixel_size_m), *found), threads)
     for values in found:
         _clear_ring(values)
     return found
 
 
-def esri_curvature(elevation: ArrayLike, cell_size_m: float, *, threads: int | None = None) -> NDArray[np.float32]:
+def esri_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | None = None) -> NDArray[np.float32]:
     """Return the "curvature" of ArcGIS in 1/(100 m): -100 times the Laplacian of the elevation, positive on hilltops.
 
     From the polynomial of [1]_ through the nine cells, of which five matter, as [2]_ gives it::
@@ -117,7 +117,7 @@ def esri_curvature(elevation: ArrayLike, cell_size_m: float, *, threads: int | N
 
     Parameters
     ----------
-    elevation, cell_size_m, threads
+    elevation, pixel_size_m, threads
         As for `slope_aspect_curvature`.
 
     Returns
@@ -128,7 +128,7 @@ def esri_curvature(elevation: ArrayLike, cell_size_m: float, *, threads: int | N
     Raises
     ------
     ValueError
-        If `elevation` is not two-dimensional or `cell_size_m` is not positive.
+        If `elevation` is not two-dimensional or `pixel_size_m` is not positive.
 
     References
     ----------
@@ -143,9 +143,9 @@ def esri_curvature(elevation: ArrayLike, cell_size_m: float, *, threads: int | N
     >>> float(esri_curvature(bowl, 10.0)[1, 1])  # the Laplacian is 4 m over (10 m)²
     -4.0
     """
-    metres = _as_grid(elevation, cell_size_m)
+    metres = _as_grid(elevation, pixel_size_m)
     curvature = np.empty_like(metres)
-    _over_rows(_bend_esri, (metres, np.float32(cell_size_m), curvature), threads)
+    _over_rows(_bend_esri, (metres, np.float32(pixel_size_m), curvature), threads)
     _clear_ring(curvature)
     return curvature
 
@@ -296,12 +296,12 @@ def _divide_by_weights(total: NDArray[np.float64], sigma_px: float, radius: int)
     return total
 
 
-def _as_grid(elevation: ArrayLike, cell_size_m: float) -> NDArray[np.float32]:
+def _as_grid(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.float32]:
     metres = np.ascontiguousarray(elevation, dtype=np.float32)
     if metres.ndim != 2:
         raise ValueError(f"elevation: found {metres.ndim} dimensions, expected 2 (row, col)")
-    if not cell_size_m > 0:
-        raise ValueError(f"cell_size_m: found {cell_size_m}, expected a positive number")
+    if not pixel_size_m > 0:
+        raise ValueError(f"pixel_size_m: found {pixel_size_m}, expected a positive number")
     return metres
 
 

@@ -13,10 +13,10 @@ from rasterio.features import rasterize
 from shapely import clip_by_rect, total_bounds
 from shapely.geometry.base import BaseGeometry
 
+from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
+from coslide.cube.layer import Layer, LayerGroup
 from coslide.grid import slices_of
 from coslide.indices.classes import class_by_edges
-from coslide.indices.family import Family, Variable
-from coslide.inputs import FAULT_EDGES_KM, Faults
 from coslide.sources.faults import Traces, read_traces
 
 EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
@@ -29,7 +29,7 @@ class _FaultDistance:
     grid: GeoBox
     distance_m: NDArray[np.float32]
     edges_m: tuple[float, ...]
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -41,7 +41,7 @@ class _FaultDistance:
         }
 
 
-def prepare_fault_distance(faults: Faults, grid: GeoBox) -> Family:
+def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     """Return the family of ``fault_distance_class`` (1 to n, an index) and ``fault_distance`` (metres) on `grid`.
 
     Parameters
@@ -198,16 +198,16 @@ def _distance_in_strips(away: NDArray[np.bool_], cell_m: tuple[float, float], *,
     return distance_m
 
 
-def _variables(edges_m: tuple[float, ...]) -> tuple[Variable, ...]:
+def _variables(edges_m: tuple[float, ...]) -> tuple[Layer, ...]:
     method = {"resampling": "Euclidean distance on the grid"}
     classes = {"classes": len(edges_m) + 1, "definition": f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m"}
     long_name = "distance to the nearest fault trace"
     return (
-        Variable(
+        Layer(
             "fault_distance_class", f"{long_name}, classes 1 to {len(edges_m) + 1}", "1", "uint8", "index",
             {**method, **classes},
         ),
-        Variable(
+        Layer(
             "fault_distance", f"{long_name}, capped at {edges_m[-1]:g} m", "m", "float32", "diagnostic",
             {**method, "capped_at_m": edges_m[-1]},
         ),

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.grid import cell_size_m, slices_of
-from coslide.indices.family import Family, Variable
-from coslide.inputs import Geology
+from coslide.config.schema import GeologyConfig
+from coslide.cube.layer import Layer, LayerGroup
+from coslide.grid import pixel_size_m, slices_of
+from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
 from coslide.sources.geology import WITHOUT_AGE, Strata, read_strata, units_by_age
-from coslide.sources.vector import listed
 
 _BLOCK = 512  # side, in cells, of what is filled at once: the distance transform takes 40 bytes for each cell
 
@@ -24,7 +24,7 @@ _BLOCK = 512  # side, in cells, of what is filled at once: the distance transfor
 class _Stratum:
     grid: GeoBox
     classes: NDArray[np.uint8]
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -32,7 +32,7 @@ class _Stratum:
         return {"stratum_class": self.classes[slices_of(window, self.grid)].copy()}
 
 
-def prepare_stratum(geology: Geology, grid: GeoBox) -> Family:
+def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     """Return the family of the one index ``stratum_class`` on `grid`: 1 to n from old to young, 255 unknown (no unit).
 
     Parameters
@@ -54,7 +54,7 @@ def prepare_stratum(geology: Geology, grid: GeoBox) -> Family:
     age, and unmapped ground farther away, are 255.
     """
     strata = read_strata(geology, grid)
-    codes = fill_gaps(strata.codes, cell_size_m=cell_size_m(grid), reach_m=geology.fill_gaps_m)
+    codes = fill_gaps(strata.codes, pixel_size_m=pixel_size_m(grid), reach_m=geology.fill_gaps_m)
     before, after = (float(np.mean(array == NO_CLASS)) for array in (strata.codes, codes))
     notes = _notes(geology, strata, gaps=(before, after), without_age=float(np.mean(codes == WITHOUT_AGE)))
     codes[codes == WITHOUT_AGE] = NO_CLASS
@@ -67,20 +67,20 @@ def prepare_stratum(geology: Geology, grid: GeoBox) -> Family:
         "share_unmapped_after_filling": after,
         "share_overlapping": strata.overlap,
     }
-    variable = Variable(
+    variable = Layer(
         "stratum_class", f"stratum by age, classes 1 (oldest) to {len(classes)}", "1", "uint8", "index", attrs
     )
     return _Stratum(grid, codes, (variable,), notes)
 
 
-def fill_gaps(codes: NDArray[np.uint8], *, cell_size_m: float, reach_m: float) -> NDArray[np.uint8]:
+def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) -> NDArray[np.uint8]:
     """Return `codes` with each gap cell (255) given the code of the nearest cell that has one, up to `reach_m` away.
 
     Parameters
     ----------
     codes
         uint8 (row, col); 255 is a gap, every other value is kept.
-    cell_size_m
+    pixel_size_m
         Side of a cell.
     reach_m
         Largest distance between the centres of the two cells.
@@ -97,17 +97,17 @@ def fill_gaps(codes: NDArray[np.uint8], *, cell_size_m: float, reach_m: float) -
 
     Examples
     --------
-    >>> fill_gaps(np.array([[1, 255, 255, 255, 255, 7]], dtype=np.uint8), cell_size_m=10, reach_m=15)
+    >>> fill_gaps(np.array([[1, 255, 255, 255, 255, 7]], dtype=np.uint8), pixel_size_m=10, reach_m=15)
     array([[  1,   1, 255, 255,   7,   7]], dtype=uint8)
     """
     filled = codes.copy()
-    margin = min(math.floor(reach_m / cell_size_m + 1e-9), max(codes.shape))
+    margin = min(math.floor(reach_m / pixel_size_m + 1e-9), max(codes.shape))
     if margin == 0:
         return filled
     for block, inner in _blocks(codes.shape, margin):
         gap = codes[block] == NO_CLASS
         if gap[inner].any() and not gap.all():
-            filled[block][inner] = _filled(codes[block], gap, inner, reach=reach_m / cell_size_m)
+            filled[block][inner] = _filled(codes[block], gap, inner, reach=reach_m / pixel_size_m)
     return filled
 
 
@@ -136,12 +136,12 @@ def _widened(start: int, side: int, margin: int, size: int) -> tuple[slice, slic
     return outer, slice(start - first, min(size, start + side) - first)
 
 
-def _notes(geology: Geology, strata: Strata, *, gaps: tuple[float, float], without_age: float) -> tuple[str, ...]:
+def _notes(geology: GeologyConfig, strata: Strata, *, gaps: tuple[float, float], without_age: float) -> tuple[str, ...]:
     named = {unit for units in units_by_age(geology) for unit in units}
     absent = [unit for units in units_by_age(geology) for unit in units if unit not in strata.units]
     unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)
     notes = [
-        f"not on the grid: {listed(absent) or 'none'} of the {len(named)} units with an age",
+        f"not on the grid: {quote_list(absent) or 'none'} of the {len(named)} units with an age",
         f"{unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
     ]
     if without_age:

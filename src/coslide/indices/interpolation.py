@@ -16,8 +16,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.grid import slices_of
-from coslide.sources.nodes import Nodes
-from coslide.sources.resample import onto
+from coslide.io.coarse_raster import CoarseRaster
+from coslide.io.resample import resample
 
 MOST_NODES = 2**21
 """Where nodes as close as asked for would be more than this, their spacing is widened."""
@@ -114,12 +114,12 @@ class CoarseField:
 
 @dataclass(frozen=True, eq=False)
 class NodesField:
-    """A raster in any CRS at the cells of a grid, bilinear between its nodes (`coslide.sources.resample.onto`).
+    """A raster in any CRS at the cells of a grid, bilinear between its nodes (`coslide.io.resample.resample`).
 
     Attributes
     ----------
     nodes
-        In a CRS that can be brought to that of the grid exactly (`coslide.sources.raster.require_exact`).
+        In a CRS that can be brought to that of the grid exactly (`coslide.io.raster.require_exact`).
     grid
         In metres.
 
@@ -129,7 +129,7 @@ class NodesField:
     node is unknown, and so is ground beyond the outermost raster cells.
     """
 
-    nodes: Nodes
+    nodes: CoarseRaster
     grid: GeoBox
 
     def at(self, window: GeoBox) -> NDArray[np.float32]:
@@ -150,7 +150,7 @@ class NodesField:
 
     def _at(self, window: GeoBox) -> NDArray[np.float32]:
         values = self.nodes.values
-        field: NDArray[np.float32] = onto(
+        field: NDArray[np.float32] = resample(
             self.nodes.footprint, lambda rows, columns: values[rows, columns], window, how=Resampling.bilinear
         )
         return field

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.grid import cell_size_m, slices_of
-from coslide.indices.family import Family, Variable
-from coslide.inputs import Inventory
+from coslide.config.schema import InventoryConfig
+from coslide.cube.layer import Layer, LayerGroup
+from coslide.grid import pixel_size_m, slices_of
 from coslide.labels import LANDSLIDE
 from coslide.sources.inventory import Labels, read_inventory
 
@@ -20,7 +20,7 @@ _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 class _Landslides:
     grid: GeoBox
     mask: NDArray[np.uint8]
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -28,7 +28,7 @@ class _Landslides:
         return {"landslide": self.mask[slices_of(window, self.grid)].copy()}
 
 
-def prepare_landslides(inventory: Inventory, grid: GeoBox) -> Family:
+def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     """Return the family of the label ``landslide`` on `grid`: 0 background, 1 landslide, 255 unknown (no unit).
 
     Parameters
@@ -56,8 +56,8 @@ def prepare_landslides(inventory: Inventory, grid: GeoBox) -> Family:
         "polygons_repaired": labels.repaired,
     }
     long_name = "mapped landslides: 0 background, 1 landslide, 255 unknown"
-    variable = Variable("landslide", long_name, "1", "uint8", "label", attrs)
-    return _Landslides(grid, labels.mask, (variable,), _notes(labels, cell_size_m(grid)))
+    variable = Layer("landslide", long_name, "1", "uint8", "label", attrs)
+    return _Landslides(grid, labels.mask, (variable,), _notes(labels, pixel_size_m(grid)))
 
 
 def _notes(labels: Labels, cell_m: float) -> tuple[str, ...]:

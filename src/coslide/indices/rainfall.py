@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.config.schema import RainConfig
+from coslide.cube.layer import Layer, LayerGroup
 from coslide.errors import InputError
-from coslide.indices.family import Family, Variable
 from coslide.indices.interpolation import MOST_NODES, Field, NodesField
 from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, coarse_error, krige_coarse, leave_one_out_rmse
 from coslide.indices.stations import Placed, place_stations
-from coslide.inputs import Rain
+from coslide.io.coarse_raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, read_gauges
-from coslide.sources.nodes import read_nodes
 
 WITHIN_KM = 200.0
 """Gauges this near to the grid count, but never fewer than the 30 nearest."""
@@ -26,7 +26,7 @@ _LARGEST_ERROR_MM = 0.08  # at the gauges, where it is largest; 0.1 mm is promis
 _KRIGED = "ordinary kriging on a coarse grid, then bilinear"
 
 
-def prepare_rainfall(rain: Rain, grid: GeoBox, *, event_time: dt.datetime | None) -> Family:
+def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime | None) -> LayerGroup:
     """Return the rain before the event, in mm, and for gauges its kriging variance, in mm2, ready for any window.
 
     Parameters
@@ -48,8 +48,8 @@ def prepare_rainfall(rain: Rain, grid: GeoBox, *, event_time: dt.datetime | None
     Raises
     ------
     InputError
-        As `coslide.sources.gauges.read_gauges` and `coslide.sources.nodes.read_nodes`; if no gauge has a place in
-        the CRS of the grid; or if a raster has negative rain or no value on the grid.
+        As `coslide.sources.gauges.read_gauges` and `coslide.io.coarse_raster.read_coarse_raster`; if no gauge has a
+        place in the CRS of the grid; or if a raster has negative rain or no value on the grid.
 
     Notes
     -----
@@ -69,9 +69,9 @@ def prepare_rainfall(rain: Rain, grid: GeoBox, *, event_time: dt.datetime | None
 
 @dataclass(frozen=True, eq=False)
 class _Rainfall:
-    """Rain as a field on a grid (`coslide.indices.family.Family`)."""
+    """Rain as a field on a grid (`coslide.cube.layer.LayerGroup`)."""
 
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
     field: Field
 
@@ -84,7 +84,7 @@ class _Rainfall:
         return computed
 
 
-def _from_gauges(rain: Rain, grid: GeoBox, event_time: dt.datetime | None) -> Family:
+def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> LayerGroup:
     gauges = read_gauges(rain, event_time=event_time)
     placed = place_stations(
         grid, lon_deg=gauges.lon_deg, lat_deg=gauges.lat_deg, values=gauges.rain_mm, within_km=WITHIN_KM
@@ -99,7 +99,7 @@ def _from_gauges(rain: Rain, grid: GeoBox, event_time: dt.datetime | None) -> Fa
     variables = [_rainfall_variable(attrs)]
     if field.variance is not None:
         variables.append(
-            Variable("rainfall_variance", "kriging variance of the rain", "mm2", "float32", "diagnostic", attrs)
+            Layer("rainfall_variance", "kriging variance of the rain", "mm2", "float32", "diagnostic", attrs)
         )
     return _Rainfall(tuple(variables), (*gauges.notes, *said), field)
 
@@ -143,11 +143,11 @@ def _accuracy(placed: Placed, field: KrigedField, error_mm: float) -> tuple[str,
     )
 
 
-def _from_raster(rain: Rain, grid: GeoBox) -> Family:
+def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
     path = rain.raster
     if path is None:
         raise ValueError("rain.raster: found None, expected a raster")
-    nodes = read_nodes(path, grid, crs=rain.crs, nodata=rain.nodata)
+    nodes = read_coarse_raster(path, grid, crs=rain.crs, nodata=rain.nodata)
     values = nodes.values * np.float32(MM_PER_UNIT[rain.unit])
     known = values[~np.isnan(values)]
     if known.size and known.min() < 0:
@@ -162,5 +162,5 @@ def _from_raster(rain: Rain, grid: GeoBox) -> Family:
     return _Rainfall((_rainfall_variable({"resampling": "bilinear"}),), tuple(notes), field)
 
 
-def _rainfall_variable(attrs: dict[str, Any]) -> Variable:
-    return Variable("rainfall", "rain before the event", "mm", "float32", "index", attrs)
+def _rainfall_variable(attrs: dict[str, Any]) -> Layer:
+    return Layer("rainfall", "rain before the event", "mm", "float32", "index", attrs)

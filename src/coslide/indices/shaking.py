@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
+from coslide.cube.layer import Layer, LayerGroup
 from coslide.errors import InputError
 from coslide.indices.classes import class_by_edges
 from coslide.indices.contours import contour_field
-from coslide.indices.family import Family, Variable
 from coslide.indices.interpolation import Field, NodesField
 from coslide.indices.kriging import KrigedField, krige_coarse, leave_one_out_rmse
 from coslide.indices.stations import Placed, place_stations
-from coslide.inputs import PGA_LEVELS_G, Shaking
-from coslide.sources.nodes import Nodes, meets
+from coslide.io.coarse_raster import CoarseRaster, meets
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
 
@@ -114,7 +114,7 @@ def pga_field(
     return krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True).at(grid)
 
 
-def prepare_shaking(shaking: Shaking, grid: GeoBox) -> Family:
+def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     """Return the classes of peak ground acceleration, and the acceleration itself, in g, ready for any window.
 
     Parameters
@@ -167,9 +167,9 @@ class _Source(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Pga:
-    """PGA and its classes (`coslide.indices.family.Family`)."""
+    """PGA and its classes (`coslide.cube.layer.LayerGroup`)."""
 
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
     source: _Source
     levels_g: tuple[float, ...]
@@ -195,7 +195,7 @@ class _RootOfVariance:
         return np.sqrt(variance, out=variance)
 
 
-def _variables(shaking: Shaking, source: _Source, range_g: tuple[float, float]) -> tuple[Variable, ...]:
+def _variables(shaking: ShakingConfig, source: _Source, range_g: tuple[float, float]) -> tuple[Layer, ...]:
     attrs = {"resampling": source.resampling, "range_g": list(range_g), **source.attrs}
     classes = {
         "classes": len(shaking.levels_g),
@@ -204,16 +204,16 @@ def _variables(shaking: Shaking, source: _Source, range_g: tuple[float, float]) 
     name = "peak ground acceleration"
     counted = f"{name}: number of the levels that it reaches"
     variables = [
-        Variable("pga_class", counted, "1", "uint8", "index", {**classes, **attrs}),
-        Variable("pga", name, "g", "float32", "diagnostic", attrs),
+        Layer("pga_class", counted, "1", "uint8", "index", {**classes, **attrs}),
+        Layer("pga", name, "g", "float32", "diagnostic", attrs),
     ]
     if source.ln_std is not None:
         deviation = "standard deviation of the logarithm of peak ground acceleration"
-        variables.append(Variable("pga_ln_std", deviation, "1", "float32", "diagnostic", attrs))
+        variables.append(Layer("pga_ln_std", deviation, "1", "float32", "diagnostic", attrs))
     return tuple(variables)
 
 
-def _source(shaking: Shaking, grid: GeoBox) -> _Source:
+def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
     if shaking.shakemap is not None:
         found = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
         said = {"shakemap": found.version}
@@ -230,7 +230,7 @@ def _source(shaking: Shaking, grid: GeoBox) -> _Source:
     return _from_stations(shaking, grid)
 
 
-def _require_meeting(nodes: Nodes, grid: GeoBox, path: Path) -> None:
+def _require_meeting(nodes: CoarseRaster, grid: GeoBox, path: Path) -> None:
     if not meets(nodes, grid):
         rows, columns = nodes.values.shape
         (west, north), (east, south) = (nodes.transform @ corner for corner in ((0, 0), (columns, rows)))
@@ -238,12 +238,12 @@ def _require_meeting(nodes: Nodes, grid: GeoBox, path: Path) -> None:
         raise InputError(f"{path}: does not meet the grid; found {found}")
 
 
-def _from_nodes(path: Path, grid: GeoBox, pga_g: Nodes, ln_std: Nodes | None) -> _Source:
+def _from_nodes(path: Path, grid: GeoBox, pga_g: CoarseRaster, ln_std: CoarseRaster | None) -> _Source:
     deviation = NodesField(ln_std, grid) if ln_std is not None else None
     return _Source(path, NodesField(pga_g, grid), "bilinear in g", deviation)
 
 
-def _from_stations(shaking: Shaking, grid: GeoBox) -> _Source:
+def _from_stations(shaking: ShakingConfig, grid: GeoBox) -> _Source:
     found = read_stations(shaking)
     placed = _place(grid, found.lon_deg, found.lat_deg, found.pga_g, within_km=WITHIN_KM)
     field = krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True)

@@ -10,11 +10,11 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.config.schema import NdviConfig
+from coslide.cube.layer import Layer, LayerGroup
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
-from coslide.indices.family import Family, Variable
-from coslide.inputs import Ndvi
 
 RED, NIR = "B4", "B8"
 MIN_REFLECTANCE_SUM = 0.001
@@ -63,7 +63,7 @@ class NdviRoles(NamedTuple):
     difference: Role
 
 
-def ndvi_roles(inputs: Ndvi, *, has_pre: bool) -> NdviRoles:
+def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
     """Return which NDVI layers are inputs of a network (``"index"``) and which are only to look at (``"diagnostic"``).
 
     Parameters
@@ -76,7 +76,7 @@ def ndvi_roles(inputs: Ndvi, *, has_pre: bool) -> NdviRoles:
 
     Examples
     --------
-    >>> ndvi_roles(Ndvi(inputs="difference"), has_pre=True)
+    >>> ndvi_roles(NdviConfig(inputs="difference"), has_pre=True)
     NdviRoles(date='diagnostic', difference='index')
     """
     return NdviRoles(
@@ -133,7 +133,7 @@ def prepare_scene(
     shift: Shift | None = None,
     ndvi_role: Role = "index",
     attrs: Mapping[str, Any] | None = None,
-) -> Family:
+) -> LayerGroup:
     """Return the family of the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8.
 
     Parameters
@@ -177,19 +177,17 @@ def prepare_scene(
     if shift:
         shared["coregistration"] = shift.text
     variables = [
-        Variable(f"reflectance_{when}", f"surface reflectance {when}-event", "1", "float32", "index", shared, names)
+        Layer(f"reflectance_{when}", f"surface reflectance {when}-event", "1", "float32", "index", shared, names)
     ]
     notes = [*reader.notes, *([shift.text] if shift else [])]
     if RED in names and NIR in names:
         formula = {**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}
-        variables.append(Variable(f"ndvi_{when}", f"NDVI {when}-event", "1", "float32", ndvi_role, formula))
+        variables.append(Layer(f"ndvi_{when}", f"NDVI {when}-event", "1", "float32", ndvi_role, formula))
     else:
         notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR}; found {', '.join(names)}")
     if when == "pre":
         own = {**shared, "classes": 1, "resampling": "none"}
-        variables.append(
-            Variable("pre_available", "1 where every pre-event band has a value", "1", "uint8", "index", own)
-        )
+        variables.append(Layer("pre_available", "1 where every pre-event band has a value", "1", "uint8", "index", own))
     return _SceneFamily(reader, when, grid, shift_m, tuple(variables), tuple(notes))
 
 
@@ -199,7 +197,7 @@ def prepare_ndvi_difference(
     *,
     role: Role = "index",
     attrs: Mapping[str, Any] | None = None,
-) -> Family:
+) -> LayerGroup:
     """Return the family of ``ndvi_difference`` (1): NDVI after the event minus NDVI before it, from -2 to 2.
 
     Parameters
@@ -218,7 +216,7 @@ def prepare_ndvi_difference(
     """
     own = {"resampling": "none", **(attrs or {}), "formula": "ndvi_post - ndvi_pre"}
     name = "NDVI after minus before the event, negative where vegetation was lost"
-    variable = Variable("ndvi_difference", name, "1", "float32", role, own)
+    variable = Layer("ndvi_difference", name, "1", "float32", role, own)
     return _DifferenceFamily(read_pre, read_post, (variable,))
 
 
@@ -228,7 +226,7 @@ class _SceneFamily:
     when: When
     grid: GeoBox
     shift_m: tuple[float, float]
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -251,7 +249,7 @@ class _SceneFamily:
 class _DifferenceFamily:
     read_pre: Callable[[GeoBox], NDArray[np.float32]]
     read_post: Callable[[GeoBox], NDArray[np.float32]]
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.grid import cell_size_m, slices_of
+from coslide.config.schema import DemConfig
+from coslide.cube.layer import Layer
+from coslide.grid import pixel_size_m, slices_of
 from coslide.indices import derivatives
-from coslide.indices.family import Variable
-from coslide.inputs import Dem
 from coslide.labels import NO_CLASS
 from coslide.sources.dem import ElevationSource, open_elevation
 
@@ -20,7 +20,7 @@ ASPECT_CLASSES = "1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW"
 
 @dataclass(frozen=True, eq=False)
 class Terrain:
-    """The terrain indices of an elevation model on a grid; a `coslide.indices.family.Family`.
+    """The terrain indices of an elevation model on a grid; a `coslide.cube.layer.LayerGroup`.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Terrain:
         Lines for the log.
     """
 
-    variables: tuple[Variable, ...]
+    variables: tuple[Layer, ...]
     notes: tuple[str, ...]
     _grid: GeoBox
     _source: ElevationSource
-    _dem: Dem
+    _dem: DemConfig
     _sigma_px: float
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -61,7 +61,7 @@ class Terrain:
         so are slope, aspect and curvature; `dem_void` is 255 where the elevation itself is.
         """
         slices_of(window, self._grid)  # refuses what is no part of it
-        margin, cell_m = derivatives.smoothing_margin_px(self._sigma_px), cell_size_m(window)
+        margin, cell_m = derivatives.smoothing_margin_px(self._sigma_px), pixel_size_m(window)
         metres = self._source.elevation(window.pad(margin))
         smoothed = derivatives.smooth(metres, self._sigma_px)
         ring = slice(margin - 1, 1 - margin or None)  # the derivatives take the last cell of the margin
@@ -81,7 +81,7 @@ class Terrain:
         return {**found, "dem_void": void}
 
 
-def prepare_terrain(dem: Dem, grid: GeoBox) -> Terrain:
+def prepare_terrain(dem: DemConfig, grid: GeoBox) -> Terrain:
     """Return the terrain indices of `dem`, ready to be computed on windows of `grid`.
 
     The DEM is brought to the grid, in metres, before any derivative is taken. A DEM of whole metres is smoothed first
@@ -109,22 +109,22 @@ def prepare_terrain(dem: Dem, grid: GeoBox) -> Terrain:
     return Terrain(_variables(dem, source, sigma_px), notes, grid, source, dem, sigma_px)
 
 
-def _variables(dem: Dem, source: ElevationSource, sigma_px: float) -> tuple[Variable, ...]:
+def _variables(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Layer, ...]:
     plain = {**source.attrs, "integer_source": int(source.integer)}
     smoothed = {**plain, "smoothing_sigma_px": sigma_px}
     flat = f"flat below a slope of {dem.flat_below_deg:g} degrees; the others at 22.5 + 45 k degrees from north"
     if dem.curvature == "esri":
         long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
-        curvature = Variable("esri_curvature", long_name, "1e-2 m-1", "float32", "index", smoothed)
+        curvature = Layer("esri_curvature", long_name, "1e-2 m-1", "float32", "index", smoothed)
     else:
         long_name = "mean curvature, positive on hilltops"
-        curvature = Variable("mean_curvature", long_name, "m-1", "float32", "index", smoothed)
+        curvature = Layer("mean_curvature", long_name, "m-1", "float32", "index", smoothed)
     aspect = {**smoothed, "classes": 9, "definition": flat}
     void = {**plain, "resampling": "nearest", "filled_up_to_km2": dem.fill_voids_km2}
     return (
-        Variable("elevation", "elevation, not smoothed", "m", "float32", "index", plain),
-        Variable("slope", "slope (Horn)", "degree", "float32", "index", smoothed),
-        Variable("aspect_class", f"aspect: {ASPECT_CLASSES}", "1", "uint8", "index", aspect),
+        Layer("elevation", "elevation, not smoothed", "m", "float32", "index", plain),
+        Layer("slope", "slope (Horn)", "degree", "float32", "index", smoothed),
+        Layer("aspect_class", f"aspect: {ASPECT_CLASSES}", "1", "uint8", "index", aspect),
         curvature,
-        Variable("dem_void", "1 where a void of the DEM was filled", "1", "uint8", "diagnostic", void),
+        Layer("dem_void", "1 where a void of the DEM was filled", "1", "uint8", "diagnostic", void),
     )

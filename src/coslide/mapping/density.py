@@ -11,7 +11,7 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from coslide.files import whole_output
+from coslide.io.atomic import whole_output
 
 SQUARE_M = 1000.0
 
@@ -27,7 +27,7 @@ def density_grid(
     Parameters
     ----------
     frame
-        Landslides as `coslide.mapping.inventory.polygons` gives them, in the CRS of `grid`.
+        Landslides as `coslide.mapping.inventory.vectorize_landslides` gives them, in the CRS of `grid`.
     known
         Where the map has a value, bool (row, col).
     grid

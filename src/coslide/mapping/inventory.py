@@ -17,7 +17,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from coslide.connected import connected
-from coslide.files import whole_output
+from coslide.io.atomic import whole_output
 from coslide.mapping.attributes import LOW_QUANTILE, cells_of, ground_of_landslides, shapes_of, touches_unknown
 from coslide.mapping.style import style_table
 
@@ -27,8 +27,8 @@ Labels = npt.NDArray[np.int32]
 _LAYER = "landslides"
 
 
-def recognise(
-    probability: FloatArray, *, cell_size_m: float, threshold: float = 0.5, min_area_m2: float = 0.0
+def label_landslides(
+    probability: FloatArray, *, pixel_size_m: float, threshold: float = 0.5, min_area_m2: float = 0.0
 ) -> Labels:
     r"""Return the number of the landslide that each pixel belongs to, int32 (row, col), 0 where there is none.
 
@@ -42,7 +42,7 @@ def recognise(
     ----------
     probability
         Landslide probability [0 to 1], float (row, col); NaN (not valid) is never landslide.
-    cell_size_m
+    pixel_size_m
         Side of a pixel [m].
     threshold
         Above 0 and at most 1.
@@ -63,11 +63,11 @@ def recognise(
     Examples
     --------
     >>> probability = np.array([[0.9, 0.1, 0.1, 0.8], [0.2, 0.7, 0.1, 0.3], [0.6, 0.1, np.nan, 0.5]])
-    >>> recognise(probability, cell_size_m=10)
+    >>> label_landslides(probability, pixel_size_m=10)
     array([[1, 0, 0, 2],
            [0, 1, 0, 0],
            [1, 0, 0, 3]], dtype=int32)
-    >>> recognise(probability, cell_size_m=10, min_area_m2=200)
+    >>> label_landslides(probability, pixel_size_m=10, min_area_m2=200)
     array([[1, 0, 0, 0],
            [0, 1, 0, 0],
            [1, 0, 0, 0]], dtype=int32)
@@ -76,15 +76,15 @@ def recognise(
         raise ValueError(f"threshold: expected a probability above 0 and at most 1, found {threshold}")
     if probability.ndim != 2:
         raise ValueError(f"probability: expected (row, col), found {probability.ndim} dimensions")
-    if not cell_size_m > 0:
-        raise ValueError(f"cell_size_m: expected a length above 0, found {cell_size_m}")
+    if not pixel_size_m > 0:
+        raise ValueError(f"pixel_size_m: expected a length above 0, found {pixel_size_m}")
     labels = connected(probability >= threshold)
     where = np.flatnonzero(labels)
     found = labels.ravel()[where]
     first = np.zeros(int(found.max(initial=0)) + 1, np.int64)
     first[found[::-1]] = where[::-1]  # of repeated indices the last assignment stays: the first pixel
     pixels = np.bincount(found, minlength=len(first))
-    kept = np.flatnonzero(pixels >= max(1, math.ceil(min_area_m2 / cell_size_m**2 - 1e-9)))
+    kept = np.flatnonzero(pixels >= max(1, math.ceil(min_area_m2 / pixel_size_m**2 - 1e-9)))
     renumbered = np.zeros(len(first), np.int32)
     renumbered[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
     numbers: Labels = labels.view(np.int32) if labels.itemsize == 4 else labels.astype(np.int32)
@@ -92,7 +92,7 @@ def recognise(
     return numbers
 
 
-class Known(NamedTuple):
+class LandslideContext(NamedTuple):
     """What is known beside the probability, to be told of each landslide.
 
     `gather` gives values of a variable of the cube in cells, by their numbers in the raveled map and its name, or None;
@@ -105,13 +105,13 @@ class Known(NamedTuple):
     after: str = ""
 
 
-def polygons(
+def vectorize_landslides(
     probability: FloatArray,
     grid: GeoBox,
     *,
     threshold: float = 0.5,
     min_area_m2: float = 0.0,
-    known: Known | None = None,
+    known: LandslideContext | None = None,
 ) -> gpd.GeoDataFrame:
     """Return the landslides of a probability map as polygons in the CRS of the grid, one row each.
 
@@ -131,7 +131,7 @@ def polygons(
     Returns
     -------
     GeoDataFrame
-        The columns of `docs/inventory.md`, among them ``id`` (int32, 1, 2, ... as `recognise` numbers them),
+        The columns of `docs/inventory.md`, among them ``id`` (int32, 1, 2, ... as `label_landslides` numbers them),
         ``area_m2`` (pixels x area of a pixel) and ``area_geodesic_m2`` (the same ground on the ellipsoid, free of the
         scale error of the projection; Karney 2013, doi:10.1007/s00190-012-0578-z); and ``geometry``: valid
         MultiPolygons along the edges of the pixels, with holes. Without any landslide the frame is empty and has the
@@ -140,13 +140,13 @@ def polygons(
     Raises
     ------
     ValueError
-        If the map and the grid differ in shape, the grid is not in metres, or `recognise` refuses a number.
+        If the map and the grid differ in shape, the grid is not in metres, or `label_landslides` refuses a number.
 
     Examples
     --------
     >>> from affine import Affine
     >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
-    >>> frame = polygons(np.array([[0.9, 0.1, 0.1], [0.2, 0.7, 0.1]]), grid)
+    >>> frame = vectorize_landslides(np.array([[0.9, 0.1, 0.1], [0.2, 0.7, 0.1]]), grid)
     >>> frame[["id", "area_m2", "probability_mean", "probability_max"]]
        id  area_m2  probability_mean  probability_max
     0   1    200.0               0.8              0.9
@@ -155,9 +155,9 @@ def polygons(
         raise ValueError(f"probability: expected the shape of the grid {tuple(grid.shape)}, found {probability.shape}")
     if grid.crs is None or not grid.crs.projected or grid.crs.units[0] not in {"metre", "meter"}:
         raise ValueError(f"grid: expected a projected CRS in metres, found {grid.crs}")
-    what = known or Known()
-    cell_size_m = abs(grid.affine.a)
-    labels = recognise(probability, cell_size_m=cell_size_m, threshold=threshold, min_area_m2=min_area_m2)
+    what = known or LandslideContext()
+    pixel_size_m = abs(grid.affine.a)
+    labels = label_landslides(probability, pixel_size_m=pixel_size_m, threshold=threshold, min_area_m2=min_area_m2)
     cells = cells_of(labels)
     values = probability.ravel()[cells.place].astype(np.float64)
     geometry = _outlines(labels, grid)
@@ -165,7 +165,7 @@ def polygons(
     spread = np.full(len(values), np.nan) if what.uncertainty is None else what.uncertainty.ravel()[cells.place]
     columns = {
         "id": np.arange(1, cells.count + 1, dtype=np.int32),
-        "area_m2": np.bincount(cells.owner, minlength=cells.count) * cell_size_m**2,
+        "area_m2": np.bincount(cells.owner, minlength=cells.count) * pixel_size_m**2,
         "area_geodesic_m2": _geodesic_area_m2(geometry, grid),
         **shapes,
         "probability_mean": cells.mean(values),
@@ -188,7 +188,7 @@ def write_inventory(
     Parameters
     ----------
     frame
-        Landslides as `polygons` gives them; may be empty.
+        Landslides as `vectorize_landslides` gives them; may be empty.
     folder
         Takes ``landslides.gpkg`` (layer "landslides", with a style for QGIS beside it) and ``landslides.parquet``; each
         appears whole or not at all.
@@ -212,7 +212,7 @@ def write_inventory(
     >>> import tempfile
     >>> from affine import Affine
     >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
-    >>> paths = write_inventory(polygons(np.zeros((2, 3)), grid), Path(tempfile.mkdtemp()))
+    >>> paths = write_inventory(vectorize_landslides(np.zeros((2, 3)), grid), Path(tempfile.mkdtemp()))
     >>> paths[0].name, len(gpd.read_file(paths[0], layer="landslides")), len(gpd.read_parquet(paths[1]))
     ('landslides.gpkg', 0, 0)
     """
@@ -230,7 +230,7 @@ def write_inventory(
     return package, parquet
 
 
-def object_areas_m2(mask: npt.NDArray[np.bool_], cell_size_m: float) -> npt.NDArray[np.float64]:
+def object_areas_m2(mask: npt.NDArray[np.bool_], pixel_size_m: float) -> npt.NDArray[np.float64]:
     """Return the area in m2 of each object in `mask`, bool (row, col): cells that touch, at a corner or a side.
 
     Examples
@@ -239,7 +239,7 @@ def object_areas_m2(mask: npt.NDArray[np.bool_], cell_size_m: float) -> npt.NDAr
     array([200., 100.])
     """
     cells = np.bincount(connected(mask).ravel())[1:]
-    return np.asarray(cells * float(cell_size_m) ** 2, dtype=np.float64)
+    return np.asarray(cells * float(pixel_size_m) ** 2, dtype=np.float64)
 
 
 def _outlines(labels: Labels, grid: GeoBox) -> npt.NDArray[np.object_]:

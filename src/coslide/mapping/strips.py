@@ -27,7 +27,7 @@ def strips_of(
     Parameters
     ----------
     read_rows, valid_rows, shape
-        As for `coslide.mapping.scene.predict_rows`.
+        As for `coslide.mapping.sliding_window.predict_rows`.
     tile
         Side of a window; a scene that is smaller is continued to it by reflection.
     tops

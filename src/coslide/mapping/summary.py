@@ -14,7 +14,7 @@ def summary_of(frame: gpd.GeoDataFrame, *, known_km2: float) -> dict[str, Any]:
     Parameters
     ----------
     frame
-        Landslides as `coslide.mapping.inventory.polygons` gives them.
+        Landslides as `coslide.mapping.inventory.vectorize_landslides` gives them.
     known_km2
         How much ground the map says something of [km2].
 

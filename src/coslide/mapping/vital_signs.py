@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from coslide.config.training import StrictModel
 from coslide.evaluation.curves import average_precision, curve
 from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
-from coslide.settings import Checked
 
 DEAD_BELOW = 0.1  # of the initial spread
 _BATCH = 8
 
 
-class DepthSigns(Checked):
+class DepthSigns(StrictModel):
     """What one depth has learned.
 
     Attributes
@@ -54,7 +54,7 @@ class DepthSigns(Checked):
         return self.kernel_spread < DEAD_BELOW
 
 
-class VitalSigns(Checked):
+class VitalSigns(StrictModel):
     """What a network has learned, by depth.
 
     Attributes

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class NetworkSpec:
     """What is known of a network without making it.
 
     Attributes
@@ -48,17 +48,17 @@ _TITLE_ONLY = "reconstruction, low confidence: neither paper nor code could be r
 
 # in the order in which tables list them; one line adds a network
 _NETWORKS = {
-    "egcn": Entry("egcn", "EGCN"),
-    "egcn-msa": Entry("attention", "EGCNMSA"),
-    "egcn-esa": Entry("attention", "EGCNESA"),
-    "unet": Entry("unet", "UNet"),
-    "acmix-unet": Entry("acmix", "AcmixUnet"),
-    "fcn-pp": Entry("fcn_pp", "FCNPP"),
-    "fcn-pp-wide": Entry("fcn_pp", "FCNPP", fixed={"wide": True}),
-    "deepunet": Entry("deepunet", "DeepUNet", width=32),
-    "cdcnn": Entry("cdcnn", "CDCNN", two_dates=True, reconstruction=_ABSTRACT_ONLY),
-    "dp-fcn": Entry("dp_fcn", "DPFCN", width=32, two_dates=True, reconstruction=_TITLE_ONLY),
-    "landsnet": Entry("landsnet", "LandsNet", width=32, reconstruction=_TITLE_ONLY),
+    "egcn": NetworkSpec("egcn", "EGCN"),
+    "egcn-msa": NetworkSpec("attention", "EGCNMSA"),
+    "egcn-esa": NetworkSpec("attention", "EGCNESA"),
+    "unet": NetworkSpec("unet", "UNet"),
+    "acmix-unet": NetworkSpec("acmix", "AcmixUnet"),
+    "fcn-pp": NetworkSpec("fcn_pp", "FCNPP"),
+    "fcn-pp-wide": NetworkSpec("fcn_pp", "FCNPP", fixed={"wide": True}),
+    "deepunet": NetworkSpec("deepunet", "DeepUNet", width=32),
+    "cdcnn": NetworkSpec("cdcnn", "CDCNN", two_dates=True, reconstruction=_ABSTRACT_ONLY),
+    "dp-fcn": NetworkSpec("dp_fcn", "DPFCN", width=32, two_dates=True, reconstruction=_TITLE_ONLY),
+    "landsnet": NetworkSpec("landsnet", "LandsNet", width=32, reconstruction=_TITLE_ONLY),
 }
 
 
@@ -73,7 +73,7 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
-def entry(name: str) -> Entry:
+def spec(name: str) -> NetworkSpec:
     """Return what is known of the network of that name without making it.
 
     Raises
@@ -83,7 +83,7 @@ def entry(name: str) -> Entry:
 
     Examples
     --------
-    >>> entry("cdcnn").reconstruction
+    >>> spec("cdcnn").reconstruction
     'reconstruction: only the abstract could be read'
     """
     if name not in _NETWORKS:
@@ -119,7 +119,7 @@ def date_options(name: str, bands: Sequence[str]) -> dict[str, list[int]]:
     >>> date_options("egcn", ["ndvi_post", "slope"])
     {}
     """
-    if not entry(name).two_dates:
+    if not spec(name).two_dates:
         return {}
     try:
         return paired_bands(bands)
@@ -160,7 +160,7 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
         ...
     coslide.errors.InputError: network egcn: unknown option depth; expected one of width, heads, k, ...
     """
-    known = entry(name)
+    known = spec(name)
     if bands < 1 or classes < 2:
         raise InputError(f"network {name}: found {bands} bands and {classes} classes; expected at least 1 and 2")
     make = getattr(import_module(f"coslide.networks.{known.module}"), known.attribute)

@@ -146,7 +146,7 @@ def norm_layer(kind: Norm, channels: int, *, side: int | None = None) -> nn.Modu
         return nn.BatchNorm2d(channels)
     if kind == "none":
         return nn.Identity()
-    require_word("norm", kind, Norm)
+    check_choice("norm", kind, Norm)
     raise ValueError("norm full_ln: found no side; expected that of the map")
 
 
@@ -163,11 +163,11 @@ def activation_layer(kind: Activation) -> nn.Module:
     >>> activation_layer("gelu")
     GELU(approximate='none')
     """
-    require_word("activation", kind, Activation)
+    check_choice("activation", kind, Activation)
     return nn.GELU() if kind == "gelu" else nn.ReLU()
 
 
-def require_word(option: str, found: str, words: object) -> None:
+def check_choice(option: str, found: str, words: object) -> None:
     """Return nothing if `found` is one of `words`, a Literal.
 
     Raises
@@ -177,7 +177,7 @@ def require_word(option: str, found: str, words: object) -> None:
 
     Examples
     --------
-    >>> require_word("norm", "ln", Literal["bn", "none"])
+    >>> check_choice("norm", "ln", Literal["bn", "none"])
     Traceback (most recent call last):
         ...
     ValueError: norm: found 'ln'; expected one of bn, none

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import require_word
+from coslide.networks.base import check_choice
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.patches import PatchUp, add_patches, take_nodes
 
@@ -54,7 +54,7 @@ class GraphBranch(nn.Module):
         self, eisgnn: EISGNN, *, rate: int, up_mode: UpMode = "depthwise", down_mode: DownMode = "nearest"
     ) -> None:
         super().__init__()
-        require_word("down_mode", down_mode, DownMode)
+        check_choice("down_mode", down_mode, DownMode)
         self.rate, self.down_mode = rate, down_mode
         self.eisgnn = eisgnn
         self.up = _up(up_mode, eisgnn, rate)
@@ -173,7 +173,7 @@ class CGBlock(nn.Module):
 
 def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:
     """Return the up-sampling of a graph branch."""
-    require_word("up_mode", mode, UpMode)
+    check_choice("up_mode", mode, UpMode)
     channels = eisgnn.out_channels
     if mode == "depthwise":
         return PatchUp(channels, rate)

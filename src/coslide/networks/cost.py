@@ -110,7 +110,7 @@ def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> li
     count = bands if names_of_bands is None else len(names_of_bands)
     rows = []
     for name in networks.names():
-        known = networks.entry(name)
+        known = networks.spec(name)
         numbers: dict[str, Any] = dict.fromkeys(Cost._fields)
         try:
             options: dict[str, Any] = {} if names_of_bands is None else networks.date_options(name, names_of_bands)

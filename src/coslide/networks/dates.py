@@ -91,7 +91,7 @@ def paired_bands(names: Sequence[str]) -> dict[str, list[int]]:
     Parameters
     ----------
     names
-        Names of the cube's bands in their order, as `coslide.indices.cube.input_bands` gives them.
+        Names of the cube's bands in their order, as `coslide.cube.cube.input_bands` gives them.
 
     Raises
     ------

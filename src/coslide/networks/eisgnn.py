@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import may_run_compiled, require_word
+from coslide.networks.base import check_choice, may_run_compiled
 from coslide.networks.graph import neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
@@ -174,11 +174,11 @@ class EISGNN(nn.Module):
             raise ValueError(
                 f"expected k >= 1, 0 < select_factor <= 1 and e_min > 0, found {k}, {select_factor} and {e_min}"
             )
-        require_word("attn_order", attn_order, AttentionOrder)
-        require_word("attn_param", attn_param, AttentionParameters)
-        require_word("eic_norm", eic_norm, EicNorm)
-        require_word("entropy_norm", entropy_norm, EntropyNorm)
-        require_word("eic_scope", eic_scope, EicScope)
+        check_choice("attn_order", attn_order, AttentionOrder)
+        check_choice("attn_param", attn_param, AttentionParameters)
+        check_choice("eic_norm", eic_norm, EicNorm)
+        check_choice("entropy_norm", entropy_norm, EntropyNorm)
+        check_choice("eic_scope", eic_scope, EicScope)
         self.out_channels = out_channels
         self.heads, self.k, self.select_factor = heads, k, select_factor
         self.include_self, self.e_min = include_self, e_min

@@ -1,6 +1,7 @@
 """Which precision a CPU computes a network in: chosen by a timed trial."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,10 +13,11 @@ import torch
 from torch import nn
 
 from coslide.errors import InputError
-from coslide.files import whole_output
+from coslide.io.atomic import whole_output
 from coslide.networks.base import evaluating
 
 Precision = Literal["32", "bf16"]
+_log = logging.getLogger(__name__)
 CHOSEN = "precision.json"
 """Name of the file that keeps which precision a trial chose, so that what is resumed keeps it."""
 _WORTH = 0.7  # of the time in single precision: what gains less is not worth the digits, nor a choice by chance
@@ -94,7 +96,7 @@ def time_precisions(network: nn.Module, inputs: int, side_px: int, *, gradients:
     return Trial("bf16" if half < _WORTH * single else "32", single, half)
 
 
-def kept_choice(trial: Callable[[], Trial], kept: Path | None, what: str, say: Callable[[str], None]) -> Precision:
+def kept_choice(trial: Callable[[], Trial], kept: Path | None, what: str) -> Precision:
     """Choose a precision by a trial, once: where the file `kept` has a choice, that is taken.
 
     Raises
@@ -114,7 +116,7 @@ def kept_choice(trial: Callable[[], Trial], kept: Path | None, what: str, say: C
             f"{kept}: found no precision in it, expected one of {', '.join(get_args(Precision))}; remove it"
         )
     result = trial()
-    say(f"{what} is {result}")
+    _log.info(f"{what} is {result}")
     if kept is not None:
         with whole_output(kept) as part:
             part.write_text(json.dumps({"precision": result.precision}), encoding="utf-8")

@@ -16,9 +16,9 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from coslide.files import whole_output
+from coslide.cube.cube import BAND_DIMENSION
 from coslide.grid import short_crs
-from coslide.indices.cube import BAND_DIMENSION
+from coslide.io.atomic import whole_output
 from coslide.report.thumbnails import Thumbnail, thumbnail
 
 _COLUMNS = 7
@@ -72,7 +72,7 @@ def contact_sheet(cube: xr.Dataset, path: Path) -> Path:
     Parameters
     ----------
     cube
-        An opened cube (`coslide.indices.cube.open_cube`). It is read in strips, so memory does not grow with its size.
+        An opened cube (`coslide.cube.cube.open_cube`). It is read in strips, so memory does not grow with its size.
     path
         The file to write; it appears whole or not at all.
 

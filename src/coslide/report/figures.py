@@ -20,8 +20,8 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from odc.geo.geobox import GeoBox
 
-from coslide.files import whole_output
-from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.io.atomic import whole_output
+from coslide.labels import LANDSLIDE, NODATA
 from coslide.report.page import round_length
 
 FloatArray = npt.NDArray[np.floating]
@@ -180,7 +180,7 @@ def _reduced(
         affine=affine,
         recognised=_any_of(recognised, step),
         mapped=None if mapped is None else _any_of(mapped == LANDSLIDE, step),
-        unknown=np.zeros((1, 1), bool) if mapped is None else ~_any_of(mapped != UNKNOWN, step),
+        unknown=np.zeros((1, 1), bool) if mapped is None else ~_any_of(mapped != NODATA, step),
         held_out=None if held_out is None else _any_of(held_out, step),
     )
 

@@ -37,7 +37,7 @@ def composites(cube: xr.Dataset, bands: Sequence[str]) -> dict[str, str]:
     Parameters
     ----------
     cube
-        What `coslide.indices.cube.open_cube` returns.
+        What `coslide.cube.cube.open_cube` returns.
     bands
         Names of the bands for red, green and blue, such as ``("B4", "B3", "B2")``. A date that lacks one is left out.
     """
@@ -69,10 +69,10 @@ def landslide_picture(
     *,
     elevation: xr.DataArray | None = None,
     held_out: NDArray[np.bool_] | None = None,
-    cell_size_m: float,
+    pixel_size_m: float,
 ) -> str:
     """Return what `landslide_colours` makes of its parameters as a JPEG address."""
-    colours = landslide_colours(codes, known, elevation=elevation, held_out=held_out, cell_size_m=cell_size_m)
+    colours = landslide_colours(codes, known, elevation=elevation, held_out=held_out, pixel_size_m=pixel_size_m)
     return _jpeg(colours, sharp=True)
 
 
@@ -82,7 +82,7 @@ def landslide_colours(
     *,
     elevation: xr.DataArray | None = None,
     held_out: NDArray[np.bool_] | None = None,
-    cell_size_m: float,
+    pixel_size_m: float,
 ) -> NDArray[np.floating]:
     """Return a picture of landslides over the shaded relief: red, green, blue, 0 to 1, (row, col, 3).
 
@@ -97,14 +97,14 @@ def landslide_colours(
         Height in m, (y, x); None leaves the relief flat.
     held_out
         Ground kept from training, bool (row, col): it is framed, and the rest is paler.
-    cell_size_m
+    pixel_size_m
         Side of a cell [m].
     """
     step = max(1, math.ceil(max(codes.shape) / _SCENE_PX))
     small, seen = _commonest(codes, step), _any(known, step)
     shade = np.full(small.shape, _FLAT, dtype=np.float32)
     if elevation is not None:
-        relief = 0.2 + 0.65 * hillshade(thumbnail(elevation, step).image, cell_size_m * step)
+        relief = 0.2 + 0.65 * hillshade(thumbnail(elevation, step).image, pixel_size_m * step)
         shade = np.where(np.isfinite(relief), relief, shade)
     framed = None if held_out is None else _any(held_out, step)
     if framed is not None:
@@ -120,7 +120,7 @@ def landslide_colours(
     return colours
 
 
-def hillshade(elevation_m: Floats, cell_size_m: float) -> Floats:
+def hillshade(elevation_m: Floats, pixel_size_m: float) -> Floats:
     """Return how bright ground is under a light from the northwest, 45 degrees high: 0 to 1, flat ground 0.71.
 
     The cosine between the light and the normal of the surface (Horn 1981, doi:10.1109/PROC.1981.11918), float32
@@ -134,7 +134,7 @@ def hillshade(elevation_m: Floats, cell_size_m: float) -> Floats:
     """
     if min(elevation_m.shape) < 2:
         return np.full(elevation_m.shape, np.nan, dtype=np.float32)
-    south, east = np.gradient(elevation_m, cell_size_m)
+    south, east = np.gradient(elevation_m, pixel_size_m)
     half = math.sqrt(0.5)  # the light comes from (-1/2, 1/2, sqrt(1/2)) in x, y, z; the normal is (-east, south, 1)
     cosine = (0.5 * east + 0.5 * south + half) / np.sqrt(1 + east**2 + south**2)
     return np.asarray(np.clip(cosine, 0, 1), dtype=np.float32)

@@ -113,7 +113,7 @@ def area_figure(metrics: Mapping[str, Any]) -> Figure:
 
 
 def error_figure(
-    recognised: NDArray[np.bool_], mapped: NDArray[np.bool_], where: NDArray[np.bool_], *, cell_size_m: float
+    recognised: NDArray[np.bool_], mapped: NDArray[np.bool_], where: NDArray[np.bool_], *, pixel_size_m: float
 ) -> Figure:
     """Return a map of landslides found, missed and falsely called on the ground that is scored; the rest is grey.
 
@@ -121,7 +121,7 @@ def error_figure(
     ----------
     recognised, mapped, where
         Landslides of the model, of the inventory, and the cells that are scored, bool (row, col).
-    cell_size_m
+    pixel_size_m
         Side of a cell [m].
     """
     codes = np.full(mapped.shape, NOTHING, dtype=np.uint8)
@@ -131,8 +131,8 @@ def error_figure(
         (MISSED, ~recognised & mapped),
     ):
         codes[cells & where] = code
-    colours = landslide_colours(codes, where, cell_size_m=cell_size_m)
-    height, width = mapped.shape[0] * cell_size_m / 1000, mapped.shape[1] * cell_size_m / 1000
+    colours = landslide_colours(codes, where, pixel_size_m=pixel_size_m)
+    height, width = mapped.shape[0] * pixel_size_m / 1000, mapped.shape[1] * pixel_size_m / 1000
     figure = Figure(figsize=(7, min(9.0, 1.0 + 6.4 * height / width)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")

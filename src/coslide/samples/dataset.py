@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from coslide.labels import UNKNOWN
+from coslide.labels import NODATA
 from coslide.samples.augment import Jitter
-from coslide.samples.dihedral import Directions, turn, turn_inputs
-from coslide.samples.split import Part, PartMap, shown_to_training
-from coslide.samples.windows import Window
+from coslide.samples.dihedral import Directions, apply_dihedral, turn_inputs
+from coslide.samples.split import SplitRaster, Subset, shown_to_training
+from coslide.windows import Window
 
 
-class Draw(NamedTuple):
+class TileSample(NamedTuple):
     """One sample: where it is cut, in which of the eight views, without which groups of inputs, and in what light.
 
     `light_seed` seeds the jitter of the sample; None leaves it as it is. A sample that does not count is a filler: none
@@ -65,7 +65,7 @@ class Raster(NamedTuple):
 
     inputs: NDArray[np.float32] | MappedArray
     labels: NDArray[np.uint8]
-    parts: PartMap
+    parts: SplitRaster
     chips: bool = False
 
 
@@ -86,7 +86,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
     directions
         The inputs that hold aspect, or None.
     groups
-        Numbers of the inputs that a `Draw` may drop together.
+        Numbers of the inputs that a `TileSample` may drop together.
     jitter
         How the light of a date varies, or None.
     """
@@ -96,31 +96,31 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         rasters: Sequence[Raster],
         windows: Sequence[Sequence[Window]],
         *,
-        part: Part = Part.TRAIN,
+        part: Subset = Subset.TRAIN,
         directions: Directions | None = None,
         groups: Sequence[Sequence[int]] = (),
         jitter: Jitter | None = None,
     ) -> None:
         self.rasters, self.part, self.groups = rasters, part, groups
-        self.draws = [Draw(number, window) for number, of_one in enumerate(windows) for window in of_one]
+        self.draws = [TileSample(number, window) for number, of_one in enumerate(windows) for window in of_one]
         self._directions, self._jitter = directions, jitter
 
     def __len__(self) -> int:
         return len(self.draws)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: TileSample) -> tuple[Tensor, Tensor]:
         raster, (rows, cols) = self.rasters[draw.raster], draw.window.slices
         stored = raster.inputs.array if isinstance(raster.inputs, MappedArray) else raster.inputs
         tile = np.array(stored[:, rows, cols])  # a copy: what follows changes it
         parts = raster.parts[rows, cols]
         if self._jitter is not None and draw.light_seed is not None:
             self._jitter.apply(tile, draw.light_seed)
-        if self.part == Part.TRAIN:
+        if self.part == Subset.TRAIN:
             tile[:, ~shown_to_training(parts)] = 0
         for group in draw.dropped:
             tile[list(self.groups[group])] = 0
-        labels = np.where(parts == self.part, raster.labels[rows, cols], np.uint8(UNKNOWN))
+        labels = np.where(parts == self.part, raster.labels[rows, cols], np.uint8(NODATA))
         if not draw.counts:
-            labels = np.full_like(labels, UNKNOWN)
+            labels = np.full_like(labels, NODATA)
         seen = turn_inputs(tile, draw.view, directions=self._directions)
-        return torch.from_numpy(seen), torch.from_numpy(turn(labels, draw.view).astype(np.int64))
+        return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.view).astype(np.int64))

@@ -11,7 +11,7 @@ DIRECTIONS = 8
 ASPECT_CLASSES = 9
 
 
-def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
+def apply_dihedral(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
     """Mirror `array` left to right if `view` is 4 to 7, then turn it left by `view` % 4 quarters; a view of it.
 
     Parameters
@@ -23,7 +23,7 @@ def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
 
     Examples
     --------
-    >>> turn(np.array([[1, 2], [3, 4]]), 1)
+    >>> apply_dihedral(np.array([[1, 2], [3, 4]]), 1)
     array([[2, 4],
            [1, 3]])
     """
@@ -32,9 +32,9 @@ def turn(array: NDArray[np.generic], view: int) -> NDArray[np.generic]:
 
 
 def turn_aspect(classes: NDArray[np.integer], view: int) -> NDArray[np.integer]:
-    """Rename aspect classes as `turn` turns them: a north slope turned left once faces west.
+    """Rename aspect classes as `apply_dihedral` turns them: a north slope turned left once faces west.
 
-    Only the names of the directions change here; `turn` moves the pixels. Flat (1) and nodata stay.
+    Only the names of the directions change here; `apply_dihedral` moves the pixels. Flat (1) and nodata stay.
 
     Examples
     --------
@@ -63,14 +63,14 @@ def turn_inputs(tiles: NDArray[np.float32], view: int, *, directions: Directions
     tiles
         What a network sees; not changed.
     view
-        As for `turn`.
+        As for `apply_dihedral`.
     directions
         The inputs that hold aspect, or None.
     """
     if view and directions is not None:
         tiles = np.array(tiles)
         _turn_directions(tiles, view, directions)
-    return np.ascontiguousarray(turn(tiles, view), dtype=np.float32)
+    return np.ascontiguousarray(apply_dihedral(tiles, view), dtype=np.float32)
 
 
 def _turn_directions(tiles: NDArray[np.float32], view: int, directions: Directions) -> None:

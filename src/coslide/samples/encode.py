@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.cube.cube import Band
 from coslide.errors import InputError
-from coslide.indices.cube import Band
+from coslide.samples.band_groups import band_groups
 from coslide.samples.dihedral import DIRECTIONS, FIRST_DIRECTION, Directions
 from coslide.samples.normalise import Normalisation
-from coslide.samples.sources import band_groups
 
 Encoding = Literal["continuous", "ordinal", "onehot", "circular"]
 ASPECT = "aspect_class"
@@ -24,7 +24,7 @@ class Encoder(NamedTuple):
     """How the bands of a cube become the inputs of a network.
 
     `bands` are read from the cube, `encodings` says for each of them how it is fed, and `flags` names the sources (of
-    `coslide.samples.sources.band_groups`) whose presence is told by an input of its own: 1 where the source has a
+    `coslide.samples.band_groups.band_groups`) whose presence is told by an input of its own: 1 where the source has a
     value, 0 where it has none. `normalisation` is that of the bands.
 
     ``"continuous"``: (value - offset) / scale. ``"ordinal"``: class k of n as k / n, as Yang et al. (2023) stack their

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.indices.cube import Band
+from coslide.cube.cube import Band
 
 
 class Normalisation(NamedTuple):

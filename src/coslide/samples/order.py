@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from coslide.labels import UNKNOWN
-from coslide.samples.dataset import Draw, Tiles
+from coslide.labels import NODATA
+from coslide.samples.dataset import Tiles, TileSample
 from coslide.samples.dihedral import VIEWS
-from coslide.samples.windows import Window
+from coslide.windows import Window
 
 _ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
 
@@ -24,7 +24,7 @@ class Variation(NamedTuple):
     jitter: bool = False
 
 
-class Batches(Sampler[list[Draw]]):
+class ShuffledBatches(Sampler[list[TileSample]]):
     """The batches of one pass or round after the other; `places` draws the samples of a round.
 
     What is drawn depends on the seed and the number of the round alone, so a resumed training sees what an
@@ -48,7 +48,7 @@ class Batches(Sampler[list[Draw]]):
         self._round = 0
 
     @property
-    def sampler(self) -> "Batches":
+    def sampler(self) -> "ShuffledBatches":
         """Give Lightning the sampler that it tells the number of the epoch."""
         return self
 
@@ -59,15 +59,15 @@ class Batches(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return math.ceil(len(self.tiles) / self.size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[TileSample]]:
         random = np.random.default_rng((self._seed, self._round))
         yield from _shared(self._varied(self.places(random), random), self.size)
 
-    def places(self, random: np.random.Generator) -> list[Draw]:
+    def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the samples of a round: here every tile once, shuffled."""
         return [self.tiles.draws[i] for i in random.permutation(len(self.tiles))]
 
-    def _varied(self, draws: Sequence[Draw], random: np.random.Generator) -> list[Draw]:
+    def _varied(self, draws: Sequence[TileSample], random: np.random.Generator) -> list[TileSample]:
         count, how = len(draws), self._variation
         views = random.integers(VIEWS, size=count) if how.turns else np.zeros(count, dtype=int)
         gone = random.random((count, len(self.tiles.groups))) < how.dropout
@@ -78,7 +78,7 @@ class Batches(Sampler[list[Draw]]):
         ]
 
 
-class RandomPlaces(Batches):
+class RandomPlaces(ShuffledBatches):
     """Batches of windows at random places of the training part, in rounds of a twentieth of all steps.
 
     The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
@@ -88,7 +88,7 @@ class RandomPlaces(Batches):
     Parameters
     ----------
     tiles, size, seed, variation
-        As for `Batches`.
+        As for `ShuffledBatches`.
     side_px
         Side of a window.
     steps
@@ -101,30 +101,30 @@ class RandomPlaces(Batches):
         super().__init__(tiles, size, seed=seed, variation=variation)
         self._side = side_px
         self._steps = math.ceil(steps / _ROUNDS)  # of a round
-        self._trains = [(raster.parts == tiles.part) & (raster.labels != UNKNOWN) for raster in tiles.rasters]
+        self._trains = [(raster.parts == tiles.part) & (raster.labels != NODATA) for raster in tiles.rasters]
         self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
 
     def __len__(self) -> int:
         return self._steps
 
-    def places(self, random: np.random.Generator) -> list[Draw]:
+    def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the windows of a round."""
         counts = np.array([up_to[-1] for up_to in self._up_to_row])
         rasters = random.choice(len(counts), size=self._steps * self.size, p=counts / counts.sum())
         return [self._place(int(number), random) for number in rasters]
 
-    def _place(self, number: int, random: np.random.Generator) -> Draw:
+    def _place(self, number: int, random: np.random.Generator) -> TileSample:
         trains, up_to = self._trains[number], self._up_to_row[number]
         row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
         col = int(random.choice(np.flatnonzero(trains[row])))
         if self.tiles.rasters[number].chips:
-            return Draw(number, Window(row - row % self._side, 0, self._side, self._side))
+            return TileSample(number, Window(row - row % self._side, 0, self._side, self._side))
         top, left = (_first(at, self._side, size) for at, size in zip((row, col), trains.shape, strict=True))
-        return Draw(number, Window(top, left, self._side, self._side))
+        return TileSample(number, Window(top, left, self._side, self._side))
 
 
-class InOrder(Sampler[list[Draw]]):
-    """Batches of `size` of all tiles in their order, as they are; shared by processes like `Batches`."""
+class SequentialBatches(Sampler[list[TileSample]]):
+    """Batches of `size` of all tiles in their order, as they are; shared by processes like `ShuffledBatches`."""
 
     def __init__(self, tiles: Tiles, size: int) -> None:
         self._tiles, self._size = tiles, size
@@ -132,7 +132,7 @@ class InOrder(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return math.ceil(len(self._tiles) / self._size)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[TileSample]]:
         yield from _shared(self._tiles.draws, self._size)
 
 
@@ -153,7 +153,7 @@ def _first(middle: int, side: int, size: int) -> int:
     return min(max(0, middle - side // 2), size - side)
 
 
-def _shared(draws: Sequence[Draw], size: int) -> Iterator[list[Draw]]:
+def _shared(draws: Sequence[TileSample], size: int) -> Iterator[list[TileSample]]:
     """Give this process its share of each batch; fillers make the shares equal."""
     rank, ranks = _place_among_processes()
     for start in range(0, len(draws), size):

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.samples.windows import Window, windows_in
-from coslide.settings import TrainingSettings
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.windows import Window, windows_in
 
 
 def numbered_samples(areas: Sequence[Window], settings: TrainingSettings) -> list[Window]:
@@ -68,13 +68,13 @@ def paper_parts(
 
 def landslide_share(labels: NDArray[np.uint8]) -> float:
     """Compute the share of landslide among labelled pixels; 0 where there is none."""
-    labelled = int((labels != UNKNOWN).sum())
+    labelled = int((labels != NODATA).sum())
     return int((labels == LANDSLIDE).sum()) / labelled if labelled else 0.0
 
 
 def _chosen(labels: NDArray[np.uint8], settings: TrainingSettings) -> bool:
     if settings.sampling == "prevalence":
-        return bool((labels != UNKNOWN).any())
+        return bool((labels != NODATA).any())
     return landslide_share(labels) > settings.positive_share
 
 

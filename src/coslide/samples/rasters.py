@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.cube.cube import Band
 from coslide.errors import InputError
-from coslide.files import unwritable_is_named
-from coslide.indices.cube import Band
+from coslide.io.atomic import report_write_errors
 from coslide.samples.dataset import MappedArray
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
-from coslide.samples.windows import row_strips
+from coslide.windows import row_strips
 
 ReadRows = Callable[[slice], NDArray[np.float32]]
 
@@ -42,7 +42,7 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
         If a value is infinite, or the disk is full.
     """
     moments = Moments(bands)
-    with unwritable_is_named(path):
+    with report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stored = _allocated(path, (len(bands), *where.shape))
         for rows in row_strips(where.shape[0]):
@@ -63,7 +63,7 @@ def encode_raster(path: Path, encoder: Encoder) -> MappedArray:
         If the disk is full.
     """
     encoded = path.with_suffix(".inputs.npy")
-    with unwritable_is_named(path):
+    with report_write_errors(path):
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
         out = _allocated(encoded, (len(encoder.names), *stored.shape[1:]))
         for rows in row_strips(stored.shape[1]):

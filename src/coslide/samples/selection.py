@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.samples.split import Part, Split
-from coslide.samples.windows import Window
-from coslide.settings import TrainingSettings
+from coslide.config.training import TrainingSettings
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.samples.split import Split, Subset
+from coslide.windows import Window
 
 
 class Selection(NamedTuple):
@@ -50,8 +50,8 @@ def select_tiles(split: Split, labels: NDArray[np.uint8], settings: TrainingSett
 
 
 def _counts(split: Split, labels: NDArray[np.uint8], window: Window) -> tuple[int, int]:
-    own = labels[window.slices][split.parts[window.slices] == Part.TRAIN]
-    return int((own == LANDSLIDE).sum()), int((own != UNKNOWN).sum())
+    own = labels[window.slices][split.parts[window.slices] == Subset.TRAIN]
+    return int((own == LANDSLIDE).sum()), int((own != NODATA).sum())
 
 
 def _share(counts: Sequence[tuple[int, int]]) -> float:

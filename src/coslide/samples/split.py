@@ -13,15 +13,15 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.labels import LANDSLIDE, UNKNOWN
+from coslide.io.executor import available_processors
+from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.paper_split import paper_parts
-from coslide.samples.windows import Window, cover, require_tile, windows_in
-from coslide.settings import TrainingSettings
-from coslide.workers import available_processors
+from coslide.windows import Window, cover, require_tile, windows_in
 
 
-class Part(IntEnum):
+class Subset(IntEnum):
     """What a split does with a cell; the numbers are those of ``parts/*.tif``."""
 
     NONE = 0  # never seen
@@ -31,17 +31,17 @@ class Part(IntEnum):
     GUARD = 4  # of no part: training may see its bands but not its label, and it is not scored
 
 
-PartMap = NDArray[np.uint8]
+SplitRaster = NDArray[np.uint8]
 
 
 class Split(NamedTuple):
     """What a split does with an area.
 
-    `parts` is uint8 (row, col), a `Part` for each cell; `train`, `validation` and `test` are the windows to cut.
+    `parts` is uint8 (row, col), a `Subset` for each cell; `train`, `validation` and `test` are the windows to cut.
     `leak_fraction` (0 to 1) is the mean share of a test window's cells that training sees.
     """
 
-    parts: PartMap
+    parts: SplitRaster
     train: list[Window]
     validation: list[Window]
     test: list[Window]
@@ -52,9 +52,9 @@ def split_windows(
     labels: NDArray[np.uint8],
     settings: TrainingSettings,
     *,
-    regions: PartMap | None = None,
+    regions: SplitRaster | None = None,
     blocks: Sequence[Window] | None = None,
-    role: Part = Part.TRAIN,
+    role: Subset = Subset.TRAIN,
 ) -> Split:
     """Return the split of an area as `settings` ask.
 
@@ -66,7 +66,7 @@ def split_windows(
         `split`, `tile`, `stride`, `block_windows`, `test_side`, `test_fraction`, `validation_fraction`, `guard_px`
         and `seed` are read.
     regions
-        For ``split = "regions"`` with polygons: `Part` of each cell as they say, (row, col).
+        For ``split = "regions"`` with polygons: `Subset` of each cell as they say, (row, col).
     blocks
         Rectangles that make up the area, if not the raster as a whole: nothing is cut across them.
     role
@@ -93,7 +93,7 @@ def split_windows(
         parts = np.full(labels.shape, role, dtype=np.uint8)
     else:
         parts = _of_side(labels.shape, settings) if regions is None else regions.copy()
-    if role == Part.TRAIN and not (parts == Part.VALIDATION).any():
+    if role == Subset.TRAIN and not (parts == Subset.VALIDATION).any():
         _take_validation(parts, labels, pieces, settings)
     if blocks is None:  # given blocks do not lie beside each other on Earth
         _guard(parts, settings.guard_px)
@@ -161,14 +161,14 @@ def leak_fraction(seen: NDArray[np.bool_], test: Iterable[Window], own: NDArray[
     return float(np.mean(shares)) if shares else 0.0
 
 
-def shown_to_training(parts: PartMap) -> NDArray[np.bool_]:
+def shown_to_training(parts: SplitRaster) -> NDArray[np.bool_]:
     """Tell where a training tile shows the network its inputs: on training pixels and the guard beside them."""
-    return np.asarray((parts == Part.TRAIN) | (parts == Part.GUARD))
+    return np.asarray((parts == Subset.TRAIN) | (parts == Subset.GUARD))
 
 
 def _of_blocks(
     labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings, block_px: int
-) -> PartMap:
+) -> SplitRaster:
     wanted = 3 if settings.validation_fraction else 2
     if len(blocks) < wanted:
         purposes = "train, one to choose the threshold, one to hold out" if wanted == 3 else "train, one to hold out"
@@ -180,25 +180,25 @@ def _of_blocks(
     held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed, leave=wanted - 1)
     parts = np.zeros(labels.shape, dtype=np.uint8)
     for i, block in enumerate(blocks):
-        parts[block.slices] = Part.TEST if i in held_out else Part.TRAIN
+        parts[block.slices] = Subset.TEST if i in held_out else Subset.TRAIN
     return parts
 
 
 def _take_validation(
-    parts: PartMap, labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings
+    parts: SplitRaster, labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings
 ) -> None:
     """Turn the training cells of some blocks into validation cells; of none where only one block trains."""
-    blocks = [b for b in blocks if ((parts[b.slices] == Part.TRAIN) & (labels[b.slices] != UNKNOWN)).any()]
+    blocks = [b for b in blocks if ((parts[b.slices] == Subset.TRAIN) & (labels[b.slices] != NODATA)).any()]
     if not settings.validation_fraction or len(blocks) < 2:
         return
-    trained = np.where(parts == Part.TRAIN, labels, np.uint8(UNKNOWN))
+    trained = np.where(parts == Subset.TRAIN, labels, np.uint8(NODATA))
     chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.validation_fraction, settings.seed)
     for i in chosen:
         inside = parts[blocks[i].slices]
-        inside[inside == Part.TRAIN] = Part.VALIDATION
+        inside[inside == Subset.TRAIN] = Subset.VALIDATION
 
 
-def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> PartMap:
+def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> SplitRaster:
     rows, cols = shape
     along = rows if settings.test_side in {"north", "south"} else cols
     count = round(settings.test_fraction * along)
@@ -213,40 +213,40 @@ def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> PartMap:
         "west": np.s_[:, :count],
         "east": np.s_[:, cols - count :],
     }
-    parts = np.full(shape, Part.TRAIN, dtype=np.uint8)
-    parts[held_out[settings.test_side]] = Part.TEST
+    parts = np.full(shape, Subset.TRAIN, dtype=np.uint8)
+    parts[held_out[settings.test_side]] = Subset.TEST
     return parts
 
 
-def _guard(parts: PartMap, guard_px: int) -> None:
+def _guard(parts: SplitRaster, guard_px: int) -> None:
     """Take training cells within `guard_px` of held-out ground, and validation cells of test ground, out of them."""
     if not guard_px:
         return
     for part, held_out in (
-        (Part.VALIDATION, parts == Part.TEST),
-        (Part.TRAIN, (parts == Part.TEST) | (parts == Part.VALIDATION)),
+        (Subset.VALIDATION, parts == Subset.TEST),
+        (Subset.TRAIN, (parts == Subset.TEST) | (parts == Subset.VALIDATION)),
     ):
         if held_out.any():
             near = edt.edt(~held_out, parallel=available_processors()) <= guard_px
-            parts[near & (parts == part)] = Part.GUARD
+            parts[near & (parts == part)] = Subset.GUARD
 
 
-def _cut(parts: PartMap, labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
+def _cut(parts: SplitRaster, labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
     windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
-    known = labels != UNKNOWN
+    known = labels != NODATA
     cut = {
         part: [w for w in windows if ((parts[w.slices] == part) & known[w.slices]).any()]
-        for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
+        for part in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)
     }
-    seen = cover(cut[Part.TRAIN], parts.shape) & shown_to_training(parts)
-    leak = leak_fraction(seen, cut[Part.TEST], parts == Part.TEST)
-    return Split(parts, cut[Part.TRAIN], cut[Part.VALIDATION], cut[Part.TEST], leak)
+    seen = cover(cut[Subset.TRAIN], parts.shape) & shown_to_training(parts)
+    leak = leak_fraction(seen, cut[Subset.TEST], parts == Subset.TEST)
+    return Split(parts, cut[Subset.TRAIN], cut[Subset.VALIDATION], cut[Subset.TEST], leak)
 
 
 def _split_of_samples(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
     train, validation, test = paper_parts(labels, areas, settings)
     parts = np.zeros(labels.shape, dtype=np.uint8)
-    for part, windows in ((Part.TEST, test), (Part.VALIDATION, validation), (Part.TRAIN, train)):
+    for part, windows in ((Subset.TEST, test), (Subset.VALIDATION, validation), (Subset.TRAIN, train)):
         parts[cover(windows, labels.shape)] = part  # where they overlap, training has seen the pixels
     return Split(parts, train, validation, test, leak_fraction(cover(train, labels.shape), test))
 
@@ -271,4 +271,4 @@ def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int, *, le
 
 
 def _known(labels: NDArray[np.uint8], window: Window) -> bool:
-    return bool((labels[window.slices] != UNKNOWN).any())
+    return bool((labels[window.slices] != NODATA).any())

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from coslide.settings import Checked
+from coslide.config.training import StrictModel
 
 AGES = ("D1", "D2", "C2", "P1", "P2-T1", "T1", "T2", "T3")
 """Strata from old to young: those of Jiuzhaigou (Table 2 of Yang et al. 2023, doi:10.3390/rs15040977)."""
@@ -75,7 +75,7 @@ FULL_RELIEF_M = 1600.0
 _RELIEF_KM = 12.0
 
 
-class Recipe(Checked):
+class Recipe(StrictModel):
     """All that decides a simulated earthquake; the same recipe gives the same files.
 
     Attributes

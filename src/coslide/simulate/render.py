@@ -10,7 +10,8 @@ from numba import njit
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from coslide.inputs import SENTINEL2_BANDS
+from coslide.config.schema import SENTINEL2_BANDS
+from coslide.io.executor import available_processors
 from coslide.simulate.acquisition import QUANTIFICATION
 from coslide.simulate.clouds import Sky, make_sky
 from coslide.simulate.covers import Cover
@@ -25,7 +26,6 @@ from coslide.simulate.safe import NATIVE_M
 from coslide.simulate.scl import classify
 from coslide.simulate.spectra import CLOUD, Palette, green_share, palette
 from coslide.simulate.sun import Sun, sun_at
-from coslide.workers import available_processors
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint16] | NDArray[np.uint8]

@@ -10,10 +10,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.files import whole_output
+from coslide.io.atomic import whole_output
+from coslide.io.executor import available_processors
 from coslide.simulate.acquisition import Acquisition
 from coslide.simulate.safe_xml import Part, datastrip_xml, granule_xml, inspire_xml, manifest_xml, product_xml
-from coslide.workers import available_processors
 
 NATIVE_M = {
     "B02": 10, "B03": 10, "B04": 10, "B08": 10,

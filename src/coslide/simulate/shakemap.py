@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from shapely import LineString
 
-from coslide.files import write_json
 from coslide.indices.interpolation import NodesField
 from coslide.indices.shaking import pga_class
+from coslide.io.atomic import write_json
+from coslide.io.coarse_raster import CoarseRaster
 from coslide.simulate.dates import EVENT_TIME
 from coslide.simulate.frame import CELL_M, CRS
 from coslide.simulate.ground_motion import CORRELATION_KM, MARGIN_M, Shaking, pga_median_g, pga_phi
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.rupture import Rupture
-from coslide.sources.nodes import Nodes
 
 Numbers = NDArray[np.float64]
 
@@ -143,7 +143,7 @@ def levels_g(recipe: Recipe, shaking: Shaking) -> tuple[float, ...]:
     nodes = make_shakemap(recipe, shaking)
     step = 1 / _NODES_PER_DEGREE
     corner = Affine(step, 0, nodes.lon_deg[0] - step / 2, 0, -step, nodes.lat_deg[0] + step / 2)
-    map_nodes = Nodes(nodes.pga_g.astype(np.float32), corner, "EPSG:4326")
+    map_nodes = CoarseRaster(nodes.pga_g.astype(np.float32), corner, "EPSG:4326")
     pga = NodesField(map_nodes, shaking.frame.tile).sampled()
     wanted = np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)
     for digits in range(2, 7):

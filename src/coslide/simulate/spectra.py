@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coslide.inputs import SENTINEL2_BANDS
+from coslide.config.schema import SENTINEL2_BANDS
 from coslide.simulate.covers import Cover
 from coslide.simulate.recipe import AGES, Difficulty
 
@@ -66,7 +66,7 @@ class Palette(NamedTuple):
 
 
 def palette(hardness: Difficulty) -> Palette:
-    """Return the reflectance of every `Cover` in the bands of `coslide.inputs.SENTINEL2_BANDS`.
+    """Return the reflectance of every `Cover` in the bands of `coslide.config.schema.SENTINEL2_BANDS`.
 
     `Difficulty.fresh_debris` moves debris from weathered ground (0) to freshly broken rock (1).
     """

@@ -1,6 +1,7 @@
 """A simulated earthquake, from its recipe to a folder of files in the formats that real ones come in."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 import coslide
-from coslide.files import Marker, whole_output, write_json
-from coslide.listener import QUIET, Listener
+from coslide.io.atomic import Marker, whole_output, write_json
+from coslide.progress import report_progress
 from coslide.simulate.acquisition import Acquisition
 from coslide.simulate.changes import Covers, make_covers
 from coslide.simulate.dates import EVENT_TIME, SCENE_TIMES
@@ -32,6 +33,9 @@ from coslide.simulate.shakemap import SEISMOGENIC, levels_g, write_fault, write_
 from coslide.simulate.slides import place_landslides, write_inventory
 from coslide.simulate.strata import make_strata, write_geology
 from coslide.simulate.terrain import make_terrain
+
+_log = logging.getLogger(__name__)
+
 
 SIMULATION = Marker("simulation.json", "coslide_simulation")
 
@@ -98,9 +102,7 @@ class _Event(NamedTuple):
     scars: gpd.GeoDataFrame
 
 
-def simulate(
-    folder: Path | str, recipe: Recipe | None = None, *, keep: bool = False, listener: Listener = QUIET
-) -> Path:
+def simulate(folder: Path | str, recipe: Recipe | None = None, *, keep: bool = False) -> Path:
     """Return the event file of a simulated earthquake, written with all its sources into `folder`.
 
     Two Sentinel-2 products (SAFE), ``dem.tif``, ``geology.gpkg``, ``gauges.csv``, ``grid.xml`` (ShakeMap),
@@ -115,8 +117,6 @@ def simulate(
         None takes the defaults.
     keep
         Leave an earlier simulation of the same recipe and version as it is.
-    listener
-        Who hears of it.
 
     Raises
     ------
@@ -126,14 +126,14 @@ def simulate(
     folder, recipe = Path(folder), recipe or Recipe()
     record = {"coslide_simulation": coslide.__version__, "recipe": recipe.model_dump()}
     if keep and _holds(folder, record):
-        listener.say(f"{folder}: is this simulation already")
+        _log.info(f"{folder}: is this simulation already")
         return folder / "event.toml"
     started = time.monotonic()
     with whole_output(folder, marker=SIMULATION) as part:
         part.mkdir()
-        truth = _write(part, recipe, listener)
+        truth = _write(part, recipe)
         write_json(part / SIMULATION.file, {**record, "truth": truth})
-    listener.say(
+    _log.info(
         f"{folder}: simulated {recipe.size_km:g} x {recipe.size_km:g} km, {truth['landslides']} landslides on "
         f"{100 * truth['landslide_share']:.1f} % of the ground, in {time.monotonic() - started:.0f} s"
     )
@@ -148,9 +148,9 @@ def _holds(folder: Path, record: dict[str, Any]) -> bool:
     return all(found.get(key) == value for key, value in record.items())
 
 
-def _write(folder: Path, recipe: Recipe, listener: Listener) -> dict[str, Any]:
+def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Write all files but the record, and return what is true of them."""
-    steps = _told(listener)
+    steps = _reported_steps()
     event = _happen(recipe, steps)
     next(steps)
     names = {date: _acquisition(event.terrain.frame, date).name for date in _BASELINES}
@@ -172,12 +172,12 @@ def _write(folder: Path, recipe: Recipe, listener: Listener) -> dict[str, Any]:
     return _truth(event, covers)
 
 
-def _told(listener: Listener) -> Iterator[str]:
-    """Yield the names of the steps; the listener hears of each when it begins, and of the end."""
+def _reported_steps() -> Iterator[str]:
+    """Yield the names of the steps; report each when it begins, and the end."""
     for number, step in enumerate(_STEPS):
-        listener.progress(f"simulate: {step}", number, len(_STEPS))
+        report_progress(f"simulate: {step}", number, len(_STEPS))
         yield step
-    listener.progress("simulate", len(_STEPS), len(_STEPS))
+    report_progress("simulate", len(_STEPS), len(_STEPS))
 
 
 def _happen(recipe: Recipe, steps: Iterator[str]) -> _Event:

@@ -18,8 +18,8 @@ from rasterio.errors import RasterioError
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
-from coslide.sources.footprint import Footprint
-from coslide.sources.raster import require_data, require_own_files
+from coslide.io.footprint import Footprint
+from coslide.io.raster import require_data, require_own_files
 
 NODATA_DN, SATURATED_DN = 0.0, 65535.0
 TIMEOUT_S = 30.0
@@ -111,8 +111,8 @@ def open_band(href: str, driver: str | None) -> Iterator[Any]:
             yield _opened(key)
     except RasterioError as error:
         _datasets().pop(key, None)
-        reason = str(error).splitlines()[0].replace(href, shown(href))
-        raise InputError(f"{shown(href)}: cannot be read as a raster ({reason})") from None
+        reason = str(error).splitlines()[0].replace(href, redact_url(href))
+        raise InputError(f"{redact_url(href)}: cannot be read as a raster ({reason})") from None
 
 
 class _Key(NamedTuple):
@@ -190,7 +190,7 @@ def band_raster(
     """
     driver = product_driver(href) if product else None
     with open_band(href, driver) as dataset:
-        name = shown(href)
+        name = redact_url(href)
         placed = _crs_of(dataset, name, crs)
         number = _checked_number(dataset, name, number)
         declared_scale, declared_offset = dataset.scales[number - 1], dataset.offsets[number - 1]
@@ -215,12 +215,12 @@ def band_raster(
         )
 
 
-def shown(href: str) -> str:
+def redact_url(href: str) -> str:
     """Return an address as messages and records show it: without what may be a secret. Paths stay as they are.
 
     Examples
     --------
-    >>> shown("https://user:word@127.0.0.1:80/B02.tif?signature=x")
+    >>> redact_url("https://user:word@127.0.0.1:80/B02.tif?signature=x")
     'https://127.0.0.1:80/B02.tif'
     """
     if not href.startswith(_HTTP):

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
+from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import cell_size_m, slices_of
-from coslide.inputs import Dem
+from coslide.grid import pixel_size_m, slices_of
+from coslide.io.footprint import Footprint, pixel_coordinates
+from coslide.io.raster import require_exact
+from coslide.io.resample import coincides, resample
 from coslide.sources.dem_tiles import Mosaic, Tile, describe_tiles, read_mosaic
-from coslide.sources.footprint import Footprint, places_in
-from coslide.sources.raster import require_exact
-from coslide.sources.resample import coincides, onto
 
 _KERNEL = 5  # cells of the DEM around a point that the spline and its neighbours need
 _POINTS = 33  # along each side of the grid, where the DEM is looked for
@@ -82,10 +82,10 @@ class ElevationSource:
 
     def _onto(self, window: GeoBox, values: NDArray[Any], how: Resampling) -> NDArray[Any]:
         slices_of(window, self._frame)  # refuses what reaches beyond
-        return onto(self._footprint, lambda rows, cols: values[rows, cols], window, how=how)
+        return resample(self._footprint, lambda rows, cols: values[rows, cols], window, how=how)
 
 
-def open_elevation(dem: Dem, grid: GeoBox, *, margin_px: int = 0) -> ElevationSource:
+def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> ElevationSource:
     """Return the elevation model of `dem` around `grid`, in metres, ready to be asked for windows.
 
     It is read once, in its own CRS. Where its cells are at most half as large as those of the grid, they are averaged
@@ -114,9 +114,9 @@ def open_elevation(dem: Dem, grid: GeoBox, *, margin_px: int = 0) -> ElevationSo
     first = tiles[0]
     require_exact(f"dem: {first.path}", first.crs, str(grid.crs))
     tile = Footprint(first.crs.to_wkt(), first.transform, first.shape)
-    places = places_in(tile, frame, each_way=_POINTS)
+    places = pixel_coordinates(tile, frame, each_way=_POINTS)
     size_m = _dem_cell_m(first, places, frame)
-    factors = tuple(max(1, math.floor(cell_size_m(grid) / size + 1e-3)) for size in size_m)
+    factors = tuple(max(1, math.floor(pixel_size_m(grid) / size + 1e-3)) for size in size_m)
     factors = (factors[0], factors[1])
     reach_m = 2000.0 * math.sqrt(dem.fill_voids_km2)  # to see the far rim of holes at the border of the grid
     reach = tuple(math.ceil(reach_m / size) + _KERNEL * factor for size, factor in zip(size_m, factors, strict=True))
@@ -132,7 +132,7 @@ def open_elevation(dem: Dem, grid: GeoBox, *, margin_px: int = 0) -> ElevationSo
     }
     if factors != (1, 1):
         attrs["averaged"] = list(factors)
-    around = places_in(footprint, frame, each_way=_POINTS)
+    around = pixel_coordinates(footprint, frame, each_way=_POINTS)
     notes = (*_describe_source(first, mosaic, factors, size_m), *_describe_voids(mosaic.metres, filled, around))
     return ElevationSource(mosaic.whole_metres, attrs, notes, frame, mosaic.metres, filled, footprint)
 
@@ -146,7 +146,7 @@ def _dem_cell_m(tile: Tile, places: NDArray[np.float64], frame: GeoBox) -> tuple
             (own[k + 1, k] - own[k, k]) * (_POINTS - 1) / frame.shape.y,
             (own[k, k + 1] - own[k, k]) * (_POINTS - 1) / frame.shape.x,
         )
-        lengths.append(cell_size_m(frame) / float(per_cell) if np.isfinite(per_cell) and per_cell > 0 else math.nan)
+        lengths.append(pixel_size_m(frame) / float(per_cell) if np.isfinite(per_cell) and per_cell > 0 else math.nan)
     if not all(map(math.isfinite, lengths)):
         raise InputError(f"dem: {tile.path}: does not overlap the grid")
     return lengths[0], lengths[1]

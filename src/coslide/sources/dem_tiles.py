@@ -14,9 +14,9 @@ from rasterio.enums import MaskFlags, Resampling, WktVersion
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
+from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.inputs import Dem
-from coslide.sources.raster import open_raster
+from coslide.io.raster import open_raster
 
 USUAL_VOIDS_M = (-32768.0, -9999.0, float(np.finfo(np.float32).min))
 LOWEST_LAND_M, HIGHEST_LAND_M = -500.0, 9000.0  # the Dead Sea shore lies at -430 m, Everest at 8849 m
@@ -95,7 +95,7 @@ class _Findings:
         self.undeclared: set[float] = set()
 
 
-def describe_tiles(dem: Dem) -> list[Tile]:
+def describe_tiles(dem: DemConfig) -> list[Tile]:
     """Return what each tile of `dem` says of itself.
 
     Raises
@@ -120,7 +120,7 @@ def describe_tiles(dem: Dem) -> list[Tile]:
 
 
 def read_mosaic(
-    dem: Dem, tiles: Sequence[Tile], part: tuple[slice, slice], *, factors: tuple[int, int] = (1, 1)
+    dem: DemConfig, tiles: Sequence[Tile], part: tuple[slice, slice], *, factors: tuple[int, int] = (1, 1)
 ) -> Mosaic:
     """Return the elevations, in metres, of a part of the lattice that the cells of the first tile lie on.
 
@@ -215,7 +215,9 @@ def _offset_on(lattice: Affine, tile: Tile) -> tuple[int, int] | None:
     return (row, col) if off < _OFF_LATTICE else None
 
 
-def _paste(dataset: Any, dem: Dem, canvas: _Canvas, *, frame: tuple[int, int, int, int], findings: _Findings) -> None:
+def _paste(
+    dataset: Any, dem: DemConfig, canvas: _Canvas, *, frame: tuple[int, int, int, int], findings: _Findings
+) -> None:
     """Lay averages of the blocks of a tile onto the canvas.
 
     `frame` is the row and the column of the tile where the canvas begins, and the factors.
@@ -242,7 +244,7 @@ def _paste(dataset: Any, dem: Dem, canvas: _Canvas, *, frame: tuple[int, int, in
 
 
 def _paste_warped(
-    dataset: Any, dem: Dem, canvas: _Canvas, *, transform: Affine, most: int, findings: _Findings
+    dataset: Any, dem: DemConfig, canvas: _Canvas, *, transform: Affine, most: int, findings: _Findings
 ) -> None:
     """Lay a tile whose cells lie elsewhere or have another size onto the canvas."""
     to_tile = ~dataset.transform * transform
@@ -270,7 +272,7 @@ def _paste_warped(
     canvas.lay((slice(None), slice(None)), warped, known, most=most)
 
 
-def _read_metres(dataset: Any, dem: Dem, window: Window, findings: _Findings) -> NDArray[np.float32]:
+def _read_metres(dataset: Any, dem: DemConfig, window: Window, findings: _Findings) -> NDArray[np.float32]:
     """Return a part of a tile, NaN in its voids."""
     stored = dataset.read(1, window=window)
     dtype = stored.dtype
@@ -297,7 +299,7 @@ def _read_metres(dataset: Any, dem: Dem, window: Window, findings: _Findings) ->
     return metres
 
 
-def _stored_nodata(dataset: Any, dem: Dem, dtype: np.dtype[Any]) -> Any:
+def _stored_nodata(dataset: Any, dem: DemConfig, dtype: np.dtype[Any]) -> Any:
     """Return the value of voids in the type of the raster; None where there is none or it cannot occur."""
     nodata = dataset.nodata if dem.nodata is None else dem.nodata
     if nodata is None:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from coslide.config.schema import FaultsConfig
 from coslide.errors import InputError
-from coslide.inputs import Faults
-from coslide.sources.vector import LINES, as_text, field_as_text, listed, of_kind, read_vector
+from coslide.io.vector import LINES, as_text, field_as_text, of_kind, quote_list, read_vector
 
 
 class Traces(NamedTuple):
@@ -24,7 +24,7 @@ class Traces(NamedTuple):
     pointlike: int
 
 
-def read_traces(faults: Faults, grid: GeoBox) -> Traces:
+def read_traces(faults: FaultsConfig, grid: GeoBox) -> Traces:
     """Return the fault traces that `faults` chooses, in the CRS of `grid` (metres).
 
     Also those outside the grid: a fault beyond the edge still counts for distances inside.
@@ -51,7 +51,7 @@ def read_traces(faults: Faults, grid: GeoBox) -> Traces:
     return Traces(list(chosen.geometry[long]), len(frame), int((~long).sum()))
 
 
-def _choice(frame: gpd.GeoDataFrame, faults: Faults) -> NDArray[np.bool_]:
+def _choice(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
     """Return which rows of `frame` count; each value and number asked for must be there, or it was mistyped."""
     if faults.ids is not None:
         there = np.isin(faults.ids, frame.index)
@@ -69,7 +69,7 @@ def _choice(frame: gpd.GeoDataFrame, faults: Faults) -> NDArray[np.bool_]:
     wanted = {as_text(value) for value in faults.select.values}
     if not wanted <= set(values):
         raise InputError(
-            f"faults.select.values: found {listed(wanted - set(values))}, expected values of {field!r} in "
-            f"{faults.path}: {listed(values, most=40)}"
+            f"faults.select.values: found {quote_list(wanted - set(values))}, expected values of {field!r} in "
+            f"{faults.path}: {quote_list(values, most=40)}"
         )
     return np.isin(values, list(wanted))

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coslide.config.schema import RainConfig
 from coslide.errors import InputError
-from coslide.inputs import Rain
-from coslide.sources.tables import numbers_of, read_table, require_on_earth
+from coslide.io.tables import numbers_of, read_table, require_on_earth
 
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
 _DAY = dt.timedelta(days=1)
@@ -27,7 +27,7 @@ class Gauges(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_gauges(rain: Rain, *, event_time: dt.datetime | None) -> Gauges:
+def read_gauges(rain: RainConfig, *, event_time: dt.datetime | None) -> Gauges:
     """Return the gauges of a CSV table and the rain that each of them measured before the event, in mm.
 
     Parameters
@@ -90,7 +90,7 @@ def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
         )
 
 
-def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:
+def day_weights(rain: RainConfig, event_time: dt.datetime) -> dict[dt.date, float]:
     """Weigh the dates whose rain counts, by the share, 0 to 1, of each that fell before the event.
 
     Parameters
@@ -106,7 +106,7 @@ def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:
 
     Examples
     --------
-    >>> rain = Rain(gauges="rain.csv", unit="mm", window_days=2)
+    >>> rain = RainConfig(gauges="rain.csv", unit="mm", window_days=2)
     >>> weights = day_weights(rain, dt.datetime(2017, 8, 8, 6))
     >>> {f"{date:%d %b}": weight for date, weight in weights.items()}
     {'06 Aug': 1.0, '07 Aug': 1.0, '08 Aug': 0.25}
@@ -121,7 +121,7 @@ def day_weights(rain: Rain, event_time: dt.datetime) -> dict[dt.date, float]:
     return weights
 
 
-def _usable_rows(path: Path, rain: Rain) -> tuple[pd.DataFrame, list[str]]:
+def _usable_rows(path: Path, rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     """Return lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
     columns = rain.columns
     named = [columns.lon, columns.lat, columns.rain, columns.date, columns.station, columns.quality]
@@ -170,7 +170,9 @@ def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     return merged.reset_index()
 
 
-def _sums_before(path: Path, rows: pd.DataFrame, rain: Rain, event_time: dt.datetime) -> tuple[pd.DataFrame, list[str]]:
+def _sums_before(
+    path: Path, rows: pd.DataFrame, rain: RainConfig, event_time: dt.datetime
+) -> tuple[pd.DataFrame, list[str]]:
     weights = day_weights(rain, event_time)
     rows = rows.assign(date=_dates(path, rows["date"]))
     first, last = min(weights), max(weights)

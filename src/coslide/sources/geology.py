@@ -12,11 +12,11 @@ from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from coslide.config.schema import GeologyConfig
 from coslide.errors import InputError
-from coslide.inputs import Geology
+from coslide.io.raster import open_raster, require_exact
+from coslide.io.vector import as_text, field_as_text, holds_layers, quote_list, read_polygons
 from coslide.labels import NO_CLASS
-from coslide.sources.raster import open_raster, require_exact
-from coslide.sources.vector import as_text, field_as_text, holds_layers, listed, read_polygons
 
 WITHOUT_AGE = 0
 """Cells of units that have no age, in what `read_strata` returns."""
@@ -41,7 +41,7 @@ class Strata(NamedTuple):
     empty: int = 0
 
 
-def class_of_units(geology: Geology) -> dict[str, int]:
+def class_of_units(geology: GeologyConfig) -> dict[str, int]:
     """Return the class of each unit that `geology` names: 1, 2, ... from old to young, 0 for those without age.
 
     Raises
@@ -52,7 +52,7 @@ def class_of_units(geology: Geology) -> dict[str, int]:
     Examples
     --------
     >>> from pathlib import Path
-    >>> class_of_units(Geology(path=Path("map.gpkg"), ages=("D1", ("T1", 12)), without_age=("water",)))
+    >>> class_of_units(GeologyConfig(path=Path("map.gpkg"), ages=("D1", ("T1", 12)), without_age=("water",)))
     {'D1': 1, 'T1': 2, '12': 2, 'water': 0}
     """
     classes: dict[str, int] = {}
@@ -68,13 +68,13 @@ def class_of_units(geology: Geology) -> dict[str, int]:
     return classes
 
 
-def units_by_age(geology: Geology) -> tuple[tuple[str, ...], ...]:
+def units_by_age(geology: GeologyConfig) -> tuple[tuple[str, ...], ...]:
     """Return the units of each class as text, from old to young."""
     entries = [entry if isinstance(entry, tuple) else (entry,) for entry in geology.ages]
     return tuple(tuple(as_text(unit) for unit in entry) for entry in entries)
 
 
-def read_strata(geology: Geology, grid: GeoBox) -> Strata:
+def read_strata(geology: GeologyConfig, grid: GeoBox) -> Strata:
     """Return the classes by age of a geological map on `grid`.
 
     A cell has the unit in which its centre lies. Where polygons overlap, the youngest counts, and a unit without age
@@ -110,7 +110,7 @@ def read_strata(geology: Geology, grid: GeoBox) -> Strata:
     return _from_raster(geology, grid, classes)
 
 
-def _from_polygons(geology: Geology, grid: GeoBox, classes: dict[str, int]) -> Strata:
+def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> Strata:
     polygons = read_polygons(geology.path, grid, what="polygons of a geological map")
     units = field_as_text(polygons.frame, geology.field, path=geology.path, key="geology.field")
     _require_named(units, classes, geology)
@@ -131,7 +131,7 @@ def _burn(frame: gpd.GeoDataFrame, codes: NDArray[np.uint8], order: NDArray[Any]
     return burnt
 
 
-def _from_raster(geology: Geology, grid: GeoBox, classes: dict[str, int]) -> Strata:
+def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> Strata:
     indices, values = _codes_onto(geology, grid)
     units = [as_text(value) for value in values]
     if not units:
@@ -142,7 +142,7 @@ def _from_raster(geology: Geology, grid: GeoBox, classes: dict[str, int]) -> Str
     return Strata(table[indices], 0.0, 0, tuple(sorted(units)))
 
 
-def _codes_onto(geology: Geology, grid: GeoBox) -> tuple[NDArray[np.uint16], list[Any]]:
+def _codes_onto(geology: GeologyConfig, grid: GeoBox) -> tuple[NDArray[np.uint16], list[Any]]:
     """Return the place of each cell's code in a list, and the list: a code may be any number, an index is small."""
     path = geology.path
     indices = np.full(grid.shape, _NOTHING, dtype=np.uint16)
@@ -169,10 +169,10 @@ def _codes_onto(geology: Geology, grid: GeoBox) -> tuple[NDArray[np.uint16], lis
     return indices, list(values.to_numpy())  # not to_list: a float32 has fewer digits
 
 
-def _require_named(units: list[str], classes: dict[str, int], geology: Geology) -> None:
+def _require_named(units: list[str], classes: dict[str, int], geology: GeologyConfig) -> None:
     missing = set(units) - set(classes)
     if missing:
         raise InputError(
             f"{geology.path}: found units on the grid that the event file does not name; add them to geology.ages "
-            f"(old to young) or geology.without_age: {listed(missing, most=_MAX_CODES)}"
+            f"(old to young) or geology.without_age: {quote_list(missing, most=_MAX_CODES)}"
         )

@@ -12,8 +12,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import box
 
-from coslide.labels import LANDSLIDE, UNKNOWN
-from coslide.sources.vector import read_polygons
+from coslide.io.vector import read_polygons
+from coslide.labels import LANDSLIDE, NODATA
 
 
 class Labels(NamedTuple):
@@ -73,7 +73,7 @@ def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Lab
     ground: Any = box(*grid.boundingbox.bbox)
     if area is not None:
         mapped = read_polygons(area, grid, what="polygons of the mapped area").frame
-        mask[burn(mapped, grid) == 0] = UNKNOWN
+        mask[burn(mapped, grid) == 0] = NODATA
         ground = shapely.intersection(shapely.union_all(mapped.geometry.to_numpy()), ground)
     shapely.prepare(ground)
     area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), ground)).area

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
+from coslide.config.schema import BandFile, SceneConfig
 from coslide.errors import InputError
-from coslide.inputs import BandFile, Scene
-from coslide.sources.bands import TIMEOUT_S, open_band, product_driver, shown
+from coslide.sources.bands import TIMEOUT_S, open_band, product_driver, redact_url
 from coslide.sources.safe import (
     MANIFEST,
     Radiometry,
+    first_line,
     inside,
-    one_line,
     plain_band,
     product_metadata_in,
     read_metadata_file,
@@ -78,7 +78,7 @@ class Source(NamedTuple):
         return inside(self.limit, str(self.base / href))
 
 
-def sources_of(scene: Scene, root: Path) -> list[Source]:
+def sources_of(scene: SceneConfig, root: Path) -> list[Source]:
     """Return the sources of `scene`: one for each product, or a single one for its band rasters.
 
     Parameters
@@ -98,9 +98,9 @@ def sources_of(scene: Scene, root: Path) -> list[Source]:
     return [_product(address, scene, root.absolute()) for address in scene.products]
 
 
-def _product(address: str | Path, scene: Scene, root: Path) -> Source:
+def _product(address: str | Path, scene: SceneConfig, root: Path) -> Source:
     if isinstance(address, str):
-        return _stac(shown(address), _download(address), address, root)
+        return _stac(redact_url(address), _download(address), address, root)
     address = address.absolute()
     if address.is_dir() and (address / MANIFEST).is_file():
         item = safe_item(address)
@@ -132,7 +132,7 @@ def _stac(name: str, text: bytes, base: Path | str, root: Path) -> Source:
         pystac.STACError,
         pystac.STACTypeError,
     ) as error:
-        raise InputError(f"{name}: is not a STAC item ({one_line(error)[:200]})") from None
+        raise InputError(f"{name}: is not a STAC item ({first_line(error)[:200]})") from None
     return _with_product_metadata(Source(name, item, base, root))
 
 
@@ -153,7 +153,7 @@ def _with_product_metadata(source: Source) -> Source:
         return source
     place = source.locate(assets[key].href)
     text = _download(place) if isinstance(place, str) else _read_bytes(place)
-    radiometry = read_radiometry(text, shown(str(place)))
+    radiometry = read_radiometry(text, redact_url(str(place)))
     for asset_key, asset in assets.items():
         names = [str(entry.get("name", "")) for entry in band_entries(asset, "eo:bands", "bands")]
         band = plain_band(names[0] if len(names) == 1 else asset_key.split("_")[0])
@@ -174,7 +174,7 @@ def _radiometric(radiometry: Radiometry, band: str) -> dict[str, float]:
     }
 
 
-def _folder(folder: Path, scene: Scene) -> Source:
+def _folder(folder: Path, scene: SceneConfig) -> Source:
     """Return the source of a folder with one raster a band; its tags, or metadata beside it, say what values mean."""
     import pystac
 
@@ -210,7 +210,7 @@ def _band_rasters(folder: Path) -> dict[str, Path]:
     return {band: path for band, (_, path) in found.items()}
 
 
-def _folder_radiometry(path: Path, band: str, radiometry: Radiometry | None, scene: Scene) -> dict[str, float]:
+def _folder_radiometry(path: Path, band: str, radiometry: Radiometry | None, scene: SceneConfig) -> dict[str, float]:
     with open_band(str(path), product_driver(path.name)) as dataset:
         scale, offset, dtype = dataset.scales[0], dataset.offsets[0], dataset.dtypes[0]
     if (scale, offset) != (1.0, 0.0) or dtype.startswith("float"):
@@ -225,7 +225,7 @@ def _folder_radiometry(path: Path, band: str, radiometry: Radiometry | None, sce
     return {}
 
 
-def _band_files(scene: Scene) -> Source:
+def _band_files(scene: SceneConfig) -> Source:
     """Return the source of rasters that the event file names one by one; what it says goes before what they say."""
     import pystac
 
@@ -261,12 +261,12 @@ def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http(s) by pattern
             if urlsplit(answer.url).scheme not in {"http", "https"}:
-                raise InputError(f"{shown(url)}: leads to {shown(answer.url)}, expected http(s)")
-            return _limited(answer.read(_LARGEST_DOCUMENT_BYTES + 1), shown(url))
+                raise InputError(f"{redact_url(url)}: leads to {redact_url(answer.url)}, expected http(s)")
+            return _limited(answer.read(_LARGEST_DOCUMENT_BYTES + 1), redact_url(url))
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):  # an answer of its own, with a connection
             error.close()
-        raise InputError(f"{shown(url)}: cannot be fetched ({one_line(error)})") from None
+        raise InputError(f"{redact_url(url)}: cannot be fetched ({first_line(error)})") from None
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.inputs import Scene
+from coslide.io.sidecar_files import with_sidecar_files
 from coslide.sources.bands import BandRaster, band_raster
-from coslide.sources.companions import with_companions
 from coslide.sources.items import Source, band_entries, sources_of
 from coslide.sources.safe import BAND_IDS, FIRST_BASELINE_WITH_OFFSET, plain_band, require_level_2a
 
@@ -71,7 +71,7 @@ class Products(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_products(scene: Scene, *, root: Path) -> Products:
+def read_products(scene: SceneConfig, *, root: Path) -> Products:
     """Return the products of `scene`, with all that is needed to read their bands.
 
     Every raster is opened once, to know where it lies.
@@ -117,7 +117,7 @@ def read_products(scene: Scene, *, root: Path) -> Products:
     return Products(tuple(kept), tuple(notes))
 
 
-def _product(source: Source, scene: Scene) -> Product:
+def _product(source: Source, scene: SceneConfig) -> Product:
     properties = source.item.properties
     if source.product:
         _require_level_2a(source)
@@ -128,7 +128,7 @@ def _product(source: Source, scene: Scene) -> Product:
     tile = re.search(r"(?:MGRS-|_T)(\d{2}[A-Z]{3})", f"{properties.get('grid:code', '')} _T{_tile(source)}")
     when = source.item.datetime
     rasters = [raster for raster in [*bands.values(), *([classes] if classes else [])] if not raster.remote]
-    local = [file for raster in rasters for file in with_companions(Path(raster.href))]
+    local = [file for raster in rasters for file in with_sidecar_files(Path(raster.href))]
     return Product(
         name=source.name,
         acquired=when.date().isoformat() if when else "",
@@ -156,7 +156,7 @@ def _require_level_2a(source: Source) -> None:
     require_level_2a(str(known), source.name)
 
 
-def _band(source: Source, name: str, scene: Scene, baseline: str) -> BandRaster:
+def _band(source: Source, name: str, scene: SceneConfig, baseline: str) -> BandRaster:
     if not source.product:
         return _single_band(source, source.item.assets[name])
     wanted = plain_band(name)
@@ -243,7 +243,9 @@ def _spacing(key: str, asset: "pystac.Asset") -> float:
     return float(gsd) if isinstance(gsd, int | float) else 0.0
 
 
-def _radiometry(name: str, said: dict[str, Any], scene: Scene, *, baseline: str, source: Source) -> tuple[float, float]:
+def _radiometry(
+    name: str, said: dict[str, Any], scene: SceneConfig, *, baseline: str, source: Source
+) -> tuple[float, float]:
     """Return scale and offset of a band of a product, from what is said of it."""
     scale, offset = (said.get(key, said.get(f"raster:{key}")) for key in ("scale", "offset"))
     if scene.boa_offset != "auto":
@@ -275,7 +277,7 @@ def _finite(value: Any, what: str, name: str) -> float:
     return float(value)
 
 
-def _require_one_day(products: list[Product], scene: Scene) -> None:
+def _require_one_day(products: list[Product], scene: SceneConfig) -> None:
     days = {product.acquired: product.name for product in products if product.acquired}
     if scene.date is not None and days and set(days) != {str(scene.date)}:
         other = next(day for day in days if day != str(scene.date))
@@ -290,7 +292,7 @@ def _newest(product: Product, products: list[Product]) -> str:
     return max(same) if product.tile else product.baseline
 
 
-def _describe(product: Product, scene: Scene) -> str:
+def _describe(product: Product, scene: SceneConfig) -> str:
     offsets = sorted({round(raster.offset / raster.scale, 3) for raster in product.bands.values()})
     scales = sorted({raster.scale for raster in product.bands.values()})
     origin = "as metadata say" if scene.boa_offset == "auto" else "as the event file says"

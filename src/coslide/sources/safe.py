@@ -137,7 +137,7 @@ def safe_item(folder: Path) -> "pystac.Item":
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - stactools raises bare Exception, and what its parsing stumbles over
-        raise InputError(f"{folder}: its metadata are not those of a SAFE product ({one_line(error)})") from None
+        raise InputError(f"{folder}: its metadata are not those of a SAFE product ({first_line(error)})") from None
     if not found:
         raise InputError(f"{folder}: its manifest names no product metadata (MTD_MSIL2A.xml)")
     for asset in item.assets.values():
@@ -179,7 +179,7 @@ def parse_xml(xml: bytes, name: str) -> Element:
     except DefusedXmlException:
         raise InputError(f"{name}: found a DTD or entities, expected plain XML") from None
     except (ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{name}: is not XML ({one_line(error)})") from None
+        raise InputError(f"{name}: is not XML ({first_line(error)})") from None
     return root
 
 
@@ -268,12 +268,12 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or what it is called where it says nothing.
 
     Examples
     --------
-    >>> one_line(ValueError("no number")), one_line(TimeoutError())
+    >>> first_line(ValueError("no number")), first_line(TimeoutError())
     ('no number', 'TimeoutError')
     """
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__

@@ -12,14 +12,14 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.enums import Resampling
 
+from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
 from coslide.grid import Extent, Lattice, utm_zone
-from coslide.inputs import Scene
-from coslide.sources.bands import BandRaster, open_band, shown
-from coslide.sources.footprint import same_crs
+from coslide.io.footprint import same_crs
+from coslide.io.raster import require_exact
+from coslide.io.resample import resample
+from coslide.sources.bands import BandRaster, open_band, redact_url
 from coslide.sources.products import Product, read_products
-from coslide.sources.raster import require_exact
-from coslide.sources.resample import onto
 
 TILE_LATTICE_M = 60.0
 MAX_PLAUSIBLE_REFLECTANCE = 3.0  # sun glint and fresh snow on sunlit slopes stay below it
@@ -43,7 +43,7 @@ class SceneReader(NamedTuple):
         Lines for the log.
     """
 
-    scene: Scene
+    scene: SceneConfig
     products: tuple[Product, ...]
     notes: tuple[str, ...]
 
@@ -67,14 +67,14 @@ class SceneReader(NamedTuple):
     def remote(self) -> tuple[str, ...]:
         """The http addresses that are read, without what may be a secret in them (user, query)."""
         items = [product.name for product in self.products if product.name.startswith(("http://", "https://"))]
-        rasters = [shown(raster.href) for product in self.products for raster in product.rasters if raster.remote]
+        rasters = [redact_url(raster.href) for product in self.products for raster in product.rasters if raster.remote]
         return tuple(dict.fromkeys(items + rasters))
 
     @property
     def remote_metadata(self) -> tuple[str, ...]:
         """What is known beforehand of each raster that is read over http: its address and what its metadata say."""
         return tuple(
-            repr((product.acquired, product.baseline, band, raster._replace(href=shown(raster.href))))
+            repr((product.acquired, product.baseline, band, raster._replace(href=redact_url(raster.href))))
             for product in self.products
             for band, raster in [*product.bands.items(), *([("SCL", product.scl)] if product.scl else [])]
             if raster.remote
@@ -187,7 +187,7 @@ class SceneReader(NamedTuple):
                     _require_plausible(known, raster, sentinel2=product.sentinel2)
 
 
-def open_scene(scene: Scene, *, root: Path) -> SceneReader:
+def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
     """Return `scene` ready to be read; the metadata of its products and the heads of its rasters are read here.
 
     Parameters
@@ -217,10 +217,10 @@ def _mosaic(
     """Return the values of the first raster that has one."""
     out: NDArray[Any] | None = None
     for raster in rasters:
-        require_exact(shown(raster.href), raster.crs, str(window.crs))
+        require_exact(redact_url(raster.href), raster.crs, str(window.crs))
         if out is not None and not (missing := _missing(out)).any():
             break
-        values = onto(raster.footprint, functools.partial(read, raster), window, how=how, shift_m=shift_m)
+        values = resample(raster.footprint, functools.partial(read, raster), window, how=how, shift_m=shift_m)
         if out is None:
             out = values
         else:
@@ -311,7 +311,7 @@ def _samples(part: slice) -> list[slice]:
 
 
 def _require_plausible(known: NDArray[np.float32], raster: BandRaster, *, sentinel2: bool) -> None:
-    name, key = shown(raster.href), "boa_offset" if sentinel2 else "offset"
+    name, key = redact_url(raster.href), "boa_offset" if sentinel2 else "offset"
     low = float((known < LEAST_PLAUSIBLE_REFLECTANCE).mean())
     if low > MAX_IMPLAUSIBLE_SHARE:
         raise InputError(

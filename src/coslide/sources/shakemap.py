@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from coslide.errors import InputError
-from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, in_g, known_unit
-from coslide.sources.nodes import Nodes
+from coslide.io.coarse_raster import CoarseRaster
+from coslide.sources.pga_units import LARGEST_LN_STD, LARGEST_RECORDED_G, in_g, known_unit
 from coslide.sources.safe import parse_xml
 
 _CRS = "EPSG:4326"
@@ -32,8 +32,8 @@ class ShakeMap(NamedTuple):
         Lines for the log.
     """
 
-    pga_g: Nodes
-    ln_std: Nodes | None
+    pga_g: CoarseRaster
+    ln_std: CoarseRaster | None
     version: str
     notes: tuple[str, ...]
 
@@ -83,7 +83,7 @@ def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
     version += f" ({about.get('map_status', 'no status')}, {about.get('process_timestamp', 'no time')})"
     rows, columns = pga.shape
     notes = (f"ShakeMap {version}: {columns} x {rows} nodes, {np.nanmin(pga):.3g} to {np.nanmax(pga):.3g} g", *said)
-    return ShakeMap(Nodes(pga.astype(np.float32), grid.transform, _CRS), deviation, version, notes)
+    return ShakeMap(CoarseRaster(pga.astype(np.float32), grid.transform, _CRS), deviation, version, notes)
 
 
 def _pga_g(grid: _Grid) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -105,7 +105,7 @@ def _pga_g(grid: _Grid) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     return pga, () if stated else ("PGA has no unit in the file: taken for percent of g, as ShakeMap documents it",)
 
 
-def _ln_std(grid: _Grid, *, required: bool) -> Nodes | None:
+def _ln_std(grid: _Grid, *, required: bool) -> CoarseRaster | None:
     if "STDPGA" not in grid.columns:
         if required:
             raise InputError(f"{grid.path}: has no field STDPGA; found {', '.join(grid.columns)}")
@@ -118,7 +118,7 @@ def _ln_std(grid: _Grid, *, required: bool) -> Nodes | None:
     if known.size and not 0 <= known.min() <= known.max() <= LARGEST_LN_STD:
         found = f"{known.min():.3g} to {known.max():.3g}"
         raise InputError(f"{grid.path}: found STDPGA from {found}, expected 0 to {LARGEST_LN_STD:g}")
-    return Nodes(deviation.astype(np.float32), grid.transform, _CRS)
+    return CoarseRaster(deviation.astype(np.float32), grid.transform, _CRS)
 
 
 def _read_grid(path: Path) -> _Grid:

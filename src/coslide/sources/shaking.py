@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
-from coslide.inputs import Shaking
-from coslide.sources.accelerations import LARGEST_LN_STD, LARGEST_RECORDED_G, SMALLEST_LN_G, in_g, known_unit
-from coslide.sources.nodes import Nodes, read_nodes
-from coslide.sources.tables import numbers_of, read_table, require_on_earth
-from coslide.sources.vector import read_vector
+from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
+from coslide.io.tables import numbers_of, read_table, require_on_earth
+from coslide.io.vector import read_vector
+from coslide.sources.pga_units import LARGEST_LN_STD, LARGEST_RECORDED_G, SMALLEST_LN_G, in_g, known_unit
 
 
 class Stations(NamedTuple):
@@ -25,7 +25,7 @@ class Stations(NamedTuple):
     pga_g: NDArray[np.float64]
 
 
-def read_stations(shaking: Shaking) -> Stations:
+def read_stations(shaking: ShakingConfig) -> Stations:
     """Return the stations of a CSV table that recorded a peak ground acceleration, in g.
 
     Rows without a value or a place are left out.
@@ -52,7 +52,7 @@ def read_stations(shaking: Shaking) -> Stations:
     return Stations(lon[usable], lat[usable], pga_g)
 
 
-def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None]:
+def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster, CoarseRaster | None]:
     """Return the peak ground acceleration, in g, of a raster around `grid`, and the deviation of its logarithm.
 
     Parameters
@@ -65,11 +65,11 @@ def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None
     Raises
     ------
     InputError
-        As `coslide.sources.nodes.read_nodes`, or if values are negative, or beyond 5 g: then the unit is wrong, or
-        an undeclared value means "nothing here".
+        As `coslide.io.coarse_raster.read_coarse_raster`, or if values are negative, or beyond 5 g: then the unit is
+        wrong, or an undeclared value means "nothing here".
     """
     path = _given(shaking.raster, "raster")
-    stored = read_nodes(path, grid, crs=shaking.crs, nodata=shaking.nodata)
+    stored = read_coarse_raster(path, grid, crs=shaking.crs, nodata=shaking.nodata)
     pga = in_g(stored.values, str(shaking.unit)).astype(np.float32)
     known = pga[~np.isnan(pga)]
     # The exponential of -9999 is 0: an undeclared nodata value would pass for ground at rest.
@@ -82,7 +82,7 @@ def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None
         )
     if shaking.raster_std is None:
         return stored._replace(values=pga), None
-    deviation = read_nodes(shaking.raster_std, grid, crs=shaking.crs, nodata=shaking.nodata)
+    deviation = read_coarse_raster(shaking.raster_std, grid, crs=shaking.crs, nodata=shaking.nodata)
     known = deviation.values[~np.isnan(deviation.values)]
     if known.size and not 0 <= known.min() <= known.max() <= LARGEST_LN_STD:
         raise InputError(
@@ -92,7 +92,7 @@ def read_pga_raster(shaking: Shaking, grid: GeoBox) -> tuple[Nodes, Nodes | None
     return stored._replace(values=pga), deviation
 
 
-def read_contours(shaking: Shaking, crs: str) -> gpd.GeoDataFrame:
+def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     """Return contours of peak ground acceleration, with the column ``pga_g`` in g, in `crs`: all lines or all polygons.
 
     Parameters

@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from coslide.errors import InputError
-from coslide.files import whole_output
+from coslide.io.atomic import whole_output
 
 LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "settings.json"
 _PREFIX = "network."  # of the weights in a checkpoint: the network is a part of what Lightning trains

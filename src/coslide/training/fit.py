@@ -25,13 +25,12 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from coslide import networks
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.files import unwritable_is_named
-from coslide.listener import QUIET, Listener
+from coslide.io.atomic import report_write_errors
 from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
 from coslide.samples.dataset import Tiles
-from coslide.samples.order import Batches, InOrder, RandomPlaces, Variation, rounded_steps
-from coslide.settings import TrainingSettings
+from coslide.samples.order import RandomPlaces, SequentialBatches, ShuffledBatches, Variation, rounded_steps
 from coslide.training.checkpoints import (
     BEST,
     LAST,
@@ -43,6 +42,9 @@ from coslide.training.checkpoints import (
 )
 from coslide.training.module import Training
 from coslide.training.progress import progress_callback
+
+_log = logging.getLogger(__name__)
+
 
 CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 _LOADERS = 4  # processes that read tiles while a GPU computes
@@ -112,9 +114,7 @@ class TrainingData(NamedTuple):
     fingerprints: Mapping[str, str] = MappingProxyType({})
 
 
-def fit(
-    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool = False, listener: Listener = QUIET
-) -> nn.Module:
+def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool = False) -> nn.Module:
     """Train a network; it is returned in evaluation mode, on the CPU.
 
     After every epoch the whole state is written to ``folder/last.ckpt``. What is drawn depends on seed and epoch alone,
@@ -131,8 +131,6 @@ def fit(
         For checkpoint, settings and logs (CSV and TensorBoard).
     resume
         Continue from ``last.ckpt`` where there is one.
-    listener
-        Hears of the precision that was chosen and, where there is no terminal, of how far the training is.
 
     Raises
     ------
@@ -148,7 +146,7 @@ def fit(
     """
     if settings.precision == "16" and not torch.cuda.is_available():
         raise InputError("training.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
-    settings = with_precision(data, settings, folder, listener=listener)
+    settings = with_precision(data, settings, folder)
     options = network_options(settings, data.names)
     network = first_network(settings, data.names)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
@@ -160,10 +158,8 @@ def fit(
     epochs = rounded_steps(settings.steps) // len(loader) if settings.places == "random" else settings.epochs
     steps = epochs * len(loader)
     training = Training(network, settings, total_steps=steps)
-    with unwritable_is_named(folder), _lightning_notes_hidden():
-        # A listener cannot be sent to other processes.
-        progress = progress_callback(steps, listener if settings.devices == 1 else QUIET)
-        callbacks = [progress, *_keepers(settings, folder, validated=data.validation is not None)]
+    with report_write_errors(folder), _lightning_notes_hidden():
+        callbacks = [progress_callback(steps), *_keepers(settings, folder, validated=data.validation is not None)]
         trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
         try:
             if checkpoint is None or not ended_early(checkpoint, settings.patience):
@@ -196,18 +192,20 @@ def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader
         jitter=max(settings.jitter_gain, settings.jitter_offset, settings.jitter_band) > 0,
     )
     common: dict[str, Any] = {"size": settings.batch, "seed": settings.seed, "variation": variation}
-    batches: Batches
+    batches: ShuffledBatches
     if settings.places == "random":
         batches = RandomPlaces(data.tiles, side_px=settings.tile, steps=settings.steps, **common)
     else:
-        batches = Batches(data.tiles, **common)
+        batches = ShuffledBatches(data.tiles, **common)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
     hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
     loader = DataLoader(data.tiles, batch_sampler=batches, **hands)
     if data.validation is None:
         return loader, None
-    return loader, DataLoader(data.validation, batch_sampler=InOrder(data.validation, settings.batch), **hands)
+    return loader, DataLoader(
+        data.validation, batch_sampler=SequentialBatches(data.validation, settings.batch), **hands
+    )
 
 
 def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> list[Callback]:
@@ -249,9 +247,7 @@ def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: i
     )
 
 
-def with_precision(
-    data: TrainingData, settings: TrainingSettings, folder: Path, *, listener: Listener = QUIET
-) -> TrainingSettings:
+def with_precision(data: TrainingData, settings: TrainingSettings, folder: Path) -> TrainingSettings:
     """Decide the precision of settings that leave it open; a training that is resumed keeps the one that it began with.
 
     Raises
@@ -265,7 +261,7 @@ def with_precision(
         return settings.model_copy(update={"precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
     network = first_network(settings, data.names)
     trial = partial(time_precisions, network, len(data.names), settings.tile, gradients=True)
-    chosen = kept_choice(trial, folder / CHOSEN, "training", listener.say)
+    chosen = kept_choice(trial, folder / CHOSEN, "training")
     return settings.model_copy(update={"precision": chosen})
 
 
@@ -286,7 +282,7 @@ def _as_raised(error: ProcessRaisedException) -> Exception:
 def _own_options(settings: TrainingSettings) -> dict[str, Any]:
     width = settings.width
     if width is None:
-        original = networks.entry(settings.network).width
+        original = networks.spec(settings.network).width
         width = original if torch.cuda.is_available() else original // CPU_SHARE
     return {"width": width, **settings.options}
 

@@ -10,14 +10,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryF1Score
 
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.labels import UNKNOWN
+from coslide.io.executor import available_processors
+from coslide.labels import NODATA
 from coslide.networks.precision import mixed_precision
-from coslide.settings import TrainingSettings
 from coslide.training.loss import ClassBalancedFocalLoss, class_ratio
 from coslide.training.parallel import parts_of, summed_loss
 from coslide.training.schedule import rate_schedule
-from coslide.workers import available_processors
 
 _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queue
 
@@ -51,7 +51,7 @@ class Training(lightning.LightningModule):
             reduction=settings.loss_reduction,
             normalize=settings.loss_normalise,
         )
-        self._f1 = BinaryF1Score(ignore_index=UNKNOWN)
+        self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
 
     def on_fit_start(self) -> None:

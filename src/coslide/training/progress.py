@@ -1,5 +1,6 @@
 """How far a training is: a bar on a terminal, else a line for every tenth."""
 
+import logging
 import sys
 import time
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-from coslide.listener import Listener
+_log = logging.getLogger(__name__)
+
 
 _LINES = 10
 
 
-def progress_callback(steps: int, listener: Listener) -> Callback:
+def progress_callback(steps: int) -> Callback:
     """Make the callback that tells how far a training of `steps` steps is: a bar where standard error is a terminal."""
-    return _Bar() if sys.stderr.isatty() else _Lines(steps, listener)
+    return _Bar() if sys.stderr.isatty() else _Lines(steps)
 
 
 class _Bar(RichProgressBar):
@@ -32,8 +34,8 @@ class _Bar(RichProgressBar):
 class _Lines(Callback):
     """A line for every tenth of a training, with the loss and the time left."""
 
-    def __init__(self, steps: int, listener: Listener) -> None:
-        self._steps, self._listener = steps, listener
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
         self._started, self._first = 0.0, 0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -55,4 +57,4 @@ class _Lines(Callback):
         per_step_s = (time.monotonic() - self._started) / max(1, done - self._first)
         loss = float(trainer.callback_metrics.get("loss_step", float("nan")))
         left_min = per_step_s * (self._steps - done) / 60
-        self._listener.say(f"step {done} of {self._steps}, loss {loss:.4f}, {left_min:.1f} min left")
+        _log.info(f"step {done} of {self._steps}, loss {loss:.4f}, {left_min:.1f} min left")

@@ -1,0 +1,1 @@
+"""The index cube: its bands, its layers, its store."""

@@ -1,0 +1,256 @@
+"""The parts of a cube: which families of indices an event has, from which files, and the key of each.
+
+A key is a hash of what decides the values of a part: the grid, the settings and source files it is computed from, the
+parts that it reads, and the version of coslide. (The libraries that computed it are recorded, not part of the key.)
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pydantic import BaseModel
+
+import coslide
+from coslide.config.event import Event
+from coslide.config.schema import SceneConfig
+from coslide.cube.cube import CUBE_FORMAT
+from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.store import Store
+from coslide.errors import InputError
+from coslide.grid import Extent, common_grid, joined, utm_zone
+from coslide.indices.coregister import coregistration
+from coslide.indices.faults import prepare_fault_distance
+from coslide.indices.geology import prepare_stratum
+from coslide.indices.landslides import prepare_landslides
+from coslide.indices.rainfall import prepare_rainfall
+from coslide.indices.shaking import prepare_shaking
+from coslide.indices.spectral import ndvi_roles, prepare_ndvi_difference, prepare_scene
+from coslide.indices.terrain import prepare_terrain
+from coslide.io.atomic import sha256
+from coslide.io.raster import raster_extent
+from coslide.io.sidecar_files import with_sidecar_files
+from coslide.io.vector import read_vector
+from coslide.sources.sentinel2 import SceneReader, open_scene
+
+
+class LayerSpec(NamedTuple):
+    """A family of indices of an event, before anything is read.
+
+    Attributes
+    ----------
+    name
+        Such as ``"terrain"``.
+    prepare
+        Returns the prepared family. It may read what the parts named in `after` have written.
+    settings
+        What decides its values besides the files: tables of the event file and what JSON holds.
+    files
+        The local files it is computed from, with those that are read beside them.
+    looks_at
+        Other local files that decide its values.
+    remote
+        The addresses that it reads; what is known of them is among the settings.
+    after
+        The parts that it reads.
+    spread
+        Whether its windows are work enough to be given to other processes.
+    """
+
+    name: str
+    prepare: Callable[[Store], LayerGroup]
+    settings: Any
+    files: tuple[Path, ...] = ()
+    looks_at: tuple[Path, ...] = ()
+    remote: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    spread: bool = False
+
+
+class EventScenes(NamedTuple):
+    """The opened scenes of an event, and the grid of its cube."""
+
+    post: SceneReader
+    pre: SceneReader | None
+    grid: GeoBox
+
+
+def open_event_scenes(event: Event) -> EventScenes:
+    """Return the scenes of `event` and its grid: the ground of the post-event scene, the DEM and the area asked for.
+
+    Where the scene consists of Sentinel-2 tiles, the edges of the grid lie on edges of their 60 m cells.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read or has no CRS, they do not overlap, or the CRS asked for is not in metres.
+    """
+    post = open_scene(event.scenes.post, root=event.root)
+    pre = open_scene(event.scenes.pre, root=event.root) if event.scenes.pre else None
+    extents = [joined("scenes.post", post.extents())]
+    extents.append(joined("dem", [raster_extent(path, "dem") for path in event.dem.paths]))
+    if event.grid.area is not None:
+        extents.insert(0, _area_extent(event.grid.area))
+    crs = event.grid.crs or _utm_of(post.extents())
+    grid = common_grid(extents, pixel_size_m=event.grid.pixel_size_m, crs=crs, lattice=post.lattice())
+    return EventScenes(post, pre, grid)
+
+
+def layer_specs(event: Event, scenery: EventScenes) -> list[LayerSpec]:
+    """Return the parts of the cube of `event`, in the order of the cube."""
+    parts = [_post_part(event, scenery)]
+    if event.scenes.pre and scenery.pre:
+        parts.append(_pre_part(event, event.scenes.pre, scenery, scenery.pre))
+        if {"B4", "B8"} <= set(scenery.pre.band_names):
+            parts.append(_ndvi_difference_part(event))
+    parts.append(_terrain_part(event, scenery.grid))
+    parts += _optional_parts(event, scenery.grid)
+    parts.append(_valid_part())
+    return parts
+
+
+def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[str, str]:
+    """Return the key of each part, 64 hexadecimal digits."""
+    keys: dict[str, str] = {}
+    for part in sorted(parts, key=lambda part: bool(part.after)):
+        decides = {
+            "coslide": coslide.__version__,
+            "format": CUBE_FORMAT,
+            "part": part.name,
+            "grid": [str(grid.crs), *grid.affine[:6], *grid.shape],
+            "settings": part.settings,
+            "files": [sha256(path) for path in part.files + part.looks_at],
+            "remote": part.remote,
+            "after": [keys[name] for name in part.after],
+        }
+        text = json.dumps(decides, sort_keys=True, ensure_ascii=False, default=_as_json)
+        text = text.replace(f'"{event.root}/', '"')  # data may be moved
+        text = re.sub(r'(https?://[^"?]*)\?[^"]*', r"\1", text)  # and an address signed anew
+        keys[part.name] = hashlib.sha256(text.encode()).hexdigest()
+    return keys
+
+
+def _post_part(event: Event, scenery: EventScenes) -> LayerSpec:
+    role = ndvi_roles(event.ndvi, has_pre=scenery.pre is not None).date
+
+    def prepare(_: Store) -> LayerGroup:
+        scenery.post.check_radiometry(scenery.grid)
+        resampling = {"resampling": event.scenes.post.resampling}
+        return prepare_scene(scenery.post, "post", grid=scenery.grid, ndvi_role=role, attrs=resampling)
+
+    settings = [
+        event.scenes.post,
+        role,
+        scenery.post.remote_metadata,
+    ]  # whether there is a scene before decides the role of NDVI
+    return LayerSpec("scene_post", prepare, settings, scenery.post.files, remote=scenery.post.remote, spread=True)
+
+
+def _pre_part(event: Event, scene: SceneConfig, scenery: EventScenes, reader: SceneReader) -> LayerSpec:
+    grid = scenery.grid
+
+    def prepare(_: Store) -> LayerGroup:
+        reader.check_radiometry(grid)
+        shift = coregistration(event.scenes.coregister, reader, scenery.post, grid)
+        role = ndvi_roles(event.ndvi, has_pre=True).date
+        return prepare_scene(
+            reader, "pre", grid=grid, shift=shift, ndvi_role=role, attrs={"resampling": scene.resampling}
+        )
+
+    own = [scene, event.ndvi, reader.remote_metadata]
+    part = LayerSpec("scene_pre", prepare, own, reader.files, remote=reader.remote, spread=True)
+    if event.scenes.coregister == "off":
+        return part
+    # Co-registration looks at the other scene too.
+    other = [event.scenes, scenery.post.remote_metadata]
+    return part._replace(settings=own + other, looks_at=scenery.post.files)
+
+
+def _ndvi_difference_part(event: Event) -> LayerSpec:
+    def prepare(store: Store) -> LayerGroup:
+        role = ndvi_roles(event.ndvi, has_pre=True).difference
+        return prepare_ndvi_difference(partial(store.read, "ndvi_pre"), partial(store.read, "ndvi_post"), role=role)
+
+    return LayerSpec("ndvi_difference", prepare, event.ndvi, after=("scene_post", "scene_pre"))
+
+
+def _terrain_part(event: Event, grid: GeoBox) -> LayerSpec:
+    return LayerSpec(
+        "terrain", lambda _: prepare_terrain(event.dem, grid), event.dem, _given(*event.dem.paths), spread=True
+    )
+
+
+def _optional_parts(event: Event, grid: GeoBox) -> list[LayerSpec]:
+    parts = []
+    if geology := event.geology:
+        parts.append(LayerSpec("geology", lambda _: prepare_stratum(geology, grid), geology, _given(geology.path)))
+    if rain := event.rain:
+        files, time = _given(rain.gauges, rain.raster), event.time_utc
+        parts.append(LayerSpec("rain", lambda _: prepare_rainfall(rain, grid, event_time=time), [rain, time], files))
+    if shaking := event.shaking:
+        files = _given(shaking.shakemap, shaking.uncertainty, shaking.raster, shaking.raster_std)
+        files += _given(shaking.contours, shaking.stations)
+        parts.append(LayerSpec("shaking", lambda _: prepare_shaking(shaking, grid), shaking, files))
+    if faults := event.faults:
+        parts.append(LayerSpec("faults", lambda _: prepare_fault_distance(faults, grid), faults, _given(faults.path)))
+    if inventory := event.inventory:
+        files = _given(inventory.path, inventory.area)
+        parts.append(LayerSpec("landslides", lambda _: prepare_landslides(inventory, grid), inventory, files))
+    return parts
+
+
+def _valid_part() -> LayerSpec:
+    return LayerSpec("valid", _Valid, None, after=("scene_post", "terrain"))
+
+
+class _Valid(NamedTuple):
+    """True where a cell can be mapped: every band of the post-event scene and the elevation are known there."""
+
+    store: Store
+    variables: tuple[Layer, ...] = (
+        Layer(
+            "valid",
+            "1 where the cell can be mapped",
+            "1",
+            "uint8",
+            "mask",
+            {"source": "reflectance_post and elevation", "resampling": "none"},
+        ),
+    )
+    notes: tuple[str, ...] = ()
+
+    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
+        """Return 1 where a cell of `window` can be mapped, as uint8 (row, col)."""
+        # A cell of reflectance is known in all bands or in none.
+        known = np.isfinite(self.store.read("reflectance_post", window, band=0))
+        known &= np.isfinite(self.store.read("elevation", window))
+        return {"valid": known.astype(np.uint8)}
+
+
+def _as_json(value: object) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def _given(*paths: Path | None) -> tuple[Path, ...]:
+    """Return the files that are given, with those that are read beside them."""
+    return tuple(file for path in paths if path is not None for file in with_sidecar_files(path))
+
+
+def _area_extent(path: Path) -> Extent:
+    frame = read_vector(path, "EPSG:4326", what="the area to map")
+    west, south, east, north = (float(edge) for edge in frame.total_bounds)
+    if east - west > 180:
+        raise InputError(f"{path}: lies on both sides of the 180th meridian; map each side for itself")
+    return Extent(f"grid.area ({path})", "EPSG:4326", (west, south, east, north))
+
+
+def _utm_of(extents: Sequence[Extent]) -> str | None:
+    """Return the CRS of all `extents` if it is one UTM zone, so that nothing need be warped; else None."""
+    zones = {utm_zone(extent.crs) for extent in extents}
+    return zones.pop() if len(zones) == 1 else None

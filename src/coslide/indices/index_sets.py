@@ -1,0 +1,91 @@
+"""The sets of indices that Yang et al. (2023) compare in their Table 6, as bands of a cube."""
+
+from collections.abc import Sequence
+
+from coslide.cube.cube import Band
+from coslide.errors import InputError
+
+_REFLECTANCE = ("reflectance_pre", "reflectance_post")
+_NDVI = ("ndvi_pre", "ndvi_post")
+
+INDEX_SETS: dict[str, tuple[str, ...]] = {
+    "a": _REFLECTANCE,
+    "b": (*_REFLECTANCE, "slope", "mean_curvature", "aspect_class"),
+    "c": (*_REFLECTANCE, *_NDVI, "slope", "mean_curvature", "aspect_class"),
+    "d": (
+        *_REFLECTANCE, *_NDVI, "stratum_class", "elevation", "slope", "mean_curvature", "rainfall", "aspect_class",
+        "pga_class", "fault_distance_class",
+    ),
+}  # fmt: skip
+"""Variables of each set in the order of the network's bands: 20, 23, 25 and 30 bands with ten per scene.
+
+(a) reflectance before and after the event; (b) with slope, curvature and aspect; (c) with NDVI too; (d) all. The order
+is the one that `coslide.networks.dates.date_bands` takes 30 bands to have.
+"""
+
+# What an event file may choose, each beside or instead of those before it.
+_STANDS_FOR = {"ndvi_difference": _NDVI, "esri_curvature": ("mean_curvature",)}
+
+
+def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
+    """Return the bands of a set, in the set's order, as far as the cube has them; units are those of the bands.
+
+    Parameters
+    ----------
+    name
+        ``"a"``, ``"b"``, ``"c"`` or ``"d"``, the keys of `INDEX_SETS`.
+    bands
+        Bands of the cube, as `coslide.cube.cube.input_bands` gives them.
+
+    Returns
+    -------
+    list of Band
+        `missing_indices` says what the cube lacks. What an event file may choose instead counts as well:
+        ``esri_curvature`` for mean curvature, and ``ndvi_difference``, which follows the NDVI of the dates.
+        Diagnostics and ``pre_available`` are in no set.
+
+    Raises
+    ------
+    InputError
+        If there is no such set.
+
+    Examples
+    --------
+    >>> bands = [Band("reflectance_post_B2", "1"), Band("reflectance_pre_B2", "1"), Band("slope", "degree")]
+    >>> [band.name for band in index_set("b", bands)]
+    ['reflectance_pre_B2', 'reflectance_post_B2', 'slope']
+    """
+    order = list(_members(name))
+    for other, indices in _STANDS_FOR.items():
+        if indices[-1] in order:
+            order.insert(order.index(indices[-1]) + 1, other)
+    return [band for index in order for band in bands if _index_of(band) == index]
+
+
+def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
+    """Return the names of the indices of a set that no band of the cube stands for; parameters as `index_set`.
+
+    Raises
+    ------
+    InputError
+        If there is no such set.
+
+    Examples
+    --------
+    >>> missing_indices("c", [Band("reflectance_post_B2", "1"), Band("ndvi_difference", "1"), Band("slope", "degree")])
+    ['reflectance_pre', 'mean_curvature', 'aspect_class']
+    """
+    found = {_index_of(band) for band in bands}
+    covered = found.union(*(_STANDS_FOR[index] for index in found & _STANDS_FOR.keys()))
+    return [index for index in _members(name) if index not in covered]
+
+
+def _members(name: str) -> tuple[str, ...]:
+    if name not in INDEX_SETS:
+        raise InputError(f"index set: found {name!r}, expected one of {', '.join(INDEX_SETS)}")
+    return INDEX_SETS[name]
+
+
+def _index_of(band: Band) -> str:
+    """Return the variable of the cube that a band belongs to."""
+    return next((index for index in _REFLECTANCE if band.name.startswith(f"{index}_")), band.name)

@@ -1,0 +1,251 @@
+"""Vector files of any format, brought into the CRS of the grid."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS
+from shapely.errors import GEOSException
+from shapely.geometry import box
+
+from coslide.errors import InputError
+from coslide.io.atomic import first_bytes
+from coslide.io.raster import require_exact
+
+LINES = ("LineString", "MultiLineString")
+POLYGONS = ("Polygon", "MultiPolygon")
+
+_STEP_DEG, _STEP_UNITS = 0.01, 1000.0  # about a kilometre: then a straight line is off by 2 cm after reprojection
+_FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate, and cutting the line has no end
+# At the far side of the Earth a transverse Mercator jumps from one end to the other; what crosses there would run
+# straight through the grid.
+_FARTHEST_NORTHING_M = 1.9e7
+
+
+class Polygons(NamedTuple):
+    """Polygons that meet a grid, in its CRS and valid; the index is the number of each in its file, from 0.
+
+    `repaired` counts those that were not valid, `lost` those of them that enclose no ground and were left out.
+    """
+
+    frame: gpd.GeoDataFrame
+    repaired: int
+    lost: int
+
+
+def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
+    """Return the features of a vector file in `crs`, flat (x, y), without missing or empty geometries.
+
+    Parameters
+    ----------
+    path
+        GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML or what else GDAL opens, or GeoParquet; with one layer.
+    crs
+        The CRS to return.
+    what
+        What the file holds, for messages ("landslides").
+    may_be_empty
+        Whether a file without any feature is returned as it is.
+
+    Returns
+    -------
+    GeoDataFrame
+        Its index is the number of each feature in the file, from 0.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has no geometry, no CRS, several layers or no feature, or if its CRS cannot be brought to
+        `crs`.
+
+    Notes
+    -----
+    A line that is straight in the CRS of the file stays where it was: long edges get vertices between their ends before
+    they are reprojected. Features that reach the far side of the Earth, where coordinates in `crs` mean nothing, are
+    left out. Arcs become polylines.
+    """
+    frame = _read(path)
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise InputError(f"{path}: has no geometry; expected {what}")
+    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+    if frame.empty and not may_be_empty:
+        raise InputError(f"{path}: holds no feature; expected {what}")
+    if frame.crs is None:
+        raise InputError(f"{path}: has no CRS; expected {what} in a known CRS")
+    there = _reproject(frame, path, crs)
+    if there.empty and not frame.empty:
+        x, y = frame.total_bounds[:2]
+        raise InputError(f"{path}: found x {x:g}, y {y:g} in {frame.crs.name}, expected {what} within reach of {crs}")
+    return there
+
+
+def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
+    """Return the polygons of a vector file that meet `grid`, in its CRS.
+
+    Polygons that cross themselves are repaired: ground that the outline encloses, once or more, is inside.
+
+    Parameters
+    ----------
+    path, what
+        As in `read_vector`.
+    grid
+        Where polygons are wanted.
+
+    Raises
+    ------
+    InputError
+        As `read_vector`; or if a feature is no polygon, or none meets the grid.
+    """
+    frame = of_kind(read_vector(path, str(grid.crs), what=what), POLYGONS, path=path, what=what)
+    ground = box(*grid.boundingbox.bbox)
+    frame = frame[shapely.intersects(shapely.box(*frame.bounds.to_numpy().T), ground)]
+    invalid = ~frame.is_valid.to_numpy()
+    shapes = frame.geometry.to_numpy().copy()
+    shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
+    frame = _with_shapes(frame, shapes)
+    meets = frame.intersects(ground)
+    if not meets.any():
+        raise InputError(f"{path}: none of its features meets the grid; expected {what} over the scene")
+    return Polygons(frame[meets], int(invalid.sum()), int(frame.is_empty.sum()))
+
+
+def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what: str) -> gpd.GeoDataFrame:
+    """Return `frame`, whose geometries are all of `kinds` (`LINES` or `POLYGONS`).
+
+    Of a geometry collection, what it holds of these kinds is taken.
+
+    Raises
+    ------
+    InputError
+        If a geometry is or holds nothing of these kinds.
+    """
+    shapes = frame.geometry.to_numpy()
+    collections = np.flatnonzero(frame.geometry.geom_type == "GeometryCollection")
+    if collections.size:
+        shapes = shapes.copy()
+        for i in collections:
+            shapes[i] = _parts_of_kind(shapes[i], kinds)
+        frame = _with_shapes(frame, shapes)
+    found = set(frame.geometry.geom_type)
+    if not found <= set(kinds):
+        raise InputError(f"{path}: found {', '.join(sorted(found - set(kinds)))}, expected {what}")
+    return frame
+
+
+def as_text(value: Any) -> str:
+    """Return a value of a field as text, as a user writes it: a whole number without decimals, nothing as "".
+
+    Examples
+    --------
+    >>> as_text(12.0), as_text(" T1 "), as_text(None), as_text(float("nan")), as_text(-3.22)
+    ('12', 'T1', '', '', '-3.22')
+    """
+    if pd.isna(value) is True:  # of a list it is an array
+        return ""
+    if isinstance(value, float | np.floating):
+        return np.format_float_positional(value + 0.0, trim="-")  # + 0.0: there is no code -0
+    return str(value).strip()
+
+
+def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key: str) -> list[str]:
+    """Return the values of a field as text (`as_text`), one per feature; `key` is where its name was given.
+
+    Raises
+    ------
+    InputError
+        If there is no such field, or `field` is None.
+    """
+    fields = [str(name) for name in frame.columns if name != frame.geometry.name]
+    if field not in fields:
+        found = "missing" if field is None else f"found {field!r}"
+        raise InputError(f"{key}: {found}, expected a field of {path}: {', '.join(fields) or 'it has none'}")
+    return [as_text(value) for value in frame[field].to_list()]
+
+
+def quote_list(names: Iterable[str], *, most: int = 20) -> str:
+    """Return names for a message, quoted and sorted, shortened after `most`.
+
+    Examples
+    --------
+    >>> quote_list(["T2", "T1", "T3"], most=2)
+    "'T1', 'T2' and 1 more"
+    """
+    ordered = sorted(set(names))
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(repr(name) for name in ordered[:most]) + more
+
+
+def holds_layers(path: Path) -> bool:
+    """Return whether `path` opens as a vector file.
+
+    Raises
+    ------
+    InputError
+        If it is a text that names other places.
+    """
+    if path.suffix.lower() == ".parquet":
+        return True
+    _require_features(path)
+    try:
+        return len(pyogrio.list_layers(path)) > 0
+    except (DataSourceError, DataLayerError):
+        return False
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix.lower() == ".parquet":
+            return gpd.read_parquet(path).reset_index(drop=True)
+        _require_features(path)
+        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
+            raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
+        return gpd.read_file(path, layer=layers[0] if layers else None)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: found text in an unknown encoding, expected UTF-8 (save it as GeoPackage)") from None
+    except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
+
+
+def _require_features(path: Path) -> None:
+    """Raise, before GDAL opens it, if a file is a text that names other places: known as GDAL knows it, by its head."""
+    head = first_bytes(path)
+    if b"<OGRVRTDataSource" in head:
+        raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
+    if b"<OGRWFSDataSource" in head:
+        raise InputError(f"{path}: describes a web service; expected the features themselves")
+
+
+def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFrame:
+    source = frame.crs
+    require_exact(str(path), source, crs)
+    degrees = source.is_geographic
+    bounds = frame.bounds
+    farthest = _FARTHEST_DEG if degrees else _FARTHEST_UNITS
+    frame = frame[(np.isfinite(bounds) & (bounds.abs() <= farthest)).all(axis=1)].copy()
+    shapes = frame.geometry.force_2d()
+    if source != CRS.from_user_input(crs):
+        shapes = shapes.segmentize(_STEP_DEG if degrees else _STEP_UNITS).to_crs(crs)
+    frame = frame.set_geometry(shapes)
+    bounds = frame.bounds  # infinite where `crs` has no coordinates
+    return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]
+
+
+def _with_shapes(frame: gpd.GeoDataFrame, shapes: NDArray[np.object_]) -> gpd.GeoDataFrame:
+    return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
+
+
+def _parts_of_kind(collection: Any, kinds: tuple[str, ...]) -> Any:
+    parts = [part for part in shapely.get_parts(shapely.get_parts(collection)) if part.geom_type in kinds]
+    if not parts:
+        return collection
+    return shapely.multipolygons(parts) if kinds == POLYGONS else shapely.multilinestrings(parts)

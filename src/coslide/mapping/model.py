@@ -1,0 +1,294 @@
+"""A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import coslide
+from coslide import networks
+from coslide.config.training import StrictModel, first_problem
+from coslide.cube.cube import Band, band_mismatch
+from coslide.errors import InputError
+from coslide.io.atomic import Marker, whole_output, write_json
+from coslide.mapping.vital_signs import VitalSigns
+from coslide.networks.fuse import fuse
+from coslide.networks.precision import mixed_precision, one_thread
+from coslide.samples.encode import Encoder, Encoding
+from coslide.samples.footprint import TrainingFootprint
+from coslide.samples.normalise import Normalisation
+
+BUNDLE_FORMAT = 3
+CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+BUNDLE = Marker(CARD, "bundle_format")
+
+
+class Channel(StrictModel):
+    """A band that a model is fed: name, unit, number of classes (0 for measurements), their bounds, how it is fed."""
+
+    name: str
+    unit: str
+    classes: int
+    definition: str
+    encoding: Encoding
+    offset: float
+    scale: float
+
+
+class ModelMetadata(StrictModel):
+    """All that a bundle says of its model beside the weights; written as ``model.json``.
+
+    Attributes
+    ----------
+    network, options, channels, flags
+        What to create, what it is fed with, in this order, and the sources whose presence it is told by an input of
+        its own (`coslide.samples.encode.Encoder`).
+    normalise
+        ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by the
+        mean and deviation of its own valid cells, and that of the channels is not used.
+    optional_bands
+        Names of channels that the model was trained to do without: a cube may lack them.
+    members
+        How many networks the model is made of, trained on the same ground from other first weights; its probability is
+        the mean of theirs.
+    tile, pixel_size_m
+        Side of a training tile in cells, and cell size.
+    threshold, temperature
+        The probability from which a cell counts as landslide, and what the logit of the map is divided by before.
+    events, ground, events_without_location, split
+        Names of the events it was trained on, where, those of them whose place nobody knows, and how the parts were
+        kept apart.
+    settings
+        The training settings.
+    vital_signs
+        What each member has learned (`coslide.mapping.vital_signs`).
+    samples
+        Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.sample_scores`).
+    scores
+        Of the model on ground that it did not see, with the split they belong to; empty until it was scored.
+    coslide_version, licence, citation
+        What wrote the bundle, the terms of the weights, and whom to cite.
+    """
+
+    bundle_format: int = Field(default=BUNDLE_FORMAT, ge=BUNDLE_FORMAT, le=BUNDLE_FORMAT)
+    network: str
+    options: dict[str, bool | int | float | str | list[int]]
+    channels: list[Channel]
+    flags: list[str] = Field(default_factory=list)
+    normalise: Literal["global", "event"] = "global"
+    optional_bands: list[str] = Field(default_factory=list)
+    members: int = Field(default=1, ge=1)
+    tile: int
+    pixel_size_m: float
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    events: list[str]
+    ground: list[TrainingFootprint]
+    events_without_location: list[str] = Field(default_factory=list)
+    split: dict[str, Any]
+    settings: dict[str, Any]
+    vital_signs: list[VitalSigns] = Field(default_factory=list)
+    samples: dict[str, Any] = Field(default_factory=dict)
+    scores: dict[str, Any] = Field(default_factory=dict)
+    coslide_version: str = coslide.__version__
+    licence: str = "Apache-2.0"
+    citation: str = CITATION
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """Return the input channels without their normalisation."""
+        return tuple(Band(c.name, c.unit, c.classes, c.definition) for c in self.channels)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Tell how bands become the inputs of the network."""
+        offsets, scales = (
+            np.array([getattr(channel, name) for channel in self.channels], dtype=np.float32)
+            for name in ("offset", "scale")
+        )
+        encodings = tuple(channel.encoding for channel in self.channels)
+        return Encoder(self.bands, encodings, tuple(self.flags), Normalisation(offsets, scales))
+
+
+@dataclass(frozen=True)
+class Model:
+    """The trained networks of a model, in evaluation mode, and its card: one network, or several members."""
+
+    networks: tuple[nn.Module, ...]
+    card: ModelMetadata
+
+    def predictors(self, precision: str = "32") -> list[Predict]:
+        """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
+
+        The probability is float32 (tile, row, col). Networks run on a GPU where there is one; else in one thread of
+        torch's, in ``"32"`` or ``"bf16"``: several threads may call at once.
+        """
+        return [_predictor(network, precision) for network in self.networks]
+
+
+def _predictor(network: nn.Module, precision: str) -> Predict:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fused = fuse(network).to(device)
+
+    @torch.inference_mode()
+    def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        with one_thread(), mixed_precision(precision, device.type):
+            logits = fused(torch.from_numpy(tiles).to(device))
+            probability: NDArray[np.float32] = logits.float().softmax(dim=1)[:, 1].cpu().numpy()
+        return probability
+
+    return predict
+
+
+def channels_of(encoder: Encoder) -> list[Channel]:
+    """List the channels of a card: the bands of a cube and how they are fed."""
+    offsets, scales = (part.tolist() for part in encoder.normalisation)
+    return [
+        Channel(**band._asdict(), encoding=how, offset=offset, scale=scale)
+        for band, how, offset, scale in zip(encoder.bands, encoder.encodings, offsets, scales, strict=True)
+    ]
+
+
+def save_model(model: Model, folder: Path) -> Path:
+    """Return the folder of the bundle, written whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    """
+    with whole_output(folder, marker=BUNDLE) as part:
+        part.mkdir()
+        for name, network in zip(member_files(WEIGHTS, model.card), model.networks, strict=True):
+            save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, part / name)
+        (part / CARD).write_text(json.dumps(model.card.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
+    """Return nothing; writes the scores of a model into its card.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    metrics
+        As `coslide.evaluate` returns them: pixels, calibration and split are kept.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle or cannot be written.
+    """
+    kept = {key: metrics[key] for key in ("pixels", "calibration", "split")}
+    card = load_metadata(folder).model_copy(update={"scores": kept})
+    write_json(folder / CARD, card.model_dump())
+
+
+def load_model(folder: Path | str) -> Model:
+    """Return the model of a bundle, its networks in evaluation mode on the CPU. Nothing is unpickled.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle, its card has an unknown or missing key, or weights and network do not fit.
+    """
+    folder = Path(folder)
+    card = load_metadata(folder)
+    return Model(tuple(_network(card, folder / name) for name in member_files(WEIGHTS, card)), card)
+
+
+def member_files(first: str, card: ModelMetadata) -> list[str]:
+    """Return the names of the files of the members: `first`, and the same with ``-2``, ``-3``, ... before the suffix.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> member_files("model.onnx", SimpleNamespace(members=3))
+    ['model.onnx', 'model-2.onnx', 'model-3.onnx']
+    """
+    path = Path(first)
+    return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, card.members + 1))]
+
+
+def learned(card: dict[str, Any]) -> dict[str, Any]:
+    """Take from a card, as JSON, what `metrics.json` repeats: ``vital_signs`` and, where there are any, ``samples``."""
+    found = {"vital_signs": card.get("vital_signs", [])}
+    return found | ({"samples": card["samples"]} if card.get("samples") else {})
+
+
+def load_metadata(folder: Path) -> ModelMetadata:
+    """Return what a bundle says of its model; its weights are not read.
+
+    Raises
+    ------
+    InputError
+        If the folder is no bundle, or its card has an unknown or missing key.
+    """
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
+    try:
+        found = json.loads(text).get("bundle_format", BUNDLE_FORMAT)
+    except (ValueError, AttributeError):
+        found = BUNDLE_FORMAT  # what is wrong is said below
+    if isinstance(found, int) and found < BUNDLE_FORMAT:
+        raise InputError(
+            f"{folder}: was written by an earlier coslide (bundle_format: found {found}, expected {BUNDLE_FORMAT}); "
+            "train again"
+        )
+    try:
+        return ModelMetadata.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
+
+
+def require_same_inputs(card: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
+    """Return the names of the channels that a scene lacks and the model was trained to do without.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    bands, pixel_size_m
+        What the scene has.
+    name
+        What it is called in an error.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be applied: another channel is missing, or units, classes or cell size differ.
+    """
+    there = {band.name for band in bands}
+    missing = [name for name in card.optional_bands if name not in there]
+    if text := band_mismatch(bands, [band for band in card.bands if band.name not in missing]):
+        raise InputError(f"{name}: does not fit the model: {text}")
+    if pixel_size_m != card.pixel_size_m:
+        raise InputError(
+            f"{name}: found cells of {pixel_size_m:g} m, expected {card.pixel_size_m:g} m as the model was trained"
+        )
+    return missing
+
+
+def _network(card: ModelMetadata, weights: Path) -> nn.Module:
+    options: dict[str, Any] = dict(card.options)
+    network = networks.create(card.network, len(card.encoder.names), **options)
+    try:
+        network.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{weights}: does not fit {card.network} ({reason})") from None
+    return network.eval()

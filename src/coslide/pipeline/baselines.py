@@ -1,0 +1,152 @@
+"""Maps of methods that are not networks, on the held-out ground of a split, to compare a model with."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from coslide.cube.cube import Band
+from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
+from coslide.evaluation.curves import best_threshold, curve
+from coslide.grid import short_crs
+from coslide.io.atomic import whole_output
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.pipeline.labelled_scene import Area
+from coslide.progress import report_progress
+from coslide.samples.split import Split, Subset
+from coslide.windows import row_strips
+
+_log = logging.getLogger(__name__)
+
+
+FOREST, CHANGE = "random forest", "spectral change"
+FOLDER = "baselines"
+_CELLS = 400_000  # training cells drawn from each area
+_TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
+
+
+class Baseline(NamedTuple):
+    """A map to compare with: 0 to 1, float32 (row, col), NaN but on test ground; and from where on it is landslide."""
+
+    probability: NDArray[np.float32]
+    threshold: float
+
+
+Baselines = dict[str, Baseline]
+Method = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def make_baselines(
+    areas: Sequence[Area], splits: Sequence[Split], bands: Sequence[Band], *, seed: int
+) -> list[Baselines]:
+    """Return for each area what a random forest and a spectral change threshold make of its test ground.
+
+    Both see one cell at a time. Half of the cells drawn from the training ground teach the forest. Its threshold, and
+    that of the change, are chosen on the validation ground, as a network's is; without one, on the other half.
+
+    Parameters
+    ----------
+    areas, splits
+        Ground with known landslides, and how it was split.
+    bands
+        The channels that they see: those of the network.
+    seed
+        Decides the cells and the trees.
+    """
+    random = np.random.default_rng(seed)
+    values, truth = _cells(areas, splits, Subset.TRAIN, bands, random=random)
+    order = random.permutation(len(truth))
+    taught, other = order[: len(order) // 2], order[len(order) // 2 :]
+    names = [band.name for band in bands]
+    methods: dict[str, Method] = {}
+    if truth[taught].any() and not truth[taught].all():
+        forest = fit_forest(values[taught], truth[taught], seed=seed)
+        methods[FOREST] = lambda cells: forest_probability(forest, cells)
+    change, what = spectral_change(values, names)
+    if np.isfinite(change).any():
+        low, high = np.nanpercentile(change, _TAILS)
+        methods[CHANGE] = lambda cells: as_probability(spectral_change(cells, names)[0], low=low, high=high)
+        _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
+    chosen_on = _cells(areas, splits, Subset.VALIDATION, bands, random=random)
+    cells, known = chosen_on if chosen_on[1].any() else (values[other], truth[other])
+    thresholds = {name: best_threshold(curve(of(cells), known)) for name, of in methods.items()}
+    return [
+        {name: Baseline(found, thresholds[name]) for name, found in _maps(area, split, bands, methods).items()}
+        for area, split in zip(areas, splits, strict=True)
+    ]
+
+
+def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> Path:
+    """Return the path of a GeoTIFF with one band for each baseline, 0 to 1, NaN where it was not asked.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    height, width = grid.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": len(baselines), "dtype": "float32"}
+    profile |= {"crs": str(grid.crs), "transform": grid.affine, "nodata": np.nan, "compress": "DEFLATE", "predictor": 3}
+    with whole_output(path) as part, rasterio.open(part, "w", **profile) as file:
+        for number, (name, baseline) in enumerate(baselines.items(), start=1):
+            file.write(baseline.probability, number)
+            file.set_band_description(number, name)
+        file.update_tags(thresholds=json.dumps({name: b.threshold for name, b in baselines.items()}))
+    return path
+
+
+def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
+    """Return the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
+    found = []
+    for path in sorted((folder / FOLDER).glob("*.tif")):
+        with rasterio.open(path) as file:
+            own = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
+            if own.shape == grid.shape and own.crs == grid.crs and grid.affine.almost_equals(own.affine):
+                thresholds = json.loads(file.tags().get("thresholds", "{}"))
+                bands = [(i, name) for i, name in enumerate(file.descriptions, start=1) if name in thresholds]
+                found.append({name: Baseline(file.read(i), thresholds[name]) for i, name in bands})
+    return found[0] if len(found) == 1 else {}
+
+
+def _maps(
+    area: Area, split: Split, bands: Sequence[Band], methods: dict[str, Method]
+) -> dict[str, NDArray[np.float32]]:
+    """Return what each method makes of the test ground of an area, NaN elsewhere."""
+    height = area.labels.shape[0]
+    maps = {name: np.full(area.labels.shape, np.nan, dtype=np.float32) for name in methods}
+    for rows, where in _known(area, split, Subset.TEST):
+        cells = area.scene.read(rows, bands)[:, where].T
+        for name, of in methods.items():
+            maps[name][rows][where] = of(cells)
+        report_progress("baselines", rows.stop, height)
+    report_progress("baselines", height, height)
+    return maps
+
+
+def _cells(
+    areas: Sequence[Area], splits: Sequence[Split], part: Subset, bands: Sequence[Band], *, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return values (cell, band) and truth of cells drawn from a part."""
+    values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
+    for area, split in zip(areas, splits, strict=True):
+        known = int(((split.parts == part) & (area.labels != NODATA)).sum())
+        share = min(1.0, _CELLS / max(known, 1))
+        for rows, where in _known(area, split, part):
+            drawn = where & (random.random(where.shape) < share)
+            values.append(area.scene.read(rows, bands)[:, drawn].T)
+            truth.append(area.labels[rows][drawn] == LANDSLIDE)
+    return np.concatenate(values), np.concatenate(truth)
+
+
+def _known(area: Area, split: Split, part: Subset) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+    """Return strips of an area with their cells that belong to `part` and whose truth is known; none without such."""
+    for rows in row_strips(area.labels.shape[0]):
+        where = (split.parts[rows] == part) & (area.labels[rows] != NODATA) & area.scene.valid(rows)
+        if where.any():
+            yield rows, where

@@ -1,0 +1,198 @@
+"""Scores of a map against a mapped inventory, never on ground that training saw."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rasterio.vrt import WarpedVRT
+
+from coslide.cube.cube import cube_grid, open_cube, read_valid
+from coslide.errors import InputError
+from coslide.grid import pixel_size_m, short_crs
+from coslide.io.raster import open_raster
+from coslide.io.vector import read_vector
+from coslide.mapping.model import BUNDLE, learned
+from coslide.pipeline.baselines import read_baselines
+from coslide.pipeline.results import write_scores
+from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line, scores_by
+from coslide.samples.footprint import TrainingFootprint, split_raster
+from coslide.sources.inventory import burn, read_inventory
+
+_log = logging.getLogger(__name__)
+
+
+_NO_CLASS = -(2**31)
+
+
+class Map(NamedTuple):
+    """A landslide map as it lies in a folder.
+
+    `probability` is float32 (row, col), NaN where not mapped; `seen` is uint8 (row, col), what training did with each
+    pixel (`coslide.samples.split.Subset`); `split` is what the model says of its split, empty if trained elsewhere.
+    """
+
+    probability: NDArray[np.float32]
+    grid: GeoBox
+    threshold: float
+    temperature: float
+    seen: NDArray[np.uint8]
+    split: dict[str, Any]
+
+
+def evaluate(
+    folder: Path | str,
+    inventory: Path | str,
+    *,
+    area: Path | str | None = None,
+    grid: Path | str | None = None,
+    regions: Path | str | None = None,
+    classes: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return the scores of the map in `folder` against `inventory`.
+
+    They are left in ``metrics.json`` and, for people, in ``metrics.md`` and ``figures/``; ``tiles.csv`` has them for
+    each square of 128 cells.
+
+    Cells count where the map has a value, the inventory says what they are, and the model was not trained on them.
+
+    Parameters
+    ----------
+    folder
+        What `coslide.map_scene` leaves; or any folder with a ``landslides.gpkg``, if `grid` is given.
+    inventory, area
+        Mapped landslides, and where they were mapped; None means everywhere.
+    grid
+        A cube on whose grid, and on whose valid cells, to score. Needed where there is no ``probability.tif``.
+    regions
+        Polygons to score one by one; a column ``name`` (or else ``id``) says what they are called.
+    classes
+        A raster of whole numbers: each class of environment is scored by itself. Nodata is left out.
+
+    Returns
+    -------
+    dict
+        ``pixels``, ``objects``, ``calibration`` and ``curves`` (empty without probabilities), ``tiles``, ``baselines``
+        (where a training left some), ``regions`` and ``classes`` (where asked for) and ``split``; `docs/metrics.md`
+        names every key.
+
+    Raises
+    ------
+    InputError
+        If there is no map, a file cannot be read, the grids differ, or no cell is left to score.
+    """
+    folder = Path(folder)
+    if (folder / "probability.tif").exists():
+        found = read_map(folder)
+        if grid is not None:
+            _require_grid(found.grid, Path(grid))
+            found.probability[~read_valid(open_cube(grid))] = np.nan
+        calibrated = True
+    else:
+        found = _map_of_polygons(folder, grid)
+        calibrated = False
+    labels = read_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
+    one = ScoredMap(
+        folder.resolve().name,
+        found.probability,
+        labels,
+        found.seen,
+        pixel_size_m(found.grid),
+        read_baselines(folder, found.grid) if calibrated else {},
+    )
+    metrics = held_out_scores([one], threshold=found.threshold, temperature=found.temperature)
+    if regions is not None:
+        metrics["regions"] = scores_by(one, *_regions(Path(regions), found.grid), threshold=found.threshold)
+    if classes is not None:
+        metrics["classes"] = scores_by(one, *_classes(Path(classes), found.grid), threshold=found.threshold)
+    if not calibrated:  # nothing says what the polygons were drawn from
+        metrics["calibration"], metrics["curves"] = {}, {}
+        metrics["pixels"] |= {"average_precision": None, "roc_auc": None}
+        metrics["split"]["scheme"] = "unknown"
+    metrics["split"] |= found.split
+    if BUNDLE.is_in(folder / "model"):  # of whatever format
+        card = json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8"))
+        if card.get("split") == found.split:  # another model may have mapped into the folder of a training
+            metrics |= learned(card)
+    write_scores(folder, metrics, [one], threshold=found.threshold)
+    _log.info(score_line(metrics))
+    return metrics
+
+
+def read_map(folder: Path) -> Map:
+    """Return the map that `coslide.map_scene` left in `folder`.
+
+    Raises
+    ------
+    InputError
+        If ``probability.tif`` is missing or cannot be read, or does not say where its model was trained.
+    """
+    path = folder / "probability.tif"
+    if not path.exists():
+        raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
+    with open_raster(path) as file:
+        probability = file.read(1)
+        tags = file.tags()
+        grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
+    try:
+        threshold, temperature = float(tags["threshold"]), float(tags["temperature"])
+        seen = split_raster([TrainingFootprint.model_validate(ground) for ground in json.loads(tags["ground"])], grid)
+        split = json.loads(tags["split"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: lacks what coslide map writes into its tags ({type(error).__name__})") from None
+    if not seen.any():  # trained elsewhere, or where nobody knows
+        split = {"scheme": "unknown"} if tags.get("events_without_location") else {}
+    return Map(probability, grid, threshold, temperature, seen, split)
+
+
+def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
+    path = folder / "landslides.gpkg"
+    if grid is None or not path.exists():
+        raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
+    cube = open_cube(grid)
+    target = cube_grid(cube)
+    landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
+    burnt = burn(landslides, target).astype(np.float32)
+    burnt[~read_valid(cube)] = np.nan
+    return Map(burnt, target, 0.5, 1.0, np.zeros(target.shape, dtype=np.uint8), {})
+
+
+def _require_grid(found: GeoBox, index: Path) -> None:
+    expected = cube_grid(open_cube(index))
+    if found.crs != expected.crs or found.shape != expected.shape or not found.affine.almost_equals(expected.affine):
+        raise InputError(
+            f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} cells at {expected.affine.c:.0f}, "
+            f"{expected.affine.f:.0f} ({expected.crs}), expected that of the map, {found.shape.y} x {found.shape.x} at "
+            f"{found.affine.c:.0f}, {found.affine.f:.0f} ({found.crs})"
+        )
+
+
+def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
+    """Return the number of the polygon that each cell lies in, 0 for none, and what the polygons are called."""
+    frame = read_vector(path, str(grid.crs), what="regions")
+    column = next((name for name in ("name", "id") if name in frame.columns), None)
+    names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    shapes = [(outline, numbers[name]) for outline, name in zip(frame.geometry, names, strict=True)]
+    found = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32")
+    return found, list(numbers)
+
+
+def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
+    """Return the number of the class of each cell of the map, 0 for none, and what the classes are called."""
+    with open_raster(path) as file:
+        if not np.issubdtype(np.dtype(file.dtypes[0]), np.integer):
+            raise InputError(f"{path}: found values of type {file.dtypes[0]}, expected classes in whole numbers")
+        options = {"crs": str(grid.crs), "transform": grid.affine, "height": grid.shape[0], "width": grid.shape[1]}
+        with WarpedVRT(file, resampling=Resampling.nearest, nodata=_NO_CLASS, dtype="int32", **options) as warped:
+            found = warped.read(1)
+    values = [int(value) for value in np.unique(found) if value != _NO_CLASS]
+    if not values:
+        raise InputError(f"{path}: has no class where the map lies; expected a raster that covers it")
+    numbers = np.searchsorted(values, found) + 1
+    return np.where(found == _NO_CLASS, 0, numbers).astype(np.int32), [str(value) for value in values]

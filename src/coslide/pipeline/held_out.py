@@ -1,0 +1,71 @@
+"""Held-out windows as a model is fed them: to look into a network with, and to score samples by themselves."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.model import ModelMetadata
+from coslide.mapping.vital_signs import HeldOut
+from coslide.pipeline.labelled_scene import Area
+from coslide.pipeline.predict import encoder_for
+from coslide.samples.footprint import is_held_out
+from coslide.samples.split import Split, SplitRaster
+from coslide.windows import Window
+
+_MOST = 32  # windows: enough to see what a depth is worth
+
+
+def held_out_windows(
+    areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[SplitRaster], card: ModelMetadata
+) -> HeldOut:
+    """Read some of the held-out windows of all areas, evenly chosen from those with a landslide to score.
+
+    Without any landslide they are chosen from all.
+
+    Parameters
+    ----------
+    areas, splits, seen
+        As for scoring: pixels that training saw do not count.
+    card
+        Of the model.
+    """
+    places = [(number, window) for number, split in enumerate(splits) for window in split.test]
+
+    def scored(number: int, window: Window) -> NDArray[np.bool_]:
+        labelled = areas[number].labels[window.slices] != NODATA
+        return np.asarray(is_held_out(seen[number][window.slices]) & labelled)
+
+    def landslide(number: int, window: Window) -> NDArray[np.bool_]:
+        return np.asarray(areas[number].labels[window.slices] == LANDSLIDE)
+
+    telling = [place for place in places if (scored(*place) & landslide(*place)).any()] or places
+    numbers = np.unique(np.linspace(0, len(telling) - 1, min(len(telling), _MOST)).round().astype(int))
+    chosen = [telling[number] for number in numbers]
+    inputs = [
+        encoded
+        for number, area in enumerate(areas)
+        for encoded in read_windows(area, [window for at, window in chosen if at == number], card)
+    ]
+    return HeldOut(
+        np.stack(inputs),
+        np.stack([landslide(*place) for place in chosen]),
+        np.stack([scored(*place) for place in chosen]),
+    )
+
+
+def read_windows(area: Area, windows: Sequence[Window], card: ModelMetadata) -> Iterator[NDArray[np.float32]]:
+    """Read windows of an area one after the other, encoded as a model is fed them, (input, row, col).
+
+    Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
+    """
+    if not windows:
+        return
+    encoder = encoder_for(card, area.scene)
+    for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
+        own = list(row)
+        strip = area.scene.read(own[0].slices[0], card.bands)
+        for window in own:
+            yield encoder.encode(np.ascontiguousarray(strip[:, :, window.slices[1]]))

@@ -1,0 +1,108 @@
+"""From a probability map to what people use of it: polygons, density, a summary and a list of the files."""
+
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+
+from coslide.cube.cube import cube_grid, read_pixels
+from coslide.cube.export import scene_date
+from coslide.grid import pixel_size_m
+from coslide.io.atomic import whole_output, write_json
+from coslide.io.stac import write_item
+from coslide.mapping.density import density_grid, write_density
+from coslide.mapping.inventory import LandslideContext, vectorize_landslides, write_inventory
+from coslide.mapping.model import ModelMetadata
+from coslide.mapping.summary import summary_of
+from coslide.report.summary_figure import summary_figure
+
+PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
+TITLES = {
+    PROBABILITY: "landslide probability",
+    UNCERTAINTY: "spread of the probability over views and members",
+    "landslides.gpkg": "landslide polygons",
+    "landslides.parquet": "landslide polygons",
+    "density.tif": "landslides per km2, and share of the ground that slid",
+    "summary.json": "number, area and sizes of the landslides",
+    "summary.png": "sizes of the landslides, and their number per km2",
+}
+
+
+def write_inventory_products(
+    out: Path, cube: xr.Dataset, card: ModelMetadata, *, min_area_m2: float
+) -> gpd.GeoDataFrame:
+    """Return the landslides of the probability map in `out`, all that is made of it left beside it.
+
+    ``landslides.gpkg`` and ``landslides.parquet`` (`coslide.mapping.inventory.vectorize_landslides`), ``density.tif``,
+    ``summary.json`` and ``summary.png``, and ``item.json``, which lists them.
+
+    Parameters
+    ----------
+    out
+        Folder of the map: ``probability.tif`` and, where the map has it, ``uncertainty.tif``.
+    cube
+        What was mapped.
+    card
+        Of the model that mapped it.
+    min_area_m2
+        Smaller landslides are left out.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    """
+    grid = cube_grid(cube)
+    probability = _band(out / PROBABILITY)
+    uncertainty = _band(out / UNCERTAINTY) if (out / UNCERTAINTY).exists() else None
+    known = LandslideContext(
+        gather=lambda place, name: read_pixels(cube, name, place),
+        uncertainty=uncertainty,
+        before=_date(cube, "reflectance_pre"),
+        after=_date(cube, "reflectance_post"),
+    )
+    frame = vectorize_landslides(probability, grid, threshold=card.threshold, min_area_m2=min_area_m2, known=known)
+    event, of_model = str(cube.attrs["title"]), _of_model(card)
+    metadata = {"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model}
+    write_inventory(frame, out, metadata=metadata)
+    is_known = np.isfinite(probability)
+    density, squares = density_grid(frame, is_known, grid)
+    write_density(out / "density.tif", density, squares)
+    summary = summary_of(frame, known_km2=np.count_nonzero(is_known) * pixel_size_m(grid) ** 2 / 1e6)
+    write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
+    west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
+    figure = summary_figure(summary, density[0], bounds_km=(west, south, east, north), title=event)
+    with whole_output(out / "summary.png") as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
+    properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
+    properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
+    files = {name: title for name, title in TITLES.items() if name != UNCERTAINTY or uncertainty is not None}
+    write_item(out, grid, date=scene_date(cube), properties=properties, files=files)
+    return frame
+
+
+def _band(path: Path) -> NDArray[np.float32]:
+    with rasterio.open(path) as file:
+        found: NDArray[np.float32] = file.read(1)
+    return found
+
+
+def _of_model(card: ModelMetadata) -> dict[str, str]:
+    return {
+        "network": card.network,
+        "trained_on": ", ".join(card.events),
+        "threshold": f"{card.threshold:g}",
+        "coslide_version": card.coslide_version,
+        "licence": card.licence,
+        "citation": card.citation,
+    }
+
+
+def _date(cube: xr.Dataset, scene: str) -> str:
+    """Return when a scene was acquired, as the cube says it; empty where it does not."""
+    said = str(cube[scene].attrs.get("acquired", "")) if scene in cube else ""
+    return "" if said == "not recorded" else said

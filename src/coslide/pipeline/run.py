@@ -1,0 +1,131 @@
+"""The whole chain for one event: build, train where no model is given, map, evaluate, draw."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coslide.config.event import Event, read_event
+from coslide.config.training import TrainingSettings
+from coslide.cube.cube import open_cube, read_labels, summary
+from coslide.errors import InputError
+from coslide.io.atomic import write_json
+from coslide.mapping.model import load_model, record_scores
+from coslide.memory import peak_memory_gb
+from coslide.networks import spec
+from coslide.pipeline.build import build_cube, event_grid
+from coslide.pipeline.evaluate import evaluate, read_map
+from coslide.pipeline.labelled_scene import area_of
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.report import write_report
+from coslide.pipeline.train import fit_model
+from coslide.report.figures import scene_figure
+from coslide.samples.footprint import is_held_out
+from coslide.training.fit import require_trainable
+from coslide.windows import require_tile
+
+_log = logging.getLogger(__name__)
+
+
+def run(
+    event_file: Path | str,
+    out: Path | str,
+    *,
+    model: Path | str | None = None,
+    settings: TrainingSettings | None = None,
+    resume: bool = False,
+) -> Path:
+    """Return the folder that holds everything coslide makes of an event.
+
+    ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``, ``landslides.gpkg``, ``landslides.parquet``,
+    ``metrics.json`` (where there is an inventory), ``landslides.png``, ``run.json`` (time, memory) and ``report.html``.
+
+    Parameters
+    ----------
+    event_file
+        The event, as TOML.
+    out
+        Folder to write to; it must be new or empty unless `resume` is set.
+    model
+        A bundle to map with; None trains on this event, which then needs an inventory.
+    settings
+        How to train; None takes the settings of the event file.
+    resume
+        Go on with an interrupted run: the cube is kept if its sources and settings are the same, and training goes on
+        from its last whole epoch.
+
+    Raises
+    ------
+    InputError
+        If anything the user gave cannot be used; nothing half-written is left under a final name.
+    """
+    started = time.monotonic()
+    event, out = read_event(event_file), Path(out)
+    settings = settings or event.training
+    _require_runnable(event, out, model=model, settings=settings, resume=resume)
+    index = out / "index.zarr"
+    build_cube(event, index)
+    _log.info(f"{index}: {summary(open_cube(index))}")
+    if model is None:
+        model = out / "model"
+        fit_model([area_of(open_cube(index))], out, settings, resume=resume)
+    predict_scene(model, index, out, resume=resume)
+    metrics = None
+    if event.inventory:
+        metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index)
+        if Path(model) == out / "model":  # not into a bundle of somebody else
+            record_scores(out / "model", metrics)
+    draw(index, out, metrics)
+    wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
+    write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
+    write_report(out)
+    _log.info(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
+    return out
+
+
+def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
+    """Return the figure of a run: the scene, the mapped and the recognised landslides side by side.
+
+    Raises
+    ------
+    InputError
+        If the cube or the map cannot be read.
+    """
+    cube, found = open_cube(index), read_map(out)
+    scene = cube["reflectance_post"]
+    names = [str(name) for name in scene["band"].values]
+    colours = ["B4", "B3", "B2"] if {"B2", "B3", "B4"} <= set(names) else names[:1] * 3  # grey without true colour
+    return scene_figure(
+        out / "landslides.png",
+        rgb=scene.sel(band=colours).values,
+        mapped=read_labels(cube) if "landslide" in cube else None,
+        recognised=np.nan_to_num(found.probability) >= found.threshold,
+        held_out=is_held_out(found.seen) if found.seen.any() else None,
+        grid=found.grid,
+        scores=metrics["pixels"] if metrics else None,
+        title=str(cube.attrs["title"]),
+        credit=str(cube.attrs.get("credit", "")),
+    )
+
+
+def _require_runnable(
+    event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings, resume: bool
+) -> None:
+    """Raise, before any long work, what would stop the run later."""
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
+    if model is not None:
+        load_model(model)
+    else:
+        require_trainable(settings)
+        if settings.split == "events":
+            raise InputError("training.split: a run has one event; hold out others with: coslide train --test-on")
+        if spec(settings.network).two_dates and event.scenes.pre is None:
+            raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
+        if event.inventory is None:
+            raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
+        grid = event_grid(event)
+        require_tile((grid.shape.y, grid.shape.x), settings.tile)

@@ -1,0 +1,205 @@
+"""The index cube."""
+
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from coslide.config.event import read_event
+from coslide.cube.cube import cube_grid, input_bands, open_cube, read_inputs, read_labels, read_valid
+from coslide.errors import InputError
+from coslide.indices.derivatives import slope_aspect_curvature, smooth
+from coslide.indices.event_layers import layer_keys, layer_specs, open_event_scenes
+from coslide.pipeline.build import build_cube, event_grid
+from coslide.sources.dem import open_elevation
+
+CHANNELS = (
+    [f"reflectance_post_{band}" for band in ("B2", "B3", "B4")]
+    + [f"reflectance_pre_{band}" for band in ("B2", "B3", "B4")]
+    + ["pre_available", "elevation", "slope", "aspect_class", "mean_curvature", "pga_class", "fault_distance_class"]
+)
+
+
+def without(event_file, *tables):
+    """Return the event without some of its tables."""
+    event = read_event(event_file)
+    if "pre" in tables:
+        event = event.model_copy(update={"scenes": event.scenes.model_copy(update={"pre": None})})
+    return event.model_copy(update={name: None for name in tables if name != "pre"})
+
+
+@pytest.fixture(scope="module")
+def cube(made_up_cube):
+    return open_cube(made_up_cube)
+
+
+def test_the_channels_have_a_fixed_order(cube):
+    assert [band.name for band in input_bands(cube)] == CHANNELS
+
+
+def test_every_variable_says_what_it_is_and_where_it_comes_from(cube):
+    for variable in cube.data_vars.values():
+        assert {"long_name", "units", "role", "source"} <= variable.attrs.keys()
+        assert "_FillValue" in variable.attrs
+    assert cube["slope"].attrs["source"] == ["dem.tif"]
+    assert len(cube["slope"].attrs["source_sha256"][0]) == 64
+    assert cube["slope"].attrs["resampling"] == "cubic_spline"
+
+
+def test_the_grid_survives_the_store(cube, made_up_event):
+    assert cube_grid(cube) == event_grid(read_event(made_up_event))
+
+
+def test_gdal_reads_the_cube_with_its_crs_and_place(made_up_cube, cube):
+    with rasterio.open(f'ZARR:"{made_up_cube}":/slope') as file:
+        assert file.crs.to_epsg() == 32654
+        assert file.transform == cube_grid(cube).affine
+        np.testing.assert_array_equal(file.read(1), cube["slope"].values)
+
+
+def test_xarray_decodes_the_cube_as_cf(made_up_cube):
+    with xr.open_zarr(made_up_cube, chunks=None, decode_coords="all") as decoded:
+        assert np.isnan(decoded["aspect_class"].values).sum() == (decoded["slope"].isnull()).sum()
+
+
+def test_a_cell_without_the_pre_event_scene_stays_valid_and_is_marked(cube):
+    available, valid = cube["pre_available"].values == 1, read_valid(cube)
+    assert (valid & ~available).sum() > 0.2 * valid.sum()
+    pre = cube["reflectance_pre"].values
+    assert np.isfinite(pre[:, available]).all()
+    assert np.isnan(pre[:, ~available]).all()
+
+
+def test_a_cell_is_valid_where_the_post_event_scene_and_the_dem_are(cube):
+    post = np.isfinite(cube["reflectance_post"].values).all(axis=0)
+    np.testing.assert_array_equal(read_valid(cube), post & np.isfinite(cube["elevation"].values))
+    assert 0.9 < read_valid(cube).mean() < 1
+
+
+def test_terrain_has_no_empty_ring_where_the_dem_goes_on(made_up_event, tmp_path):
+    """R18: the DEM is read with a margin; here the scene is cut smaller than the DEM."""
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    for path in folder.glob("p*_B*.tif"):
+        with rasterio.open(path) as file:
+            window = rasterio.windows.Window(20, 20, file.width - 40, file.height - 40)
+            values, profile = file.read(window=window), file.profile
+            profile |= {"width": window.width, "height": window.height, "transform": file.window_transform(window)}
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(values)
+    cube = open_cube(build_cube(read_event(folder / "event.toml"), tmp_path / "index.zarr"))
+    assert np.isfinite(cube["slope"].values).all()
+    assert np.isfinite(cube["mean_curvature"].values).all()
+
+
+def test_terrain_lies_where_the_dem_says(cube, made_up_event):
+    """The margin that derivatives need is cut off again to the cell: a shift by one row would show."""
+    event = read_event(made_up_event)
+    alone = open_elevation(event.dem, cube_grid(cube)).elevation(cube_grid(cube))
+    inner = (slice(20, -20), slice(20, -20))  # beyond the reach of the edge, which `alone` has no margin for
+    np.testing.assert_allclose(cube["elevation"].values[inner], alone[inner], atol=0.05)
+    smoothed = smooth(alone, 3.0)
+    slope = slope_aspect_curvature(smoothed, 10.0).slope_deg
+    np.testing.assert_allclose(cube["slope"].values[inner], slope[inner], atol=0.05)
+
+
+def test_an_integer_dem_is_smoothed_and_the_cube_says_so(cube):
+    """R20."""
+    assert cube["slope"].attrs["smoothing_sigma_px"] == 3.0
+    assert "smoothing_sigma_px" not in cube["elevation"].attrs
+
+
+def test_missing_sources_leave_their_index_out_and_nothing_breaks(made_up_event, tmp_path):
+    event = without(made_up_event, "pre", "shaking", "faults", "inventory")
+    cube = open_cube(build_cube(event, tmp_path / "index.zarr"))
+    assert [band.name for band in input_bands(cube)] == [*CHANNELS[:3], *CHANNELS[7:11]]
+    with pytest.raises(InputError, match="no landslide labels"):
+        read_labels(cube)
+
+
+def test_rows_read_alone_are_those_of_the_whole(cube):
+    np.testing.assert_array_equal(read_inputs(cube, slice(20, 41)), read_inputs(cube)[:, 20:41])
+
+
+def test_channels_are_picked_by_name_in_the_order_asked(cube):
+    bands = {band.name: place for place, band in enumerate(input_bands(cube))}
+    wanted = [input_bands(cube)[bands[name]] for name in ("slope", "reflectance_pre_B3", "reflectance_post_B3")]
+    expected = read_inputs(cube)[[bands[band.name] for band in wanted]]
+    np.testing.assert_array_equal(read_inputs(cube, bands=wanted), expected)
+
+
+def test_an_unclassified_cell_is_nan_to_the_network(cube):
+    aspect = [band.name for band in input_bands(cube)].index("aspect_class")
+    np.testing.assert_array_equal(np.isnan(read_inputs(cube)[aspect]), cube["aspect_class"].values == 255)
+
+
+def test_labels_are_unknown_outside_the_mapped_area_and_where_nothing_is_valid(cube):
+    labels = read_labels(cube)
+    assert (labels[~read_valid(cube)] == 255).all()
+    assert (labels[:4] == 255).all()
+    assert set(np.unique(labels)) == {0, 1, 255}
+
+
+def test_the_keys_change_with_a_source_and_a_setting_but_not_with_the_training(made_up_event, tmp_path):
+    def keys(event):
+        scenery = open_event_scenes(event)
+        return layer_keys(layer_specs(event, scenery), event, scenery.grid)
+
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    event = read_event(folder / "event.toml")
+    first = keys(event)
+    assert keys(event.model_copy(update={"training": event.training.changed(seed=9)})) == first
+    assert keys(event.model_copy(update={"shaking": event.shaking.model_copy(update={"unit": "g"})})) != first
+    (folder / "stations.csv").write_text((folder / "stations.csv").read_text() + "141.0,42.0,9\n")
+    assert keys(event) != first
+
+
+def test_long_band_names_stay_apart(made_up_event, tmp_path):
+    event = without(made_up_event, "pre", "shaking", "faults", "inventory")
+    bands = event.scenes.post.bands
+    named = {"rededge1": bands["B2"], "rededge2": bands["B3"], "green": bands["B4"]}
+    scenes = event.scenes.model_copy(update={"post": event.scenes.post.model_copy(update={"bands": named})})
+    cube = open_cube(build_cube(event.model_copy(update={"scenes": scenes}), tmp_path / "index.zarr"))
+    assert {f"reflectance_post_{name}" for name in named} == {band.name for band in input_bands(cube)[:3]}
+
+
+def test_a_build_that_fails_leaves_nothing_under_its_name(made_up_event, tmp_path):
+    event = read_event(made_up_event)
+    broken = event.model_copy(
+        update={"faults": event.faults.model_copy(update={"path": event.root / "points.geojson"})}
+    )
+    with pytest.raises(InputError, match="found Point, expected fault traces"):
+        build_cube(broken, tmp_path / "index.zarr")
+    assert not (tmp_path / "index.zarr").exists()
+
+
+@pytest.mark.parametrize("content", [None, "empty folder", "zarr of something else"])
+def test_what_is_no_cube_is_refused(tmp_path, content):
+    path = tmp_path / "index.zarr"
+    if content == "empty folder":
+        path.mkdir()
+    elif content:
+        xr.Dataset({"a": ("x", [1])}).to_zarr(path, zarr_format=2)
+    with pytest.raises(InputError, match=r"index\.zarr"):
+        open_cube(path)
+
+
+@pytest.mark.realdata
+def test_the_real_event_becomes_a_cube(data_folder, tmp_path, monkeypatch):
+    """Shapes and ranges that a geologist would expect of this ground."""
+    monkeypatch.setenv("COSLIDE_DATA", str(data_folder))
+    from pathlib import Path
+
+    example = Path(__file__).parents[2] / "examples" / "iburi-2018" / "event.toml"
+    cube = open_cube(build_cube(read_event(example), tmp_path / "index.zarr"))
+    assert [band.name for band in input_bands(cube)] == CHANNELS
+    assert cube_grid(cube).crs.to_epsg() == 32654
+    valid = read_valid(cube)
+    assert 0.5 < (cube["pre_available"].values[valid] == 1).mean() < 0.75
+    assert 0 <= np.nanmin(cube["elevation"].values) < 20
+    assert np.nanpercentile(cube["slope"].values, 99) < 35
+    assert 0.6 < min(cube["pga_class"].attrs["range_g"]) < max(cube["pga_class"].attrs["range_g"]) < 0.76
+    assert set(np.unique(cube["fault_distance_class"].values)) == {1, 2, 3, 4, 5, 6, 7}
+    labels = read_labels(cube)
+    assert 0.1 < (labels == 1).sum() / (labels != 255).sum() < 0.15

@@ -1,0 +1,145 @@
+"""Outputs that appear whole or not at all."""
+
+import errno
+import hashlib
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from coslide.errors import InputError
+from coslide.io.atomic import Marker, sha256, whole_output
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a" / "scores.txt"
+    with whole_output(path) as part:
+        part.write_text("x")
+        assert not path.exists()
+    assert path.read_text() == "x"
+
+
+def test_an_error_leaves_the_old_file_and_no_half(tmp_path):
+    path = tmp_path / "scores.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="broken"), whole_output(path) as part:
+        part.write_text("new")
+        raise RuntimeError("broken")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("scores.txt", "old")]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    path = tmp_path / "model"
+    for text in ("old", "new"):
+        with whole_output(path, marker=Marker("model.json", "key")) as part:
+            part.mkdir()
+            (part / "model.json").write_text(f"key {text}")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (path / "model.json").read_text() == "key new"
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with (
+        pytest.raises(InputError, match="is a folder that holds something else"),
+        whole_output(tmp_path, marker=Marker("thesis.txt", "coslide")),
+    ):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_replacement_killed_between_its_two_steps_is_undone(tmp_path):
+    path = tmp_path / "model"
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "model.json").touch()
+    with pytest.raises(RuntimeError), whole_output(path, marker=Marker("model.json", "key")):
+        raise RuntimeError("broken")
+    assert [p.name for p in path.iterdir()] == ["model.json"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "notes").touch()
+    with (
+        pytest.raises(InputError, match="is a file or a link"),
+        whole_output(tmp_path / "notes", marker=Marker("a", "b")),
+    ):
+        pass
+
+
+def test_a_read_only_disk_is_one_line_for_the_user(tmp_path, monkeypatch):
+    def read_only(self, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(InputError, match="cannot be written .Read-only"), whole_output(tmp_path / "a" / "b" / "c.txt"):
+        pass
+
+
+def test_a_file_that_is_rewritten_in_the_same_size_gets_a_new_hash(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("one")
+    first = sha256(path)
+    path.write_text("two")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert (first, sha256(path)) == tuple(hashlib.sha256(text).hexdigest() for text in (b"one", b"two"))
+
+
+def test_the_hash_of_a_folder_changes_with_any_of_its_files(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    first = sha256(tmp_path)
+    (tmp_path / "b").write_text("c")
+    assert sha256(tmp_path) != first
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "cube.zarr"
+    with whole_output(path) as part:
+        name = part.name
+        part.mkdir()
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "left over").touch()
+    with whole_output(path) as part:
+        assert not part.exists()
+        part.mkdir()
+    assert not any(path.iterdir())
+
+
+def test_a_folder_that_still_grows_while_it_is_removed_is_removed_in_the_end(tmp_path):
+    """Writers with threads of their own add files for a moment after they have failed."""
+
+    def grow(folder):
+        for i in range(200):
+            with suppress(OSError):
+                (folder / str(i)).touch()
+
+    with pytest.raises(RuntimeError, match="broken"), whole_output(tmp_path / "cube.zarr") as part:
+        part.mkdir()
+        writer = threading.Thread(target=grow, args=[part])
+        writer.start()
+        raise RuntimeError("broken")
+    writer.join()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_one_line_for_the_user(tmp_path):
+    with pytest.raises(InputError, match="the disk is full"), whole_output(tmp_path / "a.bin") as part:
+        part.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_path_below_a_file_is_one_line_for_the_user(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), whole_output(tmp_path / "file" / "scores.txt"):
+        pass
+
+
+def test_a_disk_that_really_fills_leaves_nothing_behind(small_disk):
+    folder = small_disk(256)
+    with pytest.raises(InputError, match="the disk is full"), whole_output(folder / "a.bin") as part:
+        part.write_bytes(bytes(2**20))
+    assert not any(folder.iterdir())

@@ -1,0 +1,221 @@
+"""Vector files are written with geopandas or by hand, and compared with what was written."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pyproj
+import pytest
+import shapely
+import shapely.affinity
+from odc.geo.geobox import GeoBox
+from rasterio.transform import Affine
+from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
+
+from coslide.errors import InputError
+from coslide.io.vector import LINES, POLYGONS, as_text, field_as_text, of_kind, quote_list, read_polygons, read_vector
+
+UTM = "EPSG:32654"
+GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
+SQUARES = [box(500100, 4699700, 500300, 4699900), box(500310, 4699710, 500340, 4699760)]
+BOWTIE = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
+
+
+def frame_of(geometry, crs=UTM):
+    return gpd.GeoDataFrame({"unit": [f"u{i}" for i in range(len(geometry))]}, geometry=geometry, crs=crs)
+
+
+def save(path, geometry, crs=UTM, **options):
+    frame_of(geometry, crs).to_file(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.gpkg", "v.geojson", "v.shp", "v.fgb", "v.kml", "v.gml", "v.parquet"])
+def test_every_format_gives_the_same_polygons(tmp_path, name):
+    path = tmp_path / name
+    degrees = frame_of(SQUARES).to_crs(4326)
+    degrees.to_parquet(path) if name.endswith("parquet") else degrees.to_file(path, engine="pyogrio")
+    found = read_vector(path, UTM, what="squares")
+    order = np.argsort(-found.area.to_numpy())  # FlatGeobuf sorts features by place
+    for shape, expected in zip(found.geometry.iloc[order], SQUARES, strict=True):
+        assert shape.symmetric_difference(expected).area < 1.0
+    assert found.crs == UTM
+
+
+@pytest.mark.skipif("KML" not in pyogrio.list_drivers(), reason="this GDAL has no KML")
+def test_heights_are_dropped(tmp_path):
+    path = save(tmp_path / "v.kml", [LineString([(141, 42, 700), (141.001, 42, 800)])], crs=4326)
+    (line,) = read_vector(path, UTM, what="lines").geometry
+    assert not line.has_z
+
+
+def test_the_index_is_the_number_of_the_feature_in_the_file(tmp_path):
+    path = save(tmp_path / "v.gpkg", [Polygon(), SQUARES[0], None, SQUARES[1]])
+    assert read_vector(path, UTM, what="squares").index.to_list() == [1, 3]
+
+
+def test_an_edge_along_a_parallel_stays_on_the_parallel(tmp_path):
+    """An edge of one degree would be 100 m off in its middle, if only its ends were reprojected."""
+    path = save(tmp_path / "v.gpkg", [box(140.5, 42, 141.5, 43)], crs=4326)
+    (shape,) = read_vector(path, UTM, what="the area").geometry
+    to_metres = pyproj.Transformer.from_crs(4326, UTM, always_xy=True)
+    middle = Point(to_metres.transform(141.0, 42.0))
+    assert shape.exterior.distance(middle) < 0.1
+    ends = LineString([to_metres.transform(140.5, 42), to_metres.transform(141.5, 42)])
+    assert ends.distance(middle) > 90
+
+
+def test_a_table_of_styles_beside_the_layer_does_not_matter(tmp_path):
+    path = save(tmp_path / "v.gpkg", SQUARES, layer="landslides")
+    pyogrio.write_dataframe(pd.DataFrame({"style": ["red"]}), path, layer="layer_styles")
+    assert len(read_vector(path, UTM, what="squares")) == 2
+
+
+def test_a_file_with_several_layers_is_refused_naming_them(tmp_path):
+    path = save(tmp_path / "v.gpkg", SQUARES, layer="before")
+    save(path, SQUARES, layer="after", mode="a")
+    with pytest.raises(InputError, match=r"v\.gpkg: found the layers before, after; expected a file with one of them"):
+        read_vector(path, UTM, what="squares")
+
+
+def test_coordinates_that_are_no_degrees_are_refused(tmp_path):
+    path = save(tmp_path / "v.geojson", [])
+    feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(SQUARES[0])}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    with pytest.raises(InputError, match=r"v\.geojson: found x 500100, y 4.6997e\+06 in WGS 84, expected squares"):
+        read_vector(path, UTM, what="squares")
+
+
+def test_a_datum_that_only_a_guess_leads_from_is_refused(tmp_path):
+    """R22: without its grids, PROJ would take one datum for the other, hundreds of metres away."""
+    path = save(tmp_path / "v.gpkg", [box(103, 33, 104, 34)], crs="EPSG:4214")
+    with pytest.raises(InputError, match=r"v\.gpkg: no exact transformation from its CRS \(Beijing 1954\)"):
+        read_vector(path, UTM, what="squares")
+
+
+def test_text_in_an_unknown_encoding_is_refused(tmp_path):
+    frame = frame_of(SQUARES[:1])
+    frame["unit"] = "Trías"
+    frame.to_file(tmp_path / "v.shp", encoding="latin1")
+    (tmp_path / "v.cpg").write_text("UTF-8")
+    with pytest.raises(InputError, match=r"v\.shp: found text in an unknown encoding, expected UTF-8"):
+        read_vector(tmp_path / "v.shp", UTM, what="squares")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("v.gpkg", "nothing"), ("v.geojson", '{"type": "FeatureCollection", "features": [{'), ("v.parquet", "PAR1")],
+)
+def test_a_file_that_is_no_vector_file_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read as a vector file"):
+        read_vector(tmp_path / name, UTM, what="squares")
+
+
+def test_a_table_without_geometry_is_refused(tmp_path):
+    (tmp_path / "v.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"v\.csv: has no geometry; expected squares"):
+        read_vector(tmp_path / "v.csv", UTM, what="squares")
+
+
+def test_a_file_without_crs_is_refused(tmp_path):
+    path = tmp_path / "v.shp"
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        frame_of(SQUARES, crs=None).to_file(path)
+    with pytest.raises(InputError, match=r"v\.shp: has no CRS"):
+        read_vector(path, UTM, what="squares")
+
+
+def test_a_file_without_features_is_refused_unless_it_may_be_empty(tmp_path):
+    path = save(tmp_path / "v.gpkg", [], engine="pyogrio", geometry_type="Polygon")
+    assert read_vector(path, UTM, what="squares", may_be_empty=True).empty
+    with pytest.raises(InputError, match=r"v\.gpkg: holds no feature; expected squares"):
+        read_vector(path, UTM, what="squares")
+
+
+def test_features_on_the_far_side_of_the_earth_are_left_out(tmp_path):
+    """A quarter of the way round, a UTM zone has no coordinates; half way round, they would run through the grid."""
+    here = frame_of(SQUARES[:1]).to_crs(4326).geometry.iloc[0]
+    path = save(tmp_path / "v.gpkg", [box(50, -1, 52, 1), here, box(-39.01, -1, -38, 1)], crs=4326)
+    assert read_vector(path, UTM, what="squares").index.to_list() == [1]
+    assert read_polygons(path, GRID, what="squares").frame.index.to_list() == [1]
+
+
+def test_polygons_that_cross_themselves_are_repaired_and_counted(tmp_path):
+    twice = Polygon([(0, 0), (40, 0), (40, 40), (10, 40), (10, 10), (30, 10), (30, 30), (0, 30)])
+    twice = shapely.affinity.translate(twice, 500010, 4699710)
+    flat = Polygon([(500010, 4699700), (500020, 4699700), (500010, 4699700)])
+    polygons = read_polygons(save(tmp_path / "v.gpkg", [BOWTIE, SQUARES[0], twice, flat]), GRID, what="squares")
+    assert (polygons.repaired, polygons.lost) == (3, 1)
+    assert polygons.frame.is_valid.all()
+    np.testing.assert_allclose(polygons.frame.area, [2e4, 4e4, 1500])  # enclosed twice is enclosed
+
+
+def test_polygons_beside_the_grid_are_left_out(tmp_path):
+    around = Polygon([(499000, 4699000), (501000, 4699000), (499000, 4699900)])  # only its bounds meet the grid
+    path = save(tmp_path / "v.gpkg", [around, SQUARES[0], box(0, 0, 1, 1)])
+    assert read_polygons(path, GRID, what="squares").frame.index.to_list() == [1]
+    with pytest.raises(InputError, match=r"a\.gpkg: none of its features meets the grid; expected squares"):
+        read_polygons(save(tmp_path / "a.gpkg", [box(0, 0, 1, 1)]), GRID, what="squares")
+
+
+def test_of_a_collection_the_parts_of_the_kind_are_taken(tmp_path):
+    line = LineString([(500000, 4699600), (500100, 4699600)])
+    mixed = GeometryCollection([SQUARES[0], MultiPolygon(SQUARES[1:]), line])
+    frame = frame_of([mixed])
+    assert of_kind(frame, POLYGONS, path=tmp_path, what="squares").area.to_list() == [4e4 + 1500]
+    assert of_kind(frame, LINES, path=tmp_path, what="lines").length.to_list() == [100]
+
+
+@pytest.mark.parametrize("other", [Point(500000, 4699700), GeometryCollection([Point(500000, 4699700)])])
+def test_what_is_of_another_kind_is_refused(tmp_path, other):
+    with pytest.raises(InputError, match=rf"found {other.geom_type}, expected squares"):
+        of_kind(frame_of([SQUARES[0], other]), POLYGONS, path=tmp_path / "v.gpkg", what="squares")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12, "12"), (np.int64(12), "12"), (12.0, "12"), (np.float32(-3.22), "-3.22"), (-0.0, "0"), ("P2 ", "P2"),
+        (1e20, "100000000000000000000"), (None, ""), (np.nan, ""), (pd.NaT, ""), (pd.NA, ""),
+    ],
+)  # fmt: skip
+def test_values_become_text_as_a_user_writes_them(value, text):
+    assert as_text(value) == text
+
+
+def test_a_field_that_there_is_not_is_refused_naming_those_there_are(tmp_path):
+    frame = frame_of(SQUARES)
+    assert field_as_text(frame, "unit", path=tmp_path, key="geology.field") == ["u0", "u1"]
+    with pytest.raises(InputError, match=r"geology.field: found 'geometry', expected a field of .*: unit$"):
+        field_as_text(frame, "geometry", path=tmp_path, key="geology.field")
+    with pytest.raises(InputError, match=r"geology.field: missing, expected a field of .*: unit$"):
+        field_as_text(frame, None, path=tmp_path, key="geology.field")
+
+
+def test_a_long_list_of_names_is_shortened():
+    assert quote_list([str(i) for i in range(30)], most=3) == "'0', '1', '10' and 27 more"
+    assert quote_list(["b", "a", "b"]) == "'a', 'b'"
+
+
+def test_a_vrt_that_reads_another_file_is_refused(tmp_path):
+    """No path from an input file leaves its folder."""
+    gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1)], crs=4326).to_file(tmp_path / "secret.geojson", driver="GeoJSON")
+    (tmp_path / "event").mkdir()
+    vrt = tmp_path / "event" / "units.vrt"
+    vrt.write_text(
+        f'<OGRVRTDataSource><OGRVRTLayer name="secret"><SrcDataSource>{tmp_path}/secret.geojson</SrcDataSource>'
+        "</OGRVRTLayer></OGRVRTDataSource>"
+    )
+    with pytest.raises(InputError, match="is a VRT, which reads other files"):
+        read_vector(vrt, "EPSG:32654", what="units")
+
+
+def test_a_text_that_describes_a_web_service_is_refused_before_it_is_asked(tmp_path, monkeypatch):
+    path = tmp_path / "units.xml"
+    path.write_text("<OGRWFSDataSource><URL>http://127.0.0.1:9/wfs</URL></OGRWFSDataSource>")
+    monkeypatch.setattr("pyogrio.list_layers", lambda _: pytest.fail("was opened"))
+    with pytest.raises(InputError, match="describes a web service; expected the features themselves"):
+        read_vector(path, "EPSG:32654", what="units")

@@ -1,0 +1,182 @@
+"""Model bundles and the ground they remember."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry import box
+
+from coslide.cube.cube import cube_grid, input_bands, open_cube
+from coslide.errors import InputError
+from coslide.indices.index_sets import index_set
+from coslide.mapping.model import load_model, require_same_inputs, save_model
+from coslide.pipeline.labelled_scene import scene_of
+from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_parts
+from coslide.samples.split import Subset
+
+
+@pytest.fixture
+def bundle(made_up_model, tmp_path):
+    return shutil.copytree(made_up_model, tmp_path / "model")
+
+
+def changed_card(bundle, **values):
+    card = json.loads((bundle / "model.json").read_text())
+    (bundle / "model.json").write_text(json.dumps({**card, **values}))
+
+
+def test_a_saved_model_predicts_the_same_to_the_bit(bundle, tmp_path):
+    model = load_model(bundle)
+    again = load_model(save_model(model, tmp_path / "again"))
+    tiles = np.random.default_rng(0).normal(size=(2, len(model.card.channels), 32, 32)).astype(np.float32)
+    np.testing.assert_array_equal(model.predictors()[0](tiles), again.predictors()[0](tiles))
+    assert again.card == model.card
+
+
+def test_probability_is_the_softmax_of_the_landslide_class(bundle):
+    model = load_model(bundle)
+    tiles = np.random.default_rng(0).normal(size=(1, len(model.card.channels), 32, 32)).astype(np.float32)
+    with torch.no_grad():
+        background, landslide = model.networks[0](torch.from_numpy(tiles))[0].double().numpy()
+    np.testing.assert_allclose(model.predictors()[0](tiles)[0], 1 / (1 + np.exp(background - landslide)), atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_network_says_the_same_to_the_bit_whatever_threads_torch_has_and_leaves_them_as_they_were(bundle, threads):
+    model = load_model(bundle)
+    predict = model.predictors()[0]
+    tiles = np.random.default_rng(0).normal(size=(8, len(model.card.channels), 32, 32)).astype(np.float32)
+    expected, before = predict(tiles), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        np.testing.assert_array_equal(predict(tiles), expected)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_bundle_holds_no_pickle(bundle):
+    assert sorted(path.name for path in bundle.iterdir()) == ["model.json", "weights.safetensors"]
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no model"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bundle_format": 1}, "bundle_format: found 1"),
+        ({"surprise": 1}, "surprise: unknown key"),
+        ({"options": {"width": 16}}, "does not fit egcn"),
+        ({"network": "none"}, "network none: unknown"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(bundle, values, message):
+    changed_card(bundle, **values)
+    with pytest.raises(InputError, match=message):
+        load_model(bundle)
+
+
+def test_broken_weights_are_refused(bundle):
+    (bundle / "weights.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="weights.safetensors: does not fit"):
+        load_model(bundle)
+
+
+def refusal(card, cube):
+    scene = scene_of(cube)
+    with pytest.raises(InputError) as caught:
+        require_same_inputs(card, scene.bands, scene.pixel_size_m, "cube")
+    return str(caught.value)
+
+
+def without(cube, *names):
+    return cube.assign_attrs(indices=[name for name in cube.attrs["indices"] if name not in names])
+
+
+def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cube):
+    cube = open_cube(made_up_cube)
+    card = load_model(bundle).card
+    assert require_same_inputs(card, scene_of(cube).bands, 10.0, "cube") == []
+    assert "cube: does not fit the model: slope is missing" in refusal(card, without(cube, "slope"))
+    feet = cube.copy()
+    feet["elevation"].attrs = {**feet["elevation"].attrs, "units": "ft"}
+    assert "elevation has unit 'ft' instead of unit 'm'" in refusal(card, feet)
+    classes = cube.copy()
+    classes["pga_class"].attrs = {**classes["pga_class"].attrs, "definition": "levels 0.5 g"}
+    assert "pga_class has unit '1' and 5 classes (levels 0.5 g) instead of" in refusal(card, classes)
+    assert "found cells of 10 m, expected 20 m" in refusal(card.model_copy(update={"pixel_size_m": 20.0}), cube)
+
+
+def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, made_up_cube):
+    cube = open_cube(made_up_cube)
+    card = load_model(bundle).card.model_copy(update={"optional_bands": ["pga_class"]})
+    assert require_same_inputs(card, scene_of(without(cube, "pga_class")).bands, 10.0, "cube") == ["pga_class"]
+    assert "slope is missing" in refusal(card, without(cube, "pga_class", "slope"))
+    wrong = cube.copy()
+    wrong["pga_class"].attrs = {**wrong["pga_class"].attrs, "definition": "levels 0.5 g"}
+    assert "pga_class has" in refusal(card, wrong)
+
+
+def test_the_card_names_every_channel_of_the_cube_in_order(bundle, made_up_cube):
+    expected = [band for band in input_bands(open_cube(made_up_cube)) if band.name != "pre_available"]  # not in Table 2
+    card = load_model(bundle).card
+    assert sorted(card.bands) == sorted(expected)
+    assert list(card.bands) == index_set("d", expected)
+
+
+def rectangle(left, bottom, right, top):
+    return [list(box(left, bottom, right, top).exterior.coords)]
+
+
+def test_seen_ground_on_the_grid_of_the_training_is_the_split_itself(made_up_cube):
+    """Every part by its number, with a hole and a slanted border; the guard counts as seen."""
+    grid = cube_grid(open_cube(made_up_cube))
+    parts = np.zeros(grid.shape, dtype=np.uint8)
+    parts[:40, :50], parts[40:70, :50], parts[70:80, :50] = Subset.TRAIN, Subset.TEST, Subset.VALIDATION
+    parts[10:20, 10:20], parts[30:40, :50] = Subset.NONE, Subset.GUARD
+    rows, cols = np.mgrid[: grid.shape[0], : grid.shape[1]]
+    parts[(cols > 50) & (rows > cols)] = Subset.TEST
+    expected = np.where(parts == Subset.GUARD, Subset.TRAIN, parts)
+    np.testing.assert_array_equal(split_raster([footprint_of(parts, grid)], grid), expected)
+
+
+def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cube):
+    grid = cube_grid(open_cube(made_up_cube))
+    train, test = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
+    train[:20], test[:30] = Subset.TRAIN, Subset.TEST
+    seen = split_raster([footprint_of(train, grid), footprint_of(test, grid)], grid)
+    assert (seen[:20] == Subset.TRAIN).all()
+    assert (seen[20:30] == Subset.TEST).all()
+    np.testing.assert_array_equal(is_held_out(seen)[:, 0], np.arange(grid.shape[0]) >= 20)
+
+
+def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
+    grid = cube_grid(open_cube(made_up_cube))
+    parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
+    with rasterio.open(write_parts(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
+        np.testing.assert_array_equal(file.read(1), parts)
+        assert file.tags()["cube"] == "abc"
+        assert file.tags()["part_2"] == "test"
+        assert file.colormap(1)[1] != file.colormap(1)[2]
+        assert file.crs.to_epsg() == 32654
+        assert file.transform.almost_equals(grid.affine)
+
+
+def test_seen_ground_is_found_on_another_grid_and_not_far_away():
+    ground = [TrainingFootprint(crs="EPSG:32654", train=[rectangle(500000, 4699600, 500500, 4700000)], test=[])]
+    coarse = GeoBox((30, 30), Affine(20, 0, 499900, 0, -20, 4700100), "EPSG:32654")
+    assert (split_raster(ground, coarse) == 1).sum() == 25 * 20
+    far = GeoBox((30, 30), Affine(20, 0, 600000, 0, -20, 4700100), "EPSG:32654")
+    assert not split_raster(ground, far).any()
+    x, y = Transformer.from_crs("EPSG:32654", "EPSG:32655", always_xy=True).transform(500250, 4699800)
+    neighbour_zone = GeoBox((100, 100), Affine(20, 0, x - 1000, 0, -20, y + 1000), "EPSG:32655")
+    assert 490 < (split_raster(ground, neighbour_zone) == 1).sum() < 510

@@ -1,0 +1,83 @@
+"""Under every recipe a network learns at every depth, and its graph too."""
+
+import numpy as np
+import pytest
+import torch
+
+from coslide import networks
+from coslide.config.training import RECIPES, TrainingSettings
+from coslide.mapping.vital_signs import modules_of, without_branch, without_depth
+from coslide.pipeline.held_out import held_out_windows
+from coslide.pipeline.labelled_scene import open_area
+from coslide.pipeline.train import fit_model
+from coslide.training.module import Training
+
+
+@pytest.fixture(scope="module", params=sorted(RECIPES))
+def trained(request, made_up_cube, tmp_path_factory):
+    """A short training by each recipe."""
+    length = {"steps": 60} if RECIPES[request.param].get("places") == "random" else {"epochs": 12}
+    settings = TrainingSettings(
+        recipe=request.param, width=8, tile=32, stride=24, block_windows=1, precision="32", **length
+    )
+    area = open_area(made_up_cube)
+    found = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
+    return found, held_out_windows([area], found.splits, found.seen, found.model.card)
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4, 5, "graph"])
+def test_every_depth_and_the_graph_move_the_logits(trained, cut):
+    found, held_out = trained
+    network, inputs = found.model.networks[0], torch.from_numpy(held_out.inputs)
+    with torch.no_grad():
+        whole = network(inputs)
+        with without_branch(network) if cut == "graph" else without_depth(network, cut):
+            moved = (network(inputs) - whole).abs().max()
+    assert moved > 1e-3
+
+
+def test_no_depth_is_dead_and_the_model_says_what_each_has_learned(trained):
+    found, held_out = trained
+    (signs,) = found.model.card.vital_signs
+    assert signs.windows == len(held_out.inputs) > 0
+    assert min(row.kernel_spread for row in signs.depths) > 0.8
+    assert np.isfinite([row.ap_lost for row in signs.depths[1:]]).all()
+
+
+def decay_over_gradient(settings):
+    """How much the decay of the kernels of each depth weighs against their gradient, before training (A10)."""
+    torch.manual_seed(0)
+    network = networks.create("egcn", 30, width=16)
+    inputs = torch.randn(4, 30, 128, 128)
+    labels = (torch.rand(4, 128, 128) < 1 / 29).long()
+    Training(network, settings, total_steps=1).training_step((inputs, labels), 0).backward()
+    ratios = []
+    for depth in range(1, 6):
+        kernels = [
+            p for name, p in modules_of(network, depth).named_parameters() if name.endswith("convolution.weight")
+        ]
+        pairs = [(settings.weight_decay * p.detach().norm(), p.grad.norm()) for p in kernels]
+        ratios.append(max(float(decay / gradient) for decay, gradient in pairs))
+    return ratios
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_decay_does_not_outgrow_the_gradient_of_any_depth(recipe, monkeypatch):
+    """What killed depths 3 to 5: with the mean loss a decay of 7e-4 is larger than the gradient at depth 5."""
+    monkeypatch.setattr(Training, "log", lambda *_, **__: None)
+    assert max(decay_over_gradient(TrainingSettings(recipe=recipe))) < 0.2
+    of_old = {"loss_reduction": "mean", "loss_normalise": True, "balance_scope": "batch"}
+    assert max(decay_over_gradient(TrainingSettings(**of_old))) > 1
+
+
+def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cube, tmp_path, listening):
+    """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a line says so."""
+    settings = TrainingSettings(
+        recipe="modern", width=8, tile=32, stride=24, block_windows=1, steps=60, precision="32"
+    ).changed(weight_decay=100.0, learning_rate=1e-3, average=0.0, steps=120)
+    said = listening()
+    found = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    (signs,) = found.model.card.vital_signs
+    dead = [row.depth for row in signs.depths if row.dead]
+    assert 5 in dead
+    assert sum("is dead: its kernels have" in line for line in said) == len(dead)

@@ -1,0 +1,193 @@
+"""The page of a run says what its files say."""
+
+import json
+import re
+import shutil
+
+import geopandas as gpd
+import numpy as np
+import pytest
+
+from coslide.config.event import read_event
+from coslide.errors import InputError
+from coslide.pipeline.build import build_cube, describe_cube
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.report import write_report
+from coslide.pipeline.run import run
+
+
+@pytest.fixture(scope="module")
+def finished(made_up_event, tmp_path_factory):
+    return run(made_up_event, tmp_path_factory.mktemp("report") / "run")
+
+
+def test_the_numbers_of_the_page_are_those_of_the_scores(finished):
+    text = (finished / "report.html").read_text()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    for name in ("f1", "precision", "recall", "iou_landslide", "kappa"):
+        assert f"{metrics['pixels'][name]:.3f}" in text
+    assert f"{metrics['pixels']['tp']} found" in text
+    for heading in ("Before and after", "Landslides", "Probability", "Scores", "Training", "What the network saw"):
+        assert heading in text
+    assert "Simulated ground" not in text
+
+
+def test_a_page_without_scores_says_so(made_up_model, made_up_cube, tmp_path):
+    shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    predict_scene(made_up_model, made_up_cube, tmp_path)
+    text = write_report(tmp_path).read_text()
+    assert "There is no inventory to score them against." in text
+    assert "Scores on ground" not in text
+    assert "Training" not in text
+
+
+def test_a_simulated_event_is_said_to_be_one(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for name in (".zattrs", ".zmetadata"):
+        path = folder / "index.zarr" / name
+        path.write_text(path.read_text().replace('"event_id": "made-up"', '"event_id": "simulated-paper-0"'))
+    assert "Simulated ground" in write_report(folder).read_text()
+
+
+def test_a_name_with_tags_in_it_is_text(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    for name in (".zattrs", ".zmetadata"):
+        path = folder / "index.zarr" / name
+        path.write_text(path.read_text().replace("Made-up earthquake", "<img src=x onerror=alert(1)>"))
+    text = write_report(folder).read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert "<img src=x" not in text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"has neither index\.zarr nor probability\.tif"):
+        write_report(tmp_path)
+
+
+def test_areas_of_objects_are_those_of_their_cells():
+    from coslide.mapping.inventory import object_areas_m2
+
+    mask = np.zeros((6, 6), dtype=bool)
+    mask[0, 0] = mask[1, 1] = mask[4, 4] = True
+    assert sorted(object_areas_m2(mask, 10.0)) == [100.0, 200.0]
+    assert object_areas_m2(np.zeros((3, 3), dtype=bool), 10.0).size == 0
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def lead_of(path):
+    return re.search(r'<p class="lead">(.*?)</p>', path.read_text()).group(1)
+
+
+def test_every_picture_is_described_and_stands_in_the_page(finished):
+    images = re.findall(r"<img ([^>]*)>", (finished / "report.html").read_text())
+    assert len(images) >= 7
+    for attributes in images:
+        assert re.search(r'src="data:image/(png|jpeg);base64,', attributes)
+        assert re.search(r'alt="[^"]+"', attributes)
+
+
+def test_a_training_that_was_interrupted_in_its_first_epoch_has_a_page(copied):
+    """Its first log has no column for the loss of an epoch."""
+    log = copied / "training" / "csv" / "version_0"
+    log.rename(log.with_name("version_1"))
+    log.mkdir()
+    (log / "metrics.csv").write_text("epoch,loss_step,step\n0,0.5,0\n")
+    assert "Training loss of each epoch" in write_report(copied).read_text()
+
+
+def test_the_landslides_that_are_counted_are_those_that_are_delivered(copied):
+    """Small ones may have been left out of the inventory (coslide map --min-area-m2)."""
+    landslides = gpd.read_file(copied / "landslides.gpkg", layer="landslides")
+    kept = landslides[landslides.area_m2 > landslides.area_m2.median()]
+    assert 0 < len(kept) < len(landslides)
+    kept.to_file(copied / "landslides.gpkg", layer="landslides", driver="GPKG")
+    assert f"ground {len(kept)} landslides" in lead_of(write_report(copied))
+    (copied / "landslides.gpkg").unlink()
+    assert f"ground {len(landslides)} landslides" in lead_of(write_report(copied))
+
+
+def test_ground_without_a_mapped_landslide_gives_a_warning_in_place_of_an_f1(copied):
+    path = copied / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["pixels"] |= {"tp": 0, "fn": 0, "f1": 0.0, "recall": 0.0, "precision": 0.0}
+    path.write_text(json.dumps(metrics))
+    page = write_report(copied)
+    assert "F1" not in lead_of(page)
+    assert "the scores below say nothing" in page.read_text()
+
+
+def test_a_map_without_its_cube_has_a_page_that_says_what_is_missing(copied):
+    shutil.rmtree(copied / "index.zarr")
+    shutil.rmtree(copied / "training")
+    text = write_report(copied).read_text()
+    assert "<h1>Made-up earthquake</h1>" in text
+    assert "Recognised landslides" in text
+    for gone in ("Before and after", "What the network saw", "Training loss"):
+        assert gone not in text
+    for name in ("index.zarr", "training"):
+        assert f"<li>{name}: " in text
+
+
+def test_a_cube_without_a_map_has_a_page_of_what_the_network_would_see(made_up_cube, tmp_path):
+    shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    text = write_report(tmp_path).read_text()
+    assert "No map of landslides has been made yet." in text
+    assert "Before and after" in text
+    assert "<li>probability.tif: " in text
+
+
+def test_time_and_magnitude_are_said_where_the_event_file_has_them(copied, made_up_event):
+    assert lead_of(write_report(copied)).startswith("On ")
+    event = read_event(made_up_event)
+    told = {"time_utc": "2018-09-06T03:07:59+09:00", "magnitude": 6.6}
+    describe_cube(copied / "index.zarr", type(event).model_validate({**event.model_dump(), **told}))
+    assert lead_of(write_report(copied)).startswith("Magnitude 6.6, 5 September 2018, 18:07 UTC. On ")
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"scheme": "unknown", "leak_fraction": 0.0}, "may count ground that training saw"),
+        ({"scheme": "all", "leak_fraction": 0.0}, "The model was trained elsewhere"),
+        ({"scheme": "paper-random", "leak_fraction": 0.87}, "87.0 % of the ground of the held-out tiles"),
+    ],
+)
+def test_the_page_says_what_the_scores_are_worth(copied, split, words):
+    path = copied / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["split"] |= split
+    path.write_text(json.dumps(metrics))
+    text = write_report(copied).read_text()
+    assert words in text
+    assert ("Scores on ground that training did not see" in text) == (split["scheme"] != "unknown")
+
+
+def test_a_model_of_another_event_is_named(copied):
+    path = copied / "model" / "model.json"
+    path.write_text(path.read_text().replace("Made-up earthquake", "Other <b>earthquake"))
+    assert "trained on another event: Other &lt;b&gt;earthquake." in write_report(copied).read_text()
+
+
+def test_cube_and_map_on_different_grids_are_refused(copied, made_up_event):
+    event = read_event(made_up_event)
+    grid = event.grid.model_copy(update={"pixel_size_m": 20.0})
+    shutil.rmtree(copied / "index.zarr")
+    build_cube(event.model_copy(update={"grid": grid}), copied / "index.zarr")
+    with pytest.raises(InputError, match="expected one grid"):
+        write_report(copied)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"pixels": {}}'])
+def test_scores_that_coslide_did_not_write_are_refused(copied, text):
+    (copied / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.json: "):
+        write_report(copied)
+
+
+def test_the_same_folder_gives_the_same_page(copied):
+    first = write_report(copied).read_bytes()
+    assert write_report(copied).read_bytes() == first

@@ -1,0 +1,512 @@
+"""Several events, regions, patches and classes of environment: what trains, what is scored, what is written down."""
+
+import csv
+import itertools
+import json
+import shutil
+
+import geopandas as gpd
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import torch
+from shapely.geometry import box
+
+from coslide.config.event import read_event
+from coslide.config.training import TrainingSettings
+from coslide.cube.cube import cube_grid, open_cube, read_labels, read_valid
+from coslide.errors import InputError
+from coslide.evaluation.pixels import Confusion, confusion, scores
+from coslide.io.atomic import exclusive_lock
+from coslide.mapping.model import load_model
+from coslide.mapping.sliding_window import collect
+from coslide.pipeline.build import build_cube
+from coslide.pipeline.evaluate import evaluate
+from coslide.pipeline.labelled_scene import area_of, open_area
+from coslide.pipeline.predict import InferenceOptions, predict_scene, predicted_rows
+from coslide.pipeline.scoring import ScoredMap, held_out_scores
+from coslide.pipeline.train import fit_model, train
+from coslide.pipeline.training_data import chosen_inputs, prepare_tiles
+from coslide.samples.normalise import Moments
+from coslide.samples.split import Subset, split_windows
+
+SETTINGS = TrainingSettings(
+    width=8, tile=32, stride=24, block_windows=1, epochs=1, learning_rate=1e-3, sampling="prevalence"
+)
+
+
+@pytest.fixture(scope="module")
+def other_event(event_writer, tmp_path_factory):
+    """A second made-up event, 50 km to the east, without shaking and a scene before."""
+    file = event_writer(tmp_path_factory.mktemp("other"), left=625000.0)
+    text = file.read_text().replace('name = "Made-up earthquake"', 'name = "Another earthquake"')
+    shaking, faults = text.index("[shaking]"), text.index("[faults]")
+    before, dem = text.index("[scenes.pre]"), text.index("[dem]")
+    file.write_text(text[:before] + text[dem:shaking] + text[faults:])
+    return file
+
+
+@pytest.fixture(scope="module")
+def other_cube(other_event, tmp_path_factory):
+    return build_cube(read_event(other_event), tmp_path_factory.mktemp("other_cube") / "index.zarr")
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    """A folder in the form of Landslide4Sense: six patches; landslide where red is bright."""
+    folder = tmp_path_factory.mktemp("patches")
+    random = np.random.default_rng(0)
+    for name in ("img", "mask"):
+        (folder / name).mkdir()
+    for number in range(1, 7):
+        image = random.uniform(0.5, 1.5, (128, 128, 14))
+        with h5py.File(folder / "img" / f"image_{number}.h5", "w") as file:
+            file["img"] = image
+        with h5py.File(folder / "mask" / f"mask_{number}.h5", "w") as file:
+            file["mask"] = (image[..., 3] > 1.3).astype(np.uint8)
+    return folder
+
+
+def parts_of(run):
+    paths = sorted((run / "parts").glob("*.tif"))
+    found = []
+    for path in paths:
+        with rasterio.open(path) as file:
+            found.append(file.read(1))
+    return found
+
+
+def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, other_cube, tmp_path, listening):
+    said = listening()
+    settings = SETTINGS.changed(split="events", validation_fraction=0.2)
+    metrics = train(made_up_cube, tmp_path, settings, test_on=[other_cube])
+    first, second = parts_of(tmp_path)
+    assert set(np.unique(first)) == {Subset.TRAIN, Subset.VALIDATION}
+    assert set(np.unique(second)) == {Subset.TEST}
+    assert metrics["split"]["scored_cells"] == (read_labels(open_cube(other_cube)) != 255).sum()
+    assert metrics["split"]["leak_fraction"] == 0
+    card = load_model(tmp_path / "model").card
+    assert card.events == ["Made-up earthquake"]
+    assert not any(band.name.startswith(("pga", "reflectance_pre")) for band in card.bands)
+    assert any(line.startswith("left out, as not every event has them: reflectance_pre_B2") for line in said)
+    assert 0 < card.threshold <= 1
+
+
+def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(made_up_cube, tmp_path, listening):
+    """The same cube twice: what one holds out, the other trains on."""
+    said = listening()
+    with pytest.raises(InputError, match="no cell is left to score"):
+        train(
+            made_up_cube,
+            tmp_path,
+            SETTINGS.changed(split="events"),
+            test_on=[made_up_cube],
+            compare=False,
+        )
+    assert any(line.startswith("warning: 100.0 % of the ground of a held-out tile") for line in said)
+
+
+def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, other_cube, tmp_path):
+    metrics = train([made_up_cube, other_cube], tmp_path, SETTINGS.changed(bands="all", indices="all"))
+    assert list(metrics["events"]) == ["Made-up earthquake", "Another earthquake"]
+    for key in ("tp", "fp", "fn", "tn"):
+        assert metrics["pixels"][key] == sum(event[key] for event in metrics["events"].values())
+    card = load_model(tmp_path / "model").card
+    assert {"pga_class", "reflectance_pre_B2", "pre_available"} <= set(card.optional_bands)
+    assert not {"slope", "reflectance_post_B2"} & set(card.optional_bands)
+    assert {path.suffix for path in (tmp_path / "baselines").iterdir()} == {".tif"}
+    assert len(list((tmp_path / "figures").glob("errors*.png"))) == 2
+    with (tmp_path / "tiles.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["tp"]) for row in rows) == metrics["pixels"]["tp"]
+    assert {row["event"] for row in rows} == set(metrics["events"])
+
+
+def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, other_cube, tmp_path, listening):
+    fit_model([open_area(made_up_cube)], tmp_path / "with", SETTINGS.changed(band_dropout=0.3), compare=False)
+    said = listening()
+    predict_scene(tmp_path / "with" / "model", other_cube, tmp_path / "map")
+    assert any(line.startswith("mapped without reflectance_pre_B2") for line in said)
+    with rasterio.open(tmp_path / "map" / "probability.tif") as file:
+        assert file.tags()["missing"].startswith("reflectance_pre_B2")
+        np.testing.assert_array_equal(np.isfinite(file.read(1)), read_valid(open_cube(other_cube)))
+    fit_model([open_area(made_up_cube)], tmp_path / "without", SETTINGS, compare=False)
+    with pytest.raises(InputError, match=r"does not fit the model: reflectance_pre_B2, .* is missing"):
+        predict_scene(tmp_path / "without" / "model", other_cube, tmp_path / "other")
+
+
+def prepared(cubes, tmp_path, **changes):
+    areas = [open_area(cube) for cube in cubes]
+    return areas, prepare_tiles(areas, [Subset.TRAIN] * len(areas), SETTINGS.changed(**changes), tmp_path / "tiles")
+
+
+def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cube, other_cube, tmp_path):
+    areas, found = prepared([made_up_cube, other_cube], tmp_path)
+    elevation = [
+        area.scene.read(slice(None), found.encoder.bands)[
+            [band.name for band in found.encoder.bands].index("elevation")
+        ][(split.parts == Subset.TRAIN) & area.scene.valid(slice(None))].astype(np.float64)
+        for area, split in zip(areas, found.splits, strict=True)
+    ]
+    place = [band.name for band in found.encoder.bands].index("elevation")
+    assert found.encoder.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
+    assert found.encoder.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
+
+
+def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cube, tmp_path):
+    areas, found = prepared([made_up_cube, other_cube], tmp_path, normalise="event")
+    place = [band.name for band in found.encoder.bands].index("elevation")
+    own = []
+    for area in areas:
+        where = area.scene.valid(slice(None))
+        own.append(area.scene.read(slice(None), found.encoder.bands)[place][where].astype(np.float64))
+    window = found.splits[1].train[0]
+    number = len(found.splits[0].train)  # the first tile of the second event
+    seen, _ = found.tiles[found.tiles.draws[number]]
+    raw = areas[1].scene.read(slice(None), found.encoder.bands)[(place, *window.slices)]
+    np.testing.assert_allclose(seen[place], np.nan_to_num((raw - own[1].mean()) / own[1].std()), atol=1e-4)
+
+
+def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_cube, other_cube, tmp_path):
+    model = fit_model(
+        [open_area(made_up_cube)], tmp_path, SETTINGS.changed(normalise="event", bands="all"), compare=False
+    ).model
+    scene = open_area(made_up_cube).scene
+    values, valid = scene.read(slice(None), model.card.bands), scene.valid(slice(None))
+    moments = Moments(model.card.bands)
+    moments.add(values, valid)
+    seen = model.card.encoder._replace(normalisation=moments.normalisation()).encode(values)
+    tile = np.ascontiguousarray(seen[:, :32, :32])[None]
+    by_hand = model.predictors()[0](tile)[0]
+    mapped = collect(predicted_rows(model, scene, way=InferenceOptions(stride=32)))[:32, :32]
+    np.testing.assert_allclose(mapped[valid[:32, :32]], by_hand[valid[:32, :32]], atol=1e-6)
+
+
+def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cube, tmp_path):
+    copy = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    for path in (copy / "elevation" / ".zattrs", copy / ".zmetadata"):
+        if path.exists():
+            path.write_text(
+                path.read_text().replace('"units": "m"', '"units": "ft"').replace('"units":"m"', '"units":"ft"')
+            )
+    with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
+        chosen_inputs([open_area(made_up_cube), open_area(copy)], SETTINGS)
+
+
+def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
+    """The eastern third is test, a strip beside it validation; the rest trains."""
+    grid = cube_grid(open_cube(made_up_cube))
+    left, bottom, right, top = grid.boundingbox.bbox
+    width = right - left
+    strips = {"test": (0.66, 1.1), "validation": (0.5, 0.66)}
+    shapes = [box(left + a * width, bottom - 50, left + b * width, top + 50) for a, b in strips.values()]
+    frame = gpd.GeoDataFrame({"part": list(strips)}, geometry=shapes, crs=str(grid.crs))
+    frame.to_crs(4326).to_file(tmp_path / "regions.gpkg")
+    settings = SETTINGS.changed(split="regions", regions=tmp_path / "regions.gpkg", guard_px=2)
+    train(made_up_cube, tmp_path / "run", settings, compare=False)
+    [parts] = parts_of(tmp_path / "run")
+    columns = [set(np.unique(parts[:, c]).tolist()) for c in range(parts.shape[1])]
+    share = np.arange(parts.shape[1]) / parts.shape[1]
+    assert all(columns[c] == {Subset.TRAIN} for c in np.flatnonzero(share < 0.45))
+    assert all(columns[c] == {Subset.VALIDATION} for c in np.flatnonzero((share > 0.53) & (share < 0.61)))
+    assert all(columns[c] == {Subset.TEST} for c in np.flatnonzero(share > 0.7))
+    card = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
+    assert card["settings"]["regions"] == "regions.gpkg"
+    frame["part"] = ["test", "train"]  # the west is of no part then: neither trained on nor scored
+    frame.to_file(tmp_path / "named.gpkg")
+    named = settings.changed(regions=tmp_path / "named.gpkg", guard_px=0)
+    metrics = train(made_up_cube, tmp_path / "named", named, compare=False)
+    [parts] = parts_of(tmp_path / "named")
+    assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))
+    labels = read_labels(open_cube(made_up_cube))
+    assert metrics["split"]["scored_cells"] == ((labels != 255) & (parts == Subset.TEST)).sum()
+    frame["part"] = ["test", "exam"]
+    frame.to_file(tmp_path / "wrong.gpkg")
+    with pytest.raises(InputError, match="part: found 'exam', expected one of train, validation, test"):
+        train(made_up_cube, tmp_path / "wrong", settings.changed(regions=tmp_path / "wrong.gpkg"))
+
+
+def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up_cube, tmp_path):
+    """Landslide4Sense has no place and other bands: what both have trains; each patch is in one part as a whole."""
+    settings = SETTINGS.changed(tile=128, stride=128, test_fraction=0.34, epochs=2)
+    metrics = train(patches, tmp_path / "alone", settings)
+    assert metrics["split"]["scored_cells"] == 2 * 128 * 128
+    lines = next((tmp_path / "alone" / "parts").glob("*.csv")).read_text().splitlines()
+    assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
+    card = load_model(tmp_path / "alone" / "model").card
+    assert len(card.channels) == 14
+    assert card.ground == []
+    area = open_area(patches)
+    assert area.labels.shape == (768, 128)
+    with h5py.File(patches / "img" / "image_2.h5") as file:
+        stored = file["img"][3, 4, 1]
+    assert area.scene.read(slice(128, 256), area.scene.bands)[1, 3, 4] == pytest.approx(stored * 824.63171476 / 1e4)
+    with pytest.raises(InputError, match="tile: found 32, expected 128"):
+        train(patches, tmp_path / "small", SETTINGS)
+    with pytest.raises(InputError, match="expected blocks or events"):
+        train(patches, tmp_path / "regions", settings.changed(split="regions"))
+
+
+def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(patches, other_event, tmp_path):
+    """Where the patches lie is not known: the map may show the same ground."""
+    both = [f"reflectance_post_B{k}" for k in (2, 3, 4)] + ["slope", "elevation"]
+    index = build_cube(read_event(other_event), tmp_path / "index.zarr")
+    area = open_area(patches)
+    object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
+    settings = SETTINGS.changed(tile=128, stride=128, test_fraction=0.34)
+    model = fit_model([area], tmp_path / "run", settings, compare=False).model
+    assert model.card.events_without_location == [area.name]
+    predict_scene(tmp_path / "run" / "model", index, tmp_path / "map")
+    event = read_event(other_event)
+    metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
+    assert metrics["split"]["scheme"] == "unknown"
+
+
+def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patches, tmp_path):
+    folder = shutil.copytree(patches, tmp_path / "patches")
+    with h5py.File(folder / "img" / "image_1.h5", "r+") as file:
+        file["img"][:40, :, 5] = np.nan
+    area = open_area(folder)
+    assert (area.labels[:40] == 255).all()
+    assert not area.scene.valid(slice(0, 40)).any()
+    split = split_windows(
+        area.labels, SETTINGS.changed(tile=128, stride=128, test_fraction=0.34, guard_px=20), blocks=area.blocks
+    )
+    assert not (split.parts == Subset.GUARD).any()
+
+
+def test_two_cubes_of_one_name_are_told_apart(made_up_cube, tmp_path):
+    copy = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    metrics = train([made_up_cube, copy], tmp_path / "run", SETTINGS, compare=False)
+    assert list(metrics["events"]) == ["Made-up earthquake (1)", "Made-up earthquake (2)"]
+
+
+def test_a_folder_that_holds_a_training_is_left_as_it_is(made_up_cube, tmp_path):
+    train(made_up_cube, tmp_path, SETTINGS, compare=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="already holds a training; use --resume"):
+        train(made_up_cube, tmp_path, SETTINGS.changed(seed=1), compare=False)
+    with pytest.raises(InputError, match="found seed = 0, expected 1"):
+        train(made_up_cube, tmp_path, SETTINGS.changed(seed=1), resume=True, compare=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_only_one_process_trains_in_a_folder(made_up_cube, tmp_path):
+    (tmp_path / "training").mkdir()
+    with (
+        exclusive_lock(tmp_path / "training", tmp_path / "training"),
+        pytest.raises(InputError, match="another process is writing it"),
+    ):
+        train(made_up_cube, tmp_path, SETTINGS)
+
+
+def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
+    area = open_area(made_up_cube)
+    left, bottom, right, top = area.scene.grid.boundingbox.bbox
+    edges = np.linspace(left, right, 4)
+    strips = [box(a, bottom, b, top) for a, b in itertools.pairwise(edges)]
+    frame = gpd.GeoDataFrame({"part": ["train", "validation", "test"]}, geometry=strips, crs="EPSG:32654")
+    frame.to_file(tmp_path / "regions.gpkg")
+    columns = np.abs(np.arange(area.labels.shape[1]) / area.labels.shape[1] - 0.5) < 0.2  # somewhat more than the strip
+    area.labels[:, columns] = np.where(area.labels[:, columns] == 1, 0, area.labels[:, columns])
+    settings = SETTINGS.changed(split="regions", regions=tmp_path / "regions.gpkg", keep="best")
+    with pytest.raises(InputError, match=r"keep = 'best': the validation part holds no landslide to choose by"):
+        fit_model([area], tmp_path / "run", settings)
+
+
+def test_patches_are_mapped_one_by_one(patches, tmp_path):
+    """A patch below another must not be seen through the border: its map is that of the patch alone."""
+    from coslide.pipeline.train import mapped_where
+
+    model = fit_model(
+        [open_area(patches)], tmp_path, SETTINGS.changed(tile=128, stride=128, test_fraction=0.34), compare=False
+    ).model
+    area = open_area(patches)
+    found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
+    seen = model.card.encoder.encode(area.scene.read(slice(256, 384), model.card.bands))
+    np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mapped(made_up_cube, other_event, tmp_path_factory):
+    """A map of the other event, by a model that never saw it."""
+    out = tmp_path_factory.mktemp("mapped")
+    other = build_cube(read_event(other_event), out / "index.zarr")
+    fit_model([open_area(made_up_cube)], out / "run", SETTINGS.changed(band_dropout=0.2, epochs=3), compare=False)
+    return predict_scene(out / "run" / "model", other, out / "map"), other
+
+
+def test_regions_and_classes_are_scored_one_by_one(mapped, other_event, tmp_path):
+    folder, cube = mapped
+    event, grid = read_event(other_event), cube_grid(open_cube(cube))
+    left, bottom, right, top = grid.boundingbox.bbox
+    middle = (left + right) / 2
+    halves = gpd.GeoDataFrame(
+        {"name": ["west", "east"]},
+        geometry=[box(left, bottom, middle, top), box(middle, bottom, right, top)],
+        crs=str(grid.crs),
+    )
+    halves.to_file(tmp_path / "halves.gpkg")
+    classes = np.where(np.arange(grid.shape[0])[:, None] < 40, 3, 7) * np.ones(grid.shape, dtype=int)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "crs": str(grid.crs), "transform": grid.affine}
+    with rasterio.open(tmp_path / "classes.tif", "w", height=grid.shape[0], width=grid.shape[1], **profile) as file:
+        file.write(classes.astype(np.uint8), 1)
+    metrics = evaluate(
+        folder,
+        event.inventory.path,
+        area=event.inventory.area,
+        regions=tmp_path / "halves.gpkg",
+        classes=tmp_path / "classes.tif",
+    )
+    for key, names in (("regions", {"west", "east"}), ("classes", {"3", "7"})):
+        assert set(metrics[key]) == names
+        for count in ("tp", "fp", "fn", "tn"):
+            assert sum(row[count] for row in metrics[key].values()) == metrics["pixels"][count]
+    with rasterio.open(folder / "probability.tif") as file:
+        recognised = file.read(1) >= metrics["calibration"]["threshold"]
+    labels = read_labels(open_cube(cube))
+    assert metrics["classes"]["3"]["fp"] == (recognised & (labels == 0) & (classes == 3)).sum()
+    text = (folder / "metrics.md").read_text()
+    assert "## Regions" in text
+    assert "| west |" in text
+    assert json.loads((folder / "metrics.json").read_text())["regions"] == metrics["regions"]
+
+
+def test_a_raster_of_measurements_is_no_raster_of_classes(mapped, other_event, tmp_path):
+    folder, _ = mapped
+    inventory = read_event(other_event).inventory.path
+    with rasterio.open(folder / "probability.tif") as file:
+        profile = {
+            "driver": "GTiff",
+            "count": 1,
+            "dtype": "uint8",
+            "nodata": 0,
+            "crs": file.crs,
+            "transform": file.transform,
+        }
+    with rasterio.open(tmp_path / "empty.tif", "w", height=5, width=5, **profile) as file:
+        file.write(np.zeros((5, 5), dtype=np.uint8), 1)
+    with pytest.raises(InputError, match="has no class where the map lies"):
+        evaluate(folder, inventory, classes=tmp_path / "empty.tif")
+    with pytest.raises(InputError, match="expected classes in whole numbers"):
+        evaluate(folder, inventory, classes=folder / "probability.tif")
+
+
+def scorable(probability, labels, **baselines):
+    seen = np.zeros(labels.shape, dtype=np.uint8)
+    return ScoredMap("made up", probability.astype(np.float32), labels.astype(np.uint8), seen, 10.0, baselines)
+
+
+@pytest.mark.parametrize("landslides", [0, 1])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_maps_with_nothing_or_everything_have_scores_that_json_knows(landslides, value):
+    metrics = held_out_scores([scorable(np.full((40, 40), value), np.full((40, 40), landslides))], threshold=0.5)
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["pixels"]["oa"] == float(landslides == value)
+    assert metrics["objects"]["n_mapped"] == landslides
+
+
+def test_the_false_alarm_area_is_that_of_1000_square_kilometres():
+    probability, labels = np.zeros((100, 100)), np.zeros((100, 100))
+    probability[:10, :10] = 1  # 100 of 10 000 cells
+    metrics = held_out_scores([scorable(probability, labels)], threshold=0.5)
+    assert metrics["pixels"]["false_alarm_km2_per_1000_km2"] == pytest.approx(10)
+    assert metrics["pixels"]["scored_km2"] == pytest.approx(1)
+
+
+def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
+    area = open_area(made_up_cube)
+    real = area.scene.read_own
+
+    def broken(rows, bands):
+        values = real(rows, bands)
+        values[[band.name for band in bands].index("slope"), 0, 0] = np.inf
+        return values
+
+    object.__setattr__(area.scene, "read_own", broken)
+    with pytest.raises(InputError, match="Made-up earthquake: band slope is infinite in 1 cells, expected numbers"):
+        fit_model([area], tmp_path, SETTINGS)
+    assert not (tmp_path / "training" / "tiles").exists()
+
+
+def test_tiles_are_read_from_a_file_that_goes_when_training_is_done(made_up_cube, tmp_path):
+    fit_model([open_area(made_up_cube)], tmp_path, SETTINGS, compare=False)
+    assert not (tmp_path / "training" / "tiles").exists()
+
+
+def test_a_split_by_events_needs_an_event_to_hold_out(made_up_cube, tmp_path):
+    with pytest.raises(InputError, match="found events, but no event to hold out; expected --test-on"):
+        train(made_up_cube, tmp_path / "a", SETTINGS.changed(split="events"))
+    with pytest.raises(InputError, match="found blocks, expected events where --test-on is given"):
+        train(made_up_cube, tmp_path / "b", SETTINGS, test_on=[made_up_cube])
+
+
+def test_a_ratio_that_no_tile_reaches_is_said(made_up_cube, tmp_path):
+    with pytest.raises(InputError, match="no training tile has more than 0.9 landslide; lower it"):
+        train(made_up_cube, tmp_path, SETTINGS.changed(sampling="positive", positive_share=0.9))
+
+
+def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube, tmp_path, listening):
+    said = listening()
+    metrics = train(made_up_cube, tmp_path, SETTINGS.changed(split="paper-random"), compare=False)
+    leak = metrics["split"]["leak_fraction"]
+    assert leak > 0.2
+    assert any(line.startswith(f"warning: {100 * leak:.1f} % of the ground") for line in said)
+    assert "As published" in (tmp_path / "metrics.md").read_text()
+    assert "better than on new ground" in (tmp_path / "metrics.md").read_text()
+
+
+def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
+    """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
+    found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed(split="paper"), compare=False)
+    model, area, (split,) = found.model, found.areas[0], found.splits
+    values = model.card.encoder.encode(area.scene.read(slice(None), model.card.bands))
+    rows = []
+    for window in split.test:
+        with torch.no_grad():
+            tile = torch.from_numpy(np.ascontiguousarray(values[(slice(None), *window.slices)]))[None]
+            given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.card.threshold
+        labels = area.labels[window.slices]
+        rows.append(confusion(given, labels == 1, labels != 255))
+    expected = [scores(row)["f1"] for row in rows if row.tp + row.fn]
+    samples = model.card.samples
+    assert samples["count"] == len(split.test)
+    assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion()))["f1"], abs=1e-6)
+    table = (tmp_path / "parts" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
+    assert sum(",test," in line for line in table) == len(split.test)
+    assert table[1].startswith("1,")
+
+
+def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_up_cube, tmp_path):
+    """The witness maps the validation cells with the bare network and searches both by brute force."""
+    from scipy.special import expit, logit
+
+    settings = SETTINGS.changed(validation_fraction=0.3, epochs=3)
+    trained = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    card, [area], [split] = trained.model.card, trained.areas, trained.splits
+    bare = trained.model.__class__(trained.model.networks, card.model_copy(update={"temperature": 1.0}))
+    where = (split.parts == Subset.VALIDATION) & (area.labels != 255)
+    probability = collect(predicted_rows(bare, area.scene))[where].astype(np.float64)
+    truth = area.labels[where] == 1
+
+    def loss(temperature):
+        p = expit(logit(probability.clip(1e-7, 1 - 1e-7)) / temperature)
+        return -np.log(np.where(truth, p, 1 - p)).mean()
+
+    candidates = np.exp(np.linspace(-3, 3, 2001))
+    assert card.temperature == pytest.approx(candidates[np.argmin([loss(t) for t in candidates])], rel=0.01)
+    scaled = expit(logit(probability.clip(1e-7, 1 - 1e-7)) / card.temperature)
+
+    def f1(threshold):
+        found = scaled >= threshold
+        return 2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)
+
+    assert f1(card.threshold) == pytest.approx(max(f1(k / 4096) for k in range(1, 4097)), abs=2e-3)
+
+
+def test_the_area_of_an_opened_cube_is_that_of_its_path(made_up_cube):
+    a, b = area_of(open_cube(made_up_cube)), open_area(made_up_cube)
+    assert (a.name, a.fingerprint, a.scene.bands) == (b.name, b.fingerprint, b.scene.bands)
+    np.testing.assert_array_equal(a.labels, b.labels)

@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # One process for each processor, so that each computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: help install demo test test-all lint format bench clean
+.PHONY: help install demo test test-all lint format tables bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ test-all: lint ## also the slow tests
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+tables: $(INSTALLED) ## refresh the tables of docs/ that are written from the code
+	$(BIN)/python -m coslide.config.document
 
 bench: $(INSTALLED) ## benchmarks, on an idle machine
 	$(BIN)/python benchmarks/cube.py

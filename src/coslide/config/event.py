@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from coslide.config.schema import (
     DemConfig,
@@ -28,42 +29,46 @@ SOURCES = ("grid", "scenes", "ndvi", "dem", "geology", "rain", "shaking", "fault
 
 
 class Event(StrictModel):
-    """An earthquake and its inputs, as described by an event file.
+    """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file."""
 
-    Attributes
-    ----------
-    file, root
-        The event file, and the folder that all its paths start from.
-    name, id, time_utc, magnitude, credit
-        What the earthquake is called, its catalogue id, its origin time, moment magnitude, and the line that credits
-        the data on figures.
-    grid, scenes, ndvi, dem, geology, rain, shaking, faults, inventory
-        The inputs. Only `scenes.post` and `dem` are required; an index whose source is missing is left out.
-    training
-        How to train on this event.
-    """
-
-    file: Path
-    root: Path
+    file: SkipJsonSchema[Path]
+    """The event file."""
     name: str = Field(min_length=1)
+    """Name of the earthquake, shown on figures."""
     id: str = ""
+    """Catalogue id."""
     time_utc: dt.datetime | None = None
+    """Origin time, needed for daily rain."""
     magnitude: float | None = None
+    """Moment magnitude."""
+    root: Path = Path()
+    """Folder of the sources; by default the folder of the event file."""
     credit: str = ""
+    """Line that credits the data, printed at the bottom of figures."""
     grid: GridConfig = GridConfig()
+    """CRS, pixel size and extent of the grid to map on."""
     scenes: ScenesConfig
+    """Satellite scenes; `scenes.post` is required."""
     ndvi: NdviConfig = NdviConfig()
+    """NDVI layers."""
     dem: DemConfig
+    """Elevation model."""
     geology: GeologyConfig | None = None
+    """Geological map."""
     rain: RainConfig | None = None
+    """Rain before the event."""
     shaking: ShakingConfig | None = None
+    """Peak ground acceleration."""
     faults: FaultsConfig | None = None
+    """Fault traces."""
     inventory: InventoryConfig | None = None
+    """Mapped landslides, needed to train and to score."""
     training: TrainingSettings = TrainingSettings()
+    """How to train on this event: every key of [training](training.md)."""
 
 
 def read_event(path: Path | str) -> Event:
-    """Return the event that a TOML file describes, with every path absolute and every file known to exist.
+    """Read the event that a TOML file describes, with every path absolute and every file known to exist.
 
     Paths in the file start from its ``root`` (default: the folder of the file) and may not leave it. In ``root``,
     ``${VAR}`` stands for an environment variable and ``${VAR:-text}`` for `text` where the variable is not set.

@@ -1,4 +1,7 @@
-"""What an event file may say of each source: the tables that pydantic checks before any work starts."""
+"""The tables of an event file, one model for each, as pydantic checks them before any work starts.
+
+The docstring of each key is its description in docs/event-file.md.
+"""
 
 import datetime as dt
 import itertools
@@ -15,7 +18,7 @@ PGA_LEVELS_G = (0.12, 0.16, 0.20, 0.24, 0.26)
 FAULT_EDGES_KM = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 SCL_INVALID = (0, 1, 3, 8, 9, 10, 11)
-"""Scene classes that are no view of the ground: no data, defective, cloud shadow, clouds, cirrus, snow."""
+"""Scene classes in which the surface cannot be seen: no data, defective, cloud shadow, clouds, cirrus, snow."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://")]
 PgaUnit = Literal["g", "%g", "m/s2", "cm/s2", "ln(g)", "ln(%g)"]
@@ -39,7 +42,7 @@ def _reachable(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _one_of(table: StrictModel, *keys: str) -> str:
-    """Return which one of `keys` is given; it must be exactly one."""
+    """Find which one of `keys` is given; it must be exactly one."""
     given = [key for key in keys if getattr(table, key) is not None]
     if len(given) != 1:
         raise ValueError(f"found {' and '.join(given) or 'none'} of {', '.join(keys)}, expected exactly one of them")
@@ -47,59 +50,49 @@ def _one_of(table: StrictModel, *keys: str) -> str:
 
 
 class BandFile(StrictModel):
-    """One band of a scene, as a raster that GDAL opens; None means what the scene, or else the file, says.
-
-    `band` is its number, from 1, in a raster that holds several; `crs` counts only where the file declares none.
-    """
+    """One band of a scene as a raster."""
 
     path: Path
+    """The raster."""
     band: int | None = Field(default=None, ge=1)
+    """Number of the band, from 1, in a raster that holds several."""
     scale: float | None = None
+    """As for the scene, for this band alone."""
     offset: float | None = None
+    """As for the scene, for this band alone."""
     nodata: float | None = None
+    """As for the scene, for this band alone."""
     crs: str | None = None
+    """CRS of the raster, where it declares none."""
 
 
 class SceneConfig(StrictModel):
-    """A satellite scene: the rasters of its bands, or the Sentinel-2 L2A products that it is made of.
+    """A satellite scene: rasters of its bands, or the Sentinel-2 L2A products that it consists of."""
 
-    Attributes
-    ----------
-    bands
-        With `products`: the names of the bands to take (default: the ten at 10 and 20 m). Without: a raster for each
-        name.
-    products
-        Sentinel-2 L2A products, of one date, of as many tiles as needed: SAFE folders, folders of GeoTIFF or COG, or
-        STAC items (local JSON files or http addresses). Where tiles overlap, the first one that has a value counts.
-    scl
-        The scene classification as a raster, beside `bands` given as rasters. Products bring their own.
-    date
-        When it was acquired; None takes what the products say.
-    scale, offset, nodata
-        Reflectance = value * scale + offset; nodata is taken out before. They hold for every raster of `bands` that
-        does not say its own; where neither does, the raster's own metadata holds. Not with `products`.
-    crs
-        Of the rasters of `bands` that declare none. Not with `products`.
-    boa_offset
-        With `products`: the number to add to stored values before they are divided by the quantification value.
-        ``"auto"`` reads it for each band from the metadata.
-    scl_invalid
-        Scene classes whose cells are taken for unknown.
-    resampling
-        How bands are brought to the cells of the grid where theirs do not coincide with them.
-    """
-
-    bands: dict[str, BandFile] | tuple[str, ...] = SENTINEL2_BANDS
     products: tuple[Url | Path, ...] = ()
+    """Sentinel-2 L2A products of one date, of as many tiles as needed: SAFE folders, folders of GeoTIFF or COG, STAC
+    items (JSON files or http addresses). Where tiles overlap, the first one that has a value counts."""
+    bands: dict[str, BandFile] | tuple[str, ...] = SENTINEL2_BANDS
+    """With `products`: names of the bands to take. Without: a raster for each name."""
     scl: BandFile | None = None
+    """The scene classification as a raster, beside `bands` given as rasters. Products bring their own."""
     date: dt.date | None = None
+    """When the scene was acquired; by default what the products state."""
     scale: float | None = None
+    """Of rasters: reflectance = value * scale + offset. By default what the raster declares."""
     offset: float | None = None
+    """Of rasters, in reflectance. By default what the raster declares."""
     nodata: float | None = None
+    """Of rasters: the stored value that is nodata. By default what the raster declares."""
     crs: str | None = None
+    """CRS of rasters that declare none."""
     boa_offset: Literal["auto"] | float = "auto"
+    """With `products`: the number to add to stored values before they are divided by the quantification value, such as
+    0 or -1000, where the metadata are wrong. `"auto"` reads it for each band from the metadata."""
     scl_invalid: tuple[Annotated[int, Field(ge=0, le=11)], ...] = SCL_INVALID
+    """Scene classes whose pixels are nodata."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
+    """Kernel that brings bands to the grid where their pixels do not coincide with it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -138,15 +131,15 @@ class SceneConfig(StrictModel):
 
 
 class ScenesConfig(StrictModel):
-    """The scenes around the event; the one before it may be missing.
-
-    `coregister` says what is done with a shift between them: ``"auto"`` measures and removes it where it is above 0.1
-    cells and its measurements agree, ``"measure"`` only reports it, ``"off"`` does neither.
-    """
+    """The scenes after and before the event."""
 
     post: SceneConfig
+    """The scene after the event."""
     pre: SceneConfig | None = None
+    """The scene before it, with the same bands."""
     coregister: Literal["auto", "measure", "off"] = "auto"
+    """`"auto"` measures the shift between the scenes and removes it where it is above 0.1 pixels and its measurements
+    agree, `"measure"` only reports it, `"off"` does neither."""
 
     @model_validator(mode="after")
     def _same_bands(self) -> Self:
@@ -158,37 +151,27 @@ class ScenesConfig(StrictModel):
 
 
 class NdviConfig(StrictModel):
-    """Which of the NDVI layers are inputs of a network: those of both dates, their difference, or all three."""
+    """Which NDVI layers are inputs of a network."""
 
     inputs: Literal["both", "difference", "all"] = "both"
+    """NDVI layers that networks see: those of both dates, their difference, or all three."""
 
 
 class DemConfig(StrictModel):
-    """The elevation model, in metres: one raster, or several tiles of one model.
-
-    Attributes
-    ----------
-    path
-        A raster, or a list of tiles that are laid side by side (where they overlap, the first one counts).
-    nodata
-        The value that means "void"; None takes what the raster declares.
-    fill_voids_km2
-        Voids up to this area are filled from their rim, and remembered; larger ones stay unknown.
-    smoothing_sigma_px
-        Gaussian, in cells of the grid, before slope, aspect and curvature; None means 3 if the DEM holds integers,
-        else 0.
-    flat_below_deg
-        Ground with less slope has the aspect class "flat".
-    curvature
-        ``"mean"``: mean of the principal curvatures in 1/m. ``"esri"``: that of ArcGIS, -100 times the Laplacian.
-    """
+    """The elevation model in metres: one raster, or several tiles of one model."""
 
     path: Path | tuple[Path, ...]
+    """A raster, or a list of tiles of one model (where they overlap, the first one counts)."""
     nodata: float | None = None
+    """Value of voids, which precedes the one that the raster declares; -32768, -9999 and NaN are voids anyway."""
     fill_voids_km2: float = Field(default=0.25, ge=0, le=100)
+    """Voids up to this area are filled from their rim, and remembered in `dem_void`; larger ones stay nodata."""
     smoothing_sigma_px: float | None = Field(default=None, ge=0, le=50)
+    """Gaussian before slope, aspect and curvature; by default 3 if the DEM holds whole metres, else 0."""
     flat_below_deg: float = Field(default=1.0, ge=0)
+    """Pixels with less slope have the aspect class "flat"."""
     curvature: Literal["mean", "esri"] = "mean"
+    """`"mean"`: mean of the principal curvatures in 1/m. `"esri"`: that of ArcGIS, -100 times the Laplacian."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -203,81 +186,62 @@ class DemConfig(StrictModel):
 
 
 class GeologyConfig(StrictModel):
-    """The geological map: polygons with the unit in a field, or a raster of codes, and the age of each unit.
-
-    Attributes
-    ----------
-    path
-        Polygons in any vector format, or a raster whose values are codes of units.
-    field
-        The field of the polygons that holds the unit. Not for rasters.
-    ages
-        The units from old to young: the first is class 1. An entry may be a list of units of the same age.
-    without_age
-        Units that have none (water, ice): their cells are unknown.
-    fill_gaps_m
-        Unmapped ground up to this far from a unit takes the nearest one (slivers between polygons).
-    """
+    """The geological map: polygons with the unit in a field, or a raster of codes, and the age of each unit."""
 
     path: Path
+    """Polygons in any vector format, or a raster of codes of units (one band)."""
     field: str | None = None
+    """Field of the polygons that holds the unit. Not for rasters."""
     ages: tuple[str | int | tuple[str | int, ...], ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    """Units from old to young: the first is class 1. A list in it holds units of the same age."""
     without_age: tuple[str | int, ...] = ()
+    """Units without an age (water, ice): their pixels are nodata."""
     fill_gaps_m: float = Field(default=100.0, ge=0, le=10_000)
+    """Unmapped pixels up to this far from a unit take the nearest one (slivers between polygons)."""
 
 
 class GaugeColumns(StrictModel):
-    """The columns of a rain table: longitude and latitude in degrees (WGS 84), rain, and for daily rain the date.
-
-    `station` names the gauge of a row; without it, a gauge is its position. `quality`, if given, is a column that is
-    empty in rows that passed quality control, as in GHCN-Daily; all other rows are left out.
-    """
+    """The columns of a rain table."""
 
     lon: str = "lon"
+    """Longitude in degrees (WGS 84)."""
     lat: str = "lat"
+    """Latitude in degrees (WGS 84)."""
     rain: str = "rain"
+    """Rain, in `unit`."""
     date: str | None = None
+    """Date of daily rain. Without it, each row is the total of a gauge."""
     station: str | None = None
+    """Name of the gauge. Without it, a gauge is its position."""
     quality: str | None = None
+    """Quality flag, empty in rows that passed quality control, as in GHCN-Daily; all other rows are left out."""
 
 
 class RainConfig(StrictModel):
-    """Rain before the event: gauges (CSV), kriged, or a raster of rainfall.
-
-    Attributes
-    ----------
-    gauges, raster
-        Exactly one of them.
-    unit
-        Of the values of either.
-    columns
-        Of the table of gauges. With `columns.date`, rows are daily and summed over the window; without, each row is
-        the total of a gauge.
-    window_days
-        Whole days before that of the event. For daily rain only, which needs the event's `time_utc`.
-    day_starts_utc_h
-        When the day of a gauge begins, in hours from 00:00 UTC of its date: -8 for a day that is local at UTC+8.
-    event_day
-        The day of the event, whose rain fell partly after it: ``"share"`` the part of it before, or ``"drop"`` it.
-    missing
-        Values that mean "no measurement" (GSOD: 99.99).
-    variogram
-        Model for kriging.
-    crs, nodata
-        Of the raster, where it does not declare them.
-    """
+    """Rain before the event: gauges (CSV), kriged, or a raster of rainfall."""
 
     gauges: Path | None = None
+    """A CSV table of gauges, which are kriged. Either this or `raster`."""
     raster: Path | None = None
+    """A raster of rainfall."""
     unit: RainUnit
+    """Unit of the values of either."""
     columns: GaugeColumns = GaugeColumns()
+    """Columns of the table of gauges, below."""
     window_days: int = Field(default=10, ge=1, le=3660)
+    """Whole days before that of the event; for daily rain, which needs the event's `time_utc`."""
     day_starts_utc_h: float = Field(default=0.0, ge=-24, le=24)
+    """When the day of a gauge begins, from 00:00 UTC of its date: -8 for a day that is local at UTC+8."""
     event_day: Literal["share", "drop"] = "share"
+    """The day of the event, whose rain fell partly after it: the `"share"` of its hours before it, or `"drop"` it."""
     missing: tuple[float, ...] = ()
+    """Values that mean "no measurement" (GSOD: 99.99)."""
     variogram: Literal["spherical", "exponential"] = "spherical"
+    """Model for kriging."""
     crs: str | None = None
+    """CRS of the raster, where it declares none."""
     nodata: float | None = None
+    """Nodata value of the raster, besides the one that it declares."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -286,56 +250,49 @@ class RainConfig(StrictModel):
 
 
 class StationColumns(StrictModel):
-    """The columns of a station table: longitude and latitude in degrees (WGS 84), and peak ground acceleration."""
+    """The columns of a station table."""
 
     lon: str = "lon"
+    """Longitude in degrees (WGS 84)."""
     lat: str = "lat"
+    """Latitude in degrees (WGS 84)."""
     pga: str = "pga"
+    """Peak ground acceleration, in `unit`."""
 
 
 class ShakingConfig(StrictModel):
-    """Peak ground acceleration (PGA), from one of four sources, and the levels, in g, that bound its classes.
-
-    Attributes
-    ----------
-    shakemap
-        A ShakeMap ``grid.xml``; it says its units itself.
-    uncertainty
-        The ``uncertainty.xml`` beside it, where ``grid.xml`` has no STDPGA of its own.
-    raster
-        A raster of PGA, such as ``pga_mean.flt`` of ShakeMap, which holds ln(g).
-    raster_std
-        A raster of the standard deviation of ln PGA, such as ``pga_std.flt``.
-    contours
-        Contour lines or polygons, such as ``cont_pga.json``, with the PGA in the field `contour_field`.
-    stations
-        A CSV table of what stations recorded, with `columns`; it is kriged.
-    unit
-        Of raster, contours and stations. ``"ln(g)"`` and ``"ln(%g)"`` are for rasters.
-    crs, nodata
-        Of the rasters, where they do not declare them.
-    levels_g
-        Class = how many of these are reached.
-    """
+    """Peak ground acceleration (PGA), from exactly one of four sources, and the levels that bound its classes."""
 
     shakemap: Path | None = None
+    """A ShakeMap `grid.xml`, which states its units itself."""
     uncertainty: Path | None = None
+    """The `uncertainty.xml` beside it, where `grid.xml` has no STDPGA of its own."""
     raster: Path | None = None
+    """A raster of PGA, such as `pga_mean.flt` of ShakeMap, which holds ln(g)."""
     raster_std: Path | None = None
+    """A raster of the standard deviation of ln PGA, such as `pga_std.flt`."""
     contours: Path | None = None
+    """Contour lines or polygons, such as `cont_pga.json`."""
     contour_field: str = "value"
+    """Field of the contours that holds the PGA."""
     stations: Path | None = None
+    """A CSV table of what stations recorded; it is kriged."""
     columns: StationColumns = StationColumns()
+    """Columns of the table of stations, below."""
     unit: PgaUnit | None = None
+    """Unit of raster, contours or stations; `"ln(g)"` and `"ln(%g)"` are for rasters."""
     crs: str | None = None
+    """CRS of the rasters, where they declare none."""
     nodata: float | None = None
+    """Nodata value of the rasters, besides the one that they declare."""
     levels_g: Rising = PGA_LEVELS_G
+    """Class = how many of these are reached; 0 is a class of its own."""
 
     @model_validator(mode="after")
     def _one_source_with_its_unit(self) -> Self:
         given = _one_of(self, "shakemap", "raster", "contours", "stations")
         if given == "shakemap" and self.unit is not None:
-            raise ValueError("unit: a ShakeMap grid says its own; leave it out")
+            raise ValueError("unit: a ShakeMap grid states its own; leave it out")
         if given != "shakemap" and self.unit is None:
             raise ValueError("unit: missing, and it is required (g, %g, m/s2, cm/s2; ln(g) for a ShakeMap raster)")
         if given != "raster" and (self.unit or "").startswith("ln"):
@@ -348,23 +305,25 @@ class ShakingConfig(StrictModel):
 
 
 class FaultChoice(StrictModel):
-    """Which traces of a file count: those whose `field` has one of `values`."""
+    """The traces of a file that count: those whose `field` has one of `values`."""
 
     field: str
+    """An attribute of the traces."""
     values: tuple[str | int, ...] = Field(min_length=1)
+    """Its values in the traces that count."""
 
 
 class FaultsConfig(StrictModel):
-    """Fault traces (any vector format) and the edges, in kilometres, of the distance classes.
-
-    `select` takes the seismogenic fault by an attribute, `ids` by the numbers of its features in the file, from 0; give
-    one of them, or neither for all traces.
-    """
+    """Fault traces, and the edges of the distance classes."""
 
     path: Path
+    """Lines, in any vector format and CRS."""
     select: FaultChoice | None = None
+    """The seismogenic fault by an attribute, such as `{ field = "name", values = ["Huya"] }`; by default all traces."""
     ids: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+    """Instead of `select`: numbers of features in the file, from 0."""
     edges_km: Annotated[Rising, AfterValidator(_reachable)] = FAULT_EDGES_KM
+    """Edges of the distance classes, up to 50 km."""
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
@@ -374,15 +333,27 @@ class FaultsConfig(StrictModel):
 
 
 class InventoryConfig(StrictModel):
-    """Mapped landslides (polygons) and the area in which they were mapped; None means the whole grid was."""
+    """Mapped landslides and the area in which they were mapped."""
 
     path: Path
+    """Landslide polygons, in any vector format and CRS."""
     area: Path | None = None
+    """Polygons of the mapped area, outside which pixels are nodata, not background; by default the whole grid."""
 
 
 class GridConfig(StrictModel):
-    """The grid to map on: `crs` None means the UTM zone of the data, `area` (polygons) None all ground they cover."""
+    """The grid to map on."""
 
     crs: str | None = None
+    """CRS of the grid, projected and in metres; by default the UTM zone of the data."""
     pixel_size_m: float = Field(default=10.0, ge=0.1, le=1000)
+    """Side of a pixel."""
     area: Path | None = None
+    """Polygons: only the rectangle around them is mapped; by default all that the sources share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "cell_size_m" in values:
+            raise ValueError("cell_size_m: unknown key; expected pixel_size_m")
+        return values

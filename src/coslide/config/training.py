@@ -43,7 +43,7 @@ _GONE = {
 class StrictModel(BaseModel):
     """What is read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TrainingSettings(StrictModel):

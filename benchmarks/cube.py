@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import edt
@@ -97,12 +98,12 @@ def pieces(bandwidth: float) -> None:
 
 
 def _krige_in_strips(grid: GeoBox, x: np.ndarray, y: np.ndarray, rain: np.ndarray) -> None:
-    from coslide.io.executor import Threads
+    from coslide.io.executor import available_processors
 
     field = krige_coarse(grid, x, y, rain)
     windows = [(row, min(row + 1024, grid.shape.y)) for row in range(0, grid.shape.y, 1024)]
-    for _ in Threads().each(lambda kriged, rows: kriged.at(grid[slice(*rows), :]).shape, field, windows):
-        pass
+    with ThreadPoolExecutor(available_processors()) as threads:
+        list(threads.map(lambda rows: field.at(grid[slice(*rows), :]).shape, windows))
 
 
 def whole(cells: int, folder: Path, bandwidth: float) -> None:

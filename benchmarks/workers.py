@@ -11,9 +11,10 @@ machine; a scene should have many more blocks than there are workers.
 import argparse
 import tempfile
 import time
+from concurrent.futures import Executor
 from pathlib import Path
 
-from coslide.io.executor import Workers, open_executor
+from coslide.io.executor import map_unordered, open_executor
 from coslide.memory import keep_freed_memory
 from coslide.pipeline import predict as chain_map
 from coslide.pipeline.predict import predict_scene
@@ -30,14 +31,14 @@ def main() -> None:
     keep_freed_memory()
     chain_map._BLOCK_ROWS = given.block_rows  # noqa: SLF001 - those of a real map are for larger scenes
     with tempfile.TemporaryDirectory() as folder:
-        alone_s, expected = _mapped(given.index, given.model, Path(folder) / "here", workers=None)
+        alone_s, expected = _mapped(given.index, given.model, Path(folder) / "here", executor=None)
         print(f"in this process: {alone_s:.1f} s", flush=True)
         first_s = 0.0
         for count in given.counts:
             out = Path(folder) / str(count)
-            with open_executor(count=count) as workers:
-                list(workers.each(_warm, None, range(count)))  # torch is imported
-                seconds, found = _mapped(given.index, given.model, out, workers=workers)
+            with open_executor(count=count) as executor:
+                list(map_unordered(executor, _warm, None, range(count)))  # torch is imported
+                seconds, found = _mapped(given.index, given.model, out, executor=executor)
             first_s = first_s or seconds * given.counts[0]
             print(
                 f"{count} workers: {seconds:.1f} s, efficiency {first_s / (count * seconds):.2f}, "
@@ -53,13 +54,13 @@ def _warm(_: None, number: int) -> int:
     return number
 
 
-def _mapped(index: Path, model: Path, out: Path, *, workers: Workers | None) -> tuple[float, bytes]:
+def _mapped(index: Path, model: Path, out: Path, *, executor: Executor | None) -> tuple[float, bytes]:
     """Return how long the rows took [s], and the file of the map."""
     done: list[float] = []
     real = chain_map.deliver
     chain_map.deliver = lambda *args, **options: done.append(time.perf_counter()) or real(*args, **options)
     started = time.perf_counter()
-    predict_scene(model, index, out, workers=workers)
+    predict_scene(model, index, out, executor=executor)
     chain_map.deliver = real
     return done[0] - started, (out / "probability.tif").read_bytes()
 

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -167,8 +167,8 @@ def build(
 
     with _shown():
         checked = read_event(event)
-        with open_executor(scheduler=scheduler, count=workers) as hands:
-            build_cube(checked, out, workers=hands)
+        with open_executor(scheduler=scheduler, count=workers) as executor:
+            build_cube(checked, out, executor=executor)
         _log.info(f"{out}: {summary(open_cube(out))}")
 
 
@@ -300,11 +300,8 @@ def map_(
     from coslide.pipeline.predict import InferenceOptions, predict_scene
 
     way = InferenceOptions(window=window, stride=stride, batch=batch, views=views, onnx=onnx, precision=precision)
-    with _shown(), ExitStack() as stack:
-        hands = None
-        if scheduler is not None or workers is not None:
-            hands = stack.enter_context(open_executor(scheduler=scheduler, count=workers))
-        predict_scene(model, index, out, way=way, min_area_m2=min_area_m2, workers=hands, resume=resume)
+    with _shown(), open_executor(scheduler=scheduler, count=workers) as executor:
+        predict_scene(model, index, out, way=way, min_area_m2=min_area_m2, executor=executor, resume=resume)
 
 
 @app.command()

@@ -4,13 +4,16 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from distributed import KilledWorker, default_client
 
 from coslide.errors import InputError
-from coslide.io.executor import Threads, open_executor, prefetch
+from coslide.io.executor import map_unordered, open_executor, prefetch
 
 THREADS_AT_START = os.environ.get("OMP_NUM_THREADS")
 
@@ -47,37 +50,74 @@ def dying_once():
 
 @pytest.fixture(scope="module")
 def cluster():
-    with open_executor(count=2) as workers:
-        yield workers
+    with open_executor(count=2) as executor:
+        yield executor
 
 
-def test_threads_answer_for_every_item():
-    assert dict(Threads().each(summing(), np.arange(5), [1, 2, 3])) == {1: 10, 2: 20, 3: 30}
+@pytest.fixture
+def scheduler(cluster):
+    return default_client().scheduler.address
 
 
-def test_an_error_in_a_thread_is_raised_and_ends_the_work():
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture(params=["threads", "cluster"])
+def executor(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_every_item_comes_with_its_result(executor):
+    assert dict(map_unordered(executor, summing(), np.arange(5), [1, 2, 3])) == {1: 10, 2: 20, 3: 30}
+
+
+def test_an_error_comes_through_as_it_is(executor):
     with pytest.raises(InputError, match="two: cannot be used"):
-        list(Threads(1).each(refusing(), None, [1, 2, 3]))
+        list(map_unordered(executor, refusing(), None, [1, 2, 3]))
 
 
-def test_a_cluster_gives_what_threads_give(cluster):
-    shared = np.arange(5)
-    assert dict(cluster.each(summing(), shared, [1, 2, 3])) == dict(Threads().each(summing(), shared, [1, 2, 3]))
+def test_a_bounded_number_of_items_is_in_flight_and_what_has_not_begun_by_an_error_is_not_done(threads, monkeypatch):
+    monkeypatch.setattr("coslide.io.executor._IN_FLIGHT", 4)
+    begun, taken = [], iter(range(1000))
+
+    def work(_, item):
+        begun.append(item)
+        if item == 10:
+            raise OSError("gone")
+        return item
+
+    with pytest.raises(OSError, match="gone"):
+        for done, _ in enumerate(map_unordered(threads, work, None, taken), start=1):
+            assert len(begun) <= done + 4
+    assert 11 <= len(begun) <= 14
 
 
-def test_an_error_in_a_worker_is_raised_here(cluster):
-    with pytest.raises(InputError, match="two: cannot be used"):
-        list(cluster.each(refusing(), None, [1, 2, 3]))
+def test_shared_data_is_sent_once_to_each_process(cluster):
+    """In each process there is one object, however many items it is given."""
+    seen = dict(map_unordered(cluster, lambda shared, _: (os.getpid(), id(shared)), [1, 2, 3], range(20)))
+    assert len(set(seen.values())) == len({process for process, _ in seen.values()})
 
 
 def test_a_worker_that_is_killed_is_survived(cluster, tmp_path):
-    assert dict(cluster.each(dying_once(), Path(tmp_path), range(8))) == {item: item**2 for item in range(8)}
+    found = map_unordered(cluster, dying_once(), Path(tmp_path), range(8))
+    assert dict(found) == {item: item**2 for item in range(8)}
     assert (tmp_path / "died").exists()
 
 
-def test_a_scheduler_hires_its_workers(cluster):
-    with open_executor(scheduler=cluster.client.scheduler.address) as workers:
-        assert dict(workers.each(summing(), np.arange(3), [2])) == {2: 6}
+def test_a_scheduler_gives_the_work_to_its_workers(scheduler):
+    with open_executor(scheduler=scheduler) as executor:
+        assert dict(map_unordered(executor, summing(), np.arange(3), [2])) == {2: 6}
+
+
+def test_work_over_which_workers_die_again_and_again_is_one_line(scheduler):
+    with (
+        pytest.raises(InputError, match="died over the same work; give them more memory"),
+        open_executor(scheduler=scheduler),
+    ):
+        raise KilledWorker("work", SimpleNamespace(address="tcp://127.0.0.1:9"), 3)
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
@@ -89,14 +129,13 @@ def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
         pass
 
 
-def test_nobody_hired_means_the_threads_of_this_process():
-    with open_executor() as workers:
-        assert isinstance(workers, Threads)
+def test_without_workers_or_scheduler_this_process_does_the_work():
+    with open_executor() as executor:
+        assert executor is None
 
 
 def test_a_cluster_leaves_the_environment_of_this_process_alone(cluster):
     """Networks trained in a process started later would otherwise run on one thread, with other roundings."""
-    assert cluster.client.scheduler_info()["workers"]
     assert os.environ.get("OMP_NUM_THREADS") == THREADS_AT_START
 
 
@@ -111,10 +150,10 @@ def test_items_are_made_a_little_before_they_are_asked_for_and_not_more():
     with prefetch(items(), 3) as found:
         assert next(found) == 0
         deadline = time.monotonic() + 10
-        while len(made) < 5 and time.monotonic() < deadline:
+        while len(made) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        assert len(made) <= 6  # one taken, three ready, one waiting for room
+        assert len(made) == 4  # one taken, three ready
     assert len(made) < 20
 
 

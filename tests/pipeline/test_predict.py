@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import geopandas as gpd
@@ -18,7 +19,7 @@ import rasterio
 
 from coslide.cube.cube import open_cube, read_valid
 from coslide.errors import InputError
-from coslide.io.executor import Threads, open_executor
+from coslide.io.executor import open_executor
 from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping import export as onnx_module
 from coslide.mapping.export import export_onnx
@@ -186,8 +187,8 @@ def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
         return work
 
     monkeypatch.setattr(map_module, "_block_of", killing_once(map_module._block_of, flag))
-    with open_executor(count=2) as workers:
-        predict_scene(made_up_model, made_up_cube, tmp_path / "map", workers=workers)
+    with open_executor(count=2) as executor:
+        predict_scene(made_up_model, made_up_cube, tmp_path / "map", executor=executor)
     assert flag.exists()
     assert_same_map(tmp_path / "map", mapped)
 
@@ -261,7 +262,8 @@ def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_u
     made, real = [], map_module._ready
     monkeypatch.setattr(map_module, "_ready", lambda *args, **options: made.append(1) or real(*args, **options))
     monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
-    predict_scene(made_up_model, made_up_cube, tmp_path, workers=Threads(1))
+    with ThreadPoolExecutor(1) as thread:
+        predict_scene(made_up_model, made_up_cube, tmp_path, executor=thread)
     assert len(made) == 1
 
 

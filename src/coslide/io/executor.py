@@ -1,43 +1,30 @@
-"""Who does the work of many windows: threads of this process, or the workers of a dask cluster.
+"""The work of many windows, done by threads of this process or by the workers of a dask cluster.
 
-The windows are the same either way and each is computed by the same function, so the results are the same. Networks are
-the exception: which kernels torch picks depends on the processor, so that workers may differ in the last digits.
+The windows and the function that computes them are the same either way, and so are the results. Networks are the
+exception: which kernels torch picks depends on the processor, so that workers may differ in the last digits.
 """
 
 import logging
 import os
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import Any, TypeVar
 
 from coslide.errors import InputError
 
 _CONNECT_S = 10
-_LOOK_S = 0.1  # how often a thread that waits looks whether it is still wanted
+_IN_FLIGHT = 128  # more than a cluster of this kind has workers; finished results wait in memory until they are taken
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Workers(Protocol):
-    """Something that calls a function for many items at once."""
-
-    def each(
-        self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
-        """Return each item with ``work(shared, item)``, in the order in which they are done.
-
-        The first error that `work` raises is raised here; what has not begun by then is not done.
-        """
-        ...
-
-
 def available_processors() -> int:
-    """Return how many processors this process may use, at least 1.
+    """Count the processors that this process may use, at least 1.
 
     Examples
     --------
@@ -49,115 +36,111 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-class Threads:
-    """Threads of this process, as many as `count`; by default as there are processors.
-
-    Examples
-    --------
-    >>> sorted(Threads(2).each(lambda shared, item: shared + item, 10, [1, 2, 3]))
-    [(1, 11), (2, 12), (3, 13)]
-    """
-
-    def __init__(self, count: int | None = None) -> None:
-        self.count = count or available_processors()
-
-    def each(
-        self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
-        """Return each item with its result, as they are done; see `Workers`."""
-        pool = ThreadPoolExecutor(self.count)
-        try:
-            running: dict[Future[Result], Item] = {pool.submit(work, shared, item): item for item in items}
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield running.pop(future), future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-class Cluster:
-    """The workers of a dask cluster; `client` is connected to its scheduler.
-
-    A worker that dies is survived: what it had not finished is given to another. What the work writes must lie where
-    every worker can reach it under the same path.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def each(
-        self, work: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]:
-        """Return each item with its result, as they are done; see `Workers`.
-
-        Raises
-        ------
-        InputError
-            If workers died over the same item again and again.
-        """
-        from distributed import KilledWorker, as_completed
-
-        kept = self.client.scatter(shared, broadcast=True, hash=False)
-        running = {self.client.submit(work, kept, item, pure=False): item for item in items}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except KilledWorker as error:
-            raise InputError(
-                f"workers of {self.client.scheduler.address} died over the same work; give them more memory ({error})"
-            ) from None
-        finally:
-            self.client.cancel(list(running))
-
-
 @contextmanager
-def open_executor(*, scheduler: str | None = None, count: int | None = None) -> Iterator[Workers]:
-    """Return workers for the length of the block.
+def open_executor(*, scheduler: str | None = None, count: int | None = None) -> Iterator[Executor | None]:
+    """Open the executor that the command line asks for, for the length of the block.
 
     Parameters
     ----------
     scheduler
         Address of a dask scheduler, such as ``"tcp://10.0.0.1:8786"``. Workers and scheduler run code that they are
-        sent: use only those of a network that you trust.
+        sent: use only those of a network that you trust. What the work writes must lie where every worker can reach it
+        under the same path.
     count
-        Without `scheduler`: that many processes of a cluster on this machine. None for both: threads of this process.
+        Without `scheduler`: that many processes of a cluster on this machine.
+
+    Yields
+    ------
+    Executor or None
+        None if neither is given: the work is then done by this process. A worker of a cluster may die; what it had not
+        finished is given to another.
 
     Raises
     ------
     InputError
-        If the scheduler does not answer, or it has no workers.
+        If the scheduler does not answer or has no workers, or workers died over the same work again and again.
     """
     if scheduler is None and count is None:
-        yield Threads()
+        yield None
         return
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, KilledWorker, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    if scheduler is None:
-        # What dask wants to set for its workers, OMP_NUM_THREADS=1 among it, it would set for this process too.
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
-            LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as local,
-            Client(local) as client,
-        ):
-            yield Cluster(client)
-        return
+    # What dask wants to set for its workers, OMP_NUM_THREADS=1 among it, it would set for this process too.
+    with ExitStack() as stack, dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+        if scheduler is None:
+            free = {"dashboard_address": ":0"}  # otherwise a second cluster on this machine warns of port 8787
+            local = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free)
+            client = stack.enter_context(Client(stack.enter_context(local)))
+        else:
+            client = stack.enter_context(_connect(scheduler))
+        try:
+            yield client.get_executor(pure=False)
+        except KilledWorker as error:
+            raise InputError(
+                f"workers of {client.scheduler.address} died over the same work; give them more memory ({error})"
+            ) from None
+
+
+def _connect(scheduler: str) -> Any:
+    """Connect to a dask scheduler that has workers."""
+    from distributed import Client
+
     try:
         client = Client(scheduler, timeout=_CONNECT_S)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
-    with client:
-        if not client.scheduler_info()["workers"]:
-            raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
-        yield Cluster(client)
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
+    return client
+
+
+def map_unordered(
+    executor: Executor, function: Callable[[Shared, Item], Result], shared: Shared, items: Iterable[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Call ``function(shared, item)`` for many items at once, and yield each item with its result as it is done.
+
+    Parameters
+    ----------
+    executor
+        A thread pool, or the executor of a dask client, whose processes are sent `shared` once each.
+    function, shared, items
+        At most 128 items are in flight at once.
+
+    Notes
+    -----
+    The first error that `function` raises is raised here; what has not begun by then is not done.
+
+    Examples
+    --------
+    >>> with ThreadPoolExecutor(2) as threads:
+    ...     sorted(map_unordered(threads, lambda shared, item: shared + item, 10, [1, 2, 3]))
+    [(1, 11), (2, 12), (3, 13)]
+    """
+    if not isinstance(executor, ThreadPoolExecutor):
+        from distributed import default_client
+
+        (shared,) = default_client().scatter([shared], broadcast=True, hash=False)
+    left = iter(items)
+    running: dict[Future[Result], Item] = {}
+    try:
+        while True:
+            for item in islice(left, _IN_FLIGHT - len(running)):
+                running[executor.submit(function, shared, item)] = item
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    finally:
+        wait([future for future in running if not future.cancel()])
 
 
 @contextmanager
 def prefetch(items: Iterable[Item], count: int = 2) -> Iterator[Iterator[Item]]:
-    """Return the items of an iterable, made in a thread of its own, at most `count` before they are asked for.
+    """Make the items of an iterable in a thread of its own, at most `count` before they are asked for.
 
     Reading, computing and writing overlap so. The thread ends with the block, after the item that it is at; an error in
     it is raised where its item would have been.
@@ -168,42 +151,16 @@ def prefetch(items: Iterable[Item], count: int = 2) -> Iterator[Iterator[Item]]:
     ...     list(numbers)
     [0, 1, 2, 3, 4]
     """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(count)
-    ended = threading.Event()
-    thread = threading.Thread(target=_make, args=(items, ready, ended), daemon=True)
-    thread.start()
+    source, end = iter(items), object()
+    thread = ThreadPoolExecutor(1)
+    ready: deque[Future[Any]] = deque(thread.submit(next, source, end) for _ in range(count))
+
+    def taken() -> Iterator[Item]:
+        while (item := ready.popleft().result()) is not end:
+            ready.append(thread.submit(next, source, end))
+            yield item
+
     try:
-        yield _take(ready)
+        yield taken()
     finally:
-        ended.set()
-        thread.join()
-
-
-def _make(items: Iterable[Any], ready: "queue.Queue[tuple[bool, Any]]", ended: threading.Event) -> None:
-    """Put each item as (True, item), and (False, None or the error that stopped it) at the end."""
-
-    def put(entry: tuple[bool, Any]) -> None:
-        while not ended.is_set():
-            with suppress(queue.Full):
-                ready.put(entry, timeout=_LOOK_S)
-                return
-
-    try:
-        for item in items:
-            put((True, item))
-            if ended.is_set():
-                return
-        put((False, None))
-    except BaseException as error:  # noqa: BLE001 - raised again by who asks for the item
-        put((False, error))
-
-
-def _take(ready: "queue.Queue[tuple[bool, Any]]") -> Iterator[Any]:
-    while True:
-        is_item, entry = ready.get()
-        if is_item:
-            yield entry
-        elif entry is None:
-            return
-        else:
-            raise entry
+        thread.shutdown(cancel_futures=True)

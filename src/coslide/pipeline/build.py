@@ -8,6 +8,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from coslide.cube.store import CHUNK, NOTHING, Entry, Span, Store, recorded
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
 from coslide.io.atomic import Marker, report_write_errors, resumed_output, sha256
-from coslide.io.executor import Threads, Workers
+from coslide.io.executor import available_processors, map_unordered
 from coslide.memory import peak_memory_gb, restart_peak
 from coslide.progress import report_progress
 
@@ -38,13 +39,13 @@ WINDOW_COLUMNS = 24 * CHUNK
 
 
 class _Build(NamedTuple):
-    """A build under way: what stands at its place already, where the new cube is written, and who helps."""
+    """A build under way: what stands at its place already, where the new cube is written, and what computes it."""
 
     old: Path
     store: Store
     root: Path
     keys: dict[str, str]
-    workers: Workers
+    executor: Executor | None
 
 
 class _Ready(NamedTuple):
@@ -83,7 +84,7 @@ def event_grid(event: Event) -> GeoBox:
     return open_event_scenes(event).grid
 
 
-def build_cube(event: Event, path: Path | str, *, workers: Workers | None = None) -> Path:
+def build_cube(event: Event, path: Path | str, *, executor: Executor | None = None) -> Path:
     """Return the path of the index cube of `event`; only what is not there yet, or has changed, is computed.
 
     While it is built the cube lies under a hidden name beside `path`. A build that was killed leaves it, and the next
@@ -96,8 +97,9 @@ def build_cube(event: Event, path: Path | str, *, workers: Workers | None = None
         What `coslide.config.event.read_event` returns.
     path
         The Zarr folder to write.
-    workers
-        Who computes; None takes the threads of this process. Whoever it is, the values are the same to the bit.
+    executor
+        What computes, as `coslide.io.executor.open_executor` opens it; None takes threads of this process. The values
+        are the same to the bit.
 
     Raises
     ------
@@ -120,7 +122,7 @@ def build_cube(event: Event, path: Path | str, *, workers: Workers | None = None
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         store = Store(folder, scenery.grid)
         store.open_group()
-        build = _Build(path, store, event.root, keys, workers or Threads())
+        build = _Build(path, store, event.root, keys, executor)
         # All sources are looked at before anything is computed: what is wrong with one shows at once.
         todo = [_prepared(build, part) for part in parts if not _stands_already(build, part)]
         todo.sort(key=lambda ready: bool(ready.part.after), reverse=True)
@@ -200,7 +202,7 @@ def _compute(build: _Build, ready: _Ready) -> None:
     names = tuple(variable.name for variable in family.variables)
     build.store.record(part.name, Entry(build.keys[part.name], names))
     wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))
-    here = "" if isinstance(build.workers, Threads) or not part.spread else " in this process"
+    here = " in this process" if build.executor and part.spread else ""
     _log.info(f"{part.name}: {', '.join(names)} in {wall_s:.1f} s, peak memory {peak_gb:.1f} GB{here}")
 
 
@@ -216,11 +218,13 @@ def _computed(build: _Build, part: LayerSpec, family: LayerGroup) -> dict[str, l
     spans = {variable.name: [NOTHING] * max(1, len(variable.bands)) for variable in family.variables}
     places = list(_places(build.store.grid))
     report_progress(part.name, 0, len(places))
-    workers = build.workers if part.spread else Threads()
-    for done, (_, found) in enumerate(workers.each(_compute_window, _Work(family, build.store), places), start=1):
-        for name, bands in found.items():
-            spans[name] = [old.joined(new) for old, new in zip(spans[name], bands, strict=True)]
-        report_progress(part.name, done, len(places))
+    with ThreadPoolExecutor(available_processors()) as threads:
+        executor = build.executor if build.executor and part.spread else threads
+        computed = map_unordered(executor, _compute_window, _Work(family, build.store), places)
+        for done, (_, found) in enumerate(computed, start=1):
+            for name, bands in found.items():
+                spans[name] = [old.joined(new) for old, new in zip(spans[name], bands, strict=True)]
+            report_progress(part.name, done, len(places))
     return spans
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -16,7 +17,7 @@ from coslide.cube.cube import cube_grid, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature
 from coslide.io.atomic import exclusive_lock, report_write_errors, sha256
-from coslide.io.executor import Workers, available_processors, prefetch
+from coslide.io.executor import available_processors, map_unordered, prefetch
 from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping.export import onnx_predictors
 from coslide.mapping.model import Model, ModelMetadata, Predict, load_model, require_same_inputs
@@ -74,7 +75,7 @@ def predict_scene(
     *,
     way: InferenceOptions = STANDARD,
     min_area_m2: float = 0.0,
-    workers: Workers | None = None,
+    executor: Executor | None = None,
     resume: bool = False,
 ) -> Path:
     """Return the folder with the landslide map of the scene in the cube `index`.
@@ -94,9 +95,9 @@ def predict_scene(
         How to map.
     min_area_m2
         Smaller landslides are left out of the inventory; the probability map keeps them.
-    workers
-        Who computes blocks of rows; by default this process, row after row. The map is the same, but
-        for the last digits of its sums (1e-5).
+    executor
+        What computes blocks of rows (`coslide.io.executor.open_executor`); by default this process, row after row. The
+        map is the same, but for the last digits of its sums (1e-5).
     resume
         Go on with a map of the same model, cube and way that was interrupted: rows that are there are kept.
 
@@ -136,11 +137,11 @@ def predict_scene(
         made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
         key = f"{made_from} {way} {_blending(way, card, 1)}"
         store = ResumableRaster(work / _ROWS, scene.shape, layers=_layers(way, card), key=key)
-        if workers is None:
+        if executor is None:
             blocks = _blocks_here(_ready(loaded, scene, way, predictors=predictors), store.missing())
         else:
             job = _Job(Path(model).absolute(), Path(index).absolute(), way, made_from)
-            blocks = _blocks_of_workers(job, store.missing(), workers)
+            blocks = _blocks_of_executor(job, store.missing(), executor)
         _fill(store, blocks, scene.shape[0])
         write_cog(store, 0, out / PROBABILITY, grid, tags=tags)
         if _layers(way, card) > 1:
@@ -180,10 +181,10 @@ def _blocks_here(ready: "_Ready", missing: list[tuple[int, int]]) -> Iterator[tu
             yield from made
 
 
-def _blocks_of_workers(job: _Job, missing: list[tuple[int, int]], workers: Workers) -> Iterator[tuple[int, Block]]:
-    """Return blocks of the missing rows in the order in which workers have done them."""
+def _blocks_of_executor(job: _Job, missing: list[tuple[int, int]], executor: Executor) -> Iterator[tuple[int, Block]]:
+    """Compute blocks of the missing rows and yield them in the order in which they are done."""
     pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
-    for (start, _), block in workers.each(_block_of, job, pieces):
+    for (start, _), block in map_unordered(executor, _block_of, job, pieces):
         yield start, block
 
 

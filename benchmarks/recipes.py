@@ -19,22 +19,27 @@ MODERN: dict[str, Any] = {"recipe": "modern"}
 UNET: dict[str, Any] = {"network": "unet", "options": {"norm": "channel_ln", "activation": "gelu"}}
 VARIANTS: dict[str, dict[str, Any]] = {
     "modern": MODERN,
-    "poly": {**MODERN, "schedule": "poly", "average": 0.0},
-    "flips": {**MODERN, "augment": "flips"},
-    "no-dropout": {**MODERN, "band_dropout": 0.0},
-    "no-jitter": {**MODERN, "jitter_gain": 0.0, "jitter_offset": 0.0, "jitter_band": 0.0},
-    "strong-jitter": {**MODERN, "jitter_gain": 0.35, "jitter_offset": 0.35, "jitter_band": 0.15},
-    "decay": {**MODERN, "weight_decay": 7e-4},
-    "circular": {**MODERN, "encoding": {"aspect_class": "circular"}, "flags": True},
+    "poly": {**MODERN, "optimiser.schedule": "poly", "optimiser.average": 0.0},
+    "flips": {**MODERN, "augment.flips": True},
+    "no-dropout": {**MODERN, "augment.band_dropout": 0.0},
+    "no-jitter": {**MODERN, "augment.jitter_gain": 0.0, "augment.jitter_offset": 0.0, "augment.jitter_band": 0.0},
+    "strong-jitter": {
+        **MODERN,
+        "augment.jitter_gain": 0.35,
+        "augment.jitter_offset": 0.35,
+        "augment.jitter_band": 0.15,
+    },
+    "optimiser.decay": {**MODERN, "optimiser.weight_decay": 7e-4},
+    "circular": {**MODERN, "inputs.encoding": {"aspect_class": "circular"}, "inputs.flags": True},
     "onehot": {
         **MODERN,
-        "encoding": dict.fromkeys(("stratum_class", "pga_class", "fault_distance_class"), "onehot"),
-        "flags": True,
+        "inputs.encoding": dict.fromkeys(("stratum_class", "pga_class", "fault_distance_class"), "onehot"),
+        "inputs.flags": True,
     },
     "continuous": {
         **MODERN,
-        "encoding": {"pga_class": "continuous", "fault_distance_class": "continuous"},
-        "flags": True,
+        "inputs.encoding": {"pga_class": "continuous", "fault_distance_class": "continuous"},
+        "inputs.flags": True,
     },
     "unet": {**MODERN, **UNET},
     "avg": {**MODERN, "options": {"down_mode": "avg"}},
@@ -61,7 +66,9 @@ def main() -> None:
 def _one(cube: Path, seed: int, variant: str, given: argparse.Namespace) -> None:
     folder = given.out / f"{cube.stem}-{seed}-{variant}"
     shutil.rmtree(folder, ignore_errors=True)
-    settings = cube_settings(open_cube(cube)).changed(**VARIANTS[variant]).changed(seed=seed, steps=given.steps)
+    settings = cube_settings(open_cube(cube)).changed(
+        {**VARIANTS[variant], "optimiser.steps": given.steps, "seed": seed}
+    )
     started = time.monotonic()
     metrics = train(cube, folder, settings, compare=False)
     minutes = (time.monotonic() - started) / 60

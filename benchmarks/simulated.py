@@ -86,7 +86,7 @@ def _score(given: argparse.Namespace) -> None:
 
 def _network(name: str, index: Path, steps: int | None) -> dict[str, Any]:
     """Return the scores of a network, and, with the first one, those of the baselines."""
-    settings = cube_settings(open_cube(index)).changed(network=name, steps=steps)
+    settings = cube_settings(open_cube(index)).changed({"optimiser.steps": steps}, network=name)
     out = index.parent / name
     shutil.rmtree(out, ignore_errors=True)
     return train(index, out, settings, compare=name == "egcn")

@@ -125,7 +125,9 @@ def _loop(tiles: Tiles, given: argparse.Namespace, folder: Path) -> float:
             starts.append((batch_idx, time.perf_counter()))
             return super().training_step(batch, batch_idx)
 
-    settings = TrainingSettings(network=given.network, width=given.width, epochs=2, precision=given.precision)
+    settings = TrainingSettings(
+        network=given.network, width=given.width, optimiser={"epochs": 2}, runtime={"precision": given.precision}
+    )
     data = fit_module.TrainingData(tiles, [f"band{i}" for i in range(given.bands)])
     fit_module.Training = Timed  # type: ignore[misc]
     fit_module.fit(data, settings, folder / "run")

@@ -58,11 +58,9 @@ area = "area.gpkg"
 
 [training]
 width = 8
-tile = 32
-stride = 24
-block_windows = 1
-epochs = 1
-learning_rate = 1e-3
+sampling = { tile = 32, stride = 24 }
+split.block_windows = 1
+optimiser = { epochs = 1, learning_rate = 1e-3 }
 """
 
 

@@ -292,7 +292,7 @@ def test_several_events_and_their_options_reach_the_training(command, made_up_cu
     assert code == 0
     card = json.loads((tmp_path / "model" / "model.json").read_text())
     assert card["events"] == ["Made-up earthquake"] * 2
-    assert card["settings"]["guard_px"] == 2
+    assert card["settings"]["split.guard_px"] == 2
     assert card["split"]["validation_tiles"] > 0
     assert json.loads(out)["baselines"] == {}
     assert not (tmp_path / "baselines").exists()

@@ -59,7 +59,7 @@ def labels_with_landslides(shape, seed=0):
 def test_a_block_split_shares_no_cell(seed):
     """R34."""
     labels = labels_with_landslides((976, 647))
-    split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=0.33, seed=seed))
+    split = split_windows(labels, TrainingSettings(seed=seed, split={"block_windows": 2, "test_fraction": 0.33}))
     assert not (cover(split.train, labels.shape) & cover(split.test, labels.shape)).any()
     assert split.leak_fraction == 0
 
@@ -73,21 +73,21 @@ def blocks_in(split, part):
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.5, 6), (0.33, 4), (0.25, 3), (0.75, 9), (0.01, 1), (0.99, 11)])
 def test_the_wanted_share_of_blocks_is_held_out(fraction, held_out):
     labels = labels_with_landslides((976, 647))
-    split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=fraction))
+    split = split_windows(labels, TrainingSettings(split={"block_windows": 2, "test_fraction": fraction}))
     assert (blocks_in(split, Subset.TEST), blocks_in(split, Subset.TRAIN)) == (held_out, 12 - held_out)
 
 
 def test_blocks_with_many_and_with_few_landslides_are_held_out_alike():
     labels = labels_with_landslides((1040, 2080))
     for seed in range(10):
-        split = split_windows(labels, TrainingSettings(block_windows=2, seed=seed))
+        split = split_windows(labels, TrainingSettings(seed=seed, split={"block_windows": 2}))
         share = [labels[split.parts == part].mean() for part in (Subset.TRAIN, Subset.TEST)]
         assert abs(share[0] - share[1]) < 0.01
 
 
 def test_the_seed_decides_the_split():
     labels = labels_with_landslides((976, 647))
-    found = [split_windows(labels, TrainingSettings(block_windows=2, seed=seed)).test for seed in (0, 0, 1)]
+    found = [split_windows(labels, TrainingSettings(seed=seed, split={"block_windows": 2})).test for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
@@ -101,7 +101,7 @@ def paper_labels():
 @pytest.mark.parametrize(("split", "leak"), [("paper-random", 0.46), ("paper", 0.03)])
 def test_the_papers_samples_leak_nearly_half_at_random_and_little_where_overlapping_ones_stay_together(split, leak):
     """R34: the leak is printed; half of 31 x 35 windows at random share 46 % of their pixels."""
-    found = split_windows(paper_labels(), TrainingSettings(split=split, sampling="prevalence"))
+    found = split_windows(paper_labels(), TrainingSettings(split={"scheme": split}, sampling={"select": "prevalence"}))
     assert (len(found.train), len(found.test)) == (543, 542)
     assert found.leak_fraction == pytest.approx(leak, abs=0.015)
 
@@ -109,7 +109,7 @@ def test_the_papers_samples_leak_nearly_half_at_random_and_little_where_overlapp
 @pytest.mark.parametrize("split", ["paper", "paper-random"])
 def test_eq_27_holds_for_both_sets_since_it_comes_before_the_split(split):
     labels = paper_labels()
-    found = split_windows(labels, TrainingSettings(split=split))
+    found = split_windows(labels, TrainingSettings(split={"scheme": split}))
     shares = [(labels[window.slices] == 1).mean() for window in found.train + found.test]
     assert min(shares) > 0.01
     kept = [w for w in windows_in(Window(0, 0, *labels.shape), tile=128, stride=96) if labels[w.slices].mean() > 0.01]
@@ -123,7 +123,7 @@ def test_samples_that_hang_together_and_fit_are_in_one_set():
     labels = np.full((128, 2000), 255, dtype=np.uint8)
     for left in (0, 768, 1536):
         labels[:, left : left + 224] = 1
-    settings = TrainingSettings(split="paper", test_fraction=0.34, sampling="prevalence")
+    settings = TrainingSettings(split={"scheme": "paper", "test_fraction": 0.34}, sampling={"select": "prevalence"})
     for seed in range(5):
         found = split_windows(labels, settings.changed(seed=seed))
         inner = [w.col for w in found.test]
@@ -137,27 +137,27 @@ def test_the_leak_fraction_of_a_shared_column_is_its_share_of_the_window():
 def test_windows_and_blocks_without_a_known_cell_are_left_out():
     labels = np.full((976, 647), 255, dtype=np.uint8)
     labels[:, :400] = 0
-    split = split_windows(labels, TrainingSettings(block_windows=2, test_fraction=0.33))
+    split = split_windows(labels, TrainingSettings(split={"block_windows": 2, "test_fraction": 0.33}))
     assert blocks_in(split, Subset.TRAIN) + blocks_in(split, Subset.TEST) == 8
     assert all((labels[w.slices] != 255).any() for w in split.train + split.test)
 
 
 def test_an_area_of_one_block_cannot_be_split():
-    with pytest.raises(InputError, match=r"holds 1 block.*lower training.block_windows"):
+    with pytest.raises(InputError, match=r"holds 1 block.*lower training.split.block_windows"):
         split_windows(np.zeros((300, 300), dtype=np.uint8), TrainingSettings())
 
 
 def test_too_few_blocks_for_a_validation_part_are_refused_by_number():
-    settings = TrainingSettings(block_windows=2, validation_fraction=0.1)
+    settings = TrainingSettings(split={"block_windows": 2, "validation_fraction": 0.1})
     with pytest.raises(InputError, match=r"holds 2 block.*expected at least 3 .*one to choose the threshold"):
         split_windows(np.zeros((224, 448), dtype=np.uint8), settings)
 
 
 def test_validation_blocks_are_taken_from_the_training_blocks():
     labels = labels_with_landslides((976, 647))
-    settings = TrainingSettings(block_windows=2, test_fraction=0.33, seed=3)
+    settings = TrainingSettings(seed=3, split={"block_windows": 2, "test_fraction": 0.33})
     plain = split_windows(labels, settings)
-    split = split_windows(labels, settings.changed(validation_fraction=0.25))
+    split = split_windows(labels, settings.changed({"split.validation_fraction": 0.25}))
     assert (blocks_in(split, Subset.TEST), blocks_in(split, Subset.VALIDATION), blocks_in(split, Subset.TRAIN)) == (
         4,
         2,
@@ -173,7 +173,9 @@ def test_validation_blocks_are_taken_from_the_training_blocks():
 def test_no_training_cell_lies_nearer_to_held_out_ground_than_the_guard(guard_px):
     """The witness finds the nearest held-out cell of each training cell with a tree of points."""
     labels = labels_with_landslides((976, 647))
-    settings = TrainingSettings(block_windows=2, test_fraction=0.33, validation_fraction=0.25, guard_px=guard_px)
+    settings = TrainingSettings(
+        split={"block_windows": 2, "test_fraction": 0.33, "validation_fraction": 0.25, "guard_px": guard_px}
+    )
     parts = split_windows(labels, settings).parts
     trained = np.argwhere(parts == Subset.TRAIN)
     for held_out in (Subset.TEST, Subset.VALIDATION):
@@ -188,7 +190,7 @@ def test_no_training_cell_lies_nearer_to_held_out_ground_than_the_guard(guard_px
     [("north", np.s_[:400, :]), ("south", np.s_[-400:, :]), ("west", np.s_[:, :300]), ("east", np.s_[:, -300:])],
 )
 def test_a_side_of_the_area_is_held_out(side, held_out):
-    settings = TrainingSettings(split="regions", test_side=side, test_fraction=0.5)
+    settings = TrainingSettings(split={"scheme": "regions", "test_side": side, "test_fraction": 0.5})
     split = split_windows(np.zeros((800, 600), dtype=np.uint8), settings)
     expected = np.full((800, 600), Subset.TRAIN)
     expected[held_out] = Subset.TEST
@@ -197,15 +199,19 @@ def test_a_side_of_the_area_is_held_out(side, held_out):
 
 
 def test_a_side_narrower_than_a_tile_is_refused():
-    with pytest.raises(InputError, match="a share of 0.1 in the east is 60 of 600 cells, expected at least one tile"):
-        split_windows(np.zeros((800, 600), dtype=np.uint8), TrainingSettings(split="regions", test_fraction=0.1))
+    with pytest.raises(InputError, match="a share of 0.1 in the east is 60 of 600 pixels, expected at least one tile"):
+        split_windows(
+            np.zeros((800, 600), dtype=np.uint8), TrainingSettings(split={"scheme": "regions", "test_fraction": 0.1})
+        )
 
 
 def test_windows_across_the_border_of_a_region_show_training_nothing_of_it():
     """A slanted border: tiles cross it, yet no cell of the test part is shown, so the leak is exactly 0."""
     rows, cols = np.mgrid[:400, :400]
     regions = np.where(rows + cols > 420, Subset.TEST, Subset.TRAIN).astype(np.uint8)
-    split = split_windows(np.zeros((400, 400), np.uint8), TrainingSettings(split="regions"), regions=regions)
+    split = split_windows(
+        np.zeros((400, 400), np.uint8), TrainingSettings(split={"scheme": "regions"}), regions=regions
+    )
     crossing = [w for w in split.train if (regions[w.slices] == Subset.TEST).any()]
     assert crossing
     assert not (cover(split.train, (400, 400)) & shown_to_training(split.parts) & (regions == Subset.TEST)).any()
@@ -214,7 +220,7 @@ def test_windows_across_the_border_of_a_region_show_training_nothing_of_it():
 
 def test_an_event_as_a_whole_trains_or_is_held_out():
     labels = labels_with_landslides((500, 500))
-    settings = TrainingSettings(split="events", block_windows=1, validation_fraction=0.2)
+    settings = TrainingSettings(split={"scheme": "events", "block_windows": 1, "validation_fraction": 0.2})
     train = split_windows(labels, settings)
     test = split_windows(labels, settings, role=Subset.TEST)
     assert set(np.unique(train.parts)) == {Subset.TRAIN, Subset.VALIDATION}
@@ -225,7 +231,10 @@ def test_an_event_as_a_whole_trains_or_is_held_out():
 def test_nothing_is_cut_across_given_blocks():
     blocks = [Window(i * 128, 0, 128, 128) for i in range(6)]
     for split in ("blocks", "paper-random"):
-        settings = TrainingSettings(split=split, test_fraction=0.34, validation_fraction=0.3, sampling="prevalence")
+        settings = TrainingSettings(
+            split={"scheme": split, "test_fraction": 0.34, "validation_fraction": 0.3},
+            sampling={"select": "prevalence"},
+        )
         found = split_windows(np.zeros((768, 128), np.uint8), settings, blocks=blocks)
         assert sorted(found.train + found.validation + found.test) == blocks
         assert (len(found.test), len(found.validation), len(found.train)) == (2, 1, 3)
@@ -247,11 +256,13 @@ def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio():
     windows = [Window(0, 16 * i, 16, 16) for i in range(4)]
     parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
     split = Split(parts, windows, [], [], 0.0)
-    found = select_tiles(split, labels, TrainingSettings(tile=16, stride=16, positive_share=0.1))
+    found = select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16, "positive_share": 0.1}))
     assert found.windows == windows[2:]
     assert found.share_before == pytest.approx(251 / 1024)
     assert found.share_after == pytest.approx(226 / 512)
-    everything = select_tiles(split, labels, TrainingSettings(tile=16, stride=16, sampling="prevalence"))
+    everything = select_tiles(
+        split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16, "select": "prevalence"})
+    )
     assert everything.windows == windows
     assert everything.share_after == everything.share_before
 
@@ -261,4 +272,4 @@ def test_unknown_cells_and_other_parts_do_not_count_for_eq_27():
     parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
     parts[:2] = Subset.TEST  # 30 landslide cells lie in the first two rows
     split = Split(parts, [Window(0, 0, 16, 16)], [], [], 0.0)
-    assert not select_tiles(split, labels, TrainingSettings(tile=16, stride=16)).windows
+    assert not select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16})).windows

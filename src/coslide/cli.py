@@ -4,24 +4,21 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from typer.core import TyperCommand, TyperOption
 
 import coslide
 from coslide.errors import InputError
 from coslide.memory import keep_freed_memory
+from coslide.terminal import error_console, print_contents, print_networks, print_scores, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from coslide.simulate.recipe import Recipe
 
 INPUT_ERROR = 2
-_PIPED_WIDTH = 120  # where no terminal says how wide it is
 
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
@@ -30,25 +27,18 @@ app = typer.Typer(
     add_completion=False,
 )
 _log = logging.getLogger(__name__)
-_console = Console(stderr=True, highlight=False)
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
 EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
-RecipeName = Annotated[
-    str | None, typer.Option(help="paper (as published) or modern (the best found; minutes on two cores).")
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="paper or modern.")]
+Epochs = Annotated[int | None, typer.Option("--epochs")]
+Steps = Annotated[int | None, typer.Option("--steps")]
+Seed = Annotated[int | None, typer.Option("--seed")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as loss.gamma=1.", show_default=False),
 ]
-Network = Annotated[str | None, typer.Option(help="Network to train.")]
-Split = Annotated[
-    str | None, typer.Option(help="blocks, regions, events, or paper and paper-random (as published; they leak).")
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over fixed tiles.")]
-Steps = Annotated[int | None, typer.Option(help="Steps of a training at random places.")]
-Precision = Annotated[
-    str | None, typer.Option(help="32, bf16, or auto: bfloat16 where a timed trial shows that it is faster.")
-]
-Width = Annotated[int | None, typer.Option(help="Channels at full resolution (coslide networks lists the originals').")]
-Seed = Annotated[int | None, typer.Option(help="Decides split, first weights and order.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).", show_default=False)
@@ -56,6 +46,25 @@ Scheduler = Annotated[
 WorkerCount = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes that compute; threads if missing.", show_default=False)
 ]
+_SETTINGS = {
+    "network": "network",
+    "recipe": "recipe",
+    "split": "split.scheme",
+    "regions": "split.regions",
+    "validation_fraction": "split.validation_fraction",
+    "guard_px": "split.guard_px",
+    "sampling": "sampling.select",
+    "tile": "sampling.tile",
+    "stride": "sampling.stride",
+    "epochs": "optimiser.epochs",
+    "steps": "optimiser.steps",
+    "width": "width",
+    "seed": "seed",
+    "members": "members",
+    "precision": "runtime.precision",
+    "devices": "runtime.devices",
+}
+"""The settings of a training that have an option of their own."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -63,6 +72,37 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"coslide {coslide.__version__}")
         raise typer.Exit
+
+
+class _Training(TyperCommand):
+    """A command that trains: settings describe its options, and all of them are listed."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the settings' own descriptions."""
+        from coslide.config.training import describe_setting, setting_names
+
+        for option in self.params:
+            if option.name in _SETTINGS and isinstance(option, TyperOption):
+                option.help = describe_setting(_SETTINGS[option.name])
+        others = [f"{name}: {describe_setting(name)}" for name in setting_names() if name not in _SETTINGS.values()]
+        self.epilog = "\n\n".join(["Settings for --set:", *others])
+        super().format_help(ctx, formatter)
+
+
+def _given_settings(pairs: Sequence[str] | None, **options: Any) -> dict[str, Any]:
+    """Name the settings that options and --set give, by their dotted names."""
+    import tomllib
+
+    given = {_SETTINGS[name]: value for name, value in options.items()}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set: found {pair!r}, expected NAME=VALUE, such as loss.gamma=1")
+        try:
+            given[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            given[name.strip()] = text.strip()  # a word needs no quotes
+    return given
 
 
 @app.callback()
@@ -73,7 +113,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=_Training)
 def run(
     event: EventFile,
     out: OutFolder,
@@ -82,14 +122,17 @@ def run(
     epochs: Epochs = None,
     steps: Steps = None,
     seed: Seed = None,
+    set_: Set = None,
     resume: Resume = False,
 ) -> None:
     """Build, train (unless a model is given), map, evaluate and draw."""
     from coslide.config.event import read_event
     from coslide.pipeline.run import run as run_chain
 
-    settings = read_event(event).training.changed(recipe=recipe, epochs=epochs, steps=steps, seed=seed)
-    with _shown():
+    settings = read_event(event).training.changed(
+        _given_settings(set_, recipe=recipe, epochs=epochs, steps=steps, seed=seed)
+    )
+    with shown():
         run_chain(event, out, model=model, settings=settings, resume=resume)
 
 
@@ -105,9 +148,9 @@ def demo(
     from coslide.pipeline.run import run as run_chain
     from coslide.simulate.write import simulate as write_event
 
-    with _shown(quiet=["coslide.pipeline.build"]):
+    with shown(quiet=["coslide.pipeline.build"]):
         event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
-        settings = read_event(event).training.changed(steps=steps)
+        settings = read_event(event).training.changed({"optimiser.steps": steps})
         run_chain(event, out, settings=settings, resume=True)
 
 
@@ -134,7 +177,7 @@ def simulate(
 
     given = {"relief_m": relief_m, "drainage_per_km": drainage_per_km, "landslide_share": landslide_share}
     recipe = _recipe(size_km=size_km, seed=seed, difficulty=difficulty, **given)
-    with _shown():
+    with shown():
         event = write_event(folder, recipe)
         _log.info(f"next: coslide run {event} --out RUN")
 
@@ -165,7 +208,7 @@ def build(
     from coslide.io.executor import open_executor
     from coslide.pipeline.build import build_cube
 
-    with _shown():
+    with shown():
         checked = read_event(event)
         with open_executor(scheduler=scheduler, count=workers) as executor:
             build_cube(checked, out, executor=executor)
@@ -193,14 +236,14 @@ def cube_(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _print_contents(rows, str(opened.attrs["title"]))
-    with _shown():
+        print_contents(rows, str(opened.attrs["title"]))
+    with shown():
         _log.info(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
         if cogs is not None:
             _log.info(f"{len(rows)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
 
 
-@app.command()
+@app.command(cls=_Training)
 def train(
     index: Annotated[
         list[Path],
@@ -210,66 +253,43 @@ def train(
     test_on: Annotated[
         list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.", show_default=False)
     ] = None,
-    network: Network = None,
+    network: str | None = None,
     recipe: RecipeName = None,
-    split: Split = None,
-    regions: Annotated[
-        Path | None, typer.Option(help="Polygons to hold out, with --split regions.", show_default=False)
-    ] = None,
-    validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of the training ground that chooses threshold and temperature.")
-    ] = None,
-    guard_px: Annotated[
-        int | None, typer.Option(help="Cells beside held-out ground that do not train.", show_default=False)
-    ] = None,
-    sampling: Annotated[str | None, typer.Option(help="positive (Eq. 27) or prevalence (all tiles).")] = None,
-    tile: Annotated[int | None, typer.Option(help="Side of a tile, in cells.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Step between tiles, in cells.")] = None,
+    split: str | None = None,
+    regions: Path | None = None,
+    validation_fraction: float | None = None,
+    guard_px: int | None = None,
+    sampling: str | None = None,
+    tile: int | None = None,
+    stride: int | None = None,
     epochs: Epochs = None,
     steps: Steps = None,
-    width: Width = None,
+    width: int | None = None,
     seed: Seed = None,
-    members: Annotated[
-        int | None, typer.Option(help="Networks to train and average; the map then says how far they lie apart.")
-    ] = None,
-    precision: Precision = None,
-    devices: Annotated[int | None, typer.Option(help="GPUs, or processes of a CPU, that share each batch.")] = None,
+    members: int | None = None,
+    precision: str | None = None,
+    devices: int | None = None,
+    set_: Set = None,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="Also score a random forest and a change threshold.")
     ] = True,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network and score it on held-out ground. What is not given is as the (first) event file says."""
+    """Train a network and score it on held-out pixels. What is not given is as the (first) event file has it."""
+    options = {name: value for name, value in locals().items() if name in _SETTINGS}
     from coslide.config.training import TrainingSettings
     from coslide.cube.cube import open_cube
     from coslide.pipeline.train import cube_settings
     from coslide.pipeline.train import train as train_network
     from coslide.sources.landslide4sense import is_patches
 
-    given = {
-        "network": network,
-        "recipe": recipe,
-        "split": split or ("events" if test_on else "regions" if regions else None),
-        "regions": regions,
-        "validation_fraction": validation_fraction,
-        "guard_px": guard_px,
-        "sampling": sampling,
-        "tile": tile,
-        "stride": stride,
-        "epochs": epochs,
-        "steps": steps,
-        "precision": precision,
-        "width": width,
-        "seed": seed,
-        "members": members,
-        "devices": devices,
-    }
+    options["split"] = split or ("events" if test_on else "regions" if regions else None)
     of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
-    settings = of_event.changed(**given)
-    with _shown():
+    settings = of_event.changed(_given_settings(set_, **options))
+    with shown():
         metrics = train_network(index, out, settings, test_on=test_on or (), compare=baselines, resume=resume)
-    _print_scores(metrics, as_json=as_json)
+    print_scores(metrics, as_json=as_json)
 
 
 @app.command("map")
@@ -300,7 +320,7 @@ def map_(
     from coslide.pipeline.predict import InferenceOptions, predict_scene
 
     way = InferenceOptions(window=window, stride=stride, batch=batch, views=views, onnx=onnx, precision=precision)
-    with _shown(), open_executor(scheduler=scheduler, count=workers) as executor:
+    with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
         predict_scene(model, index, out, way=way, min_area_m2=min_area_m2, executor=executor, resume=resume)
 
 
@@ -315,7 +335,7 @@ def export(
     if not onnx:
         raise InputError("no form to write is named; expected --onnx")
     paths, apart = export_onnx(model)
-    with _shown():
+    with shown():
         _log.info(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
 
 
@@ -335,7 +355,7 @@ def evaluate(
     from coslide.pipeline.evaluate import evaluate as evaluate_map
 
     metrics = evaluate_map(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
-    _print_scores(metrics, as_json=as_json)
+    print_scores(metrics, as_json=as_json)
 
 
 @app.command()
@@ -345,7 +365,7 @@ def report(
     """Write report.html: one page with scenes, map, scores and how they came about."""
     from coslide.pipeline.report import write_report
 
-    with _shown():
+    with shown():
         write_report(folder)
 
 
@@ -364,7 +384,7 @@ def networks_(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        _print_networks(rows, bands if names is None else len(names))
+        print_networks(rows, bands if names is None else len(names))
 
 
 def main() -> None:
@@ -375,108 +395,8 @@ def main() -> None:
     except InputError as error:
         if "--debug" in sys.argv:
             raise
-        _console.print(f"coslide: {error}", style="red", markup=False, soft_wrap=True)
+        error_console.print(f"coslide: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(INPUT_ERROR)
-
-
-class _Lines(logging.Handler):
-    """Messages of coslide as plain lines on the error channel."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a message."""
-        _console.print(record.getMessage(), markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _shown(quiet: Sequence[str] = ()) -> "Iterator[None]":
-    """Show messages as lines, those of the loggers `quiet` only from warnings on, and a bar for what is under way."""
-    from rich.progress import Progress
-
-    from coslide.progress import progress_to
-
-    bars = Progress(console=_console, transient=True, disable=not _console.is_terminal)
-    bar = bars.add_task("")
-
-    def show(name: str, done: int, total: int) -> None:
-        bars.start()  # only now: training shows a bar of its own
-        bars.update(bar, description=name, completed=done, total=total)
-        if done >= total:
-            bars.stop()
-
-    logger, lines = logging.getLogger("coslide"), _Lines()
-    logger.addHandler(lines)
-    logger.setLevel(logging.INFO)
-    for name in quiet:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        with progress_to(show):
-            yield
-    except KeyboardInterrupt:
-        _console.print(
-            "interrupted; a build goes on where it was, a training with --resume from its last whole epoch",
-            style="yellow",
-        )
-        raise
-    finally:
-        bars.stop()
-        logger.removeHandler(lines)
-        for name in quiet:
-            logging.getLogger(name).setLevel(logging.NOTSET)
-
-
-def _print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
-        return
-    from rich.table import Table
-
-    from coslide.pipeline.results import HEADS, result_rows
-
-    title = "Scores on held-out ground" if metrics["split"]["scheme"] != "unknown" else "Scores"
-    table = Table("method", *HEADS, title=title, box=None)
-    for row in result_rows(metrics):
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
-
-
-def _print_contents(rows: list[dict[str, Any]], title: str) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), box=None, header_style="bold")
-    for name in ("band", "role", "unit", "valid", "from", "to", "source"):
-        table.add_column(name, justify="right" if name in {"valid", "from", "to"} else "left", no_wrap=name != "source")
-    for row in rows:
-        numbers = ("", "") if row["smallest"] is None else (f"{row['smallest']:.4g}", f"{row['largest']:.4g}")
-        first, *more = row["source"] or [""]
-        source = f"{Path(first).name} +{len(more)}" if more else Path(first).name
-        table.add_row(
-            row["band"], row["role"], row["unit"], f"{100 * row['valid_share']:.1f} %", *numbers, escape(source)
-        )
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
-
-
-def _print_networks(rows: list[dict[str, Any]], bands: int) -> None:
-    from rich.table import Table
-
-    title = f"{bands} bands, 2 classes, a tile of 128 x 128"
-    caption = (
-        "Table 4: weights and elements of feature maps, as the paper counts. Reconstruction: built from what is\n"
-        "known of a network whose paper could not be read; low confidence: from little more than its title."
-    )
-    columns = Table(title=title, caption=caption, box=None)
-    for name in ("network", "width", "parameters", "Table 4", "multiply-adds"):
-        columns.add_column(name, justify="left" if name == "network" else "right")
-    columns.add_column("")
-    for row in rows:
-        if row["parameters"] is None:
-            numbers, note = ("", "", ""), "which bands are before and after? --cube"
-        else:
-            table4, multiply_adds = row["params_table4"] / 1e6, row["multiply_adds"] / 1e9
-            numbers = (f"{row['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
-            note = row["reconstruction"].split(":")[0]
-        columns.add_row(row["network"], str(row["width"]), *numbers, note)
-    Console().print(columns)
 
 
 if __name__ == "__main__":

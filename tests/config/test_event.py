@@ -17,13 +17,13 @@ def test_paths_start_from_root_and_are_absolute(made_up_event):
 def test_the_regions_of_a_split_are_a_path_of_the_event(made_up_event, tmp_path):
     folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
     file = folder / "event.toml"
-    text = file.read_text() + 'split = "regions"\nregions = "area.gpkg"\n'
+    text = file.read_text() + 'split.scheme = "regions"\nsplit.regions = "area.gpkg"\n'
     file.write_text(text)
     event = read_event(file)
-    assert event.training.regions == folder / "area.gpkg"
+    assert event.training.split.regions == folder / "area.gpkg"
     assert event.training.changed(seed=3).width == 8
     file.write_text(text.replace('regions = "area.gpkg"', 'regions = "../area.gpkg"'))
-    with pytest.raises(InputError, match=r"training\.regions: \.\./area\.gpkg leads out of"):
+    with pytest.raises(InputError, match=r"training\.split\.regions: \.\./area\.gpkg leads out of"):
         read_event(file)
 
 
@@ -62,8 +62,8 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
         (('path = "dem.tif"', 'path = "../../etc/passwd"'), "dem.path: .* leads out of"),
         (('path = "dem.tif"', 'path = "/etc/passwd"'), "dem.path: /etc/passwd leads out of"),
         (('unit = "%g"', 'unit = "percent"'), "shaking.unit: found 'percent', expected"),
-        (("epochs = 1", "epochs = 0"), "training.epochs: found 0, expected"),
-        (("stride = 24", "stride = 64"), "stride 64 is larger than the tile 32"),
+        (("epochs = 1", "epochs = 0"), "training.optimiser.epochs: found 0, expected"),
+        (("stride = 24", "stride = 64"), "training.sampling.stride: found 64, expected at most the tile, 32"),
         (
             ('bands = { B2 = "pre_B2.tif", B3', "bands = { B3"),
             r"pre.bands: found \['B3', 'B4'\], expected those of post",

@@ -20,7 +20,11 @@ from coslide.pipeline.predict import InferenceOptions, predict_scene, predicted_
 from coslide.pipeline.train import fit_model, train
 
 SETTINGS = TrainingSettings(
-    width=8, tile=32, stride=16, block_windows=2, epochs=1, sampling="prevalence", batch=8, learning_rate=1e-3, seed=5
+    width=8,
+    seed=5,
+    sampling={"tile": 32, "stride": 16, "select": "prevalence"},
+    split={"block_windows": 2},
+    optimiser={"epochs": 1, "batch": 8, "learning_rate": 1e-3},
 )
 
 
@@ -138,7 +142,14 @@ def test_a_window_that_the_network_cannot_see_is_refused(made_up_model, made_up_
 def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_cube, tmp_path):
     """The witness encodes by hand: sine and cosine of aspect, PGA itself, a flag for each source."""
     settings = SETTINGS.changed(
-        encoding={"aspect_class": "circular", "pga_class": "continuous", "fault_distance_class": "onehot"}, flags=True
+        {
+            "inputs.encoding": {
+                "aspect_class": "circular",
+                "pga_class": "continuous",
+                "fault_distance_class": "onehot",
+            },
+            "inputs.flags": True,
+        }
     )
     fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     model, cube = load_model(tmp_path / "model"), open_cube(made_up_cube)
@@ -166,7 +177,7 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
 
 @pytest.mark.slow
 def test_a_model_with_encodings_has_an_onnx_form(made_up_cube, tmp_path):
-    settings = SETTINGS.changed(encoding={"aspect_class": "onehot"})
+    settings = SETTINGS.changed({"inputs.encoding": {"aspect_class": "onehot"}})
     fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     _, apart = export_onnx(tmp_path / "model")
     assert apart < 1e-4

@@ -134,7 +134,7 @@ def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up
 
 def test_a_cube_remembers_how_its_event_wants_to_be_trained(made_up_cube, tmp_path):
     train(made_up_cube, tmp_path)
-    assert load_model(tmp_path / "model").card.settings["tile"] == 32
+    assert load_model(tmp_path / "model").card.settings["sampling.tile"] == 32
 
 
 def test_a_run_is_not_overwritten(mapped, made_up_event):
@@ -173,7 +173,7 @@ def test_an_event_without_inventory_is_mapped_but_not_scored(made_up_event, made
 
 
 def test_an_area_smaller_than_a_tile_is_refused_before_anything_is_built(made_up_event, tmp_path):
-    settings = read_event(made_up_event).training.changed(tile=128, stride=96)
+    settings = read_event(made_up_event).training.changed({"sampling.tile": 128, "sampling.stride": 96})
     with pytest.raises(InputError, match="smaller than one tile of 128 x 128"):
         run(made_up_event, tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
@@ -251,7 +251,7 @@ def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cub
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = listening()
-    settings = read_event(made_up_event).training.changed(indices="b")
+    settings = read_event(made_up_event).training.changed({"inputs.indices": "b"})
     model = fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.card.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
@@ -262,7 +262,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
 
 def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path, listening):
     lines = listening()
-    settings = read_event(made_up_event).training.changed(indices="d")
+    settings = read_event(made_up_event).training.changed({"inputs.indices": "d"})
     fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings)
     assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
 
@@ -290,7 +290,7 @@ def test_a_scene_without_true_colour_is_drawn_in_grey(made_up_event, made_up_mod
 def test_what_cannot_be_trained_is_refused_before_anything_is_built(made_up_event, tmp_path):
     settings = read_event(made_up_event).training
     for changed, message in (
-        (settings.changed(tile=40), "tile: found 40, expected a multiple of 16"),
+        (settings.changed({"sampling.tile": 40}), "tile: found 40, expected a multiple of 16"),
         (settings.changed(network="none"), "network none: unknown"),
         (settings.changed(width=12), "network egcn"),
     ):

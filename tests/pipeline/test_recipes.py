@@ -16,9 +16,14 @@ from coslide.training.module import Training
 @pytest.fixture(scope="module", params=sorted(RECIPES))
 def trained(request, made_up_cube, tmp_path_factory):
     """A short training by each recipe."""
-    length = {"steps": 60} if RECIPES[request.param].get("places") == "random" else {"epochs": 12}
+    length = {"steps": 60} if RECIPES[request.param].get("sampling.places") == "random" else {"epochs": 12}
     settings = TrainingSettings(
-        recipe=request.param, width=8, tile=32, stride=24, block_windows=1, precision="32", **length
+        recipe=request.param,
+        width=8,
+        optimiser=length,
+        sampling={"tile": 32, "stride": 24},
+        split={"block_windows": 1},
+        runtime={"precision": "32"},
     )
     area = open_area(made_up_cube)
     found = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
@@ -56,7 +61,7 @@ def decay_over_gradient(settings):
         kernels = [
             p for name, p in modules_of(network, depth).named_parameters() if name.endswith("convolution.weight")
         ]
-        pairs = [(settings.weight_decay * p.detach().norm(), p.grad.norm()) for p in kernels]
+        pairs = [(settings.optimiser.weight_decay * p.detach().norm(), p.grad.norm()) for p in kernels]
         ratios.append(max(float(decay / gradient) for decay, gradient in pairs))
     return ratios
 
@@ -66,15 +71,27 @@ def test_decay_does_not_outgrow_the_gradient_of_any_depth(recipe, monkeypatch):
     """What killed depths 3 to 5: with the mean loss a decay of 7e-4 is larger than the gradient at depth 5."""
     monkeypatch.setattr(Training, "log", lambda *_, **__: None)
     assert max(decay_over_gradient(TrainingSettings(recipe=recipe))) < 0.2
-    of_old = {"loss_reduction": "mean", "loss_normalise": True, "balance_scope": "batch"}
-    assert max(decay_over_gradient(TrainingSettings(**of_old))) > 1
+    of_old = {"reduction": "mean", "normalise": True, "scope": "batch"}
+    assert max(decay_over_gradient(TrainingSettings(loss=of_old))) > 1
 
 
 def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cube, tmp_path, listening):
     """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a line says so."""
     settings = TrainingSettings(
-        recipe="modern", width=8, tile=32, stride=24, block_windows=1, steps=60, precision="32"
-    ).changed(weight_decay=100.0, learning_rate=1e-3, average=0.0, steps=120)
+        recipe="modern",
+        width=8,
+        sampling={"tile": 32, "stride": 24},
+        split={"block_windows": 1},
+        optimiser={"steps": 60},
+        runtime={"precision": "32"},
+    ).changed(
+        {
+            "optimiser.weight_decay": 100.0,
+            "optimiser.learning_rate": 1e-3,
+            "optimiser.average": 0.0,
+            "optimiser.steps": 120,
+        }
+    )
     said = listening()
     found = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     (signs,) = found.model.card.vital_signs

@@ -32,7 +32,10 @@ from coslide.samples.normalise import Moments
 from coslide.samples.split import Subset, split_windows
 
 SETTINGS = TrainingSettings(
-    width=8, tile=32, stride=24, block_windows=1, epochs=1, learning_rate=1e-3, sampling="prevalence"
+    width=8,
+    sampling={"tile": 32, "stride": 24, "select": "prevalence"},
+    split={"block_windows": 1},
+    optimiser={"epochs": 1, "learning_rate": 1e-3},
 )
 
 
@@ -79,7 +82,7 @@ def parts_of(run):
 
 def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, other_cube, tmp_path, listening):
     said = listening()
-    settings = SETTINGS.changed(split="events", validation_fraction=0.2)
+    settings = SETTINGS.changed({"split.scheme": "events", "split.validation_fraction": 0.2})
     metrics = train(made_up_cube, tmp_path, settings, test_on=[other_cube])
     first, second = parts_of(tmp_path)
     assert set(np.unique(first)) == {Subset.TRAIN, Subset.VALIDATION}
@@ -100,7 +103,7 @@ def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(ma
         train(
             made_up_cube,
             tmp_path,
-            SETTINGS.changed(split="events"),
+            SETTINGS.changed({"split.scheme": "events"}),
             test_on=[made_up_cube],
             compare=False,
         )
@@ -108,7 +111,9 @@ def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(ma
 
 
 def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, other_cube, tmp_path):
-    metrics = train([made_up_cube, other_cube], tmp_path, SETTINGS.changed(bands="all", indices="all"))
+    metrics = train(
+        [made_up_cube, other_cube], tmp_path, SETTINGS.changed({"inputs.bands": "all", "inputs.indices": "all"})
+    )
     assert list(metrics["events"]) == ["Made-up earthquake", "Another earthquake"]
     for key in ("tp", "fp", "fn", "tn"):
         assert metrics["pixels"][key] == sum(event[key] for event in metrics["events"].values())
@@ -124,7 +129,9 @@ def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, 
 
 
 def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, other_cube, tmp_path, listening):
-    fit_model([open_area(made_up_cube)], tmp_path / "with", SETTINGS.changed(band_dropout=0.3), compare=False)
+    fit_model(
+        [open_area(made_up_cube)], tmp_path / "with", SETTINGS.changed({"augment.band_dropout": 0.3}), compare=False
+    )
     said = listening()
     predict_scene(tmp_path / "with" / "model", other_cube, tmp_path / "map")
     assert any(line.startswith("mapped without reflectance_pre_B2") for line in said)
@@ -136,9 +143,11 @@ def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, othe
         predict_scene(tmp_path / "without" / "model", other_cube, tmp_path / "other")
 
 
-def prepared(cubes, tmp_path, **changes):
+def prepared(cubes, tmp_path, changes=None, **own):
     areas = [open_area(cube) for cube in cubes]
-    return areas, prepare_tiles(areas, [Subset.TRAIN] * len(areas), SETTINGS.changed(**changes), tmp_path / "tiles")
+    return areas, prepare_tiles(
+        areas, [Subset.TRAIN] * len(areas), SETTINGS.changed(changes, **own), tmp_path / "tiles"
+    )
 
 
 def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cube, other_cube, tmp_path):
@@ -155,7 +164,7 @@ def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cu
 
 
 def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cube, tmp_path):
-    areas, found = prepared([made_up_cube, other_cube], tmp_path, normalise="event")
+    areas, found = prepared([made_up_cube, other_cube], tmp_path, {"inputs.normalise": "event"})
     place = [band.name for band in found.encoder.bands].index("elevation")
     own = []
     for area in areas:
@@ -170,7 +179,10 @@ def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cu
 
 def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_cube, other_cube, tmp_path):
     model = fit_model(
-        [open_area(made_up_cube)], tmp_path, SETTINGS.changed(normalise="event", bands="all"), compare=False
+        [open_area(made_up_cube)],
+        tmp_path,
+        SETTINGS.changed({"inputs.normalise": "event", "inputs.bands": "all"}),
+        compare=False,
     ).model
     scene = open_area(made_up_cube).scene
     values, valid = scene.read(slice(None), model.card.bands), scene.valid(slice(None))
@@ -203,7 +215,9 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     shapes = [box(left + a * width, bottom - 50, left + b * width, top + 50) for a, b in strips.values()]
     frame = gpd.GeoDataFrame({"part": list(strips)}, geometry=shapes, crs=str(grid.crs))
     frame.to_crs(4326).to_file(tmp_path / "regions.gpkg")
-    settings = SETTINGS.changed(split="regions", regions=tmp_path / "regions.gpkg", guard_px=2)
+    settings = SETTINGS.changed(
+        {"split.scheme": "regions", "split.regions": tmp_path / "regions.gpkg", "split.guard_px": 2}
+    )
     train(made_up_cube, tmp_path / "run", settings, compare=False)
     [parts] = parts_of(tmp_path / "run")
     columns = [set(np.unique(parts[:, c]).tolist()) for c in range(parts.shape[1])]
@@ -212,10 +226,10 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     assert all(columns[c] == {Subset.VALIDATION} for c in np.flatnonzero((share > 0.53) & (share < 0.61)))
     assert all(columns[c] == {Subset.TEST} for c in np.flatnonzero(share > 0.7))
     card = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
-    assert card["settings"]["regions"] == "regions.gpkg"
+    assert card["settings"]["split.regions"] == "regions.gpkg"
     frame["part"] = ["test", "train"]  # the west is of no part then: neither trained on nor scored
     frame.to_file(tmp_path / "named.gpkg")
-    named = settings.changed(regions=tmp_path / "named.gpkg", guard_px=0)
+    named = settings.changed({"split.regions": tmp_path / "named.gpkg", "split.guard_px": 0})
     metrics = train(made_up_cube, tmp_path / "named", named, compare=False)
     [parts] = parts_of(tmp_path / "named")
     assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))
@@ -224,12 +238,14 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     frame["part"] = ["test", "exam"]
     frame.to_file(tmp_path / "wrong.gpkg")
     with pytest.raises(InputError, match="part: found 'exam', expected one of train, validation, test"):
-        train(made_up_cube, tmp_path / "wrong", settings.changed(regions=tmp_path / "wrong.gpkg"))
+        train(made_up_cube, tmp_path / "wrong", settings.changed({"split.regions": tmp_path / "wrong.gpkg"}))
 
 
 def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up_cube, tmp_path):
     """Landslide4Sense has no place and other bands: what both have trains; each patch is in one part as a whole."""
-    settings = SETTINGS.changed(tile=128, stride=128, test_fraction=0.34, epochs=2)
+    settings = SETTINGS.changed(
+        {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "optimiser.epochs": 2}
+    )
     metrics = train(patches, tmp_path / "alone", settings)
     assert metrics["split"]["scored_cells"] == 2 * 128 * 128
     lines = next((tmp_path / "alone" / "parts").glob("*.csv")).read_text().splitlines()
@@ -245,7 +261,7 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
     with pytest.raises(InputError, match="tile: found 32, expected 128"):
         train(patches, tmp_path / "small", SETTINGS)
     with pytest.raises(InputError, match="expected blocks or events"):
-        train(patches, tmp_path / "regions", settings.changed(split="regions"))
+        train(patches, tmp_path / "regions", settings.changed({"split.scheme": "regions"}))
 
 
 def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(patches, other_event, tmp_path):
@@ -254,7 +270,7 @@ def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(pat
     index = build_cube(read_event(other_event), tmp_path / "index.zarr")
     area = open_area(patches)
     object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
-    settings = SETTINGS.changed(tile=128, stride=128, test_fraction=0.34)
+    settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
     model = fit_model([area], tmp_path / "run", settings, compare=False).model
     assert model.card.events_without_location == [area.name]
     predict_scene(tmp_path / "run" / "model", index, tmp_path / "map")
@@ -271,7 +287,11 @@ def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patc
     assert (area.labels[:40] == 255).all()
     assert not area.scene.valid(slice(0, 40)).any()
     split = split_windows(
-        area.labels, SETTINGS.changed(tile=128, stride=128, test_fraction=0.34, guard_px=20), blocks=area.blocks
+        area.labels,
+        SETTINGS.changed(
+            {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "split.guard_px": 20}
+        ),
+        blocks=area.blocks,
     )
     assert not (split.parts == Subset.GUARD).any()
 
@@ -310,7 +330,9 @@ def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
     frame.to_file(tmp_path / "regions.gpkg")
     columns = np.abs(np.arange(area.labels.shape[1]) / area.labels.shape[1] - 0.5) < 0.2  # somewhat more than the strip
     area.labels[:, columns] = np.where(area.labels[:, columns] == 1, 0, area.labels[:, columns])
-    settings = SETTINGS.changed(split="regions", regions=tmp_path / "regions.gpkg", keep="best")
+    settings = SETTINGS.changed(
+        {"split.scheme": "regions", "split.regions": tmp_path / "regions.gpkg", "optimiser.keep": "best"}
+    )
     with pytest.raises(InputError, match=r"keep = 'best': the validation part holds no landslide to choose by"):
         fit_model([area], tmp_path / "run", settings)
 
@@ -320,7 +342,10 @@ def test_patches_are_mapped_one_by_one(patches, tmp_path):
     from coslide.pipeline.train import mapped_where
 
     model = fit_model(
-        [open_area(patches)], tmp_path, SETTINGS.changed(tile=128, stride=128, test_fraction=0.34), compare=False
+        [open_area(patches)],
+        tmp_path,
+        SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34}),
+        compare=False,
     ).model
     area = open_area(patches)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
@@ -333,7 +358,12 @@ def mapped(made_up_cube, other_event, tmp_path_factory):
     """A map of the other event, by a model that never saw it."""
     out = tmp_path_factory.mktemp("mapped")
     other = build_cube(read_event(other_event), out / "index.zarr")
-    fit_model([open_area(made_up_cube)], out / "run", SETTINGS.changed(band_dropout=0.2, epochs=3), compare=False)
+    fit_model(
+        [open_area(made_up_cube)],
+        out / "run",
+        SETTINGS.changed({"augment.band_dropout": 0.2, "optimiser.epochs": 3}),
+        compare=False,
+    )
     return predict_scene(out / "run" / "model", other, out / "map"), other
 
 
@@ -437,19 +467,19 @@ def test_tiles_are_read_from_a_file_that_goes_when_training_is_done(made_up_cube
 
 def test_a_split_by_events_needs_an_event_to_hold_out(made_up_cube, tmp_path):
     with pytest.raises(InputError, match="found events, but no event to hold out; expected --test-on"):
-        train(made_up_cube, tmp_path / "a", SETTINGS.changed(split="events"))
+        train(made_up_cube, tmp_path / "a", SETTINGS.changed({"split.scheme": "events"}))
     with pytest.raises(InputError, match="found blocks, expected events where --test-on is given"):
         train(made_up_cube, tmp_path / "b", SETTINGS, test_on=[made_up_cube])
 
 
 def test_a_ratio_that_no_tile_reaches_is_said(made_up_cube, tmp_path):
     with pytest.raises(InputError, match="no training tile has more than 0.9 landslide; lower it"):
-        train(made_up_cube, tmp_path, SETTINGS.changed(sampling="positive", positive_share=0.9))
+        train(made_up_cube, tmp_path, SETTINGS.changed({"sampling.select": "positive", "sampling.positive_share": 0.9}))
 
 
 def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube, tmp_path, listening):
     said = listening()
-    metrics = train(made_up_cube, tmp_path, SETTINGS.changed(split="paper-random"), compare=False)
+    metrics = train(made_up_cube, tmp_path, SETTINGS.changed({"split.scheme": "paper-random"}), compare=False)
     leak = metrics["split"]["leak_fraction"]
     assert leak > 0.2
     assert any(line.startswith(f"warning: {100 * leak:.1f} % of the ground") for line in said)
@@ -459,7 +489,7 @@ def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube,
 
 def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
     """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
-    found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed(split="paper"), compare=False)
+    found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed({"split.scheme": "paper"}), compare=False)
     model, area, (split,) = found.model, found.areas[0], found.splits
     values = model.card.encoder.encode(area.scene.read(slice(None), model.card.bands))
     rows = []
@@ -483,7 +513,7 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
     """The witness maps the validation cells with the bare network and searches both by brute force."""
     from scipy.special import expit, logit
 
-    settings = SETTINGS.changed(validation_fraction=0.3, epochs=3)
+    settings = SETTINGS.changed({"split.validation_fraction": 0.3, "optimiser.epochs": 3})
     trained = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     card, [area], [split] = trained.model.card, trained.areas, trained.splits
     bare = trained.model.__class__(trained.model.networks, card.model_copy(update={"temperature": 1.0}))

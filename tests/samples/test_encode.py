@@ -94,5 +94,5 @@ def test_the_measurement_behind_a_class_map_is_fed_where_the_cube_has_it():
 
 @pytest.mark.parametrize(("band", "encoding"), [(PGA, "circular"), (SLOPE, "onehot"), (ASPECT, "sideways")])
 def test_an_encoding_that_does_not_go_with_its_band_is_refused(band, encoding):
-    with pytest.raises(InputError, match=f"training.encoding: found '{encoding}' for {band.name}, expected"):
+    with pytest.raises(InputError, match=f"training.inputs.encoding: found '{encoding}' for {band.name}, expected"):
         chosen_encodings([band], {band.name: encoding})

@@ -28,21 +28,17 @@ from coslide.windows import Window, windows_in
 BANDS = ["signal", "other"]
 SETTINGS = TrainingSettings(
     width=8,
-    tile=32,
-    stride=32,
-    epochs=2,
-    learning_rate=2e-3,
-    augment="flips",
-    balance_scope="batch",
-    loss_reduction="mean",
-    loss_normalise=True,
+    sampling={"tile": 32, "stride": 32},
+    optimiser={"epochs": 2, "learning_rate": 2e-3},
+    augment={"flips": True},
+    loss={"scope": "batch", "reduction": "mean", "normalise": True},
 )
 
 KILLED = """
 import pathlib, sys
 from tests_training import data, SETTINGS
 from coslide.training.fit import fit
-fit(data(), SETTINGS.changed(epochs=3), pathlib.Path(sys.argv[1]))
+fit(data(), SETTINGS.changed({"optimiser.epochs": 3}), pathlib.Path(sys.argv[1]))
 """
 
 
@@ -70,7 +66,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    fit(data(), SETTINGS.changed(epochs=15), tmp_path)
+    fit(data(), SETTINGS.changed({"optimiser.epochs": 15}), tmp_path)
     log = (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().splitlines()
     column = log[0].split(",").index("loss_epoch")
     losses = [float(line.split(",")[column]) for line in log[1:] if line.split(",")[column]]
@@ -113,7 +109,7 @@ def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (tmp_path / "last.ckpt").exists()
-    settings = SETTINGS.changed(epochs=3)
+    settings = SETTINGS.changed({"optimiser.epochs": 3})
     resumed = weights(fit(data(), settings, tmp_path, resume=True))
     whole = weights(fit(data(), settings, tmp_path / "whole"))
     torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
@@ -140,7 +136,13 @@ def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, req
     # A shell that starts tests in the background lets its children ignore Ctrl-C.
     heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script = heard + "sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
-    command = [sys.executable, "-c", script.replace("epochs=3", "epochs=500"), str(tmp_path), str(request.path.parent)]
+    command = [
+        sys.executable,
+        "-c",
+        script.replace('epochs": 3', 'epochs": 500'),
+        str(tmp_path),
+        str(request.path.parent),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     deadline = time.monotonic() + 60
     while not (tmp_path / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -160,7 +162,7 @@ def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, req
 
 @pytest.mark.parametrize("broken", ["last.ckpt", "settings.json"])
 def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
-    settings = SETTINGS.changed(epochs=1)
+    settings = SETTINGS.changed({"optimiser.epochs": 1})
     fit(data(), settings, tmp_path)
     content = (tmp_path / broken).read_bytes()
     (tmp_path / broken).write_bytes(content[: len(content) // 2])
@@ -170,18 +172,20 @@ def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
 
 def test_a_training_that_diverges_is_refused(tmp_path):
     with pytest.raises(InputError, match="the training diverged"):
-        fit(data(), SETTINGS.changed(learning_rate=1e30), tmp_path)
+        fit(data(), SETTINGS.changed({"optimiser.learning_rate": 1e30}), tmp_path)
 
 
 def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
     settings = SETTINGS.changed(
-        weight_decay=0.5,
-        poly_power=2.0,
-        focal_gamma=1.5,
-        balance_eta=0.9,
-        balance_scope="batch",
-        loss_reduction="mean",
-        loss_normalise=True,
+        {
+            "optimiser.weight_decay": 0.5,
+            "optimiser.poly_power": 2.0,
+            "loss.gamma": 1.5,
+            "loss.eta": 0.9,
+            "loss.scope": "batch",
+            "loss.reduction": "mean",
+            "loss.normalise": True,
+        }
     )
     training = Training(torch.nn.Conv2d(2, 2, 1), settings, total_steps=10)
     found = training.configure_optimizers()
@@ -207,24 +211,24 @@ def test_resuming_a_finished_training_returns_its_weights(tmp_path):
 
 
 def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_path):
-    fit(data(), SETTINGS.changed(epochs=1), tmp_path)
+    fit(data(), SETTINGS.changed({"optimiser.epochs": 1}), tmp_path)
     with pytest.raises(InputError, match="already holds a training; use --resume"):
-        fit(data(), SETTINGS.changed(epochs=1), tmp_path)
-    with pytest.raises(InputError, match=r"found epochs = 1, expected 2 to resume"):
+        fit(data(), SETTINGS.changed({"optimiser.epochs": 1}), tmp_path)
+    with pytest.raises(InputError, match=r"found optimiser.epochs = 1, expected 2 to resume"):
         fit(data(), SETTINGS, tmp_path, resume=True)
 
 
 def test_a_training_is_not_resumed_on_another_cube(tmp_path):
-    settings = SETTINGS.changed(epochs=1)
+    settings = SETTINGS.changed({"optimiser.epochs": 1})
     fit(data(cube="a", parts="p"), settings, tmp_path)
     with pytest.raises(InputError, match="found cube = 'a', expected 'b' to resume; the cube has changed since"):
         fit(data(cube="b", parts="p"), settings, tmp_path, resume=True)
 
 
 def test_the_settings_are_written_down_before_training(tmp_path):
-    fit(data(), SETTINGS.changed(epochs=1), tmp_path)
+    fit(data(), SETTINGS.changed({"optimiser.epochs": 1}), tmp_path)
     record = json.loads((tmp_path / "settings.json").read_text())
-    assert (record["width"], record["augment"], record["tiles"]) == (8, "flips", 6)
+    assert (record["width"], record["augment.flips"], record["tiles"]) == (8, True, 6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the width of a GPU is another")
@@ -241,7 +245,7 @@ def test_options_of_the_settings_reach_the_network():
 
 def test_a_tile_whose_smallest_map_is_one_pixel_is_refused_for_batch_normalisation():
     with pytest.raises(InputError, match="tile: found 64, expected at least 128 to train deepunet"):
-        require_trainable(TrainingSettings(network="deepunet", tile=64, stride=64))
+        require_trainable(TrainingSettings(network="deepunet", sampling={"tile": 64, "stride": 64}))
 
 
 def test_random_states_of_the_caller_do_not_matter(tmp_path, uninterrupted):
@@ -257,20 +261,22 @@ def logged(folder, name):
 
 
 MODERN = SETTINGS.changed(
-    optimiser="adamw",
-    decay="weights",
-    weight_decay=0.01,
-    warmup_steps=2,
-    schedule="cosine",
-    average=0.9,
-    jitter_gain=0.2,
-    validation_fraction=0.1,
+    {
+        "optimiser.name": "adamw",
+        "optimiser.decay": "weights",
+        "optimiser.weight_decay": 0.01,
+        "optimiser.warmup_steps": 2,
+        "optimiser.schedule": "cosine",
+        "optimiser.average": 0.9,
+        "augment.jitter_gain": 0.2,
+        "split.validation_fraction": 0.1,
+    }
 )
 
 
 def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
     """Gloo on a CPU: the last batch has two tiles of four, and the class counts of a batch are those of both halves."""
-    settings = SETTINGS.changed(devices=2)
+    settings = SETTINGS.changed({"runtime.devices": 2})
     shared = weights(fit(data(), settings, tmp_path / "two"))
     apart = (shared - uninterrupted).abs()  # sums in another order; where a gradient is near 0, Adam makes it larger
     assert apart.max() < 2e-4  # a tenth of one step
@@ -280,12 +286,12 @@ def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
 @pytest.mark.slow
 def test_an_error_in_one_of_two_processes_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"^the training diverged in epoch 0: the loss is nan"):
-        fit(data(), SETTINGS.changed(devices=2, learning_rate=1e30), tmp_path)
+        fit(data(), SETTINGS.changed({"runtime.devices": 2, "optimiser.learning_rate": 1e30}), tmp_path)
 
 
 def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     """Moving average, warm-up, jitter and validation: weights and losses to 1e-6."""
-    settings = MODERN.changed(epochs=3, batch=2)
+    settings = MODERN.changed({"optimiser.epochs": 3, "optimiser.batch": 2})
     whole = weights(fit(data(validated=True), settings, tmp_path / "whole"))
     real, seen = Training.training_step, []
 
@@ -308,7 +314,13 @@ def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp
 
 def test_a_training_at_random_places_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     """Four steps are four rounds; the kill comes in the third."""
-    settings = TrainingSettings(recipe="modern", width=8, tile=32, stride=32, steps=4, precision="32")
+    settings = TrainingSettings(
+        recipe="modern",
+        width=8,
+        sampling={"tile": 32, "stride": 32},
+        optimiser={"steps": 4},
+        runtime={"precision": "32"},
+    )
     whole = weights(fit(data(), settings, tmp_path / "whole"))
     real = Training.training_step
 
@@ -329,14 +341,14 @@ def test_a_training_at_random_places_resumed_after_a_kill_ends_as_an_uninterrupt
 def test_a_kept_precision_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "precision.json").write_text(text)
     with pytest.raises(InputError, match=r"precision.json: found no precision in it, expected one of 32, bf16"):
-        fit(data(), SETTINGS.changed(epochs=1, precision="auto"), tmp_path)
+        fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "auto"}), tmp_path)
 
 
 def test_a_kept_precision_is_taken_and_not_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr("coslide.training.fit.time_precisions", lambda *_, **__: pytest.fail("tried again"))
     (tmp_path / "precision.json").write_text('{"precision": "bf16"}')
-    fit(data(), SETTINGS.changed(epochs=1, precision="auto"), tmp_path)
-    assert json.loads((tmp_path / "settings.json").read_text())["precision"] == "bf16"
+    fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "auto"}), tmp_path)
+    assert json.loads((tmp_path / "settings.json").read_text())["runtime.precision"] == "bf16"
 
 
 def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
@@ -348,7 +360,7 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
             now = weights(self.network).clone()
             followed.append(now if not followed else 0.9 * followed[-1] + 0.1 * now)
 
-    settings = SETTINGS.changed(average=0.9)
+    settings = SETTINGS.changed({"optimiser.average": 0.9})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("coslide.training.fit.Training", Followed)
         kept = weights(fit(data(), settings, tmp_path))
@@ -358,7 +370,14 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
 
 
 def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
-    settings = SETTINGS.changed(epochs=6, learning_rate=2e-2, validation_fraction=0.1, keep="best")
+    settings = SETTINGS.changed(
+        {
+            "optimiser.epochs": 6,
+            "optimiser.learning_rate": 2e-2,
+            "split.validation_fraction": 0.1,
+            "optimiser.keep": "best",
+        }
+    )
     kept = fit(data(validated=True), settings, tmp_path)
     scores = logged(tmp_path, "val_f1")
     assert len(scores) == 6
@@ -369,7 +388,14 @@ def test_the_best_epoch_on_the_validation_part_is_kept_if_asked(tmp_path):
 
 
 def test_a_training_that_ended_early_is_not_trained_on_when_resumed(tmp_path):
-    settings = SETTINGS.changed(epochs=12, learning_rate=1e-12, validation_fraction=0.1, patience=2)
+    settings = SETTINGS.changed(
+        {
+            "optimiser.epochs": 12,
+            "optimiser.learning_rate": 1e-12,
+            "split.validation_fraction": 0.1,
+            "optimiser.patience": 2,
+        }
+    )
     first = weights(fit(data(validated=True), settings, tmp_path))
     again = weights(fit(data(validated=True), settings, tmp_path, resume=True))
     assert torch.equal(again, first)
@@ -392,7 +418,7 @@ def test_the_best_epoch_before_a_kill_stays_the_best(tmp_path, monkeypatch, move
     step = Training.training_step
     monkeypatch.setattr(Training, "log", logged_as_made_up)
     monkeypatch.setattr(Training, "training_step", killed)
-    settings = SETTINGS.changed(epochs=4, validation_fraction=0.1, keep="best")
+    settings = SETTINGS.changed({"optimiser.epochs": 4, "split.validation_fraction": 0.1, "optimiser.keep": "best"})
     with pytest.raises(RuntimeError, match="killed"):
         fit(data(validated=True), settings, tmp_path / "a")
     monkeypatch.setattr(Training, "training_step", step)
@@ -402,7 +428,7 @@ def test_the_best_epoch_before_a_kill_stays_the_best(tmp_path, monkeypatch, move
 
 
 def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
-    network = fit(data(validated=True), SETTINGS.changed(validation_fraction=0.1), tmp_path)
+    network = fit(data(validated=True), SETTINGS.changed({"split.validation_fraction": 0.1}), tmp_path)
     held_out = tiles()
     found = [held_out[draw] for draw in held_out.draws]
     with torch.no_grad():
@@ -413,13 +439,22 @@ def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
 
 
 def test_training_ends_early_when_validation_does_not_rise(tmp_path):
-    settings = SETTINGS.changed(epochs=40, learning_rate=1e-12, validation_fraction=0.1, patience=2)
+    settings = SETTINGS.changed(
+        {
+            "optimiser.epochs": 40,
+            "optimiser.learning_rate": 1e-12,
+            "split.validation_fraction": 0.1,
+            "optimiser.patience": 2,
+        }
+    )
     fit(data(validated=True), settings, tmp_path)
     assert len(logged(tmp_path, "val_f1")) == 3
 
 
 def test_the_class_ratio_is_logged_as_the_loss_weighs(tmp_path):
-    settings = SETTINGS.changed(epochs=1, batch=6, balance_eta=0.9999, augment="none")
+    settings = SETTINGS.changed(
+        {"optimiser.epochs": 1, "optimiser.batch": 6, "loss.eta": 0.9999, "augment.flips": False}
+    )
     fit(data(), settings, tmp_path)
     made = tiles()
     counts = label_counts(torch.stack([made[draw][1] for draw in made.draws]), 2).sum(0)
@@ -438,7 +473,7 @@ def test_only_weights_of_more_than_one_dimension_decay_if_asked():
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
-    settings = SETTINGS.changed(epochs=1)
+    settings = SETTINGS.changed({"optimiser.epochs": 1})
     fit(data(), settings, tmp_path / "egcn")
     fit(data(), settings.changed(network="unet"), tmp_path / "unet")
     shutil.copy(tmp_path / "unet" / "last.ckpt", tmp_path / "egcn" / "last.ckpt")
@@ -447,7 +482,7 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
 
 
 def test_bf16_trains_on_a_cpu_and_half_precision_asks_for_a_gpu(tmp_path):
-    fit(data(), SETTINGS.changed(epochs=1, precision="bf16"), tmp_path / "a")
+    fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "bf16"}), tmp_path / "a")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="precision: found 16, which needs a GPU"):
-            fit(data(), SETTINGS.changed(epochs=1, precision="16"), tmp_path / "b")
+            fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "16"}), tmp_path / "b")

@@ -127,9 +127,10 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
         return value
 
     found = {name: resolve(getattr(event, name), name) for name in SOURCES}
-    if event.training.regions is not None:
-        regions = resolve(event.training.regions, "training.regions")
-        found["training"] = event.training.model_copy(update={"regions": regions})
+    if event.training.split.regions is not None:
+        regions = resolve(event.training.split.regions, "training.split.regions")
+        split = event.training.split.model_copy(update={"regions": regions})
+        found["training"] = event.training.model_copy(update={"split": split})
     return event.model_copy(update=found)
 
 

@@ -1,5 +1,6 @@
-"""How a network is trained and a scene is mapped: every number that may be set, with the paper's as defaults."""
+"""How a network is trained: every number that may be set, with the paper's as defaults (Yang et al. 2023, Table 3)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,249 +11,353 @@ from coslide.errors import InputError
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "modern": {
-        "indices": "all",
-        "sampling": "prevalence",
-        "places": "random",
-        "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "schedule": "cosine",
-        "average": 0.99,
-        "loss_reduction": "mean",
-        "loss_normalise": True,
-        "balance_scope": "batch",
-        "jitter_gain": 0.2,
-        "jitter_offset": 0.2,
-        "jitter_band": 0.1,
-        "band_dropout": 0.1,
-        "precision": "auto",
+        "inputs.indices": "all",
+        "sampling.select": "prevalence",
+        "sampling.places": "random",
+        "optimiser.learning_rate": 1e-3,
+        "optimiser.weight_decay": 0.0,
+        "optimiser.schedule": "cosine",
+        "optimiser.average": 0.99,
+        "loss.reduction": "mean",
+        "loss.normalise": True,
+        "loss.scope": "batch",
+        "augment.jitter_gain": 0.2,
+        "augment.jitter_offset": 0.2,
+        "augment.jitter_band": 0.1,
+        "augment.band_dropout": 0.1,
+        "runtime.precision": "auto",
     },
 }
-"""What each recipe changes of the defaults of `TrainingSettings`; `docs/training.md` says why."""
-
+"""What each recipe changes of the defaults; `docs/training.md` says why."""
 
 ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance_class"]
 
 
-_GONE = {
-    "recipe = 'cpu'": "recipe = 'modern' trains in minutes on a CPU",
-    "accumulate": "raise batch, which is computed in parts",
-    "warmup_epochs": "use warmup_steps",
-}
-
-
 class StrictModel(BaseModel):
-    """What is read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
+    """A record read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class TrainingSettings(StrictModel):
-    """All that a training run can be told; the defaults are the paper's (Yang et al. 2023, Table 3).
+class InputSettings(StrictModel):
+    """Which bands of the cube the network is fed, and how."""
 
-    Attributes
-    ----------
-    recipe
-        ``"paper"`` or ``"modern"``: where the numbers that are not given come from (`RECIPES`).
-    network
-        Name in `coslide.networks.names`.
-    width
-        Channels at full resolution. None means those of the original on a GPU (64 for EGCN) and a quarter on a CPU.
-    indices
-        ``"all"``: every index of the cube. ``"a"`` to ``"d"``: the sets of the paper's Table 6
-        (`coslide.indices.index_sets`), as far as the cube has them; (d) is Table 2 whole, 30 bands.
-    encoding
-        How class maps are fed, by name (`coslide.samples.encode.Encoder`): ``"ordinal"``, as the paper stacks them and
-        where nothing is said, ``"onehot"``, ``"circular"`` (aspect), or ``"continuous"``: what was measured instead
-        (PGA, distance to faults), where the cube has it.
-    flags
-        An input for each source that an event may lack, which tells where it has a value.
-    options
-        Other options of the network by name, such as ``{"k": 16}`` for EGCN.
-    bands
-        Of several events: ``"common"``, the channels that all of them have, or ``"all"``, with what an event lacks fed
-        as missing.
-    normalise
-        ``"global"``: one mean and deviation of each channel over all training ground. ``"event"``: each event, one to
-        map too, by those of all its valid cells (no label is involved).
-    tile, stride
-        Side of a training tile and step between tiles [pixel].
-    places, steps
-        ``"tiles"``: the network sees the same tiles in every epoch. ``"random"``: windows of the size of a tile at
-        random places of the training part, in `steps` batches in all (rounded up to a multiple of a twentieth).
-    sampling
-        ``"positive"``: only tiles whose share of landslide cells is above `positive_share` train (Eq. 27).
-        ``"prevalence"``: all of them, with and without landslides as the scene has them.
-    positive_share
-        The ratio of Eq. 27, 0 to 1.
-    split
-        ``"blocks"``: whole spatial blocks are held out. ``"regions"``: the polygons of `regions`, or one side of the
-        area, are held out. ``"events"``: whole events are. ``"paper"``: the samples of the paper's protocol, those that
-        overlap in the same set as far as halving allows; ``"paper-random"``: the same samples at random. Neighbouring
-        samples overlap, so with both of them held-out pixels leak into training.
-    regions, test_side
-        For ``"regions"``: a vector file of held-out polygons (a column ``part`` may say ``train``, ``validation`` or
-        ``test`` of each); without one, the side ("north", "south", "east", "west") that `test_fraction` is cut from.
-    block_windows
-        Side of a block, in windows: a block is about ``tile + (block_windows - 1) * stride`` cells wide.
-    test_fraction
-        Share of the blocks (or tiles, rows, columns) that is held out, between 0 and 1.
-    validation_fraction
-        Share of the training blocks (or tiles) that chooses weights, threshold and temperature instead; 0 for none,
-        as in the paper.
-    guard_px
-        Training cells within this distance of ground that is held out belong to no part [cells]: training may see their
-        bands, never their labels, and they are not scored.
-    seed
-        Decides the split, the initial weights and the order of the tiles.
-    members
-        Networks that are trained on the same split, each from its own first weights and order of the tiles (seeds from
-        `seed` on). The map is their mean, and says how far they lie apart.
-    epochs, batch
-        Passes over fixed tiles; samples of a step, over all devices together.
-    optimiser, learning_rate, weight_decay, decay
-        ``"adam"`` (weight decay is coupled: part of the gradient) or ``"adamw"`` (decoupled); which parameters decay:
-        ``"all"``, or ``"weights"`` of convolutions and matrices only.
-    schedule, poly_power, warmup_steps
-        How the rate falls: ``"poly"``, as ``(1 - step / steps) ** poly_power``, or ``"cosine"``; over how many steps it
-        rises in a line first.
-    average
-        Decay of the moving average of the weights per step, 0 to 1; the average is kept. 0 keeps the weights as such.
-    focal_gamma, balance_eta, balance_scope, loss_reduction, loss_normalise
-        Class-balanced focal loss (`coslide.training.loss`): focusing exponent, eta of the effective number, whether
-        classes are counted per ``"image"`` or per ``"batch"``, whether the loss is the ``"sum"`` over the pixels of an
-        image (Eq. 26) or the ``"mean"`` over those of a batch, and whether the class weights are scaled to sum to 2.
-    augment
-        ``"none"`` (the paper says nothing) or ``"flips"``: each tile is mirrored and turned at random, and its aspect
-        classes with it.
-    jitter_gain, jitter_offset, jitter_band
-        Light that varies from sample to sample (`coslide.samples.augment.Jitter`), in standardised units; 0 for none.
-    band_dropout
-        Chance, for each tile and each source that another event may lack, that the tile is seen without it.
-    keep
-        ``"last"`` weights, or the ``"best"`` on the validation part (highest F1).
-    patience
-        Training ends when F1 on the validation part has not risen for so many epochs; 0: never early.
-    precision
-        ``"32"``, ``"bf16"``, ``"16"`` (GPUs only), or ``"auto"``: bfloat16 where a device computes it, on a CPU where
-        a timed trial shows that it is faster.
-    devices
-        Processes (CPUs) or GPUs that share each batch.
-    """
+    indices: Literal["all", "a", "b", "c", "d"] = Field(
+        default="d",
+        description="`all` indices of the cube, or a set of the paper's Table 6; d is Table 2 whole, 30 bands",
+    )
+    encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(
+        default_factory=dict,
+        description="how class maps are fed, by name: `ordinal` as the paper stacks them and where nothing is given, "
+        "`onehot`, `circular` (aspect), or `continuous` (the PGA or the distance behind the classes)",
+    )
+    flags: bool = Field(
+        default=False,
+        description="an input for each source that an event may lack, 1 where it has a value and 0 elsewhere",
+    )
+    bands: Literal["common", "all"] = Field(
+        default="common",
+        description="of several events: the bands that all of them have, or all, those that an event lacks as nodata",
+    )
+    normalise: Literal["global", "event"] = Field(
+        default="global",
+        description="mean and deviation of each band over all training pixels, or over the valid pixels of each event",
+    )
 
-    recipe: Literal["paper", "modern"] = "paper"
-    network: str = "egcn"
-    width: int | None = Field(default=None, ge=8)
-    indices: Literal["all", "a", "b", "c", "d"] = "d"
-    encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(default_factory=dict)
-    flags: bool = False
-    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
-    bands: Literal["common", "all"] = "common"
-    normalise: Literal["global", "event"] = "global"
-    tile: int = Field(default=128, ge=16)
-    stride: int = Field(default=96, ge=1)
-    places: Literal["tiles", "random"] = "tiles"
-    steps: int = Field(default=960, ge=1)
-    sampling: Literal["positive", "prevalence"] = "positive"
-    positive_share: float = Field(default=0.01, ge=0, lt=1)
-    split: Literal["blocks", "paper", "paper-random", "regions", "events"] = "blocks"
-    regions: Path | None = None
-    test_side: Literal["north", "south", "east", "west"] = "east"
-    block_windows: int = Field(default=4, ge=1)
-    test_fraction: float = Field(default=0.5, gt=0, lt=1)
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
-    guard_px: int = Field(default=0, ge=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    members: int = Field(default=1, ge=1)
-    epochs: int = Field(default=70, ge=1)
-    batch: int = Field(default=4, ge=1)
-    optimiser: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=7e-4, ge=0)
-    decay: Literal["all", "weights"] = "all"
-    schedule: Literal["poly", "cosine"] = "poly"
-    poly_power: float = Field(default=0.9, ge=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    average: float = Field(default=0.0, ge=0, lt=1)
-    focal_gamma: float = Field(default=0.5, ge=0)
-    balance_eta: float = Field(default=0.999, ge=0, lt=1)
-    balance_scope: Literal["batch", "image"] = "image"
-    loss_reduction: Literal["sum", "mean"] = "sum"
-    loss_normalise: bool = False
-    augment: Literal["none", "flips"] = "none"
-    jitter_gain: float = Field(default=0.0, ge=0)
-    jitter_offset: float = Field(default=0.0, ge=0)
-    jitter_band: float = Field(default=0.0, ge=0)
-    band_dropout: float = Field(default=0.0, ge=0, lt=1)
-    keep: Literal["last", "best"] = "last"
-    patience: int = Field(default=0, ge=0)
-    precision: Literal["auto", "32", "bf16", "16"] = "32"
-    devices: int = Field(default=1, ge=1)
+
+class SplitSettings(StrictModel):
+    """Which part of the events is held out, and how."""
+
+    scheme: Literal["blocks", "paper", "paper-random", "regions", "events"] = Field(
+        default="blocks",
+        description="`blocks`, `regions` or whole `events` are held out; `paper` and `paper-random` are the published "
+        "protocol, whose overlapping samples leak into training",
+    )
+    regions: Path | None = Field(
+        default=None,
+        description="polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`",
+    )
+    test_side: Literal["north", "south", "east", "west"] = Field(
+        default="east", description="side of the area that is held out with `regions` where no polygons are given"
+    )
+    block_windows: int = Field(
+        default=4, ge=1, description="side of a block in windows: about tile + (block_windows - 1) * stride pixels"
+    )
+    test_fraction: float = Field(
+        default=0.5, gt=0, lt=1, description="share of the blocks, tiles or rows that is held out"
+    )
+    validation_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the training blocks that chooses weights, threshold and temperature instead",
+    )
+    guard_px: int = Field(
+        default=0,
+        ge=0,
+        description="width of the guard beside held-out pixels, whose labels are neither trained on nor scored",
+    )
 
     @property
     def by_samples(self) -> bool:
-        """Tell whether the paper's samples are divided, which overlap, and not pixels."""
-        return self.split in {"paper", "paper-random"}
+        """Tell whether the paper's overlapping samples are split, and not pixels."""
+        return self.scheme in {"paper", "paper-random"}
+
+
+class SamplingSettings(StrictModel):
+    """Which windows of the training pixels the network sees."""
+
+    tile: int = Field(default=128, ge=16, description="side of a tile in pixels")
+    stride: int = Field(default=96, ge=1, description="step between tiles in pixels")
+    places: Literal["tiles", "random"] = Field(
+        default="tiles", description="the same tiles in every epoch, or windows of their size at random places"
+    )
+    select: Literal["positive", "prevalence"] = Field(
+        default="positive", description="tiles with more landslide than `positive_share` (Eq. 27), or all as they come"
+    )
+    positive_share: float = Field(default=0.01, ge=0, lt=1, description="the ratio of Eq. 27")
+
+
+class LossSettings(StrictModel):
+    """Class-balanced focal loss (`coslide.training.loss`)."""
+
+    gamma: float = Field(default=0.5, ge=0, description="focusing exponent")
+    eta: float = Field(default=0.999, ge=0, lt=1, description="eta of the effective number of pixels of a class")
+    scope: Literal["batch", "image"] = Field(default="image", description="what the pixels of a class are counted over")
+    reduction: Literal["sum", "mean"] = Field(
+        default="sum", description="sum over the pixels of an image (Eq. 26), or mean over those of a batch"
+    )
+    normalise: bool = Field(default=False, description="scale the class weights to sum to 2")
+
+
+class OptimiserSettings(StrictModel):
+    """How the weights are updated, for how long, and which are kept."""
+
+    name: Literal["adam", "adamw"] = Field(
+        default="adam", description="`adam` (weight decay is part of the gradient) or `adamw` (decoupled)"
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="largest learning rate")
+    weight_decay: float = Field(default=7e-4, ge=0, description="weight decay")
+    decay: Literal["all", "weights"] = Field(
+        default="all", description="all parameters decay, or the weights of convolutions and matrices only"
+    )
+    schedule: Literal["poly", "cosine"] = Field(default="poly", description="how the learning rate falls")
+    poly_power: float = Field(default=0.9, ge=0, description="power of `poly`: (1 - step / steps) ** poly_power")
+    warmup_steps: int = Field(default=0, ge=0, description="steps over which the learning rate rises in a line first")
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay per step of the moving average of the weights, which is kept; 0 for none",
+    )
+    batch: int = Field(default=4, ge=1, description="samples of a step, over all devices together")
+    epochs: int = Field(default=70, ge=1, description="passes over fixed tiles")
+    steps: int = Field(default=960, ge=1, description="steps of a training at random places, in rounds of a twentieth")
+    keep: Literal["last", "best"] = Field(
+        default="last", description="last weights, or those of the best F1 on validation"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="epochs without a better F1 on validation after which training ends; 0 for never"
+    )
+
+
+class AugmentSettings(StrictModel):
+    """How samples are varied."""
+
+    flips: bool = Field(
+        default=False, description="mirror and turn each tile at random, and its aspect classes with it"
+    )
+    jitter_gain: float = Field(
+        default=0.0, ge=0, description="standard deviation of the gain of each date, in standardised units"
+    )
+    jitter_offset: float = Field(
+        default=0.0, ge=0, description="standard deviation of the offset of each date, in standardised units"
+    )
+    jitter_band: float = Field(
+        default=0.0, ge=0, description="standard deviation of the offset of each band, in standardised units"
+    )
+    band_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="chance that a tile is seen without a source that another event may lack"
+    )
+
+
+class RuntimeSettings(StrictModel):
+    """What computes a training."""
+
+    precision: Literal["auto", "32", "bf16", "16"] = Field(
+        default="32", description="`auto` is bfloat16 where a device has it, on a CPU where a timed trial is faster"
+    )
+    devices: int = Field(default=1, ge=1, description="GPUs, or processes of a CPU, that share each batch")
+
+
+class TrainingSettings(StrictModel):
+    """All settings of a training, in groups; the defaults are the paper's.
+
+    Examples
+    --------
+    >>> settings = TrainingSettings(recipe="modern", optimiser={"steps": 100})
+    >>> settings.optimiser.steps, settings.loss.reduction, settings.sampling.tile
+    (100, 'mean', 128)
+    """
+
+    recipe: Literal["paper", "modern"] = Field(
+        default="paper", description="`paper` (as published) or `modern` (the best found; minutes on two cores)"
+    )
+    network: str = Field(default="egcn", description="network to train (`coslide networks` lists them)")
+    width: int | None = Field(
+        default=None,
+        ge=8,
+        description="channels at full resolution; None is the original's on a GPU and a quarter on a CPU",
+    )
+    options: dict[str, bool | int | float | str | list[int]] = Field(
+        default_factory=dict, description="other options of the network by name, such as `k = 16` for EGCN"
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="decides the split, the first weights and the order of the tiles"
+    )
+    members: int = Field(
+        default=1,
+        ge=1,
+        description="networks to train, from seeds on, and average; the map then has their standard deviation",
+    )
+    inputs: InputSettings = InputSettings()
+    split: SplitSettings = SplitSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    augment: AugmentSettings = AugmentSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        for old, successor in _GONE.items():
-            if old in values or old == f"recipe = {values.get('recipe')!r}":
-                raise ValueError(f"{old}: is no longer there; {successor}")
+        for key in values.keys() - cls.model_fields.keys():
+            if places := [
+                f"{group}.{key}" for group in _GROUPS if key in type(cls.model_fields[group].default).model_fields
+            ]:
+                raise ValueError(f"{key}: unknown key; expected {places[0]}")
         recipe = values.get("recipe", "paper")
-        return {**RECIPES.get(recipe, {}), **values} if isinstance(recipe, str) else values
-
-    @model_validator(mode="after")
-    def _stride_leaves_no_gap(self) -> Self:
-        if self.stride > self.tile:
-            raise ValueError(f"stride {self.stride} is larger than the tile {self.tile}: ground between tiles is lost")
-        return self
+        return _grouped({**RECIPES[recipe], **_dotted(values)}) if recipe in RECIPES else values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.places == "random" and self.sampling == "positive":
-            raise ValueError("places = 'random' has no tiles to choose by Eq. 27; expected sampling = 'prevalence'")
-        if self.places == "random" and self.by_samples:
-            raise ValueError(f"split = '{self.split}' divides tiles; expected places = 'tiles' (recipe 'paper' has it)")
-        unused, used = ("epochs", "steps") if self.places == "random" else ("steps", "epochs")
-        if getattr(self, unused) != type(self).model_fields[unused].default:
-            raise ValueError(f"{unused}: found with places = '{self.places}', whose length is told by {used}")
-        if self.batch % self.devices:
-            raise ValueError(f"batch {self.batch} cannot be shared by {self.devices} devices; expected a multiple")
-        chooses = "keep = 'best'" if self.keep == "best" else "patience" if self.patience else ""
-        if chooses and not self.validation_fraction and not (self.split == "regions" and self.regions):
-            raise ValueError(f"{chooses} needs a validation part; expected validation_fraction above 0")
+        sampling, split, optimiser = self.sampling, self.split, self.optimiser
+        if sampling.stride > sampling.tile:
+            raise ValueError(
+                f"sampling.stride: found {sampling.stride}, expected at most the tile, {sampling.tile}: "
+                "pixels between tiles would be lost"
+            )
+        if sampling.places == "random" and sampling.select == "positive":
+            raise ValueError(
+                "sampling.places = 'random' has no tiles to select; expected sampling.select = 'prevalence'"
+            )
+        if sampling.places == "random" and split.by_samples:
+            raise ValueError(f"split.scheme = '{split.scheme}' splits tiles; expected sampling.places = 'tiles'")
+        unused, used = ("epochs", "steps") if sampling.places == "random" else ("steps", "epochs")
+        if getattr(optimiser, unused) != OptimiserSettings.model_fields[unused].default:
+            raise ValueError(
+                f"optimiser.{unused}: found with sampling.places = '{sampling.places}', expected optimiser.{used}"
+            )
+        if optimiser.batch % self.runtime.devices:
+            raise ValueError(
+                f"optimiser.batch: found {optimiser.batch}, expected a multiple of {self.runtime.devices} devices"
+            )
+        chooses = "keep = 'best'" if optimiser.keep == "best" else "patience" if optimiser.patience else ""
+        if chooses and not split.validation_fraction and not (split.scheme == "regions" and split.regions):
+            raise ValueError(f"optimiser.{chooses} needs a validation part; expected split.validation_fraction above 0")
         return self
 
-    def changed(self, **values: Any) -> Self:
+    def dotted(self) -> dict[str, Any]:
+        """List all settings by their dotted names, as JSON holds them."""
+        return _dotted(self.model_dump(mode="json"))
+
+    def changed(self, values: Mapping[str, Any] | None = None, /, **groups: Any) -> Self:
         """Return these settings with some values replaced; a value of None is not given and changes nothing.
 
-        A new ``recipe`` replaces every value that is as the old recipe sets it; values given beside it win over it.
+        A new recipe replaces every value that is as the old recipe sets it; values given beside it win over it.
+
+        Parameters
+        ----------
+        values
+            By dotted name, such as ``{"loss.gamma": 1}``.
+        **groups
+            By name, groups as dictionaries.
 
         Raises
         ------
         InputError
-            If a value is not allowed.
+            If a name is unknown or a value is not allowed.
 
         Examples
         --------
-        >>> TrainingSettings(seed=3).changed(recipe="modern", steps=5).model_dump(include={"seed", "places", "steps"})
-        {'places': 'random', 'steps': 5, 'seed': 3}
+        >>> settings = TrainingSettings(seed=3).changed({"optimiser.steps": 5}, recipe="modern")
+        >>> settings.seed, settings.sampling.places, settings.optimiser.steps
+        (3, 'random', 5)
         """
-        given = {key: value for key, value in values.items() if value is not None}
-        kept = self.model_dump(include=self.model_fields_set)
+        given = {key: value for key, value in {**_dotted(groups), **(values or {})}.items() if value is not None}
+        kept = _dotted(self.model_dump(exclude_unset=True))
         if "recipe" in given:
             kept = {key: value for key, value in kept.items() if value != RECIPES[self.recipe].get(key)}
         try:
-            return type(self).model_validate({**kept, **given})
+            return type(self).model_validate(_grouped({**kept, **given}))
         except ValidationError as error:
             raise InputError(f"training settings: {first_problem(error)}") from None
 
 
+def describe_setting(dotted: str) -> str:
+    """Describe the setting of a dotted name: what it is, and its default.
+
+    Examples
+    --------
+    >>> describe_setting("sampling.stride")
+    'step between tiles in pixels; default 96'
+    """
+    *groups, name = dotted.split(".")
+    model: Any = TrainingSettings
+    for group in groups:
+        model = model.model_fields[group].annotation
+    field = model.model_fields[name]
+    return f"{field.description}; default {field.get_default(call_default_factory=True)}".replace("`", "")
+
+
+def setting_names() -> list[str]:
+    """List the dotted names of all settings."""
+    return list(TrainingSettings().dotted())
+
+
+def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the values of groups by dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+        if key in _GROUPS and isinstance(inner, Mapping):
+            found |= {f"{key}.{name}": each for name, each in inner.items()}
+        else:
+            found[key] = inner
+    return found
+
+
+def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values of dotted names into their groups."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        inner = found
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"training settings: {group}: found {inner!r}, expected {key}")
+        inner[name] = value
+    return found
+
+
+_GROUPS = {name for name, field in TrainingSettings.model_fields.items() if isinstance(field.default, StrictModel)}
+
+
 def first_problem(error: ValidationError) -> str:
-    """Return the first problem that pydantic found, as ``key: found ..., expected ...`` in one line.
+    """Put the first problem that pydantic found in one line, ``key: found ..., expected ...``.
 
     Parameters
     ----------
@@ -262,10 +367,10 @@ def first_problem(error: ValidationError) -> str:
     Examples
     --------
     >>> try:
-    ...     TrainingSettings(epochs=0)
+    ...     TrainingSettings(optimiser={"epochs": 0})
     ... except ValidationError as error:
     ...     first_problem(error)
-    'epochs: found 0, expected: input should be greater than or equal to 1'
+    'optimiser.epochs: found 0, expected: input should be greater than or equal to 1'
     """
     problems = error.errors(include_url=False)
     first = problems[0]

@@ -121,11 +121,13 @@ def _require_runnable(
         load_model(model)
     else:
         require_trainable(settings)
-        if settings.split == "events":
-            raise InputError("training.split: a run has one event; hold out others with: coslide train --test-on")
+        if settings.split.scheme == "events":
+            raise InputError(
+                "training.split.scheme: a run has one event; hold out others with: coslide train --test-on"
+            )
         if spec(settings.network).two_dates and event.scenes.pre is None:
             raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
         if event.inventory is None:
             raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
         grid = event_grid(event)
-        require_tile((grid.shape.y, grid.shape.x), settings.tile)
+        require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)

@@ -59,7 +59,7 @@ def log_split(splits: Sequence[Split], trained: int, settings: TrainingSettings)
     counts = tile_counts(splits)
     leak = mean_leak(splits)
     _log.info(
-        f"split {settings.split}: {trained} training, {counts['validation']} validation and "
+        f"split {settings.split.scheme}: {trained} training, {counts['validation']} validation and "
         f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the held-out tiles' ground leaks into training"
     )
     if leak:

@@ -214,7 +214,7 @@ def fit_model(
     model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
     model = _looked_into(model, held_out_windows(everything, splits, seen, model.card), settings)
     model = _calibrated(model, everything, seen)
-    if settings.by_samples:
+    if settings.split.by_samples:
         write_samples(out / PARTS, everything, splits, settings)
         samples = sample_scores(model, everything, splits)
         model = Model(model.networks, model.card.model_copy(update={"samples": samples}))
@@ -239,11 +239,11 @@ def _fit_members(
         network = fit(data, settings_of_member(settings, number), own_folder, resume=resume)
         minutes = (time.monotonic() - started) / 60
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
-        up_to = "up to " if settings.patience else ""
+        up_to = "up to " if settings.optimiser.patience else ""
         how_long = (
-            f"{rounded_steps(settings.steps)} steps of {settings.batch} windows at random places"
-            if settings.places == "random"
-            else f"{settings.epochs} epochs of {len(data.tiles)} tiles"
+            f"{rounded_steps(settings.optimiser.steps)} steps of {settings.optimiser.batch} windows at random places"
+            if settings.sampling.places == "random"
+            else f"{settings.optimiser.epochs} epochs of {len(data.tiles)} tiles"
         )
         _log.info(f"trained {settings.network}{which}: {up_to}{how_long} in {minutes:.1f} min")
         networks.append(network)
@@ -266,10 +266,12 @@ def mapped_where(model: Model, area: Area, where: NDArray[np.bool_]) -> NDArray[
 
 
 def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:
-    if settings.split == "events" and not test_on:
-        raise InputError("training.split: found events, but no event to hold out; expected --test-on INDEX.zarr")
-    if test_on and settings.split != "events":
-        raise InputError(f"training.split: found {settings.split}, expected events where --test-on is given")
+    if settings.split.scheme == "events" and not test_on:
+        raise InputError("training.split.scheme: found events, but no event to hold out; expected --test-on INDEX.zarr")
+    if test_on and settings.split.scheme != "events":
+        raise InputError(
+            f"training.split.scheme: found {settings.split.scheme}, expected events where --test-on is given"
+        )
 
 
 def _require_one_cell_size(areas: Sequence[Area]) -> None:
@@ -305,31 +307,32 @@ def _card(
 ) -> ModelMetadata:
     trained = [area for area, split in zip(areas, splits, strict=True) if split.train]
     counts = tile_counts(splits)
-    said = settings.model_dump(mode="json")
-    said["regions"] = None if settings.regions is None else settings.regions.name  # not where it lies on this machine
+    given = settings.dotted()
+    if settings.split.regions is not None:
+        given["split.regions"] = settings.split.regions.name  # not where it lies on this machine
     return ModelMetadata(
         network=settings.network,
         options=network_options(settings, prepared.encoder.names),
         channels=channels_of(prepared.encoder),
         flags=list(prepared.encoder.flags),
-        normalise=settings.normalise,
+        normalise=settings.inputs.normalise,
         optional_bands=prepared.optional_bands,
         members=settings.members,
-        tile=settings.tile,
+        tile=settings.sampling.tile,
         pixel_size_m=areas[0].scene.pixel_size_m,
         events=[area.name for area in trained],
         ground=[ground for ground in grounds if ground is not None],
         events_without_location=[area.name for area in trained if area.scene.grid is None],
         split={
-            "scheme": settings.split,
+            "scheme": settings.split.scheme,
             "seed": settings.seed,
             "train_tiles": len(prepared.tiles),
             "validation_tiles": counts["validation"],
             "test_tiles": counts["test"],
-            "guard_px": settings.guard_px,
+            "guard_px": settings.split.guard_px,
             "leak_fraction": mean_leak(splits),
         },
-        settings=said,
+        settings=given,
     )
 
 

@@ -81,22 +81,22 @@ def prepare_tiles(areas: Sequence[Area], roles: Sequence[Subset], settings: Trai
     for area, split in zip(areas, splits, strict=True):
         selection = select_tiles(split, area.labels, settings)
         windows.append(selection.windows)
-        if settings.sampling == "positive" and split.train:
+        if settings.sampling.select == "positive" and split.train:
             _log.info(
                 f"{area.name}: {len(selection.windows)} of {len(split.train)} training tiles have more than "
-                f"{100 * settings.positive_share:g} % landslide (Eq. 27) and are kept; landslides cover "
+                f"{100 * settings.sampling.positive_share:g} % landslide (Eq. 27) and are kept; landslides cover "
                 f"{100 * selection.share_after:.1f} % of them and {100 * selection.share_before:.1f} % of all"
             )
     if not any(windows):
         raise InputError(
-            f"training.positive_share: no training tile has more than {settings.positive_share:g} landslide; lower it, "
-            "or set training.sampling = 'prevalence'"
+            f"training.sampling.positive_share: no training tile has more than "
+            f"{settings.sampling.positive_share:g} landslide; lower it, or set training.sampling.select = 'prevalence'"
         )
     used = [i for i, of_one in enumerate(windows) if of_one or splits[i].validation]
     for i in set(range(len(areas))) - set(used):  # found now, not when the training is done; the others are read below
         _require_finite_inputs(areas[i], bands)
     own_areas, own_splits = [areas[i] for i in used], [splits[i] for i in used]
-    by_event = settings.normalise == "event"
+    by_event = settings.inputs.normalise == "event"
     rasters, moments = _rasters(own_areas, own_splits, encoder, folder, by_event=by_event)
     for name in _unseen(moments, bands):
         _log.info(f"warning: band {name} has no value on the training ground; it is fed as missing everywhere")
@@ -105,7 +105,9 @@ def prepare_tiles(areas: Sequence[Area], roles: Sequence[Subset], settings: Trai
         [windows[i] for i in used],
         directions=encoder.directions,
         groups=list(encoder.groups.values()),
-        jitter=Jitter(encoder.dates, settings.jitter_gain, settings.jitter_offset, settings.jitter_band),
+        jitter=Jitter(
+            encoder.dates, settings.augment.jitter_gain, settings.augment.jitter_offset, settings.augment.jitter_band
+        ),
     )
     validation = Tiles(rasters, [splits[i].validation for i in used], part=Subset.VALIDATION)
     encoder = encoder._replace(normalisation=moments.normalisation())
@@ -125,17 +127,17 @@ def chosen_inputs(areas: Sequence[Area], settings: TrainingSettings) -> tuple[En
     indices, lacking = _indices_of(areas, settings)
     measured = [band for band in areas[0].scene.measured if all(band in area.scene.measured for area in areas)]
     behind = [band for band in measured if band.name in MEASURED.values()]
-    if settings.flags:
+    if settings.inputs.flags:
         indices = [band for band in indices if band.name != "pre_available"]
-    bands, encodings = chosen_encodings([*indices, *behind], settings.encoding)
+    bands, encodings = chosen_encodings([*indices, *behind], settings.inputs.encoding)
     for band, how in zip(bands, encodings, strict=True):
-        if how == "ordinal" and settings.encoding.get(band.name) == "continuous":  # type: ignore[call-overload]
+        if how == "ordinal" and settings.inputs.encoding.get(band.name) == "continuous":  # type: ignore[call-overload]
             _log.info(f"{band.name} is fed by its classes: what was measured behind them is not in every cube")
     groups = band_groups([band.name for band in bands])
-    dropped = {bands[i].name for group in groups.values() for i in group} if settings.band_dropout else set()
+    dropped = {bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
     optional_bands = [band.name for band in bands if band.name in dropped or band.name in lacking]
     nothing = Normalisation(np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32))
-    return Encoder(bands, encodings, tuple(groups) if settings.flags else (), nothing), optional_bands
+    return Encoder(bands, encodings, tuple(groups) if settings.inputs.flags else (), nothing), optional_bands
 
 
 def _indices_of(areas: Sequence[Area], settings: TrainingSettings) -> tuple[list[Band], list[str]]:
@@ -146,19 +148,21 @@ def _indices_of(areas: Sequence[Area], settings: TrainingSettings) -> tuple[list
             raise InputError(f"{area.name}: does not go with {areas[0].name}: {text}")
         found.update({band.name: band for band in area.scene.bands if band.name not in found})
     lacking = [name for name in found if not all(name in _names(area) for area in areas)]
-    if lacking and settings.bands == "common":
-        _log.info(f"left out, as not every event has them: {', '.join(lacking)} (training.bands = 'all' keeps them)")
+    if lacking and settings.inputs.bands == "common":
+        _log.info(
+            f"left out, as not every event has them: {', '.join(lacking)} (training.inputs.bands = 'all' keeps them)"
+        )
         found = {name: band for name, band in found.items() if name not in lacking}
     bands = tuple(found.values())
-    if settings.indices != "all":
-        bands = tuple(index_set(settings.indices, bands))
-        missing = missing_indices(settings.indices, tuple(found.values()))
+    if settings.inputs.indices != "all":
+        bands = tuple(index_set(settings.inputs.indices, bands))
+        missing = missing_indices(settings.inputs.indices, tuple(found.values()))
         note = f"; the cube has no {', '.join(missing)}" if missing else ""
         if bands:
-            _log.info(f"indices ({settings.indices}): {len(bands)} channels{note}")
+            _log.info(f"indices ({settings.inputs.indices}): {len(bands)} channels{note}")
     if not bands:
-        where = f"the cube has no index of set ({settings.indices})" if found else "the events share no channel"
-        raise InputError(f"training.indices: {where}")
+        where = f"the cube has no index of set ({settings.inputs.indices})" if found else "the events share no channel"
+        raise InputError(f"training.inputs.indices: {where}")
     return list(bands), lacking
 
 
@@ -167,21 +171,22 @@ def _names(area: Area) -> set[str]:
 
 
 def _split_of(area: Area, role: Subset, settings: TrainingSettings) -> Split:
-    if area.patches and settings.tile != PATCH:
+    if area.patches and settings.sampling.tile != PATCH:
         raise InputError(
-            f"training.tile: found {settings.tile}, expected {PATCH}, the size of the patches of {area.name}"
+            f"training.sampling.tile: found {settings.sampling.tile}, expected {PATCH}, "
+            f"the size of the patches of {area.name}"
         )
-    if area.patches and settings.split == "regions":
+    if area.patches and settings.split.scheme == "regions":
         raise InputError(
-            f"training.split: patches have no place, so {area.name} has no regions; expected blocks or events"
+            f"training.split.scheme: patches have no place, so {area.name} has no regions; expected blocks or events"
         )
-    regions = _regions_of(area, settings) if settings.split == "regions" else None
+    regions = _regions_of(area, settings) if settings.split.scheme == "regions" else None
     return split_windows(area.labels, settings, regions=regions, blocks=area.blocks, role=role)
 
 
 def _regions_of(area: Area, settings: TrainingSettings) -> SplitRaster | None:
     """Return the `Subset` of each cell as a file of polygons says; None where there is no file."""
-    grid, path = area.scene.grid, settings.regions
+    grid, path = area.scene.grid, settings.split.regions
     if path is None or grid is None:
         return None
     frame = read_vector(path, str(grid.crs), what="regions")
@@ -200,17 +205,19 @@ def _regions_of(area: Area, settings: TrainingSettings) -> SplitRaster | None:
 
 def _require_ground(areas: Sequence[Area], splits: Sequence[Split], settings: TrainingSettings) -> None:
     if not any(split.train for split in splits):
-        raise InputError("the split leaves no ground to train on; change training.split or its regions")
+        raise InputError("the split leaves no ground to train on; change training.split.scheme or its regions")
     if not any(split.test for split in splits):
-        raise InputError("the split leaves no ground to score; change training.split or its regions")
+        raise InputError("the split leaves no ground to score; change training.split.scheme or its regions")
     if not _landslide_in(Subset.TRAIN, areas, splits):
         raise InputError("the training part holds no landslide; choose another --seed, other regions or a larger area")
-    if settings.validation_fraction and not any(split.validation for split in splits):
+    if settings.split.validation_fraction and not any(split.validation for split in splits):
         raise InputError(
-            "the split leaves no ground to choose the threshold on; lower training.block_windows or "
-            "training.guard_px, or set training.validation_fraction = 0"
+            "the split leaves no ground to choose the threshold on; lower training.split.block_windows or "
+            "training.split.guard_px, or set training.split.validation_fraction = 0"
         )
-    chooses = "keep = 'best'" if settings.keep == "best" else "patience" if settings.patience else ""
+    chooses = (
+        "keep = 'best'" if settings.optimiser.keep == "best" else "patience" if settings.optimiser.patience else ""
+    )
     if chooses and not _landslide_in(Subset.VALIDATION, areas, splits):
         raise InputError(
             f"training.{chooses}: the validation part holds no landslide to choose by; choose another --seed"

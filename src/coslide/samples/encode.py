@@ -196,7 +196,7 @@ def _checked(band: Band, how: str) -> Encoding:
         if encoding == how and how in allowed:
             found: Encoding = encoding
             return found
-    raise InputError(f"training.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
+    raise InputError(f"training.inputs.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
 
 
 def _inputs_of(band: Band, how: Encoding) -> list[str]:

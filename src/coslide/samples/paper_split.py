@@ -13,7 +13,11 @@ from coslide.windows import Window, windows_in
 
 def numbered_samples(areas: Sequence[Window], settings: TrainingSettings) -> list[Window]:
     """Cut the samples of some areas; the number of a sample is its place in the list, from the bottom-left."""
-    return [window for area in areas for window in windows_in(area, tile=settings.tile, stride=settings.stride)]
+    return [
+        window
+        for area in areas
+        for window in windows_in(area, tile=settings.sampling.tile, stride=settings.sampling.stride)
+    ]
 
 
 def paper_parts(
@@ -50,16 +54,17 @@ def paper_parts(
     line alone.
     """
     kept = [window for window in numbered_samples(areas, settings) if _chosen(labels[window.slices], settings)]
-    tests = round(settings.test_fraction * len(kept))
-    validations = round(settings.validation_fraction * (len(kept) - tests))
-    if not 0 < tests < len(kept) - validations or (settings.validation_fraction and not validations):
-        rule = f" with more than {100 * settings.positive_share:g} % landslide (Eq. 27)"
+    tests = round(settings.split.test_fraction * len(kept))
+    validations = round(settings.split.validation_fraction * (len(kept) - tests))
+    if not 0 < tests < len(kept) - validations or (settings.split.validation_fraction and not validations):
+        rule = f" with more than {100 * settings.sampling.positive_share:g} % landslide (Eq. 27)"
         raise InputError(
-            f"{len(kept)} sample(s){rule if settings.sampling == 'positive' else ''} cannot be split with "
-            f"test_fraction {settings.test_fraction:g}; lower training.positive_share, or give a larger area"
+            f"{len(kept)} sample(s){rule if settings.sampling.select == 'positive' else ''} cannot be split with "
+            f"test_fraction {settings.split.test_fraction:g}; lower training.sampling.positive_share, or "
+            "give a larger area"
         )
     random = np.random.default_rng(settings.seed)
-    order = _grown(kept, random) if settings.split == "paper" else random.permutation(len(kept)).tolist()
+    order = _grown(kept, random) if settings.split.scheme == "paper" else random.permutation(len(kept)).tolist()
     test, validation, train = (
         [kept[i] for i in sorted(chosen)] for chosen in np.split(np.array(order), [tests, tests + validations])
     )
@@ -73,9 +78,9 @@ def landslide_share(labels: NDArray[np.uint8]) -> float:
 
 
 def _chosen(labels: NDArray[np.uint8], settings: TrainingSettings) -> bool:
-    if settings.sampling == "prevalence":
+    if settings.sampling.select == "prevalence":
         return bool((labels != NODATA).any())
-    return landslide_share(labels) > settings.positive_share
+    return landslide_share(labels) > settings.sampling.positive_share
 
 
 def _grown(windows: Sequence[Window], random: np.random.Generator) -> list[int]:

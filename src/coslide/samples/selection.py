@@ -43,8 +43,8 @@ def select_tiles(split: Split, labels: NDArray[np.uint8], settings: TrainingSett
     many survive is therefore always said.
     """
     counts = [_counts(split, labels, window) for window in split.train]
-    kept = [i for i, (slides, known) in enumerate(counts) if slides > settings.positive_share * known]
-    if settings.sampling == "prevalence":
+    kept = [i for i, (slides, known) in enumerate(counts) if slides > settings.sampling.positive_share * known]
+    if settings.sampling.select == "prevalence":
         kept = list(range(len(counts)))
     return Selection([split.train[i] for i in kept], _share(counts), _share([counts[i] for i in kept]))
 

@@ -77,27 +77,28 @@ def split_windows(
     InputError
         If the area is smaller than one tile, or too small to give each part something with a known cell.
     """
-    require_tile(labels.shape, settings.tile)
-    if settings.by_samples:
-        if settings.guard_px:
+    require_tile(labels.shape, settings.sampling.tile)
+    if settings.split.by_samples:
+        if settings.split.guard_px:
             raise InputError(
-                f"training.guard_px: samples that overlap have no border to guard; expected 0 with {settings.split}"
+                f"training.split.guard_px: samples that overlap have no border to guard; expected 0 with "
+                f"{settings.split.scheme}"
             )
         return _split_of_samples(labels, settings, blocks or [Window(0, 0, *labels.shape)])
-    block_px = settings.tile + (settings.block_windows - 1) * settings.stride
-    pieces = blocks or blocks_of(labels.shape, tile=settings.tile, block_px=block_px)
+    block_px = settings.sampling.tile + (settings.split.block_windows - 1) * settings.sampling.stride
+    pieces = blocks or blocks_of(labels.shape, tile=settings.sampling.tile, block_px=block_px)
     pieces = [block for block in pieces if _known(labels, block)]
-    if settings.split == "blocks":
+    if settings.split.scheme == "blocks":
         parts = _of_blocks(labels, pieces, settings, block_px)
-    elif settings.split == "events":
+    elif settings.split.scheme == "events":
         parts = np.full(labels.shape, role, dtype=np.uint8)
     else:
         parts = _of_side(labels.shape, settings) if regions is None else regions.copy()
     if role == Subset.TRAIN and not (parts == Subset.VALIDATION).any():
         _take_validation(parts, labels, pieces, settings)
     if blocks is None:  # given blocks do not lie beside each other on Earth
-        _guard(parts, settings.guard_px)
-    areas = pieces if settings.split == "blocks" or blocks else [Window(0, 0, *labels.shape)]
+        _guard(parts, settings.split.guard_px)
+    areas = pieces if settings.split.scheme == "blocks" or blocks else [Window(0, 0, *labels.shape)]
     return _cut(parts, labels, areas, settings)
 
 
@@ -169,15 +170,16 @@ def shown_to_training(parts: SplitRaster) -> NDArray[np.bool_]:
 def _of_blocks(
     labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings, block_px: int
 ) -> SplitRaster:
-    wanted = 3 if settings.validation_fraction else 2
+    wanted = 3 if settings.split.validation_fraction else 2
     if len(blocks) < wanted:
         purposes = "train, one to choose the threshold, one to hold out" if wanted == 3 else "train, one to hold out"
         raise InputError(
             f"the area of {labels.shape[0]} x {labels.shape[1]} cells holds {len(blocks)} block(s) of about {block_px} "
-            f"cells with known ground, expected at least {wanted} (one to {purposes}); lower training.block_windows"
+            f"cells with known ground, expected at least {wanted} (one to {purposes}); lower "
+            "training.split.block_windows"
         )
     landslide_cells = _landslide_cells(labels, blocks)
-    held_out = _stratified_choice(landslide_cells, settings.test_fraction, settings.seed, leave=wanted - 1)
+    held_out = _stratified_choice(landslide_cells, settings.split.test_fraction, settings.seed, leave=wanted - 1)
     parts = np.zeros(labels.shape, dtype=np.uint8)
     for i, block in enumerate(blocks):
         parts[block.slices] = Subset.TEST if i in held_out else Subset.TRAIN
@@ -189,10 +191,10 @@ def _take_validation(
 ) -> None:
     """Turn the training cells of some blocks into validation cells; of none where only one block trains."""
     blocks = [b for b in blocks if ((parts[b.slices] == Subset.TRAIN) & (labels[b.slices] != NODATA)).any()]
-    if not settings.validation_fraction or len(blocks) < 2:
+    if not settings.split.validation_fraction or len(blocks) < 2:
         return
     trained = np.where(parts == Subset.TRAIN, labels, np.uint8(NODATA))
-    chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.validation_fraction, settings.seed)
+    chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.split.validation_fraction, settings.seed)
     for i in chosen:
         inside = parts[blocks[i].slices]
         inside[inside == Subset.TRAIN] = Subset.VALIDATION
@@ -200,12 +202,13 @@ def _take_validation(
 
 def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> SplitRaster:
     rows, cols = shape
-    along = rows if settings.test_side in {"north", "south"} else cols
-    count = round(settings.test_fraction * along)
-    if not settings.tile <= count <= along - settings.tile:
+    along = rows if settings.split.test_side in {"north", "south"} else cols
+    count = round(settings.split.test_fraction * along)
+    if not settings.sampling.tile <= count <= along - settings.sampling.tile:
         raise InputError(
-            f"a share of {settings.test_fraction:g} in the {settings.test_side} is {count} of {along} cells, expected "
-            f"at least one tile of {settings.tile} on either side; change training.test_fraction"
+            f"a share of {settings.split.test_fraction:g} in the {settings.split.test_side} is {count} of {along} "
+            f"pixels, expected at least one tile of {settings.sampling.tile} on either side; "
+            "change training.split.test_fraction"
         )
     held_out = {
         "north": np.s_[:count, :],
@@ -214,7 +217,7 @@ def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> SplitRaster:
         "east": np.s_[:, cols - count :],
     }
     parts = np.full(shape, Subset.TRAIN, dtype=np.uint8)
-    parts[held_out[settings.test_side]] = Subset.TEST
+    parts[held_out[settings.split.test_side]] = Subset.TEST
     return parts
 
 
@@ -232,7 +235,9 @@ def _guard(parts: SplitRaster, guard_px: int) -> None:
 
 
 def _cut(parts: SplitRaster, labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
-    windows = [w for area in areas for w in windows_in(area, tile=settings.tile, stride=settings.stride)]
+    windows = [
+        w for area in areas for w in windows_in(area, tile=settings.sampling.tile, stride=settings.sampling.stride)
+    ]
     known = labels != NODATA
     cut = {
         part: [w for w in windows if ((parts[w.slices] == part) & known[w.slices]).any()]

@@ -84,8 +84,8 @@ area = "mapped_area.gpkg"
 
 [training]
 recipe = "modern"
-block_windows = 2
-test_fraction = 0.33
+split.block_windows = 2
+split.test_fraction = 0.33
 """
 
 

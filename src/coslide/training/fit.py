@@ -85,11 +85,13 @@ def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = 
         else:
             network = networks.create(settings.network, len(bands), **network_options(settings, bands))
     multiple = int(getattr(network, "size_multiple", 1))
-    if settings.tile % multiple:
-        raise InputError(f"tile: found {settings.tile}, expected a multiple of {multiple} for {settings.network}")
-    if settings.tile == multiple and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+    if settings.sampling.tile % multiple:
+        raise InputError(
+            f"tile: found {settings.sampling.tile}, expected a multiple of {multiple} for {settings.network}"
+        )
+    if settings.sampling.tile == multiple and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         raise InputError(  # of one tile alone, the smallest map would be one pixel, which has no variance
-            f"tile: found {settings.tile}, expected at least {2 * multiple} to train {settings.network}"
+            f"tile: found {settings.sampling.tile}, expected at least {2 * multiple} to train {settings.network}"
         )
 
 
@@ -144,25 +146,29 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     KeyboardInterrupt
         On Ctrl-C; the last whole epoch is kept.
     """
-    if settings.precision == "16" and not torch.cuda.is_available():
-        raise InputError("training.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
+    if settings.runtime.precision == "16" and not torch.cuda.is_available():
+        raise InputError("training.runtime.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
     settings = with_precision(data, settings, folder)
     options = network_options(settings, data.names)
     network = first_network(settings, data.names)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
-    record = {**settings.model_dump(mode="json", exclude={"regions", "members"}), **options, **data.fingerprints}
-    record |= {"bands": len(data.names), "tiles": len(data.tiles)}
+    record = {name: value for name, value in settings.dotted().items() if name not in {"split.regions", "members"}}
+    record |= {**options, **data.fingerprints, "bands": len(data.names), "tiles": len(data.tiles)}
     checkpoint = prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
-    epochs = rounded_steps(settings.steps) // len(loader) if settings.places == "random" else settings.epochs
+    epochs = (
+        rounded_steps(settings.optimiser.steps) // len(loader)
+        if settings.sampling.places == "random"
+        else settings.optimiser.epochs
+    )
     steps = epochs * len(loader)
     training = Training(network, settings, total_steps=steps)
     with report_write_errors(folder), _lightning_notes_hidden():
         callbacks = [progress_callback(steps), *_keepers(settings, folder, validated=data.validation is not None)]
         trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
         try:
-            if checkpoint is None or not ended_early(checkpoint, settings.patience):
+            if checkpoint is None or not ended_early(checkpoint, settings.optimiser.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
@@ -172,9 +178,11 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
             raise _as_raised(error) from None
         finally:
             training.close()
-    network.load_state_dict(weights_of(folder / (BEST if settings.keep == "best" else LAST)))
+    network.load_state_dict(weights_of(folder / (BEST if settings.optimiser.keep == "best" else LAST)))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
-        raise InputError(f"{folder}: the training diverged (weights are no numbers); lower training.learning_rate")
+        raise InputError(
+            f"{folder}: the training diverged (weights are no numbers); lower training.optimiser.learning_rate"
+        )
     return network.eval()
 
 
@@ -187,14 +195,14 @@ def first_network(settings: TrainingSettings, names: Sequence[str]) -> nn.Module
 def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
     """Make what feeds training and, where there is one, the validation part."""
     variation = Variation(
-        settings.augment == "flips",
-        settings.band_dropout,
-        jitter=max(settings.jitter_gain, settings.jitter_offset, settings.jitter_band) > 0,
+        settings.augment.flips,
+        settings.augment.band_dropout,
+        jitter=max(settings.augment.jitter_gain, settings.augment.jitter_offset, settings.augment.jitter_band) > 0,
     )
-    common: dict[str, Any] = {"size": settings.batch, "seed": settings.seed, "variation": variation}
+    common: dict[str, Any] = {"size": settings.optimiser.batch, "seed": settings.seed, "variation": variation}
     batches: ShuffledBatches
-    if settings.places == "random":
-        batches = RandomPlaces(data.tiles, side_px=settings.tile, steps=settings.steps, **common)
+    if settings.sampling.places == "random":
+        batches = RandomPlaces(data.tiles, side_px=settings.sampling.tile, steps=settings.optimiser.steps, **common)
     else:
         batches = ShuffledBatches(data.tiles, **common)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
@@ -204,7 +212,7 @@ def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader
     if data.validation is None:
         return loader, None
     return loader, DataLoader(
-        data.validation, batch_sampler=SequentialBatches(data.validation, settings.batch), **hands
+        data.validation, batch_sampler=SequentialBatches(data.validation, settings.optimiser.batch), **hands
     )
 
 
@@ -216,25 +224,26 @@ def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
     if validated:  # before the last one, which is to know which epoch was the best
         callbacks.append(MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
     callbacks.append(MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs))
-    if settings.average:
-        callbacks.append(EMAWeightAveraging(decay=settings.average))
-    if settings.patience:
-        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.patience))
+    if settings.optimiser.average:
+        callbacks.append(EMAWeightAveraging(decay=settings.optimiser.average))
+    if settings.optimiser.patience:
+        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.optimiser.patience))
     return callbacks
 
 
 def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, folder: Path) -> lightning.Trainer:
     gpus = torch.cuda.device_count()
-    if gpus and settings.devices > gpus:
+    if gpus and settings.runtime.devices > gpus:
         raise InputError(
-            f"training.devices: found {settings.devices}, expected at most {gpus}, the GPUs of this machine"
+            f"training.runtime.devices: found {settings.runtime.devices}, expected at most {gpus}, "
+            "the GPUs of this machine"
         )
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=settings.devices,
-        strategy="ddp_spawn" if settings.devices > 1 else "auto",
+        devices=settings.runtime.devices,
+        strategy="ddp_spawn" if settings.runtime.devices > 1 else "auto",
         use_distributed_sampler=False,  # `Batches` shares the tiles
-        precision=_lightning_precision(settings.precision),
+        precision=_lightning_precision(settings.runtime.precision),
         max_epochs=epochs,
         deterministic=True,
         enable_model_summary=False,
@@ -255,14 +264,14 @@ def with_precision(data: TrainingData, settings: TrainingSettings, folder: Path)
     InputError
         If the kept choice cannot be read.
     """
-    if settings.precision != "auto":
+    if settings.runtime.precision != "auto":
         return settings
     if torch.cuda.is_available():
-        return settings.model_copy(update={"precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
+        return settings.changed({"runtime.precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
     network = first_network(settings, data.names)
-    trial = partial(time_precisions, network, len(data.names), settings.tile, gradients=True)
+    trial = partial(time_precisions, network, len(data.names), settings.sampling.tile, gradients=True)
     chosen = kept_choice(trial, folder / CHOSEN, "training")
-    return settings.model_copy(update={"precision": chosen})
+    return settings.changed({"runtime.precision": chosen})
 
 
 def _lightning_precision(precision: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:

@@ -45,18 +45,18 @@ class Training(lightning.LightningModule):
         self._settings = settings
         self._total_steps = total_steps
         self._loss = ClassBalancedFocalLoss(
-            eta=settings.balance_eta,
-            gamma=settings.focal_gamma,
-            scope=settings.balance_scope,
-            reduction=settings.loss_reduction,
-            normalize=settings.loss_normalise,
+            eta=settings.loss.eta,
+            gamma=settings.loss.gamma,
+            scope=settings.loss.scope,
+            reduction=settings.loss.reduction,
+            normalize=settings.loss.normalise,
         )
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
 
     def on_fit_start(self) -> None:
         """Start the threads; processes that share the batch share the processors too."""
-        self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.devices))
+        self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.runtime.devices))
 
     def close(self) -> None:
         """Let the threads go, however the training ended."""
@@ -88,13 +88,17 @@ class Training(lightning.LightningModule):
             loss = loss_of(slice(None))
         else:
             losses = [partial(loss_of, part) for part in parts_of(self.network, len(inputs))]
-            loss = summed_loss(self.network, losses, self._pool, precision=self._settings.precision)
+            loss = summed_loss(self.network, losses, self._pool, precision=self._settings.runtime.precision)
         if (loss.device.type == "cpu" or batch_idx % _STEPS_BETWEEN_CHECKS == 0) and not torch.isfinite(loss):
             raise InputError(
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
-                f"lower training.learning_rate (found {self._settings.learning_rate:g})"
+                f"lower training.optimiser.learning_rate (found {self._settings.optimiser.learning_rate:g})"
             )
-        told: dict[str, Any] = {"batch_size": len(inputs), "on_epoch": True, "sync_dist": self._settings.devices > 1}
+        told: dict[str, Any] = {
+            "batch_size": len(inputs),
+            "on_epoch": True,
+            "sync_dist": self._settings.runtime.devices > 1,
+        }
         self.log("loss", loss, prog_bar=True, on_step=True, **told)
         self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **told)
         return loss
@@ -102,7 +106,7 @@ class Training(lightning.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch of the validation part."""
         inputs, labels = batch
-        with mixed_precision(self._settings.precision if inputs.device.type == "cpu" else "32"):
+        with mixed_precision(self._settings.runtime.precision if inputs.device.type == "cpu" else "32"):
             logits = self.network(inputs).float()
         self.log("val_loss", self._loss(logits, labels), on_epoch=True, batch_size=len(inputs), sync_dist=True)
         self._f1.update(logits.softmax(dim=1)[:, 1], labels)
@@ -111,21 +115,23 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule, stepped once per step of the optimiser."""
         settings = self._settings
-        kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
-        optimiser = kind(self._groups(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        kind = torch.optim.Adam if settings.optimiser.name == "adam" else torch.optim.AdamW
+        optimiser = kind(
+            self._groups(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
+        )
         schedule = rate_schedule(
             optimiser,
             self._total_steps,
-            shape=settings.schedule,
-            power=settings.poly_power,
-            warmup_steps=settings.warmup_steps,
+            shape=settings.optimiser.schedule,
+            power=settings.optimiser.poly_power,
+            warmup_steps=settings.optimiser.warmup_steps,
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _groups(self) -> list[dict[str, Any]]:
         """Group the parameters that decay and, if only weights do, those that don't: factors, norms and biases."""
         parameters = list(self.network.parameters())
-        if self._settings.decay == "all":
+        if self._settings.optimiser.decay == "all":
             return [{"params": parameters}]
         weights = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]

@@ -63,7 +63,7 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
         (('path = "dem.tif"', 'path = "/etc/passwd"'), "dem.path: /etc/passwd leads out of"),
         (('unit = "%g"', 'unit = "percent"'), "shaking.unit: found 'percent', expected"),
         (("epochs = 1", "epochs = 0"), "training.optimiser.epochs: found 0, expected"),
-        (("stride = 24", "stride = 64"), "training.sampling.stride: found 64, expected at most the tile, 32"),
+        (("stride = 24", "stride = 64"), "sampling.stride: found 64, expected at most the tile, 32"),
         (
             ('bands = { B2 = "pre_B2.tif", B3', "bands = { B3"),
             r"pre.bands: found \['B3', 'B4'\], expected those of post",

@@ -74,7 +74,7 @@ def test_coslide_reads_what_was_written(tmp_path, bands, seen, offset):
     scene = scene_of(write_safe(tmp_path, bands.items(), seen, GRID))
     assert scene.acquired == str(seen.sensed.date())
     (found,) = scene.products
-    assert (found.platform, found.baseline, found.tile, found.orbit) == ("sentinel-2a", seen.baseline, TILE, "130")
+    assert (found.baseline, found.tile) == (seen.baseline, TILE)
     assert seen.offset_dn == offset
     for name in BANDS:
         raster = found.bands[name]

@@ -394,7 +394,7 @@ def test_a_band_of_a_raster_with_several_must_be_named(tmp_path):
         file.write(values)
     found = files_scene(tmp_path, B4={"path": path, "band": 2}).reflectance("B4", GRID)
     np.testing.assert_allclose(found, 0.2, atol=1e-6)
-    with pytest.raises(InputError, match=r"a\.tif: holds 3 bands; say which"):
+    with pytest.raises(InputError, match=r"a\.tif: holds 3 bands; expected the number of one"):
         files_scene(tmp_path, B4=path)
     with pytest.raises(InputError, match="found band = 4, expected at most 3"):
         files_scene(tmp_path, B4={"path": path, "band": 4})

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 
@@ -119,3 +120,14 @@ def test_nothing_in_the_repository_is_large_or_real_data():
     assert [str(f) for f in files if f.stat().st_size > 20 * 2**20] == []
     data = {".tif", ".gpkg", ".h5", ".nc", ".grd", ".zarr", ".safetensors", ".ckpt"}
     assert [str(f) for f in files if f.suffix in data] == []
+
+
+def test_every_requirement_that_a_test_names_has_its_line():
+    page = (ROOT / "docs" / "requirements.md").read_text()
+    listed = set(re.findall(r"^\| (R\d+) \|", page, re.MULTILINE))
+    named = {
+        number
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for number in re.findall(r'"""(R\d+)\b', path.read_text())
+    }
+    assert named - listed == set()

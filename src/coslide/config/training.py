@@ -220,13 +220,13 @@ class TrainingSettings(StrictModel):
         ge=1,
         description="networks to train, from seeds on, and average; the map then has their standard deviation",
     )
-    inputs: InputSettings = InputSettings()
-    split: SplitSettings = SplitSettings()
-    sampling: SamplingSettings = SamplingSettings()
-    loss: LossSettings = LossSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
-    augment: AugmentSettings = AugmentSettings()
-    runtime: RuntimeSettings = RuntimeSettings()
+    inputs: InputSettings = Field(default=InputSettings(), description=InputSettings.__doc__)
+    split: SplitSettings = Field(default=SplitSettings(), description=SplitSettings.__doc__)
+    sampling: SamplingSettings = Field(default=SamplingSettings(), description=SamplingSettings.__doc__)
+    loss: LossSettings = Field(default=LossSettings(), description=LossSettings.__doc__)
+    optimiser: OptimiserSettings = Field(default=OptimiserSettings(), description=OptimiserSettings.__doc__)
+    augment: AugmentSettings = Field(default=AugmentSettings(), description=AugmentSettings.__doc__)
+    runtime: RuntimeSettings = Field(default=RuntimeSettings(), description=RuntimeSettings.__doc__)
 
     @model_validator(mode="before")
     @classmethod

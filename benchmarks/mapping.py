@@ -28,7 +28,6 @@ from coslide.io.executor import available_processors, prefetch
 from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping.inventory import LandslideContext, vectorize_landslides
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
-from coslide.mapping.strips import in_blocks
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 from coslide.networks.fuse import fuse
 from coslide.windows import window_starts
@@ -57,22 +56,21 @@ def _free_network(folder: Path, side: int, bands: int) -> None:
     for band in range(bands):
         store[band] = random.normal(size=(side, side)).astype(np.float32)
 
-    def read(start: int, stop: int) -> NDArray[np.float32]:
-        return np.asarray(store[:, start:stop])
+    def read(start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return np.asarray(store[:, start:stop]), np.ones((stop - start, side), dtype=bool)
 
     def mapped() -> None:
-        rows = predict_rows(
-            in_blocks(read, side, 512), lambda tiles: tiles[:, 0], (side, side), blending=TilingOptions(128, 96, 8)
-        )
+        sizes = TilingOptions(128, 96, 8)
+        rows = predict_rows(read, lambda windows: windows[:, :1], (side, side), tiling=sizes, block_rows=512)
         target = ResumableRaster(folder / "map", (side, side), key=str(time.perf_counter()))
         with prefetch(rows) as made:
             for start, block in made:
-                target.write(start, block[np.newaxis])
+                target.write(start, block)
 
     def copied() -> None:
         target = ResumableRaster(folder / "copy", (side, side), key=str(time.perf_counter()))
         for start in range(0, side, 512):
-            target.write(start, read(start, min(start + 512, side))[:1])
+            target.write(start, read(start, min(start + 512, side))[0][:1])
 
     mapped()  # compiled once
     restart_peak()
@@ -94,7 +92,7 @@ def _real_network(side: int, bands: int) -> None:
     @torch.inference_mode()
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         torch.set_num_threads(1)
-        return network(torch.from_numpy(tiles)).softmax(dim=1)[:, 1].numpy()
+        return network(torch.from_numpy(tiles)).softmax(dim=1)[:, 1:].numpy()
 
     for tile, stride in ((128, 64), (128, 96), (256, 192), (512, 384)):
         if tile > side:
@@ -102,14 +100,17 @@ def _real_network(side: int, bands: int) -> None:
         batch = max(1, 8 * 128**2 // tile**2)
         tiles = np.ascontiguousarray(scene[np.newaxis, :, :tile, :tile].repeat(batch, axis=0))
         count = len(window_starts(side, tile, stride)) ** 2
-        blending = TilingOptions(tile, stride, batch, threads)
+        tiling = TilingOptions(tile, stride, batch, threads)
 
         def alone(tiles: NDArray[np.float32] = tiles, batches: int = -(-count // batch)) -> None:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(predict, [tiles] * batches))
 
-        def mapped(blending: TilingOptions = blending) -> None:
-            list(predict_rows(lambda a, b: scene[:, a:b], predict, (side, side), blending=blending))
+        def read(start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+            return scene[:, start:stop], np.ones((stop - start, side), dtype=bool)
+
+        def mapped(tiling: TilingOptions = tiling) -> None:
+            list(predict_rows(read, predict, (side, side), tiling=tiling))
 
         resident_s, map_s = _in_turns(alone, mapped)
         resident_s *= count / batch / -(-count // batch)

@@ -25,7 +25,7 @@ from coslide.memory import keep_freed_memory, peak_memory_gb
 keep_freed_memory()
 model = load_model(sys.argv[1])
 predict = model.predictors()[0]
-tiles = np.random.default_rng(0).normal(size=(8, len(model.card.channels), 128, 128)).astype(np.float32)
+tiles = np.random.default_rng(0).normal(size=(8, len(model.metadata.channels), 128, 128)).astype(np.float32)
 for _ in range(3):
     predict(tiles)
 started = time.perf_counter()

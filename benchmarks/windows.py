@@ -19,13 +19,12 @@ from coslide.evaluation.curves import average_precision, curve
 from coslide.evaluation.pixels import confusion, scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
-from coslide.mapping.sliding_window import collect
 from coslide.memory import keep_freed_memory
 from coslide.pipeline.labelled_scene import Area, open_area
-from coslide.pipeline.predict import InferenceOptions, predicted_rows
+from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.samples.footprint import is_held_out, split_raster
 
-WAYS = [
+OPTIONS = [
     InferenceOptions(window, stride, batch=max(1, 8 * 128**2 // window**2))
     for window in (128, 256, 512)
     for stride in (window // 4, window // 2, window * 5 // 8, window * 3 // 4, window * 7 // 8, window)
@@ -33,7 +32,7 @@ WAYS = [
 
 
 def main() -> None:
-    """Return nothing; prints a line for each way to map."""
+    """Return nothing; prints a line for each set of options."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("index", type=Path)
     words.add_argument("models", type=Path, nargs="+")
@@ -41,40 +40,40 @@ def main() -> None:
     given = words.parse_args()
     keep_freed_memory()
     area, models = open_area(given.index), [alone for path in given.models for alone in _members(load_model(path))]
-    found = {way: [_scored(area, model, way) for model in models] for way in WAYS}
-    seconds = {way: list[float]() for way in WAYS}
+    found = {options: [_scored(area, model, options) for model in models] for options in OPTIONS}
+    seconds = {options: list[float]() for options in OPTIONS}
     for _ in range(given.rounds):
-        for way in WAYS:
+        for options in OPTIONS:
             started = time.perf_counter()
-            collect(predicted_rows(models[0], area.scene, way=way))
-            seconds[way].append(time.perf_counter() - started)
+            predict_array(models[0], area.scene, options)
+            seconds[options].append(time.perf_counter() - started)
     cells = area.scene.shape[0] * area.scene.shape[1]
     print(f"{area.name}: {area.scene.shape[0]} x {area.scene.shape[1]} cells, {len(models)} models")
     print("window  stride  F1     AP     F1 less that of the densest overlap   Mpx/s")
-    for way in WAYS:
-        densest = next(other for other in WAYS if other.window == way.window)
-        less = [a[0] - b[0] for a, b in zip(found[way], found[densest], strict=True)]
-        f1, precision = np.mean(found[way], axis=0)
-        rate = cells / 1e6 / statistics.median(seconds[way])
+    for options in OPTIONS:
+        densest = next(other for other in OPTIONS if other.window == options.window)
+        less = [a[0] - b[0] for a, b in zip(found[options], found[densest], strict=True)]
+        f1, precision = np.mean(found[options], axis=0)
+        rate = cells / 1e6 / statistics.median(seconds[options])
         print(
-            f"{way.window:<7} {way.stride:<7} {f1:.3f}  {precision:.3f}  {np.mean(less):+.4f} "
+            f"{options.window:<7} {options.stride:<7} {f1:.3f}  {precision:.3f}  {np.mean(less):+.4f} "
             f"({min(less):+.4f} to {max(less):+.4f})          {rate:.3f}",
             flush=True,
         )
 
 
 def _members(model: Model) -> list[Model]:
-    return [Model((network,), model.card.model_copy(update={"members": 1})) for network in model.networks]
+    return [Model((network,), model.metadata.model_copy(update={"members": 1})) for network in model.networks]
 
 
-def _scored(area: Area, model: Model, way: InferenceOptions) -> tuple[float, float]:
+def _scored(area: Area, model: Model, options: InferenceOptions) -> tuple[float, float]:
     """Return F1 and average precision of a map, on held-out ground."""
-    seen = split_raster(model.card.ground, area.scene.grid)
+    seen = split_raster(model.metadata.footprints, area.scene.grid)
     where = is_held_out(seen) & (area.labels != NODATA)
-    probability = collect(predicted_rows(model, area.scene, way=way))
+    probability = predict_array(model, area.scene, options)[0]
     where &= np.isfinite(probability)
     mapped = area.labels == LANDSLIDE
-    f1 = scores(confusion(probability >= model.card.threshold, mapped, where))["f1"]
+    f1 = scores(confusion(probability >= model.metadata.threshold, mapped, where))["f1"]
     return f1, average_precision(curve(probability[where], mapped[where]))
 
 

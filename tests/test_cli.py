@@ -72,9 +72,9 @@ def test_an_option_wins_over_the_event_file(command, made_up_cube, tmp_path):
 def test_another_network_is_trained_and_maps_with_the_options_of_its_card(command, made_up_cube, tmp_path, name):
     words = ["--network", name, "--width", 8, "--epochs", 1, "--out", tmp_path]
     assert command("train", made_up_cube, *words)[0] == 0
-    card = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert (card["network"], card["options"]["width"]) == (name, 8)
-    assert ("pre" in card["options"]) == (name == "cdcnn")
+    metadata = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert (metadata["network"], metadata["options"]["width"]) == (name, 8)
+    assert ("pre" in metadata["options"]) == (name == "cdcnn")
     assert command("map", tmp_path / "model", made_up_cube, "--out", tmp_path)[0] == 0
     assert (tmp_path / "probability.tif").exists()
 
@@ -290,10 +290,10 @@ def test_several_events_and_their_options_reach_the_training(command, made_up_cu
     words = ["--validation-fraction", 0.2, "--guard-px", 2, "--sampling", "prevalence", "--no-baselines", "--json"]
     code, out, _ = command("train", made_up_cube, made_up_cube, "--out", tmp_path, *words)
     assert code == 0
-    card = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert card["events"] == ["Made-up earthquake"] * 2
-    assert card["settings"]["split.guard_px"] == 2
-    assert card["split"]["validation_tiles"] > 0
+    metadata = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert metadata["events"] == ["Made-up earthquake"] * 2
+    assert metadata["settings"]["split.guard_px"] == 2
+    assert metadata["split"]["validation_tiles"] > 0
     assert json.loads(out)["baselines"] == {}
     assert not (tmp_path / "baselines").exists()
 

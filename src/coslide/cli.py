@@ -303,9 +303,9 @@ def map_(
     ] = None,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
-    views: Annotated[
-        int, typer.Option(help="1, or 8: average the eight views of each window, and map how far they lie apart.")
-    ] = 1,
+    tta: Annotated[
+        bool, typer.Option(help="Average the eight orientations of each window, and map how far they lie apart.")
+    ] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
     precision: Annotated[
         str, typer.Option(help="32, bf16, or auto: bfloat16 where a timed trial shows that it is faster.")
@@ -319,9 +319,9 @@ def map_(
     from coslide.io.executor import open_executor
     from coslide.pipeline.predict import InferenceOptions, predict_scene
 
-    way = InferenceOptions(window=window, stride=stride, batch=batch, views=views, onnx=onnx, precision=precision)
+    options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
     with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
-        predict_scene(model, index, out, way=way, min_area_m2=min_area_m2, executor=executor, resume=resume)
+        predict_scene(model, index, out, options=options, min_area_m2=min_area_m2, executor=executor, resume=resume)
 
 
 @app.command()

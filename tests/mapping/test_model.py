@@ -17,7 +17,7 @@ from coslide.errors import InputError
 from coslide.indices.index_sets import index_set
 from coslide.mapping.model import load_model, require_same_inputs, save_model
 from coslide.pipeline.labelled_scene import scene_of
-from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_parts
+from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_splits
 from coslide.samples.split import Subset
 
 
@@ -26,22 +26,22 @@ def bundle(made_up_model, tmp_path):
     return shutil.copytree(made_up_model, tmp_path / "model")
 
 
-def changed_card(bundle, **values):
-    card = json.loads((bundle / "model.json").read_text())
-    (bundle / "model.json").write_text(json.dumps({**card, **values}))
+def changed_metadata(bundle, **values):
+    metadata = json.loads((bundle / "model.json").read_text())
+    (bundle / "model.json").write_text(json.dumps({**metadata, **values}))
 
 
 def test_a_saved_model_predicts_the_same_to_the_bit(bundle, tmp_path):
     model = load_model(bundle)
     again = load_model(save_model(model, tmp_path / "again"))
-    tiles = np.random.default_rng(0).normal(size=(2, len(model.card.channels), 32, 32)).astype(np.float32)
+    tiles = np.random.default_rng(0).normal(size=(2, len(model.metadata.channels), 32, 32)).astype(np.float32)
     np.testing.assert_array_equal(model.predictors()[0](tiles), again.predictors()[0](tiles))
-    assert again.card == model.card
+    assert again.metadata == model.metadata
 
 
 def test_probability_is_the_softmax_of_the_landslide_class(bundle):
     model = load_model(bundle)
-    tiles = np.random.default_rng(0).normal(size=(1, len(model.card.channels), 32, 32)).astype(np.float32)
+    tiles = np.random.default_rng(0).normal(size=(1, len(model.metadata.channels), 32, 32)).astype(np.float32)
     with torch.no_grad():
         background, landslide = model.networks[0](torch.from_numpy(tiles))[0].double().numpy()
     np.testing.assert_allclose(model.predictors()[0](tiles)[0], 1 / (1 + np.exp(background - landslide)), atol=1e-6)
@@ -51,7 +51,7 @@ def test_probability_is_the_softmax_of_the_landslide_class(bundle):
 def test_a_network_says_the_same_to_the_bit_whatever_threads_torch_has_and_leaves_them_as_they_were(bundle, threads):
     model = load_model(bundle)
     predict = model.predictors()[0]
-    tiles = np.random.default_rng(0).normal(size=(8, len(model.card.channels), 32, 32)).astype(np.float32)
+    tiles = np.random.default_rng(0).normal(size=(8, len(model.metadata.channels), 32, 32)).astype(np.float32)
     expected, before = predict(tiles), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -80,7 +80,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(bundle, values, message):
-    changed_card(bundle, **values)
+    changed_metadata(bundle, **values)
     with pytest.raises(InputError, match=message):
         load_model(bundle)
 
@@ -91,10 +91,10 @@ def test_broken_weights_are_refused(bundle):
         load_model(bundle)
 
 
-def refusal(card, cube):
+def refusal(metadata, cube):
     scene = scene_of(cube)
     with pytest.raises(InputError) as caught:
-        require_same_inputs(card, scene.bands, scene.pixel_size_m, "cube")
+        require_same_inputs(metadata, scene.bands, scene.pixel_size_m, "cube")
     return str(caught.value)
 
 
@@ -104,33 +104,33 @@ def without(cube, *names):
 
 def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
-    card = load_model(bundle).card
-    assert require_same_inputs(card, scene_of(cube).bands, 10.0, "cube") == []
-    assert "cube: does not fit the model: slope is missing" in refusal(card, without(cube, "slope"))
+    metadata = load_model(bundle).metadata
+    assert require_same_inputs(metadata, scene_of(cube).bands, 10.0, "cube") == []
+    assert "cube: does not fit the model: slope is missing" in refusal(metadata, without(cube, "slope"))
     feet = cube.copy()
     feet["elevation"].attrs = {**feet["elevation"].attrs, "units": "ft"}
-    assert "elevation has unit 'ft' instead of unit 'm'" in refusal(card, feet)
+    assert "elevation has unit 'ft' instead of unit 'm'" in refusal(metadata, feet)
     classes = cube.copy()
     classes["pga_class"].attrs = {**classes["pga_class"].attrs, "definition": "levels 0.5 g"}
-    assert "pga_class has unit '1' and 5 classes (levels 0.5 g) instead of" in refusal(card, classes)
-    assert "found cells of 10 m, expected 20 m" in refusal(card.model_copy(update={"pixel_size_m": 20.0}), cube)
+    assert "pga_class has unit '1' and 5 classes (levels 0.5 g) instead of" in refusal(metadata, classes)
+    assert "found cells of 10 m, expected 20 m" in refusal(metadata.model_copy(update={"pixel_size_m": 20.0}), cube)
 
 
 def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
-    card = load_model(bundle).card.model_copy(update={"optional_bands": ["pga_class"]})
-    assert require_same_inputs(card, scene_of(without(cube, "pga_class")).bands, 10.0, "cube") == ["pga_class"]
-    assert "slope is missing" in refusal(card, without(cube, "pga_class", "slope"))
+    metadata = load_model(bundle).metadata.model_copy(update={"optional_bands": ["pga_class"]})
+    assert require_same_inputs(metadata, scene_of(without(cube, "pga_class")).bands, 10.0, "cube") == ["pga_class"]
+    assert "slope is missing" in refusal(metadata, without(cube, "pga_class", "slope"))
     wrong = cube.copy()
     wrong["pga_class"].attrs = {**wrong["pga_class"].attrs, "definition": "levels 0.5 g"}
-    assert "pga_class has" in refusal(card, wrong)
+    assert "pga_class has" in refusal(metadata, wrong)
 
 
 def test_the_card_names_every_channel_of_the_cube_in_order(bundle, made_up_cube):
     expected = [band for band in input_bands(open_cube(made_up_cube)) if band.name != "pre_available"]  # not in Table 2
-    card = load_model(bundle).card
-    assert sorted(card.bands) == sorted(expected)
-    assert list(card.bands) == index_set("d", expected)
+    metadata = load_model(bundle).metadata
+    assert sorted(metadata.bands) == sorted(expected)
+    assert list(metadata.bands) == index_set("d", expected)
 
 
 def rectangle(left, bottom, right, top):
@@ -162,7 +162,7 @@ def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cub
 def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
     grid = cube_grid(open_cube(made_up_cube))
     parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
-    with rasterio.open(write_parts(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
+    with rasterio.open(write_splits(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
         np.testing.assert_array_equal(file.read(1), parts)
         assert file.tags()["cube"] == "abc"
         assert file.tags()["part_2"] == "test"

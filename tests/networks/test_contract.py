@@ -117,11 +117,14 @@ class TestEveryNetwork:
 
         @torch.no_grad()
         def predict(tiles):
-            return net(torch.from_numpy(tiles)).softmax(dim=1)[:, 1].numpy()
+            return net(torch.from_numpy(tiles)).softmax(dim=1)[:, 1:].numpy()
 
-        rows = list(predict_rows(lambda start, stop: scene[:, start:stop], predict, scene.shape[1:], blending=sizes))
-        mapped = np.concatenate([block for _, block in rows])
-        assert mapped.shape == (50, 71)
+        def read_rows(start, stop):
+            return scene[:, start:stop], np.ones((stop - start, 71), dtype=bool)
+
+        rows = list(predict_rows(read_rows, predict, scene.shape[1:], tiling=sizes))
+        mapped = np.concatenate([block for _, block in rows], axis=1)
+        assert mapped.shape == (1, 50, 71)
         assert np.isfinite(mapped).all()
 
     def test_fused_for_inference_it_gives_the_same_logits(self, name):

@@ -14,9 +14,8 @@ from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
-from coslide.mapping.sliding_window import collect
 from coslide.pipeline.labelled_scene import open_area, scene_of
-from coslide.pipeline.predict import InferenceOptions, predict_scene, predicted_rows
+from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.train import fit_model, train
 
 SETTINGS = TrainingSettings(
@@ -37,7 +36,7 @@ def trained(made_up_cube, tmp_path_factory):
 
 
 def alone(model, number):
-    return Model(model.networks[number : number + 1], model.card.model_copy(update={"members": 1}))
+    return Model(model.networks[number : number + 1], model.metadata.model_copy(update={"members": 1}))
 
 
 def test_members_are_kept_in_one_bundle_and_differ(trained):
@@ -47,7 +46,7 @@ def test_members_are_kept_in_one_bundle_and_differ(trained):
         "weights.safetensors",
         "weights-2.safetensors",
     }
-    assert model.card.members == len(model.networks) == 2
+    assert model.metadata.members == len(model.networks) == 2
     first, second = (torch.cat([p.flatten() for p in network.parameters()]) for network in model.networks)
     assert not torch.equal(first, second)
 
@@ -64,11 +63,11 @@ def test_each_member_is_what_its_seed_alone_gives_on_the_same_split(trained, mad
 
 def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_parts_two(trained, made_up_cube, tmp_path):
     model, area = load_model(trained / "model"), open_area(made_up_cube)
-    one, two = (collect(predicted_rows(alone(model, k), area.scene)).astype(np.float64) for k in (0, 1))
+    one, two = (predict_array(alone(model, k), area.scene)[0].astype(np.float64) for k in (0, 1))
     folder = predict_scene(trained / "model", made_up_cube, tmp_path)
     with rasterio.open(folder / "probability.tif") as file:
         np.testing.assert_allclose(file.read(1), (one + two) / 2, atol=1e-6)
-        assert file.tags()["members"] == "2"
+        assert json.loads(file.tags()["coslide"])["members"] == 2
     valid = area.scene.valid(slice(None))
     with rasterio.open(folder / "uncertainty.tif") as file:
         spread = file.read(1)
@@ -77,16 +76,16 @@ def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_par
     assert (spread[valid] >= np.abs(one - two)[valid] / 2 - 1e-6).all()
     assert gpd.read_parquet(folder / "landslides.parquet").uncertainty_mean.notna().all()
     whole = InferenceOptions(window=112)  # one window covers the scene, so nothing is blended
-    one, two = (collect(predicted_rows(alone(model, k), area.scene, way=whole)).astype(np.float64) for k in (0, 1))
-    both = np.concatenate([block for _, block in predicted_rows(model, area.scene, way=whole)], axis=1)
+    one, two = (predict_array(alone(model, k), area.scene, whole)[0].astype(np.float64) for k in (0, 1))
+    both = predict_array(model, area.scene, whole)
     np.testing.assert_allclose(both[1][valid], np.abs(one - two)[valid] / 2, atol=1e-5)
 
 
 def test_scores_are_those_of_the_mean(trained, made_up_cube):
     metrics = json.loads((trained / "metrics.json").read_text())
     model, area = load_model(trained / "model"), open_area(made_up_cube)
-    mean = np.mean([collect(predicted_rows(alone(model, k), area.scene)) for k in (0, 1)], axis=0)
-    with rasterio.open(next((trained / "parts").iterdir())) as file:
+    mean = np.mean([predict_array(alone(model, k), area.scene)[0] for k in (0, 1)], axis=0)
+    with rasterio.open(next((trained / "splits").iterdir())) as file:
         where = (file.read(1) == 2) & np.isfinite(mean) & (area.labels != 255)
     recognised, mapped = mean[where] >= 0.5, area.labels[where] == 1
     found = metrics["pixels"]
@@ -113,17 +112,17 @@ def test_a_bundle_that_lacks_a_member_is_refused(trained, tmp_path):
 def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_up_model, made_up_cube):
     model, scene = load_model(made_up_model), open_area(made_up_cube).scene
     assert scene.shape == (100, 100)
-    inputs = model.card.encoder.encode(scene.read(slice(None), model.card.bands))
+    inputs = model.metadata.encoder.encode(scene.read(slice(None), model.metadata.bands))
     around = np.pad(inputs, ((0, 0), (0, 12), (0, 12)), mode="reflect")
     expected = model.predictors()[0](around[None])[0, :100, :100]
-    found = collect(predicted_rows(model, scene, way=InferenceOptions(window=112)))
+    found = predict_array(model, scene, InferenceOptions(window=112))[0]
     valid = scene.valid(slice(None))
     np.testing.assert_allclose(found[valid], expected[valid], atol=1e-6)
-    assert np.abs(found - collect(predicted_rows(model, scene)))[valid].max() > 1e-4  # the graph spans more
+    assert np.abs(found - predict_array(model, scene)[0])[valid].max() > 1e-4  # the graph spans more
 
 
 @pytest.mark.parametrize(
-    ("way", "message"),
+    ("options", "message"),
     [
         (InferenceOptions(window=40), "--window: found 40, expected a multiple of 16 for egcn"),
         (InferenceOptions(window=0), "--window: found 0, expected a multiple of 16"),
@@ -134,9 +133,9 @@ def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_u
         ),
     ],
 )
-def test_a_window_that_the_network_cannot_see_is_refused(made_up_model, made_up_cube, tmp_path, way, message):
+def test_a_window_that_the_network_cannot_see_is_refused(made_up_model, made_up_cube, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        predict_scene(made_up_model, made_up_cube, tmp_path, way=way)
+        predict_scene(made_up_model, made_up_cube, tmp_path, options=options)
 
 
 def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_cube, tmp_path):
@@ -153,26 +152,26 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
     )
     fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
     model, cube = load_model(tmp_path / "model"), open_cube(made_up_cube)
-    names = list(model.card.encoder.names)
+    names = list(model.metadata.encoder.names)
     assert {"aspect_sin", "aspect_cos", "pga", "fault_distance_class_1", "has_scene_before", "has_faults"} <= set(names)
     assert not {"aspect_class", "pga_class", "fault_distance_class", "pre_available"} & set(names)
     scene = scene_of(cube)
-    seen = model.card.encoder.encode(scene.read(slice(None), model.card.bands))
+    seen = model.metadata.encoder.encode(scene.read(slice(None), model.metadata.bands))
     east = cube["aspect_class"].values == 4
     np.testing.assert_allclose(seen[names.index("aspect_sin")][east], 1, atol=1e-6)
     np.testing.assert_array_equal(
         seen[names.index("has_scene_before")], np.isfinite(cube["reflectance_pre"].values).any(axis=0)
     )
-    channel = model.card.channels[[channel.name for channel in model.card.channels].index("pga")]
+    channel = model.metadata.channels[[channel.name for channel in model.metadata.channels].index("pga")]
     np.testing.assert_allclose(
         seen[names.index("pga")], (cube["pga"].values - channel.offset) / channel.scale, rtol=1e-4, atol=1e-4
     )
-    found = collect(predicted_rows(model, scene, way=InferenceOptions(stride=32, precision="32")))
+    found = predict_array(model, scene, InferenceOptions(stride=32, precision="32"))[0]
     expected = model.predictors()[0](np.ascontiguousarray(seen[:, :32, :32])[None])[0]
     valid = scene.valid(slice(0, 32))[:, :32]
     np.testing.assert_allclose(found[:32, :32][valid], expected[valid], atol=1e-5)
-    views = np.concatenate([block for _, block in predicted_rows(model, scene, way=InferenceOptions(views=8))], axis=1)
-    np.testing.assert_array_equal(np.isfinite(views[0]), scene.valid(slice(None)))
+    turned = predict_array(model, scene, InferenceOptions(tta=True))
+    np.testing.assert_array_equal(np.isfinite(turned[0]), scene.valid(slice(None)))
 
 
 @pytest.mark.slow

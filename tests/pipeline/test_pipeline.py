@@ -14,7 +14,8 @@ from coslide.config.event import read_event
 from coslide.cube.cube import cube_grid, open_cube, read_labels, read_valid
 from coslide.errors import InputError
 from coslide.mapping.model import load_model
-from coslide.pipeline.evaluate import evaluate, read_map
+from coslide.mapping.probability_map import read_probability_map
+from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import area_of, open_area
 from coslide.pipeline.predict import InferenceOptions, predict_scene
 from coslide.pipeline.run import run
@@ -36,7 +37,7 @@ OUTPUTS = {
     "metrics.json",
     "metrics.md",
     "model",
-    "parts",
+    "splits",
     "probability.tif",
     "run.json",
     "summary.json",
@@ -70,7 +71,7 @@ def test_the_leak_of_the_split_is_said(finished):
 def test_the_model_carries_its_scores_and_their_split(finished):
     out = finished[0]
     metrics = json.loads((out / "metrics.json").read_text())
-    scores = load_model(out / "model").card.scores
+    scores = load_model(out / "model").metadata.scores
     assert scores["pixels"]["f1"] == metrics["pixels"]["f1"]
     assert scores["split"] == metrics["split"]
 
@@ -82,9 +83,9 @@ def test_what_each_depth_has_learned_is_in_the_scores_and_on_the_page(finished):
 
 
 def test_a_map_by_another_model_does_not_get_the_signs_of_the_one_beside_it(mapped, made_up_event):
-    card = json.loads((mapped / "model" / "model.json").read_text())
-    card["split"]["seed"] += 1
-    (mapped / "model" / "model.json").write_text(json.dumps(card))
+    metadata = json.loads((mapped / "model" / "model.json").read_text())
+    metadata["split"]["seed"] += 1
+    (mapped / "model" / "model.json").write_text(json.dumps(metadata))
     event = read_event(made_up_event)
     assert "vital_signs" not in evaluate(mapped, event.inventory.path, area=event.inventory.area)
 
@@ -100,7 +101,7 @@ def test_every_valid_cell_is_mapped_and_no_other(finished):
 def test_the_metrics_count_exactly_the_known_cells_that_training_did_not_see(finished):
     out = finished[0]
     metrics = json.loads((out / "metrics.json").read_text())
-    trained = read_map(out).seen == 1
+    trained = read_probability_map(out).seen == 1
     labels = read_labels(open_cube(out / "index.zarr"))
     pixels = metrics["pixels"]
     assert sum(pixels[key] for key in ("tp", "fp", "fn", "tn")) == ((labels != 255) & ~trained).sum()
@@ -113,7 +114,7 @@ def test_the_counts_are_those_of_the_map_by_hand(finished):
     out = finished[0]
     with rasterio.open(out / "probability.tif") as file:
         recognised = file.read(1) >= 0.5
-    held_out = read_map(out).seen != 1
+    held_out = read_probability_map(out).seen != 1
     labels = read_labels(open_cube(out / "index.zarr"))
     pixels = json.loads((out / "metrics.json").read_text())["pixels"]
     assert pixels["tp"] == (recognised & (labels == 1) & held_out).sum()
@@ -134,7 +135,7 @@ def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up
 
 def test_a_cube_remembers_how_its_event_wants_to_be_trained(made_up_cube, tmp_path):
     train(made_up_cube, tmp_path)
-    assert load_model(tmp_path / "model").card.settings["sampling.tile"] == 32
+    assert load_model(tmp_path / "model").metadata.settings["sampling.tile"] == 32
 
 
 def test_a_run_is_not_overwritten(mapped, made_up_event):
@@ -157,7 +158,8 @@ def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_p
     before = (made_up_model / "model.json").read_bytes()
     run(made_up_event, tmp_path / "run", model=made_up_model)
     assert (made_up_model / "model.json").read_bytes() == before
-    assert {path.name for path in (tmp_path / "run").iterdir()} == OUTPUTS - {"model", "training", "parts", "baselines"}
+    found = {path.name for path in (tmp_path / "run").iterdir()}
+    assert found == OUTPUTS - {"model", "training", "splits", "baselines"}
 
 
 def test_an_event_without_inventory_is_mapped_but_not_scored(made_up_event, made_up_model, tmp_path):
@@ -189,25 +191,25 @@ def test_a_training_part_without_landslides_is_refused(made_up_cube, tmp_path):
         train(cube, tmp_path / "run")
 
 
-def retag(path, **tags):
+def change_footprints(path, footprints):
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
-        file.update_tags(**tags)
+        file.update_tags(coslide=json.dumps({**json.loads(file.tags()["coslide"]), "footprints": footprints}))
 
 
-def ground(*train):
-    rings = [[list(box(*bounds).exterior.coords)] for bounds in train]
-    return json.dumps([{"crs": "EPSG:32654", "train": rings, "test": []}])
+def footprint(*bounds):
+    rings = [[list(box(*bounds).exterior.coords)]]
+    return [{"crs": "EPSG:32654", "train": rings, "test": []}]
 
 
 def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
-    retag(mapped / "probability.tif", ground=ground((0, 0, 1e6, 1e7)))
+    change_footprints(mapped / "probability.tif", footprint(0, 0, 1e6, 1e7))
     inventory = read_event(made_up_event).inventory
     with pytest.raises(InputError, match="no cell is left to score"):
         evaluate(mapped, inventory.path, area=inventory.area)
 
 
 def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
-    retag(mapped / "probability.tif", ground=ground((0, 0, 10, 10)))
+    change_footprints(mapped / "probability.tif", footprint(0, 0, 10, 10))
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
     known = (read_labels(open_cube(mapped / "index.zarr")) != 255).sum()
@@ -216,7 +218,7 @@ def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
 
 def test_a_map_that_does_not_say_where_its_model_was_trained_is_not_scored(mapped, made_up_event):
     """Otherwise a map could be scored on ground that training saw."""
-    retag(mapped / "probability.tif", ground="unknown")
+    change_footprints(mapped / "probability.tif", "unknown")
     with pytest.raises(InputError, match="lacks what coslide map writes into its tags"):
         evaluate(mapped, read_event(made_up_event).inventory.path)
 
@@ -224,10 +226,10 @@ def test_a_map_that_does_not_say_where_its_model_was_trained_is_not_scored(mappe
 def test_the_normalisation_knows_the_training_ground_only(finished):
     """A leak of held-out ground through mean and deviation would show here."""
     out = finished[0]
-    cube, card = open_cube(out / "index.zarr"), load_model(out / "model").card
-    trained = (split_raster(card.ground, cube_grid(cube)) == Subset.TRAIN) & read_valid(cube)
+    cube, metadata = open_cube(out / "index.zarr"), load_model(out / "model").metadata
+    trained = (split_raster(metadata.footprints, cube_grid(cube)) == Subset.TRAIN) & read_valid(cube)
     elevation = cube["elevation"].values
-    channel = next(channel for channel in card.channels if channel.name == "elevation")
+    channel = next(channel for channel in metadata.channels if channel.name == "elevation")
     assert channel.offset == pytest.approx(elevation[trained].mean(), rel=1e-5)
     assert channel.scale == pytest.approx(elevation[trained].std(), rel=1e-4)
     assert channel.offset != pytest.approx(elevation[read_valid(cube)].mean(), rel=1e-5)
@@ -245,7 +247,7 @@ def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cub
     metrics = fit_model([open_area(made_up_cube)], tmp_path, cube_settings(open_cube(made_up_cube)), compare=False)
     directions = seen["directions"]
     assert directions.encoding == "ordinal"
-    assert metrics.model.card.encoder.names[directions.first] == "aspect_class"
+    assert metrics.model.metadata.encoder.names[directions.first] == "aspect_class"
 
 
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):
@@ -254,7 +256,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
     settings = read_event(made_up_event).training.changed({"inputs.indices": "b"})
     model = fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
-    assert [band.name for band in model.card.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
+    assert [band.name for band in model.metadata.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
     assert any(line.startswith("indices (b): 9 channels") for line in lines)
     predict_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
     assert (tmp_path / "map" / "probability.tif").exists()
@@ -333,7 +335,7 @@ def test_a_folder_of_the_user_in_place_of_the_model_is_refused_before_training(m
 
 def test_a_stride_longer_than_the_tile_is_refused(made_up_model, made_up_cube, tmp_path):
     with pytest.raises(InputError, match="--stride: found 64, expected 1 to 32"):
-        predict_scene(made_up_model, made_up_cube, tmp_path, way=InferenceOptions(stride=64))
+        predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(stride=64))
 
 
 def test_small_landslides_can_be_left_out_of_the_inventory_only(made_up_model, made_up_cube, tmp_path):

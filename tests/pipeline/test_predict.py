@@ -1,4 +1,4 @@
-"""Mapping a scene: views, resuming, workers, and the files that a map consists of."""
+"""Mapping a scene: test-time augmentation, resuming, workers, and the files that a map consists of."""
 
 import json
 import os
@@ -22,14 +22,13 @@ from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping import export as onnx_module
+from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
-from coslide.mapping.sliding_window import collect
-from coslide.mapping.tta import ensemble_mean_std, in_views, undo_dihedral
 from coslide.pipeline import predict as map_module
 from coslide.pipeline.labelled_scene import scene_of
-from coslide.pipeline.predict import InferenceOptions, predict_scene, predicted_rows
-from coslide.samples.dihedral import VIEWS, apply_dihedral
+from coslide.pipeline.predict import InferenceOptions, ScenePredictor, predict_array, predict_scene
+from coslide.samples.dihedral import apply_dihedral, undo_dihedral
 
 FILES = {
     "probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "summary.json", "summary.png",
@@ -122,10 +121,10 @@ def test_an_interrupted_map_goes_on_and_gives_the_same_map(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_without_resume_or_for_another_way_rows_are_computed_anew(
+def test_without_resume_or_for_other_options_rows_are_computed_anew(
     made_up_model, made_up_cube, tmp_path, monkeypatch, listening
 ):
-    for options in ({"resume": False}, {"resume": True, "way": InferenceOptions(stride=8)}):
+    for options in ({"resume": False}, {"resume": True, "options": InferenceOptions(stride=8)}):
         monkeypatch.setattr(map_module, "ResumableRaster", killing(2))
         with pytest.raises(KeyboardInterrupt):
             predict_scene(made_up_model, made_up_cube, tmp_path)
@@ -193,12 +192,12 @@ def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
     assert_same_map(tmp_path / "map", mapped)
 
 
-def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):
-    """The witness turns whole tiles by hand with numpy and asks the network for each view."""
-    folder = predict_scene(made_up_model, made_up_cube, tmp_path, way=InferenceOptions(views=8))
+def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):
+    """The witness turns whole tiles by hand with numpy and asks the network for each orientation."""
+    folder = predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
     assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif"}
     model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
-    place = [band.name for band in model.card.bands].index("aspect_class")
+    place = [band.name for band in model.metadata.bands].index("aspect_class")
     predict = model.predictors()[0]
     seen = []
 
@@ -206,13 +205,13 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
         seen.append(tiles.copy())
         return predict(tiles)
 
-    tile = np.zeros((1, len(model.card.encoder.names), 32, 32), dtype=np.float32)
+    tile = np.zeros((1, len(model.metadata.encoder.names), 32, 32), dtype=np.float32)
     tile[:] = np.random.default_rng(0).normal(size=tile.shape)
     tile[:, place] = np.random.default_rng(1).integers(1, 10, (32, 32)) / 9
-    mean, spread = ensemble_mean_std(in_views(noted, directions=model.card.encoder.directions))(tile)[0]
-    views = [undo_dihedral(predict(one), k)[0] for k, one in enumerate(seen)]
-    np.testing.assert_allclose(mean, np.mean(views, axis=0), atol=1e-6)
-    np.testing.assert_allclose(spread, np.std(views, axis=0), atol=1e-5)
+    mean, spread = mean_and_spread(augmented(noted, model.metadata.encoder.directions))(tile)[0]
+    turned_back = [undo_dihedral(predict(one), k)[0] for k, one in enumerate(seen)]
+    np.testing.assert_allclose(mean, np.mean(turned_back, axis=0), atol=1e-6)
+    np.testing.assert_allclose(spread, np.std(turned_back, axis=0), atol=1e-5)
     for k, one in enumerate(seen):
         others = [i for i in range(tile.shape[1]) if i != place]
         np.testing.assert_array_equal(one[:, others], apply_dihedral(tile[:, others], k))
@@ -222,12 +221,12 @@ def test_eight_views_are_averaged_and_their_spread_is_mapped(made_up_model, made
     assert 0 <= np.nanmin(found) < np.nanmax(found) <= 0.5
     frame = gpd.read_parquet(folder / "landslides.parquet")
     assert frame.uncertainty_mean.notna().all()
-    whole = np.concatenate([block for _, block in predicted_rows(model, scene, way=InferenceOptions(views=8))], axis=1)
+    whole = predict_array(model, scene, InferenceOptions(tta=True))
     np.testing.assert_array_equal(whole[1], found)
 
 
-def test_a_map_without_views_does_not_keep_the_uncertainty_of_an_earlier_one(made_up_model, made_up_cube, tmp_path):
-    predict_scene(made_up_model, made_up_cube, tmp_path, way=InferenceOptions(views=8))
+def test_a_map_without_tta_does_not_keep_the_uncertainty_of_an_earlier_one(made_up_model, made_up_cube, tmp_path):
+    predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
     predict_scene(made_up_model, made_up_cube, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert gpd.read_parquet(tmp_path / "landslides.parquet").uncertainty_mean.isna().all()
@@ -247,8 +246,8 @@ def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_u
         )
         store = ResumableRaster(tmp_path / str(height), shape, key="")
         tracemalloc.start()
-        for start, block in predicted_rows(model, scene, way=InferenceOptions(stride=32)):
-            store.write(start, block[np.newaxis])
+        for start, block in ScenePredictor(model, scene, InferenceOptions(stride=32)).blocks():
+            store.write(start, block)
         found = tracemalloc.get_traced_memory()[1] / 1e6
         tracemalloc.stop()
         return found
@@ -259,8 +258,8 @@ def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_u
 
 
 def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_up_cube, tmp_path, monkeypatch):
-    made, real = [], map_module._ready
-    monkeypatch.setattr(map_module, "_ready", lambda *args, **options: made.append(1) or real(*args, **options))
+    made, real = [], map_module.encoder_for
+    monkeypatch.setattr(map_module, "encoder_for", lambda *args: made.append(1) or real(*args))
     monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
     with ThreadPoolExecutor(1) as thread:
         predict_scene(made_up_model, made_up_cube, tmp_path, executor=thread)
@@ -270,11 +269,8 @@ def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_u
 def test_a_temperature_moves_probability_and_spread_together(made_up_model, made_up_cube):
     """The spread follows as the difference of two near probabilities would."""
     model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
-    warm = Model(model.networks, model.card.model_copy(update={"temperature": 2.0}))
-    cold, found = (
-        np.concatenate([block for _, block in predicted_rows(m, scene, way=InferenceOptions(views=8))], axis=1)
-        for m in (model, warm)
-    )
+    warm = Model(model.networks, model.metadata.model_copy(update={"temperature": 2.0}))
+    cold, found = (predict_array(m, scene, InferenceOptions(tta=True)) for m in (model, warm))
     p = cold[0].astype(np.float64)
 
     def at_two(q):
@@ -284,12 +280,6 @@ def test_a_temperature_moves_probability_and_spread_together(made_up_model, made
     step = 1e-6
     slope = (at_two(p + step) - at_two(p - step)) / (2 * step)
     np.testing.assert_allclose(found[1], cold[1] * slope, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("views", [0, 2, VIEWS + 1])
-def test_another_number_of_views_is_refused(made_up_model, made_up_cube, tmp_path, views):
-    with pytest.raises(InputError, match="--views: found .*, expected 1 or 8"):
-        predict_scene(made_up_model, made_up_cube, tmp_path, way=InferenceOptions(views=views))
 
 
 def test_rows_written_in_any_order_are_found_again_and_a_line_cut_short_says_nothing(tmp_path):
@@ -319,14 +309,14 @@ def test_a_full_disk_is_named_before_anything_is_computed(made_up_model, made_up
 
 def test_the_card_of_an_older_format_is_refused_in_one_line(made_up_model, tmp_path):
     folder = shutil.copytree(made_up_model, tmp_path / "model")
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**card, "bundle_format": 1}))
+    metadata = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**metadata, "bundle_format": 1}))
     with pytest.raises(InputError, match="bundle_format: found 1"):
         load_model(folder)
 
 
 def test_collected_rows_are_the_map(mapped, made_up_model, made_up_cube):
-    found = collect(predicted_rows(load_model(made_up_model), scene_of(open_cube(made_up_cube))))
+    found = predict_array(load_model(made_up_model), scene_of(open_cube(made_up_cube)))[0]
     with rasterio.open(mapped / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), found)
 
@@ -336,17 +326,17 @@ def test_the_onnx_form_of_a_model_maps_the_same(mapped, made_up_model, made_up_c
     pytest.importorskip("onnxruntime")
     model = shutil.copytree(made_up_model, tmp_path / "model")
     with pytest.raises(InputError, match="has no model.onnx; coslide export makes one"):
-        predict_scene(model, made_up_cube, tmp_path / "map", way=InferenceOptions(onnx=True))
+        predict_scene(model, made_up_cube, tmp_path / "map", options=InferenceOptions(onnx=True))
     assert not (tmp_path / "map").exists()
     (path,), apart = export_onnx(model)
     assert path == model / "model.onnx"
     assert 0 <= apart <= 1e-4
-    folder = predict_scene(model, made_up_cube, tmp_path / "map", way=InferenceOptions(onnx=True, batch=3))
+    folder = predict_scene(model, made_up_cube, tmp_path / "map", options=InferenceOptions(onnx=True, batch=3))
     with rasterio.open(folder / "probability.tif") as a, rasterio.open(mapped / "probability.tif") as b:
         np.testing.assert_allclose(a.read(1), b.read(1), atol=1e-4)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="model.onnx: cannot be read"):
-        predict_scene(model, made_up_cube, tmp_path / "other", way=InferenceOptions(onnx=True))
+        predict_scene(model, made_up_cube, tmp_path / "other", options=InferenceOptions(onnx=True))
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def trained(request, made_up_cube, tmp_path_factory):
     )
     area = open_area(made_up_cube)
     found = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
-    return found, held_out_windows([area], found.splits, found.seen, found.model.card)
+    return found, held_out_windows([area], found.splits, found.seen, found.model.metadata)
 
 
 @pytest.mark.parametrize("cut", [2, 3, 4, 5, "graph"])
@@ -43,7 +43,7 @@ def test_every_depth_and_the_graph_move_the_logits(trained, cut):
 
 def test_no_depth_is_dead_and_the_model_says_what_each_has_learned(trained):
     found, held_out = trained
-    (signs,) = found.model.card.vital_signs
+    (signs,) = found.model.metadata.vital_signs
     assert signs.windows == len(held_out.inputs) > 0
     assert min(row.kernel_spread for row in signs.depths) > 0.8
     assert np.isfinite([row.ap_lost for row in signs.depths[1:]]).all()
@@ -94,7 +94,7 @@ def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cub
     )
     said = listening()
     found = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
-    (signs,) = found.model.card.vital_signs
+    (signs,) = found.model.metadata.vital_signs
     dead = [row.depth for row in signs.depths if row.dead]
     assert 5 in dead
     assert sum("is dead: its kernels have" in line for line in said) == len(dead)

@@ -20,11 +20,10 @@ from coslide.errors import InputError
 from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.io.atomic import exclusive_lock
 from coslide.mapping.model import load_model
-from coslide.mapping.sliding_window import collect
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import area_of, open_area
-from coslide.pipeline.predict import InferenceOptions, predict_scene, predicted_rows
+from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.scoring import ScoredMap, held_out_scores
 from coslide.pipeline.train import fit_model, train
 from coslide.pipeline.training_data import chosen_inputs, prepare_tiles
@@ -72,7 +71,7 @@ def patches(tmp_path_factory):
 
 
 def parts_of(run):
-    paths = sorted((run / "parts").glob("*.tif"))
+    paths = sorted((run / "splits").glob("*.tif"))
     found = []
     for path in paths:
         with rasterio.open(path) as file:
@@ -89,11 +88,11 @@ def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, o
     assert set(np.unique(second)) == {Subset.TEST}
     assert metrics["split"]["scored_cells"] == (read_labels(open_cube(other_cube)) != 255).sum()
     assert metrics["split"]["leak_fraction"] == 0
-    card = load_model(tmp_path / "model").card
-    assert card.events == ["Made-up earthquake"]
-    assert not any(band.name.startswith(("pga", "reflectance_pre")) for band in card.bands)
+    metadata = load_model(tmp_path / "model").metadata
+    assert metadata.events == ["Made-up earthquake"]
+    assert not any(band.name.startswith(("pga", "reflectance_pre")) for band in metadata.bands)
     assert any(line.startswith("left out, as not every event has them: reflectance_pre_B2") for line in said)
-    assert 0 < card.threshold <= 1
+    assert 0 < metadata.threshold <= 1
 
 
 def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(made_up_cube, tmp_path, listening):
@@ -117,9 +116,9 @@ def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, 
     assert list(metrics["events"]) == ["Made-up earthquake", "Another earthquake"]
     for key in ("tp", "fp", "fn", "tn"):
         assert metrics["pixels"][key] == sum(event[key] for event in metrics["events"].values())
-    card = load_model(tmp_path / "model").card
-    assert {"pga_class", "reflectance_pre_B2", "pre_available"} <= set(card.optional_bands)
-    assert not {"slope", "reflectance_post_B2"} & set(card.optional_bands)
+    metadata = load_model(tmp_path / "model").metadata
+    assert {"pga_class", "reflectance_pre_B2", "pre_available"} <= set(metadata.optional_bands)
+    assert not {"slope", "reflectance_post_B2"} & set(metadata.optional_bands)
     assert {path.suffix for path in (tmp_path / "baselines").iterdir()} == {".tif"}
     assert len(list((tmp_path / "figures").glob("errors*.png"))) == 2
     with (tmp_path / "tiles.csv").open(newline="") as file:
@@ -136,7 +135,7 @@ def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, othe
     predict_scene(tmp_path / "with" / "model", other_cube, tmp_path / "map")
     assert any(line.startswith("mapped without reflectance_pre_B2") for line in said)
     with rasterio.open(tmp_path / "map" / "probability.tif") as file:
-        assert file.tags()["missing"].startswith("reflectance_pre_B2")
+        assert json.loads(file.tags()["coslide"])["missing_bands"][0] == "reflectance_pre_B2"
         np.testing.assert_array_equal(np.isfinite(file.read(1)), read_valid(open_cube(other_cube)))
     fit_model([open_area(made_up_cube)], tmp_path / "without", SETTINGS, compare=False)
     with pytest.raises(InputError, match=r"does not fit the model: reflectance_pre_B2, .* is missing"):
@@ -185,13 +184,13 @@ def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_
         compare=False,
     ).model
     scene = open_area(made_up_cube).scene
-    values, valid = scene.read(slice(None), model.card.bands), scene.valid(slice(None))
-    moments = Moments(model.card.bands)
+    values, valid = scene.read(slice(None), model.metadata.bands), scene.valid(slice(None))
+    moments = Moments(model.metadata.bands)
     moments.add(values, valid)
-    seen = model.card.encoder._replace(normalisation=moments.normalisation()).encode(values)
+    seen = model.metadata.encoder._replace(normalisation=moments.normalisation()).encode(values)
     tile = np.ascontiguousarray(seen[:, :32, :32])[None]
     by_hand = model.predictors()[0](tile)[0]
-    mapped = collect(predicted_rows(model, scene, way=InferenceOptions(stride=32)))[:32, :32]
+    mapped = predict_array(model, scene, InferenceOptions(stride=32))[0][:32, :32]
     np.testing.assert_allclose(mapped[valid[:32, :32]], by_hand[valid[:32, :32]], atol=1e-6)
 
 
@@ -225,8 +224,8 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     assert all(columns[c] == {Subset.TRAIN} for c in np.flatnonzero(share < 0.45))
     assert all(columns[c] == {Subset.VALIDATION} for c in np.flatnonzero((share > 0.53) & (share < 0.61)))
     assert all(columns[c] == {Subset.TEST} for c in np.flatnonzero(share > 0.7))
-    card = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
-    assert card["settings"]["split.regions"] == "regions.gpkg"
+    metadata = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
+    assert metadata["settings"]["split.regions"] == "regions.gpkg"
     frame["part"] = ["test", "train"]  # the west is of no part then: neither trained on nor scored
     frame.to_file(tmp_path / "named.gpkg")
     named = settings.changed({"split.regions": tmp_path / "named.gpkg", "split.guard_px": 0})
@@ -248,11 +247,11 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
     )
     metrics = train(patches, tmp_path / "alone", settings)
     assert metrics["split"]["scored_cells"] == 2 * 128 * 128
-    lines = next((tmp_path / "alone" / "parts").glob("*.csv")).read_text().splitlines()
+    lines = next((tmp_path / "alone" / "splits").glob("*.csv")).read_text().splitlines()
     assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
-    card = load_model(tmp_path / "alone" / "model").card
-    assert len(card.channels) == 14
-    assert card.ground == []
+    metadata = load_model(tmp_path / "alone" / "model").metadata
+    assert len(metadata.channels) == 14
+    assert metadata.footprints == []
     area = open_area(patches)
     assert area.labels.shape == (768, 128)
     with h5py.File(patches / "img" / "image_2.h5") as file:
@@ -272,7 +271,7 @@ def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(pat
     object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
     settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
     model = fit_model([area], tmp_path / "run", settings, compare=False).model
-    assert model.card.events_without_location == [area.name]
+    assert model.metadata.events_without_location == [area.name]
     predict_scene(tmp_path / "run" / "model", index, tmp_path / "map")
     event = read_event(other_event)
     metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
@@ -349,7 +348,7 @@ def test_patches_are_mapped_one_by_one(patches, tmp_path):
     ).model
     area = open_area(patches)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
-    seen = model.card.encoder.encode(area.scene.read(slice(256, 384), model.card.bands))
+    seen = model.metadata.encoder.encode(area.scene.read(slice(256, 384), model.metadata.bands))
     np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
 
 
@@ -491,20 +490,20 @@ def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
     """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
     found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed({"split.scheme": "paper"}), compare=False)
     model, area, (split,) = found.model, found.areas[0], found.splits
-    values = model.card.encoder.encode(area.scene.read(slice(None), model.card.bands))
+    values = model.metadata.encoder.encode(area.scene.read(slice(None), model.metadata.bands))
     rows = []
     for window in split.test:
         with torch.no_grad():
             tile = torch.from_numpy(np.ascontiguousarray(values[(slice(None), *window.slices)]))[None]
-            given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.card.threshold
+            given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.metadata.threshold
         labels = area.labels[window.slices]
         rows.append(confusion(given, labels == 1, labels != 255))
     expected = [scores(row)["f1"] for row in rows if row.tp + row.fn]
-    samples = model.card.samples
+    samples = model.metadata.samples
     assert samples["count"] == len(split.test)
     assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion()))["f1"], abs=1e-6)
-    table = (tmp_path / "parts" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
+    table = (tmp_path / "splits" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
     assert sum(",test," in line for line in table) == len(split.test)
     assert table[1].startswith("1,")
 
@@ -515,10 +514,10 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
 
     settings = SETTINGS.changed({"split.validation_fraction": 0.3, "optimiser.epochs": 3})
     trained = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
-    card, [area], [split] = trained.model.card, trained.areas, trained.splits
-    bare = trained.model.__class__(trained.model.networks, card.model_copy(update={"temperature": 1.0}))
+    metadata, [area], [split] = trained.model.metadata, trained.areas, trained.splits
+    bare = trained.model.__class__(trained.model.networks, metadata.model_copy(update={"temperature": 1.0}))
     where = (split.parts == Subset.VALIDATION) & (area.labels != 255)
-    probability = collect(predicted_rows(bare, area.scene))[where].astype(np.float64)
+    probability = predict_array(bare, area.scene)[0][where].astype(np.float64)
     truth = area.labels[where] == 1
 
     def loss(temperature):
@@ -526,14 +525,14 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
         return -np.log(np.where(truth, p, 1 - p)).mean()
 
     candidates = np.exp(np.linspace(-3, 3, 2001))
-    assert card.temperature == pytest.approx(candidates[np.argmin([loss(t) for t in candidates])], rel=0.01)
-    scaled = expit(logit(probability.clip(1e-7, 1 - 1e-7)) / card.temperature)
+    assert metadata.temperature == pytest.approx(candidates[np.argmin([loss(t) for t in candidates])], rel=0.01)
+    scaled = expit(logit(probability.clip(1e-7, 1 - 1e-7)) / metadata.temperature)
 
     def f1(threshold):
         found = scaled >= threshold
         return 2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)
 
-    assert f1(card.threshold) == pytest.approx(max(f1(k / 4096) for k in range(1, 4097)), abs=2e-3)
+    assert f1(metadata.threshold) == pytest.approx(max(f1(k / 4096) for k in range(1, 4097)), abs=2e-3)
 
 
 def test_the_area_of_an_opened_cube_is_that_of_its_path(made_up_cube):

@@ -74,15 +74,15 @@ def test_inputs_have_names_groups_dates_and_directions():
 
 
 @pytest.mark.parametrize("encoding", ["ordinal", "onehot", "circular"])
-@pytest.mark.parametrize("view", range(8))
-def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, view):
+@pytest.mark.parametrize("orientation", range(8))
+def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, orientation):
     """Turned inputs are those of turned classes; that classes turn rightly is checked against the terrain kernel."""
     from coslide.samples.dihedral import turn_aspect
 
     classes = np.random.default_rng(0).integers(1, 10, (6, 6))
     how = encoder([ASPECT], (encoding,))
-    found = turn_inputs(how.encode(classes[None].astype(np.float32)), view, directions=how.directions)
-    expected = how.encode(turn_aspect(apply_dihedral(classes, view), view)[None].astype(np.float32))
+    found = turn_inputs(how.encode(classes[None].astype(np.float32)), orientation, directions=how.directions)
+    expected = how.encode(turn_aspect(apply_dihedral(classes, orientation), orientation)[None].astype(np.float32))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

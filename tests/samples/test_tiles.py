@@ -1,4 +1,4 @@
-"""What a network is fed with: normalisation, views and order."""
+"""What a network is fed with: normalisation, orientations and order."""
 
 import numpy as np
 import pytest
@@ -67,8 +67,8 @@ def test_a_constant_or_empty_channel_becomes_0(values):
     assert (seen == 0).all()
 
 
-@pytest.mark.parametrize("view", range(8))
-def test_turned_aspect_classes_are_those_of_the_turned_terrain(view):
+@pytest.mark.parametrize("orientation", range(8))
+def test_turned_aspect_classes_are_those_of_the_turned_terrain(orientation):
     """The witness is the terrain kernel itself, run on the turned elevation."""
     rows, cols = np.mgrid[:40, :40]
     elevation = (50 * np.sin(rows / 7) + 40 * np.cos(cols / 5 + rows / 11)).astype(np.float32)
@@ -77,22 +77,22 @@ def test_turned_aspect_classes_are_those_of_the_turned_terrain(view):
         terrain = slope_aspect_curvature(np.ascontiguousarray(z), 10.0)
         return aspect_class(terrain.aspect_deg, terrain.slope_deg)
 
-    expected = classes(apply_dihedral(elevation, view))
-    found = turn_aspect(apply_dihedral(classes(elevation), view), view)
+    expected = classes(apply_dihedral(elevation, orientation))
+    found = turn_aspect(apply_dihedral(classes(elevation), orientation), orientation)
     assert (found == expected).mean() > 0.995  # at a class edge, the edge itself may fall on the other side
 
 
 def test_the_eight_views_of_a_tile_are_all_different():
     tile = np.arange(9).reshape(3, 3)
-    assert len({apply_dihedral(tile, view).tobytes() for view in range(8)}) == 8
+    assert len({apply_dihedral(tile, orientation).tobytes() for orientation in range(8)}) == 8
 
 
 def test_a_tile_and_its_labels_turn_together():
     inputs = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
     labels = (inputs[0] > 1).astype(np.uint8)
     tiles = tiles_of(inputs, labels, [Window(8, 16, 32, 32)])
-    for view in range(8):
-        x, y = tiles[TileSample(0, Window(8, 16, 32, 32), view)]
+    for orientation in range(8):
+        x, y = tiles[TileSample(0, Window(8, 16, 32, 32), orientation)]
         assert torch.equal(y, (x[0] > 1).long())
 
 
@@ -101,7 +101,7 @@ def test_a_turned_tile_leaves_the_raster_as_it_was():
     tiles = tiles_of(
         inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], directions=Directions("ordinal", 0)
     )
-    x, _ = tiles[tiles.draws[0]._replace(view=1)]
+    x, _ = tiles[tiles.draws[0]._replace(orientation=1)]
     np.testing.assert_allclose(x, 9 / 9)  # north-east turned left once is north-west
     np.testing.assert_allclose(inputs, 3 / 9)
 
@@ -119,7 +119,7 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
     draws = [draw for batch in ShuffledBatches(numbered(20, groups=2), 4, seed=3) for draw in batch]
-    assert {(draw.view, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
+    assert {(draw.orientation, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():

@@ -40,7 +40,7 @@ class ResumableRaster:
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int], *, layers: int = 1, key: str = "") -> None:
-        self._folder, self._shape, self._layers = folder, shape, layers
+        self._folder, self.shape, self.layers = folder, shape, layers
         wanted = {"key": key, "shape": list(shape), "layers": layers}
         if self._found() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
@@ -64,9 +64,9 @@ class ResumableRaster:
             If the rows do not fit into the map.
         """
         layers, height, width = block.shape
-        if layers != self._layers or width != self._shape[1] or start + height > self._shape[0]:
+        if layers != self.layers or width != self.shape[1] or start + height > self.shape[0]:
             raise ValueError(
-                f"expected rows of a map of {self._layers} x {self._shape[0]} x {self._shape[1]}, found {block.shape} "
+                f"expected rows of a map of {self.layers} x {self.shape[0]} x {self.shape[1]}, found {block.shape} "
                 f"at row {start}"
             )
         for layer in range(layers):
@@ -78,7 +78,7 @@ class ResumableRaster:
 
     def missing(self) -> list[tuple[int, int]]:
         """Return the runs of rows that are not there yet: first row, and one past the last."""
-        there = np.zeros(self._shape[0] + 2, dtype=bool)
+        there = np.zeros(self.shape[0] + 2, dtype=bool)
         there[[0, -1]] = True
         for start, stop in self._written():
             there[1 + start : 1 + stop] = True
@@ -96,6 +96,6 @@ class ResumableRaster:
             found: object = json.loads((self._folder / _KEY).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        sizes = {self.path(k).stat().st_size if self.path(k).exists() else -1 for k in range(self._layers)}
-        whole = sizes == {4 * self._shape[0] * self._shape[1]} and (self._folder / _DONE).exists()
+        sizes = {self.path(k).stat().st_size if self.path(k).exists() else -1 for k in range(self.layers)}
+        whole = sizes == {4 * self.shape[0] * self.shape[1]} and (self._folder / _DONE).exists()
         return found if whole else None

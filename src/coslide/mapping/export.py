@@ -41,9 +41,9 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     folder = Path(folder)
     model = load_model(folder)
     _require_onnx()
-    inputs, tile = len(model.card.encoder.names), model.card.tile
+    inputs, tile = len(model.metadata.encoder.names), model.metadata.tile
     x = torch.randn(3, inputs, tile, tile, generator=torch.Generator().manual_seed(0))
-    paths, apart = [folder / name for name in member_files(FILE, model.card)], 0.0
+    paths, apart = [folder / name for name in member_files(FILE, model.metadata)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
         content = _exported(network, x[:2])
         predict = _predictor(content)

@@ -27,11 +27,11 @@ from coslide.samples.encode import Encoder, Encoding
 from coslide.samples.footprint import TrainingFootprint
 from coslide.samples.normalise import Normalisation
 
-BUNDLE_FORMAT = 3
+BUNDLE_FORMAT = 4
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
-WEIGHTS, CARD = "weights.safetensors", "model.json"
+WEIGHTS, METADATA = "weights.safetensors", "model.json"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-BUNDLE = Marker(CARD, "bundle_format")
+BUNDLE = Marker(METADATA, "bundle_format")
 
 
 class Channel(StrictModel):
@@ -66,7 +66,7 @@ class ModelMetadata(StrictModel):
         Side of a training tile in cells, and cell size.
     threshold, temperature
         The probability from which a cell counts as landslide, and what the logit of the map is divided by before.
-    events, ground, events_without_location, split
+    events, footprints, events_without_location, split
         Names of the events it was trained on, where, those of them whose place nobody knows, and how the parts were
         kept apart.
     settings
@@ -94,7 +94,7 @@ class ModelMetadata(StrictModel):
     threshold: float = Field(default=0.5, gt=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
     events: list[str]
-    ground: list[TrainingFootprint]
+    footprints: list[TrainingFootprint]
     events_without_location: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
@@ -123,10 +123,10 @@ class ModelMetadata(StrictModel):
 
 @dataclass(frozen=True)
 class Model:
-    """The trained networks of a model, in evaluation mode, and its card: one network, or several members."""
+    """The trained networks of a model, in evaluation mode, and its metadata: one network, or several members."""
 
     networks: tuple[nn.Module, ...]
-    card: ModelMetadata
+    metadata: ModelMetadata
 
     def predictors(self, precision: str = "32") -> list[Predict]:
         """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
@@ -152,7 +152,7 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
 
 
 def channels_of(encoder: Encoder) -> list[Channel]:
-    """List the channels of a card: the bands of a cube and how they are fed."""
+    """List the channels of a metadata: the bands of a cube and how they are fed."""
     offsets, scales = (part.tolist() for part in encoder.normalisation)
     return [
         Channel(**band._asdict(), encoding=how, offset=offset, scale=scale)
@@ -170,14 +170,16 @@ def save_model(model: Model, folder: Path) -> Path:
     """
     with whole_output(folder, marker=BUNDLE) as part:
         part.mkdir()
-        for name, network in zip(member_files(WEIGHTS, model.card), model.networks, strict=True):
+        for name, network in zip(member_files(WEIGHTS, model.metadata), model.networks, strict=True):
             save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, part / name)
-        (part / CARD).write_text(json.dumps(model.card.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8")
+        (part / METADATA).write_text(
+            json.dumps(model.metadata.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8"
+        )
     return folder
 
 
 def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
-    """Return nothing; writes the scores of a model into its card.
+    """Return nothing; writes the scores of a model into its metadata.
 
     Parameters
     ----------
@@ -192,8 +194,8 @@ def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
         If the folder is no bundle or cannot be written.
     """
     kept = {key: metrics[key] for key in ("pixels", "calibration", "split")}
-    card = load_metadata(folder).model_copy(update={"scores": kept})
-    write_json(folder / CARD, card.model_dump())
+    metadata = load_metadata(folder).model_copy(update={"scores": kept})
+    write_json(folder / METADATA, metadata.model_dump())
 
 
 def load_model(folder: Path | str) -> Model:
@@ -202,14 +204,14 @@ def load_model(folder: Path | str) -> Model:
     Raises
     ------
     InputError
-        If the folder is no bundle, its card has an unknown or missing key, or weights and network do not fit.
+        If the folder is no bundle, its metadata has an unknown or missing key, or weights and network do not fit.
     """
     folder = Path(folder)
-    card = load_metadata(folder)
-    return Model(tuple(_network(card, folder / name) for name in member_files(WEIGHTS, card)), card)
+    metadata = load_metadata(folder)
+    return Model(tuple(_network(metadata, folder / name) for name in member_files(WEIGHTS, metadata)), metadata)
 
 
-def member_files(first: str, card: ModelMetadata) -> list[str]:
+def member_files(first: str, metadata: ModelMetadata) -> list[str]:
     """Return the names of the files of the members: `first`, and the same with ``-2``, ``-3``, ... before the suffix.
 
     Examples
@@ -219,13 +221,13 @@ def member_files(first: str, card: ModelMetadata) -> list[str]:
     ['model.onnx', 'model-2.onnx', 'model-3.onnx']
     """
     path = Path(first)
-    return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, card.members + 1))]
+    return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, metadata.members + 1))]
 
 
-def learned(card: dict[str, Any]) -> dict[str, Any]:
-    """Take from a card, as JSON, what `metrics.json` repeats: ``vital_signs`` and, where there are any, ``samples``."""
-    found = {"vital_signs": card.get("vital_signs", [])}
-    return found | ({"samples": card["samples"]} if card.get("samples") else {})
+def training_facts(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Pick what `metrics.json` repeats of a model's metadata: ``vital_signs`` and, if there are any, ``samples``."""
+    found = {"vital_signs": metadata.get("vital_signs", [])}
+    return found | ({"samples": metadata["samples"]} if metadata.get("samples") else {})
 
 
 def load_metadata(folder: Path) -> ModelMetadata:
@@ -234,12 +236,12 @@ def load_metadata(folder: Path) -> ModelMetadata:
     Raises
     ------
     InputError
-        If the folder is no bundle, or its card has an unknown or missing key.
+        If the folder is no bundle, or its metadata has an unknown or missing key.
     """
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
+        text = (folder / METADATA).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{folder}: is no model (no readable {CARD}); expected a bundle of coslide") from None
+        raise InputError(f"{folder}: is no model (no readable {METADATA}); expected a bundle of coslide") from None
     try:
         found = json.loads(text).get("bundle_format", BUNDLE_FORMAT)
     except (ValueError, AttributeError):
@@ -252,15 +254,15 @@ def load_metadata(folder: Path) -> ModelMetadata:
     try:
         return ModelMetadata.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{folder / CARD}: {first_problem(error)}") from None
+        raise InputError(f"{folder / METADATA}: {first_problem(error)}") from None
 
 
-def require_same_inputs(card: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
+def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
     """Return the names of the channels that a scene lacks and the model was trained to do without.
 
     Parameters
     ----------
-    card
+    metadata
         Of the model.
     bands, pixel_size_m
         What the scene has.
@@ -273,22 +275,22 @@ def require_same_inputs(card: ModelMetadata, bands: Sequence[Band], pixel_size_m
         If the model cannot be applied: another channel is missing, or units, classes or cell size differ.
     """
     there = {band.name for band in bands}
-    missing = [name for name in card.optional_bands if name not in there]
-    if text := band_mismatch(bands, [band for band in card.bands if band.name not in missing]):
+    missing = [name for name in metadata.optional_bands if name not in there]
+    if text := band_mismatch(bands, [band for band in metadata.bands if band.name not in missing]):
         raise InputError(f"{name}: does not fit the model: {text}")
-    if pixel_size_m != card.pixel_size_m:
+    if pixel_size_m != metadata.pixel_size_m:
         raise InputError(
-            f"{name}: found cells of {pixel_size_m:g} m, expected {card.pixel_size_m:g} m as the model was trained"
+            f"{name}: found cells of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as the model was trained"
         )
     return missing
 
 
-def _network(card: ModelMetadata, weights: Path) -> nn.Module:
-    options: dict[str, Any] = dict(card.options)
-    network = networks.create(card.network, len(card.encoder.names), **options)
+def _network(metadata: ModelMetadata, weights: Path) -> nn.Module:
+    options: dict[str, Any] = dict(metadata.options)
+    network = networks.create(metadata.network, len(metadata.encoder.names), **options)
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{weights}: does not fit {card.network} ({reason})") from None
+        raise InputError(f"{weights}: does not fit {metadata.network} ({reason})") from None
     return network.eval()

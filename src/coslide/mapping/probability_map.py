@@ -1,26 +1,36 @@
-"""The probability map on disk: kept row by row while it is made, and delivered as a Cloud-Optimised GeoTIFF."""
+"""The probability map on disk: a Cloud-Optimised GeoTIFF that carries what made it, and the spread beside it."""
 
 import errno
+import functools
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pydantic import Field, ValidationError
 from rasterio.windows import Window
 
-from coslide.io.atomic import report_write_errors, whole_output
-from coslide.io.executor import prefetch
+from coslide.config.training import StrictModel
+from coslide.errors import InputError
+from coslide.grid import short_crs
+from coslide.io.atomic import whole_output
+from coslide.io.raster import open_raster
 from coslide.io.resumable_raster import ResumableRaster
-from coslide.mapping.sliding_window import Rows
+from coslide.samples.footprint import TrainingFootprint, split_raster
+from coslide.samples.split import SplitRaster
 from coslide.windows import row_strips
 
-PROBABILITY = "landslide probability"
+PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
+_TAG = "coslide"
 _COG = {
     "compress": "DEFLATE",
     "level": 6,
@@ -31,62 +41,121 @@ _COG = {
 }
 
 
-def write_probability(path: Path, rows: Iterable[Rows], grid: GeoBox, *, tags: Mapping[str, str] | None = None) -> Path:
-    """Return the path of the probability map [0 to 1], written from blocks of rows as a Cloud-Optimised GeoTIFF.
+class MapMetadata(StrictModel):
+    """What a probability map was made of, and by which model.
+
+    Attributes
+    ----------
+    event, network
+        Of the scene, and of the model.
+    threshold, temperature
+        The probability from which a pixel counts as landslide, and what the logit was divided by.
+    footprints, events_without_location, split
+        Where the model was trained, the training events of which nobody knows that, and how they were split.
+    missing_bands
+        Bands that the scene lacks and the model was trained to do without.
+    tta, members, precision
+        Whether windows were seen in all orientations, by how many networks, and in which precision.
+    """
+
+    event: str = ""
+    network: str = ""
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    footprints: list[TrainingFootprint] = Field(default_factory=list)
+    events_without_location: list[str] = Field(default_factory=list)
+    split: dict[str, Any] = Field(default_factory=dict)
+    missing_bands: list[str] = Field(default_factory=list)
+    tta: bool = False
+    members: int = 1
+    precision: str = "32"
+
+
+@dataclass(frozen=True, eq=False)
+class ProbabilityMap:
+    """A landslide map in memory.
+
+    Attributes
+    ----------
+    probability
+        0 to 1, float32 (row, col), NaN where the scene is not valid.
+    grid
+        Where the pixels lie.
+    metadata
+        What made it.
+    spread
+        Standard deviation of the probability over orientations and members, float32 (row, col); None without them.
+    """
+
+    probability: NDArray[np.float32]
+    grid: GeoBox
+    metadata: MapMetadata = field(default_factory=MapMetadata)
+    spread: NDArray[np.float32] | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Give the probability from which a pixel counts as landslide."""
+        return self.metadata.threshold
+
+    @functools.cached_property
+    def seen(self) -> SplitRaster:
+        """Tell what training did with each pixel, uint8 (row, col), a `coslide.samples.split.Subset`."""
+        return split_raster(self.metadata.footprints, self.grid)
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Tell how the model was split; empty where it was trained elsewhere, unknown where nobody knows where."""
+        if self.seen.any():
+            return self.metadata.split
+        return {"scheme": "unknown"} if self.metadata.events_without_location else {}
+
+
+def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
+    """Write ``probability.tif`` and, where there is a spread, ``uncertainty.tif``; see `write_cog`.
 
     Parameters
     ----------
-    path
-        The file to write; it appears whole or not at all.
-    rows
-        Blocks as `predict_rows` gives them: first row and float32 (row, col), from the top down without gap.
+    folder
+        Of the map.
+    store
+        All rows: the probability and, as a second layer, its spread.
     grid
         CRS, transform and size of the map.
-    tags
-        Metadata of the file, for instance the model and the date.
+    metadata
+        What made the map: a tag of both files. Event, network and threshold are tags of their own, for other programs.
+    """
+    tags = {key: str(getattr(metadata, key)) for key in ("event", "network", "threshold")}
+    tags[_TAG] = metadata.model_dump_json()
+    write_cog(store, 0, folder / PROBABILITY, grid, tags=tags, what="landslide probability")
+    if store.layers > 1:
+        write_cog(store, 1, folder / UNCERTAINTY, grid, tags=tags, what="standard deviation of the probability")
+    else:
+        (folder / UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
 
-    Returns
-    -------
-    Path
-        `path`, as `write_cog` makes it.
+
+def read_probability_map(folder: Path) -> ProbabilityMap:
+    """Read the map in a folder, as `write_probability_map` left it.
 
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written.
-    ValueError
-        If the grid has no CRS, or the blocks do not fill it row by row.
-    OSError
-        If the file does not read back as it was written although the disk has room.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from affine import Affine
-    >>> grid = GeoBox((2, 3), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
-    >>> rows = [(0, np.full((2, 3), 0.25, np.float32))]
-    >>> path = write_probability(Path(tempfile.mkdtemp()) / "probability.tif", rows, grid)
-    >>> with rasterio.open(path) as written:
-    ...     written.read(1)
-    array([[0.25, 0.25, 0.25],
-           [0.25, 0.25, 0.25]], dtype=float32)
+        If ``probability.tif`` is missing or cannot be read, or does not tell where its model was trained.
     """
-    if grid.crs is None:
-        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
-    height, width = grid.shape
-    with report_write_errors(path), _folder_for_now(path.with_name(f".{path.stem}.rows")) as folder:
-        store = ResumableRaster(folder, (height, width))
-        done = 0
-        with prefetch(rows) as made:  # the next rows are computed while these are written
-            for start, block in made:
-                if start != done or block.shape[1:] != (width,) or done + len(block) > height:
-                    wanted = f"the rows from {done} of a map of {height} x {width}"
-                    raise ValueError(f"expected {wanted}, found {block.shape} at row {start}")
-                store.write(start, block[np.newaxis])
-                done += len(block)
-        if done < height:
-            raise ValueError(f"expected {height} rows, found {done}")
-        return write_cog(store, 0, path, grid, tags=tags)
+    path = folder / PROBABILITY
+    if not path.exists():
+        raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
+    with open_raster(path) as file:
+        probability, text = file.read(1), file.tags().get(_TAG, "")
+        grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
+    try:
+        metadata = MapMetadata.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{path}: lacks what coslide map writes into its tags ({error.title})") from None
+    spread = None
+    if (folder / UNCERTAINTY).exists():
+        with open_raster(folder / UNCERTAINTY) as file:
+            spread = file.read(1)
+    return ProbabilityMap(probability, grid, metadata, spread)
 
 
 def write_cog(
@@ -95,10 +164,10 @@ def write_cog(
     path: Path,
     grid: GeoBox,
     *,
-    tags: Mapping[str, str] | None = None,
-    what: str = PROBABILITY,
+    tags: Mapping[str, str],
+    what: str,
 ) -> Path:
-    """Return the path of a layer of a whole map as a Cloud-Optimised GeoTIFF.
+    """Write a layer of a whole map as a Cloud-Optimised GeoTIFF.
 
     Parameters
     ----------
@@ -135,7 +204,7 @@ def write_cog(
     if grid.crs is None:
         raise ValueError(f"expected a grid with a CRS, found {grid!r}")
     source = store.path(layer).with_suffix(".vrt")
-    source.write_text(_raw_vrt(store.path(layer).name, grid, dict(tags or {}), what), encoding="utf-8")
+    source.write_text(_raw_vrt(store.path(layer).name, grid, tags, what), encoding="utf-8")
     with (
         whole_output(path) as part,
         _folder_for_now(part.with_suffix(".work")) as work,

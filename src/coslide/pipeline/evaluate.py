@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,35 +14,20 @@ from rasterio.vrt import WarpedVRT
 
 from coslide.cube.cube import cube_grid, open_cube, read_valid
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m, short_crs
+from coslide.grid import pixel_size_m
 from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
-from coslide.mapping.model import BUNDLE, learned
+from coslide.mapping.model import BUNDLE, training_facts
+from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line, scores_by
-from coslide.samples.footprint import TrainingFootprint, split_raster
 from coslide.sources.inventory import burn, read_inventory
 
 _log = logging.getLogger(__name__)
 
 
 _NO_CLASS = -(2**31)
-
-
-class Map(NamedTuple):
-    """A landslide map as it lies in a folder.
-
-    `probability` is float32 (row, col), NaN where not mapped; `seen` is uint8 (row, col), what training did with each
-    pixel (`coslide.samples.split.Subset`); `split` is what the model says of its split, empty if trained elsewhere.
-    """
-
-    probability: NDArray[np.float32]
-    grid: GeoBox
-    threshold: float
-    temperature: float
-    seen: NDArray[np.uint8]
-    split: dict[str, Any]
 
 
 def evaluate(
@@ -88,7 +73,7 @@ def evaluate(
     """
     folder = Path(folder)
     if (folder / "probability.tif").exists():
-        found = read_map(folder)
+        found = read_probability_map(folder)
         if grid is not None:
             _require_grid(found.grid, Path(grid))
             found.probability[~read_valid(open_cube(grid))] = np.nan
@@ -105,7 +90,7 @@ def evaluate(
         pixel_size_m(found.grid),
         read_baselines(folder, found.grid) if calibrated else {},
     )
-    metrics = held_out_scores([one], threshold=found.threshold, temperature=found.temperature)
+    metrics = held_out_scores([one], threshold=found.threshold, temperature=found.metadata.temperature)
     if regions is not None:
         metrics["regions"] = scores_by(one, *_regions(Path(regions), found.grid), threshold=found.threshold)
     if classes is not None:
@@ -116,41 +101,15 @@ def evaluate(
         metrics["split"]["scheme"] = "unknown"
     metrics["split"] |= found.split
     if BUNDLE.is_in(folder / "model"):  # of whatever format
-        card = json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8"))
-        if card.get("split") == found.split:  # another model may have mapped into the folder of a training
-            metrics |= learned(card)
+        metadata = json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8"))
+        if metadata.get("split") == found.split:  # another model may have mapped into the folder of a training
+            metrics |= training_facts(metadata)
     write_scores(folder, metrics, [one], threshold=found.threshold)
     _log.info(score_line(metrics))
     return metrics
 
 
-def read_map(folder: Path) -> Map:
-    """Return the map that `coslide.map_scene` left in `folder`.
-
-    Raises
-    ------
-    InputError
-        If ``probability.tif`` is missing or cannot be read, or does not say where its model was trained.
-    """
-    path = folder / "probability.tif"
-    if not path.exists():
-        raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
-    with open_raster(path) as file:
-        probability = file.read(1)
-        tags = file.tags()
-        grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
-    try:
-        threshold, temperature = float(tags["threshold"]), float(tags["temperature"])
-        seen = split_raster([TrainingFootprint.model_validate(ground) for ground in json.loads(tags["ground"])], grid)
-        split = json.loads(tags["split"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: lacks what coslide map writes into its tags ({type(error).__name__})") from None
-    if not seen.any():  # trained elsewhere, or where nobody knows
-        split = {"scheme": "unknown"} if tags.get("events_without_location") else {}
-    return Map(probability, grid, threshold, temperature, seen, split)
-
-
-def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
+def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     path = folder / "landslides.gpkg"
     if grid is None or not path.exists():
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
@@ -159,7 +118,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> Map:
     landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
     burnt = burn(landslides, target).astype(np.float32)
     burnt[~read_valid(cube)] = np.nan
-    return Map(burnt, target, 0.5, 1.0, np.zeros(target.shape, dtype=np.uint8), {})
+    return ProbabilityMap(burnt, target)
 
 
 def _require_grid(found: GeoBox, index: Path) -> None:

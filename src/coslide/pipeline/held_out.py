@@ -19,7 +19,7 @@ _MOST = 32  # windows: enough to see what a depth is worth
 
 
 def held_out_windows(
-    areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[SplitRaster], card: ModelMetadata
+    areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[SplitRaster], metadata: ModelMetadata
 ) -> HeldOut:
     """Read some of the held-out windows of all areas, evenly chosen from those with a landslide to score.
 
@@ -29,7 +29,7 @@ def held_out_windows(
     ----------
     areas, splits, seen
         As for scoring: pixels that training saw do not count.
-    card
+    metadata
         Of the model.
     """
     places = [(number, window) for number, split in enumerate(splits) for window in split.test]
@@ -47,7 +47,7 @@ def held_out_windows(
     inputs = [
         encoded
         for number, area in enumerate(areas)
-        for encoded in read_windows(area, [window for at, window in chosen if at == number], card)
+        for encoded in read_windows(area, [window for at, window in chosen if at == number], metadata)
     ]
     return HeldOut(
         np.stack(inputs),
@@ -56,16 +56,16 @@ def held_out_windows(
     )
 
 
-def read_windows(area: Area, windows: Sequence[Window], card: ModelMetadata) -> Iterator[NDArray[np.float32]]:
+def read_windows(area: Area, windows: Sequence[Window], metadata: ModelMetadata) -> Iterator[NDArray[np.float32]]:
     """Read windows of an area one after the other, encoded as a model is fed them, (input, row, col).
 
     Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
     """
     if not windows:
         return
-    encoder = encoder_for(card, area.scene)
+    encoder = encoder_for(metadata, area.scene)
     for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
         own = list(row)
-        strip = area.scene.read(own[0].slices[0], card.bands)
+        strip = area.scene.read(own[0].slices[0], metadata.bands)
         for window in own:
             yield encoder.encode(np.ascontiguousarray(strip[:, :, window.slices[1]]))

@@ -5,9 +5,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 import xarray as xr
-from numpy.typing import NDArray
 
 from coslide.cube.cube import cube_grid, read_pixels
 from coslide.cube.export import scene_date
@@ -17,13 +15,13 @@ from coslide.io.stac import write_item
 from coslide.mapping.density import density_grid, write_density
 from coslide.mapping.inventory import LandslideContext, vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata
+from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, read_probability_map
 from coslide.mapping.summary import summary_of
 from coslide.report.summary_figure import summary_figure
 
-PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
 TITLES = {
     PROBABILITY: "landslide probability",
-    UNCERTAINTY: "spread of the probability over views and members",
+    UNCERTAINTY: "spread of the probability over orientations and members",
     "landslides.gpkg": "landslide polygons",
     "landslides.parquet": "landslide polygons",
     "density.tif": "landslides per km2, and share of the ground that slid",
@@ -33,7 +31,7 @@ TITLES = {
 
 
 def write_inventory_products(
-    out: Path, cube: xr.Dataset, card: ModelMetadata, *, min_area_m2: float
+    out: Path, cube: xr.Dataset, metadata: ModelMetadata, *, min_area_m2: float
 ) -> gpd.GeoDataFrame:
     """Return the landslides of the probability map in `out`, all that is made of it left beside it.
 
@@ -46,7 +44,7 @@ def write_inventory_products(
         Folder of the map: ``probability.tif`` and, where the map has it, ``uncertainty.tif``.
     cube
         What was mapped.
-    card
+    metadata
         Of the model that mapped it.
     min_area_m2
         Smaller landslides are left out.
@@ -57,18 +55,17 @@ def write_inventory_products(
         If the disk is full or the folder cannot be written.
     """
     grid = cube_grid(cube)
-    probability = _band(out / PROBABILITY)
-    uncertainty = _band(out / UNCERTAINTY) if (out / UNCERTAINTY).exists() else None
+    found = read_probability_map(out)
+    probability, uncertainty = found.probability, found.spread
     known = LandslideContext(
         gather=lambda place, name: read_pixels(cube, name, place),
         uncertainty=uncertainty,
         before=_date(cube, "reflectance_pre"),
         after=_date(cube, "reflectance_post"),
     )
-    frame = vectorize_landslides(probability, grid, threshold=card.threshold, min_area_m2=min_area_m2, known=known)
-    event, of_model = str(cube.attrs["title"]), _of_model(card)
-    metadata = {"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model}
-    write_inventory(frame, out, metadata=metadata)
+    frame = vectorize_landslides(probability, grid, threshold=metadata.threshold, min_area_m2=min_area_m2, known=known)
+    event, of_model = str(cube.attrs["title"]), _of_model(metadata)
+    write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
     is_known = np.isfinite(probability)
     density, squares = density_grid(frame, is_known, grid)
     write_density(out / "density.tif", density, squares)
@@ -85,20 +82,14 @@ def write_inventory_products(
     return frame
 
 
-def _band(path: Path) -> NDArray[np.float32]:
-    with rasterio.open(path) as file:
-        found: NDArray[np.float32] = file.read(1)
-    return found
-
-
-def _of_model(card: ModelMetadata) -> dict[str, str]:
+def _of_model(metadata: ModelMetadata) -> dict[str, str]:
     return {
-        "network": card.network,
-        "trained_on": ", ".join(card.events),
-        "threshold": f"{card.threshold:g}",
-        "coslide_version": card.coslide_version,
-        "licence": card.licence,
-        "citation": card.citation,
+        "network": metadata.network,
+        "trained_on": ", ".join(metadata.events),
+        "threshold": f"{metadata.threshold:g}",
+        "coslide_version": metadata.coslide_version,
+        "licence": metadata.licence,
+        "citation": metadata.citation,
     }
 
 

@@ -19,13 +19,12 @@ from coslide.cube.cube import band_table, cube_grid, open_cube, read_labels
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
-from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.inventory import object_areas_m2
 from coslide.mapping.model import BUNDLE
+from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.mapping.vital_signs import DEAD_BELOW
-from coslide.pipeline.evaluate import Map, read_map
 from coslide.report.page import Page, Picture, Section, Table, html_page, percent
 from coslide.report.pictures import (
     COLOURS,
@@ -75,10 +74,10 @@ class _Run(NamedTuple):
 
     folder: Path
     cube: xr.Dataset | None
-    found: Map | None
+    found: ProbabilityMap | None
     mapped: NDArray[np.uint8] | None
     metrics: dict[str, Any]
-    card: dict[str, Any]
+    metadata: dict[str, Any]
     cost: dict[str, Any]
     title: str
 
@@ -124,15 +123,14 @@ def _read(folder: Path) -> _Run:
     if not index.is_dir() and not probability.is_file():
         raise InputError(f"{folder}: has neither index.zarr nor probability.tif; expected the folder of a run")
     cube = open_cube(index) if index.is_dir() else None
-    found = read_map(folder) if probability.is_file() else None
+    found = read_probability_map(folder) if probability.is_file() else None
     if cube is not None and found is not None:
         _require_one_grid(folder, cube_grid(cube), found.grid)
     title = folder.resolve().name
     if cube is not None:
         title = str(cube.attrs["title"])
     elif found is not None:
-        with open_raster(probability) as file:
-            title = str(file.tags().get("event", title))
+        title = found.metadata.event or title
     metrics = _json(folder / "metrics.json")
     if metrics and not {"pixels", "calibration", "split"} <= metrics.keys():
         raise InputError(f"{folder / 'metrics.json'}: lacks what coslide evaluate writes; evaluate again")
@@ -143,7 +141,7 @@ def _read(folder: Path) -> _Run:
         found=found,
         mapped=read_labels(cube) if cube is not None and "landslide" in cube else None,
         metrics=metrics,
-        card=_json(model / BUNDLE.file),
+        metadata=_json(model / BUNDLE.file),
         cost=_json(folder / "run.json"),
         title=title,
     )
@@ -213,7 +211,7 @@ def _when(attrs: dict[str, Any]) -> str:
     return f"{text[0].upper()}{text[1:]}. " if text else ""
 
 
-def _inventory_m2(folder: Path, found: Map) -> NDArray[np.float64]:
+def _inventory_m2(folder: Path, found: ProbabilityMap) -> NDArray[np.float64]:
     """Return the areas of the landslides that are delivered; of those in the map where there is no inventory."""
     path = folder / "landslides.gpkg"
     if not path.is_file():
@@ -222,11 +220,11 @@ def _inventory_m2(folder: Path, found: Map) -> NDArray[np.float64]:
     return np.asarray(frame.get("area_m2", frame.geometry.area), dtype=np.float64)
 
 
-def _recognised(found: Map) -> NDArray[np.bool_]:
+def _recognised(found: ProbabilityMap) -> NDArray[np.bool_]:
     return np.asarray(np.nan_to_num(found.probability) >= found.threshold)
 
 
-def _judged(run: _Run, found: Map) -> NDArray[np.bool_]:
+def _judged(run: _Run, found: ProbabilityMap) -> NDArray[np.bool_]:
     """Return where a map can be held against what was mapped: known, and not trained on."""
     judged = np.isfinite(found.probability) & is_held_out(found.seen)
     return np.asarray(judged if run.mapped is None else judged & (run.mapped != NODATA))
@@ -304,7 +302,7 @@ def _map(run: _Run, codes: NDArray[np.uint8], title: str, legend: list[tuple[str
     return Picture(address, alt, f"{title}.", legend, _width_km(found))
 
 
-def _width_km(found: Map) -> float:
+def _width_km(found: ProbabilityMap) -> float:
     return float(found.grid.shape.x * pixel_size_m(found.grid) / 1000)
 
 
@@ -370,7 +368,7 @@ def _caveats(run: _Run) -> Iterator[Section]:
             f"{percent(leak)} of the ground of the held-out tiles was also trained on: the scores are better than on "
             "new ground."
         )
-    events = run.card.get("events", [run.title])
+    events = run.metadata.get("events", [run.title])
     if run.title not in events:
         points.append(f"The model was trained on another event: {', '.join(events)}.")
     yield Section("Before you use this map", points=points)
@@ -390,9 +388,9 @@ def _training(run: _Run) -> Iterator[Section]:
 
 
 def _vital_signs(run: _Run) -> Iterator[Section]:
-    for number, signs in enumerate(run.card.get("vital_signs", []), start=1):
+    for number, signs in enumerate(run.metadata.get("vital_signs", []), start=1):
         dead = [str(row["depth"]) for row in signs["depths"] if row["kernel_spread"] < DEAD_BELOW]
-        member = f", member {number}" if len(run.card["vital_signs"]) > 1 else ""
+        member = f", member {number}" if len(run.metadata["vital_signs"]) > 1 else ""
         ap = signs["average_precision"]
         whole = "none of them with a landslide" if ap is None else f"average precision {ap:.2f} with the whole network"
         alive = f"Dead: depth {', '.join(dead)}." if dead else "No depth is dead."
@@ -426,13 +424,13 @@ def _names(sources: list[str]) -> str:
 
 
 def _provenance(run: _Run) -> Iterator[Section]:
-    card, cost = run.card, run.cost
+    metadata, cost = run.metadata, run.cost
     rows = [("coslide", coslide.__version__), ("cube", str(run.attrs.get("history", "–")))]
-    if card:
-        rows.append(("network", f"{card.get('network', '–')} ({_listed(card.get('options', {}))})"))
-        rows.append(("training", _listed(card.get("settings", {}), leave_out=("network", "options", "width"))))
-        rows.append(("model written by", f"coslide {card.get('coslide_version', '–')}"))
-        rows.append(("method", str(card.get("citation", "–"))))
+    if metadata:
+        rows.append(("network", f"{metadata.get('network', '–')} ({_listed(metadata.get('options', {}))})"))
+        rows.append(("training", _listed(metadata.get("settings", {}), leave_out=("network", "options", "width"))))
+        rows.append(("model written by", f"coslide {metadata.get('coslide_version', '–')}"))
+        rows.append(("method", str(metadata.get("citation", "–"))))
     if cost:
         rows.append(("time", f"{cost.get('wall_s', 0) / 60:.1f} min on {cost.get('cpus', '–')} processors"))
         rows.append(("peak memory", f"{cost.get('peak_memory_mb', 0) / 1000:.1f} GB"))

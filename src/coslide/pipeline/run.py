@@ -14,10 +14,11 @@ from coslide.cube.cube import open_cube, read_labels, summary
 from coslide.errors import InputError
 from coslide.io.atomic import write_json
 from coslide.mapping.model import load_model, record_scores
+from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec
 from coslide.pipeline.build import build_cube, event_grid
-from coslide.pipeline.evaluate import evaluate, read_map
+from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import area_of
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
@@ -94,7 +95,7 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
     InputError
         If the cube or the map cannot be read.
     """
-    cube, found = open_cube(index), read_map(out)
+    cube, found = open_cube(index), read_probability_map(out)
     scene = cube["reflectance_post"]
     names = [str(name) for name in scene["band"].values]
     colours = ["B4", "B3", "B2"] if {"B2", "B3", "B4"} <= set(names) else names[:1] * 3  # grey without true colour

@@ -31,10 +31,10 @@ def sample_scores(model: Model, areas: Sequence[Area], splits: Sequence[Split]) 
     predictors = model.predictors()
     rows = []
     for area, split in zip(areas, splits, strict=True):
-        for window, inputs in zip(split.test, read_windows(area, split.test, model.card), strict=True):
+        for window, inputs in zip(split.test, read_windows(area, split.test, model.metadata), strict=True):
             labels = area.labels[window.slices]
             given = np.stack([predict(inputs[None])[0] for predict in predictors]).mean(axis=0)
-            recognised = apply_temperature(given, model.card.temperature) >= model.card.threshold
+            recognised = apply_temperature(given, model.metadata.temperature) >= model.metadata.threshold
             rows.append(confusion(recognised, labels == LANDSLIDE, labels != NODATA))
     each = [scores(row) for row in rows if row.tp + row.fn]
     pooled = scores(sum(rows, start=Confusion()))

@@ -12,7 +12,7 @@ from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.labels import NODATA
 from coslide.pipeline.labelled_scene import Area
-from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_parts
+from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_splits
 from coslide.samples.paper_split import landslide_share, numbered_samples
 from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction
 from coslide.windows import Window
@@ -101,7 +101,7 @@ def write_samples(folder: Path, areas: Sequence[Area], splits: Sequence[Split], 
             part.write_text("\n".join(["sample,part,row,col,landslide_share", *lines]) + "\n", encoding="utf-8")
 
 
-def write_all_parts(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:
+def write_all_splits(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:
     """Write the part of each pixel of each area, of patches the part of each patch (CSV).
 
     Raises
@@ -112,7 +112,7 @@ def write_all_parts(folder: Path, areas: Sequence[Area], splits: Sequence[Split]
     for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
         name = folder / area_name(area, number)
         if area.scene.grid is not None:
-            write_parts(name.with_suffix(".tif"), split.parts, area.scene.grid, fingerprint=area.fingerprint)
+            write_splits(name.with_suffix(".tif"), split.parts, area.scene.grid, fingerprint=area.fingerprint)
             continue
         blocks = area.blocks or []
         lines = [

@@ -21,13 +21,12 @@ from coslide.evaluation.calibration import apply_temperature, fit_temperature
 from coslide.evaluation.curves import best_threshold, curve
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, learned, record_scores, save_model
-from coslide.mapping.sliding_window import collect
+from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model, training_facts
 from coslide.mapping.vital_signs import HeldOut, take_vital_signs
 from coslide.pipeline.baselines import FOLDER, Baselines, make_baselines, write_baselines
 from coslide.pipeline.held_out import held_out_windows
 from coslide.pipeline.labelled_scene import PATCH, Area, open_area
-from coslide.pipeline.predict import InferenceOptions, predicted_rows
+from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.sample_scores import sample_scores
 from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line
@@ -40,7 +39,7 @@ from coslide.pipeline.splits import (
     seen_of,
     tile_counts,
     with_leak_between,
-    write_all_parts,
+    write_all_splits,
     write_samples,
 )
 from coslide.pipeline.training_data import Prepared, prepare_tiles
@@ -53,7 +52,7 @@ from coslide.training.fit import TrainingData, first_network, fit, network_optio
 _log = logging.getLogger(__name__)
 
 
-PARTS = "parts"
+SPLITS = "splits"
 _CACHE = "tiles"  # inputs of the tiles, while training lasts
 
 
@@ -96,7 +95,7 @@ def train(
     """Return the scores, on held-out ground, of a network trained on one or several events.
 
     Leaves ``out/model`` (bundle), ``out/metrics.json`` with ``metrics.md``, ``figures`` and ``tiles.csv``,
-    ``out/parts`` (which cell was in which part), ``out/baselines`` (other methods on the same split) and
+    ``out/splits`` (which cell was in which part), ``out/baselines`` (other methods on the same split) and
     ``out/training`` (checkpoint and logs).
 
     Parameters
@@ -133,7 +132,7 @@ def train(
         compare=compare,
         resume=resume,
     )
-    card = trained.model.card
+    metadata = trained.model.metadata
     maps = []
     for number, area in enumerate(trained.areas):
         seen, baselines = trained.seen[number], trained.baselines[number]
@@ -141,10 +140,10 @@ def train(
             probability = mapped_where(trained.model, area, is_held_out(seen))
             name = _name_among(area, number, trained.areas)
             maps.append(ScoredMap(name, probability, area.labels, seen, area.scene.pixel_size_m, baselines))
-    metrics = held_out_scores(maps, threshold=card.threshold, temperature=card.temperature)
-    metrics["split"] |= card.split
-    metrics |= learned(card.model_dump())
-    write_scores(out, metrics, maps, threshold=card.threshold)
+    metrics = held_out_scores(maps, threshold=metadata.threshold, temperature=metadata.temperature)
+    metrics["split"] |= metadata.split
+    metrics |= training_facts(metadata.model_dump())
+    write_scores(out, metrics, maps, threshold=metadata.threshold)
     record_scores(out / "model", metrics)
     _log.info(score_line(metrics))
     return metrics
@@ -161,7 +160,7 @@ def fit_model(
 ) -> Trained:
     """Return a model trained on the training parts of `areas`; its bundle is left in ``out/model``.
 
-    ``out/parts`` says which cell was in which part, ``out/baselines`` holds what a random forest and a spectral change
+    ``out/splits`` says which cell was in which part, ``out/baselines`` holds what a random forest and a spectral change
     threshold make of the same split.
 
     Parameters
@@ -210,14 +209,14 @@ def fit_model(
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
-    write_all_parts(out / PARTS, everything, splits)
+    write_all_splits(out / SPLITS, everything, splits)
     model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
-    model = _looked_into(model, held_out_windows(everything, splits, seen, model.card), settings)
+    model = _looked_into(model, held_out_windows(everything, splits, seen, model.metadata), settings)
     model = _calibrated(model, everything, seen)
     if settings.split.by_samples:
-        write_samples(out / PARTS, everything, splits, settings)
+        write_samples(out / SPLITS, everything, splits, settings)
         samples = sample_scores(model, everything, splits)
-        model = Model(model.networks, model.card.model_copy(update={"samples": samples}))
+        model = Model(model.networks, model.metadata.model_copy(update={"samples": samples}))
     save_model(model, out / "model")
     baselines: list[Baselines] = [{} for _ in everything]
     if compare:
@@ -260,9 +259,8 @@ def mapped_where(model: Model, area: Area, where: NDArray[np.bool_]) -> NDArray[
 
     Patches are mapped one by one, all in single precision.
     """
-    way = InferenceOptions(stride=PATCH if area.patches else None, precision="32")
-    rows = predicted_rows(model, area.scene, where=where, way=way)
-    return collect((start, block if block.ndim == 2 else block[0]) for start, block in rows)
+    options = InferenceOptions(stride=PATCH if area.patches else None, precision="32")
+    return np.asarray(predict_array(model, area.scene, options, where=where)[0])
 
 
 def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:
@@ -321,7 +319,7 @@ def _card(
         tile=settings.sampling.tile,
         pixel_size_m=areas[0].scene.pixel_size_m,
         events=[area.name for area in trained],
-        ground=[ground for ground in grounds if ground is not None],
+        footprints=[footprint for footprint in grounds if footprint is not None],
         events_without_location=[area.name for area in trained if area.scene.grid is None],
         split={
             "scheme": settings.split.scheme,
@@ -340,11 +338,11 @@ def _looked_into(model: Model, held_out: HeldOut, settings: TrainingSettings) ->
     """Take the vital signs of each member, and say which depth is dead."""
     found = []
     for number, network in enumerate(model.networks, start=1):
-        first = first_network(settings_of_member(settings, number), model.card.encoder.names)
+        first = first_network(settings_of_member(settings, number), model.metadata.encoder.names)
         found.append(take_vital_signs(network, first, held_out))
         for line in found[-1].warnings():
             _log.info(line)
-    return Model(model.networks, model.card.model_copy(update={"vital_signs": found}))
+    return Model(model.networks, model.metadata.model_copy(update={"vital_signs": found}))
 
 
 def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[SplitRaster]) -> Model:
@@ -369,5 +367,5 @@ def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[SplitRaster]
     temperature = fit_temperature(probability, truth)
     threshold = best_threshold(curve(apply_temperature(probability, temperature), truth))
     _log.info(f"on {truth.size} validation cells: temperature {temperature:.2f}, threshold {threshold:.3f}")
-    card = model.card.model_copy(update={"temperature": temperature, "threshold": threshold})
-    return Model(model.networks, card)
+    metadata = model.metadata.model_copy(update={"temperature": temperature, "threshold": threshold})
+    return Model(model.networks, metadata)

@@ -18,7 +18,7 @@ from coslide.windows import Window
 
 
 class TileSample(NamedTuple):
-    """One sample: where it is cut, in which of the eight views, without which groups of inputs, and in what light.
+    """A tile to draw: where it is cut, its orientation, the groups of inputs that it goes without, and its light.
 
     `light_seed` seeds the jitter of the sample; None leaves it as it is. A sample that does not count is a filler: none
     of its labels does.
@@ -26,7 +26,7 @@ class TileSample(NamedTuple):
 
     raster: int
     window: Window
-    view: int = 0
+    orientation: int = 0
     dropped: tuple[int, ...] = ()
     light_seed: int | None = None
     counts: bool = True
@@ -122,5 +122,5 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         labels = np.where(parts == self.part, raster.labels[rows, cols], np.uint8(NODATA))
         if not draw.counts:
             labels = np.full_like(labels, NODATA)
-        seen = turn_inputs(tile, draw.view, directions=self._directions)
-        return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.view).astype(np.int64))
+        seen = turn_inputs(tile, draw.orientation, directions=self._directions)
+        return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.orientation).astype(np.int64))

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from coslide.labels import NODATA
 from coslide.samples.dataset import Tiles, TileSample
-from coslide.samples.dihedral import VIEWS
+from coslide.samples.dihedral import ORIENTATIONS
 from coslide.windows import Window
 
 _ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
@@ -69,12 +69,14 @@ class ShuffledBatches(Sampler[list[TileSample]]):
 
     def _varied(self, draws: Sequence[TileSample], random: np.random.Generator) -> list[TileSample]:
         count, how = len(draws), self._variation
-        views = random.integers(VIEWS, size=count) if how.turns else np.zeros(count, dtype=int)
+        orientations = random.integers(ORIENTATIONS, size=count) if how.turns else np.zeros(count, dtype=int)
         gone = random.random((count, len(self.tiles.groups))) < how.dropout
         lights = random.integers(2**32, size=count).tolist() if how.jitter else [None] * count
         return [
-            draw._replace(view=int(view), dropped=tuple(np.flatnonzero(without).tolist()), light_seed=light)
-            for draw, view, without, light in zip(draws, views, gone, lights, strict=True)
+            draw._replace(
+                orientation=int(orientation), dropped=tuple(np.flatnonzero(without).tolist()), light_seed=light
+            )
+            for draw, orientation, without, light in zip(draws, orientations, gone, lights, strict=True)
         ]
 
 

@@ -22,7 +22,7 @@ from coslide.windows import Window, cover, require_tile, windows_in
 
 
 class Subset(IntEnum):
-    """What a split does with a cell; the numbers are those of ``parts/*.tif``."""
+    """What a split does with a cell; the numbers are those of ``splits/*.tif``."""
 
     NONE = 0  # never seen
     TRAIN = 1

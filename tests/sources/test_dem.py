@@ -148,7 +148,7 @@ def test_cells_of_more_than_half_the_size_are_not_averaged(tmp_path, size_m):
     path = write(tmp_path / "dem.tif", ground((150, 150)), transform=Affine(size_m, 0, 499950, 0, -size_m, 4700050))
     source = open_elevation(DemConfig(path=path), GRID)
     assert "averaged" not in source.attrs
-    assert source.attrs["dem_cell_m"] == [size_m, size_m]
+    assert source.attrs["dem_pixel_m"] == [size_m, size_m]
 
 
 @pytest.mark.parametrize("factor", [1, 3])
@@ -277,7 +277,7 @@ def test_small_voids_are_filled_from_their_rim_and_remembered(tmp_path):
     assert "filled" in " / ".join(source.notes)
 
 
-def test_voids_above_the_limit_stay_unknown(tmp_path):
+def test_voids_above_the_limit_stay_nodata(tmp_path):
     """R21: 12 cells of 30 m are 0.0108 km², whatever the shape."""
     values = ground()
     values[12:15, 14:18] = np.nan
@@ -286,7 +286,7 @@ def test_voids_above_the_limit_stay_unknown(tmp_path):
     source = open_elevation(DemConfig(path=path, fill_voids_km2=0.0107), GRID)
     assert np.isnan(source.elevation(GRID)).sum() == 12 * 9
     assert source.void(GRID).sum() == 9
-    assert "left unknown" in " / ".join(source.notes)
+    assert "left as nodata" in " / ".join(source.notes)
     assert np.isfinite(elevation_of(path, fill_voids_km2=0.0109)).all()
 
 

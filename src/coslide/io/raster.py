@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
@@ -97,6 +98,27 @@ def require_own_files(dataset: Any, path: Path) -> None:
         if other.resolve() != path.resolve():
             with rasterio.open(other) as part:
                 require_own_files(part, other)
+
+
+def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) -> float | None:
+    """Find the nodata value of a band as its own type holds it: the one that is given, else the one it declares.
+
+    NaN, and a declared value that the type cannot hold and which therefore cannot occur, are None.
+
+    Raises
+    ------
+    InputError
+        If `given` is a value that the type cannot hold; `name` is what the message calls the raster.
+    """
+    nodata = dataset.nodatavals[number - 1] if given is None else given
+    dtype = np.dtype(dataset.dtypes[number - 1])
+    if nodata is None or np.isnan(nodata):
+        return None
+    if rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
+        return float(dtype.type(nodata))
+    if given is None:
+        return None
+    raise InputError(f"{name}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
 
 
 def raster_extent(path: Path, name: str, *, crs: str | None = None) -> Extent:

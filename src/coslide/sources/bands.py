@@ -1,7 +1,6 @@
 """The raster of one band: where it lies, what its stored values mean, and how it is read."""
 
 import functools
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from rasterio.errors import RasterioError
 from coslide.errors import InputError
 from coslide.grid import short_crs
 from coslide.io.footprint import Footprint
-from coslide.io.raster import require_data, require_own_files
+from coslide.io.raster import nodata_of, require_data, require_own_files
 
 TIMEOUT_S = 30.0
 HTTP = ("http://", "https://")
@@ -180,8 +179,8 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
     with open_band(band.href, driver) as dataset:
         number = _checked_number(dataset, name, band.number)
         dtype = np.dtype(dataset.dtypes[number - 1])
-        nodata = dataset.nodatavals[number - 1] if band.nodata is None else band.nodata
-        invalid = _invalid(name, nodata, dtype)
+        nodata = nodata_of(dataset, given=band.nodata, name=name, number=number)
+        invalid = set() if nodata is None else {nodata}
         scale = dataset.scales[number - 1] if band.scale is None else band.scale
         offset = dataset.offsets[number - 1] if band.offset is None else band.offset
         if band.name == "SCL":
@@ -241,12 +240,3 @@ def _checked_number(dataset: Any, name: str, number: int | None) -> int:
     if number is not None and number > dataset.count:
         raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
     return number or 1
-
-
-def _invalid(name: str, nodata: float | None, dtype: np.dtype[Any]) -> set[float]:
-    """Convert the nodata value to the raster's own type; NaN is nodata anyway."""
-    if nodata is None or math.isnan(nodata):
-        return set()
-    if not rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
-        raise InputError(f"{name}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
-    return {float(dtype.type(nodata))}

@@ -36,17 +36,17 @@ print(peak_memory_gb(), 20 * 8 * 128**2 / 1e6 / (time.perf_counter() - started))
 MAP = """
 import sys, time
 from coslide.pipeline import predict as m
-from coslide.listener import Listener
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 keep_freed_memory()
 started = time.perf_counter()
-real, stages = m.leave_inventory, []
+real, stages = m.write_inventory_products, []
 def noted(*given, **named):
     stages.append((time.perf_counter() - started, peak_memory_gb()))
     restart_peak()
     return real(*given, **named)
-m.leave_inventory = noted
-m.map_scene(sys.argv[1], sys.argv[2], sys.argv[3], way=m.Way(stride=int(sys.argv[4])), min_area_m2=0)
+m.write_inventory_products = noted
+options = m.InferenceOptions(stride=int(sys.argv[4]))
+m.predict_scene(sys.argv[1], sys.argv[2], sys.argv[3], options=options, min_area_m2=0)
 print(*stages[0], time.perf_counter() - started, peak_memory_gb(since_restart=True))
 """
 

@@ -20,7 +20,7 @@ from coslide.evaluation.pixels import confusion, scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
 from coslide.memory import keep_freed_memory
-from coslide.pipeline.labelled_scene import Area, open_area
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.samples.footprint import is_held_out, split_raster
 
@@ -39,7 +39,10 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=1)
     given = words.parse_args()
     keep_freed_memory()
-    area, models = open_area(given.index), [alone for path in given.models for alone in _members(load_model(path))]
+    area, models = (
+        open_labelled_scene(given.index),
+        [alone for path in given.models for alone in _members(load_model(path))],
+    )
     found = {options: [_scored(area, model, options) for model in models] for options in OPTIONS}
     seconds = {options: list[float]() for options in OPTIONS}
     for _ in range(given.rounds):
@@ -66,7 +69,7 @@ def _members(model: Model) -> list[Model]:
     return [Model((network,), model.metadata.model_copy(update={"members": 1})) for network in model.networks]
 
 
-def _scored(area: Area, model: Model, options: InferenceOptions) -> tuple[float, float]:
+def _scored(area: LabelledScene, model: Model, options: InferenceOptions) -> tuple[float, float]:
     """Return F1 and average precision of a map, on held-out ground."""
     seen = split_raster(model.metadata.footprints, area.scene.grid)
     where = is_held_out(seen) & (area.labels != NODATA)

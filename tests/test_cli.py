@@ -314,7 +314,7 @@ def test_a_region_file_asks_for_a_split_by_regions(command, made_up_event, made_
         "train", made_up_cube, "--out", tmp_path, "--regions", made_up_event.parent / "area.gpkg", "--epochs", 1
     )
     assert code == 2
-    assert "the split leaves no ground to train on" in err
+    assert "the split leaves nothing to train on" in err
 
 
 def test_a_form_to_export_must_be_named(command, made_up_model):

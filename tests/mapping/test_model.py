@@ -17,7 +17,7 @@ from coslide.errors import InputError
 from coslide.indices.index_sets import index_set
 from coslide.mapping.model import load_model, require_same_inputs, save_model
 from coslide.pipeline.labelled_scene import scene_of
-from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_splits
+from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.split import Subset
 
 
@@ -162,7 +162,7 @@ def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cub
 def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
     grid = cube_grid(open_cube(made_up_cube))
     parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
-    with rasterio.open(write_splits(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
+    with rasterio.open(write_split_raster(tmp_path / "parts.tif", parts, grid, fingerprint="abc")) as file:
         np.testing.assert_array_equal(file.read(1), parts)
         assert file.tags()["cube"] == "abc"
         assert file.tags()["part_2"] == "test"

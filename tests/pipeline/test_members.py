@@ -14,7 +14,7 @@ from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
-from coslide.pipeline.labelled_scene import open_area, scene_of
+from coslide.pipeline.labelled_scene import open_labelled_scene, scene_of
 from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.train import fit_model, train
 
@@ -53,7 +53,7 @@ def test_members_are_kept_in_one_bundle_and_differ(trained):
 
 def test_each_member_is_what_its_seed_alone_gives_on_the_same_split(trained, made_up_cube, tmp_path):
     """The second member has the seed after that of the first; the split stays that of the first."""
-    first = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS, compare=False).model
+    first = fit_model([open_labelled_scene(made_up_cube)], tmp_path, SETTINGS, compare=False).model
     for key, tensor in load_model(trained / "model").networks[0].state_dict().items():
         torch.testing.assert_close(tensor, first.networks[0].state_dict()[key], rtol=0, atol=0)
     records = [json.loads((trained / "training" / name / "settings.json").read_text()) for name in ("", "member-2")]
@@ -62,7 +62,7 @@ def test_each_member_is_what_its_seed_alone_gives_on_the_same_split(trained, mad
 
 
 def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_parts_two(trained, made_up_cube, tmp_path):
-    model, area = load_model(trained / "model"), open_area(made_up_cube)
+    model, area = load_model(trained / "model"), open_labelled_scene(made_up_cube)
     one, two = (predict_array(alone(model, k), area.scene)[0].astype(np.float64) for k in (0, 1))
     folder = predict_scene(trained / "model", made_up_cube, tmp_path)
     with rasterio.open(folder / "probability.tif") as file:
@@ -83,7 +83,7 @@ def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_par
 
 def test_scores_are_those_of_the_mean(trained, made_up_cube):
     metrics = json.loads((trained / "metrics.json").read_text())
-    model, area = load_model(trained / "model"), open_area(made_up_cube)
+    model, area = load_model(trained / "model"), open_labelled_scene(made_up_cube)
     mean = np.mean([predict_array(alone(model, k), area.scene)[0] for k in (0, 1)], axis=0)
     with rasterio.open(next((trained / "splits").iterdir())) as file:
         where = (file.read(1) == 2) & np.isfinite(mean) & (area.labels != 255)
@@ -110,7 +110,7 @@ def test_a_bundle_that_lacks_a_member_is_refused(trained, tmp_path):
 
 
 def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_up_model, made_up_cube):
-    model, scene = load_model(made_up_model), open_area(made_up_cube).scene
+    model, scene = load_model(made_up_model), open_labelled_scene(made_up_cube).scene
     assert scene.shape == (100, 100)
     inputs = model.metadata.encoder.encode(scene.read(slice(None), model.metadata.bands))
     around = np.pad(inputs, ((0, 0), (0, 12), (0, 12)), mode="reflect")
@@ -150,7 +150,7 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
             "inputs.flags": True,
         }
     )
-    fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     model, cube = load_model(tmp_path / "model"), open_cube(made_up_cube)
     names = list(model.metadata.encoder.names)
     assert {"aspect_sin", "aspect_cos", "pga", "fault_distance_class_1", "has_scene_before", "has_faults"} <= set(names)
@@ -177,6 +177,6 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
 @pytest.mark.slow
 def test_a_model_with_encodings_has_an_onnx_form(made_up_cube, tmp_path):
     settings = SETTINGS.changed({"inputs.encoding": {"aspect_class": "onehot"}})
-    fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     _, apart = export_onnx(tmp_path / "model")
     assert apart < 1e-4

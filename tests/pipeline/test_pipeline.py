@@ -16,7 +16,7 @@ from coslide.errors import InputError
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import area_of, open_area
+from coslide.pipeline.labelled_scene import labelled_scene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_scene
 from coslide.pipeline.run import run
 from coslide.pipeline.train import cube_settings, fit_model, train
@@ -187,7 +187,7 @@ def test_a_training_part_without_landslides_is_refused(made_up_cube, tmp_path):
 
     labels = zarr.open_group(cube)["landslide"]
     labels[:] = np.zeros(labels.shape, dtype=np.uint8)
-    with pytest.raises(InputError, match="the training part holds no landslide"):
+    with pytest.raises(InputError, match="the training set holds no landslide"):
         train(cube, tmp_path / "run")
 
 
@@ -204,7 +204,7 @@ def footprint(*bounds):
 def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
     change_footprints(mapped / "probability.tif", footprint(0, 0, 1e6, 1e7))
     inventory = read_event(made_up_event).inventory
-    with pytest.raises(InputError, match="no cell is left to score"):
+    with pytest.raises(InputError, match="no pixel is left to score"):
         evaluate(mapped, inventory.path, area=inventory.area)
 
 
@@ -244,17 +244,18 @@ def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cub
             super().__init__(rasters, windows, **options)
 
     monkeypatch.setattr("coslide.pipeline.training_data.Tiles", Noted)
-    metrics = fit_model([open_area(made_up_cube)], tmp_path, cube_settings(open_cube(made_up_cube)), compare=False)
+    settings = cube_settings(open_cube(made_up_cube))
+    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     directions = seen["directions"]
     assert directions.encoding == "ordinal"
-    assert metrics.model.metadata.encoder.names[directions.first] == "aspect_class"
+    assert found.model.metadata.encoder.names[directions.first] == "aspect_class"
 
 
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = listening()
     settings = read_event(made_up_event).training.changed({"inputs.indices": "b"})
-    model = fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings).model
+    model = fit_model([labelled_scene(open_cube(made_up_cube))], tmp_path / "run", settings).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.metadata.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
     assert any(line.startswith("indices (b): 9 channels") for line in lines)
@@ -265,7 +266,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
 def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path, listening):
     lines = listening()
     settings = read_event(made_up_event).training.changed({"inputs.indices": "d"})
-    fit_model([area_of(open_cube(made_up_cube))], tmp_path / "run", settings)
+    fit_model([labelled_scene(open_cube(made_up_cube))], tmp_path / "run", settings)
     assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
 
 

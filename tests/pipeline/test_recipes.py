@@ -8,7 +8,7 @@ from coslide import networks
 from coslide.config.training import RECIPES, TrainingSettings
 from coslide.mapping.vital_signs import modules_of, without_branch, without_depth
 from coslide.pipeline.held_out import held_out_windows
-from coslide.pipeline.labelled_scene import open_area
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.train import fit_model
 from coslide.training.module import Training
 
@@ -25,9 +25,9 @@ def trained(request, made_up_cube, tmp_path_factory):
         split={"block_windows": 1},
         runtime={"precision": "32"},
     )
-    area = open_area(made_up_cube)
+    area = open_labelled_scene(made_up_cube)
     found = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
-    return found, held_out_windows([area], found.splits, found.seen, found.model.metadata)
+    return found, held_out_windows(found.scenes, found.model.metadata)
 
 
 @pytest.mark.parametrize("cut", [2, 3, 4, 5, "graph"])
@@ -93,7 +93,7 @@ def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cub
         }
     )
     said = listening()
-    found = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
+    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     (signs,) = found.model.metadata.vital_signs
     dead = [row.depth for row in signs.depths if row.dead]
     assert 5 in dead

@@ -22,11 +22,12 @@ from coslide.io.atomic import exclusive_lock
 from coslide.mapping.model import load_model
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import area_of, open_area
+from coslide.pipeline.labelled_scene import labelled_scene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.scoring import ScoredMap, held_out_scores
+from coslide.pipeline.splits import split_scenes
 from coslide.pipeline.train import fit_model, train
-from coslide.pipeline.training_data import chosen_inputs, prepare_tiles
+from coslide.pipeline.training_data import choose_inputs, prepare_tiles
 from coslide.samples.normalise import Moments
 from coslide.samples.split import Subset, split_windows
 
@@ -98,7 +99,7 @@ def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, o
 def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(made_up_cube, tmp_path, listening):
     """The same cube twice: what one holds out, the other trains on."""
     said = listening()
-    with pytest.raises(InputError, match="no cell is left to score"):
+    with pytest.raises(InputError, match="no pixel is left to score"):
         train(
             made_up_cube,
             tmp_path,
@@ -106,7 +107,7 @@ def test_ground_of_one_event_that_lies_in_another_is_a_leak_and_is_not_scored(ma
             test_on=[made_up_cube],
             compare=False,
         )
-    assert any(line.startswith("warning: 100.0 % of the ground of a held-out tile") for line in said)
+    assert any(line.startswith("warning: 100.0 % of the pixels of a held-out tile") for line in said)
 
 
 def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, other_cube, tmp_path):
@@ -128,25 +129,23 @@ def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, 
 
 
 def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, other_cube, tmp_path, listening):
-    fit_model(
-        [open_area(made_up_cube)], tmp_path / "with", SETTINGS.changed({"augment.band_dropout": 0.3}), compare=False
-    )
+    settings = SETTINGS.changed({"augment.band_dropout": 0.3})
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path / "with", settings, compare=False)
     said = listening()
     predict_scene(tmp_path / "with" / "model", other_cube, tmp_path / "map")
     assert any(line.startswith("mapped without reflectance_pre_B2") for line in said)
     with rasterio.open(tmp_path / "map" / "probability.tif") as file:
         assert json.loads(file.tags()["coslide"])["missing_bands"][0] == "reflectance_pre_B2"
         np.testing.assert_array_equal(np.isfinite(file.read(1)), read_valid(open_cube(other_cube)))
-    fit_model([open_area(made_up_cube)], tmp_path / "without", SETTINGS, compare=False)
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path / "without", SETTINGS, compare=False)
     with pytest.raises(InputError, match=r"does not fit the model: reflectance_pre_B2, .* is missing"):
         predict_scene(tmp_path / "without" / "model", other_cube, tmp_path / "other")
 
 
 def prepared(cubes, tmp_path, changes=None, **own):
-    areas = [open_area(cube) for cube in cubes]
-    return areas, prepare_tiles(
-        areas, [Subset.TRAIN] * len(areas), SETTINGS.changed(changes, **own), tmp_path / "tiles"
-    )
+    settings = SETTINGS.changed(changes, **own)
+    scenes = split_scenes([open_labelled_scene(cube) for cube in cubes], settings)
+    return scenes, prepare_tiles(scenes, choose_inputs(scenes, settings)[0], settings, tmp_path / "tiles")
 
 
 def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cube, other_cube, tmp_path):
@@ -154,8 +153,8 @@ def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cu
     elevation = [
         area.scene.read(slice(None), found.encoder.bands)[
             [band.name for band in found.encoder.bands].index("elevation")
-        ][(split.parts == Subset.TRAIN) & area.scene.valid(slice(None))].astype(np.float64)
-        for area, split in zip(areas, found.splits, strict=True)
+        ][(area.split.parts == Subset.TRAIN) & area.scene.valid(slice(None))].astype(np.float64)
+        for area in areas
     ]
     place = [band.name for band in found.encoder.bands].index("elevation")
     assert found.encoder.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
@@ -169,8 +168,8 @@ def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cu
     for area in areas:
         where = area.scene.valid(slice(None))
         own.append(area.scene.read(slice(None), found.encoder.bands)[place][where].astype(np.float64))
-    window = found.splits[1].train[0]
-    number = len(found.splits[0].train)  # the first tile of the second event
+    window = areas[1].split.train[0]
+    number = len(areas[0].split.train)  # the first tile of the second event
     seen, _ = found.tiles[found.tiles.draws[number]]
     raw = areas[1].scene.read(slice(None), found.encoder.bands)[(place, *window.slices)]
     np.testing.assert_allclose(seen[place], np.nan_to_num((raw - own[1].mean()) / own[1].std()), atol=1e-4)
@@ -178,12 +177,12 @@ def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cu
 
 def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_cube, other_cube, tmp_path):
     model = fit_model(
-        [open_area(made_up_cube)],
+        [open_labelled_scene(made_up_cube)],
         tmp_path,
         SETTINGS.changed({"inputs.normalise": "event", "inputs.bands": "all"}),
         compare=False,
     ).model
-    scene = open_area(made_up_cube).scene
+    scene = open_labelled_scene(made_up_cube).scene
     values, valid = scene.read(slice(None), model.metadata.bands), scene.valid(slice(None))
     moments = Moments(model.metadata.bands)
     moments.add(values, valid)
@@ -202,7 +201,7 @@ def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cu
                 path.read_text().replace('"units": "m"', '"units": "ft"').replace('"units":"m"', '"units":"ft"')
             )
     with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
-        chosen_inputs([open_area(made_up_cube), open_area(copy)], SETTINGS)
+        choose_inputs([open_labelled_scene(made_up_cube), open_labelled_scene(copy)], SETTINGS)
 
 
 def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
@@ -252,7 +251,7 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
     metadata = load_model(tmp_path / "alone" / "model").metadata
     assert len(metadata.channels) == 14
     assert metadata.footprints == []
-    area = open_area(patches)
+    area = open_labelled_scene(patches)
     assert area.labels.shape == (768, 128)
     with h5py.File(patches / "img" / "image_2.h5") as file:
         stored = file["img"][3, 4, 1]
@@ -267,7 +266,7 @@ def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(pat
     """Where the patches lie is not known: the map may show the same ground."""
     both = [f"reflectance_post_B{k}" for k in (2, 3, 4)] + ["slope", "elevation"]
     index = build_cube(read_event(other_event), tmp_path / "index.zarr")
-    area = open_area(patches)
+    area = open_labelled_scene(patches)
     object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
     settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
     model = fit_model([area], tmp_path / "run", settings, compare=False).model
@@ -282,7 +281,7 @@ def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patc
     folder = shutil.copytree(patches, tmp_path / "patches")
     with h5py.File(folder / "img" / "image_1.h5", "r+") as file:
         file["img"][:40, :, 5] = np.nan
-    area = open_area(folder)
+    area = open_labelled_scene(folder)
     assert (area.labels[:40] == 255).all()
     assert not area.scene.valid(slice(0, 40)).any()
     split = split_windows(
@@ -321,7 +320,7 @@ def test_only_one_process_trains_in_a_folder(made_up_cube, tmp_path):
 
 
 def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
-    area = open_area(made_up_cube)
+    area = open_labelled_scene(made_up_cube)
     left, bottom, right, top = area.scene.grid.boundingbox.bbox
     edges = np.linspace(left, right, 4)
     strips = [box(a, bottom, b, top) for a, b in itertools.pairwise(edges)]
@@ -332,7 +331,7 @@ def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
     settings = SETTINGS.changed(
         {"split.scheme": "regions", "split.regions": tmp_path / "regions.gpkg", "optimiser.keep": "best"}
     )
-    with pytest.raises(InputError, match=r"keep = 'best': the validation part holds no landslide to choose by"):
+    with pytest.raises(InputError, match=r"keep = 'best': the validation set holds no landslide to choose by"):
         fit_model([area], tmp_path / "run", settings)
 
 
@@ -341,12 +340,12 @@ def test_patches_are_mapped_one_by_one(patches, tmp_path):
     from coslide.pipeline.train import mapped_where
 
     model = fit_model(
-        [open_area(patches)],
+        [open_labelled_scene(patches)],
         tmp_path,
         SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34}),
         compare=False,
     ).model
-    area = open_area(patches)
+    area = open_labelled_scene(patches)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
     seen = model.metadata.encoder.encode(area.scene.read(slice(256, 384), model.metadata.bands))
     np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
@@ -358,7 +357,7 @@ def mapped(made_up_cube, other_event, tmp_path_factory):
     out = tmp_path_factory.mktemp("mapped")
     other = build_cube(read_event(other_event), out / "index.zarr")
     fit_model(
-        [open_area(made_up_cube)],
+        [open_labelled_scene(made_up_cube)],
         out / "run",
         SETTINGS.changed({"augment.band_dropout": 0.2, "optimiser.epochs": 3}),
         compare=False,
@@ -445,7 +444,7 @@ def test_the_false_alarm_area_is_that_of_1000_square_kilometres():
 
 
 def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
-    area = open_area(made_up_cube)
+    area = open_labelled_scene(made_up_cube)
     real = area.scene.read_own
 
     def broken(rows, bands):
@@ -460,7 +459,7 @@ def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
 
 
 def test_tiles_are_read_from_a_file_that_goes_when_training_is_done(made_up_cube, tmp_path):
-    fit_model([open_area(made_up_cube)], tmp_path, SETTINGS, compare=False)
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path, SETTINGS, compare=False)
     assert not (tmp_path / "training" / "tiles").exists()
 
 
@@ -481,15 +480,16 @@ def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube,
     metrics = train(made_up_cube, tmp_path, SETTINGS.changed({"split.scheme": "paper-random"}), compare=False)
     leak = metrics["split"]["leak_fraction"]
     assert leak > 0.2
-    assert any(line.startswith(f"warning: {100 * leak:.1f} % of the ground") for line in said)
+    assert any(line.startswith(f"warning: {100 * leak:.1f} % of the pixels") for line in said)
     assert "As published" in (tmp_path / "metrics.md").read_text()
     assert "better than on new ground" in (tmp_path / "metrics.md").read_text()
 
 
 def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
     """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
-    found = fit_model([open_area(made_up_cube)], tmp_path, SETTINGS.changed({"split.scheme": "paper"}), compare=False)
-    model, area, (split,) = found.model, found.areas[0], found.splits
+    settings = SETTINGS.changed({"split.scheme": "paper"})
+    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    model, area, split = found.model, found.scenes[0], found.scenes[0].split
     values = model.metadata.encoder.encode(area.scene.read(slice(None), model.metadata.bands))
     rows = []
     for window in split.test:
@@ -513,8 +513,9 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
     from scipy.special import expit, logit
 
     settings = SETTINGS.changed({"split.validation_fraction": 0.3, "optimiser.epochs": 3})
-    trained = fit_model([open_area(made_up_cube)], tmp_path, settings, compare=False)
-    metadata, [area], [split] = trained.model.metadata, trained.areas, trained.splits
+    trained = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    metadata, area = trained.model.metadata, trained.scenes[0]
+    split = area.split
     bare = trained.model.__class__(trained.model.networks, metadata.model_copy(update={"temperature": 1.0}))
     where = (split.parts == Subset.VALIDATION) & (area.labels != 255)
     probability = predict_array(bare, area.scene)[0][where].astype(np.float64)
@@ -536,6 +537,6 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
 
 
 def test_the_area_of_an_opened_cube_is_that_of_its_path(made_up_cube):
-    a, b = area_of(open_cube(made_up_cube)), open_area(made_up_cube)
+    a, b = labelled_scene(open_cube(made_up_cube)), open_labelled_scene(made_up_cube)
     assert (a.name, a.fingerprint, a.scene.bands) == (b.name, b.fingerprint, b.scene.bands)
     np.testing.assert_array_equal(a.labels, b.labels)

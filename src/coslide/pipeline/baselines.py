@@ -3,8 +3,8 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import rasterio
@@ -17,9 +17,9 @@ from coslide.evaluation.curves import best_threshold, curve
 from coslide.grid import short_crs
 from coslide.io.atomic import whole_output
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.labelled_scene import Area
+from coslide.pipeline.labelled_scene import Baseline, Baselines, LabelledScene
 from coslide.progress import report_progress
-from coslide.samples.split import Split, Subset
+from coslide.samples.split import Subset
 from coslide.windows import row_strips
 
 _log = logging.getLogger(__name__)
@@ -31,36 +31,26 @@ _CELLS = 400_000  # training cells drawn from each area
 _TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
-class Baseline(NamedTuple):
-    """A map to compare with: 0 to 1, float32 (row, col), NaN but on test ground; and from where on it is landslide."""
-
-    probability: NDArray[np.float32]
-    threshold: float
-
-
-Baselines = dict[str, Baseline]
 Method = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def make_baselines(
-    areas: Sequence[Area], splits: Sequence[Split], bands: Sequence[Band], *, seed: int
-) -> list[Baselines]:
-    """Return for each area what a random forest and a spectral change threshold make of its test ground.
+def make_baselines(scenes: Sequence[LabelledScene], bands: Sequence[Band], *, seed: int) -> list[LabelledScene]:
+    """Add to split scenes what a random forest and a spectral change threshold make of their test sets.
 
     Both see one cell at a time. Half of the cells drawn from the training ground teach the forest. Its threshold, and
     that of the change, are chosen on the validation ground, as a network's is; without one, on the other half.
 
     Parameters
     ----------
-    areas, splits
-        Ground with known landslides, and how it was split.
+    scenes
+        Split scenes.
     bands
         The channels that they see: those of the network.
     seed
         Decides the cells and the trees.
     """
     random = np.random.default_rng(seed)
-    values, truth = _cells(areas, splits, Subset.TRAIN, bands, random=random)
+    values, truth = _cells(scenes, Subset.TRAIN, bands, random=random)
     order = random.permutation(len(truth))
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
     names = [band.name for band in bands]
@@ -73,12 +63,12 @@ def make_baselines(
         low, high = np.nanpercentile(change, _TAILS)
         methods[CHANGE] = lambda cells: as_probability(spectral_change(cells, names)[0], low=low, high=high)
         _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
-    chosen_on = _cells(areas, splits, Subset.VALIDATION, bands, random=random)
+    chosen_on = _cells(scenes, Subset.VALIDATION, bands, random=random)
     cells, known = chosen_on if chosen_on[1].any() else (values[other], truth[other])
     thresholds = {name: best_threshold(curve(of(cells), known)) for name, of in methods.items()}
     return [
-        {name: Baseline(found, thresholds[name]) for name, found in _maps(area, split, bands, methods).items()}
-        for area, split in zip(areas, splits, strict=True)
+        replace(scene, baselines={n: Baseline(m, thresholds[n]) for n, m in _maps(scene, bands, methods).items()})
+        for scene in scenes
     ]
 
 
@@ -114,14 +104,12 @@ def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     return found[0] if len(found) == 1 else {}
 
 
-def _maps(
-    area: Area, split: Split, bands: Sequence[Band], methods: dict[str, Method]
-) -> dict[str, NDArray[np.float32]]:
+def _maps(scene: LabelledScene, bands: Sequence[Band], methods: dict[str, Method]) -> dict[str, NDArray[np.float32]]:
     """Return what each method makes of the test ground of an area, NaN elsewhere."""
-    height = area.labels.shape[0]
-    maps = {name: np.full(area.labels.shape, np.nan, dtype=np.float32) for name in methods}
-    for rows, where in _known(area, split, Subset.TEST):
-        cells = area.scene.read(rows, bands)[:, where].T
+    height = scene.labels.shape[0]
+    maps = {name: np.full(scene.labels.shape, np.nan, dtype=np.float32) for name in methods}
+    for rows, where in _known(scene, Subset.TEST):
+        cells = scene.scene.read(rows, bands)[:, where].T
         for name, of in methods.items():
             maps[name][rows][where] = of(cells)
         report_progress("baselines", rows.stop, height)
@@ -130,23 +118,23 @@ def _maps(
 
 
 def _cells(
-    areas: Sequence[Area], splits: Sequence[Split], part: Subset, bands: Sequence[Band], *, random: np.random.Generator
+    scenes: Sequence[LabelledScene], part: Subset, bands: Sequence[Band], *, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return values (cell, band) and truth of cells drawn from a part."""
     values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
-    for area, split in zip(areas, splits, strict=True):
-        known = int(((split.parts == part) & (area.labels != NODATA)).sum())
+    for scene in scenes:
+        known = int(((scene.split.parts == part) & (scene.labels != NODATA)).sum())
         share = min(1.0, _CELLS / max(known, 1))
-        for rows, where in _known(area, split, part):
+        for rows, where in _known(scene, part):
             drawn = where & (random.random(where.shape) < share)
-            values.append(area.scene.read(rows, bands)[:, drawn].T)
-            truth.append(area.labels[rows][drawn] == LANDSLIDE)
+            values.append(scene.scene.read(rows, bands)[:, drawn].T)
+            truth.append(scene.labels[rows][drawn] == LANDSLIDE)
     return np.concatenate(values), np.concatenate(truth)
 
 
-def _known(area: Area, split: Split, part: Subset) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+def _known(scene: LabelledScene, part: Subset) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
     """Return strips of an area with their cells that belong to `part` and whose truth is known; none without such."""
-    for rows in row_strips(area.labels.shape[0]):
-        where = (split.parts[rows] == part) & (area.labels[rows] != NODATA) & area.scene.valid(rows)
+    for rows in row_strips(scene.labels.shape[0]):
+        where = (scene.split.parts[rows] == part) & (scene.labels[rows] != NODATA) & scene.scene.valid(rows)
         if where.any():
             yield rows, where

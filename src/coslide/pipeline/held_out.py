@@ -9,45 +9,42 @@ from numpy.typing import NDArray
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import ModelMetadata
 from coslide.mapping.vital_signs import HeldOut
-from coslide.pipeline.labelled_scene import Area
+from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.predict import encoder_for
 from coslide.samples.footprint import is_held_out
-from coslide.samples.split import Split, SplitRaster
 from coslide.windows import Window
 
 _MOST = 32  # windows: enough to see what a depth is worth
 
 
-def held_out_windows(
-    areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[SplitRaster], metadata: ModelMetadata
-) -> HeldOut:
-    """Read some of the held-out windows of all areas, evenly chosen from those with a landslide to score.
+def held_out_windows(scenes: Sequence[LabelledScene], metadata: ModelMetadata) -> HeldOut:
+    """Read some of the held-out windows of all scenes, evenly chosen from those with a landslide to score.
 
     Without any landslide they are chosen from all.
 
     Parameters
     ----------
-    areas, splits, seen
-        As for scoring: pixels that training saw do not count.
+    scenes
+        Split scenes; pixels that training saw do not count.
     metadata
         Of the model.
     """
-    places = [(number, window) for number, split in enumerate(splits) for window in split.test]
+    places = [(number, window) for number, scene in enumerate(scenes) for window in scene.split.test]
 
     def scored(number: int, window: Window) -> NDArray[np.bool_]:
-        labelled = areas[number].labels[window.slices] != NODATA
-        return np.asarray(is_held_out(seen[number][window.slices]) & labelled)
+        labelled = scenes[number].labels[window.slices] != NODATA
+        return np.asarray(is_held_out(scenes[number].seen[window.slices]) & labelled)
 
     def landslide(number: int, window: Window) -> NDArray[np.bool_]:
-        return np.asarray(areas[number].labels[window.slices] == LANDSLIDE)
+        return np.asarray(scenes[number].labels[window.slices] == LANDSLIDE)
 
     telling = [place for place in places if (scored(*place) & landslide(*place)).any()] or places
     numbers = np.unique(np.linspace(0, len(telling) - 1, min(len(telling), _MOST)).round().astype(int))
     chosen = [telling[number] for number in numbers]
     inputs = [
         encoded
-        for number, area in enumerate(areas)
-        for encoded in read_windows(area, [window for at, window in chosen if at == number], metadata)
+        for number, scene in enumerate(scenes)
+        for encoded in read_windows(scene, [window for at, window in chosen if at == number], metadata)
     ]
     return HeldOut(
         np.stack(inputs),
@@ -56,16 +53,18 @@ def held_out_windows(
     )
 
 
-def read_windows(area: Area, windows: Sequence[Window], metadata: ModelMetadata) -> Iterator[NDArray[np.float32]]:
-    """Read windows of an area one after the other, encoded as a model is fed them, (input, row, col).
+def read_windows(
+    scene: LabelledScene, windows: Sequence[Window], metadata: ModelMetadata
+) -> Iterator[NDArray[np.float32]]:
+    """Read windows of a scene one after the other, encoded as a model is fed them, (input, row, col).
 
     Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
     """
     if not windows:
         return
-    encoder = encoder_for(metadata, area.scene)
+    encoder = encoder_for(metadata, scene.scene)
     for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
         own = list(row)
-        strip = area.scene.read(own[0].slices[0], metadata.bands)
+        strip = scene.scene.read(own[0].slices[0], metadata.bands)
         for window in own:
             yield encoder.encode(np.ascontiguousarray(strip[:, :, window.slices[1]]))

@@ -1,8 +1,9 @@
-"""What can be mapped, and what a network can be trained on: the cube of an event, or a folder of patches."""
+"""What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,36 +24,39 @@ from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import sha256
 from coslide.labels import NODATA
+from coslide.samples.footprint import TrainingFootprint
+from coslide.samples.split import Split, SplitRaster, Subset
 from coslide.sources import landslide4sense
 from coslide.windows import Window
 
-PATCH = landslide4sense.SIDE
-PATCH_PIXEL_M = 10.0
+CHIP = landslide4sense.SIDE
+CHIP_PIXEL_M = 10.0
+_UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What can be mapped, read a few rows at a time.
+    """A raster that can be mapped, read a few rows at a time.
 
     Attributes
     ----------
     bands
-        Its input channels.
+        Its indices.
     measured
-        Other bands that it has: what was measured behind class maps, and more to look at.
+        Its diagnostic bands: what was measured behind class maps, and more to look at.
     shape
-        (row, col) in cells.
+        (row, col) in pixels.
     pixel_size_m
-        Side of a cell [m].
+        Side of a pixel [m].
     read_own
-        ``read_own(rows, bands)`` gives rows of channels that it has, in their units, float32 (band, row, col), NaN
-        where there is no value; in a new array.
+        ``read_own(rows, bands)`` reads rows of bands that it has, in their units, float32 (band, row, col), NaN where
+        there is no value; in a new array.
     valid
-        ``valid(rows)`` gives bool (row, col): True where a cell can be mapped.
+        ``valid(rows)`` gives bool (row, col): True where a pixel can be mapped.
     grid
-        Where the cells lie; None where that is not known.
+        Grid of its pixels; None where it has no location.
     block_rows
-        How many rows are stored, and decoded, together.
+        Rows that are stored, and decoded, together.
     """
 
     bands: tuple[Band, ...]
@@ -65,7 +69,7 @@ class Scene:
     measured: tuple[Band, ...] = ()
 
     def read(self, rows: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
-        """Return rows of `bands` in a new array, float32 (band, row, col); NaN for those that it does not have."""
+        """Read rows of `bands` into a new array, float32 (band, row, col); NaN for those that it does not have."""
         own = {*self.bands, *self.measured}
         if own.issuperset(bands):
             return np.asarray(self.read_own(rows, bands), dtype=np.float32)
@@ -76,36 +80,59 @@ class Scene:
         return values
 
 
+class Baseline(NamedTuple):
+    """A map of a method that is no network: 0 to 1, float32 (row, col), NaN off the test set; and its threshold."""
+
+    probability: NDArray[np.float32]
+    threshold: float
+
+
+Baselines = Mapping[str, Baseline]
+
+
 @dataclass(frozen=True, eq=False)
-class Area:
-    """A scene whose landslides are known.
+class LabelledScene:
+    """A scene whose landslides are mapped, with all that training and scoring need to know of it.
 
     Attributes
     ----------
     name, fingerprint
         What the event is called, and a hash of all that is read from it.
     scene
-        What can be seen of it.
+        What can be read of it.
     labels
-        uint8 (row, col): 0 background, 1 landslide, 255 unknown.
-    patches
-        Names of the patches that lie below each other in the scene; none for the cube of an event.
+        uint8 (row, col): 0 background, 1 landslide, 255 nodata.
+    chips
+        Names of the chips that lie below each other in the scene; none for the cube of an event.
+    role
+        With a split by events, the subset that it belongs to as a whole: TRAIN or TEST.
+    split, footprint
+        Its split, and where the subsets lie on Earth; None where the scene has no location.
+    seen
+        `Subset` of each pixel, (row, col), by what the training on all scenes saw of it, wherever they overlap.
+    baselines
+        Maps of its test set by simpler methods, by name.
     """
 
     name: str
     fingerprint: str
     scene: Scene
     labels: NDArray[np.uint8]
-    patches: list[str] = field(default_factory=list)
+    chips: Sequence[str] = ()
+    role: Subset = Subset.TRAIN
+    split: Split = _UNSPLIT
+    footprint: TrainingFootprint | None = None
+    seen: SplitRaster = field(default_factory=lambda: _UNSPLIT.parts)
+    baselines: Baselines = field(default_factory=dict)
 
     @property
     def blocks(self) -> list[Window] | None:
-        """Return the rectangles that nothing may be cut across; None where the area is one."""
-        return [Window(i * PATCH, 0, PATCH, PATCH) for i in range(len(self.patches))] or None
+        """List the rectangles that nothing may be cut across; None where the scene is one."""
+        return [Window(i * CHIP, 0, CHIP, CHIP) for i in range(len(self.chips))] or None
 
 
-def open_area(path: Path | str) -> Area:
-    """Return the ground of an index cube, or of a folder of Landslide4Sense patches.
+def open_labelled_scene(path: Path | str) -> LabelledScene:
+    """Open an index cube with labels, or a folder of Landslide4Sense patches.
 
     Raises
     ------
@@ -113,11 +140,11 @@ def open_area(path: Path | str) -> Area:
         If `path` is neither, cannot be read, or has no landslide labels.
     """
     path = Path(path)
-    return _patches(path) if landslide4sense.is_patches(path) else area_of(open_cube(path))
+    return _chips(path) if landslide4sense.is_patches(path) else labelled_scene(open_cube(path))
 
 
 def scene_of(cube: xr.Dataset) -> Scene:
-    """Return what an opened index cube shows."""
+    """Describe an opened index cube as a scene."""
     grid = cube_grid(cube)
     return Scene(
         bands=input_bands(cube),
@@ -131,18 +158,19 @@ def scene_of(cube: xr.Dataset) -> Scene:
     )
 
 
-def area_of(cube: xr.Dataset) -> Area:
-    """Return the ground of an opened index cube.
+def labelled_scene(cube: xr.Dataset) -> LabelledScene:
+    """Take scene and labels from an opened index cube.
 
     Raises
     ------
     InputError
         If the cube was built without an inventory.
     """
-    return Area(str(cube.attrs["title"]), str(cube.attrs["coslide_fingerprint"]), scene_of(cube), read_labels(cube))
+    fingerprint = str(cube.attrs["coslide_fingerprint"])
+    return LabelledScene(str(cube.attrs["title"]), fingerprint, scene_of(cube), read_labels(cube))
 
 
-def _patches(folder: Path) -> Area:
+def _chips(folder: Path) -> LabelledScene:
     found = landslide4sense.find_patches(folder)
     masks = [mask for mask in found.masks if mask is not None]
     if len(masks) < len(found.images):
@@ -151,28 +179,28 @@ def _patches(folder: Path) -> Area:
     images = found.images
 
     def read(rows: slice, wanted: Sequence[Band]) -> NDArray[np.float32]:
-        start, stop, _ = rows.indices(len(images) * PATCH)
-        first = start // PATCH
+        start, stop, _ = rows.indices(len(images) * CHIP)
+        first = start // CHIP
         numbers = [bands.index(band) for band in wanted]
-        pieces = [landslide4sense.read_image(path)[numbers] for path in images[first : -(-stop // PATCH)]]
-        return np.concatenate(pieces, axis=1)[:, start - first * PATCH : stop - first * PATCH]
+        pieces = [landslide4sense.read_image(path)[numbers] for path in images[first : -(-stop // CHIP)]]
+        return np.concatenate(pieces, axis=1)[:, start - first * CHIP : stop - first * CHIP]
 
     labels = np.concatenate([landslide4sense.read_mask(path) for path in masks])
-    known = np.concatenate([np.isfinite(landslide4sense.read_image(path)).all(axis=0) for path in images])
-    labels[~known] = NODATA
+    valid = np.concatenate([np.isfinite(landslide4sense.read_image(path)).all(axis=0) for path in images])
+    labels[~valid] = NODATA
     scene = Scene(
         bands=bands,
         shape=labels.shape,
-        pixel_size_m=PATCH_PIXEL_M,
+        pixel_size_m=CHIP_PIXEL_M,
         read_own=read,
-        valid=lambda rows: known[rows],
-        block_rows=PATCH,
+        valid=lambda rows: valid[rows],
+        block_rows=CHIP,
     )
     names = [path.stem for path in images]
-    return Area(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)
+    return LabelledScene(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)
 
 
 def _block_rows(cube: xr.Dataset) -> int:
-    """Return how many rows the store of a cube compresses together."""
+    """Count the rows that the store of a cube compresses together."""
     chunks = cube["valid"].encoding.get("chunks")
     return int(chunks[0]) if chunks else 256

@@ -19,7 +19,7 @@ from coslide.memory import peak_memory_gb
 from coslide.networks import spec
 from coslide.pipeline.build import build_cube, event_grid
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import area_of
+from coslide.pipeline.labelled_scene import labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
@@ -72,7 +72,7 @@ def run(
     _log.info(f"{index}: {summary(open_cube(index))}")
     if model is None:
         model = out / "model"
-        fit_model([area_of(open_cube(index))], out, settings, resume=resume)
+        fit_model([labelled_scene(open_cube(index))], out, settings, resume=resume)
     predict_scene(model, index, out, resume=resume)
     metrics = None
     if event.inventory:

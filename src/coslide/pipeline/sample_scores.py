@@ -10,13 +10,12 @@ from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model
 from coslide.pipeline.held_out import read_windows
-from coslide.pipeline.labelled_scene import Area
-from coslide.samples.split import Split
+from coslide.pipeline.labelled_scene import LabelledScene
 
 AVERAGED = ("oa", "miou", "miou_paper", "kappa", "f1", "precision", "recall", "iou_landslide")
 
 
-def sample_scores(model: Model, areas: Sequence[Area], splits: Sequence[Split]) -> dict[str, Any]:
+def sample_scores(model: Model, scenes: Sequence[LabelledScene]) -> dict[str, Any]:
     """Score a model on the held-out samples, as Yang et al. (2023) seem to have: averaged over samples, and pooled.
 
     Every labelled pixel of a sample counts, also one that a training sample shows: these scores are not of held-out
@@ -30,9 +29,10 @@ def sample_scores(model: Model, areas: Sequence[Area], splits: Sequence[Split]) 
     """
     predictors = model.predictors()
     rows = []
-    for area, split in zip(areas, splits, strict=True):
-        for window, inputs in zip(split.test, read_windows(area, split.test, model.metadata), strict=True):
-            labels = area.labels[window.slices]
+    for scene in scenes:
+        test = scene.split.test
+        for window, inputs in zip(test, read_windows(scene, test, model.metadata), strict=True):
+            labels = scene.labels[window.slices]
             given = np.stack([predict(inputs[None])[0] for predict in predictors]).mean(axis=0)
             recognised = apply_temperature(given, model.metadata.temperature) >= model.metadata.threshold
             rows.append(confusion(recognised, labels == LANDSLIDE, labels != NODATA))

@@ -22,7 +22,7 @@ from coslide.evaluation.objects import (
 )
 from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.baselines import Baselines
+from coslide.pipeline.labelled_scene import Baselines
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import SplitRaster
 
@@ -76,7 +76,7 @@ def held_out_scores(maps: Sequence[ScoredMap], *, threshold: float, temperature:
     """
     wheres = [one.where for one in maps]
     if not any(where.any() for where in wheres):
-        raise InputError("no cell is left to score: the model was trained on all mapped ground inside the inventory")
+        raise InputError("no pixel is left to score: the model was trained on all mapped pixels inside the inventory")
     maps = [one for one, where in zip(maps, wheres, strict=True) if where.any()]
     wheres = [where for where in wheres if where.any()]
     truth = np.concatenate([one.labels[where] == LANDSLIDE for one, where in zip(maps, wheres, strict=True)])

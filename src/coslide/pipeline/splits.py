@@ -1,157 +1,184 @@
-"""What becomes of the ground of each area in a training: its parts, what leaks between them, and their files."""
+"""The split of the scenes of a training: their subsets, what leaks between them, and their files."""
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from rasterio.features import rasterize
 
 from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
-from coslide.labels import NODATA
-from coslide.pipeline.labelled_scene import Area
-from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_splits
+from coslide.io.vector import read_vector
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.pipeline.labelled_scene import CHIP, LabelledScene
+from coslide.samples.footprint import footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.paper_split import landslide_share, numbered_samples
-from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction
+from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction, split_windows
 from coslide.windows import Window
 
 _log = logging.getLogger(__name__)
 
 
-def grounds_of(areas: Sequence[Area], splits: Sequence[Split]) -> list[TrainingFootprint | None]:
-    """Return where the parts of each area lie; None where nobody knows."""
-    grids = (area.scene.grid for area in areas)
-    return [
-        None if grid is None else footprint_of(split.parts, grid) for split, grid in zip(splits, grids, strict=True)
-    ]
+def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[LabelledScene]:
+    """Split every scene, and note what the training on all of them sees of its pixels.
 
+    Where scenes overlap, a pixel that is held out in one and trains in another counts as seen.
 
-def with_leak_between(
-    areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[TrainingFootprint | None]
-) -> list[Split]:
-    """Return the splits with what one event shows to training of the held-out ground of another, where they overlap."""
-    found = []
-    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
-        grid = area.scene.grid
-        others = [ground for i, ground in enumerate(grounds) if ground is not None and i != number]
-        if grid is not None and others and split.test:
-            seen = split_raster(others, grid) == Subset.TRAIN
-            leak = split.leak_fraction + leak_fraction(seen, split.test, split.parts == Subset.TEST)
-            split = split._replace(leak_fraction=min(1.0, leak))  # noqa: PLW2901 - the same split, measured again
-        found.append(split)
+    Raises
+    ------
+    InputError
+        If the split cannot be made, has no landslide to train on, or leaves no pixel to score.
+    """
+    found = [replace(scene, split=_split_of(scene, settings)) for scene in scenes]
+    _require_subsets(found, settings)
+    placed = [(scene, scene.scene.grid) for scene in found]
+    found = [s if grid is None else replace(s, footprint=footprint_of(s.split.parts, grid)) for s, grid in placed]
+    found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
+    _log_split(found, settings.split.scheme)
+    if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
+        raise InputError(
+            "no pixel is left to score: training saw all held-out pixels with a label; hold out another area"
+        )
     return found
 
 
-def log_split(splits: Sequence[Split], trained: int, settings: TrainingSettings) -> None:
-    """Return nothing; says how many tiles each part has, and warns of a leak.
-
-    Parameters
-    ----------
-    splits
-        Of all areas.
-    trained
-        How many tiles train: those of the training part that were selected.
-    settings
-        Which name the scheme.
-    """
-    counts = tile_counts(splits)
-    leak = mean_leak(splits)
-    _log.info(
-        f"split {settings.split.scheme}: {trained} training, {counts['validation']} validation and "
-        f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the held-out tiles' ground leaks into training"
-    )
-    if leak:
-        _log.info(
-            f"warning: {100 * leak:.1f} % of the ground of a held-out tile, on average, was seen in training; that "
-            "ground is not scored, and what is scored lies beside it, so the scores are better than on new ground"
-        )
+def tile_counts(scenes: Sequence[LabelledScene]) -> dict[str, int]:
+    """Count the tiles of the subsets ``train``, ``validation`` and ``test`` over all scenes."""
+    return {name: sum(len(getattr(scene.split, name)) for scene in scenes) for name in ("train", "validation", "test")}
 
 
-def tile_counts(splits: Iterable[Split]) -> dict[str, int]:
-    """Return how many tiles the parts ``train``, ``validation`` and ``test`` have over all areas."""
-    splits = list(splits)
-    return {name: sum(len(getattr(split, name)) for split in splits) for name in ("train", "validation", "test")}
-
-
-def mean_leak(splits: Iterable[Split]) -> float:
-    """Return the mean leak [0 to 1] of all held-out tiles; 0 where there is none."""
-    leaks = [split.leak_fraction for split in splits for _ in split.test]
+def mean_leak(scenes: Sequence[LabelledScene]) -> float:
+    """Average the leak [0 to 1] over all held-out tiles; 0 where there is none."""
+    leaks = [scene.split.leak_fraction for scene in scenes for _ in scene.split.test]
     return float(np.mean(leaks)) if leaks else 0.0
 
 
-def write_samples(folder: Path, areas: Sequence[Area], splits: Sequence[Split], settings: TrainingSettings) -> None:
-    """Write the numbered samples of each area (CSV): number, part, first row and column, share of landslide.
+def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
+    """Write the subset of each pixel of each scene, of chips that of each chip (CSV), and the paper's samples (CSV).
 
     Raises
     ------
     InputError
         If the disk is full or the folder cannot be written.
     """
-    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
-        samples = numbered_samples(area.blocks or [Window(0, 0, *area.labels.shape)], settings)
-        part_of = {window: name for name in ("train", "validation", "test") for window in getattr(split, name)}
-        lines = [
-            f"{i},{part_of.get(window, 'unused')},{window.row},{window.col},{share:.5f}"
-            for i, window in enumerate(samples, start=1)
-            for share in [landslide_share(area.labels[window.slices])]
-        ]
-        with whole_output(folder / f"{area_name(area, number)}-samples.csv") as part:
-            part.write_text("\n".join(["sample,part,row,col,landslide_share", *lines]) + "\n", encoding="utf-8")
+    for number, scene in enumerate(scenes):
+        name, split = folder / file_name(scene, number), scene.split
+        if scene.scene.grid is not None:
+            write_split_raster(name.with_suffix(".tif"), split.parts, scene.scene.grid, fingerprint=scene.fingerprint)
+        else:
+            subsets = [Subset(int(split.parts[b.row, b.col])).name.lower() for b in scene.blocks or []]
+            _write_rows(
+                name.with_suffix(".csv"),
+                "patch,part",
+                [f"{chip},{subset}" for chip, subset in zip(scene.chips, subsets, strict=True)],
+            )
+        if settings.split.by_samples:
+            samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
+            subset_of = {w: subset for subset in ("train", "validation", "test") for w in getattr(split, subset)}
+            _write_rows(
+                name.with_name(f"{name.name}-samples.csv"),
+                "sample,part,row,col,landslide_share",
+                [
+                    f"{i},{subset_of.get(w, 'unused')},{w.row},{w.col},{landslide_share(scene.labels[w.slices]):.5f}"
+                    for i, w in enumerate(samples, start=1)
+                ],
+            )
 
 
-def write_all_splits(folder: Path, areas: Sequence[Area], splits: Sequence[Split]) -> None:
-    """Write the part of each pixel of each area, of patches the part of each patch (CSV).
-
-    Raises
-    ------
-    InputError
-        If the disk is full or the folder cannot be written.
-    """
-    for number, (area, split) in enumerate(zip(areas, splits, strict=True)):
-        name = folder / area_name(area, number)
-        if area.scene.grid is not None:
-            write_splits(name.with_suffix(".tif"), split.parts, area.scene.grid, fingerprint=area.fingerprint)
-            continue
-        blocks = area.blocks or []
-        lines = [
-            f"{patch},{Subset(int(split.parts[b.row, b.col])).name.lower()}"
-            for patch, b in zip(area.patches, blocks, strict=True)
-        ]
-        with whole_output(name.with_suffix(".csv")) as part:
-            part.write_text("\n".join(["patch,part", *lines]) + "\n", encoding="utf-8")
-
-
-def area_name(area: Area, number: int) -> str:
-    """Return the name of the files about `area`, the one of this number: from its name, safe on every disk."""
-    words = re.sub(r"[^a-z0-9]+", "-", area.name.lower()).strip("-")[:60]
+def file_name(scene: LabelledScene, number: int) -> str:
+    """Name the files about the scene of this number: from its name, safe on every disk."""
+    words = re.sub(r"[^a-z0-9]+", "-", scene.name.lower()).strip("-")[:60]
     return f"{number + 1}-{words}" if words else f"{number + 1}"
 
 
-def seen_of(
-    areas: Sequence[Area], splits: Sequence[Split], grounds: Sequence[TrainingFootprint | None]
-) -> list[SplitRaster]:
-    """Return what training does with each cell of each area, wherever areas overlap."""
-    placed = [ground for ground in grounds if ground is not None]
-    if len(areas) == 1:
-        return [splits[0].parts]
-    return [
-        split.parts if area.scene.grid is None else split_raster(placed, area.scene.grid)
-        for area, split in zip(areas, splits, strict=True)
-    ]
-
-
-def require_scorable(areas: Sequence[Area], splits: Sequence[Split], seen: Sequence[SplitRaster]) -> None:
-    """Return nothing if a cell is left to score.
-
-    Raises
-    ------
-    InputError
-        If all held-out ground of known truth was seen in training.
-    """
-    triples = zip(areas, splits, seen, strict=True)
-    if not any((is_held_out(s) & (a.labels != NODATA)).any() for a, split, s in triples if split.test):
-        raise InputError(
-            "no cell is left to score: all held-out ground of known truth was seen in training; hold out other ground"
+def _log_split(scenes: Sequence[LabelledScene], scheme: str) -> None:
+    """Log how many tiles each subset has, and warn of a leak."""
+    counts = tile_counts(scenes)
+    leak = mean_leak(scenes)
+    _log.info(
+        f"split {scheme}: {counts['train']} training, {counts['validation']} validation and "
+        f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the pixels of held-out tiles leak into training"
+    )
+    if leak:
+        _log.info(
+            f"warning: {100 * leak:.1f} % of the pixels of a held-out tile, on average, were seen in training; they "
+            "are not scored, and what is scored lies beside them, so the scores are better than in a new area"
         )
+
+
+def _write_rows(path: Path, head: str, rows: Sequence[str]) -> None:
+    with whole_output(path) as part:
+        part.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+
+
+def _split_of(scene: LabelledScene, settings: TrainingSettings) -> Split:
+    tile = settings.sampling.tile
+    if scene.chips and tile != CHIP:
+        raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
+    if scene.chips and settings.split.scheme == "regions":
+        raise InputError(
+            f"training.split.scheme: chips have no location, so {scene.name} has no regions; expected blocks or events"
+        )
+    regions = _regions_of(scene, settings) if settings.split.scheme == "regions" else None
+    return split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
+
+
+def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster | None:
+    """Draw the subsets that a file of polygons gives; None where there is no file."""
+    grid, path = scene.scene.grid, settings.split.regions
+    if path is None or grid is None:
+        return None
+    frame = read_vector(path, str(grid.crs), what="regions")
+    words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
+    subsets = {subset.name.lower(): subset for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)}
+    if not words.isin(list(subsets)).all():
+        unknown = words[~words.isin(list(subsets))].min()
+        raise InputError(f"{path}: part: found {unknown!r}, expected one of {', '.join(subsets)}")
+    parts = np.full(scene.labels.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
+    for name, subset in subsets.items():  # where polygons overlap, the test set has the pixels
+        outlines = frame.geometry[(words == name) & ~frame.geometry.is_empty]
+        if len(outlines):
+            rasterize(outlines, out=parts, transform=grid.affine, default_value=int(subset))
+    return parts
+
+
+def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> LabelledScene:
+    """Note what training sees of the pixels of a scene, in other scenes too, and what of it leaks."""
+    grid, split = scene.scene.grid, scene.split
+    elsewhere = [other.footprint for other in others if other.footprint is not None]
+    if grid is None or scene.footprint is None or not elsewhere:
+        return replace(scene, seen=split.parts)
+    if split.test:
+        trained = split_raster(elsewhere, grid) == Subset.TRAIN
+        leak = split.leak_fraction + leak_fraction(trained, split.test, split.parts == Subset.TEST)
+        split = split._replace(leak_fraction=min(1.0, leak))
+    return replace(scene, split=split, seen=split_raster([scene.footprint, *elsewhere], grid))
+
+
+def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
+    counts = tile_counts(scenes)
+    for name, purpose in (("train", "train on"), ("test", "score")):
+        if not counts[name]:
+            raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")
+    if not _landslide_in(Subset.TRAIN, scenes):
+        raise InputError("the training set holds no landslide; choose another --seed, other regions or a larger area")
+    if settings.split.validation_fraction and not counts["validation"]:
+        raise InputError(
+            "the split leaves nothing to choose the threshold on; lower training.split.block_windows or "
+            "training.split.guard_px, or set training.split.validation_fraction = 0"
+        )
+    optimiser = settings.optimiser
+    chooses = "keep = 'best'" if optimiser.keep == "best" else "patience" if optimiser.patience else ""
+    if chooses and not _landslide_in(Subset.VALIDATION, scenes):
+        raise InputError(
+            f"training.optimiser.{chooses}: the validation set holds no landslide to choose by; choose another --seed"
+        )
+
+
+def _landslide_in(subset: Subset, scenes: Sequence[LabelledScene]) -> bool:
+    return any((scene.labels[scene.split.parts == subset] == LANDSLIDE).any() for scene in scenes)

@@ -1,10 +1,11 @@
-"""From cubes to a trained model and its scores on held-out ground."""
+"""From cubes to a trained model and its scores on held-out pixels."""
 
 import hashlib
 import logging
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,32 +23,28 @@ from coslide.evaluation.curves import best_threshold, curve
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model, training_facts
-from coslide.mapping.vital_signs import HeldOut, take_vital_signs
-from coslide.pipeline.baselines import FOLDER, Baselines, make_baselines, write_baselines
+from coslide.mapping.vital_signs import take_vital_signs
+from coslide.pipeline.baselines import FOLDER, make_baselines, write_baselines
 from coslide.pipeline.held_out import held_out_windows
-from coslide.pipeline.labelled_scene import PATCH, Area, open_area
+from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.sample_scores import sample_scores
 from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line
-from coslide.pipeline.splits import (
-    area_name,
-    grounds_of,
-    log_split,
-    mean_leak,
-    require_scorable,
-    seen_of,
-    tile_counts,
-    with_leak_between,
-    write_all_splits,
-    write_samples,
-)
-from coslide.pipeline.training_data import Prepared, prepare_tiles
-from coslide.samples.footprint import TrainingFootprint, is_held_out
+from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
+from coslide.pipeline.training_data import Prepared, choose_inputs, prepare_tiles
+from coslide.samples.footprint import is_held_out
 from coslide.samples.order import rounded_steps
-from coslide.samples.split import Split, SplitRaster, Subset
+from coslide.samples.split import Subset
 from coslide.training.checkpoints import require_unused
-from coslide.training.fit import TrainingData, first_network, fit, network_options, with_precision
+from coslide.training.fit import (
+    TrainingData,
+    first_network,
+    fit,
+    network_options,
+    require_trainable,
+    with_precision,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -57,20 +54,14 @@ _CACHE = "tiles"  # inputs of the tiles, while training lasts
 
 
 class Trained(NamedTuple):
-    """A model, the areas it was trained and held out on, and for each its split, what training saw, and other maps.
-
-    Where areas overlap, `seen` says what any of them showed to training.
-    """
+    """A model, and the scenes that it was trained and held out on, with their splits and baselines."""
 
     model: Model
-    areas: list[Area]
-    splits: list[Split]
-    seen: list[SplitRaster]
-    baselines: list[Baselines]
+    scenes: list[LabelledScene]
 
 
 def cube_settings(cube: xr.Dataset) -> TrainingSettings:
-    """Return the training settings of the event file that `cube` was built from.
+    """Read the training settings of the event file that `cube` was built from.
 
     Raises
     ------
@@ -92,10 +83,10 @@ def train(
     compare: bool = True,
     resume: bool = False,
 ) -> dict[str, Any]:
-    """Return the scores, on held-out ground, of a network trained on one or several events.
+    """Train a network on one or several events, and score it on held-out pixels.
 
     Leaves ``out/model`` (bundle), ``out/metrics.json`` with ``metrics.md``, ``figures`` and ``tiles.csv``,
-    ``out/splits`` (which cell was in which part), ``out/baselines`` (other methods on the same split) and
+    ``out/splits`` (the subset of each pixel), ``out/baselines`` (other methods on the same split) and
     ``out/training`` (checkpoint and logs).
 
     Parameters
@@ -107,7 +98,7 @@ def train(
     settings
         None takes those of the event file that the first cube was built from.
     test_on
-        Cubes that are held out as a whole (``split = "events"``).
+        Cubes that are held out as a whole (``split.scheme = "events"``).
     compare
         Also make and score the baselines: a random forest and a threshold on spectral change.
     resume
@@ -116,30 +107,24 @@ def train(
     Raises
     ------
     InputError
-        If a cube has no labels or is smaller than a tile, if there is no landslide to train on or no ground to score,
+        If a cube has no labels or is smaller than a tile, if there is no landslide to train on or no pixel to score,
         if cubes or settings do not go together, if a network cannot be trained, or if `out` holds another training.
     """
     out = Path(out)
     paths = [index] if isinstance(index, str | Path) else list(index)
-    areas = [open_area(path) for path in paths]
+    scenes = [open_labelled_scene(path) for path in paths]
     if settings is None:
-        settings = TrainingSettings() if areas[0].patches else cube_settings(open_cube(paths[0]))
-    trained = fit_model(
-        areas,
-        out,
-        settings,
-        test_on=[open_area(path) for path in test_on],
-        compare=compare,
-        resume=resume,
-    )
-    metadata = trained.model.metadata
+        settings = TrainingSettings() if scenes[0].chips else cube_settings(open_cube(paths[0]))
+    held_out = [open_labelled_scene(path) for path in test_on]
+    model, scenes = fit_model(scenes, out, settings, test_on=held_out, compare=compare, resume=resume)
     maps = []
-    for number, area in enumerate(trained.areas):
-        seen, baselines = trained.seen[number], trained.baselines[number]
-        if trained.splits[number].test:
-            probability = mapped_where(trained.model, area, is_held_out(seen))
-            name = _name_among(area, number, trained.areas)
-            maps.append(ScoredMap(name, probability, area.labels, seen, area.scene.pixel_size_m, baselines))
+    for number, scene in enumerate(scenes):
+        if scene.split.test:
+            probability = mapped_where(model, scene, is_held_out(scene.seen))
+            name = _name_among(scene, number, scenes)
+            baselines = dict(scene.baselines)
+            maps.append(ScoredMap(name, probability, scene.labels, scene.seen, scene.scene.pixel_size_m, baselines))
+    metadata = model.metadata
     metrics = held_out_scores(maps, threshold=metadata.threshold, temperature=metadata.temperature)
     metrics["split"] |= metadata.split
     metrics |= training_facts(metadata.model_dump())
@@ -150,29 +135,29 @@ def train(
 
 
 def fit_model(
-    areas: Sequence[Area],
+    scenes: Sequence[LabelledScene],
     out: Path,
     settings: TrainingSettings,
     *,
-    test_on: Sequence[Area] = (),
+    test_on: Sequence[LabelledScene] = (),
     compare: bool = True,
     resume: bool = False,
 ) -> Trained:
-    """Return a model trained on the training parts of `areas`; its bundle is left in ``out/model``.
+    """Train a model on the training sets of `scenes`, and leave its bundle in ``out/model``.
 
-    ``out/splits`` says which cell was in which part, ``out/baselines`` holds what a random forest and a spectral change
-    threshold make of the same split.
+    ``out/splits`` has the subset of each pixel, ``out/baselines`` what a random forest and a spectral change threshold
+    make of the same split.
 
     Parameters
     ----------
-    areas
-        Ground with known landslides; each is split as the settings say.
+    scenes
+        Scenes with labels; each is split as the settings say.
     out
         Folder of the run.
     settings
         How to train.
     test_on
-        Events that are held out as a whole, with ``split = "events"``.
+        Events that are held out as a whole, with ``split.scheme = "events"``.
     compare
         Also make the baselines.
     resume
@@ -185,46 +170,42 @@ def fit_model(
     """
     require_replaceable(out / "model", BUNDLE)
     _require_split_by_events(settings, test_on)
-    _require_one_cell_size([*areas, *test_on])
+    scenes = [*scenes, *(replace(scene, role=Subset.TEST) for scene in test_on)]
+    _require_one_pixel_size(scenes)
     folder = out / "training"
     require_unused(folder, resume=resume)
     with report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    everything = [*areas, *test_on]
-    roles = [Subset.TRAIN] * len(areas) + [Subset.TEST] * len(test_on)
     with exclusive_lock(folder, folder):
         try:
-            prepared = prepare_tiles(everything, roles, settings, folder / _CACHE)
-            grounds = grounds_of(everything, prepared.splits)
-            splits = with_leak_between(everything, prepared.splits, grounds)
-            seen = seen_of(everything, splits, grounds)
-            log_split(splits, len(prepared.tiles), settings)
-            require_scorable(everything, splits, seen)
+            encoder, optional_bands = choose_inputs(scenes, settings)
+            require_trainable(settings, encoder.names)
+            scenes = split_scenes(scenes, settings)
+            prepared = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
             made_from = {
-                "cube": _hash(area.fingerprint for area in everything),
-                "parts": _hash(split.parts for split in splits),
+                "cube": _hash(scene.fingerprint for scene in scenes),
+                "parts": _hash(scene.split.parts for scene in scenes),
             }
-            data = TrainingData(prepared.tiles, prepared.encoder.names, prepared.validation, made_from)
+            data = TrainingData(prepared.tiles, encoder.names, prepared.validation, made_from)
             settings = with_precision(data, settings, folder)  # one for all members
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
-    write_all_splits(out / SPLITS, everything, splits)
-    model = Model(members, _card(everything, splits, grounds, prepared=prepared, settings=settings))
-    model = _looked_into(model, held_out_windows(everything, splits, seen, model.metadata), settings)
-    model = _calibrated(model, everything, seen)
+    write_splits(out / SPLITS, scenes, settings)
+    model = Model(members, _metadata(scenes, prepared, settings).model_copy(update={"optional_bands": optional_bands}))
+    model = _with_vital_signs(model, scenes, settings)
+    model = _calibrated(model, scenes)
     if settings.split.by_samples:
-        write_samples(out / SPLITS, everything, splits, settings)
-        samples = sample_scores(model, everything, splits)
+        samples = sample_scores(model, scenes)
         model = Model(model.networks, model.metadata.model_copy(update={"samples": samples}))
     save_model(model, out / "model")
-    baselines: list[Baselines] = [{} for _ in everything]
     if compare:
-        baselines = make_baselines(everything, splits, prepared.encoder.bands, seed=settings.seed)
-    for number, (area, maps) in enumerate(zip(everything, baselines, strict=True)):
-        if area.scene.grid is not None and maps:
-            write_baselines((out / FOLDER / area_name(area, number)).with_suffix(".tif"), maps, area.scene.grid)
-    return Trained(model, everything, splits, seen, baselines)
+        scenes = make_baselines(scenes, encoder.bands, seed=settings.seed)
+        for number, scene in enumerate(scenes):
+            if scene.scene.grid is not None and scene.baselines:
+                path = (out / FOLDER / file_name(scene, number)).with_suffix(".tif")
+                write_baselines(path, scene.baselines, scene.scene.grid)
+    return Trained(model, scenes)
 
 
 def _fit_members(
@@ -254,16 +235,16 @@ def settings_of_member(settings: TrainingSettings, number: int) -> TrainingSetti
     return settings.model_copy(update={"seed": (settings.seed + number - 1) % 2**32})
 
 
-def mapped_where(model: Model, area: Area, where: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the landslide probability (0 to 1) of the cells of `area` that `where` names, (row, col); NaN elsewhere.
+def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Predict the landslide probability (0 to 1) of the pixels `where`, (row, col); NaN elsewhere.
 
-    Patches are mapped one by one, all in single precision.
+    Chips are mapped one by one, all in single precision.
     """
-    options = InferenceOptions(stride=PATCH if area.patches else None, precision="32")
-    return np.asarray(predict_array(model, area.scene, options, where=where)[0])
+    options = InferenceOptions(stride=CHIP if scene.chips else None, precision="32")
+    return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
 
 
-def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]) -> None:
+def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[LabelledScene]) -> None:
     if settings.split.scheme == "events" and not test_on:
         raise InputError("training.split.scheme: found events, but no event to hold out; expected --test-on INDEX.zarr")
     if test_on and settings.split.scheme != "events":
@@ -272,39 +253,32 @@ def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[Area]
         )
 
 
-def _require_one_cell_size(areas: Sequence[Area]) -> None:
-    first = areas[0]
-    for area in areas[1:]:
-        if area.scene.pixel_size_m != first.scene.pixel_size_m:
+def _require_one_pixel_size(scenes: Sequence[LabelledScene]) -> None:
+    first = scenes[0]
+    for other in scenes[1:]:
+        if other.scene.pixel_size_m != first.scene.pixel_size_m:
             raise InputError(
-                f"{area.name}: found pixels of {area.scene.pixel_size_m:g} m, expected {first.scene.pixel_size_m:g} m "
-                f"as {first.name} has; build it on such a grid"
+                f"{other.name}: found pixels of {other.scene.pixel_size_m:g} m, expected {first.scene.pixel_size_m:g} "
+                f"m as {first.name} has; build it on such a grid"
             )
 
 
-def _name_among(area: Area, number: int, areas: Sequence[Area]) -> str:
-    """Return what an area is called; with its number where another one is called the same."""
-    return area.name if sum(other.name == area.name for other in areas) == 1 else f"{area.name} ({number + 1})"
+def _name_among(scene: LabelledScene, number: int, scenes: Sequence[LabelledScene]) -> str:
+    """Name a scene; with its number where another one has the same name."""
+    return scene.name if sum(other.name == scene.name for other in scenes) == 1 else f"{scene.name} ({number + 1})"
 
 
 def _hash(items: Iterable[str | NDArray[np.uint8]]) -> str:
-    """Return a hash of texts or arrays; of one text, the text itself."""
+    """Hash texts or arrays; one text is its own hash."""
     found = list(items)
     if len(found) == 1 and isinstance(found[0], str):
         return found[0]
     return hashlib.sha256(b"\n".join(i.encode() if isinstance(i, str) else i.tobytes() for i in found)).hexdigest()
 
 
-def _card(
-    areas: Sequence[Area],
-    splits: Sequence[Split],
-    grounds: Sequence[TrainingFootprint | None],
-    *,
-    prepared: Prepared,
-    settings: TrainingSettings,
-) -> ModelMetadata:
-    trained = [area for area, split in zip(areas, splits, strict=True) if split.train]
-    counts = tile_counts(splits)
+def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: TrainingSettings) -> ModelMetadata:
+    trained = [scene for scene in scenes if scene.split.train]
+    counts = tile_counts(scenes)
     given = settings.dotted()
     if settings.split.regions is not None:
         given["split.regions"] = settings.split.regions.name  # not where it lies on this machine
@@ -314,13 +288,12 @@ def _card(
         channels=channels_of(prepared.encoder),
         flags=list(prepared.encoder.flags),
         normalise=settings.inputs.normalise,
-        optional_bands=prepared.optional_bands,
         members=settings.members,
         tile=settings.sampling.tile,
-        pixel_size_m=areas[0].scene.pixel_size_m,
-        events=[area.name for area in trained],
-        footprints=[footprint for footprint in grounds if footprint is not None],
-        events_without_location=[area.name for area in trained if area.scene.grid is None],
+        pixel_size_m=scenes[0].scene.pixel_size_m,
+        events=[scene.name for scene in trained],
+        footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
+        events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
         split={
             "scheme": settings.split.scheme,
             "seed": settings.seed,
@@ -328,14 +301,15 @@ def _card(
             "validation_tiles": counts["validation"],
             "test_tiles": counts["test"],
             "guard_px": settings.split.guard_px,
-            "leak_fraction": mean_leak(splits),
+            "leak_fraction": mean_leak(scenes),
         },
         settings=given,
     )
 
 
-def _looked_into(model: Model, held_out: HeldOut, settings: TrainingSettings) -> Model:
-    """Take the vital signs of each member, and say which depth is dead."""
+def _with_vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> Model:
+    """Take the vital signs of each member, and log which depth is dead."""
+    held_out = held_out_windows(scenes, model.metadata)
     found = []
     for number, network in enumerate(model.networks, start=1):
         first = first_network(settings_of_member(settings, number), model.metadata.encoder.names)
@@ -345,27 +319,25 @@ def _looked_into(model: Model, held_out: HeldOut, settings: TrainingSettings) ->
     return Model(model.networks, model.metadata.model_copy(update={"vital_signs": found}))
 
 
-def _calibrated(model: Model, areas: Sequence[Area], seen: Sequence[SplitRaster]) -> Model:
-    """Return the model with the temperature and threshold that are best on the validation part, where there is one."""
+def _calibrated(model: Model, scenes: Sequence[LabelledScene]) -> Model:
+    """Choose the temperature and threshold that are best on the validation set, where there is one."""
     probabilities, truths = [], []
-    for area, parts in zip(areas, seen, strict=True):
-        where = (parts == Subset.VALIDATION) & (area.labels != NODATA)
+    for scene in scenes:
+        where = (scene.seen == Subset.VALIDATION) & (scene.labels != NODATA)
         if where.any():
-            found = mapped_where(model, area, where)
+            found = mapped_where(model, scene, where)
             where &= np.isfinite(found)
             probabilities.append(found[where])
-            truths.append(area.labels[where] == LANDSLIDE)
+            truths.append(scene.labels[where] == LANDSLIDE)
     if not probabilities:
-        _log.info("no validation part: the threshold stays 0.5 and the probabilities as they are")
+        _log.info("no validation set: the threshold stays 0.5 and the probabilities as they are")
         return model
     probability, truth = np.concatenate(probabilities), np.concatenate(truths)
     if not truth.any():
-        _log.info(
-            "warning: no landslide in the validation part; the threshold stays 0.5, the probabilities as they are"
-        )
+        _log.info("warning: no landslide in the validation set; the threshold stays 0.5, the probabilities as they are")
         return model
     temperature = fit_temperature(probability, truth)
     threshold = best_threshold(curve(apply_temperature(probability, temperature), truth))
-    _log.info(f"on {truth.size} validation cells: temperature {temperature:.2f}, threshold {threshold:.3f}")
+    _log.info(f"on {truth.size} validation pixels: temperature {temperature:.2f}, threshold {threshold:.3f}")
     metadata = model.metadata.model_copy(update={"temperature": temperature, "threshold": threshold})
     return Model(model.networks, metadata)

@@ -94,7 +94,7 @@ def is_held_out(seen: SplitRaster) -> NDArray[np.bool_]:
     return np.asarray((seen != Subset.TRAIN) & (seen != Subset.VALIDATION) & (seen != Subset.GUARD))
 
 
-def write_splits(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerprint: str) -> Path:
+def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerprint: str) -> Path:
     """Return the path of a raster that says which cell was in which part of a split.
 
     Parameters

@@ -10,7 +10,7 @@ import rasterio.features
 from affine import Affine
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.chips import Patch, PathPatch
+from matplotlib.patches import Patch, PathPatch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties

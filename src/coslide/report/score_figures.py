@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.chips import Patch
+from matplotlib.patches import Patch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

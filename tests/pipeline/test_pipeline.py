@@ -65,7 +65,7 @@ def test_a_run_leaves_every_output_and_nothing_half_written(finished):
 
 
 def test_the_leak_of_the_split_is_said(finished):
-    assert any("0.0 % of the held-out tiles' ground leaks" in line for line in finished[1])
+    assert any("0.0 % of the pixels of held-out tiles leak" in line for line in finished[1])
 
 
 def test_the_model_carries_its_scores_and_their_split(finished):
@@ -258,7 +258,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
     model = fit_model([labelled_scene(open_cube(made_up_cube))], tmp_path / "run", settings).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.metadata.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
-    assert any(line.startswith("indices (b): 9 channels") for line in lines)
+    assert any(line.startswith("indices (b): 9 bands") for line in lines)
     predict_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
     assert (tmp_path / "map" / "probability.tif").exists()
 

@@ -32,7 +32,7 @@ def test_stations_without_a_value_are_left_out(tmp_path):
         ("lon,lat,pga\n141,42,\n", "no station has a value"),
         ("lon,lat,pga\n141,42,high\n", "expected numbers"),
         ("lon,lat,pga\n141,42,0\n", "expected values above 0"),
-        ("lon,lat,pga\n141,42,2500\n", "found 25 to 25 g with unit '%g'"),
+        ("lon,lat,pga\n141,42,2500\n", "found PGA from 25 to 25 g with unit '%g'"),
         ("lon,lat,pga\n141,42,10\n141,91,10\n", "line 3: found longitude 141 and latitude 91, expected degrees"),
         ("lon,lat,pga\n141,42,inf\n", "line 2: found 'inf' as pga, expected numbers"),
         ("", "cannot be read as CSV"),

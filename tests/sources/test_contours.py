@@ -44,11 +44,11 @@ def test_parts_of_a_contour_keep_its_value(tmp_path):
     [
         (
             {"field": "PGA", "unit": "g", "values": (0.12, 24)},
-            "found 0.12 to 24 g with unit 'g', expected contours above",
+            "found PGA from 0.12 to 24 g with unit 'g', expected values above 0",
         ),
-        ({"values": (0, 12)}, "found 0 to 0.12 g"),
+        ({"values": (0, 12)}, "found PGA from 0 to 0.12 g"),
         ({"values": ("a", "b")}, "field 'value' holds something that is no number"),
-        ({"units": "cm/s"}, "found units cm/s, expected '%g' as shaking.unit says"),
+        ({"units": "cm/s"}, "found units cm/s, expected '%g' as in shaking.unit"),
         ({"units": "g"}, "found units g, expected '%g'"),
         ({"geometry": [LINES[0], BOXES[0]]}, "found LineString and Polygon, expected either lines or polygons"),
         ({"geometry": [Point(142, 42.7), Point(142, 42.8)]}, "found Point, expected either lines or polygons"),

@@ -118,13 +118,13 @@ def test_a_map_across_the_180th_meridian_goes_on_eastwards(tmp_path):
         ({"PGA": ("cm/s", PGA)}, "found the unit 'cm/s' for PGA, expected pctg"),
         ({"PGA": ("intensity", PGA)}, "found the unit 'intensity' for PGA"),
         ({"PGV": ("cms", PGA)}, "has no field PGA; found LON, LAT, PGV"),
-        ({"PGA": ("g", PGA)}, "found PGA from 1 to 26 g with the unit 'g'"),
-        ({"PGA": ("", PGA * 100)}, "found PGA from 1 to 26 g with the unit '%g'"),
+        ({"PGA": ("g", PGA)}, "found PGA from 1 to 26 g with unit 'g'"),
+        ({"PGA": ("", PGA * 100)}, "found PGA from 1 to 26 g with unit '%g'"),
         ({"PGA": ("pctg", np.log(PGA / 100))}, "found PGA from -0.0461"),
-        ({"PGA": ("pctg", PGA * 0)}, "found PGA from 0 to 0 g"),
+        ({"PGA": ("pctg", PGA * 0)}, "holds no value of PGA above 0"),
         ({"PGA": ("pctg", PGA * np.nan)}, "holds no value of PGA"),
         ({"PGA": ("pctg", PGA), "STDPGA": ("m", PGA / 50)}, "found the unit 'm' for STDPGA"),
-        ({"PGA": ("pctg", PGA), "STDPGA": ("", PGA)}, "found STDPGA from 1 to 26"),
+        ({"PGA": ("pctg", PGA), "STDPGA": ("", PGA)}, "found 1 to 26, expected standard deviations of ln PGA"),
     ],
 )
 def test_values_and_units_that_cannot_be_are_refused(tmp_path, fields, message):

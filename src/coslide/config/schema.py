@@ -243,6 +243,11 @@ class RainConfig(StrictModel):
     nodata: float | None = None
     """Nodata value of the raster, besides the one that it declares."""
 
+    @property
+    def path(self) -> Path:
+        """The table of gauges or the raster, whichever is given."""
+        return self.gauges or self.raster or Path()
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         _one_of(self, "gauges", "raster")
@@ -287,6 +292,11 @@ class ShakingConfig(StrictModel):
     """Nodata value of the rasters, besides the one that they declare."""
     levels_g: Rising = PGA_LEVELS_G
     """Class = how many of these are reached; 0 is a class of its own."""
+
+    @property
+    def path(self) -> Path:
+        """The source of PGA that is given."""
+        return self.shakemap or self.raster or self.contours or self.stations or Path()
 
     @model_validator(mode="after")
     def _one_source_with_its_unit(self) -> Self:

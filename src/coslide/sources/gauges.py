@@ -15,7 +15,6 @@ from coslide.io.tables import numbers_of, read_table, require_on_earth
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
 _DAY = dt.timedelta(days=1)
 _FARTHEST_MOVE_DEG = 0.05  # gauges are moved across the road, not to another valley
-_DATE_FORMATS = ("%Y-%m-%d", "%Y%m%d")
 
 
 class Gauges(NamedTuple):
@@ -28,7 +27,7 @@ class Gauges(NamedTuple):
 
 
 def read_gauges(rain: RainConfig, *, event_time: dt.datetime | None) -> Gauges:
-    """Return the gauges of a CSV table and the rain that each of them measured before the event, in mm.
+    """Read the gauges of a CSV table and sum the rain that each of them measured before the event, in mm.
 
     Parameters
     ----------
@@ -56,38 +55,19 @@ def read_gauges(rain: RainConfig, *, event_time: dt.datetime | None) -> Gauges:
     Daily values of different networks come in different units and with different codes for "missing" (GHCN-Daily:
     tenths of mm, empty; GSOD: inches, 99.99), so both are stated, never guessed.
     """
-    path = rain.gauges
-    if path is None:
-        raise ValueError("rain.gauges: found None, expected a table")
-    if rain.columns.date is not None and event_time is None:
+    path, columns = rain.path, rain.columns
+    if columns.date is not None and event_time is None:
         raise InputError(f"{path}: holds daily rain; found no time_utc in the event file, expected the event's time")
-    rows, notes = _usable_rows(path, rain)
-    if rain.columns.date is None or event_time is None:
-        gauges = _merged(path, rows) if rain.columns.station else rows
-        _require_totals(path, gauges)
-    else:
-        gauges, summed = _sums_before(path, rows, rain, event_time)
+    rows, notes = _usable_rows(rain)
+    if columns.date is not None and event_time is not None:
+        gauges, summed = _sums_before(path, rows, day_weights(rain, event_time))
         notes += summed
-    return Gauges(
-        gauges["lon"].to_numpy(dtype=np.float64),
-        gauges["lat"].to_numpy(dtype=np.float64),
-        gauges["rain"].to_numpy(dtype=np.float64),
-        (*notes, f"{len(gauges)} gauges with {gauges['rain'].min():.1f} to {gauges['rain'].max():.1f} mm"),
-    )
-
-
-def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
-    """Raise if places commonly have three rows of different rain or more: those are days, whose mean would be taken.
-
-    Two in one place may be two gauges: kriging takes their mean.
-    """
-    each = gauges.groupby(["lon", "lat"])["rain"].nunique()
-    if each.median() >= 3:
-        lon, lat = each.index[0]
-        raise InputError(
-            f"{path}: found {each.iloc[0]} different totals at longitude {lon:g}, latitude {lat:g}, and as many "
-            "elsewhere; expected one for each gauge (for daily rain give columns.date)"
-        )
+    else:
+        gauges = _merged(path, rows) if columns.station else rows
+        _require_totals(path, gauges)
+    lon, lat, rain_mm = gauges[["lon", "lat", "rain"]].to_numpy(dtype=np.float64).T
+    notes.append(f"{rain_mm.size} gauges with {rain_mm.min():.1f} to {rain_mm.max():.1f} mm")
+    return Gauges(lon, lat, rain_mm, tuple(notes))
 
 
 def day_weights(rain: RainConfig, event_time: dt.datetime) -> dict[dt.date, float]:
@@ -121,99 +101,105 @@ def day_weights(rain: RainConfig, event_time: dt.datetime) -> dict[dt.date, floa
     return weights
 
 
-def _usable_rows(path: Path, rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
-    """Return lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
-    columns = rain.columns
-    named = [columns.lon, columns.lat, columns.rain, columns.date, columns.station, columns.quality]
-    table = read_table(path, [name for name in named if name is not None])
-    lon, lat, measured = (numbers_of(path, table[name]) for name in (columns.lon, columns.lat, columns.rain))
-    require_on_earth(path, lon, lat)
-    measured[np.isin(measured, rain.missing)] = np.nan
-    failed = table[columns.quality].notna().to_numpy() if columns.quality else np.zeros(measured.size, dtype=bool)
-    usable = np.isfinite(lon) & np.isfinite(lat) & np.isfinite(measured) & ~failed
-    if not usable.any():
+def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
+    """Read lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
+    path, columns = rain.path, rain.columns
+    table = read_table(path, [name for name in columns.model_dump().values() if name is not None])
+    rows = pd.DataFrame({key: numbers_of(path, table[getattr(columns, key)]) for key in ("lon", "lat", "rain")})
+    require_on_earth(path, rows["lon"].to_numpy(), rows["lat"].to_numpy())
+    counts = rows.notna().all(axis=1) & ~rows["rain"].isin(rain.missing)
+    if columns.quality:
+        counts &= table[columns.quality].isna()
+    if not counts.any():
         raise InputError(
-            f"{path}: none of its {measured.size} rows has a place and a value of {columns.rain!r} that counts"
+            f"{path}: none of its {len(rows)} rows has a place and a value of {columns.rain!r} that counts"
         )
-    rows = pd.DataFrame({"lon": lon, "lat": lat, "rain": measured * MM_PER_UNIT[rain.unit]})
-    negative = np.flatnonzero(usable & (measured < 0))
+    negative = rows.index[counts & (rows["rain"] < 0)]
     if negative.size:
-        found = measured[negative[0]]
+        found = rows["rain"][negative[0]]
         raise InputError(
             f"{path}: line {negative[0] + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
             f"'no measurement', give rain.missing = [{found:g}]"
         )
-    places = pd.Series([f"{x:g}, {y:g}" for x, y in zip(lon, lat, strict=True)])
-    rows["station"] = table[columns.station].fillna(places) if columns.station else places
+    rows["rain"] *= MM_PER_UNIT[rain.unit]
+    rows["station"] = [f"{x:g}, {y:g}" for x, y in zip(rows["lon"], rows["lat"], strict=True)]
+    if columns.station:
+        rows["station"] = table[columns.station].fillna(rows["station"])
     if columns.date:
         rows["date"] = table[columns.date]
-    dropped = int((~usable).sum())
-    notes = [f"{dropped} of {usable.size} rows left out: no value, or failed quality control"] if dropped else []
-    return rows[usable], notes
+    dropped = int((~counts).sum())
+    notes = [f"{dropped} of {len(rows)} rows left out: no value, or failed quality control"] if dropped else []
+    return rows[counts], notes
+
+
+def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
+    """Refuse tables whose places commonly have three different values or more: those are days.
+
+    Two in one place may be two gauges: kriging takes their mean.
+    """
+    each = gauges.groupby(["lon", "lat"])["rain"].nunique()
+    if each.median() >= 3:
+        lon, lat = each.index[0]
+        raise InputError(
+            f"{path}: found {each.iloc[0]} different totals at longitude {lon:g}, latitude {lat:g}, and as many "
+            "elsewhere; expected one for each gauge (for daily rain give columns.date)"
+        )
 
 
 def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each gauge, or gauge and date; rows that say the same count once."""
-    groups = rows.groupby(["station", "date"] if "date" in rows else "station")
-    merged: pd.DataFrame = groups[["lon", "lat", "rain"]].first()
+    """Merge the rows of each gauge, or gauge and date; rows that are the same count once."""
+    groups = rows.groupby(["station", "date"] if "date" in rows else ["station"])
     spread = groups["rain"].max() - groups["rain"].min()
     if (spread > 1e-6).any():
-        first = spread.index[(spread > 1e-6).to_numpy()][0]
-        name = f"{first[0]} on {first[1]:%Y-%m-%d}" if "date" in rows else str(first)
-        values = ", ".join(f"{value:g}" for value in groups["rain"].get_group(first).unique())
-        raise InputError(f"{path}: found {values} mm for station {name}, expected one value")
+        first = spread.index[spread > 1e-6][0]
+        name, *date = first if isinstance(first, tuple) else (first,)
+        values = ", ".join(f"{value:g}" for value in groups.get_group((name, *date))["rain"].unique())
+        raise InputError(
+            f"{path}: found {values} mm for station {' on '.join(map(str, (name, *date)))}, expected one value"
+        )
     places = rows.groupby("station")[["lon", "lat"]]
     moved = (places.max() - places.min()).max(axis=1)
     if (moved > _FARTHEST_MOVE_DEG).any():
         apart = f"{moved.max():g} degrees apart"
         raise InputError(f"{path}: found station {moved.idxmax()} in places {apart}, expected one place")
-    return merged.reset_index()
+    return groups[["lon", "lat", "rain"]].first().reset_index()
 
 
-def _sums_before(
-    path: Path, rows: pd.DataFrame, rain: RainConfig, event_time: dt.datetime
-) -> tuple[pd.DataFrame, list[str]]:
-    weights = day_weights(rain, event_time)
+def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) -> tuple[pd.DataFrame, list[str]]:
+    """Sum the rain of the gauges that have a value on each of the dates that count."""
     rows = rows.assign(date=_dates(path, rows["date"]))
     first, last = min(weights), max(weights)
     inside = _merged(path, rows[rows["date"].isin(list(weights))])
     if inside.empty:
-        raise InputError(
-            f"{path}: found days from {rows['date'].min()} to {rows['date'].max()}, expected {first} to {last}"
-        )
+        found = f"{rows['date'].min()} to {rows['date'].max()}"
+        raise InputError(f"{path}: found days from {found}, expected {first} to {last}")
     inside["rain"] *= inside["date"].map(weights)
-    sums = inside.groupby("station").agg(
-        lon=("lon", "first"), lat=("lat", "first"), rain=("rain", "sum"), days=("rain", "size")
-    )
+    totals = {"lon": ("lon", "first"), "lat": ("lat", "first"), "rain": ("rain", "sum"), "days": ("rain", "size")}
+    sums = inside.groupby("station").agg(**totals)
     complete = sums[sums["days"] == len(weights)]
     if complete.empty:
-        most = sums["days"].max()
         raise InputError(
-            f"{path}: no gauge has all {len(weights)} days from {first} to {last} (the fullest has {most}); "
-            'give a shorter rain.window_days, or rain.event_day = "drop" where the table ends before that of the event'
+            f"{path}: no gauge has all {len(weights)} days from {first} to {last} (the fullest has "
+            f'{sums["days"].max()}); give a shorter rain.window_days, or rain.event_day = "drop" where the table ends '
+            "before that of the event"
         )
-    shared = [date for date, weight in weights.items() if weight < 1]
     notes = [f"rain of {len(weights)} days, {first} to {last}"]
-    notes += [f"of {date:%Y-%m-%d} the share {weights[date]:.3f}" for date in shared]
-    gone = rows["station"].nunique() - len(complete)
-    notes += [f"{gone} gauges left out: days of the window are missing"] if gone else []
-    return complete.reset_index(), notes
+    notes += [f"of {date} the share {weight:.3f}" for date, weight in weights.items() if weight < 1]
+    if gone := rows["station"].nunique() - len(complete):
+        notes.append(f"{gone} gauges left out: days of the window are missing")
+    return complete, notes
 
 
 def _dates(path: Path, column: pd.Series) -> pd.Series:
-    """Return dates given as 2017-08-08 (a time after it is ignored) or 20170808."""
-    known: dict[str, dt.date] = {}
-    for text in column.dropna().unique():
-        day = text.split("T")[0].split(" ")[0]
-        for form in _DATE_FORMATS:
-            try:
-                known[text] = dt.datetime.strptime(day, form).replace(tzinfo=dt.UTC).date()
-            except ValueError:
-                continue
-            break
-        else:
-            raise InputError(f"{path}: found {text!r} as {column.name}, expected dates such as 2017-08-08 or 20170808")
-    if column.isna().any():
-        row = int(column.index[column.isna()][0])
+    """Parse dates such as 2017-08-08 (a time after it is ignored) or 20170808."""
+    day = column.str.split("[T ]", regex=True).str[0]
+    dates = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
+    dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
+    wrong = column[dates.isna()]
+    if wrong.isna().any():
+        row = wrong.index[wrong.isna()][0]
         raise InputError(f"{path}: line {row + 2}: has no {column.name}, expected a date such as 2017-08-08")
-    return column.map(known)
+    if not wrong.empty:
+        found = f"found {wrong.iloc[0]!r} as {column.name}"
+        raise InputError(f"{path}: {found}, expected dates such as 2017-08-08 or 20170808")
+    return dates.dt.date

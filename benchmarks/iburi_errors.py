@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from coslide.config.event import read_event
-from coslide.cube.cube import open_cube, read_labels
+from coslide.cube.cube import open_cube
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.evaluate import read_map
@@ -33,12 +33,12 @@ def main() -> None:
     print("seed    near outline  on deposit (background)  recall N  recall other")
     for folder in sorted(out.glob("seed-*")):
         found, cube = read_map(folder), open_cube(folder / "index.zarr")
-        labels = read_labels(cube)
+        labels = cube.labels
         scored = (labels != NODATA) & is_held_out(found.seen) & np.isfinite(found.probability)
         recognised = scored & (np.nan_to_num(found.probability) >= found.threshold)
         mapped, background = scored & (labels == LANDSLIDE), scored & (labels != LANDSLIDE)
         deposit = burn(read_vector(deposits_file, str(found.grid.crs), what="deposits"), found.grid) == 1
-        north = np.isin(cube["aspect_class"].values, NORTHERLY)
+        north = np.isin(cube.to_xarray()["aspect_class"].values, NORTHERLY)
         false_alarm = recognised & background
         near = binary_dilation(labels == LANDSLIDE)
         print(

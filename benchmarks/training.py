@@ -21,6 +21,7 @@ import torch
 
 from coslide import networks
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import Band
 from coslide.io.executor import available_processors
 from coslide.memory import keep_freed_memory
 from coslide.samples.dataset import MappedArray, Raster, Tiles
@@ -128,7 +129,7 @@ def _loop(tiles: Tiles, given: argparse.Namespace, folder: Path) -> float:
     settings = TrainingSettings(
         network=given.network, width=given.width, optimiser={"epochs": 2}, runtime={"precision": given.precision}
     )
-    data = fit_module.TrainingData(tiles, [f"band{i}" for i in range(given.bands)])
+    data = fit_module.TrainingData(tiles, [Band(f"band{i}") for i in range(given.bands)])
     fit_module.Training = Timed  # type: ignore[misc]
     fit_module.fit(data, settings, folder / "run")
     fit_module.Training = Training  # type: ignore[misc]

@@ -177,7 +177,7 @@ def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp
     assert code == 0
     for text in (
         "simulated 3.6 x 3.6 km",
-        "31 channels, 360 x 360 cells",
+        "31 bands, 360 x 360 pixels",
         "3 steps of 4 windows",
         "F1 0.",
         "report.html",

@@ -22,7 +22,7 @@ ROOMS = [
 ]  # fmt: skip
 NO_TORCH = (
     "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split", "samples/normalise",
-    "samples/selection", "samples/band_groups", "samples/encode", "samples/augment",
+    "samples/selection", "samples/encode", "samples/augment",
 )  # fmt: skip
 
 

@@ -204,7 +204,7 @@ def build(
 ) -> None:
     """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
     from coslide.config.event import read_event
-    from coslide.cube.cube import open_cube, summary
+    from coslide.cube.cube import open_cube
     from coslide.io.executor import open_executor
     from coslide.pipeline.build import build_cube
 
@@ -212,7 +212,7 @@ def build(
         checked = read_event(event)
         with open_executor(scheduler=scheduler, count=workers) as executor:
             build_cube(checked, out, executor=executor)
-        _log.info(f"{out}: {summary(open_cube(out))}")
+        _log.info(f"{out}: {open_cube(out).summary}")
 
 
 @app.command("cube")
@@ -227,16 +227,16 @@ def cube_(
     as_json: AsJson = False,
 ) -> None:
     """List what is in a cube, with units, valid share, range and source, and draw all of it on one sheet."""
-    from coslide.cube.cube import band_table, open_cube
+    from coslide.cube.cube import open_cube
     from coslide.cube.export import write_cogs
     from coslide.report.contact_sheet import contact_sheet
 
     opened = open_cube(index)
-    rows = band_table(opened)
+    rows = opened.contents()
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        print_contents(rows, str(opened.attrs["title"]))
+        print_contents(rows, opened.title)
     with shown():
         _log.info(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
         if cogs is not None:
@@ -376,15 +376,15 @@ def networks_(
     as_json: AsJson = False,
 ) -> None:
     """List the networks with their parameters and multiply-adds."""
-    from coslide.cube.cube import input_bands, open_cube
+    from coslide.cube.cube import open_cube
     from coslide.networks.cost import table
 
-    names = None if cube is None else [band.name for band in input_bands(open_cube(cube))]
-    rows = table(bands, names_of_bands=names)
+    inputs = None if cube is None else open_cube(cube).inputs
+    rows = table(bands, inputs=inputs)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     else:
-        print_networks(rows, bands if names is None else len(names))
+        print_networks(rows, bands if inputs is None else len(inputs))
 
 
 def main() -> None:

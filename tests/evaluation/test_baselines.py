@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
+from coslide.cube.band import Band
 from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
+
+REFLECTANCE = {
+    f"reflectance_{date}_{channel}": Band(
+        f"reflectance_{date}_{channel}", date=date, quantity="reflectance", channel=channel
+    )
+    for date in ("pre", "post")
+    for channel in ("B2", "B3", "B4", "B8", "B11")
+}
+NDVI = {f"ndvi_{date}": Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("pre", "post")}
+KNOWN = REFLECTANCE | NDVI | {name: Band(name) for name in ("slope", "ndvi_difference")}
 
 
 def test_a_forest_learns_from_rare_landslides_what_one_band_cannot_tell():
@@ -43,12 +54,12 @@ def test_a_forest_needs_both_classes(truth):
 )
 def test_change_is_taken_from_the_best_bands_that_are_there(names, expected, what):
     values = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
-    change, name = spectral_change(values, names)
+    change, name = spectral_change(values, [KNOWN[name] for name in names])
     assert (change.tolist(), name) == (expected, what)
 
 
 def test_without_reflectance_there_is_no_change():
-    change, name = spectral_change(np.ones((2, 1), dtype=np.float32), ["slope"])
+    change, name = spectral_change(np.ones((2, 1), dtype=np.float32), [KNOWN["slope"]])
     assert np.isnan(change).all()
     assert name == ""
 

@@ -200,10 +200,10 @@ def faults(tmp_path):
 
 def test_the_index_and_the_distance_say_what_they_are(faults):
     """R25."""
-    index, distance = prepare_fault_distance(faults, GRID).variables
-    assert (index.name, index.dtype, index.units, index.role) == ("fault_distance_class", "uint8", "1", "index")
-    assert (index.attrs["classes"], index.attrs["definition"]) == (4, "edges 250, 500, 1200 m")
-    assert (distance.name, distance.dtype, distance.units, distance.role) == (
+    index, distance = prepare_fault_distance(faults, GRID).bands
+    assert (index.name, index.dtype, index.unit, index.role) == ("fault_distance_class", "uint8", "1", "index")
+    assert (index.classes, index.definition) == (4, "edges 250, 500, 1200 m")
+    assert (distance.name, distance.dtype, distance.unit, distance.role) == (
         "fault_distance", "float32", "m", "diagnostic",
     )  # fmt: skip
     assert "capped at 1200 m" in distance.long_name

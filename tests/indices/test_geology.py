@@ -82,16 +82,16 @@ def geology(tmp_path):
 
 def test_the_index_says_what_its_classes_mean(geology):
     """R31: so that a model trained with other ages refuses the cube."""
-    (variable,) = prepare_stratum(geology, GRID).variables
-    assert (variable.name, variable.dtype, variable.role) == ("stratum_class", "uint8", "index")
-    assert variable.attrs["classes"] == 4
-    assert variable.attrs["definition"] == "old to young: D1; P1 = P2; T1; T3"
+    (band,) = prepare_stratum(geology, GRID).bands
+    assert (band.name, band.dtype, band.role) == ("stratum_class", "uint8", "index")
+    assert band.classes == 4
+    assert band.definition == "old to young: D1; P1 = P2; T1; T3"
 
 
 def test_gaps_and_overlaps_are_reported_as_shares_of_the_grid(geology):
     """R31: 2 columns of sliver and 30 in the east of 80 are not mapped; 2 in the east are filled; a lake is no gap."""
     family = prepare_stratum(geology, GRID)
-    attrs = family.variables[0].attrs
+    attrs = family.bands[0].provenance
     np.testing.assert_allclose(attrs["share_unmapped"], 32 / 80)
     np.testing.assert_allclose(attrs["share_unmapped_after_filling"], 28 / 80)
     np.testing.assert_allclose(attrs["share_overlapping"], (2 * 60 + 2 * 10) / 4800)
@@ -136,7 +136,7 @@ def test_the_real_map_covers_its_ground(data_folder):
     left, bottom, _, _ = frame.total_bounds
     grid = GeoBox.from_bbox((left + 5e3, bottom + 5e3, left + 25e3, bottom + 25e3), crs="EPSG:32750", resolution=50)
     family = prepare_stratum(GeologyConfig(path=path, field="code", ages=tuple(sorted(set(frame["code"])))), grid)
-    attrs = family.variables[0].attrs
+    attrs = family.bands[0].provenance
     assert attrs["share_unmapped_after_filling"] == 0
     assert attrs["share_unmapped"] < 1e-3
     assert attrs["share_overlapping"] < 1e-3

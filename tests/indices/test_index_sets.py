@@ -2,7 +2,7 @@
 
 import pytest
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.networks.dates import date_bands, paired_bands
@@ -12,8 +12,13 @@ BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
 def bands_of(*names):
     """Return the bands of a cube in the order in which it is built: after the event first."""
-    reflectance = [Band(f"reflectance_{when}_{band}", "1") for when in ("post", "pre") for band in BANDS]
-    return reflectance + [Band(name, "1") for name in names]
+    reflectance = [
+        Band(f"reflectance_{date}_{channel}", date=date, quantity="reflectance", channel=channel)
+        for date in ("post", "pre")
+        for channel in BANDS
+    ]
+    dates = {"ndvi_pre": "pre", "ndvi_post": "post"}
+    return reflectance + [Band(name, date=dates.get(name, ""), quantity="ndvi" * (name in dates)) for name in names]
 
 
 CUBE = bands_of(
@@ -41,10 +46,11 @@ def test_the_sets_differ_by_what_table_6_adds():
 
 
 def test_the_order_is_the_one_that_networks_of_two_dates_take_30_bands_to_have():
-    ordered = names(index_set("d", CUBE))
+    bands = index_set("d", CUBE)
+    ordered = names(bands)
     assert ordered[:10] == [f"reflectance_pre_{band}" for band in BANDS]
     assert ordered[20:22] == ["ndvi_pre", "ndvi_post"]
-    by_name = paired_bands(ordered)
+    by_name = paired_bands(bands)
     assert date_bands(30) == date_bands(30, pre=by_name["pre"], post=by_name["post"])
 
 

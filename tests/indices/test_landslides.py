@@ -31,17 +31,17 @@ def tiny(count):
 def test_the_label_says_how_many_polygons_and_which_were_burnt_by_touch(tmp_path):
     """R38: lost small polygons are burnt again and listed."""
     family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [LARGE, *tiny(3)])), GRID)
-    (variable,) = family.variables
-    assert (variable.name, variable.dtype, variable.role) == ("landslide", "uint8", "label")
-    assert (variable.attrs["polygons"], variable.attrs["polygons_burnt_by_touch"]) == (4, 3)
-    assert variable.attrs["polygons_burnt_by_touch_ids"] == [1, 2, 3]
+    (band,) = family.bands
+    assert (band.name, band.dtype, band.role) == ("landslide", "uint8", "label")
+    assert (band.provenance["polygons"], band.provenance["polygons_burnt_by_touch"]) == (4, 3)
+    assert band.provenance["polygons_burnt_by_touch_ids"] == [1, 2, 3]
     assert "3 hold no cell centre and are burnt by touch, first those numbered 1, 2, 3" in family.notes[1]
 
 
 def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
     """R38."""
     family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", tiny(150))), GRID)
-    attrs = family.variables[0].attrs
+    attrs = family.bands[0].provenance
     assert attrs["polygons_burnt_by_touch"] == 150
     assert attrs["polygons_burnt_by_touch_ids"] == list(range(100))
 
@@ -56,7 +56,7 @@ def test_the_area_of_the_polygons_and_of_their_cells_is_noted(tmp_path):
 def test_repaired_polygons_are_noted(tmp_path):
     bowtie = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
     family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [bowtie])), GRID)
-    assert family.variables[0].attrs["polygons_repaired"] == 1
+    assert family.bands[0].provenance["polygons_repaired"] == 1
     assert family.notes[-1] == "1 crossed themselves and were repaired"
 
 

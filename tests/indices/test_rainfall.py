@@ -13,7 +13,6 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 
 from coslide.config.schema import GaugeColumns, RainConfig
-from coslide.cube.layer import Layer
 from coslide.errors import InputError
 from coslide.indices.kriging import fit_variogram
 from coslide.indices.rainfall import prepare_rainfall
@@ -45,8 +44,8 @@ def computed(rain, grid=GRID, **options):
     """Return the family and its values on the whole grid."""
     family = prepare_rainfall(rain, grid, **{"event_time": None, **options})
     values = family.compute(grid)
-    assert list(values) == [variable.name for variable in family.variables]
-    assert {values[v.name].dtype.name for v in family.variables} == {v.dtype for v in family.variables} == {"float32"}
+    assert list(values) == [band.name for band in family.bands]
+    assert {values[v.name].dtype.name for v in family.bands} == {v.dtype for v in family.bands} == {"float32"}
     assert all(value.shape == grid.shape for value in values.values())
     return family, values
 
@@ -87,7 +86,7 @@ def test_the_nodes_move_closer_where_the_field_is_steep(tmp_path):
     """R29: 0.1 mm also with five times the rain and gauges 3 km apart, which nodes 250 m apart do not reach."""
     x_m, y_m, rain_mm = gauges(40, half_width_m=9e3)
     family, values = computed(table(tmp_path, x_m, y_m, rain_mm * 5))
-    variogram = family.variables[0].attrs["variogram"]
+    variogram = family.bands[0].provenance["variogram"]
     direct = OrdinaryKriging(
         x_m - EAST_M,
         y_m - NORTH_M,
@@ -122,12 +121,11 @@ def test_a_window_is_the_crop_of_the_whole_to_the_bit(tmp_path, part):
 def test_the_variables_say_what_they_are(tmp_path):
     """The variance is not for networks."""
     family, _ = computed(table(tmp_path, *gauges()))
-    rain, variance = family.variables
-    assert isinstance(rain, Layer)
-    assert (rain.name, rain.units, rain.role) == ("rainfall", "mm", "index")
-    assert (variance.name, variance.units, variance.role) == ("rainfall_variance", "mm2", "diagnostic")
-    assert rain.attrs["gauges"] == 30
-    assert rain.attrs["variogram"]["model"] == "spherical"
+    rain, variance = family.bands
+    assert (rain.name, rain.unit, rain.role) == ("rainfall", "mm", "index")
+    assert (variance.name, variance.unit, variance.role) == ("rainfall_variance", "mm2", "diagnostic")
+    assert rain.provenance["gauges"] == 30
+    assert rain.provenance["variogram"]["model"] == "spherical"
 
 
 def test_a_dry_week_is_dry_everywhere(tmp_path):

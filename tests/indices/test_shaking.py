@@ -231,8 +231,8 @@ def computed(source, grid=FINE):
     """Return the family and its values on the whole grid."""
     family = prepare_shaking(source, grid)
     values = family.compute(grid)
-    assert list(values) == [variable.name for variable in family.variables]
-    assert all(values[v.name].dtype.name == v.dtype and values[v.name].shape == grid.shape for v in family.variables)
+    assert list(values) == [band.name for band in family.bands]
+    assert all(values[v.name].dtype.name == v.dtype and values[v.name].shape == grid.shape for v in family.bands)
     return family, values
 
 
@@ -254,8 +254,8 @@ def test_a_shakemap_is_interpolated_bilinearly_between_its_nodes(tmp_path):
     np.testing.assert_array_equal(values["pga_class"][clear], np.searchsorted(PGA_LEVELS_G, expected, "right")[clear])
     assert set(np.unique(values["pga_class"])) == {0, 1, 2, 3, 4, 5}
     assert "ShakeMap us1 version 2" in said(family)
-    assert family.variables[0].attrs["classes"] == 5
-    np.testing.assert_allclose(family.variables[0].attrs["range_g"], [expected.min(), expected.max()], rtol=1e-5)
+    assert family.bands[0].classes == 5
+    np.testing.assert_allclose(family.bands[0].provenance["range_g"], [expected.min(), expected.max()], rtol=1e-5)
 
 
 @pytest.mark.parametrize("units", [("", 100.0), ("g", 1.0), ("cm/s2", 980.665)])
@@ -374,7 +374,7 @@ def test_the_standard_deviation_comes_from_the_map_the_raster_or_the_kriging(tmp
     """R26: as a diagnostic; without one it is not there."""
     family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path, deviation=0.4)))
     np.testing.assert_allclose(values["pga_ln_std"], 0.4, rtol=1e-6)
-    assert [variable.role for variable in family.variables] == ["index", "diagnostic", "diagnostic"]
+    assert [band.role for band in family.bands] == ["index", "diagnostic", "diagnostic"]
     assert "pga_ln_std" not in computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]
     lattice = nodes_around()[2]
     files = {"raster": flt(tmp_path / "m.flt", lattice), "raster_std": flt(tmp_path / "s.flt", 0 * lattice + 0.7)}

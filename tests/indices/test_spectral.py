@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import NdviConfig
+from coslide.cube.band import by_variable
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
@@ -49,7 +50,7 @@ class Counts:
 
 
 def variables(family):
-    return {variable.name: variable for variable in family.variables}
+    return {band.name: band for band in family.bands}
 
 
 def test_ndvi_is_its_formula():
@@ -92,10 +93,10 @@ def test_a_window_has_the_values_of_the_whole_to_the_bit(window, when):
     """R14."""
     family = prepare_scene(Counts(), when, grid=GRID)
     whole, part = family.compute(GRID), family.compute(window)
-    assert list(part) == [variable.name for variable in family.variables]
+    assert list(part) == list(by_variable(family.bands))
     for name, values in part.items():
         assert values.tobytes() == whole[name][..., *slices_of(window, GRID)].tobytes()
-        assert str(values.dtype) == variables(family)[name].dtype
+        assert values.dtype == by_variable(family.bands)[name][0].dtype
 
 
 def test_windows_in_threads_are_those_one_after_the_other():
@@ -142,8 +143,8 @@ def test_every_band_and_the_clouds_are_read_with_the_shift():
     family = prepare_scene(scene, "pre", grid=GRID, shift=shift)
     family.compute(GRID)
     assert {moved for _, moved in scene.asked} == {(-6.2, 3.5)}
-    assert variables(family)["ndvi_pre"].attrs["shift_m"] == [-6.2, 3.5]
-    assert variables(family)["reflectance_pre"].attrs["coregistration"] == "co-registration: removed"
+    assert variables(family)["ndvi_pre"].provenance["shift_m"] == [-6.2, 3.5]
+    assert variables(family)["reflectance_pre_B2"].provenance["coregistration"] == "co-registration: removed"
     assert family.notes == ("co-registration: removed",)
 
 
@@ -153,12 +154,12 @@ def test_a_shift_that_is_only_measured_moves_nothing():
     family = prepare_scene(scene, "pre", grid=GRID, shift=shift)
     family.compute(GRID)
     assert {moved for _, moved in scene.asked} == {(0.0, 0.0)}
-    assert variables(family)["ndvi_pre"].attrs["shift_m"] == [0.0, 0.0]
+    assert variables(family)["ndvi_pre"].provenance["shift_m"] == [0.0, 0.0]
 
 
 def test_a_scene_without_near_infrared_has_no_ndvi_and_says_so():
     family = prepare_scene(Counts(names=("B2", "B3", "B4")), "post", grid=GRID)
-    assert list(variables(family)) == list(family.compute(GRID)) == ["reflectance_post"]
+    assert list(by_variable(family.bands)) == list(family.compute(GRID)) == ["reflectance_post"]
     assert family.notes == ("scene post: no NDVI, which needs B4 and B8; found B2, B3, B4",)
 
 
@@ -169,19 +170,23 @@ def test_a_scene_without_bands_is_refused():
 
 def test_the_variables_say_what_they_are():
     family = prepare_scene(Counts(), "pre", grid=GRID, ndvi_role="diagnostic", attrs={"source": ["a.tif"]})
-    reflectance, vegetation, available = family.variables
-    assert (reflectance.role, reflectance.units, reflectance.bands) == ("index", "1", BANDS)
-    assert (vegetation.role, vegetation.bands) == ("diagnostic", ())
-    assert (available.dtype, available.role, available.attrs["classes"]) == ("uint8", "index", 1)
-    for variable in family.variables:
-        assert variable.attrs["acquired"] == "2017-07-29"
-        assert variable.attrs["source"] == ["a.tif"]
+    *reflectance, vegetation, available = family.bands
+    assert [(band.name, band.channel, band.variable) for band in reflectance] == [
+        (f"reflectance_pre_{name}", name, "reflectance_pre") for name in BANDS
+    ]
+    assert {(band.role, band.unit, band.quantity) for band in reflectance} == {("index", "1", "reflectance")}
+    assert (vegetation.role, vegetation.channel) == ("diagnostic", "")
+    assert (available.dtype, available.role, available.classes) == ("uint8", "index", 1)
+    for band in family.bands:
+        assert (band.date, band.group, band.optional) == ("pre", "scene_before", True)
+        assert band.provenance["acquired"] == "2017-07-29"
+        assert band.provenance["source"] == ["a.tif"]
 
 
-def test_an_unknown_day_is_said_to_be_unknown():
+def test_an_unknown_day_is_left_out():
     scene = Counts()
     scene.acquired = ""
-    assert variables(prepare_scene(scene, "post", grid=GRID))["reflectance_post"].attrs["acquired"] == "not recorded"
+    assert "acquired" not in prepare_scene(scene, "post", grid=GRID).bands[0].provenance
 
 
 def stored_ndvi(scene, when):
@@ -205,7 +210,7 @@ def test_lost_vegetation_is_negative_and_the_difference_needs_both_dates():
     difference = family.compute(GRID)["ndvi_difference"]
     assert difference.dtype == np.float32
     assert_array_equal(difference, np.array([[-0.6, np.nan, np.nan]], np.float32))
-    assert [(variable.name, variable.role) for variable in family.variables] == [("ndvi_difference", "diagnostic")]
+    assert [(band.name, band.role) for band in family.bands] == [("ndvi_difference", "diagnostic")]
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda window: str(tuple(window.shape)))

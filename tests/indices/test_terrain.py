@@ -161,11 +161,11 @@ def test_the_attributes_say_how_wide_the_smoothing_is(tmp_path, whole, asked, si
     """R20."""
     path = hills(tmp_path / "dem.tif", whole=whole)
     terrain = prepare_terrain(DemConfig(path=path, smoothing_sigma_px=asked), GRID)
-    variables = {variable.name: variable for variable in terrain.variables}
+    bands = {band.name: band for band in terrain.bands}
     for name in ("slope", "aspect_class", "mean_curvature"):
-        assert variables[name].attrs["smoothing_sigma_px"] == sigma_px
-    assert "smoothing_sigma_px" not in variables["elevation"].attrs
-    assert variables["elevation"].attrs["integer_source"] == whole
+        assert bands[name].provenance["smoothing_sigma_px"] == sigma_px
+    assert "smoothing_sigma_px" not in bands["elevation"].provenance
+    assert bands["elevation"].provenance["integer_source"] == whole
     assert ("whole metres" in " / ".join(terrain.notes)) == (whole and asked is None)
 
 
@@ -188,15 +188,15 @@ def test_what_is_computed_is_what_is_announced(tmp_path, curvature):
     """Names, order and types are those of `variables`; `dem_void` is no input of a network."""
     terrain = prepare_terrain(DemConfig(path=hills(tmp_path / "dem.tif"), curvature=curvature), GRID)
     found = terrain.compute(GRID)
-    assert list(found) == [variable.name for variable in terrain.variables]
-    for variable in terrain.variables:
-        assert found[variable.name].dtype == variable.dtype
-        assert found[variable.name].shape == GRID.shape
-        assert variable.role == ("diagnostic" if variable.name == "dem_void" else "index")
-        assert variable.attrs["resampling"] == ("nearest" if variable.name == "dem_void" else "cubic_spline")
-    units = {variable.name: variable.units for variable in terrain.variables}
+    assert list(found) == [band.name for band in terrain.bands]
+    for band in terrain.bands:
+        assert found[band.name].dtype == band.dtype
+        assert found[band.name].shape == GRID.shape
+        assert band.role == ("diagnostic" if band.name == "dem_void" else "index")
+        assert band.provenance["resampling"] == ("nearest" if band.name == "dem_void" else "cubic_spline")
+    units = {band.name: band.unit for band in terrain.bands}
     assert units[f"{curvature}_curvature"] == ("m-1" if curvature == "mean" else "1e-2 m-1")
-    assert next(v for v in terrain.variables if v.name == "aspect_class").attrs["classes"] == 9
+    assert next(band for band in terrain.bands if band.name == "aspect_class").classes == 9
 
 
 def test_a_window_beyond_the_grid_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from shapely.geometry import LineString, box
 
 from coslide.config.event import read_event
 from coslide.config.schema import SENTINEL2_BANDS
-from coslide.cube.cube import band_table, input_bands, open_cube, read_valid
+from coslide.cube.cube import open_cube
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.networks.dates import date_bands
 from coslide.pipeline.build import build_cube, event_grid
@@ -104,10 +104,10 @@ def cube(event_file, tmp_path_factory):
 
 def test_the_whole_set_has_the_papers_30_bands_in_its_order(cube):
     """Table 6 (d), in the order that the networks of two dates take 30 bands to have."""
-    bands = index_set("d", input_bands(cube))
+    bands = index_set("d", cube.inputs)
     names = [band.name for band in bands]
     assert len(names) == 30
-    assert missing_indices("d", input_bands(cube)) == []
+    assert missing_indices("d", cube.inputs) == []
     dates = date_bands(30)
     before = [f"reflectance_pre_{band}" for band in SENTINEL2_BANDS]
     assert [names[i] for i in dates.pre[:11]] == [*before, "ndvi_pre"]
@@ -116,12 +116,12 @@ def test_the_whole_set_has_the_papers_30_bands_in_its_order(cube):
 
 @pytest.mark.parametrize(("name", "count"), [("a", 20), ("b", 23), ("c", 25), ("d", 30)])
 def test_the_sets_of_table_6_have_their_sizes(cube, name, count):
-    assert len(index_set(name, input_bands(cube))) == count
+    assert len(index_set(name, cube.inputs)) == count
 
 
 def test_ground_that_did_not_change_between_two_baselines_has_no_ndvi_difference(cube):
     """R5: the scene before is of baseline 02.14, the one after of 05.09."""
-    difference = cube["ndvi_difference"].to_numpy()
+    difference = cube.to_xarray()["ndvi_difference"].to_numpy()
     assert np.isfinite(difference).mean() > 0.9
     np.testing.assert_allclose(difference[np.isfinite(difference)], 0, atol=1e-6)
 
@@ -135,29 +135,33 @@ def test_the_grid_lies_on_the_60_m_lattice_of_the_tile(event_file):
 
 
 def test_a_cloud_of_either_scene_is_unknown_there_and_nowhere_else(cube):
-    post, pre = cube["reflectance_post"].to_numpy(), cube["reflectance_pre"].to_numpy()
+    post, pre = cube.to_xarray()["reflectance_post"].to_numpy(), cube.to_xarray()["reflectance_pre"].to_numpy()
     cloud = np.zeros(post.shape[1:], dtype=bool)
     cloud[20:60, 40:80] = True  # of the scene after; 2 x 2 cells of its classification
     np.testing.assert_array_equal(np.isnan(post).all(axis=0), cloud)
-    assert not read_valid(cube)[cloud].any()
-    assert read_valid(cube)[~cloud].all()
+    assert not cube.valid()[cloud].any()
+    assert cube.valid()[~cloud].all()
     assert np.isfinite(pre[:, ~cloud]).all()
 
 
 def test_each_index_has_the_value_that_its_source_says(cube):
-    rows = {row["band"]: row for row in band_table(cube)}
-    classes = cube["stratum_class"].to_numpy()
+    rows = {row["band"]: row for row in cube.contents()}
+    classes = cube.to_xarray()["stratum_class"].to_numpy()
     assert (classes[:, :120] == 1).all()
     assert (classes[:, 120:] == 5).all()
     # 26 %g everywhere is the highest class; the days wholly within the window are the third to the fourth
-    assert set(np.unique(cube["pga_class"].to_numpy())) == {5}
-    assert cube["pga_ln_std"].to_numpy() == pytest.approx(0.5)
+    assert set(np.unique(cube.to_xarray()["pga_class"].to_numpy())) == {5}
+    assert cube.to_xarray()["pga_ln_std"].to_numpy() == pytest.approx(0.5)
     assert 18 < rows["rainfall"]["smallest"] <= rows["rainfall"]["largest"] < 60
-    distance = cube["fault_distance_class"].to_numpy()
+    distance = cube.to_xarray()["fault_distance_class"].to_numpy()
     assert (distance[:, :70] == 1).all()  # the other trace, 2 km east, was not chosen
     assert (distance[:, 140:] == 3).all()
-    assert (cube["landslide"].to_numpy() == 1).sum() == 200
-    np.testing.assert_allclose(cube["elevation"].to_numpy(), _height(*np.meshgrid(cube["x"], cube["y"])), atol=0.05)
+    assert (cube.to_xarray()["landslide"].to_numpy() == 1).sum() == 200
+    np.testing.assert_allclose(
+        cube.to_xarray()["elevation"].to_numpy(),
+        _height(*np.meshgrid(cube.to_xarray()["x"], cube.to_xarray()["y"])),
+        atol=0.05,
+    )
 
 
 def _height(x, y):

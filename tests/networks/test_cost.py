@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from coslide import networks
+from coslide.cube.band import Band
 from coslide.networks.cost import Cost, cost, table
 
 # name: parameters, multiply-adds [G], Table 4 [M], all at 30 bands, 2 classes and 128 x 128; None is not tabulated.
@@ -118,14 +119,15 @@ def test_networks_of_two_dates_are_not_counted_where_their_bands_are_unknown():
 
 
 def test_named_bands_tell_the_dates_apart():
-    rows = {row["network"]: row for row in table(names_of_bands=["ndvi_pre", "ndvi_post", "slope"])}
+    ndvi = [Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("pre", "post")]
+    rows = {row["network"]: row for row in table(inputs=[*ndvi, Band("slope")])}
     with torch.device("meta"):
         expected = networks.create("dp-fcn", 3, pre=[0], post=[1])
     assert rows["dp-fcn"]["parameters"] == networks.parameter_count(expected)
 
 
 def test_bands_of_one_date_leave_the_networks_of_two_without_numbers():
-    rows = {row["network"]: row for row in table(names_of_bands=["slope", "elevation"])}
+    rows = {row["network"]: row for row in table(inputs=[Band("slope"), Band("elevation")])}
     assert [name for name, row in rows.items() if row["parameters"] is None] == ["cdcnn", "dp-fcn"]
 
 

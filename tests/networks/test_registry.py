@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from coslide import networks
+from coslide.cube.band import Band
 from coslide.errors import InputError
 
 
@@ -94,13 +95,13 @@ def test_a_network_without_bands_or_choice_is_refused(sizes):
 
 
 def test_networks_that_compare_two_dates_are_told_which_bands_are_which():
-    bands = ["reflectance_post_B2", "reflectance_pre_B2", "slope"]
-    assert networks.date_options("dp-fcn", bands) == {"pre": [1], "post": [0]}
+    dates = [Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("post", "pre")]
+    assert networks.date_options("dp-fcn", [*dates, Band("slope")]) == {"pre": [1], "post": [0]}
 
 
 def test_networks_that_compare_two_dates_refuse_bands_of_one():
     with pytest.raises(InputError, match=r"^network cdcnn: .*needs bands before and after the event.*found slope"):
-        networks.date_options("cdcnn", ["slope"])
+        networks.date_options("cdcnn", [Band("slope")])
 
 
 def test_importing_the_package_does_not_import_torch():

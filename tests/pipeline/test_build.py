@@ -15,8 +15,8 @@ import zarr
 
 from coslide.config.event import read_event
 from coslide.config.schema import NdviConfig
-from coslide.cube.cube import band_table, cube_grid, input_bands, open_cube
-from coslide.cube.layer import Layer
+from coslide.cube.band import Band
+from coslide.cube.cube import open_cube
 from coslide.cube.store import NOTHING, Store
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
@@ -111,7 +111,7 @@ def test_a_new_name_of_the_event_changes_no_value(event_folder, tmp_path, messag
     build_cube(event, path)
     lines = messages_of_build(event.model_copy(update={"name": "Renamed"}), path)
     assert any("kept" in line for line in lines)
-    assert open_cube(path).attrs["title"] == "Renamed"
+    assert open_cube(path).title == "Renamed"
 
 
 def test_a_killed_build_shows_nothing_and_the_next_one_goes_on(made_up_event, tmp_path, messages_of_build):
@@ -133,9 +133,9 @@ def test_an_older_cube_stays_whole_when_the_build_of_a_new_one_is_killed(event_f
     event_file.write_text(event_file.read_text().replace("[dem]", "[dem]\nsmoothing_sigma_px = 1.0"))
     killed_build(event_file, path, at="valid:")
     assert_equal_cubes(path, old)
-    assert input_bands(open_cube(path)) == input_bands(open_cube(old))
+    assert open_cube(path).inputs == open_cube(old).inputs
     build_cube(read_event(event_file), path)
-    assert open_cube(path)["slope"].attrs["smoothing_sigma_px"] == 1.0
+    assert open_cube(path).to_xarray()["slope"].attrs["smoothing_sigma_px"] == 1.0
     assert_equal_cubes(path, build_cube(read_event(event_file), tmp_path / "fresh.zarr"))
 
 
@@ -180,33 +180,32 @@ def test_everything_lies_on_one_grid(made_up_cube, made_up_event):
 
 def test_rioxarray_finds_crs_and_place(made_up_cube):
     with xr.open_zarr(made_up_cube, chunks=None, decode_coords="all") as cube:
-        grid = cube_grid(open_cube(made_up_cube))
+        grid = open_cube(made_up_cube).grid
         assert cube["slope"].rio.crs.to_epsg() == 32654
         assert cube["slope"].rio.transform() == grid.affine
 
 
 def test_each_band_says_all_that_a_reader_must_know(made_up_cube):
     """R32: name, unit, dtype, nodata, source with its hash, date and the libraries that made it."""
-    cube = open_cube(made_up_cube)
-    for name in cube.attrs["indices"]:
-        attrs = cube[name].attrs
+    dataset = open_cube(made_up_cube).to_xarray()
+    for name in dataset.attrs["indices"]:
+        attrs = dataset[name].attrs
         assert {"long_name", "units", "role", "source", "resampling", "libraries", "valid_share", "value_range"} <= set(
             attrs
         )
-        assert cube[name].dtype in (np.float32, np.uint8)
+        assert dataset[name].dtype in (np.float32, np.uint8)
         assert "_FillValue" in attrs
-    assert "GDAL" in cube["slope"].attrs["libraries"]
-    assert "acquired" in cube["reflectance_post"].attrs
+    assert "GDAL" in dataset["slope"].attrs["libraries"]
 
 
 def test_the_contents_count_what_is_stored(made_up_cube):
     cube = open_cube(made_up_cube)
-    rows = {row["band"]: row for row in band_table(cube)}
-    slope = cube["slope"].values
+    rows = {row["band"]: row for row in cube.contents()}
+    slope = cube.to_xarray()["slope"].values
     assert rows["slope"]["valid_share"] == pytest.approx(np.isfinite(slope).mean(), abs=1e-6)
     assert rows["slope"]["smallest"] == np.nanmin(slope)
     assert rows["slope"]["largest"] == np.nanmax(slope)
-    blue = cube["reflectance_pre"].sel(band="B2").values
+    blue = cube.to_xarray()["reflectance_pre"].sel(band="B2").values
     assert rows["reflectance_pre_B2"]["valid_share"] == pytest.approx(np.isfinite(blue).mean(), abs=1e-6)
     assert rows["reflectance_pre_B2"]["source"] == ["pre_B2.tif", "pre_B3.tif", "pre_B4.tif"]
 
@@ -239,9 +238,9 @@ def test_a_cube_behind_a_link_is_replaced_where_it_lies(event_folder, tmp_path):
 
 
 def test_a_part_that_is_taken_over_brings_the_names_of_its_bands(made_up_cube, tmp_path):
-    store = Store(tmp_path / "part.zarr", cube_grid(open_cube(made_up_cube)))
+    store = Store(tmp_path / "part.zarr", open_cube(made_up_cube).grid)
     store.open_group()
-    other = Layer("reflectance_post", "x", "1", "float32", "index", {}, ("B5", "B6", "B7"))
+    other = [Band(f"reflectance_post_{channel}", channel=channel) for channel in ("B5", "B6", "B7")]
     store.create(other)
     store.finish(other, {}, [NOTHING] * 3)
     store.take_over("scene_post", made_up_cube)

@@ -153,18 +153,22 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
     fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     model, cube = load_model(tmp_path / "model"), open_cube(made_up_cube)
     names = list(model.metadata.encoder.names)
-    assert {"aspect_sin", "aspect_cos", "pga", "fault_distance_class_1", "has_scene_before", "has_faults"} <= set(names)
+    assert {"aspect_class_sin", "aspect_class_cos", "pga", "fault_distance_class_1"} <= set(names)
+    assert {"has_scene_before", "has_faults"} <= set(names)
     assert not {"aspect_class", "pga_class", "fault_distance_class", "pre_available"} & set(names)
     scene = scene_of(cube)
     seen = model.metadata.encoder.encode(scene.read(slice(None), model.metadata.bands))
-    east = cube["aspect_class"].values == 4
-    np.testing.assert_allclose(seen[names.index("aspect_sin")][east], 1, atol=1e-6)
+    east = cube.to_xarray()["aspect_class"].values == 4
+    np.testing.assert_allclose(seen[names.index("aspect_class_sin")][east], 1, atol=1e-6)
     np.testing.assert_array_equal(
-        seen[names.index("has_scene_before")], np.isfinite(cube["reflectance_pre"].values).any(axis=0)
+        seen[names.index("has_scene_before")], np.isfinite(cube.to_xarray()["reflectance_pre"].values).any(axis=0)
     )
-    channel = model.metadata.channels[[channel.name for channel in model.metadata.channels].index("pga")]
+    channel = model.metadata.channels[[channel.band.name for channel in model.metadata.channels].index("pga")]
     np.testing.assert_allclose(
-        seen[names.index("pga")], (cube["pga"].values - channel.offset) / channel.scale, rtol=1e-4, atol=1e-4
+        seen[names.index("pga")],
+        (cube.to_xarray()["pga"].values - channel.offset) / channel.scale,
+        rtol=1e-4,
+        atol=1e-4,
     )
     found = predict_array(model, scene, InferenceOptions(stride=32, precision="32"))[0]
     expected = model.predictors()[0](np.ascontiguousarray(seen[:, :32, :32])[None])[0]

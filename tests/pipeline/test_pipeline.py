@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from coslide.config.event import read_event
-from coslide.cube.cube import cube_grid, open_cube, read_labels, read_valid
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import read_probability_map
@@ -93,7 +93,7 @@ def test_a_map_by_another_model_does_not_get_the_signs_of_the_one_beside_it(mapp
 def test_every_valid_cell_is_mapped_and_no_other(finished):
     with rasterio.open(finished[0] / "probability.tif") as file:
         probability = file.read(1)
-    np.testing.assert_array_equal(np.isfinite(probability), read_valid(open_cube(finished[0] / "index.zarr")))
+    np.testing.assert_array_equal(np.isfinite(probability), open_cube(finished[0] / "index.zarr").valid())
     assert np.nanmin(probability) >= 0
     assert np.nanmax(probability) <= 1
 
@@ -102,7 +102,7 @@ def test_the_metrics_count_exactly_the_known_cells_that_training_did_not_see(fin
     out = finished[0]
     metrics = json.loads((out / "metrics.json").read_text())
     trained = read_probability_map(out).seen == 1
-    labels = read_labels(open_cube(out / "index.zarr"))
+    labels = open_cube(out / "index.zarr").labels
     pixels = metrics["pixels"]
     assert sum(pixels[key] for key in ("tp", "fp", "fn", "tn")) == ((labels != 255) & ~trained).sum()
     assert metrics["split"]["scheme"] == "blocks"
@@ -115,7 +115,7 @@ def test_the_counts_are_those_of_the_map_by_hand(finished):
     with rasterio.open(out / "probability.tif") as file:
         recognised = file.read(1) >= 0.5
     held_out = read_probability_map(out).seen != 1
-    labels = read_labels(open_cube(out / "index.zarr"))
+    labels = open_cube(out / "index.zarr").labels
     pixels = json.loads((out / "metrics.json").read_text())["pixels"]
     assert pixels["tp"] == (recognised & (labels == 1) & held_out).sum()
     assert pixels["fp"] == (recognised & (labels == 0) & held_out).sum()
@@ -212,7 +212,7 @@ def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
     change_footprints(mapped / "probability.tif", footprint(0, 0, 10, 10))
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
-    known = (read_labels(open_cube(mapped / "index.zarr")) != 255).sum()
+    known = (open_cube(mapped / "index.zarr").labels != 255).sum()
     assert metrics["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
 
 
@@ -227,12 +227,12 @@ def test_the_normalisation_knows_the_training_ground_only(finished):
     """A leak of held-out ground through mean and deviation would show here."""
     out = finished[0]
     cube, metadata = open_cube(out / "index.zarr"), load_model(out / "model").metadata
-    trained = (split_raster(metadata.footprints, cube_grid(cube)) == Subset.TRAIN) & read_valid(cube)
-    elevation = cube["elevation"].values
-    channel = next(channel for channel in metadata.channels if channel.name == "elevation")
+    trained = (split_raster(metadata.footprints, cube.grid) == Subset.TRAIN) & cube.valid()
+    elevation = cube.to_xarray()["elevation"].values
+    channel = next(channel for channel in metadata.channels if channel.band.name == "elevation")
     assert channel.offset == pytest.approx(elevation[trained].mean(), rel=1e-5)
     assert channel.scale == pytest.approx(elevation[trained].std(), rel=1e-4)
-    assert channel.offset != pytest.approx(elevation[read_valid(cube)].mean(), rel=1e-5)
+    assert channel.offset != pytest.approx(elevation[cube.valid()].mean(), rel=1e-5)
 
 
 def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cube, tmp_path, monkeypatch):
@@ -279,7 +279,7 @@ def test_a_renamed_or_moved_event_keeps_its_cube_under_the_new_name(finished, ma
     said = listening()
     run(moved / "event.toml", out, resume=True)
     assert any("kept" in line for line in said)
-    assert open_cube(out / "index.zarr").attrs["title"] == "Renamed earthquake"
+    assert open_cube(out / "index.zarr").title == "Renamed earthquake"
 
 
 def test_a_scene_without_true_colour_is_drawn_in_grey(made_up_event, made_up_model, tmp_path):
@@ -320,8 +320,9 @@ def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_u
 
 
 def test_a_cube_on_another_grid_than_the_map_is_refused(mapped, made_up_event, monkeypatch):
-    elsewhere = GeoBox((100, 100), cube_grid(open_cube(mapped / "index.zarr")).affine, "EPSG:32653")
-    monkeypatch.setattr("coslide.pipeline.evaluate.cube_grid", lambda _: elsewhere)
+    elsewhere = open_cube(mapped / "index.zarr")
+    elsewhere.grid = GeoBox((100, 100), elsewhere.grid.affine, "EPSG:32653")
+    monkeypatch.setattr("coslide.pipeline.evaluate.open_cube", lambda _: elsewhere)
     with pytest.raises(InputError, match=r"EPSG:32653\), expected that of the map, .* \(EPSG:32654"):
         evaluate(mapped, read_event(made_up_event).inventory.path, grid=mapped / "index.zarr")
 

@@ -17,7 +17,7 @@ import pystac
 import pytest
 import rasterio
 
-from coslide.cube.cube import open_cube, read_valid
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.io.resumable_raster import ResumableRaster
@@ -52,7 +52,7 @@ def test_the_inventory_says_what_the_cube_knows(mapped, made_up_cube):
     assert frame.relief_m.notna().all()
     assert frame.pga_g.between(0.1, 0.4).all()
     assert (frame.fault_distance_m > 0).all()
-    slope = cube["slope"].values
+    slope = cube.to_xarray()["slope"].values
     assert (frame.slope_max_deg.dropna() <= np.nanmax(slope) + 1e-4).all()  # no slope at the rim
     assert (frame.stratum == 0).all()  # this event has no geological map
 
@@ -72,7 +72,7 @@ def test_the_item_lists_every_file_of_the_map(mapped):
 def test_the_summary_counts_what_the_files_hold(mapped, made_up_cube):
     found = json.loads((mapped / "summary.json").read_text())
     frame = gpd.read_parquet(mapped / "landslides.parquet")
-    valid = read_valid(open_cube(made_up_cube)).sum()
+    valid = open_cube(made_up_cube).valid().sum()
     assert found["landslides"] == len(frame) == sum(found["size_frequency"]["n"])
     assert found["area_km2"] == pytest.approx(frame.area_m2.sum() / 1e6)
     assert found["known_km2"] == pytest.approx(valid * 100 / 1e6)
@@ -217,7 +217,7 @@ def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_mode
         np.testing.assert_array_equal(one[:, others], apply_dihedral(tile[:, others], k))
     with rasterio.open(folder / "uncertainty.tif") as file:
         found = file.read(1)
-    np.testing.assert_array_equal(np.isfinite(found), read_valid(open_cube(made_up_cube)))
+    np.testing.assert_array_equal(np.isfinite(found), open_cube(made_up_cube).valid())
     assert 0 <= np.nanmin(found) < np.nanmax(found) <= 0.5
     frame = gpd.read_parquet(folder / "landslides.parquet")
     assert frame.uncertainty_mean.notna().all()

@@ -45,7 +45,7 @@ def test_a_simulated_event_is_said_to_be_one(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     for name in (".zattrs", ".zmetadata"):
         path = folder / "index.zarr" / name
-        path.write_text(path.read_text().replace('"event_id": "made-up"', '"event_id": "simulated-paper-0"'))
+        path.write_text(path.read_text().replace('"simulated": 0', '"simulated": 1'))
     assert "Simulated ground" in write_report(folder).read_text()
 
 

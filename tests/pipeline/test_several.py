@@ -15,7 +15,7 @@ from shapely.geometry import box
 
 from coslide.config.event import read_event
 from coslide.config.training import TrainingSettings
-from coslide.cube.cube import cube_grid, open_cube, read_labels, read_valid
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.pixels import Confusion, confusion, scores
 from coslide.io.atomic import exclusive_lock
@@ -87,7 +87,7 @@ def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, o
     first, second = parts_of(tmp_path)
     assert set(np.unique(first)) == {Subset.TRAIN, Subset.VALIDATION}
     assert set(np.unique(second)) == {Subset.TEST}
-    assert metrics["split"]["scored_cells"] == (read_labels(open_cube(other_cube)) != 255).sum()
+    assert metrics["split"]["scored_cells"] == (open_cube(other_cube).labels != 255).sum()
     assert metrics["split"]["leak_fraction"] == 0
     metadata = load_model(tmp_path / "model").metadata
     assert metadata.events == ["Made-up earthquake"]
@@ -136,7 +136,7 @@ def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, othe
     assert any(line.startswith("mapped without reflectance_pre_B2") for line in said)
     with rasterio.open(tmp_path / "map" / "probability.tif") as file:
         assert json.loads(file.tags()["coslide"])["missing_bands"][0] == "reflectance_pre_B2"
-        np.testing.assert_array_equal(np.isfinite(file.read(1)), read_valid(open_cube(other_cube)))
+        np.testing.assert_array_equal(np.isfinite(file.read(1)), open_cube(other_cube).valid())
     fit_model([open_labelled_scene(made_up_cube)], tmp_path / "without", SETTINGS, compare=False)
     with pytest.raises(InputError, match=r"does not fit the model: reflectance_pre_B2, .* is missing"):
         predict_scene(tmp_path / "without" / "model", other_cube, tmp_path / "other")
@@ -206,7 +206,7 @@ def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cu
 
 def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     """The eastern third is test, a strip beside it validation; the rest trains."""
-    grid = cube_grid(open_cube(made_up_cube))
+    grid = open_cube(made_up_cube).grid
     left, bottom, right, top = grid.boundingbox.bbox
     width = right - left
     strips = {"test": (0.66, 1.1), "validation": (0.5, 0.66)}
@@ -231,7 +231,7 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     metrics = train(made_up_cube, tmp_path / "named", named, compare=False)
     [parts] = parts_of(tmp_path / "named")
     assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))
-    labels = read_labels(open_cube(made_up_cube))
+    labels = open_cube(made_up_cube).labels
     assert metrics["split"]["scored_cells"] == ((labels != 255) & (parts == Subset.TEST)).sum()
     frame["part"] = ["test", "exam"]
     frame.to_file(tmp_path / "wrong.gpkg")
@@ -367,7 +367,7 @@ def mapped(made_up_cube, other_event, tmp_path_factory):
 
 def test_regions_and_classes_are_scored_one_by_one(mapped, other_event, tmp_path):
     folder, cube = mapped
-    event, grid = read_event(other_event), cube_grid(open_cube(cube))
+    event, grid = read_event(other_event), open_cube(cube).grid
     left, bottom, right, top = grid.boundingbox.bbox
     middle = (left + right) / 2
     halves = gpd.GeoDataFrame(
@@ -393,7 +393,7 @@ def test_regions_and_classes_are_scored_one_by_one(mapped, other_event, tmp_path
             assert sum(row[count] for row in metrics[key].values()) == metrics["pixels"][count]
     with rasterio.open(folder / "probability.tif") as file:
         recognised = file.read(1) >= metrics["calibration"]["threshold"]
-    labels = read_labels(open_cube(cube))
+    labels = open_cube(cube).labels
     assert metrics["classes"]["3"]["fp"] == (recognised & (labels == 0) & (classes == 3)).sum()
     text = (folder / "metrics.md").read_text()
     assert "## Regions" in text

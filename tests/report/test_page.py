@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
+from pyproj import CRS
 
+from coslide.cube.band import Band
+from coslide.cube.cube import Cube
 from coslide.report import page, pictures
 from coslide.report.page import Page, Picture, Section, Table, html_page, score
 from coslide.report.pictures import (
@@ -103,20 +106,22 @@ def test_a_score_that_is_missing_is_a_dash():
 
 def test_both_dates_are_drawn_with_one_stretch():
     scene = np.linspace(0.02, 0.3, 3 * 40 * 50, dtype=np.float32).reshape(3, 40, 50)
-    bands = {"band": ["B4", "B3", "B2"]}
-    cube = xr.Dataset(
-        {
-            "reflectance_pre": (("band", "y", "x"), scene),
-            "reflectance_post": (("band", "y", "x"), scene),
-        },
-        coords=bands,
-    )
-    found = composites(cube, ("B4", "B3", "B2"))
-    assert found["reflectance_pre"] == found["reflectance_post"]
-    cube["reflectance_post"] = cube["reflectance_post"] * 0.5
-    found = composites(cube, ("B4", "B3", "B2"))
-    assert found["reflectance_pre"] != found["reflectance_post"]
-    assert composites(cube, ("B8", "B4", "B3")) == {}
+    channels = ("B4", "B3", "B2")
+
+    def cube_of(**scenes):
+        variables = {}
+        for date, values in scenes.items():
+            band = Band(f"reflectance_{date}_B4", date=date, quantity="reflectance", channel="B4")
+            variables[band.variable] = (("band", "y", "x"), values, band.attributes())
+        coords = {"band": list(channels), "x": 5 + 10.0 * np.arange(50), "y": 995 - 10.0 * np.arange(40)}
+        coords["spatial_ref"] = ((), 0, CRS.from_epsg(32654).to_cf())
+        return Cube(xr.Dataset(variables, coords, {"indices": list(variables)}))
+
+    same = composites(cube_of(pre=scene, post=scene), channels)
+    assert same["pre"] == same["post"]
+    darker = composites(cube_of(pre=scene, post=scene * 0.5), channels)
+    assert darker["pre"] != darker["post"]
+    assert composites(cube_of(post=scene), ("B8", "B4", "B3")) == {}
 
 
 def test_pictures_stand_in_the_page_itself():

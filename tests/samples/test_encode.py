@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 from coslide.errors import InputError
-from coslide.indices.derivatives import slope_aspect_curvature
+from coslide.indices.derivatives import ASPECT_CLASSES, slope_aspect_curvature
 from coslide.samples.dihedral import apply_dihedral, turn_inputs
 from coslide.samples.encode import Encoder, chosen_encodings
 from coslide.samples.normalise import Normalisation
 
-ASPECT, PGA, SLOPE = Band("aspect_class", "1", 9), Band("pga_class", "1", 5), Band("slope", "degree")
-PRE = Band("reflectance_pre_B2", "1")
+ASPECT = Band("aspect_class", kind="circular", class_names=ASPECT_CLASSES)
+PGA = Band(
+    "pga_class", kind="ordinal", class_names=tuple("012345"), first_class=0, group="shaking", optional=True,
+    measured="pga",
+)  # fmt: skip
+SLOPE = Band("slope", "degree")
+PRE = Band("reflectance_pre_B2", channel="B2", quantity="reflectance", date="pre", group="scene_before", optional=True)
 
 
 def encoder(bands, encodings, flags=()):
@@ -70,7 +75,7 @@ def test_inputs_have_names_groups_dates_and_directions():
     )
     assert found.groups == {"scene_before": [0, 11], "shaking": [10]}
     assert found.dates == [[0]]
-    assert found.directions == ("onehot", 1)
+    assert found.directions == ("onehot", 1, 9)
 
 
 @pytest.mark.parametrize("encoding", ["ordinal", "onehot", "circular"])
@@ -82,7 +87,9 @@ def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, orientation):
     classes = np.random.default_rng(0).integers(1, 10, (6, 6))
     how = encoder([ASPECT], (encoding,))
     found = turn_inputs(how.encode(classes[None].astype(np.float32)), orientation, directions=how.directions)
-    expected = how.encode(turn_aspect(apply_dihedral(classes, orientation), orientation)[None].astype(np.float32))
+    expected = how.encode(
+        turn_aspect(apply_dihedral(classes, orientation), orientation, last=9)[None].astype(np.float32)
+    )
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

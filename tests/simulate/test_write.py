@@ -10,7 +10,7 @@ from rasterio.features import rasterize
 
 import coslide.simulate.write as writing
 from coslide.config.event import read_event
-from coslide.cube.cube import band_table, input_bands, open_cube, read_labels, read_valid
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.io.atomic import sha256
@@ -40,9 +40,9 @@ def truth(event_file):
 
 
 def test_every_index_of_the_paper_can_be_built_from_it(cube):
-    assert len(index_set("d", input_bands(cube))) == 30
-    assert missing_indices("d", input_bands(cube)) == []
-    assert {row["band"] for row in band_table(cube)} >= {
+    assert len(index_set("d", cube.inputs)) == 30
+    assert missing_indices("d", cube.inputs) == []
+    assert {row["band"] for row in cube.contents()} >= {
         "rainfall_variance",
         "pga_ln_std",
         "fault_distance",
@@ -55,18 +55,18 @@ def test_the_grid_of_its_cube_is_the_tile(event_file):
 
 
 def test_only_clouds_and_their_shadows_are_unknown(cube):
-    valid = read_valid(cube)
+    valid = cube.valid()
     assert 0.75 < valid.mean() < 1
-    assert np.isfinite(cube["elevation"].to_numpy()).all()
-    assert np.isfinite(cube["rainfall"].to_numpy()).all()
-    assert (cube["stratum_class"].to_numpy() <= 8).all()
+    assert np.isfinite(cube.to_xarray()["elevation"].to_numpy()).all()
+    assert np.isfinite(cube.to_xarray()["rainfall"].to_numpy()).all()
+    assert (cube.to_xarray()["stratum_class"].to_numpy() <= 8).all()
 
 
 def test_the_labels_are_the_inventory_to_the_cell(cube, event_file):
     grid = frame_of(RECIPE.size_km).tile
     slides = read_vector(event_file.parent / "landslides.gpkg", str(grid.crs), what="landslides")
     expected = rasterize(slides.geometry, out_shape=grid.shape, transform=grid.affine, dtype=np.uint8)
-    found = read_labels(cube)
+    found = cube.labels
     known = found != NODATA  # where no cloud hides it
     assert (found[known] >= expected[known]).all()  # what holds no centre is burnt by touch
     assert (found[known] == LANDSLIDE).sum() == pytest.approx(expected[known].sum(), rel=0.05)
@@ -74,21 +74,21 @@ def test_the_labels_are_the_inventory_to_the_cell(cube, event_file):
 
 def test_the_share_that_slides_and_their_sizes_are_those_of_the_recipe(cube, truth):
     assert truth["landslide_share"] == pytest.approx(RECIPE.landslide_share, rel=0.03)
-    labels = read_labels(cube)
+    labels = cube.labels
     assert (labels[labels != NODATA] == LANDSLIDE).mean() == pytest.approx(RECIPE.landslide_share, rel=0.1)
     assert 0.88 < truth["share_below_1104_m2"] < 0.96
 
 
 def test_landslides_lost_their_plants_and_nothing_else_on_average_did(cube):
-    change = cube["ndvi_difference"].to_numpy()
-    slid = read_labels(cube) == LANDSLIDE
+    change = cube.to_xarray()["ndvi_difference"].to_numpy()
+    slid = cube.labels == LANDSLIDE
     known = np.isfinite(change)
     assert np.median(change[slid & known]) < np.median(change[~slid & known]) - 0.1
 
 
 def test_landslides_lie_on_steeper_ground(cube):
-    slid = read_labels(cube) == LANDSLIDE
-    slope = cube["slope"].to_numpy()
+    slid = cube.labels == LANDSLIDE
+    slope = cube.to_xarray()["slope"].to_numpy()
     assert slope[slid].mean() > slope[~slid].mean() + 3
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from coslide.cube.cube import input_bands, open_cube
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.sources.landslide4sense import BANDS, MEANS, find_patches, is_patches, read_image, read_mask
 
@@ -47,7 +47,7 @@ def refusal(read, path):
 
 
 def test_bands_have_the_names_and_units_of_an_index_cube(made_up_cube):
-    cube = {(band.name, band.unit) for band in input_bands(open_cube(made_up_cube)) if not band.classes}
+    cube = {(band.name, band.unit) for band in open_cube(made_up_cube).inputs if not band.classes}
     shared = {f"reflectance_post_{band}" for band in ("B2", "B3", "B4")} | {"slope", "elevation"}
     assert {band for band in cube if band[0] in shared} == {band for band in BANDS if band[0] in shared}
     assert len(shared & dict(BANDS).keys()) == 5

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
 from coslide.samples.dataset import Raster, Tiles
@@ -25,7 +26,7 @@ from coslide.training.loss import ClassBalancedFocalLoss, class_weights, label_c
 from coslide.training.module import Training
 from coslide.windows import Window, windows_in
 
-BANDS = ["signal", "other"]
+BANDS = [Band("signal"), Band("other")]
 SETTINGS = TrainingSettings(
     width=8,
     sampling={"tile": 32, "stride": 32},

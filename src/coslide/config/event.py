@@ -45,6 +45,8 @@ class Event(StrictModel):
     """Folder of the sources; by default the folder of the event file."""
     credit: str = ""
     """Line that credits the data, printed at the bottom of figures."""
+    simulated: bool = False
+    """Whether the earthquake never was; the report then warns of it."""
     grid: GridConfig = GridConfig()
     """CRS, pixel size and extent of the grid to map on."""
     scenes: ScenesConfig

@@ -1,262 +1,287 @@
-"""The index cube: a Zarr store with one variable per index, all on one grid, opened and read here.
+"""The index cube: a Zarr store with one variable per index, all on one grid, opened and read here."""
 
-Variables carry a ``role``: ``index`` (input of a network), ``diagnostic`` (to look at), ``mask`` (`valid`: True where a
-cell can be mapped) or ``label`` (`landslide`: 0 background, 1 landslide, 255 unknown).
-"""
-
-import json
-from collections.abc import Sequence
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.errors import InputError
 from coslide.grid import short_crs
 from coslide.labels import NODATA
+from coslide.windows import Window
 
-CUBE_FORMAT = 2
-BAND_DIMENSION = "band"
+CUBE_FORMAT = 3
+EVERYWHERE = slice(None)
 _ROWS = 512  # read at once
 
 
-class Band(NamedTuple):
-    """One input channel of a network.
+class Cube:
+    """An opened index cube.
 
-    `name` is unique in the cube (``reflectance_post_B2``, ``slope``), `unit` is a UDUNITS string (``"1"`` for
-    reflectance and classes), `classes` is the number of classes of a class map, else 0, and `definition` is what
-    bounds its classes (``levels 0.12, 0.16 g``), else empty.
-    """
+    Parameters
+    ----------
+    dataset
+        With the variables and attributes that `coslide build` writes, values as stored (no masking, no scaling); it may
+        be cut or strided.
+    name
+        What the cube is called in an error.
 
-    name: str
-    unit: str
-    classes: int = 0
-    definition: str = ""
-
-
-def open_cube(path: Path | str) -> xr.Dataset:
-    """Return the index cube of a Zarr folder, read lazily; values are as stored (no masking, no scaling).
+    Attributes
+    ----------
+    bands
+        All bands in the order of building: inputs of a network, diagnostics, masks and labels.
+    grid
+        Where the pixels lie, as the coordinates x and y and the CRS say.
 
     Raises
     ------
     InputError
-        If there is no such folder, or it is no cube of this format.
+        If the coordinates are not those of a grid of square pixels, north up, or a variable is not as it was written.
+    """
+
+    def __init__(self, dataset: xr.Dataset, name: str = "cube") -> None:
+        self._dataset = dataset
+        self.grid = _grid_of(dataset, name)
+        names = [variable for variable in dataset.attrs.get("indices", []) if variable in dataset]
+        self.bands = tuple(band for variable in names for band in _bands_of(dataset[variable], name))
+        self._by_name = {band.name: band for band in self.bands}
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether the cube has a band of this name."""
+        return name in self._by_name
+
+    @property
+    def inputs(self) -> tuple[Band, ...]:
+        """The bands that are inputs of a network."""
+        return tuple(band for band in self.bands if band.role == "index")
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What is recorded of the event and of the build."""
+        return self._dataset.attrs
+
+    @property
+    def title(self) -> str:
+        """Name of the event."""
+        return str(self.attrs.get("title", ""))
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides the values, and of where they lie."""
+        text = f"{self.attrs.get('coslide_fingerprint')} {self.grid.affine[:6]} {tuple(self.grid.shape)}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """One line: number of inputs, size in pixels, and share of valid pixels."""
+        rows, columns = self.grid.shape
+        return f"{len(self.inputs)} bands, {rows} x {columns} pixels, {self.valid().mean():.0%} valid"
+
+    @property
+    def block_rows(self) -> int:
+        """How many rows are stored, and decoded, together."""
+        chunks = self._dataset["valid"].encoding.get("chunks")
+        return int(chunks[0]) if chunks else _ROWS
+
+    @property
+    def date(self) -> dt.datetime:
+        """The day of the scene after the event; where that is not recorded, when the cube was built."""
+        found = dt.datetime.fromisoformat(self.acquired("post") or str(self.attrs["history"]).split()[0])
+        return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+
+    def reflectance(self, date: str, channels: Sequence[str]) -> list[Band]:
+        """Find the bands of the scene of a date by their channels, such as B4; none if it lacks one of them."""
+        found = {band.channel: band for band in self.bands if band.date == date and band.quantity == "reflectance"}
+        return [found[channel] for channel in channels] if found.keys() >= set(channels) else []
+
+    def acquired(self, date: str) -> str:
+        """Read the day on which the scene of a date, ``"pre"`` or ``"post"``, was acquired; empty if not recorded."""
+        days = (str(band.provenance.get("acquired", "")) for band in self.bands if band.date == date)
+        return next(days, "")
+
+    def read(self, window: Window | slice = EVERYWHERE, bands: Sequence[Band] | None = None) -> NDArray[np.float32]:
+        """Read bands, each in its own unit.
+
+        Parameters
+        ----------
+        window
+            A rectangle of pixels, or a slice of rows, from the north.
+        bands
+            Which bands, in which order; all `inputs` by default.
+
+        Returns
+        -------
+        ndarray of float32, (band, row, col)
+            NaN where a band has no value.
+
+        Raises
+        ------
+        KeyError
+            If the cube has no band of that name.
+        """
+        wanted = [self._by_name[band.name] for band in (self.inputs if bands is None else bands)]
+        place = _place(window)
+        shape = self._dataset["y"][place["y"]].size, self._dataset["x"][place["x"]].size
+        values = np.empty((len(wanted), *shape), dtype=np.float32)
+        for plane, band in zip(values, wanted, strict=True):
+            stored = self._stored(band.name, window)
+            plane[...] = stored
+            if band.kind != "continuous":
+                plane[stored == band.nodata] = np.nan
+        return values
+
+    def array(self, band: Band) -> xr.DataArray:
+        """Give a band, (y, x), read lazily and as it is stored: class maps as uint8, 255 where there is no class."""
+        variable = self._dataset[band.variable]
+        return variable.sel({BAND_DIMENSION: band.channel}) if band.channel else variable
+
+    def _stored(self, name: str, window: Window | slice) -> NDArray[Any]:
+        return np.asarray(self.array(self._by_name[name]).isel(_place(window)).values)
+
+    def read_pixels(self, name: str, place: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Read a band in some pixels, float32 (pixel,) in its unit; None if the cube does not have it.
+
+        Parameters
+        ----------
+        name
+            Of the band.
+        place
+            Number of each pixel in the raveled (row, col) grid; in any order.
+
+        Returns
+        -------
+        ndarray or None
+            NaN where there is no value.
+        """
+        if name not in self:
+            return None
+        rows, width = self.grid.shape
+        order = np.argsort(place, kind="stable")
+        ordered = place[order]
+        values = np.empty(len(place), dtype=np.float32)
+        for top in range(0, rows, _ROWS):
+            first, last = np.searchsorted(ordered, [top * width, (top + _ROWS) * width])
+            if first < last:
+                strip = self.read(slice(top, top + _ROWS), [self._by_name[name]])
+                values[order[first:last]] = strip.ravel()[ordered[first:last] - top * width]
+        return values
+
+    def valid(self, window: Window | slice = EVERYWHERE) -> NDArray[np.bool_]:
+        """Read, as (row, col), which pixels can be mapped: the scene after the event and the DEM have a value there."""
+        return np.asarray(self._stored("valid", window) == 1)
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """The mapped landslides, (row, col): 0 background, 1 landslide, 255 not mapped or not valid.
+
+        Raises
+        ------
+        InputError
+            If the cube was built without an inventory.
+        """
+        if "landslide" not in self:
+            raise InputError("the cube has no landslide labels; add [inventory] to the event file and build it again")
+        return np.where(self.valid(), self._stored("landslide", EVERYWHERE), np.uint8(NODATA))
+
+    def contents(self) -> list[dict[str, Any]]:
+        """List the bands as they were counted when the cube was built.
+
+        Returns
+        -------
+        list of dict
+            ``band``, ``variable``, ``valid_share`` (of all pixels, 0 to 1), ``smallest`` and ``largest`` (None where no
+            pixel has a value), ``role``, ``unit``, ``long_name`` and ``source`` (files and addresses).
+        """
+        return [
+            {
+                "band": band.name,
+                "variable": band.variable,
+                "valid_share": band.provenance["valid_share"],
+                **dict(zip(("smallest", "largest"), band.provenance["value_range"] or (None, None), strict=True)),
+                "role": band.role,
+                "unit": band.unit,
+                "long_name": band.long_name,
+                "source": band.provenance.get("source", []),
+            }
+            for band in self.bands
+        ]
+
+    def to_xarray(self) -> xr.Dataset:
+        """Give the data set, read lazily; values are as stored (no masking, no scaling)."""
+        return self._dataset
+
+
+def open_cube(path: Path | str) -> Cube:
+    """Open the index cube of a Zarr folder; values are read as they are needed.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, it is no cube of this format, or it was changed so that it is none any more.
     """
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: not found; expected an index cube (coslide build writes one)")
-    found = _format_of(path)
-    if found is None:
-        raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one")
-    if found != CUBE_FORMAT:
-        raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
     try:
-        cube: xr.Dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all")
-    except (FileNotFoundError, KeyError, ValueError) as error:
+        found = zarr.open_group(path, mode="r", use_consolidated=False).attrs.get("coslide_cube_format")
+        if found is not None and found != CUBE_FORMAT:
+            raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
+        if found is None:  # or one that is being built
+            raise FileNotFoundError
+        dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all", consolidated=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one") from None
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as Zarr ({str(error).splitlines()[0]})") from None
-    return cube
+    return Cube(dataset, str(path))
 
 
-def _format_of(path: Path) -> Any:
-    """Return the format of a whole cube; None for all other folders, a cube that is being built too."""
-    try:
-        return json.loads((path / ".zattrs").read_text(encoding="utf-8")).get("coslide_cube_format")
-    except (OSError, ValueError, AttributeError):
-        return None
+def _place(window: Window | slice) -> dict[str, slice]:
+    rows, columns = (window, EVERYWHERE) if isinstance(window, slice) else window.slices
+    return {"y": rows, "x": columns}
 
 
-def cube_grid(cube: xr.Dataset) -> GeoBox:
-    """Return the grid that the variables of `cube` lie on."""
-    mapping = cube["spatial_ref"].attrs
-    affine = Affine.from_gdal(*(float(number) for number in mapping["GeoTransform"].split()))
-    return GeoBox((cube.sizes["y"], cube.sizes["x"]), affine, short_crs(mapping["crs_wkt"]))
+def _grid_of(dataset: xr.Dataset, name: str) -> GeoBox:
+    """Find the grid whose pixel centres are the coordinates; an attribute would not know that a cube was cut."""
+    if not {"x", "y", "spatial_ref"} <= set(dataset.variables):
+        raise InputError(f"{name}: found no coordinates x, y and spatial_ref, expected those of a cube")
+    x, y = (dataset[axis].values.astype(np.float64) for axis in ("x", "y"))
+    steps = np.concatenate([np.diff(x), -np.diff(y)])
+    side_m = round(float(np.median(steps)), 6) if steps.size else 0.0
+    if not side_m > 0 or np.abs(steps - side_m).max() > 1e-3 * side_m:
+        raise InputError(
+            f"{name}: its coordinates x and y are not the centres of square pixels, north up; "
+            "expected a cube as it was built, or a rectangle of it"
+        )
+    west, north = round(x[0] - side_m / 2, 6), round(y[0] + side_m / 2, 6)
+    crs = short_crs(dataset["spatial_ref"].attrs["crs_wkt"])
+    return GeoBox((y.size, x.size), Affine(side_m, 0, west, 0, -side_m, north), crs)
 
 
-def input_bands(cube: xr.Dataset) -> tuple[Band, ...]:
-    """Return the input channels of `cube` in their fixed order: that of building, then of the bands of an index."""
-    return tuple(_channels(cube, "index"))
-
-
-def diagnostic_bands(cube: xr.Dataset) -> tuple[Band, ...]:
-    """List the bands of `cube` that are no index, such as the PGA behind its classes; a network may ask for them."""
-    return tuple(_channels(cube, "diagnostic"))
-
-
-def read_inputs(
-    cube: xr.Dataset, rows: slice = slice(None), *, bands: Sequence[Band] | None = None
-) -> NDArray[np.float32]:
-    """Return rows of input channels, each in its own unit.
-
-    Parameters
-    ----------
-    cube
-        An opened cube.
-    rows
-        Which rows, from the north; all by default.
-    bands
-        Which channels, in which order; all in that of `input_bands` by default.
-
-    Returns
-    -------
-    ndarray of float32, (band, row, col)
-        NaN where a channel has no value.
-
-    Raises
-    ------
-    KeyError
-        If the cube has no channel of that name.
-    """
-    channels = {band.name: place for band, place in {**_channels(cube, "diagnostic"), **_channels(cube)}.items()}
-    wanted = [channels[band.name] for band in (input_bands(cube) if bands is None else bands)]
-    height = len(range(*rows.indices(cube.sizes["y"])))
-    values = np.empty((len(wanted), height, cube.sizes["x"]), dtype=np.float32)
-    for channel, (name, number) in zip(values, wanted, strict=True):
-        variable = cube[name].isel(y=rows)
-        stored = variable.values if number is None else variable.isel({BAND_DIMENSION: number}).values
-        channel[...] = stored
-        fill = variable.attrs.get("_FillValue")
-        if fill is not None and not np.isnan(fill):
-            channel[stored == fill] = np.nan
-    return values
-
-
-def read_pixels(cube: xr.Dataset, name: str, place: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """Return a variable of one band in some cells, float32 (cell,) in its unit; None if the cube does not have it.
-
-    Parameters
-    ----------
-    cube
-        An opened cube.
-    name
-        Of an index or a diagnostic.
-    place
-        Number of each cell in the raveled (row, col) grid; in any order.
-
-    Returns
-    -------
-    ndarray or None
-        NaN where there is no value.
-    """
-    if name not in cube:
-        return None
-    variable, width = cube[name], cube.sizes["x"]
-    fill = variable.attrs.get("_FillValue")
-    order = np.argsort(place, kind="stable")
-    ordered = place[order]
-    values = np.empty(len(place), dtype=np.float32)
-    for top in range(0, cube.sizes["y"], _ROWS):
-        first, last = np.searchsorted(ordered, [top * width, (top + _ROWS) * width])
-        if first < last:
-            stored = variable.isel(y=slice(top, top + _ROWS)).values.ravel()[ordered[first:last] - top * width]
-            found = stored.astype(np.float32)
-            if fill is not None and not np.isnan(fill):
-                found[stored == fill] = np.nan
-            values[order[first:last]] = found
-    return values
-
-
-def read_valid(cube: xr.Dataset, rows: slice = slice(None)) -> NDArray[np.bool_]:
-    """Return True, as (row, col), where a cell can be mapped: the scene after the event and the DEM have a value."""
-    return cube["valid"].isel(y=rows).values.astype(bool)
-
-
-def read_labels(cube: xr.Dataset) -> NDArray[np.uint8]:
-    """Return the mapped landslides as (row, col): 0 background, 1 landslide, 255 unknown or not valid.
-
-    Raises
-    ------
-    InputError
-        If the cube was built without an inventory.
-    """
-    if "landslide" not in cube:
-        raise InputError("the cube has no landslide labels; add [inventory] to the event file and build it again")
-    labels = cube["landslide"].values.copy()
-    labels[~read_valid(cube)] = NODATA
-    return labels
-
-
-def summary(cube: xr.Dataset) -> str:
-    """Return in one line how many input channels a cube has, its size in cells, and which share of it is valid."""
-    rows, columns = cube.sizes["y"], cube.sizes["x"]
-    valid = float(cube["valid"].values.mean())
-    return f"{len(input_bands(cube))} channels, {rows} x {columns} cells, {valid:.0%} valid"
-
-
-def band_table(cube: xr.Dataset) -> list[dict[str, Any]]:
-    """Return what is in a cube, a row for each band: as it was counted when the cube was built.
-
-    Returns
-    -------
-    list of dict
-        ``band``, ``variable``, ``role``, ``unit``, ``long_name``, ``valid_share`` (of all cells, 0 to 1), ``smallest``
-        and ``largest`` (None where no cell has a value) and ``source`` (files and addresses).
-    """
-    rows = []
-    for name in cube.attrs["indices"]:
-        attrs = cube[name].attrs
-        several = BAND_DIMENSION in cube[name].dims
-        bands = [f"{name}_{band}" for band in cube[name][BAND_DIMENSION].values] if several else [name]
-        shares, ranges = attrs["valid_share"], attrs["value_range"]
-        spans = zip(bands, shares if several else [shares], ranges if several else [ranges], strict=True)
-        source = attrs.get("source", [])
-        shared = {
-            "role": attrs["role"],
-            "unit": attrs["units"],
-            "long_name": attrs["long_name"],
-            "source": [source] if isinstance(source, str) else list(source),
-        }
-        for band, share, span in spans:
-            smallest, largest = span or (None, None)
-            row = {"band": band, "variable": name, "valid_share": share, "smallest": smallest, "largest": largest}
-            rows.append({**row, **shared})
-    return rows
-
-
-def band_mismatch(found: Sequence[Band], expected: Sequence[Band]) -> str:
-    """Return in words what `found` lacks of the input channels `expected`; empty if it has them all.
-
-    What it has besides, and its order, do not matter: channels are picked by name.
-
-    Examples
-    --------
-    >>> slope, aspect = Band("slope", "degree"), Band("aspect_class", "1", 9)
-    >>> band_mismatch([slope], [slope, aspect])
-    'aspect_class is missing'
-    >>> band_mismatch([slope._replace(unit="1")], [slope])
-    "slope has unit '1' instead of unit 'degree'"
-    """
-    own = {band.name: band for band in found}
-    missing = [band.name for band in expected if band.name not in own]
-    parts = [f"{', '.join(missing)} is missing"] if missing else []
-    parts += [
-        f"{band.name} has {_meaning(own[band.name])} instead of {_meaning(band)}"
-        for band in expected
-        if band.name in own and own[band.name] != band
-    ]
-    return "; ".join(parts)
-
-
-def _meaning(band: Band) -> str:
-    classes = f" and {band.classes} classes ({band.definition})" if band.classes else ""
-    return f"unit {band.unit!r}{classes}"
-
-
-def _channels(cube: xr.Dataset, role: str = "index") -> dict[Band, tuple[str, int | None]]:
-    """Find each band of a role, the variable that holds it, and its number there if that has several."""
-    channels: dict[Band, tuple[str, int | None]] = {}
-    for name in cube.attrs["indices"]:
-        variable = cube[name]
-        attrs = variable.attrs
-        if attrs["role"] != role:
-            continue
-        what = (str(attrs["units"]), int(attrs.get("classes", 0)), str(attrs.get("definition", "")))
-        if BAND_DIMENSION in variable.dims:
-            for number, band in enumerate(variable[BAND_DIMENSION].values):
-                channels[Band(f"{name}_{band}", *what)] = name, number
-        else:
-            channels[Band(name, *what)] = name, None
-    return channels
+def _bands_of(variable: xr.DataArray, name: str) -> Iterator[Band]:
+    """Read the bands of a variable from its attributes."""
+    several = BAND_DIMENSION in variable.dims
+    channels = [str(channel) for channel in variable[BAND_DIMENSION].values] if several else [""]
+    for number, channel in enumerate(channels):
+        attrs = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "_CRS"}}
+        try:
+            if several:  # counted band by band
+                counted = [key for key in ("valid_share", "value_range") if key in attrs]
+                attrs |= {key: list(zip(channels, attrs[key], strict=True))[number][1] for key in counted}
+            band = Band.from_attributes(str(variable.name), attrs, channel=channel)
+        except (KeyError, ValueError):
+            raise InputError(f"{name}: found other attributes of {variable.name}, expected those of a cube") from None
+        if variable.dtype != band.dtype:
+            raise InputError(
+                f"{name}: found {variable.dtype} in {variable.name}, expected {band.dtype}, as it was built"
+            )
+        yield band

@@ -1,6 +1,6 @@
 """The Zarr store of a cube while it is built: variables are created, written window by window, and finished.
 
-What was computed together, a part, is recorded when all its variables are whole, with a key that stands for all that
+A part, what was computed together, is recorded when all its variables are whole, with a key that stands for all that
 decides their values. So a build that was killed knows what it need not do again, and a part of an older cube is taken
 over if its key is the same.
 """
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from coslide.cube.cube import BAND_DIMENSION
-from coslide.cube.layer import Layer
+from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.grid import slices_of
 from coslide.io.atomic import link_or_copy
 from coslide.labels import NO_CLASS
@@ -29,15 +28,15 @@ _RECORD = "coslide_parts"
 
 
 class Span(NamedTuple):
-    """Of the cells of a band that have a value: how many there are, and their smallest and largest value."""
+    """Number of pixels of a band that have a value, and their smallest and largest value."""
 
-    known: int
+    valid: int
     smallest: float
     largest: float
 
     def joined(self, other: "Span") -> "Span":
-        """Return the span of both together."""
-        return Span(self.known + other.known, min(self.smallest, other.smallest), max(self.largest, other.largest))
+        """Count both together."""
+        return Span(self.valid + other.valid, min(self.smallest, other.smallest), max(self.largest, other.largest))
 
 
 NOTHING = Span(0, np.inf, -np.inf)
@@ -60,13 +59,23 @@ class Store(NamedTuple):
     grid: GeoBox
 
     def open_group(self) -> None:
-        """Return nothing; makes the folder a Zarr group with the coordinates of the grid. Its variables stay."""
+        """Make the folder a Zarr group with the coordinates of the grid; variables that are there stay."""
         group = zarr.open_group(self.path, mode="a", zarr_format=2)
         for name, (values, attrs) in _coordinates(self.grid).items():
-            _write_coordinate(group, name, values, attrs, dimension=name)
+            _write_coordinate(group, name, values, attrs)
+
+    def lies_on_grid_of(self, other: Path) -> bool:
+        """Tell whether a cube has the coordinates of the grid: an older one may lie elsewhere, or may have been cut."""
+        try:
+            group = zarr.open_group(other, mode="r")
+            return all(
+                np.array_equal(np.asarray(group[name]), values) for name, (values, _) in _coordinates(self.grid).items()
+            )
+        except (OSError, KeyError, ValueError):
+            return False
 
     def take_over(self, part: str, source: Path) -> None:
-        """Return nothing; takes a whole part from the cube `source`, without copying its values if possible."""
+        """Take a whole part from the cube `source`, without copying its values if possible."""
         entry = recorded(source)[part]
         for name in entry.variables:
             self._discard(name)
@@ -77,77 +86,73 @@ class Store(NamedTuple):
                 link_or_copy(source / BAND_DIMENSION, self.path / BAND_DIMENSION)
         self.record(part, entry)
 
-    def create(self, variable: Layer) -> None:
-        """Return nothing; makes `variable` anew, without values and not yet whole."""
-        self._discard(variable.name)
-        group = zarr.open_group(self.path, mode="a", zarr_format=2)
-        bands = (len(variable.bands),) if variable.bands else ()
-        group.create_array(
-            variable.name,
-            shape=bands + tuple(self.grid.shape),
-            chunks=(1,) * len(bands) + tuple(min(CHUNK, size) for size in self.grid.shape),
-            dtype=variable.dtype,
+    def create(self, bands: Sequence[Band]) -> None:
+        """Make the variable of `bands` anew, without values and not yet whole."""
+        name, several = bands[0].variable, (len(bands),) if bands[0].channel else ()
+        self._discard(name)
+        zarr.open_group(self.path, mode="a", zarr_format=2).create_array(
+            name,
+            shape=several + tuple(self.grid.shape),
+            chunks=(1,) * len(several) + tuple(min(CHUNK, size) for size in self.grid.shape),
+            dtype=bands[0].dtype,
             compressors=Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE),
-            fill_value=_fill_value(variable),
-            attributes={"_ARRAY_DIMENSIONS": list(_dimensions(variable))},
+            fill_value=np.dtype(bands[0].dtype).type(bands[0].nodata),
+            attributes={"_ARRAY_DIMENSIONS": [*([BAND_DIMENSION] * len(several)), "y", "x"]},
         )
 
-    def write(self, variable: Layer, values: NDArray[Any], window: GeoBox) -> list[Span]:
-        """Return the span of each band of `values`, which are written to where `window` lies.
+    def write(self, bands: Sequence[Band], values: NDArray[Any], window: GeoBox) -> list[Span]:
+        """Write the values of a variable to where `window` lies, and count those of each of its bands.
 
         Raises
         ------
         ValueError
             If shape or dtype are not those of the variable.
         """
-        expected = ((len(variable.bands),) if variable.bands else ()) + tuple(window.shape)
-        if values.shape != expected or values.dtype != np.dtype(variable.dtype):
+        first = bands[0]
+        expected = ((len(bands),) if first.channel else ()) + tuple(window.shape)
+        if values.shape != expected or values.dtype != first.dtype:
             raise ValueError(
-                f"{variable.name}: found {values.dtype} {values.shape}, expected {variable.dtype} {expected}"
+                f"{first.variable}: found {values.dtype} {values.shape}, expected {first.dtype} {expected}"
             )
-        array = zarr.open_array(self.path / variable.name, mode="r+")
+        array = zarr.open_array(self.path / first.variable, mode="r+")
         array[(..., *slices_of(window, self.grid))] = values
         return [span(band) for band in values.reshape(-1, *window.shape)]
 
     def read(self, name: str, window: GeoBox, *, band: int | None = None) -> NDArray[Any]:
-        """Return the stored values of a variable, or of one of its bands (from 0), on `window`."""
+        """Read the stored values of a variable, or of one of its bands (from 0), on `window`."""
         array = zarr.open_array(self.path / name, mode="r")
         rows, columns = slices_of(window, self.grid)
         return np.asarray(array[(..., rows, columns) if band is None else (band, rows, columns)])
 
-    def finish(self, variable: Layer, attrs: dict[str, Any], spans: Sequence[Span]) -> None:
-        """Return nothing; gives `variable` its attributes: its own, `attrs`, and the spans of its bands."""
-        if variable.bands:
-            group = zarr.open_group(self.path, mode="r+")
-            _write_coordinate(group, BAND_DIMENSION, np.array(variable.bands, dtype=str), {}, dimension=BAND_DIMENSION)
-        cells = self.grid.shape.y * self.grid.shape.x
-        valid_share = [round(each.known / cells, 6) for each in spans]
-        ranges = [[each.smallest, each.largest] if each.known else None for each in spans]
-        own = {
-            "role": variable.role,
-            "long_name": variable.long_name,
-            "units": variable.units,
-            **variable.attrs,
-            **attrs,
-            "valid_share": valid_share if variable.bands else valid_share[0],
-            "value_range": ranges if variable.bands else ranges[0],
+    def finish(self, bands: Sequence[Band], provenance: dict[str, Any], spans: Sequence[Span]) -> None:
+        """Give the variable of `bands` its attributes: those of the bands, `provenance`, and the spans of its bands."""
+        pixels = self.grid.shape.y * self.grid.shape.x
+        shares: list[Any] = [round(each.valid / pixels, 6) for each in spans]
+        ranges: list[Any] = [[each.smallest, each.largest] if each.valid else None for each in spans]
+        if bands[0].channel:
+            channels = np.array([band.channel for band in bands], dtype=str)
+            _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
+        attributes = {
+            **bands[0].attributes(),
+            **provenance,
+            "valid_share": shares if bands[0].channel else shares[0],
+            "value_range": ranges if bands[0].channel else ranges[0],
             "grid_mapping": "spatial_ref",
             "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()},
         }
-        zarr.open_array(self.path / variable.name, mode="r+").attrs.update(own)
+        zarr.open_array(self.path / bands[0].variable, mode="r+").attrs.update(attributes)
 
     def reaches(self, name: str, value: float) -> bool:
-        """Return whether the largest value of a finished variable without bands is at least `value`."""
+        """Tell whether the largest value of a finished variable of one band is at least `value`."""
         found: Any = zarr.open_array(self.path / name, mode="r").attrs["value_range"]
         return found is not None and bool(found[1] >= value)
 
     def record(self, part: str, entry: Entry) -> None:
-        """Return nothing; notes that all variables of `part` are whole."""
-        entries = {**recorded(self.path), part: entry}
-        self._write_record(entries)
+        """Note that all variables of `part` are whole."""
+        self._write_record({**recorded(self.path), part: entry})
 
     def keep_only(self, parts: Sequence[str]) -> None:
-        """Return nothing; removes the variables of all other parts, and what was begun and never finished."""
+        """Remove the variables of all other parts, and what was begun and never finished."""
         entries = {name: entry for name, entry in recorded(self.path).items() if name in parts}
         self._write_record(entries)
         wanted = {name for entry in entries.values() for name in entry.variables}
@@ -165,7 +170,7 @@ class Store(NamedTuple):
 
 
 def recorded(cube: Path) -> dict[str, Entry]:
-    """Return the whole parts of a cube, or of one that is being built; none where there is no such folder."""
+    """Read which parts of a cube are whole, or of one that is being built: none where there is no such folder."""
     try:
         found: Any = zarr.open_group(cube, mode="r").attrs.get(_RECORD, {})
         return {name: Entry(str(each["key"]), tuple(each["variables"])) for name, each in found.items()}
@@ -174,67 +179,56 @@ def recorded(cube: Path) -> dict[str, Entry]:
 
 
 def span(values: NDArray[Any]) -> Span:
-    """Return count and range of the values of one band that are known: finite floats, or class numbers below 255.
+    """Count the values of one band, finite floats or class numbers below 255, and find their range.
 
     Examples
     --------
     >>> span(np.array([[2.0, np.nan, 1.0]], dtype=np.float32))
-    Span(known=2, smallest=1.0, largest=2.0)
+    Span(valid=2, smallest=1.0, largest=2.0)
     """
     flat = np.ascontiguousarray(values).reshape(-1)
     if values.dtype == np.uint8:
         counts = np.bincount(flat, minlength=NO_CLASS + 1)[:NO_CLASS]
         found = np.flatnonzero(counts)
         return Span(int(counts.sum()), float(found[0]), float(found[-1])) if found.size else NOTHING
-    known, smallest, largest = _span(flat)
-    return Span(int(known), float(smallest), float(largest)) if known else NOTHING
+    valid, smallest, largest = _span(flat)
+    return Span(int(valid), float(smallest), float(largest)) if valid else NOTHING
 
 
-def _span_of_floats(values):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    known, smallest, largest = 0, np.float32(np.inf), np.float32(-np.inf)
+@njit(nogil=True, cache=True)
+def _span(values):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    valid, smallest, largest = 0, np.float32(np.inf), np.float32(-np.inf)
     for value in values:
         if np.isfinite(value):
-            known += 1
+            valid += 1
             smallest = min(smallest, value)
             largest = max(largest, value)
-    return known, smallest, largest
-
-
-_span = njit(nogil=True, cache=True)(_span_of_floats)
-
-
-def _dimensions(variable: Layer) -> tuple[str, ...]:
-    return (BAND_DIMENSION, "y", "x") if variable.bands else ("y", "x")
-
-
-def _fill_value(variable: Layer) -> Any:
-    return np.float32(np.nan) if np.dtype(variable.dtype).kind == "f" else np.uint8(NO_CLASS)
+    return valid, smallest, largest
 
 
 def _coordinates(grid: GeoBox) -> dict[str, tuple[NDArray[Any], dict[str, Any]]]:
-    """Return cell centres and CRS as xarray, rioxarray and the CF conventions want them (GDAL reads ``_CRS``)."""
-    crs, affine = CRS.from_user_input(str(grid.crs)), grid.affine
+    """Compute pixel centres and CRS as xarray, rioxarray and the CF conventions want them (GDAL reads ``_CRS``).
+
+    There is no GeoTransform: as an attribute it would stay the same when a cube is cut.
+    """
+    affine = grid.affine
     x = affine.c + affine.a * (np.arange(grid.shape.x) + 0.5)
     y = affine.f + affine.e * (np.arange(grid.shape.y) + 0.5)
-    mapping = {**crs.to_cf(), "GeoTransform": " ".join(str(number) for number in affine.to_gdal())}
     return {
         "y": (y, {"standard_name": "projection_y_coordinate", "units": "m"}),
         "x": (x, {"standard_name": "projection_x_coordinate", "units": "m"}),
-        "spatial_ref": (np.array(0), mapping),
+        "spatial_ref": (np.array(0), CRS.from_user_input(str(grid.crs)).to_cf()),
     }
 
 
-def _write_coordinate(
-    group: zarr.Group, name: str, values: NDArray[Any], attrs: dict[str, Any], *, dimension: str
-) -> None:
-    dimensions = [dimension] * values.ndim
+def _write_coordinate(group: zarr.Group, name: str, values: NDArray[Any], attrs: dict[str, Any]) -> None:
     array = group.create_array(
         name,
         shape=values.shape,
         chunks=tuple(max(1, size) for size in values.shape),
         dtype=values.dtype,
         fill_value=None,  # every value counts, 0 too
-        attributes={**attrs, "_ARRAY_DIMENSIONS": dimensions},
+        attributes={**attrs, "_ARRAY_DIMENSIONS": [name] * values.ndim},
         overwrite=True,
     )
     array[...] = values

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coslide.cube.band import Band
 from coslide.io.executor import available_processors
 
 MISSING = -9999.0  # a forest splits on it like on any other value
@@ -53,7 +54,7 @@ def forest_probability(forest: Any, values: NDArray[np.float32]) -> NDArray[np.f
     return np.asarray(forest.predict_proba(_filled(values))[:, 1], dtype=np.float32)
 
 
-def spectral_change(values: NDArray[np.float32], names: Sequence[str]) -> tuple[NDArray[np.float32], str]:
+def spectral_change(values: NDArray[np.float32], bands: Sequence[Band]) -> tuple[NDArray[np.float32], str]:
     """Return how much cells have changed as bare ground does, float32 (cell,), NaN where unknown; and what was taken.
 
     Fresh scars lose their plants: the fall of NDVI where both dates have it, or else the rise of red reflectance, or
@@ -63,8 +64,8 @@ def spectral_change(values: NDArray[np.float32], names: Sequence[str]) -> tuple[
     ----------
     values
         float32 (cell, band), in the units of the bands.
-    names
-        Names of the bands.
+    bands
+        What the columns are.
 
     Returns
     -------
@@ -74,22 +75,27 @@ def spectral_change(values: NDArray[np.float32], names: Sequence[str]) -> tuple[
     Examples
     --------
     >>> values = np.array([[0.7, 0.2], [0.6, 0.6]], dtype=np.float32)
-    >>> spectral_change(values, ["ndvi_pre", "ndvi_post"])
+    >>> bands = [Band(f"ndvi_{date}", quantity="ndvi", date=date) for date in ("pre", "post")]
+    >>> spectral_change(values, bands)
     (array([0.5, 0. ], dtype=float32), 'fall of NDVI')
     """
-    place = {name: i for i, name in enumerate(names)}
-    if {"ndvi_pre", "ndvi_post"} <= place.keys():
-        return values[:, place["ndvi_pre"]] - values[:, place["ndvi_post"]], "fall of NDVI"
-    if "ndvi_difference" in place:
-        return -values[:, place["ndvi_difference"]], "fall of NDVI"
-    red = "reflectance_pre_B4", "reflectance_post_B4"
-    if set(red) <= place.keys():
-        return values[:, place[red[1]]] - values[:, place[red[0]]], "rise of red reflectance"
-    after = [i for name, i in place.items() if name.startswith("reflectance_post_")]
-    visible = [place[f"reflectance_post_{band}"] for band in ("B2", "B3", "B4") if f"reflectance_post_{band}" in place]
+    place = {(band.quantity, band.date, band.channel): i for i, band in enumerate(bands)}
+    ndvi_pre, ndvi_post = place.get(("ndvi", "pre", "")), place.get(("ndvi", "post", ""))
+    if ndvi_pre is not None and ndvi_post is not None:
+        return values[:, ndvi_pre] - values[:, ndvi_post], "fall of NDVI"
+    difference = [i for i, band in enumerate(bands) if band.name == "ndvi_difference"]
+    if difference:
+        return -values[:, difference[0]], "fall of NDVI"
+    red_pre, red_post = place.get(("reflectance", "pre", "B4")), place.get(("reflectance", "post", "B4"))
+    if red_pre is not None and red_post is not None:
+        return values[:, red_post] - values[:, red_pre], "rise of red reflectance"
+    after = {
+        channel: i for (quantity, date, channel), i in place.items() if (quantity, date) == ("reflectance", "post")
+    }
+    visible = [after[channel] for channel in ("B2", "B3", "B4") if channel in after]
     if not after:
         return np.full(len(values), np.nan, dtype=np.float32), ""
-    return values[:, visible or after].mean(axis=1), "brightness after the event"
+    return values[:, visible or list(after.values())].mean(axis=1), "brightness after the event"
 
 
 def as_probability(change: NDArray[np.float32], *, low: float, high: float) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """From measurements to numbered classes."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,3 +51,15 @@ def class_by_edges(values: ArrayLike, edges: Sequence[float], *, lowest: int) ->
         classes += measured >= limit
     classes[np.isnan(measured)] = NO_CLASS
     return classes
+
+
+def class_names(edges: Sequence[float], unit: str) -> tuple[str, ...]:
+    """Name the classes that `class_by_edges` numbers, from the lowest on.
+
+    Examples
+    --------
+    >>> class_names((1000.0, 2500.0), "m")
+    ('below 1000 m', '1000 to 2500 m', '2500 m and more')
+    """
+    between = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
+    return (f"below {edges[0]:g} {unit}", *between, f"{edges[-1]:g} {unit} and more")

@@ -15,6 +15,7 @@ from coslide.io.executor import available_processors
 from coslide.labels import NO_CLASS
 
 FLAT_CLASS = 1
+ASPECT_CLASSES = ("flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
 _MANY_CELLS = 1_000_000  # from here on threads are worth their start
 _STRIP_ROWS = 512  # smoothing works in float64 on strips, so that a whole scene needs little more than its own memory

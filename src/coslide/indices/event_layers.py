@@ -20,8 +20,9 @@ from pydantic import BaseModel
 import coslide
 from coslide.config.event import Event
 from coslide.config.schema import SceneConfig
+from coslide.cube.band import Band
 from coslide.cube.cube import CUBE_FORMAT
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.layer import LayerGroup
 from coslide.cube.store import Store
 from coslide.errors import InputError
 from coslide.grid import Extent, common_grid, joined, utm_zone
@@ -213,14 +214,15 @@ class _Valid(NamedTuple):
     """True where a cell can be mapped: every band of the post-event scene and the elevation are known there."""
 
     store: Store
-    variables: tuple[Layer, ...] = (
-        Layer(
+    bands: tuple[Band, ...] = (
+        Band(
             "valid",
-            "1 where the cell can be mapped",
-            "1",
-            "uint8",
-            "mask",
-            {"source": "reflectance_post and elevation", "resampling": "none"},
+            kind="flag",
+            class_names=("no", "yes"),
+            first_class=0,
+            role="mask",
+            long_name="the pixel can be mapped",
+            provenance={"source": ["reflectance_post", "elevation"], "resampling": "none"},
         ),
     )
     notes: tuple[str, ...] = ()

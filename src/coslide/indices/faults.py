@@ -14,9 +14,10 @@ from shapely import clip_by_rect, total_bounds
 from shapely.geometry.base import BaseGeometry
 
 from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.grid import slices_of
-from coslide.indices.classes import class_by_edges
+from coslide.indices.classes import class_by_edges, class_names
 from coslide.sources.faults import Traces, read_traces
 
 EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
@@ -29,7 +30,7 @@ class _FaultDistance:
     grid: GeoBox
     distance_m: NDArray[np.float32]
     edges_m: tuple[float, ...]
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -64,8 +65,8 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     traces = read_traces(faults, grid)
     edges_m = tuple(1000.0 * edge for edge in faults.edges_km)
     distance_m = fault_distance(traces.lines, grid, reach_m=edges_m[-1])
-    variables = _variables(edges_m)
-    return _FaultDistance(grid, distance_m, edges_m, variables, _notes(traces, float(distance_m.min()), edges_m[-1]))
+    notes = _notes(traces, float(distance_m.min()), edges_m[-1])
+    return _FaultDistance(grid, distance_m, edges_m, _bands(edges_m), notes)
 
 
 def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> NDArray[np.float32]:
@@ -198,20 +199,29 @@ def _distance_in_strips(away: NDArray[np.bool_], cell_m: tuple[float, float], *,
     return distance_m
 
 
-def _variables(edges_m: tuple[float, ...]) -> tuple[Layer, ...]:
-    method = {"resampling": "Euclidean distance on the grid"}
-    classes = {"classes": len(edges_m) + 1, "definition": f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m"}
-    long_name = "distance to the nearest fault trace"
-    return (
-        Layer(
-            "fault_distance_class", f"{long_name}, classes 1 to {len(edges_m) + 1}", "1", "uint8", "index",
-            {**method, **classes},
-        ),
-        Layer(
-            "fault_distance", f"{long_name}, capped at {edges_m[-1]:g} m", "m", "float32", "diagnostic",
-            {**method, "capped_at_m": edges_m[-1]},
-        ),
-    )  # fmt: skip
+def _bands(edges_m: tuple[float, ...]) -> tuple[Band, ...]:
+    method, long_name = {"resampling": "Euclidean distance on the grid"}, "distance to the nearest fault trace"
+    classes = Band(
+        "fault_distance_class",
+        kind="ordinal",
+        class_names=class_names(edges_m, "m"),
+        definition=f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m",
+        group="faults",
+        optional=True,
+        measured="fault_distance",
+        long_name=f"{long_name}, classes 1 to {len(edges_m) + 1}",
+        provenance=method,
+    )
+    distance = Band(
+        "fault_distance",
+        "m",
+        group="faults",
+        optional=True,
+        role="diagnostic",
+        long_name=f"{long_name}, capped at {edges_m[-1]:g} m",
+        provenance={**method, "capped_at_m": edges_m[-1]},
+    )
+    return classes, distance
 
 
 def _notes(traces: Traces, nearest_m: float, reach_m: float) -> tuple[str, ...]:

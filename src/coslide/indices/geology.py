@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import GeologyConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.grid import pixel_size_m, slices_of
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
@@ -24,7 +25,7 @@ _BLOCK = 512  # side, in cells, of what is filled at once: the distance transfor
 class _Stratum:
     grid: GeoBox
     classes: NDArray[np.uint8]
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -59,18 +60,24 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     notes = _notes(geology, strata, gaps=(before, after), without_age=float(np.mean(codes == WITHOUT_AGE)))
     codes[codes == WITHOUT_AGE] = NO_CLASS
     classes = units_by_age(geology)
-    attrs = {
-        "classes": len(classes),
-        "definition": f"old to young: {'; '.join(' = '.join(units) for units in classes)}",
+    names = tuple(" = ".join(units) for units in classes)
+    provenance = {
         "resampling": f"cell centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
         "share_unmapped": before,
         "share_unmapped_after_filling": after,
         "share_overlapping": strata.overlap,
     }
-    variable = Layer(
-        "stratum_class", f"stratum by age, classes 1 (oldest) to {len(classes)}", "1", "uint8", "index", attrs
+    band = Band(
+        "stratum_class",
+        kind="ordinal",
+        class_names=names,
+        definition=f"old to young: {'; '.join(names)}",
+        group="geology",
+        optional=True,
+        long_name=f"stratum by age, classes 1 (oldest) to {len(classes)}",
+        provenance=provenance,
     )
-    return _Stratum(grid, codes, (variable,), notes)
+    return _Stratum(grid, codes, (band,), notes)
 
 
 def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) -> NDArray[np.uint8]:

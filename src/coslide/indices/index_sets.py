@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 from coslide.errors import InputError
 
 _REFLECTANCE = ("reflectance_pre", "reflectance_post")
@@ -35,7 +35,7 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
     name
         ``"a"``, ``"b"``, ``"c"`` or ``"d"``, the keys of `INDEX_SETS`.
     bands
-        Bands of the cube, as `coslide.cube.cube.input_bands` gives them.
+        Bands of the cube.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
 
     Examples
     --------
-    >>> bands = [Band("reflectance_post_B2", "1"), Band("reflectance_pre_B2", "1"), Band("slope", "degree")]
+    >>> bands = [Band(f"reflectance_{date}_B2", channel="B2") for date in ("post", "pre")] + [Band("slope", "degree")]
     >>> [band.name for band in index_set("b", bands)]
     ['reflectance_pre_B2', 'reflectance_post_B2', 'slope']
     """
@@ -59,7 +59,7 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
     for other, indices in _STANDS_FOR.items():
         if indices[-1] in order:
             order.insert(order.index(indices[-1]) + 1, other)
-    return [band for index in order for band in bands if _index_of(band) == index]
+    return [band for index in order for band in bands if band.variable == index]
 
 
 def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
@@ -72,10 +72,11 @@ def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
 
     Examples
     --------
-    >>> missing_indices("c", [Band("reflectance_post_B2", "1"), Band("ndvi_difference", "1"), Band("slope", "degree")])
+    >>> bands = [Band("reflectance_post_B2", channel="B2"), Band("ndvi_difference"), Band("slope", "degree")]
+    >>> missing_indices("c", bands)
     ['reflectance_pre', 'mean_curvature', 'aspect_class']
     """
-    found = {_index_of(band) for band in bands}
+    found = {band.variable for band in bands}
     covered = found.union(*(_STANDS_FOR[index] for index in found & _STANDS_FOR.keys()))
     return [index for index in _members(name) if index not in covered]
 
@@ -84,8 +85,3 @@ def _members(name: str) -> tuple[str, ...]:
     if name not in INDEX_SETS:
         raise InputError(f"index set: found {name!r}, expected one of {', '.join(INDEX_SETS)}")
     return INDEX_SETS[name]
-
-
-def _index_of(band: Band) -> str:
-    """Return the variable of the cube that a band belongs to."""
-    return next((index for index in _REFLECTANCE if band.name.startswith(f"{index}_")), band.name)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import InventoryConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.grid import pixel_size_m, slices_of
-from coslide.labels import LANDSLIDE
+from coslide.labels import BACKGROUND, LANDSLIDE
 from coslide.sources.inventory import Labels, read_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
@@ -20,7 +21,7 @@ _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 class _Landslides:
     grid: GeoBox
     mask: NDArray[np.uint8]
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -48,16 +49,25 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     Outside the mapped area nobody looked, so a cell there is unknown, not background.
     """
     labels = read_inventory(inventory.path, grid, area=inventory.area)
-    attrs = {
+    provenance = {
         "resampling": "cell centres; polygons without one by touch",
         "polygons": labels.polygons,
         "polygons_burnt_by_touch": len(labels.touched),
         "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),
         "polygons_repaired": labels.repaired,
     }
-    long_name = "mapped landslides: 0 background, 1 landslide, 255 unknown"
-    variable = Layer("landslide", long_name, "1", "uint8", "label", attrs)
-    return _Landslides(grid, labels.mask, (variable,), _notes(labels, pixel_size_m(grid)))
+    band = Band(
+        "landslide",
+        kind="flag",
+        class_names=("background", "landslide"),
+        first_class=BACKGROUND,
+        group="inventory",
+        optional=True,
+        role="label",
+        long_name="mapped landslides",
+        provenance=provenance,
+    )
+    return _Landslides(grid, labels.mask, (band,), _notes(labels, pixel_size_m(grid)))
 
 
 def _notes(labels: Labels, cell_m: float) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Rain before the event at the cells of a grid: kriged from gauges, or from a raster."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import RainConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
 from coslide.indices.interpolation import MOST_NODES, Field, NodesField
 from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, coarse_error, krige_coarse, leave_one_out_rmse
@@ -71,7 +72,7 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
 class _Rainfall:
     """Rain as a field on a grid (`coslide.cube.layer.LayerGroup`)."""
 
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
     field: Field
 
@@ -96,12 +97,11 @@ def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None)
     if field.variogram is not None:
         attrs["variogram"] = field.variogram._asdict()
     said = _accuracy(placed, field, error_mm) if field.variogram else (_fallback(placed),)
-    variables = [_rainfall_variable(attrs)]
+    bands = [_rainfall_band(attrs)]
     if field.variance is not None:
-        variables.append(
-            Layer("rainfall_variance", "kriging variance of the rain", "mm2", "float32", "diagnostic", attrs)
-        )
-    return _Rainfall(tuple(variables), (*gauges.notes, *said), field)
+        long_name = "kriging variance of the rain"
+        bands.append(replace(bands[0], name="rainfall_variance", unit="mm2", role="diagnostic", long_name=long_name))
+    return _Rainfall(tuple(bands), (*gauges.notes, *said), field)
 
 
 def _kriged(placed: Placed, grid: GeoBox, model: str) -> tuple[KrigedField, float]:
@@ -159,8 +159,9 @@ def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
         raise InputError(f"{path}: has no value on the grid, expected rain")
     notes = [f"rain from a raster, bilinear: {np.nanmin(sampled):.1f} to {np.nanmax(sampled):.1f} mm on the grid"]
     notes += [f"{unknown:.1%} of the grid has no rain value"] if unknown else []
-    return _Rainfall((_rainfall_variable({"resampling": "bilinear"}),), tuple(notes), field)
+    return _Rainfall((_rainfall_band({"resampling": "bilinear"}),), tuple(notes), field)
 
 
-def _rainfall_variable(attrs: dict[str, Any]) -> Layer:
-    return Layer("rainfall", "rain before the event", "mm", "float32", "index", attrs)
+def _rainfall_band(provenance: dict[str, Any]) -> Band:
+    long_name = "rain before the event"
+    return Band("rainfall", "mm", group="rain", optional=True, long_name=long_name, provenance=provenance)

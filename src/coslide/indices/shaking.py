@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
-from coslide.indices.classes import class_by_edges
+from coslide.indices.classes import class_by_edges, class_names
 from coslide.indices.contours import contour_field
 from coslide.indices.interpolation import Field, NodesField
 from coslide.indices.kriging import KrigedField, krige_coarse, leave_one_out_rmse
@@ -151,7 +152,7 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     lowest_g, highest_g = float(np.nanmin(sampled)), float(np.nanmax(sampled))
     notes = [*source.notes, f"PGA from {lowest_g:.3g} to {highest_g:.3g} g on the grid"]
     notes += [f"{unknown:.1%} of the grid has no PGA: it lies outside"] if unknown else []
-    return _Pga(_variables(shaking, source, (lowest_g, highest_g)), tuple(notes), source, shaking.levels_g)
+    return _Pga(_bands(shaking, source, (lowest_g, highest_g)), tuple(notes), source, shaking.levels_g)
 
 
 class _Source(NamedTuple):
@@ -169,7 +170,7 @@ class _Source(NamedTuple):
 class _Pga:
     """PGA and its classes (`coslide.cube.layer.LayerGroup`)."""
 
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
     source: _Source
     levels_g: tuple[float, ...]
@@ -195,22 +196,26 @@ class _RootOfVariance:
         return np.sqrt(variance, out=variance)
 
 
-def _variables(shaking: ShakingConfig, source: _Source, range_g: tuple[float, float]) -> tuple[Layer, ...]:
-    attrs = {"resampling": source.resampling, "range_g": list(range_g), **source.attrs}
-    classes = {
-        "classes": len(shaking.levels_g),
-        "definition": f"levels {', '.join(f'{level:g}' for level in shaking.levels_g)} g",
-    }
+def _bands(shaking: ShakingConfig, source: _Source, range_g: tuple[float, float]) -> tuple[Band, ...]:
     name = "peak ground acceleration"
-    counted = f"{name}: number of the levels that it reaches"
-    variables = [
-        Layer("pga_class", counted, "1", "uint8", "index", {**classes, **attrs}),
-        Layer("pga", name, "g", "float32", "diagnostic", attrs),
-    ]
+    classes = Band(
+        "pga_class",
+        kind="ordinal",
+        class_names=class_names(shaking.levels_g, "g"),
+        first_class=0,
+        definition=f"levels {', '.join(f'{level:g}' for level in shaking.levels_g)} g",
+        group="shaking",
+        optional=True,
+        measured="pga",
+        long_name=f"{name}: number of the levels that it reaches",
+        provenance={"resampling": source.resampling, "range_g": list(range_g), **source.attrs},
+    )
+    shared: dict[str, Any] = {"group": "shaking", "optional": True, "role": "diagnostic"}
+    shared["provenance"] = classes.provenance
+    bands = [classes, Band("pga", "g", long_name=name, **shared)]
     if source.ln_std is not None:
-        deviation = "standard deviation of the logarithm of peak ground acceleration"
-        variables.append(Layer("pga_ln_std", deviation, "1", "float32", "diagnostic", attrs))
-    return tuple(variables)
+        bands.append(Band("pga_ln_std", long_name=f"standard deviation of the logarithm of {name}", **shared))
+    return tuple(bands)
 
 
 def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:

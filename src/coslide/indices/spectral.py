@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import NdviConfig
-from coslide.cube.layer import Layer, LayerGroup
+from coslide.cube.band import Band
+from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
@@ -173,22 +174,51 @@ def prepare_scene(
     if not names:
         raise InputError(f"scenes.{when}: found no band, expected at least one")
     shift_m = shift.applied_m if shift else (0.0, 0.0)
-    shared = {**(attrs or {}), "acquired": reader.acquired or "not recorded", "shift_m": list(shift_m)}
+    shared = {**(attrs or {}), "shift_m": list(shift_m)}
+    if reader.acquired:
+        shared["acquired"] = reader.acquired
     if shift:
         shared["coregistration"] = shift.text
-    variables = [
-        Layer(f"reflectance_{when}", f"surface reflectance {when}-event", "1", "float32", "index", shared, names)
+    group, optional = ("scene_before", True) if when == "pre" else ("scene_after", False)
+    common: dict[str, Any] = {"group": group, "optional": optional, "date": when}
+    bands = [
+        Band(
+            f"reflectance_{when}_{name}",
+            channel=name,
+            quantity="reflectance",
+            long_name=f"surface reflectance {when}-event",
+            provenance=shared,
+            **common,
+        )
+        for name in names
     ]
     notes = [*reader.notes, *([shift.text] if shift else [])]
     if RED in names and NIR in names:
-        formula = {**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}
-        variables.append(Layer(f"ndvi_{when}", f"NDVI {when}-event", "1", "float32", ndvi_role, formula))
+        bands.append(
+            Band(
+                f"ndvi_{when}",
+                quantity="ndvi",
+                role=ndvi_role,
+                long_name=f"NDVI {when}-event",
+                provenance={**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"},
+                **common,
+            )
+        )
     else:
         notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR}; found {', '.join(names)}")
     if when == "pre":
-        own = {**shared, "classes": 1, "resampling": "none"}
-        variables.append(Layer("pre_available", "1 where every pre-event band has a value", "1", "uint8", "index", own))
-    return _SceneFamily(reader, when, grid, shift_m, tuple(variables), tuple(notes))
+        bands.append(
+            Band(
+                "pre_available",
+                kind="flag",
+                class_names=("no", "yes"),
+                first_class=0,
+                long_name="every pre-event band has a value",
+                provenance={**shared, "resampling": "none"},
+                **common,
+            )
+        )
+    return _SceneFamily(reader, when, grid, shift_m, tuple(bands), tuple(notes))
 
 
 def prepare_ndvi_difference(
@@ -215,9 +245,17 @@ def prepare_ndvi_difference(
         One variable, NaN where either date is. Negative where vegetation was lost.
     """
     own = {"resampling": "none", **(attrs or {}), "formula": "ndvi_post - ndvi_pre"}
-    name = "NDVI after minus before the event, negative where vegetation was lost"
-    variable = Layer("ndvi_difference", name, "1", "float32", role, own)
-    return _DifferenceFamily(read_pre, read_post, (variable,))
+    band = Band(
+        "ndvi_difference",
+        group="scene_before",
+        optional=True,
+        date="post",
+        signed=True,
+        role=role,
+        long_name="NDVI after minus before the event, negative where vegetation was lost",
+        provenance=own,
+    )
+    return _DifferenceFamily(read_pre, read_post, (band,))
 
 
 @dataclass(frozen=True)
@@ -226,16 +264,16 @@ class _SceneFamily:
     when: When
     grid: GeoBox
     shift_m: tuple[float, float]
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
         """Return reflectance, NDVI and availability on a window; each band is read once."""
         slices_of(window, self.grid)  # raises where it is no part
-        names = self.variables[0].bands
+        names = [band.channel for band in self.bands if band.channel]
         bands = np.empty((len(names), *window.shape), dtype=np.float32)
-        for band, name in zip(bands, names, strict=True):
-            band[...] = self.reader.reflectance(name, window, shift_m=self.shift_m)
+        for plane, name in zip(bands, names, strict=True):
+            plane[...] = self.reader.reflectance(name, window, shift_m=self.shift_m)
         _keep_complete(bands, np.ascontiguousarray(self.reader.clear(window, shift_m=self.shift_m)))
         computed: dict[str, NDArray[Any]] = {f"reflectance_{self.when}": bands}
         if RED in names and NIR in names:
@@ -249,7 +287,7 @@ class _SceneFamily:
 class _DifferenceFamily:
     read_pre: Callable[[GeoBox], NDArray[np.float32]]
     read_post: Callable[[GeoBox], NDArray[np.float32]]
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...] = ()
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:

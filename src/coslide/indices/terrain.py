@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import DemConfig
-from coslide.cube.layer import Layer
+from coslide.cube.band import Band
 from coslide.grid import pixel_size_m, slices_of
 from coslide.indices import derivatives
 from coslide.labels import NO_CLASS
 from coslide.sources.dem import ElevationSource, open_elevation
 
 INTEGER_DEM_SIGMA_PX = 3.0  # the sigma at which curvature from a whole-metre DEM agrees best with the truth
-ASPECT_CLASSES = "1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +23,13 @@ class Terrain:
 
     Attributes
     ----------
-    variables
+    bands
         elevation, slope, aspect_class, mean_curvature or esri_curvature, dem_void.
     notes
         Lines for the log.
     """
 
-    variables: tuple[Layer, ...]
+    bands: tuple[Band, ...]
     notes: tuple[str, ...]
     _grid: GeoBox
     _source: ElevationSource
@@ -38,7 +37,7 @@ class Terrain:
     _sigma_px: float
 
     def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return the terrain indices on `window`, each (row, col), by name and in the units of `variables`.
+        """Return the terrain indices on `window`, each (row, col), by name and in the units of `bands`.
 
         Parameters
         ----------
@@ -106,25 +105,41 @@ def prepare_terrain(dem: DemConfig, grid: GeoBox) -> Terrain:
     notes = source.notes
     if asked_px is None and source.integer:
         notes += (f"dem: holds whole metres; smoothed by a Gaussian of {sigma_px:g} cells before its derivatives",)
-    return Terrain(_variables(dem, source, sigma_px), notes, grid, source, dem, sigma_px)
+    return Terrain(_bands(dem, source, sigma_px), notes, grid, source, dem, sigma_px)
 
 
-def _variables(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Layer, ...]:
+def _bands(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Band, ...]:
     plain = {**source.attrs, "integer_source": int(source.integer)}
     smoothed = {**plain, "smoothing_sigma_px": sigma_px}
-    flat = f"flat below a slope of {dem.flat_below_deg:g} degrees; the others at 22.5 + 45 k degrees from north"
-    if dem.curvature == "esri":
-        long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
-        curvature = Layer("esri_curvature", long_name, "1e-2 m-1", "float32", "index", smoothed)
-    else:
-        long_name = "mean curvature, positive on hilltops"
-        curvature = Layer("mean_curvature", long_name, "m-1", "float32", "index", smoothed)
-    aspect = {**smoothed, "classes": 9, "definition": flat}
     void = {**plain, "resampling": "nearest", "filled_up_to_km2": dem.fill_voids_km2}
+    if dem.curvature == "esri":
+        name, unit = "esri_curvature", "1e-2 m-1"
+        long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
+    else:
+        name, unit, long_name = "mean_curvature", "m-1", "mean curvature, positive on hilltops"
+    group = "terrain"
     return (
-        Layer("elevation", "elevation, not smoothed", "m", "float32", "index", plain),
-        Layer("slope", "slope (Horn)", "degree", "float32", "index", smoothed),
-        Layer("aspect_class", f"aspect: {ASPECT_CLASSES}", "1", "uint8", "index", aspect),
-        curvature,
-        Layer("dem_void", "1 where a void of the DEM was filled", "1", "uint8", "diagnostic", void),
+        Band("elevation", "m", group=group, long_name="elevation, not smoothed", provenance=plain),
+        Band("slope", "degree", group=group, long_name="slope (Horn)", provenance=smoothed),
+        Band(
+            "aspect_class",
+            kind="circular",
+            class_names=derivatives.ASPECT_CLASSES,
+            definition=f"flat below a slope of {dem.flat_below_deg:g} degrees; "
+            "the others at 22.5 + 45 k degrees from north",
+            group=group,
+            long_name="aspect",
+            provenance=smoothed,
+        ),
+        Band(name, unit, group=group, signed=True, long_name=long_name, provenance=smoothed),
+        Band(
+            "dem_void",
+            kind="flag",
+            class_names=("no", "yes"),
+            first_class=0,
+            group=group,
+            role="diagnostic",
+            long_name="a void of the DEM was filled",
+            provenance=void,
+        ),
     )

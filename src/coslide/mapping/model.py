@@ -17,7 +17,7 @@ from torch import nn
 import coslide
 from coslide import networks
 from coslide.config.training import StrictModel, first_problem
-from coslide.cube.cube import Band, band_mismatch
+from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.mapping.vital_signs import VitalSigns
@@ -35,12 +35,9 @@ BUNDLE = Marker(METADATA, "bundle_format")
 
 
 class Channel(StrictModel):
-    """A band that a model is fed: name, unit, number of classes (0 for measurements), their bounds, how it is fed."""
+    """A band that a model is fed, how it is fed, and its normalisation."""
 
-    name: str
-    unit: str
-    classes: int
-    definition: str
+    band: Band
     encoding: Encoding
     offset: float
     scale: float
@@ -108,7 +105,7 @@ class ModelMetadata(StrictModel):
     @property
     def bands(self) -> tuple[Band, ...]:
         """Return the input channels without their normalisation."""
-        return tuple(Band(c.name, c.unit, c.classes, c.definition) for c in self.channels)
+        return tuple(channel.band for channel in self.channels)
 
     @property
     def encoder(self) -> Encoder:
@@ -155,7 +152,7 @@ def channels_of(encoder: Encoder) -> list[Channel]:
     """List the channels of a metadata: the bands of a cube and how they are fed."""
     offsets, scales = (part.tolist() for part in encoder.normalisation)
     return [
-        Channel(**band._asdict(), encoding=how, offset=offset, scale=scale)
+        Channel(band=band, encoding=how, offset=offset, scale=scale)
         for band, how, offset, scale in zip(encoder.bands, encoder.encodings, offsets, scales, strict=True)
     ]
 

@@ -16,6 +16,8 @@ from coslide.networks.dates import paired_bands
 if TYPE_CHECKING:
     from torch import nn
 
+    from coslide.cube.band import Band
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -91,7 +93,7 @@ def spec(name: str) -> NetworkSpec:
     return _NETWORKS[name]
 
 
-def date_options(name: str, bands: Sequence[str]) -> dict[str, list[int]]:
+def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
     """Return the options that tell a network which bands show the ground before and after the event.
 
     Parameters
@@ -99,7 +101,7 @@ def date_options(name: str, bands: Sequence[str]) -> dict[str, list[int]]:
     name
         One of `names()`.
     bands
-        Names of the bands of its input, in their order.
+        Of its input, in their order.
 
     Returns
     -------
@@ -114,9 +116,11 @@ def date_options(name: str, bands: Sequence[str]) -> dict[str, list[int]]:
 
     Examples
     --------
-    >>> date_options("cdcnn", ["ndvi_post", "ndvi_pre", "slope"])
+    >>> from coslide.cube.band import Band
+    >>> bands = [Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("post", "pre")]
+    >>> date_options("cdcnn", bands)
     {'pre': [1], 'post': [0]}
-    >>> date_options("egcn", ["ndvi_post", "slope"])
+    >>> date_options("egcn", bands)
     {}
     """
     if not spec(name).two_dates:

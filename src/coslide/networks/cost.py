@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock, GraphBranch
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.patches import PatchUp
+
+if TYPE_CHECKING:
+    from coslide.cube.band import Band
 
 PAPER_TILE = 128  # pixels
 
@@ -84,16 +87,16 @@ def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
     return Cost(networks.parameter_count(network), counted["table4"], multiply_adds)
 
 
-def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def table(bands: int = 30, *, inputs: Sequence["Band"] | None = None) -> list[dict[str, Any]]:
     """Return one row for each network: its name, its cost for a tile of 128 x 128, and whether it is a reconstruction.
 
     Parameters
     ----------
     bands
         Bands of the input.
-    names_of_bands
-        Names of the bands, which tell the networks that compare two dates which they are; `bands` is then ignored.
-        Without them those networks are only known at the paper's 30 bands.
+    inputs
+        The bands themselves, from which the networks that compare two dates know those of each date; `bands` is then
+        ignored. Without them those networks are only known at the paper's 30 bands.
 
     Returns
     -------
@@ -107,13 +110,13 @@ def table(bands: int = 30, *, names_of_bands: Sequence[str] | None = None) -> li
     >>> rows[0]["network"], rows[0]["parameters"]
     ('egcn', 38347526)
     """
-    count = bands if names_of_bands is None else len(names_of_bands)
+    count = bands if inputs is None else len(inputs)
     rows = []
     for name in networks.names():
         known = networks.spec(name)
         numbers: dict[str, Any] = dict.fromkeys(Cost._fields)
         try:
-            options: dict[str, Any] = {} if names_of_bands is None else networks.date_options(name, names_of_bands)
+            options: dict[str, Any] = {} if inputs is None else networks.date_options(name, inputs)
             with torch.device("meta"):
                 numbers = cost(networks.create(name, count, **options), count)._asdict()
         except InputError:

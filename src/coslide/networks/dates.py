@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coslide.cube.band import Band
+
 Static = Literal["both", "none"]
 
 _PAPER_BANDS = 30
@@ -81,17 +83,17 @@ def date_bands(
     return DateBands(bands, before + rest, after + rest)
 
 
-def paired_bands(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the options `pre` and `post` of a network for a cube: the numbers, from 0, of the bands of each date.
+def paired_bands(bands: Sequence["Band"]) -> dict[str, list[int]]:
+    """Find the options `pre` and `post` of a network: the numbers, from 0, of the bands of each date.
 
-    A band with the word ``pre`` in its name, between underscores or at an end, makes a pair with the band of the same
-    name with ``post`` in its place. Pairs come in the order of their bands before the event. All other bands are
-    static: ``slope``; ``pre_available``, which has no counterpart; a reflectance that only one of the scenes has.
+    A band before the event makes a pair with the band after it that shows the same quantity in the same channel. Pairs
+    come in the order of their bands before the event. All other bands are static, such as slope, or a reflectance that
+    only one of the scenes has.
 
     Parameters
     ----------
-    names
-        Names of the cube's bands in their order, as `coslide.cube.cube.input_bands` gives them.
+    bands
+        The inputs of the network, in their order.
 
     Raises
     ------
@@ -100,19 +102,21 @@ def paired_bands(names: Sequence[str]) -> dict[str, list[int]]:
 
     Examples
     --------
-    >>> paired_bands(["reflectance_post_B2", "reflectance_pre_B2", "pre_available", "slope", "ndvi_pre", "ndvi_post"])
-    {'pre': [1, 4], 'post': [0, 5]}
+    >>> from coslide.cube.band import Band
+    >>> dates = [Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("post", "pre")]
+    >>> paired_bands([*dates, Band("slope", "degree")])
+    {'pre': [1], 'post': [0]}
     """
-    numbers = {name: number for number, name in enumerate(names)}
-    counterparts = [
-        "_".join("post" if word == "pre" else word for word in words) if "pre" in words else None
-        for words in (name.split("_") for name in names)
+    after = {(band.quantity, band.channel): number for number, band in enumerate(bands) if band.date == "post"}
+    pairs = [
+        (number, after[band.quantity, band.channel])
+        for number, band in enumerate(bands)
+        if band.date == "pre" and band.quantity and (band.quantity, band.channel) in after
     ]
-    pairs = [(number, numbers[other]) for number, other in enumerate(counterparts) if other in numbers]
     if not pairs:
         raise ValueError(
             "a network that compares two dates needs bands before and after the event, such as reflectance_pre_B2 and "
-            f"reflectance_post_B2; found {', '.join(names) or 'no band'}"
+            f"reflectance_post_B2; found {', '.join(band.name for band in bands) or 'no band'}"
         )
     return {"pre": [before for before, _ in pairs], "post": [after for _, after in pairs]}
 

@@ -11,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
 from coslide.evaluation.curves import best_threshold, curve
 from coslide.grid import short_crs
@@ -53,15 +53,14 @@ def make_baselines(scenes: Sequence[LabelledScene], bands: Sequence[Band], *, se
     values, truth = _cells(scenes, Subset.TRAIN, bands, random=random)
     order = random.permutation(len(truth))
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
-    names = [band.name for band in bands]
     methods: dict[str, Method] = {}
     if truth[taught].any() and not truth[taught].all():
         forest = fit_forest(values[taught], truth[taught], seed=seed)
         methods[FOREST] = lambda cells: forest_probability(forest, cells)
-    change, what = spectral_change(values, names)
+    change, what = spectral_change(values, bands)
     if np.isfinite(change).any():
         low, high = np.nanpercentile(change, _TAILS)
-        methods[CHANGE] = lambda cells: as_probability(spectral_change(cells, names)[0], low=low, high=high)
+        methods[CHANGE] = lambda cells: as_probability(spectral_change(cells, bands)[0], low=low, high=high)
         _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
     chosen_on = _cells(scenes, Subset.VALIDATION, bands, random=random)
     cells, known = chosen_on if chosen_on[1].any() else (values[other], truth[other])

@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import coslide
 from coslide.config.event import Event
+from coslide.cube.band import by_variable
 from coslide.cube.cube import CUBE_FORMAT
 from coslide.cube.layer import LayerGroup
 from coslide.cube.store import CHUNK, NOTHING, Entry, Span, Store, recorded
@@ -112,7 +113,12 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
     keys = layer_keys(parts, event, scenery.grid)
     rows, columns = scenery.grid.shape
     _log.info(f"grid: {rows} x {columns} cells of {event.grid.pixel_size_m:g} m, {scenery.grid.crs}")
-    if CUBE.is_in(path) and {name: entry.key for name, entry in recorded(path).items()} == keys:
+    store = Store(path, scenery.grid)
+    if (
+        CUBE.is_in(path)
+        and store.lies_on_grid_of(path)
+        and {name: entry.key for name, entry in recorded(path).items()} == keys
+    ):
         describe_cube(path, event)
         _log.info(f"{path}: kept, its sources and settings have not changed")
         return path
@@ -155,6 +161,7 @@ def describe_cube(path: Path, event: Event) -> None:
         "event_time_utc": event.time_utc.isoformat() if event.time_utc else "",
         "event_magnitude": event.magnitude,
         "credit": event.credit,
+        "simulated": int(event.simulated),
         "coslide_training": event.training.model_dump_json(exclude_unset=True),
         "coslide_fingerprint": _fingerprint(keys),
     }
@@ -174,7 +181,7 @@ def _stands_already(build: _Build, part: LayerSpec) -> bool:
     if _key_of(part, build.store.path) == key:
         _log.info(f"{part.name}: kept from a build that was interrupted")
         return True
-    if _key_of(part, build.old) == key:
+    if _key_of(part, build.old) == key and build.store.lies_on_grid_of(build.old):
         build.store.take_over(part.name, build.old)
         _log.info(f"{part.name}: not changed")
         return True
@@ -197,9 +204,10 @@ def _compute(build: _Build, ready: _Ready) -> None:
     part, family = ready.part, ready.family
     spans = _computed(build, part, family)
     provenance = _provenance(part, build.root)
-    for variable in family.variables:
-        build.store.finish(variable, provenance, spans[variable.name])
-    names = tuple(variable.name for variable in family.variables)
+    variables = by_variable(family.bands)
+    for name, bands in variables.items():
+        build.store.finish(bands, provenance, spans[name])
+    names = tuple(variables)
     build.store.record(part.name, Entry(build.keys[part.name], names))
     wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))
     here = " in this process" if build.executor and part.spread else ""
@@ -213,17 +221,18 @@ def _key_of(part: LayerSpec, cube: Path) -> str:
 
 def _computed(build: _Build, part: LayerSpec, family: LayerGroup) -> dict[str, list[Span]]:
     """Return the spans of the bands of each variable, whose values are written into the store."""
-    for variable in family.variables:
-        build.store.create(variable)
-    spans = {variable.name: [NOTHING] * max(1, len(variable.bands)) for variable in family.variables}
+    variables = by_variable(family.bands)
+    for bands in variables.values():
+        build.store.create(bands)
+    spans = {name: [NOTHING] * len(bands) for name, bands in variables.items()}
     places = list(_places(build.store.grid))
     report_progress(part.name, 0, len(places))
     with ThreadPoolExecutor(available_processors()) as threads:
         executor = build.executor if build.executor and part.spread else threads
         computed = map_unordered(executor, _compute_window, _Work(family, build.store), places)
         for done, (_, found) in enumerate(computed, start=1):
-            for name, bands in found.items():
-                spans[name] = [old.joined(new) for old, new in zip(spans[name], bands, strict=True)]
+            for name, of_window in found.items():
+                spans[name] = [old.joined(new) for old, new in zip(spans[name], of_window, strict=True)]
             report_progress(part.name, done, len(places))
     return spans
 
@@ -231,8 +240,8 @@ def _computed(build: _Build, part: LayerSpec, family: LayerGroup) -> dict[str, l
 def _compute_window(work: _Work, place: _Place) -> dict[str, list[Span]]:
     window = work.store.grid[place.top : place.bottom, place.left : place.right]
     values = work.family.compute(window)
-    variables = work.family.variables
-    return {variable.name: work.store.write(variable, values.pop(variable.name), window) for variable in variables}
+    variables = by_variable(work.family.bands)
+    return {name: work.store.write(bands, values.pop(name), window) for name, bands in variables.items()}
 
 
 def _places(grid: GeoBox) -> Iterator[_Place]:
@@ -249,9 +258,9 @@ def _provenance(part: LayerSpec, root: Path) -> dict[str, Any]:
     if not part.files and not part.remote:
         return made
     return {
+        **made,
         "source": [str(path.relative_to(root)) for path in part.files] + list(part.remote),
         "source_sha256": [sha256(path) for path in part.files],
-        **made,
     }
 
 

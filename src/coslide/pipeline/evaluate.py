@@ -12,7 +12,7 @@ from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 
-from coslide.cube.cube import cube_grid, open_cube, read_valid
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.raster import open_raster
@@ -76,7 +76,7 @@ def evaluate(
         found = read_probability_map(folder)
         if grid is not None:
             _require_grid(found.grid, Path(grid))
-            found.probability[~read_valid(open_cube(grid))] = np.nan
+            found.probability[~open_cube(grid).valid()] = np.nan
         calibrated = True
     else:
         found = _map_of_polygons(folder, grid)
@@ -114,15 +114,15 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     if grid is None or not path.exists():
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
     cube = open_cube(grid)
-    target = cube_grid(cube)
+    target = cube.grid
     landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
     burnt = burn(landslides, target).astype(np.float32)
-    burnt[~read_valid(cube)] = np.nan
+    burnt[~cube.valid()] = np.nan
     return ProbabilityMap(burnt, target)
 
 
 def _require_grid(found: GeoBox, index: Path) -> None:
-    expected = cube_grid(open_cube(index))
+    expected = open_cube(index).grid
     if found.crs != expected.crs or found.shape != expected.shape or not found.affine.almost_equals(expected.affine):
         raise InputError(
             f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} cells at {expected.affine.c:.0f}, "

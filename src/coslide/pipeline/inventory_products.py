@@ -5,10 +5,8 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import xarray as xr
 
-from coslide.cube.cube import cube_grid, read_pixels
-from coslide.cube.export import scene_date
+from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.stac import write_item
@@ -30,9 +28,7 @@ TITLES = {
 }
 
 
-def write_inventory_products(
-    out: Path, cube: xr.Dataset, metadata: ModelMetadata, *, min_area_m2: float
-) -> gpd.GeoDataFrame:
+def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:
     """Return the landslides of the probability map in `out`, all that is made of it left beside it.
 
     ``landslides.gpkg`` and ``landslides.parquet`` (`coslide.mapping.inventory.vectorize_landslides`), ``density.tif``,
@@ -54,17 +50,17 @@ def write_inventory_products(
     InputError
         If the disk is full or the folder cannot be written.
     """
-    grid = cube_grid(cube)
+    grid = cube.grid
     found = read_probability_map(out)
     probability, uncertainty = found.probability, found.spread
     known = LandslideContext(
-        gather=lambda place, name: read_pixels(cube, name, place),
+        gather=lambda place, name: cube.read_pixels(name, place),
         uncertainty=uncertainty,
-        before=_date(cube, "reflectance_pre"),
-        after=_date(cube, "reflectance_post"),
+        before=cube.acquired("pre"),
+        after=cube.acquired("post"),
     )
     frame = vectorize_landslides(probability, grid, threshold=metadata.threshold, min_area_m2=min_area_m2, known=known)
-    event, of_model = str(cube.attrs["title"]), _of_model(metadata)
+    event, of_model = cube.title, _of_model(metadata)
     write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
     is_known = np.isfinite(probability)
     density, squares = density_grid(frame, is_known, grid)
@@ -78,7 +74,7 @@ def write_inventory_products(
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
     files = {name: title for name, title in TITLES.items() if name != UNCERTAINTY or uncertainty is not None}
-    write_item(out, grid, date=scene_date(cube), properties=properties, files=files)
+    write_item(out, grid, date=cube.date, properties=properties, files=files)
     return frame
 
 
@@ -91,9 +87,3 @@ def _of_model(metadata: ModelMetadata) -> dict[str, str]:
         "licence": metadata.licence,
         "citation": metadata.citation,
     }
-
-
-def _date(cube: xr.Dataset, scene: str) -> str:
-    """Return when a scene was acquired, as the cube says it; empty where it does not."""
-    said = str(cube[scene].attrs.get("acquired", "")) if scene in cube else ""
-    return "" if said == "not recorded" else said

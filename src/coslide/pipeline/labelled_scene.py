@@ -6,20 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.cube.cube import (
-    Band,
-    cube_grid,
-    diagnostic_bands,
-    input_bands,
-    open_cube,
-    read_inputs,
-    read_labels,
-    read_valid,
-)
+from coslide.cube.band import Band
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import sha256
@@ -31,6 +22,14 @@ from coslide.windows import Window
 
 CHIP = landslide4sense.SIDE
 CHIP_PIXEL_M = 10.0
+_CHIP_BANDS = (
+    *(
+        Band(f"reflectance_post_{name}", group="scene_after", date="post", quantity="reflectance", channel=name)
+        for name in landslide4sense.CHANNELS
+    ),
+    Band("slope", "degree", group="terrain"),
+    Band("elevation", "m", group="terrain"),
+)
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 
 
@@ -143,22 +142,21 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
     return _chips(path) if landslide4sense.is_patches(path) else labelled_scene(open_cube(path))
 
 
-def scene_of(cube: xr.Dataset) -> Scene:
+def scene_of(cube: Cube) -> Scene:
     """Describe an opened index cube as a scene."""
-    grid = cube_grid(cube)
     return Scene(
-        bands=input_bands(cube),
-        shape=(cube.sizes["y"], cube.sizes["x"]),
-        pixel_size_m=pixel_size_m(grid),
-        read_own=lambda rows, bands: read_inputs(cube, rows, bands=bands),
-        valid=lambda rows: read_valid(cube, rows),
-        grid=grid,
-        block_rows=_block_rows(cube),
-        measured=diagnostic_bands(cube),
+        bands=cube.inputs,
+        shape=(cube.grid.shape.y, cube.grid.shape.x),
+        pixel_size_m=pixel_size_m(cube.grid),
+        read_own=cube.read,
+        valid=cube.valid,
+        grid=cube.grid,
+        block_rows=cube.block_rows,
+        measured=tuple(band for band in cube.bands if band.role == "diagnostic"),
     )
 
 
-def labelled_scene(cube: xr.Dataset) -> LabelledScene:
+def labelled_scene(cube: Cube) -> LabelledScene:
     """Take scene and labels from an opened index cube.
 
     Raises
@@ -166,8 +164,7 @@ def labelled_scene(cube: xr.Dataset) -> LabelledScene:
     InputError
         If the cube was built without an inventory.
     """
-    fingerprint = str(cube.attrs["coslide_fingerprint"])
-    return LabelledScene(str(cube.attrs["title"]), fingerprint, scene_of(cube), read_labels(cube))
+    return LabelledScene(cube.title, cube.fingerprint, scene_of(cube), cube.labels)
 
 
 def _chips(folder: Path) -> LabelledScene:
@@ -175,8 +172,7 @@ def _chips(folder: Path) -> LabelledScene:
     masks = [mask for mask in found.masks if mask is not None]
     if len(masks) < len(found.images):
         raise InputError(f"{folder}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
-    bands = tuple(Band(name, unit) for name, unit in landslide4sense.BANDS)
-    images = found.images
+    images, bands = found.images, _CHIP_BANDS
 
     def read(rows: slice, wanted: Sequence[Band]) -> NDArray[np.float32]:
         start, stop, _ = rows.indices(len(images) * CHIP)
@@ -198,9 +194,3 @@ def _chips(folder: Path) -> LabelledScene:
     )
     names = [path.stem for path in images]
     return LabelledScene(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)
-
-
-def _block_rows(cube: xr.Dataset) -> int:
-    """Count the rows that the store of a cube compresses together."""
-    chunks = cube["valid"].encoding.get("chunks")
-    return int(chunks[0]) if chunks else 256

@@ -10,10 +10,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 
-from coslide.cube.cube import cube_grid, open_cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature
 from coslide.io.atomic import exclusive_lock, report_write_errors, sha256
@@ -204,23 +203,21 @@ def predict_scene(
             shutil.rmtree(work / _ROWS, ignore_errors=True)
             (work / CHOSEN).unlink(missing_ok=True)
         options = with_precision(options, loaded, work / CHOSEN)
-        made_from = f"{sha256(Path(model))} {cube.attrs['coslide_fingerprint']}"
+        made_from = f"{sha256(Path(model))} {cube.fingerprint}"
         key = f"{made_from} {options} {_tiling(options, metadata, 1)}"
         store = ResumableRaster(work / _ROWS, scene.shape, layers=_layers(options, metadata), key=key)
         job = _Job(Path(model).absolute(), Path(index).absolute(), options, made_from)
         _fill(store, job, executor)
-        write_probability_map(out, store, cube_grid(cube), _map_metadata(cube, metadata, options, missing))
+        write_probability_map(out, store, cube.grid, _map_metadata(cube, metadata, options, missing))
         shutil.rmtree(work)
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
 
 
-def _map_metadata(
-    cube: xr.Dataset, metadata: ModelMetadata, options: InferenceOptions, missing: list[str]
-) -> MapMetadata:
+def _map_metadata(cube: Cube, metadata: ModelMetadata, options: InferenceOptions, missing: list[str]) -> MapMetadata:
     return MapMetadata(
-        event=str(cube.attrs["title"]),
+        event=cube.title,
         network=metadata.network,
         threshold=metadata.threshold,
         temperature=metadata.temperature,

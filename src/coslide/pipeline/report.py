@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 import coslide
-from coslide.cube.cube import band_table, cube_grid, open_cube, read_labels
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
@@ -73,7 +72,7 @@ class _Run(NamedTuple):
     """What lies in the folder of a run; None and empty for what does not."""
 
     folder: Path
-    cube: xr.Dataset | None
+    cube: Cube | None
     found: ProbabilityMap | None
     mapped: NDArray[np.uint8] | None
     metrics: dict[str, Any]
@@ -125,10 +124,10 @@ def _read(folder: Path) -> _Run:
     cube = open_cube(index) if index.is_dir() else None
     found = read_probability_map(folder) if probability.is_file() else None
     if cube is not None and found is not None:
-        _require_one_grid(folder, cube_grid(cube), found.grid)
+        _require_one_grid(folder, cube.grid, found.grid)
     title = folder.resolve().name
     if cube is not None:
-        title = str(cube.attrs["title"])
+        title = cube.title
     elif found is not None:
         title = found.metadata.event or title
     metrics = _json(folder / "metrics.json")
@@ -139,7 +138,7 @@ def _read(folder: Path) -> _Run:
         folder=folder,
         cube=cube,
         found=found,
-        mapped=read_labels(cube) if cube is not None and "landslide" in cube else None,
+        mapped=cube.labels if cube is not None and "landslide" in cube else None,
         metrics=metrics,
         metadata=_json(model / BUNDLE.file),
         cost=_json(folder / "run.json"),
@@ -169,8 +168,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _warnings(run: _Run) -> Iterator[str]:
-    said = (str(run.attrs.get("event_id", "")), run.title)
-    if any(text.lower().startswith("simulated") for text in said):
+    if run.attrs.get("simulated"):
         yield _SIMULATED
     if run.metrics and not run.metrics["pixels"]["tp"] + run.metrics["pixels"]["fn"]:
         yield _NOTHING_TO_FIND
@@ -233,13 +231,13 @@ def _judged(run: _Run, found: ProbabilityMap) -> NDArray[np.bool_]:
 def _scenes(run: _Run) -> Iterator[Section]:
     if run.cube is None:
         return
-    width_km = run.cube.sizes["x"] * pixel_size_m(cube_grid(run.cube)) / 1000
+    width_km = run.cube.grid.shape.x * pixel_size_m(run.cube.grid) / 1000
     for title, bands, words in (
         ("Before and after", _TRUE, "true colour"),
         ("In the near infrared", _FALSE, "false colour; plants are red"),
     ):
         found = composites(run.cube, bands)
-        names = {"reflectance_pre": "before", "reflectance_post": "after"}
+        names = {"pre": "before", "post": "after"}
         pictures = [
             Picture(
                 address,
@@ -288,7 +286,7 @@ def _map(run: _Run, codes: NDArray[np.uint8], title: str, legend: list[tuple[str
     found = run.found
     if found is None:
         raise ValueError("expected a map to draw")
-    elevation = run.cube["elevation"] if run.cube is not None and "elevation" in run.cube else None
+    elevation = run.cube.to_xarray()["elevation"] if run.cube is not None and "elevation" in run.cube else None
     held_out = is_held_out(found.seen)
     address = landslide_picture(
         codes,
@@ -410,7 +408,7 @@ def _inputs(run: _Run) -> Iterator[Section]:
             "–" if row["smallest"] is None else f"{row['smallest']:.4g} to {row['largest']:.4g}",
             _names(row["source"]),
         )
-        for row in band_table(run.cube)
+        for row in run.cube.contents()
         if row["role"] == "index"
     ]
     columns = ("band", "unit", "known", "range", "source")
@@ -443,7 +441,7 @@ def _listed(values: dict[str, Any], leave_out: tuple[str, ...] = ()) -> str:
 
 def _missing(run: _Run) -> Iterator[Section]:
     points = [f"{name}: {what}" for name, what in _FILES.items() if not (run.folder / name).exists()]
-    if run.cube is not None and "reflectance_pre" not in run.cube:
+    if run.cube is not None and not run.cube.acquired("pre"):
         points.append("a scene before the earthquake")
     if run.cube is not None and run.mapped is None:
         points.append("an inventory to compare with")

@@ -10,7 +10,7 @@ import numpy as np
 
 from coslide.config.event import Event, read_event
 from coslide.config.training import TrainingSettings
-from coslide.cube.cube import open_cube, read_labels, summary
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.io.atomic import write_json
 from coslide.mapping.model import load_model, record_scores
@@ -69,7 +69,7 @@ def run(
     _require_runnable(event, out, model=model, settings=settings, resume=resume)
     index = out / "index.zarr"
     build_cube(event, index)
-    _log.info(f"{index}: {summary(open_cube(index))}")
+    _log.info(f"{index}: {open_cube(index).summary}")
     if model is None:
         model = out / "model"
         fit_model([labelled_scene(open_cube(index))], out, settings, resume=resume)
@@ -96,18 +96,17 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
         If the cube or the map cannot be read.
     """
     cube, found = open_cube(index), read_probability_map(out)
-    scene = cube["reflectance_post"]
-    names = [str(name) for name in scene["band"].values]
-    colours = ["B4", "B3", "B2"] if {"B2", "B3", "B4"} <= set(names) else names[:1] * 3  # grey without true colour
+    first = next(band for band in cube.inputs if band.date == "post")
+    colours = cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3  # grey without true colour
     return scene_figure(
         out / "landslides.png",
-        rgb=scene.sel(band=colours).values,
-        mapped=read_labels(cube) if "landslide" in cube else None,
+        rgb=cube.read(bands=colours),
+        mapped=cube.labels if "landslide" in cube else None,
         recognised=np.nan_to_num(found.probability) >= found.threshold,
         held_out=is_held_out(found.seen) if found.seen.any() else None,
         grid=found.grid,
         scores=metrics["pixels"] if metrics else None,
-        title=str(cube.attrs["title"]),
+        title=cube.title,
         credit=str(cube.attrs.get("credit", "")),
     )
 

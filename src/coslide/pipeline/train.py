@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
 from coslide.config.training import TrainingSettings, first_problem
-from coslide.cube.cube import open_cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature, fit_temperature
 from coslide.evaluation.curves import best_threshold, curve
@@ -60,7 +59,7 @@ class Trained(NamedTuple):
     scenes: list[LabelledScene]
 
 
-def cube_settings(cube: xr.Dataset) -> TrainingSettings:
+def cube_settings(cube: Cube) -> TrainingSettings:
     """Read the training settings of the event file that `cube` was built from.
 
     Raises
@@ -179,14 +178,14 @@ def fit_model(
     with exclusive_lock(folder, folder):
         try:
             encoder, optional_bands = choose_inputs(scenes, settings)
-            require_trainable(settings, encoder.names)
+            require_trainable(settings, encoder.inputs)
             scenes = split_scenes(scenes, settings)
             prepared = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
             made_from = {
                 "cube": _hash(scene.fingerprint for scene in scenes),
                 "parts": _hash(scene.split.parts for scene in scenes),
             }
-            data = TrainingData(prepared.tiles, encoder.names, prepared.validation, made_from)
+            data = TrainingData(prepared.tiles, encoder.inputs, prepared.validation, made_from)
             settings = with_precision(data, settings, folder)  # one for all members
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
@@ -284,7 +283,7 @@ def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: Tra
         given["split.regions"] = settings.split.regions.name  # not where it lies on this machine
     return ModelMetadata(
         network=settings.network,
-        options=network_options(settings, prepared.encoder.names),
+        options=network_options(settings, prepared.encoder.inputs),
         channels=channels_of(prepared.encoder),
         flags=list(prepared.encoder.flags),
         normalise=settings.inputs.normalise,
@@ -312,7 +311,7 @@ def _with_vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: T
     held_out = held_out_windows(scenes, model.metadata)
     found = []
     for number, network in enumerate(model.networks, start=1):
-        first = first_network(settings_of_member(settings, number), model.metadata.encoder.names)
+        first = first_network(settings_of_member(settings, number), model.metadata.encoder.inputs)
         found.append(take_vital_signs(network, first, held_out))
         for line in found[-1].warnings():
             _log.info(line)

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from coslide.config.training import TrainingSettings
-from coslide.cube.cube import Band, band_mismatch
+from coslide.cube.band import Band, band_mismatch, optional_groups
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.samples.augment import Jitter
-from coslide.samples.band_groups import band_groups
 from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.encode import MEASURED, Encoder, chosen_encodings
+from coslide.samples.encode import Encoder, chosen_encodings
 from coslide.samples.normalise import Moments, Normalisation
 from coslide.samples.rasters import encode_raster, read_raster, require_finite
 from coslide.samples.selection import select_tiles
@@ -92,15 +91,16 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
     """
     indices, lacking = _indices_of(scenes, settings)
     measured = [band for band in scenes[0].scene.measured if all(band in scene.scene.measured for scene in scenes)]
-    behind = [band for band in measured if band.name in MEASURED.values()]
+    classified = {band.measured for band in indices}
+    behind = [band for band in measured if band.name in classified]
     if settings.inputs.flags:
-        indices = [band for band in indices if band.name != "pre_available"]
+        indices = [band for band in indices if band.kind != "flag"]
     bands, encodings = chosen_encodings([*indices, *behind], settings.inputs.encoding)
     asked = {str(name): how for name, how in settings.inputs.encoding.items()}
     for band, how in zip(bands, encodings, strict=True):
         if how == "ordinal" and asked.get(band.name) == "continuous":
             _log.info(f"{band.name} is fed by its classes: what was measured behind them is not in every cube")
-    groups = band_groups([band.name for band in bands])
+    groups = optional_groups(bands)
     dropped = {bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
     optional_bands = [band.name for band in bands if band.name in dropped or band.name in lacking]
     nothing = Normalisation(np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32))

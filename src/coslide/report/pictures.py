@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from coslide.cube.cube import Cube
 from coslide.report.thumbnails import thumbnail
 
 Floats = NDArray[np.float32]
@@ -31,26 +32,26 @@ COLOURS = {CORRECT: "#F0E442", FALSE_ALARM: "#D55E00", MISSED: "#56B4E9", NOT_SC
 _FLAT, _FADE = 0.66, 0.6  # grey of ground without relief; how dark ground beside the frame stays
 
 
-def composites(cube: xr.Dataset, bands: Sequence[str]) -> dict[str, str]:
-    """Return pictures of three bands before and after the event, with one stretch, as JPEG addresses by variable.
+def composites(cube: Cube, channels: Sequence[str]) -> dict[str, str]:
+    """Return pictures of three bands before and after the event, with one stretch, as JPEG addresses by date.
 
     Parameters
     ----------
     cube
         What `coslide.cube.cube.open_cube` returns.
-    bands
+    channels
         Names of the bands for red, green and blue, such as ``("B4", "B3", "B2")``. A date that lacks one is left out.
     """
-    step = _step(cube)
+    step = max(1, math.ceil(max(cube.grid.shape) / _SCENE_PX))
     found = {
-        name: np.stack([thumbnail(cube[name].sel(band=band), step).image for band in bands], axis=-1)
-        for name in ("reflectance_pre", "reflectance_post")
-        if name in cube and set(bands) <= {str(band) for band in cube[name]["band"].values}
+        date: np.stack([thumbnail(cube.array(band), step).image for band in bands], axis=-1)
+        for date in ("pre", "post")
+        if (bands := cube.reflectance(date, channels))
     }
     if not found:
         return {}
     low, high = np.nanpercentile(np.concatenate([image.reshape(-1, 3) for image in found.values()]), (1, 99), axis=0)
-    return {name: _jpeg(_stretched(image, low, high)) for name, image in found.items()}
+    return {date: _jpeg(_stretched(image, low, high)) for date, image in found.items()}
 
 
 def probability_picture(probability: Floats) -> str:
@@ -215,10 +216,6 @@ def _blocks(mask: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
     rows, cols = (-length % step for length in mask.shape)
     padded = np.pad(mask, ((0, rows), (0, cols)))
     return padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-
-
-def _step(cube: xr.Dataset) -> int:
-    return max(1, math.ceil(max(cube.sizes["y"], cube.sizes["x"]) / _SCENE_PX))
 
 
 def _stretched(image: Floats, low: NDArray[np.floating], high: NDArray[np.floating]) -> Floats:

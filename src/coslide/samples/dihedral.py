@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORIENTATIONS = 8
-FIRST_DIRECTION = 2  # aspect classes: 1 flat, then 2 N, 3 NE ... 9 NW clockwise
-DIRECTIONS = 8
-ASPECT_CLASSES = 9
+FIRST_DIRECTION = 2  # of the classes of a circular band: 1 is flat, then north and clockwise
 
 
 def apply_dihedral(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -46,28 +44,30 @@ def undo_dihedral(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return turned[..., ::-1] if orientation >= 4 else turned
 
 
-def turn_aspect(classes: NDArray[np.integer], orientation: int) -> NDArray[np.integer]:
+def turn_aspect(classes: NDArray[np.integer], orientation: int, *, last: int) -> NDArray[np.integer]:
     """Rename aspect classes as `apply_dihedral` turns them: a north slope turned left once faces west.
 
-    Only the names of the directions change here; `apply_dihedral` moves the pixels. Flat (1) and nodata stay.
+    Only the names of the directions change here; `apply_dihedral` moves the pixels. Flat (1) and nodata stay. `last`
+    is the number of the last class.
 
     Examples
     --------
-    >>> turn_aspect(np.array([1, 2, 4]), 1)  # flat, north, east
+    >>> turn_aspect(np.array([1, 2, 4]), 1, last=9)  # flat, north, east
     array([1, 8, 2])
     """
-    last = FIRST_DIRECTION + DIRECTIONS - 1
+    directions = last - FIRST_DIRECTION + 1
     direction = classes - FIRST_DIRECTION
-    turned = (-direction if orientation >= 4 else direction) - 2 * (orientation % 4)
+    turned = (-direction if orientation >= 4 else direction) - directions // 4 * (orientation % 4)
     is_direction = (classes >= FIRST_DIRECTION) & (classes <= last)
-    return np.where(is_direction, FIRST_DIRECTION + turned % DIRECTIONS, classes)
+    return np.where(is_direction, FIRST_DIRECTION + turned % directions, classes)
 
 
 class Directions(NamedTuple):
-    """Which inputs hold directions: how the aspect classes are encoded, and the number of their first input."""
+    """Which inputs hold directions: how the aspect classes are encoded, their first input, and their number."""
 
     encoding: Literal["ordinal", "onehot", "circular"]
     first: int
+    classes: int
 
 
 def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, directions: Directions | None) -> NDArray[np.float32]:
@@ -89,13 +89,15 @@ def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, directions: Dir
 
 
 def _turn_directions(tiles: NDArray[np.float32], orientation: int, directions: Directions) -> None:
-    first = directions.first
+    first, last = directions.first, directions.classes
     if directions.encoding == "ordinal":
-        classes = np.rint(tiles[..., first, :, :] * ASPECT_CLASSES).astype(np.int64)
-        tiles[..., first, :, :] = turn_aspect(classes, orientation) / np.float32(ASPECT_CLASSES)
+        classes = np.rint(tiles[..., first, :, :] * last).astype(np.int64)
+        tiles[..., first, :, :] = turn_aspect(classes, orientation, last=last) / np.float32(last)
     elif directions.encoding == "onehot":
-        classes = np.arange(1, ASPECT_CLASSES + 1)
-        tiles[..., first + turn_aspect(classes, orientation) - 1, :, :] = tiles[..., first + classes - 1, :, :]
+        classes = np.arange(1, last + 1)
+        tiles[..., first + turn_aspect(classes, orientation, last=last) - 1, :, :] = tiles[
+            ..., first + classes - 1, :, :
+        ]
     else:
         sine, cosine = tiles[..., first, :, :].copy(), tiles[..., first + 1, :, :].copy()
         sine = -sine if orientation >= 4 else sine

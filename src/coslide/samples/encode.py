@@ -2,30 +2,26 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError
-from coslide.samples.band_groups import band_groups
-from coslide.samples.dihedral import DIRECTIONS, FIRST_DIRECTION, Directions
+from coslide.samples.dihedral import FIRST_DIRECTION, Directions
 from coslide.samples.normalise import Normalisation
 
 Encoding = Literal["continuous", "ordinal", "onehot", "circular"]
-ASPECT = "aspect_class"
-MEASURED = {"pga_class": "pga", "fault_distance_class": "fault_distance"}
-"""What was measured behind a class map: the band that ``"continuous"`` takes instead, where the cube has it."""
-_DATES = {"pre": ("reflectance_pre_", "ndvi_pre"), "post": ("reflectance_post_", "ndvi_post", "ndvi_difference")}
 
 
 class Encoder(NamedTuple):
     """How the bands of a cube become the inputs of a network.
 
-    `bands` are read from the cube, `encodings` says for each of them how it is fed, and `flags` names the sources (of
-    `coslide.samples.band_groups.band_groups`) whose presence is told by an input of its own: 1 where the source has a
-    value, 0 where it has none. `normalisation` is that of the bands.
+    `bands` are read from the cube, `encodings` tells for each of them how it is fed, and `flags` names the optional
+    sources (`coslide.cube.band.Band.group`) whose presence has an input of its own: 1 where the source has a value, 0
+    where it has none. `normalisation` is that of the bands.
 
     ``"continuous"``: (value - offset) / scale. ``"ordinal"``: class k of n as k / n, as Yang et al. (2023) stack their
     class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an input for each class.
@@ -36,11 +32,13 @@ class Encoder(NamedTuple):
 
     Examples
     --------
-    >>> aspect, pga = Band("aspect_class", "1", 9), Band("pga_class", "1", 2)
+    >>> names = ("flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW")
+    >>> aspect = Band("aspect_class", kind="circular", class_names=names)
+    >>> pga = Band("pga_class", kind="ordinal", class_names=("weak", "strong"), group="shaking", optional=True)
     >>> same = Normalisation(np.zeros(2, np.float32), np.ones(2, np.float32))
     >>> encoder = Encoder((aspect, pga), ("circular", "onehot"), ("shaking",), same)
     >>> encoder.names
-    ('aspect_sin', 'aspect_cos', 'pga_class_1', 'pga_class_2', 'has_shaking')
+    ('aspect_class_sin', 'aspect_class_cos', 'pga_class_1', 'pga_class_2', 'has_shaking')
     >>> east, missing = 4, np.nan
     >>> encoder.encode(np.array([[[east, east]], [[2, missing]]], dtype=np.float32))[:, 0].round(3) + 0
     array([[1., 1.],
@@ -56,39 +54,38 @@ class Encoder(NamedTuple):
     normalisation: Normalisation
 
     @property
+    def inputs(self) -> tuple[Band, ...]:
+        """The inputs of the network, in their order."""
+        flags = (Band(f"has_{group}", kind="flag", group=group, optional=True) for group in self.flags)
+        return (*(each for of_one in self._inputs for each in of_one), *flags)
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """List the names of the network's inputs, in their order."""
-        names = [name for band, how in self._both() for name in _inputs_of(band, how)]
-        return (*names, *(f"has_{source}" for source in self.flags))
+        """The names of the network's inputs, in their order."""
+        return tuple(band.name for band in self.inputs)
 
     @property
     def groups(self) -> dict[str, list[int]]:
-        """Find the inputs that come from each source which an event may lack, its flag included."""
-        found = {
-            source: [i for number in numbers for i in self._places[number]]
-            for source, numbers in band_groups([band.name for band in self.bands]).items()
-        }
-        first_flag = len(self.names) - len(self.flags)
-        return {
-            source: [*inputs, first_flag + self.flags.index(source)] if source in self.flags else inputs
-            for source, inputs in found.items()
-        }
+        """The numbers of the inputs that come from each source which an event may lack, its flag included."""
+        return optional_groups(self.inputs)
 
     @property
     def dates(self) -> list[list[int]]:
-        """Find the inputs that a satellite saw on each date, for those dates that there are."""
+        """The numbers of the inputs that a satellite saw on each date, for those dates that there are."""
         found = [
-            [i for number, band in enumerate(self.bands) if band.name.startswith(starts) for i in self._places[number]]
-            for starts in _DATES.values()
+            [number for number, band in enumerate(self.inputs) if band.date == date and band.kind == "continuous"]
+            for date in ("pre", "post")
         ]
-        return [inputs for inputs in found if inputs]
+        return [numbers for numbers in found if numbers]
 
     @property
     def directions(self) -> Directions | None:
-        """Tell which inputs must be turned along with the terrain; None where there is no aspect."""
-        for number, (band, how) in enumerate(self._both()):
-            if band.name == ASPECT and how != "continuous":
-                return Directions(how, self._places[number][0])
+        """Which inputs must be turned along with the terrain; None where there is no aspect."""
+        first = 0
+        for band, how, inputs in zip(self.bands, self.encodings, self._inputs, strict=True):
+            if band.kind == "circular" and how != "continuous":
+                return Directions(how, first, band.classes)
+            first += len(inputs)
         return None
 
     def encode(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,48 +102,40 @@ class Encoder(NamedTuple):
         ndarray of float32, (input, row, col)
             Never NaN.
         """
-        places = self._places
-        in_place = not self.flags and all(len(inputs) == 1 for inputs in places)
+        inputs = self._inputs
+        in_place = not self.flags and all(len(of_one) == 1 for of_one in inputs)
         found = values if in_place else np.empty((len(self.names), *values.shape[1:]), dtype=np.float32)
         if self.flags:
-            there = np.isfinite(values)
-            groups = band_groups([band.name for band in self.bands])
+            there, groups = np.isfinite(values), optional_groups(self.bands)
             for plane, source in zip(found[-len(self.flags) :], self.flags, strict=True):
                 plane[...] = there[groups[source]].any(axis=0)
-        for number, (band, how) in enumerate(self._both()):
-            out = found[places[number][0] : places[number][-1] + 1]
-            self._encode_band(values[number], out, number=number, band=band, how=how)
+        first = 0
+        for number, of_one in enumerate(inputs):
+            self._encode_band(values[number], found[first : first + len(of_one)], number)
+            first += len(of_one)
         return found
 
-    def _encode_band(
-        self, values: NDArray[np.float32], out: NDArray[np.float32], *, number: int, band: Band, how: Encoding
-    ) -> None:
+    def _encode_band(self, values: NDArray[np.float32], out: NDArray[np.float32], number: int) -> None:
+        band, how = self.bands[number], self.encodings[number]
         if how == "onehot":
             for k in range(band.classes):
                 out[k] = values == k + 1
         elif how == "circular":
-            angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / DIRECTIONS)
+            directions = band.classes - FIRST_DIRECTION + 1
+            angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / directions)
             directed = values >= FIRST_DIRECTION  # False where missing
             out[0] = np.where(directed, np.sin(angle), 0)
             out[1] = np.where(directed, np.cos(angle), 0)
         else:
-            shift, scale = (part[number] for part in self.normalisation)
-            np.subtract(values, shift, out=out[0])
+            offset, scale = (part[number] for part in self.normalisation)
+            np.subtract(values, offset, out=out[0])
             np.divide(out[0], scale, out=out[0])
             out[0][np.isnan(out[0])] = 0.0
 
-    def _both(self) -> list[tuple[Band, Encoding]]:
-        return list(zip(self.bands, self.encodings, strict=True))
-
     @property
-    def _places(self) -> list[list[int]]:
-        """Find the inputs of each band."""
-        places, first = [], 0
-        for band, how in self._both():
-            count = len(_inputs_of(band, how))
-            places.append(list(range(first, first + count)))
-            first += count
-        return places
+    def _inputs(self) -> list[list[Band]]:
+        """The inputs of each band."""
+        return [_inputs_of(band, how) for band, how in zip(self.bands, self.encodings, strict=True)]
 
 
 def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[tuple[Band, ...], tuple[Encoding, ...]]:
@@ -155,7 +144,7 @@ def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
     Parameters
     ----------
     bands
-        Bands to train on, and those that may stand for class maps (`MEASURED`).
+        Bands to train on, and those that may stand for class maps (`coslide.cube.band.Band.measured`).
     wanted
         Encodings by name of a band; class maps that are not named are ordinal.
 
@@ -166,22 +155,23 @@ def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
 
     Examples
     --------
-    >>> bands = [Band("slope", "degree"), Band("pga_class", "1", 5), Band("pga", "g")]
+    >>> classes = Band("pga_class", kind="ordinal", class_names=("weak", "strong"), measured="pga")
+    >>> bands = [Band("slope", "degree"), classes, Band("pga", "g", role="diagnostic")]
     >>> [(band.name, how) for band, how in zip(*chosen_encodings(bands, {"pga_class": "continuous"}))]
     [('slope', 'continuous'), ('pga', 'continuous')]
     >>> [(band.name, how) for band, how in zip(*chosen_encodings(bands, {}))]
     [('slope', 'continuous'), ('pga_class', 'ordinal')]
     """
     own = {band.name: band for band in bands}
+    classified = {band.measured for band in bands}
     chosen: list[tuple[Band, Encoding]] = []
     for band in bands:
-        if band.name in MEASURED.values():
+        if band.name in classified:
             continue
         how = wanted.get(band.name, "ordinal" if band.classes else "continuous")
-        measured = own.get(MEASURED.get(band.name, ""))
-        if how == "continuous" and measured is not None:
-            chosen.append((measured, "continuous"))
-        elif how == "continuous" and band.name in MEASURED:  # nothing was measured here: its classes are all there is
+        if how == "continuous" and band.measured in own:
+            chosen.append((own[band.measured], "continuous"))
+        elif how == "continuous" and band.measured:  # nothing was measured here: its classes are all there is
             chosen.append((band, "ordinal"))
         else:
             chosen.append((band, _checked(band, how)))
@@ -189,7 +179,7 @@ def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
 
 
 def _checked(band: Band, how: str) -> Encoding:
-    circular, measured = band.name == ASPECT, band.name in MEASURED
+    circular, measured = band.kind == "circular", bool(band.measured)
     of_classes = ["ordinal", "onehot", *["circular"] * circular, *["continuous"] * measured]
     allowed = of_classes if band.classes else ["continuous"]
     for encoding in get_args(Encoding):
@@ -199,9 +189,11 @@ def _checked(band: Band, how: str) -> Encoding:
     raise InputError(f"training.inputs.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
 
 
-def _inputs_of(band: Band, how: Encoding) -> list[str]:
+def _inputs_of(band: Band, how: Encoding) -> list[Band]:
     if how == "onehot":
-        return [f"{band.name}_{k + 1}" for k in range(band.classes)]
-    if how == "circular":
-        return ["aspect_sin", "aspect_cos"]
-    return [band.name]
+        names = [f"{band.name}_{k + 1}" for k in range(band.classes)]
+    elif how == "circular":
+        names = [f"{band.name}_sin", f"{band.name}_cos"]
+    else:
+        return [band]
+    return [replace(band, name=name, measured="") for name in names]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 
 
 class Normalisation(NamedTuple):
@@ -31,7 +31,8 @@ class Moments:
 
     Examples
     --------
-    >>> moments = Moments([Band("elevation", "m"), Band("aspect_class", "1", 4)])
+    >>> stratum = Band("stratum_class", kind="ordinal", class_names=("D1", "D2", "C2", "P1"))
+    >>> moments = Moments([Band("elevation", "m"), stratum])
     >>> inputs = np.array([[[1.0, 3.0, 99.0]], [[2.0, 4.0, 4.0]]], dtype=np.float32)
     >>> moments.add(inputs, np.array([[True, True, False]]))
     >>> moments.normalisation()

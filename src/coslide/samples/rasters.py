@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.cube.cube import Band
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
 from coslide.samples.dataset import MappedArray

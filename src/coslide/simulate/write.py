@@ -50,6 +50,7 @@ id = "simulated-{difficulty}-{seed}"
 time_utc = {time:%Y-%m-%dT%H:%M:%SZ}
 magnitude = {magnitude:.1f}
 credit = "Simulated by coslide: no real place, no real earthquake."
+simulated = true
 
 [scenes.post]
 products = ["{post}"]

@@ -17,9 +17,11 @@ SIDE = 128
 DN_PER_REFLECTANCE = 10_000.0
 
 # B10 (cirrus) shows that this is reflectance at the top of the atmosphere; B8A is not among the bands.
-_SENTINEL2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
+CHANNELS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
+"""The bands of the satellite."""
+
 BANDS: tuple[tuple[str, str], ...] = (
-    *((f"reflectance_post_{band}", "1") for band in _SENTINEL2),
+    *((f"reflectance_post_{band}", "1") for band in CHANNELS),
     ("slope", "degree"),
     ("elevation", "m"),
 )
@@ -43,7 +45,7 @@ MEANS = (
 )
 """What each band was divided by: stored value x mean = reflectance x 10 000, degrees or metres, in whole numbers."""
 
-_DIVISORS = (*(DN_PER_REFLECTANCE for _ in _SENTINEL2), 1.0, 1.0)
+_DIVISORS = (*(DN_PER_REFLECTANCE for _ in CHANNELS), 1.0, 1.0)
 _MOST_NAMED = 5
 
 

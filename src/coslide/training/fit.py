@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 
 from coslide import networks
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
 from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
@@ -50,8 +51,8 @@ CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 _LOADERS = 4  # processes that read tiles while a GPU computes
 
 
-def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[str, Any]:
-    """Collect the options to create the network of `settings` with, for inputs of these names.
+def network_options(settings: TrainingSettings, bands: Sequence[Band]) -> dict[str, Any]:
+    """Collect the options to create the network of `settings` with, for these inputs.
 
     A width of None becomes that of the original on a GPU and a quarter of it on a CPU. A network that compares two
     dates is told which bands are before and after the event. The settings' own `options` win over both.
@@ -64,7 +65,7 @@ def network_options(settings: TrainingSettings, bands: Sequence[str]) -> dict[st
     return {**networks.date_options(settings.network, bands), **_own_options(settings)}
 
 
-def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = None) -> None:
+def require_trainable(settings: TrainingSettings, bands: Sequence[Band] | None = None) -> None:
     """Check that the network of `settings` exists, takes its options and can be fed tiles of its size.
 
     Parameters
@@ -72,7 +73,7 @@ def require_trainable(settings: TrainingSettings, bands: Sequence[str] | None = 
     settings
         What to train.
     bands
-        Names of the bands of its input; None where they are not known yet.
+        Its inputs; None where they are not known yet.
 
     Raises
     ------
@@ -102,8 +103,8 @@ class TrainingData(NamedTuple):
     ----------
     tiles
         The training tiles.
-    names
-        Names of the inputs.
+    inputs
+        What the network is fed.
     validation
         Tiles of the validation part, scored after every epoch; None where there is no such part.
     fingerprints
@@ -111,7 +112,7 @@ class TrainingData(NamedTuple):
     """
 
     tiles: Tiles
-    names: Sequence[str]
+    inputs: Sequence[Band]
     validation: Tiles | None = None
     fingerprints: Mapping[str, str] = MappingProxyType({})
 
@@ -149,12 +150,12 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     if settings.runtime.precision == "16" and not torch.cuda.is_available():
         raise InputError("training.runtime.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
     settings = with_precision(data, settings, folder)
-    options = network_options(settings, data.names)
-    network = first_network(settings, data.names)
+    options = network_options(settings, data.inputs)
+    network = first_network(settings, data.inputs)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
     record = {name: value for name, value in settings.dotted().items() if name not in {"split.regions", "members"}}
-    record |= {**options, **data.fingerprints, "bands": len(data.names), "tiles": len(data.tiles)}
+    record |= {**options, **data.fingerprints, "bands": len(data.inputs), "tiles": len(data.tiles)}
     checkpoint = prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
     epochs = (
@@ -186,10 +187,10 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     return network.eval()
 
 
-def first_network(settings: TrainingSettings, names: Sequence[str]) -> nn.Module:
+def first_network(settings: TrainingSettings, inputs: Sequence[Band]) -> nn.Module:
     """Make the network with the weights that a training with these settings and inputs begins with."""
     lightning.seed_everything(settings.seed, verbose=False)
-    return networks.create(settings.network, len(names), **network_options(settings, names))
+    return networks.create(settings.network, len(inputs), **network_options(settings, inputs))
 
 
 def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
@@ -268,8 +269,8 @@ def with_precision(data: TrainingData, settings: TrainingSettings, folder: Path)
         return settings
     if torch.cuda.is_available():
         return settings.changed({"runtime.precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
-    network = first_network(settings, data.names)
-    trial = partial(time_precisions, network, len(data.names), settings.sampling.tile, gradients=True)
+    network = first_network(settings, data.inputs)
+    trial = partial(time_precisions, network, len(data.inputs), settings.sampling.tile, gradients=True)
     chosen = kept_choice(trial, folder / CHOSEN, "training")
     return settings.changed({"runtime.precision": chosen})
 

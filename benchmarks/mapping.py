@@ -26,7 +26,8 @@ from odc.geo.geobox import GeoBox
 from coslide import networks
 from coslide.io.executor import available_processors, prefetch
 from coslide.io.resumable_raster import ResumableRaster
-from coslide.mapping.inventory import LandslideContext, vectorize_landslides
+from coslide.mapping.attributes import LandslideContext
+from coslide.mapping.inventory import vectorize_landslides
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
 from coslide.networks.fuse import fuse
@@ -143,11 +144,11 @@ def _inventory(landslides: int) -> None:
         if row + 32 <= side:
             probability[row : row + height, col : col + width] = 0.9
     bands = {name: random.random((side, side)).astype(np.float32) for name in ("elevation", "slope", "pga")}
-    known = LandslideContext(lambda place, name: bands[name].ravel()[place] if name in bands else None)
+    context = LandslideContext(lambda place, name: bands[name].ravel()[place] if name in bands else None)
     grid = GeoBox((side, side), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
     restart_peak()
     started = time.perf_counter()
-    frame = vectorize_landslides(probability, grid, known=known)
+    frame = vectorize_landslides(probability, grid, context=context)
     seconds = time.perf_counter() - started
     peak_gb = peak_memory_gb(since_restart=True)
     print(f"{len(frame)} landslides on {side} x {side} cells: {seconds:.1f} s, peak {peak_gb:.2f} GB")

@@ -19,15 +19,12 @@ from scipy import ndimage
 
 from coslide.errors import InputError
 from coslide.mapping import inventory as inventory_module
-from coslide.mapping.density import density_grid
-from coslide.mapping.inventory import LandslideContext, label_landslides, vectorize_landslides, write_inventory
+from coslide.mapping.attributes import Landslide, LandslideContext
+from coslide.mapping.inventory import label_landslides, vectorize_landslides, write_inventory
+from coslide.mapping.summary import count_density
 
 TRANSFORM = Affine(10, 0, 300000, 0, -10, 3700000)
-COLUMNS = [
-    "id", "area_m2", "area_geodesic_m2", "perimeter_m", "length_m", "width_m", "probability_mean", "probability_max",
-    "probability_p10", "uncertainty_mean", "relief_m", "height_to_length", "slope_mean_deg", "slope_max_deg", "aspect",
-    "stratum", "pga_g", "fault_distance_m", "touches_unknown", "scene_before", "scene_after", "geometry",
-]  # fmt: skip
+COLUMNS = [*Landslide.model_fields, "geometry"]
 
 
 def grid_of(array):
@@ -190,6 +187,9 @@ def test_an_empty_result_has_the_columns_dtypes_and_crs_of_a_full_one():
     none, some = (vectorize_landslides(np.full((3, 3), p), grid_of(np.zeros((3, 3)))) for p in (0.0, 1.0))
     assert (len(none), none.crs, list(none.columns)) == (0, some.crs, COLUMNS)
     pd.testing.assert_series_equal(none.dtypes, some.dtypes)
+    kinds = {int: "i", float: "f", bool: "b", str: "O"}
+    expected = {name: kinds[field.annotation] for name, field in Landslide.model_fields.items()}
+    assert {name: some[name].dtype.kind for name in expected} == expected
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
@@ -199,7 +199,7 @@ def test_a_threshold_that_is_no_probability_is_refused(threshold):
 
 
 @pytest.mark.parametrize("pixel_size_m", [0.0, -10.0, float("nan")])
-def test_a_cell_size_that_is_no_length_is_refused(pixel_size_m):
+def test_a_pixel_size_that_is_no_length_is_refused(pixel_size_m):
     with pytest.raises(ValueError, match="pixel_size_m: expected"):
         label_landslides(np.zeros((2, 2)), pixel_size_m=pixel_size_m)
 
@@ -279,7 +279,7 @@ def test_the_package_carries_its_metadata_and_a_style_that_is_whole(tmp_path):
     assert {entry.get("symbol") for entry in renderer.find("ranges")} == symbols
 
 
-def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_cells():
+def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_pixels():
     """The witness takes each landslide by itself with numpy and shapely."""
     random = np.random.default_rng(5)
     probability = np.where(patches(0.2), random.uniform(0.5, 1, (120, 120)), 0.1).astype(np.float32)
@@ -294,38 +294,38 @@ def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_cells():
     }
     bands["slope"][50:60] = np.nan
     spread = random.uniform(0, 0.2, (120, 120)).astype(np.float32)
-    known = LandslideContext(lambda place, name: bands[name].ravel()[place], spread, "2018-08-01", "2018-09-10")
+    context = LandslideContext(lambda place, name: bands[name].ravel()[place], spread, "2018-08-01", "2018-09-10")
     grid = grid_of(probability)
-    frame = vectorize_landslides(probability, grid, known=known)
+    frame = vectorize_landslides(probability, grid, context=context)
     labels = label_landslides(probability, pixel_size_m=10)
-    unknown = np.pad(np.isnan(probability), 1, constant_values=True)
+    nodata = np.pad(np.isnan(probability), 1, constant_values=True)
     names = ["", "flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW"]
     assert len(frame) > 30
     for row in frame.itertuples():
-        cells = labels == row.id
-        values = np.sort(probability[cells].astype(float))
+        pixels = labels == row.id
+        values = np.sort(probability[pixels].astype(float))
         assert row.probability_p10 == values[int(np.floor(0.1 * (len(values) - 1)))]
-        assert row.uncertainty_mean == pytest.approx(spread[cells].mean(), rel=1e-5)
-        relief = bands["elevation"][cells].max() - bands["elevation"][cells].min()
+        assert row.uncertainty_mean == pytest.approx(spread[pixels].mean(), rel=1e-5)
+        relief = bands["elevation"][pixels].max() - bands["elevation"][pixels].min()
         assert row.relief_m == pytest.approx(relief)
-        slopes = bands["slope"][cells][~np.isnan(bands["slope"][cells])]
+        slopes = bands["slope"][pixels][~np.isnan(bands["slope"][pixels])]
         if slopes.size:
             assert (row.slope_mean_deg, row.slope_max_deg) == (pytest.approx(slopes.mean()), slopes.max())
         else:
             assert np.isnan(row.slope_mean_deg)
-        aspects = np.bincount(bands["aspect_class"][cells].astype(int), minlength=10)
+        aspects = np.bincount(bands["aspect_class"][pixels].astype(int), minlength=10)
         assert row.aspect == names[int(aspects.argmax())]
-        strata = np.bincount(bands["stratum_class"][cells].astype(int), minlength=5)
+        strata = np.bincount(bands["stratum_class"][pixels].astype(int), minlength=5)
         assert row.stratum == (0 if not strata[1:].any() else 1 + int(strata[1:].argmax()))
-        assert row.pga_g == pytest.approx(bands["pga"][cells].mean())
-        assert row.fault_distance_m == bands["fault_distance"][cells].min()
+        assert row.pga_g == pytest.approx(bands["pga"][pixels].mean())
+        assert row.fault_distance_m == bands["fault_distance"][pixels].min()
         assert row.perimeter_m == pytest.approx(row.geometry.length)
         assert row.length_m >= row.width_m > 0
         assert row.length_m * row.width_m == pytest.approx(row.geometry.minimum_rotated_rectangle.area)
         assert row.height_to_length == pytest.approx(relief / row.length_m)
-        r, c = np.nonzero(cells)
-        near = any(unknown[i : i + 3, j : j + 3].any() for i, j in zip(r, c, strict=True))
-        assert row.touches_unknown == near
+        r, c = np.nonzero(pixels)
+        near = any(nodata[i : i + 3, j : j + 3].any() for i, j in zip(r, c, strict=True))
+        assert row.touches_nodata == near
     assert set(frame.scene_before) == {"2018-08-01"}
 
 
@@ -341,14 +341,14 @@ def test_what_is_not_known_leaves_its_columns_empty():
     )
 
 
-def test_the_density_of_a_square_is_that_of_its_known_ground():
-    """1.5 x 2.3 km, of which a strip is unknown: every number by hand from the polygons."""
+def test_the_density_of_a_square_is_that_of_its_valid_area():
+    """1.5 x 2.3 km, of which a strip is nodata: every number by hand from the polygons."""
     random = np.random.default_rng(7)
     probability = np.where(random.random((150, 230)) < 0.01, 0.9, 0.1).astype(np.float32)
     probability[:, :20] = np.nan
     grid = grid_of(probability)
     frame = vectorize_landslides(probability, grid)
-    density, squares = density_grid(frame, np.isfinite(probability), grid)
+    density, squares = count_density(frame, np.isfinite(probability), grid)
     assert (squares.shape, squares.affine.a) == ((2, 3), 1000)
     left, top = grid.affine.c, grid.affine.f
     points = frame.geometry.representative_point()
@@ -361,5 +361,5 @@ def test_the_density_of_a_square_is_that_of_its_known_ground():
             km2 = np.isfinite(probability[100 * row : 100 * (row + 1), 100 * col : 100 * (col + 1)]).sum() * 1e-4
             assert density[0, row, col] == pytest.approx(inside.sum() / km2, rel=1e-6)
             assert density[1, row, col] == pytest.approx(frame.area_m2[inside].sum() / 1e6 / km2, rel=1e-6)
-    nothing, _ = density_grid(frame.iloc[:0], np.zeros_like(probability, dtype=bool), grid)
+    nothing, _ = count_density(frame.iloc[:0], np.zeros_like(probability, dtype=bool), grid)
     assert np.isnan(nothing).all()

@@ -75,7 +75,7 @@ def test_the_summary_counts_what_the_files_hold(mapped, made_up_cube):
     valid = open_cube(made_up_cube).valid().sum()
     assert found["landslides"] == len(frame) == sum(found["size_frequency"]["n"])
     assert found["area_km2"] == pytest.approx(frame.area_m2.sum() / 1e6)
-    assert found["known_km2"] == pytest.approx(valid * 100 / 1e6)
+    assert found["valid_km2"] == pytest.approx(valid * 100 / 1e6)
     assert found["landslides_per_km2"] == pytest.approx(len(frame) / (valid * 1e-4))
     assert found["area_m2"]["largest"] == frame.area_m2.max()
     widths = np.diff([found["size_frequency"][key] for key in ("area_min_m2", "area_max_m2")], axis=0)

@@ -1,28 +1,28 @@
-"""Landslide polygons from a probability map, with their areas, and the files they are delivered in."""
+"""Landslide polygons from a probability map, with their attributes, and the files they are delivered in."""
 
 import errno
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import pyogrio
 import pyproj
 import rasterio.features
 import shapely
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.connected import connected
 from coslide.io.atomic import whole_output
-from coslide.mapping.attributes import LOW_QUANTILE, cells_of, ground_of_landslides, shapes_of, touches_unknown
-from coslide.mapping.style import style_table
+from coslide.mapping.attributes import Landslide, LandslideContext, describe_landslides, measure_shapes
 
-FloatArray = npt.NDArray[np.floating]
-Labels = npt.NDArray[np.int32]
+FloatArray = NDArray[np.floating]
+Labels = NDArray[np.int32]
 
 _LAYER = "landslides"
 
@@ -30,7 +30,7 @@ _LAYER = "landslides"
 def label_landslides(
     probability: FloatArray, *, pixel_size_m: float, threshold: float = 0.5, min_area_m2: float = 0.0
 ) -> Labels:
-    r"""Return the number of the landslide that each pixel belongs to, int32 (row, col), 0 where there is none.
+    r"""Label the pixels of each landslide by its number, int32 (row, col), 0 where there is none.
 
     Landslides are objects of pixels with ``probability >= threshold`` that touch at a side or a corner::
 
@@ -58,7 +58,7 @@ def label_landslides(
     Raises
     ------
     ValueError
-        If the threshold is not in (0, 1], the map is not two-dimensional or the cell size is not above 0.
+        If the threshold is not in (0, 1], the map is not two-dimensional or the pixel size is not above 0.
 
     Examples
     --------
@@ -92,28 +92,15 @@ def label_landslides(
     return numbers
 
 
-class LandslideContext(NamedTuple):
-    """What is known beside the probability, to be told of each landslide.
-
-    `gather` gives values of a variable of the cube in cells, by their numbers in the raveled map and its name, or None;
-    `uncertainty` is float (row, col); `before` and `after` are the dates of the scenes, empty where there is none.
-    """
-
-    gather: Callable[[npt.NDArray[np.int64], str], FloatArray | None] = lambda _place, _name: None
-    uncertainty: FloatArray | None = None
-    before: str = ""
-    after: str = ""
-
-
 def vectorize_landslides(
     probability: FloatArray,
     grid: GeoBox,
     *,
     threshold: float = 0.5,
     min_area_m2: float = 0.0,
-    known: LandslideContext | None = None,
+    context: LandslideContext | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return the landslides of a probability map as polygons in the CRS of the grid, one row each.
+    """Draw the landslides of a probability map as polygons in the CRS of the grid, one row each.
 
     Parameters
     ----------
@@ -125,15 +112,15 @@ def vectorize_landslides(
         A pixel is landslide from this probability on; above 0 and at most 1.
     min_area_m2
         Smaller landslides are left out [m2].
-    known
+    context
         What else is known; columns of what is not are empty.
 
     Returns
     -------
     GeoDataFrame
-        The columns of `docs/inventory.md`, among them ``id`` (int32, 1, 2, ... as `label_landslides` numbers them),
-        ``area_m2`` (pixels x area of a pixel) and ``area_geodesic_m2`` (the same ground on the ellipsoid, free of the
-        scale error of the projection; Karney 2013, doi:10.1007/s00190-012-0578-z); and ``geometry``: valid
+        The columns of `Landslide`, among them ``id`` (int32, as `label_landslides` numbers them), ``area_m2`` (pixels
+        x area of a pixel) and ``area_geodesic_m2`` (the same area on the ellipsoid, free of the scale error of the
+        projection; Karney 2013, doi:10.1007/s00190-012-0578-z); and ``geometry``: valid
         MultiPolygons along the edges of the pixels, with holes. Without any landslide the frame is empty and has the
         same columns, dtypes and CRS.
 
@@ -155,35 +142,25 @@ def vectorize_landslides(
         raise ValueError(f"probability: expected the shape of the grid {tuple(grid.shape)}, found {probability.shape}")
     if grid.crs is None or not grid.crs.projected or grid.crs.units[0] not in {"metre", "meter"}:
         raise ValueError(f"grid: expected a projected CRS in metres, found {grid.crs}")
-    what = known or LandslideContext()
     pixel_size_m = abs(grid.affine.a)
     labels = label_landslides(probability, pixel_size_m=pixel_size_m, threshold=threshold, min_area_m2=min_area_m2)
-    cells = cells_of(labels)
-    values = probability.ravel()[cells.place].astype(np.float64)
     geometry = _outlines(labels, grid)
-    shapes = shapes_of(geometry)
-    spread = np.full(len(values), np.nan) if what.uncertainty is None else what.uncertainty.ravel()[cells.place]
     columns = {
-        "id": np.arange(1, cells.count + 1, dtype=np.int32),
-        "area_m2": np.bincount(cells.owner, minlength=cells.count) * pixel_size_m**2,
+        "id": np.arange(1, len(geometry) + 1, dtype=np.int32),
+        "area_m2": np.bincount(labels.ravel(), minlength=1)[1:] * pixel_size_m**2,
         "area_geodesic_m2": _geodesic_area_m2(geometry, grid),
-        **shapes,
-        "probability_mean": cells.mean(values),
-        "probability_max": cells.largest(values),
-        "probability_p10": cells.quantile(values, LOW_QUANTILE),
-        "uncertainty_mean": cells.mean(spread),
-        **ground_of_landslides(cells, functools.partial(what.gather, cells.place), length_m=shapes["length_m"]),
-        "touches_unknown": touches_unknown(cells, np.isfinite(probability)),
-        "scene_before": np.full(cells.count, what.before, dtype=object),
-        "scene_after": np.full(cells.count, what.after, dtype=object),
+        **measure_shapes(geometry),
+        **describe_landslides(labels, probability, context or LandslideContext()),
     }
-    return gpd.GeoDataFrame(columns, geometry=geometry, crs=str(grid.crs))
+    columns["height_to_length"] = np.asarray(columns["relief_m"]) / columns["length_m"]
+    ordered = {name: np.asarray(columns[name]) for name in Landslide.model_fields}
+    return gpd.GeoDataFrame(ordered, geometry=geometry, crs=str(grid.crs))
 
 
 def write_inventory(
     frame: gpd.GeoDataFrame, folder: Path, *, metadata: Mapping[str, str] | None = None
 ) -> tuple[Path, Path]:
-    """Return the paths of the GeoPackage and the GeoParquet file that hold the inventory.
+    """Write the inventory as a GeoPackage and a GeoParquet file.
 
     Parameters
     ----------
@@ -221,7 +198,7 @@ def write_inventory(
         # The geometry type is named because an empty frame has none to infer.
         options: dict[str, Any] = {"driver": "GPKG", "engine": "pyogrio", "geometry_type": "MultiPolygon"}
         frame.to_file(part, layer=_LAYER, layer_metadata=dict(metadata or {}), **options)
-        pyogrio.write_dataframe(style_table(_LAYER), part, layer="layer_styles", driver="GPKG")
+        pyogrio.write_dataframe(_qgis_style(), part, layer="layer_styles", driver="GPKG")
         found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
         if found != len(frame):
             raise OSError(errno.EIO, f"expected {len(frame)} landslides in the file, found {found}", str(package))
@@ -230,20 +207,20 @@ def write_inventory(
     return package, parquet
 
 
-def object_areas_m2(mask: npt.NDArray[np.bool_], pixel_size_m: float) -> npt.NDArray[np.float64]:
-    """Return the area in m2 of each object in `mask`, bool (row, col): cells that touch, at a corner or a side.
+def object_areas_m2(mask: NDArray[np.bool_], pixel_size_m: float) -> NDArray[np.float64]:
+    """Compute the area in m2 of each object in `mask`, bool (row, col): pixels that touch, at a corner or a side.
 
     Examples
     --------
     >>> object_areas_m2(np.array([[True, False, True], [True, False, False]]), 10.0)
     array([200., 100.])
     """
-    cells = np.bincount(connected(mask).ravel())[1:]
-    return np.asarray(cells * float(pixel_size_m) ** 2, dtype=np.float64)
+    pixels = np.bincount(connected(mask).ravel())[1:]
+    return np.asarray(pixels * float(pixel_size_m) ** 2, dtype=np.float64)
 
 
-def _outlines(labels: Labels, grid: GeoBox) -> npt.NDArray[np.object_]:
-    """Return a MultiPolygon for each of the labels 1, 2, ...
+def _outlines(labels: Labels, grid: GeoBox) -> NDArray[np.object_]:
+    """Trace a MultiPolygon for each of the labels 1, 2, ...
 
     The pieces of an object that meet only at a corner are traced one by one (4-connected) and collected: traced in
     one go, the outline touches itself and is not valid.
@@ -260,21 +237,27 @@ def _outlines(labels: Labels, grid: GeoBox) -> npt.NDArray[np.object_]:
     return geometry
 
 
-def _geodesic_area_m2(geometry: npt.NDArray[np.object_], grid: GeoBox) -> npt.NDArray[np.float64]:
+def _geodesic_area_m2(geometry: NDArray[np.object_], grid: GeoBox) -> NDArray[np.float64]:
     crs = pyproj.CRS.from_user_input(str(grid.crs))
-    geodetic = crs.geodetic_crs
-    if geodetic is None or geodetic.ellipsoid is None:
-        raise ValueError(f"grid: expected a CRS on an ellipsoid, found {grid.crs}")
-    geod = pyproj.Geod(a=geodetic.ellipsoid.semi_major_metre, b=geodetic.ellipsoid.semi_minor_metre)
-    to_degrees = pyproj.Transformer.from_crs(crs, geodetic, always_xy=True)
-    parts, owner = shapely.get_parts(geometry, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    outer = np.diff(part, prepend=-1) > 0  # the first ring of a polygon is its outline, the others are holes
-    lon, lat = to_degrees.transform(*shapely.get_coordinates(rings).T)
-    counts = shapely.get_num_coordinates(rings)
-    stops = np.cumsum(counts)
-    area = np.zeros(len(geometry))
-    for landslide, is_outer, start, stop in zip(owner[part], outer, stops - counts, stops, strict=True):
-        size = abs(geod.polygon_area_perimeter(lon[start:stop], lat[start:stop])[0])
-        area[landslide] += size if is_outer else -size
-    return area
+    geod, degrees = crs.get_geod(), gpd.GeoSeries(geometry, crs=crs).to_crs(crs.geodetic_crs)
+    assert geod is not None, "a projected CRS lies on an ellipsoid"  # noqa: S101 - for the type checker
+    oriented = shapely.orient_polygons(degrees.to_numpy())  # holes count as negative areas
+    return np.array([geod.geometry_area_perimeter(shape)[0] for shape in oriented], dtype=np.float64)
+
+
+def _qgis_style() -> pd.DataFrame:
+    """Build the table ``layer_styles``, in which QGIS looks for the style of a layer of a GeoPackage."""
+    return pd.DataFrame(
+        {
+            "f_table_catalog": [""],
+            "f_table_schema": [""],
+            "f_table_name": [_LAYER],
+            "f_geometry_column": ["geom"],
+            "styleName": ["probability"],
+            "styleQML": [files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")],
+            "styleSLD": [""],
+            "useAsDefault": [True],
+            "description": ["landslides by their mean probability"],
+            "owner": [""],
+        }
+    )

@@ -10,26 +10,26 @@ from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.stac import write_item
-from coslide.mapping.density import density_grid, write_density
-from coslide.mapping.inventory import LandslideContext, vectorize_landslides, write_inventory
+from coslide.mapping.attributes import LandslideContext
+from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, read_probability_map
-from coslide.mapping.summary import summary_of
+from coslide.mapping.summary import count_density, summarise_inventory, write_density
 from coslide.report.summary_figure import summary_figure
 
-TITLES = {
+_TITLES = {
     PROBABILITY: "landslide probability",
-    UNCERTAINTY: "spread of the probability over orientations and members",
+    UNCERTAINTY: "standard deviation of the probability over orientations and members",
     "landslides.gpkg": "landslide polygons",
     "landslides.parquet": "landslide polygons",
-    "density.tif": "landslides per km2, and share of the ground that slid",
+    "density.tif": "landslides per km2, and share of the area that slid",
     "summary.json": "number, area and sizes of the landslides",
     "summary.png": "sizes of the landslides, and their number per km2",
 }
 
 
 def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:
-    """Return the landslides of the probability map in `out`, all that is made of it left beside it.
+    """Draw the landslides of the probability map in `out`, and write all that is made of them beside it.
 
     ``landslides.gpkg`` and ``landslides.parquet`` (`coslide.mapping.inventory.vectorize_landslides`), ``density.tif``,
     ``summary.json`` and ``summary.png``, and ``item.json``, which lists them.
@@ -37,7 +37,7 @@ def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, 
     Parameters
     ----------
     out
-        Folder of the map: ``probability.tif`` and, where the map has it, ``uncertainty.tif``.
+        Folder of the map.
     cube
         What was mapped.
     metadata
@@ -50,36 +50,9 @@ def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, 
     InputError
         If the disk is full or the folder cannot be written.
     """
-    grid = cube.grid
     found = read_probability_map(out)
-    probability, uncertainty = found.probability, found.spread
-    known = LandslideContext(
-        gather=lambda place, name: cube.read_pixels(name, place),
-        uncertainty=uncertainty,
-        before=cube.acquired("pre"),
-        after=cube.acquired("post"),
-    )
-    frame = vectorize_landslides(probability, grid, threshold=metadata.threshold, min_area_m2=min_area_m2, known=known)
-    event, of_model = cube.title, _of_model(metadata)
-    write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
-    is_known = np.isfinite(probability)
-    density, squares = density_grid(frame, is_known, grid)
-    write_density(out / "density.tif", density, squares)
-    summary = summary_of(frame, known_km2=np.count_nonzero(is_known) * pixel_size_m(grid) ** 2 / 1e6)
-    write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
-    west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
-    figure = summary_figure(summary, density[0], bounds_km=(west, south, east, north), title=event)
-    with whole_output(out / "summary.png") as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
-    properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
-    properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
-    files = {name: title for name, title in TITLES.items() if name != UNCERTAINTY or uncertainty is not None}
-    write_item(out, grid, date=cube.date, properties=properties, files=files)
-    return frame
-
-
-def _of_model(metadata: ModelMetadata) -> dict[str, str]:
-    return {
+    event, valid = found.metadata.event, np.isfinite(found.probability)
+    of_model = {
         "network": metadata.network,
         "trained_on": ", ".join(metadata.events),
         "threshold": f"{metadata.threshold:g}",
@@ -87,3 +60,26 @@ def _of_model(metadata: ModelMetadata) -> dict[str, str]:
         "licence": metadata.licence,
         "citation": metadata.citation,
     }
+    frame = vectorize_landslides(
+        found.probability,
+        found.grid,
+        threshold=found.threshold,
+        min_area_m2=min_area_m2,
+        context=LandslideContext(
+            lambda place, name: cube.read_pixels(name, place), found.spread, cube.acquired("pre"), cube.acquired("post")
+        ),
+    )
+    write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
+    density, squares = count_density(frame, valid, found.grid)
+    write_density(out / "density.tif", density, squares)
+    summary = summarise_inventory(frame, valid_km2=np.count_nonzero(valid) * pixel_size_m(found.grid) ** 2 / 1e6)
+    write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
+    west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
+    figure = summary_figure(summary, density[0], bounds_km=(west, south, east, north), title=event)
+    with whole_output(out / "summary.png") as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
+    properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
+    properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
+    files = {name: title for name, title in _TITLES.items() if name != UNCERTAINTY or found.spread is not None}
+    write_item(out, found.grid, date=cube.date, properties=properties, files=files)
+    return frame

@@ -23,7 +23,7 @@ def summary_figure(
     Parameters
     ----------
     summary
-        As `coslide.mapping.summary.summary_of` gives it.
+        As `coslide.mapping.summary.summarise_inventory` gives it.
     per_km2
         Landslides per km2 of the squares of the map, float (row, col), north up; NaN where nothing is known, in grey.
     bounds_km
@@ -36,7 +36,7 @@ def summary_figure(
     figure = Figure(figsize=(10, float(np.clip(1.4 + 4.2 * tall, 4.2, 9))), dpi=150, layout="constrained")
     sizes, places = figure.subplots(1, 2)
     found = f"{summary['landslides']:,} landslides, {summary['area_km2']:.2f} km²"
-    figure.suptitle(f"{title}: {found} on {summary['known_km2']:.1f} km² of known ground")
+    figure.suptitle(f"{title}: {found} on {summary['valid_km2']:.1f} km² of valid area")
     _sizes(sizes, summary)
     shown = places.imshow(
         np.ma.masked_invalid(per_km2), extent=(west, east, south, north), cmap="YlOrRd", vmin=0, interpolation="none"

@@ -99,21 +99,21 @@ class EdgeListEISGNN(nn.Module):
 
         layer, (batch, count, _) = self.layer, x.shape
         itself = torch.eye(count, dtype=torch.bool)
-        nearest = torch.cdist(x, x).masked_fill(itself, -1).argsort(dim=-1, stable=True)[..., : layer.k]
+        nearest = torch.cdist(x, x).masked_fill(itself, -1).argsort(dim=-1, stable=True)[..., : layer.options.k]
         first = torch.arange(batch).view(-1, 1, 1) * count
-        source, target = (nearest + first).flatten(), torch.arange(batch * count).repeat_interleave(layer.k)
+        source, target = (nearest + first).flatten(), torch.arange(batch * count).repeat_interleave(layer.options.k)
         nodes = x.flatten(0, 1)
-        h = layer.w1(nodes).view(len(nodes), layer.heads, -1)
+        h = layer.w1(nodes).view(len(nodes), layer.options.heads, -1)
         z = torch.einsum("ehd,hdf->ehf", torch.cat([h[target], h[source]], dim=2), layer.w2)
         logits = (F.leaky_relu(z, 0.2) * layer.attention).sum(dim=-1)
         attention = softmax(logits, target, num_nodes=len(nodes))
         attended = scatter(attention.unsqueeze(-1) * h[source], target, dim_size=len(nodes))
         h3 = layer.w3(nodes).view_as(h)
         log_p = h3.log_softmax(dim=-1)
-        entropy = -(log_p.exp()[target] * log_p[source]).sum(dim=-1).clamp_max(-layer.e_min)
+        entropy = -(log_p.exp()[target] * log_p[source]).sum(dim=-1).clamp_max(-layer.options.e_min)
         eic = 1 / entropy + F.cosine_similarity(h3[target], h3[source], dim=-1, eps=1e-6)
-        by_node = eic.view(len(nodes), layer.k, layer.heads)
-        chosen = by_node.topk(selected_count(layer.k, layer.select_factor), dim=1).indices
+        by_node = eic.view(len(nodes), layer.options.k, layer.options.heads)
+        chosen = by_node.topk(selected_count(layer.options.k, layer.options.select_factor), dim=1).indices
         kept = torch.zeros_like(by_node, dtype=torch.bool).scatter(1, chosen, 1).view_as(eic)
         weights = softmax(eic.masked_fill(~kept, -torch.inf), target, num_nodes=len(nodes))
         aggregated = scatter(weights.unsqueeze(-1) * attended[source], target, dim_size=len(nodes))

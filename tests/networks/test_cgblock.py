@@ -1,12 +1,15 @@
 """CGBlock and its graph branch against torch's own general layers."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from coslide.networks.cgblock import CGBlock, GraphBranch
+from coslide.networks.cgblock import CGBlock, GraphBranch, PatchUp
 from coslide.networks.eisgnn import EISGNN
+from coslide.networks.graph import GraphOptions
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +18,7 @@ def seed():
 
 
 def branch_and_map():
-    return GraphBranch(EISGNN(3, 16, k=4), rate=4), torch.randn(2, 3, 8, 12)
+    return GraphBranch(EISGNN(3, 16, GraphOptions(k=4)), rate=4), torch.randn(2, 3, 8, 12)
 
 
 def test_the_graph_has_one_node_per_patch_row_by_row_from_its_upper_left_pixel():
@@ -50,7 +53,7 @@ def test_each_nodes_result_goes_back_to_its_own_patch():
     ],
 )
 def test_every_way_up_is_its_deconvolution(mode, general):
-    branch = GraphBranch(EISGNN(3, 16, k=4), rate=4, up_mode=mode)
+    branch = GraphBranch(EISGNN(3, 16, GraphOptions(k=4)), rate=4, up_mode=mode)
     x = torch.randn(2, 3, 8, 12)
     nodes = x[:, :, ::4, ::4].flatten(2).mT
     grid = branch.eisgnn(nodes).mT.reshape(2, 16, 2, 3)
@@ -58,23 +61,12 @@ def test_every_way_up_is_its_deconvolution(mode, general):
 
 
 def test_a_node_may_be_the_mean_of_its_patch():
-    branch = GraphBranch(EISGNN(3, 16, k=4), rate=4, down_mode="avg")
+    branch = GraphBranch(EISGNN(3, 16, GraphOptions(k=4)), rate=4, down_mode="avg")
     x, seen = torch.randn(2, 3, 8, 12), []
     branch.eisgnn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     branch(x)
     means = [x[:, :, row : row + 4, col : col + 4].mean(dim=(2, 3)) for row in (0, 4) for col in (0, 4, 8)]
     torch.testing.assert_close(seen[0], torch.stack(means, dim=1))
-
-
-@pytest.mark.parametrize("option", [{"up_mode": "bilinear"}, {"down_mode": "max"}])
-def test_a_mode_that_is_none_of_its_words_is_refused(option):
-    with pytest.raises(ValueError, match=f"{next(iter(option))}: found .*; expected one of"):
-        GraphBranch(EISGNN(3, 16), rate=4, **option)
-
-
-def test_a_chain_of_doublings_needs_a_power_of_two():
-    with pytest.raises(ValueError, match="found a rate of 6, expected a power of 2"):
-        GraphBranch(EISGNN(3, 16), rate=6, up_mode="k2_chain")
 
 
 def with_weights(block):
@@ -94,7 +86,7 @@ MODES = [
 
 @pytest.mark.parametrize(("up", "down"), MODES)
 def test_the_block_has_the_values_and_gradients_of_the_sum_written_out(up, down):
-    graph = GraphBranch(EISGNN(3, 16, k=4), rate=4, up_mode=up, down_mode=down)
+    graph = GraphBranch(EISGNN(3, 16, GraphOptions(k=4)), rate=4, up_mode=up, down_mode=down)
     block = with_weights(CGBlock(3, 16, branch=graph)).double()
     x = torch.randn(2, 3, 8, 12, dtype=torch.float64, requires_grad=True)
     g = torch.randn(2, 16, 8, 12, dtype=torch.float64)
@@ -116,3 +108,44 @@ def test_the_block_has_the_values_and_gradients_of_the_sum_written_out(up, down)
 def test_both_branches_start_with_weight_one():
     block = CGBlock(3, 16, branch=branch_and_map()[0])
     assert (block.alpha.item(), block.beta.item()) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("down", ["nearest", "avg"])
+@pytest.mark.parametrize(("channels", "rate"), [(8, 1), (16, 4), (56, 5)])
+def test_the_tuned_block_has_the_values_and_gradients_of_the_plain_one(channels, rate, down):
+    eisgnn = EISGNN(3, channels, GraphOptions(k=4, select_factor=1))
+    block = with_weights(CGBlock(3, channels, branch=GraphBranch(eisgnn, rate=rate, down_mode=down)))
+    x, g = torch.randn(2, 3, 3 * rate, 4 * rate), torch.randn(2, channels, 3 * rate, 4 * rate)
+
+    def results(dtype):
+        twin, given = copy.deepcopy(block).to(dtype), x.to(dtype, memory_format=torch.channels_last).requires_grad_()
+        y = twin(given)  # double precision runs in the plain form
+        return [one.float() for one in (y, *torch.autograd.grad(y, [given, *twin.parameters()], g.to(dtype)))]
+
+    torch.testing.assert_close(results(torch.float32), results(torch.float64), rtol=1e-4, atol=1e-4)
+
+
+def test_under_automatic_mixed_precision_the_tuned_block_adds_its_branches_in_single_precision():
+    block, x = CGBlock(3, 16, branch=branch_and_map()[0]), torch.randn(2, 3, 8, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = block(x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, block(x), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("rate", [1, 4])
+def test_patches_are_the_depthwise_deconvolution_values_and_gradients(rate):
+    up, x, g = PatchUp(6, rate), torch.randn(2, 6, 3, 5, requires_grad=True), torch.randn(2, 6, 3 * rate, 5 * rate)
+    expected = F.conv_transpose2d(x, up.weight, up.bias, stride=rate, groups=6)
+    torch.testing.assert_close(up(x), expected)
+    inputs = (x, up.weight, up.bias)
+    torch.testing.assert_close(torch.autograd.grad(up(x), inputs, g), torch.autograd.grad(expected, inputs, g))
+
+
+def test_a_node_fills_its_own_patch_and_no_other():
+    up, x = PatchUp(3, 4), torch.randn(1, 3, 3, 3)
+    moved = x.clone()
+    moved[:, :, 1, 2] += 1
+    expected = torch.zeros(12, 12, dtype=torch.bool)
+    expected[4:8, 8:12] = True
+    assert torch.equal((up(moved) - up(x)).abs().sum(dim=(0, 1)) > 0, expected)

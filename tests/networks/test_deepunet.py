@@ -153,9 +153,3 @@ def test_every_convolution_computes_with_the_channels_last_in_memory():
 def test_one_tile_of_the_least_size_is_refused_in_training():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         DeepUNet(3, width=2, depth=2)(torch.zeros(1, 3, 4, 4))
-
-
-@pytest.mark.parametrize("option", ["width", "depth"])
-def test_a_width_or_depth_of_nothing_is_refused(option):
-    with pytest.raises(ValueError, match=f"{option}: found 0, expected at least 1"):
-        DeepUNet(3, **{option: 0})

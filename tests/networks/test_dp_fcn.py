@@ -170,16 +170,10 @@ def test_the_split_leaves_nothing_of_its_own_in_the_weights():
     assert {name.split(".")[0] for name in names} == {"path_pre", "path_post", "up", "decoder", "head"}
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"width": 0, "pre": [0], "post": [1]}, "width: found 0, expected at least 1"),
-        ({}, "found 5 bands and no pre and post; expected the bands of each date, or the paper's 30"),
-    ],
-)
-def test_what_does_not_fit_is_refused_in_one_line(options, text):
+def test_other_bands_than_the_papers_need_to_be_told_apart():
+    text = "found 5 bands and no pre and post; expected the bands of each date, or the paper's 30"
     with pytest.raises(ValueError, match=f"^{text}$"):
-        DPFCN(5, **options)
+        DPFCN(5)
 
 
 @pytest.mark.parametrize(

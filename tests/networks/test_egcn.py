@@ -167,7 +167,7 @@ def test_the_graph_carries_influence_beyond_the_convolutions_reach():
 def test_every_graph_option_reaches_every_graph(option):
     (name, value) = next(iter(option.items()))
     graphs = [module for module in small(**option).modules() if isinstance(module, EISGNN)]
-    assert {getattr(graph, name) for graph in graphs} == {value}
+    assert {getattr(graph.options, name) for graph in graphs} == {value}
 
 
 @pytest.mark.parametrize(

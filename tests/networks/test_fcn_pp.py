@@ -164,8 +164,3 @@ def test_bins_that_are_no_numbers_of_parts_are_refused(bins):
 
 def test_bins_may_come_as_the_list_that_json_makes_of_them():
     assert FCNPP(3, width=2, bins=[2, 3]).pyramid.bins == (2, 3)
-
-
-def test_a_width_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="width: found 0, expected at least 1"):
-        FCNPP(3, width=0)

@@ -128,8 +128,3 @@ def test_every_convolution_computes_with_the_channels_last_in_memory():
 def test_one_tile_of_the_least_size_is_refused_in_training():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         LandsNet(3, width=2)(torch.zeros(1, 3, 8, 8))
-
-
-def test_a_width_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="width: found 0, expected at least 1"):
-        LandsNet(3, width=0)

@@ -4,12 +4,14 @@ A network takes standardised indices (batch, band, row, col) and returns logits 
 package does not import torch; making a network does.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from pydantic import ConfigDict, ValidationError, create_model
+
+from coslide.config.training import first_problem
 from coslide.errors import InputError
 from coslide.networks.dates import paired_bands
 
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What is known of a network without making it.
+    """A network that can be made, and what is known of it without making it.
 
     Attributes
     ----------
-    module, attribute
-        Where its class is, called as class(bands, classes=..., **options).
+    home
+        Where its class is, ``"module:class"``, called as class(bands, classes=..., **options).
     width
         Channels at full resolution in the original.
     fixed
@@ -37,8 +39,7 @@ class NetworkSpec:
         Why it is a reconstruction rather than the published network; empty if it is not one.
     """
 
-    module: str
-    attribute: str
+    home: str
     width: int = 64
     fixed: dict[str, Any] = field(default_factory=dict)
     two_dates: bool = False
@@ -50,22 +51,22 @@ _TITLE_ONLY = "reconstruction, low confidence: neither paper nor code could be r
 
 # in the order in which tables list them; one line adds a network
 _NETWORKS = {
-    "egcn": NetworkSpec("egcn", "EGCN"),
-    "egcn-msa": NetworkSpec("attention", "EGCNMSA"),
-    "egcn-esa": NetworkSpec("attention", "EGCNESA"),
-    "unet": NetworkSpec("unet", "UNet"),
-    "acmix-unet": NetworkSpec("acmix", "AcmixUnet"),
-    "fcn-pp": NetworkSpec("fcn_pp", "FCNPP"),
-    "fcn-pp-wide": NetworkSpec("fcn_pp", "FCNPP", fixed={"wide": True}),
-    "deepunet": NetworkSpec("deepunet", "DeepUNet", width=32),
-    "cdcnn": NetworkSpec("cdcnn", "CDCNN", two_dates=True, reconstruction=_ABSTRACT_ONLY),
-    "dp-fcn": NetworkSpec("dp_fcn", "DPFCN", width=32, two_dates=True, reconstruction=_TITLE_ONLY),
-    "landsnet": NetworkSpec("landsnet", "LandsNet", width=32, reconstruction=_TITLE_ONLY),
+    "egcn": NetworkSpec("egcn:EGCN"),
+    "egcn-msa": NetworkSpec("attention:EGCNMSA"),
+    "egcn-esa": NetworkSpec("attention:EGCNESA"),
+    "unet": NetworkSpec("unet:UNet"),
+    "acmix-unet": NetworkSpec("acmix:AcmixUnet"),
+    "fcn-pp": NetworkSpec("fcn_pp:FCNPP"),
+    "fcn-pp-wide": NetworkSpec("fcn_pp:FCNPP", fixed={"wide": True}),
+    "deepunet": NetworkSpec("deepunet:DeepUNet", width=32),
+    "cdcnn": NetworkSpec("cdcnn:CDCNN", two_dates=True, reconstruction=_ABSTRACT_ONLY),
+    "dp-fcn": NetworkSpec("dp_fcn:DPFCN", width=32, two_dates=True, reconstruction=_TITLE_ONLY),
+    "landsnet": NetworkSpec("landsnet:LandsNet", width=32, reconstruction=_TITLE_ONLY),
 }
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `create` knows, in the order in which tables list them.
+    """List the names that `create` knows, in the order of tables.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def names() -> tuple[str, ...]:
 
 
 def spec(name: str) -> NetworkSpec:
-    """Return what is known of the network of that name without making it.
+    """Look up what is known of a network without making it.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def spec(name: str) -> NetworkSpec:
 
 
 def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
-    """Return the options that tell a network which bands show the ground before and after the event.
+    """Find the options that tell a network which bands show the state before and after the event.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
 
 
 def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "nn.Module":
-    """Return a new, untrained network.
+    """Make a new, untrained network.
 
     Parameters
     ----------
@@ -162,13 +163,21 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
     >>> create("egcn", depth=3)
     Traceback (most recent call last):
         ...
-    coslide.errors.InputError: network egcn: unknown option depth; expected one of width, heads, k, ...
+    coslide.errors.InputError: network egcn: unknown option depth; expected one of width, up_mode, ...
     """
     known = spec(name)
     if bands < 1 or classes < 2:
         raise InputError(f"network {name}: found {bands} bands and {classes} classes; expected at least 1 and 2")
-    make = getattr(import_module(f"coslide.networks.{known.module}"), known.attribute)
-    _check_options(name, make, options, known.fixed)
+    make = resolve_name(f"coslide.networks.{known.home}")
+    types = {option: kind for option, kind in _types_of_options(make).items() if option not in known.fixed}
+    unknown = [option for option in options if option not in types]
+    if unknown:
+        raise InputError(f"network {name}: unknown option {unknown[0]}; expected one of {', '.join(types)}")
+    fields: dict[str, Any] = {option: (kind, None) for option, kind in types.items()}
+    try:
+        create_model("Options", __config__=ConfigDict(strict=True), **fields).model_validate(options)
+    except ValidationError as error:
+        raise InputError(f"network {name}: option {first_problem(error)}") from None
     try:
         network: nn.Module = make(bands, classes=classes, **options, **known.fixed)
     except ValueError as error:
@@ -177,7 +186,7 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
 
 
 def parameter_count(network: "nn.Module") -> int:
-    """Return the number of a network's learned numbers, each shared one counted once.
+    """Count the learned numbers of a network, each shared one once.
 
     Parameters
     ----------
@@ -194,19 +203,11 @@ def parameter_count(network: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_options(name: str, make: Any, options: dict[str, Any], fixed: dict[str, Any]) -> None:
-    """Raise InputError for an option that `make` does not have, or whose type is not that of its default."""
-    defaults = {key: known.default for key, known in inspect.signature(make).parameters.items()}
-    known = [key for key in defaults if key not in ("bands", "classes", *fixed)]
-    for key, value in options.items():
-        if key not in known:
-            raise InputError(f"network {name}: unknown option {key}; expected one of {', '.join(known)}")
-        expected = type(defaults[key])
-        whole_as_float = expected is float and type(value) is int
-        if expected in (bool, int, float, str) and type(value) is not expected and not whole_as_float:
-            raise InputError(f"network {name}: option {key}: found {value!r}; expected {expected.__name__}")
-        whole_numbers = isinstance(value, list | tuple) and all(type(one) is int for one in value)
-        if expected is tuple and not whole_numbers:
-            raise InputError(f"network {name}: option {key}: found {value!r}; expected a list of whole numbers")
-    if options.get("width", 1) < 1:
-        raise InputError(f"network {name}: option width: found {options['width']}; expected at least 1")
+def _types_of_options(make: Any) -> dict[str, Any]:
+    """List the options of a network's class with their types, those of its graph among them."""
+    from coslide.networks.graph import GraphOptions
+
+    types = get_type_hints(make.__init__, include_extras=True)
+    graph = get_type_hints(GraphOptions, include_extras=True) if "graph" in types else {}
+    own = {option: kind for option, kind in types.items() if option not in ("bands", "classes", "graph", "return")}
+    return own | graph

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -158,7 +159,7 @@ class ACmix(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Return nothing; draw projections, position and mixing as PyTorch draws convolutions, and set the shifts."""
+        """Draw projections, position and mixing as PyTorch draws convolutions, and set the shifts."""
         self.projections.reset_parameters()
         self.position.reset_parameters()
         nn.init.kaiming_uniform_(self.mixing, a=math.sqrt(5))
@@ -246,8 +247,8 @@ class AcmixUnet(UNetOfBlocks):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
-        heads: int = 4,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 4,
         attention_rate: float = 1.0,
         convolution_rate: float = 1.0,
     ) -> None:

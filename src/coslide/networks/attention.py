@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import cycle
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,7 +78,7 @@ class WindowAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Return nothing; draw the weights and the bias of each offset anew, and set the other biases to zero."""
+        """Draw the weights and the bias of each offset anew, and set the other biases to zero."""
         _reset_linear(self.qkv, self.proj)
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
@@ -206,7 +207,7 @@ class EfficientSelfAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Return nothing; draw the weights anew, set the biases to zero and the norm's scale to one."""
+        """Draw the weights anew, set the biases to zero and the norm's scale to one."""
         _reset_linear(self.q, self.kv, self.proj)
         if isinstance(self.reduce, nn.Conv2d) and self.reduce.bias is not None:
             nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out", nonlinearity="relu")
@@ -279,7 +280,15 @@ class EGCNMSA(UNetOfBlocks):
     torch.Size([1, 2, 32, 48])
     """
 
-    def __init__(self, bands: int = 30, *, classes: int = 2, width: int = 64, heads: int = 8, window: int = 8) -> None:
+    def __init__(
+        self,
+        bands: int = 30,
+        *,
+        classes: int = 2,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 8,
+        window: PositiveInt = 8,
+    ) -> None:
         shifts = cycle((0, window // 2))  # the frame asks for both blocks of a pair in turn
 
         def block(in_channels: int, out_channels: int, _depth: int) -> CGBlock:
@@ -333,8 +342,8 @@ class EGCNESA(UNetOfBlocks):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
-        heads: int = 8,
+        width: PositiveInt = 64,
+        heads: PositiveInt = 8,
         reductions: Sequence[int] = (16, 8, 4, 2, 1),
     ) -> None:
         largest = [self.size_multiple >> level for level in range(DEPTHS)]

@@ -1,8 +1,8 @@
-"""What every network has in common: the sizes it takes, the memory order it computes in, its norms and activations."""
+"""What networks have in common: the sizes they take, their memory order, norms, and the shape of a U."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class Network(nn.Module):
     size_multiple: int = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, class, row, col), unit free.
+        """Compute the logits of each class, shape (batch, class, row, col), unit free.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Network(nn.Module):
         return self.logits(x.contiguous(memory_format=torch.channels_last))  # up to three times faster so on a CPU
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of an input whose size fits, shape (batch, class, row, col).
+        """Compute the logits of an input whose size fits, shape (batch, class, row, col).
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class ChannelLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised map, shape (batch, C, row, col), unit free.
+        """Normalise a map, shape (batch, C, row, col), unit free.
 
         Parameters
         ----------
@@ -112,8 +112,8 @@ class ChannelLayerNorm(nn.Module):
         return F.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
 
 
-def norm_layer(kind: Norm, channels: int, *, side: int | None = None) -> nn.Module:
-    """Return a new normalisation of maps (batch, channel, row, col).
+def norm_layer(kind: Norm, channels: int, *, side: int) -> nn.Module:
+    """Make a normalisation of maps (batch, channel, row, col).
 
     Parameters
     ----------
@@ -124,84 +124,47 @@ def norm_layer(kind: Norm, channels: int, *, side: int | None = None) -> nn.Modu
     channels
         C.
     side
-        Height and width of the map [pixel], which ``"full_ln"`` must know.
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind, or ``"full_ln"`` is not told the side.
+        Height and width of the map [pixel], which ``"full_ln"`` is made for.
 
     Examples
     --------
-    >>> norm_layer("bn", 4)
+    >>> norm_layer("bn", 4, side=8)
     BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
-    if kind == "channel_ln":
-        return ChannelLayerNorm(channels)
-    if kind == "full_ln" and side is not None:
+    if kind == "full_ln":
         return nn.LayerNorm([channels, side, side], eps=1e-6)
     if kind == "gn1":
         return nn.GroupNorm(1, channels)
     if kind == "bn":
         return nn.BatchNorm2d(channels)
-    if kind == "none":
-        return nn.Identity()
-    check_choice("norm", kind, Norm)
-    raise ValueError("norm full_ln: found no side; expected that of the map")
+    return ChannelLayerNorm(channels) if kind == "channel_ln" else nn.Identity()
 
 
-def activation_layer(kind: Activation) -> nn.Module:
-    """Return a new activation, ``"relu"`` or ``"gelu"``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind.
-
-    Examples
-    --------
-    >>> activation_layer("gelu")
-    GELU(approximate='none')
-    """
-    check_choice("activation", kind, Activation)
-    return nn.GELU() if kind == "gelu" else nn.ReLU()
-
-
-def check_choice(option: str, found: str, words: object) -> None:
-    """Return nothing if `found` is one of `words`, a Literal.
-
-    Raises
-    ------
-    ValueError
-        If not, with the name of the option and the words there are.
-
-    Examples
-    --------
-    >>> check_choice("norm", "ln", Literal["bn", "none"])
-    Traceback (most recent call last):
-        ...
-    ValueError: norm: found 'ln'; expected one of bn, none
-    """
-    if found not in get_args(words):
-        raise ValueError(f"{option}: found {found!r}; expected one of {', '.join(get_args(words))}")
-
-
-def may_run_compiled(x: Tensor) -> bool:
-    """Tell whether a compiled loop may read `x`: on a CPU, and not while a program is made of it or work is counted.
+def runs_compiled(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether compiled loops may compute on `x`: on a CPU, in single precision, and not while work is recorded.
 
     Parameters
     ----------
     x
-        Any tensor.
+        What a layer is given; less precise ones, of automatic mixed precision, are computed in single precision.
+    weight
+        A weight of the layer.
 
     Examples
     --------
-    >>> may_run_compiled(torch.zeros(2)), may_run_compiled(torch.zeros(2, device="meta"))
+    >>> weight = torch.zeros(2)
+    >>> runs_compiled(torch.zeros(2), weight), runs_compiled(torch.zeros(2, device="meta"), weight)
     (True, False)
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     recorded = traced or torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
-    return x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
+    single = weight.dtype == torch.float32 and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return single and x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
+
+
+def arrays_of(*tensors: Tensor) -> list[Any]:
+    """Lay open the memory of contiguous tensors on a CPU as arrays, or that of copies, as compiled loops take it."""
+    return [one.detach().contiguous().numpy() for one in tensors]
 
 
 @contextmanager
@@ -232,8 +195,52 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def encode(stages: Iterable[nn.Module], x: Tensor, pool: nn.Module | None = None) -> list[Tensor]:
+    """Compute the map of each stage, pooled between them; the last one is the deepest.
+
+    Parameters
+    ----------
+    stages
+        From full resolution down.
+    x
+        Shape (batch, channel, row, col).
+    pool
+        None where the stages themselves have strides.
+    """
+    maps: list[Tensor] = []
+    for stage in stages:
+        maps.append(stage(x if not maps else maps[-1] if pool is None else pool(maps[-1])))
+    return maps
+
+
+def decode(
+    x: Tensor,
+    skips: Sequence[Tensor],
+    ups: Iterable[nn.Module],
+    units: Iterable[nn.Module],
+    *,
+    skip_first: bool = False,
+) -> Tensor:
+    """Bring the deepest map back to full resolution; ``x = unit([up(x), skip])`` at each size.
+
+    Parameters
+    ----------
+    x
+        The deepest map, (batch, channel, row, col).
+    skips
+        The encoder's other maps, from full resolution down.
+    ups, units
+        What enlarges the map, and what joins it with the skip, from the deepest up.
+    skip_first
+        Append the map to the skip, instead of the skip to the map.
+    """
+    for skip, up, unit in zip(reversed(skips), ups, units, strict=True):
+        x = unit(torch.cat([skip, up(x)] if skip_first else [up(x), skip], dim=1))
+    return x
+
+
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:
-    """Return convolution, batch normalisation and ReLU, which keep the map's size.
+    """Make a convolution, batch normalisation and ReLU, which keep the map's size.
 
     Parameters
     ----------
@@ -242,7 +249,7 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dila
     kernel
         Side of the kernel [pixel], odd.
     dilation
-        Distance between the kernel's cells [pixel].
+        Distance between the pixels that the kernel multiplies.
 
     Examples
     --------

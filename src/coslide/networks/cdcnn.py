@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.base import Network, conv_norm_relu, decode, encode
 from coslide.networks.dates import Static, date_bands, split_dates
 
 
@@ -121,14 +122,8 @@ class ResUnet(nn.Module):
         x
             Shape (batch, bands, row, col), floating point; row and col are multiples of 8.
         """
-        skips = []
-        for unit in self.encoder:
-            x = unit(x)
-            skips.append(x)
-        x = self.bridge(x)
-        for skip, unit in zip(reversed(skips), reversed(self.decoder), strict=True):
-            x = unit(torch.cat([self.up(x), skip], dim=1))
-        return x
+        *skips, x = encode([*self.encoder, self.bridge], x)
+        return decode(x, skips, [self.up] * len(skips), reversed(self.decoder))
 
 
 class CDCNN(Network):
@@ -153,7 +148,7 @@ class CDCNN(Network):
     Raises
     ------
     ValueError
-        If `width` is below 1, or the bands of the dates do not fit.
+        If the bands of the dates do not fit.
 
     Notes
     -----
@@ -189,20 +184,18 @@ class CDCNN(Network):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
+        width: PositiveInt = 64,
         pre: Sequence[int] | None = None,
         post: Sequence[int] | None = None,
         static: Static = "both",
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width: found {width}, expected at least 1")
         self.dates = date_bands(bands, pre=pre, post=post, static=static)
         self.trunk = ResUnet(len(self.dates.pre), width=width)
         self.head = nn.Sequential(conv_norm_relu(3 * width, width), nn.Conv2d(width, classes, 1))
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------

@@ -1,115 +1,21 @@
-"""CGBlock: a 3 x 3 convolution and a graph branch, added with learned weights."""
+"""CGBlock: a 3 x 3 convolution and a graph branch, added with learned weights.
 
-from typing import Literal, cast
+First the block as the paper draws it, in plain torch, for any device and precision. Then the same for a CPU, which
+passes over memory less often and runs compiled where that gains most (`coslide.networks.kernels`).
+"""
+
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import check_choice
+from coslide.networks.base import arrays_of, runs_compiled
 from coslide.networks.eisgnn import EISGNN
-from coslide.networks.patches import PatchUp, add_patches, take_nodes
 
 UpMode = Literal["depthwise", "grouped", "full", "k2_chain", "nearest"]
 DownMode = Literal["nearest", "avg"]
-
-
-class GraphBranch(nn.Module):
-    """The graph branch of a CGBlock: every rate-th pixel is a node, and each node's result is spread over its patch.
-
-    ``branch(x) = up(EISGNN(down(x)))``.
-
-    Parameters
-    ----------
-    eisgnn
-        The graph layer, from Cin to C channels.
-    rate
-        Distance between nodes [pixel].
-    up_mode
-        ``"depthwise"``: a learned patch for each channel (`PatchUp`). ``"full"``: a deconvolution with kernel = stride
-        = rate that mixes all channels; ``"grouped"``: one that mixes those of a head. ``"k2_chain"``: log2(rate) full
-        deconvolutions with kernel = stride = 2. ``"nearest"``: each pixel of the patch gets the node's value; nothing
-        is learned.
-    down_mode
-        ``"nearest"``: a node is the upper left pixel of its patch, and the others do not enter the graph. ``"avg"``:
-        it is the mean of the patch.
-
-    Raises
-    ------
-    ValueError
-        If a mode is none of its words, or `rate` is not a power of 2 where ``"k2_chain"`` needs one.
-
-    Notes
-    -----
-    Shapes: (batch, Cin, row, col) to (batch, C, row, col); row and col must be multiples of `rate`. Nodes run row by
-    row.
-
-    Examples
-    --------
-    >>> GraphBranch(EISGNN(3, 8), rate=4)(torch.zeros(1, 3, 16, 8)).shape
-    torch.Size([1, 8, 16, 8])
-    """
-
-    def __init__(
-        self, eisgnn: EISGNN, *, rate: int, up_mode: UpMode = "depthwise", down_mode: DownMode = "nearest"
-    ) -> None:
-        super().__init__()
-        check_choice("down_mode", down_mode, DownMode)
-        self.rate, self.down_mode = rate, down_mode
-        self.eisgnn = eisgnn
-        self.up = _up(up_mode, eisgnn, rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the graph adds to each pixel, shape (batch, C, row, col).
-
-        Parameters
-        ----------
-        x
-            Shape (batch, Cin, row, col), floating point.
-
-        Raises
-        ------
-        ValueError
-            If the map has a single node and the graph leaves out the node itself.
-        """
-        _, nodes = self.nodes(x)
-        up: Tensor = self.up(self._features(nodes, x).permute(0, 3, 1, 2))
-        return up
-
-    def nodes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `x`, to be used instead of it by one convolution (`take_nodes`), and its nodes.
-
-        Parameters
-        ----------
-        x
-            Shape (batch, Cin, row, col), floating point.
-        """
-        if self.down_mode == "avg":
-            return x, F.avg_pool2d(x, self.rate).flatten(2).mT
-        return take_nodes(x, self.rate)
-
-    def add_to(self, y: Tensor, nodes: Tensor, weight: Tensor) -> Tensor:
-        """Return ``y + weight * up(EISGNN(nodes))``; `y` may be overwritten.
-
-        Parameters
-        ----------
-        y
-            Shape (batch, C, row, col).
-        nodes
-            Shape (batch, node, Cin), as `nodes` gives them.
-        weight
-            A scalar.
-        """
-        features = self._features(nodes, y)
-        if isinstance(self.up, PatchUp):  # its bias joins that of the convolution, see CGBlock
-            return add_patches(y, features, weight * self.up.patch)
-        return torch.addcmul(y, weight, self.up(features.permute(0, 3, 1, 2)))
-
-    def _features(self, nodes: Tensor, like: Tensor) -> Tensor:
-        """Return the graph's result as (batch, i, j, C), for a map of the size of `like`."""
-        features: Tensor = self.eisgnn(nodes)
-        height, width = (side // self.rate for side in like.shape[-2:])
-        return features.reshape(features.shape[0], height, width, -1)
 
 
 class CGBlock(nn.Module):
@@ -129,9 +35,10 @@ class CGBlock(nn.Module):
 
     Notes
     -----
-    The convolution is padded with one pixel of zeros, so the size stays. alpha is applied to the kernel instead of to
-    the map, which is the same and touches fewer numbers; so are beta and the bias of the graph's patches. The layers
-    inside are therefore applied by their weights: hooks put on them do not run, and others cannot take their place.
+    The convolution is padded with one pixel of zeros, so the size stays. On a CPU, in float32 or under automatic mixed
+    precision, a block whose branch is a `GraphBranch` with `PatchUp` runs in the tuned form: alpha multiplies the
+    kernel instead of the map, beta the patches, and the patches are added in place. Hooks on `convolution`, `branch`
+    and its `up` do not run there.
 
     Examples
     --------
@@ -149,40 +56,217 @@ class CGBlock(nn.Module):
         self.folded = False  # alpha is part of the kernel already, see coslide.networks.fuse
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted sum of both branches, shape (batch, C, row, col).
+        """Compute the weighted sum of both branches, shape (batch, C, row, col).
 
         Parameters
         ----------
         x
             Shape (batch, Cin, row, col), floating point.
         """
-        if not isinstance(self.branch, GraphBranch):
-            return torch.addcmul(self._convolved(x), self.beta, self.branch(x))
-        x, nodes = self.branch.nodes(x)
-        return self.branch.add_to(self._convolved(x), nodes, self.beta)
+        patched = isinstance(self.branch, GraphBranch) and isinstance(self.branch.up, PatchUp)
+        if patched and runs_compiled(x, self.convolution.weight):
+            return self._tuned(x)
+        y = self.convolution(x)
+        return torch.addcmul(y if self.folded else self.alpha * y, self.beta, self.branch(x))
 
-    def _convolved(self, x: Tensor) -> Tensor:
-        """Return alpha conv3x3(x), with the constant that the graph's patches add to every pixel."""
+    def _tuned(self, x: Tensor) -> Tensor:
+        """Compute what `forward` does, in float32."""
+        branch = cast("GraphBranch", self.branch)
+        up = cast("PatchUp", branch.up)
+        if branch.down_mode == "nearest":
+            x, nodes = _TakeNodes.apply(x, branch.rate)  # type: ignore[no-untyped-call]
+        else:
+            nodes = branch.nodes(x)
         kernel, bias = self.convolution.weight, cast("Tensor", self.convolution.bias)
         if not self.folded:
             kernel, bias = self.alpha * kernel, self.alpha * bias
-        if isinstance(self.branch, GraphBranch) and isinstance(self.branch.up, PatchUp):
-            bias = torch.addcmul(bias, self.beta, self.branch.up.bias)
-        return F.conv2d(x, kernel, bias, padding=1)
+        y = F.conv2d(x, kernel, torch.addcmul(bias, self.beta, cast("Tensor", up.bias)), padding=1)
+        y = y.float().contiguous(memory_format=torch.channels_last)
+        grid = branch.eisgnn(nodes).unflatten(1, (y.shape[2] // branch.rate, -1))
+        added: Tensor = _AddPatches.apply(y, grid, self.beta * up.patch)  # type: ignore[no-untyped-call]
+        return added
 
 
-def _up(mode: UpMode, eisgnn: EISGNN, rate: int) -> nn.Module:
-    """Return the up-sampling of a graph branch."""
-    check_choice("up_mode", mode, UpMode)
-    channels = eisgnn.out_channels
-    if mode == "depthwise":
-        return PatchUp(channels, rate)
-    if mode == "nearest":
-        return nn.Upsample(scale_factor=rate, mode="nearest")
-    if mode in ("full", "grouped"):
-        groups = eisgnn.heads if mode == "grouped" else 1
-        return nn.ConvTranspose2d(channels, channels, rate, stride=rate, groups=groups)
-    steps = rate.bit_length() - 1
-    if 2**steps != rate:
-        raise ValueError(f"up_mode k2_chain: found a rate of {rate}, expected a power of 2")
-    return nn.Sequential(*(nn.ConvTranspose2d(channels, channels, 2, stride=2) for _ in range(steps)))
+class GraphBranch(nn.Module):
+    """The graph branch of a CGBlock: every rate-th pixel is a node, and each node's result is spread over its patch.
+
+    ``branch(x) = up(EISGNN(down(x)))``.
+
+    Parameters
+    ----------
+    eisgnn
+        The graph layer, from Cin to C channels.
+    rate
+        Distance between nodes [pixel]; a power of 2.
+    up_mode
+        ``"depthwise"``: a learned patch for each channel (`PatchUp`). ``"full"``: a deconvolution with kernel = stride
+        = rate that mixes all channels; ``"grouped"``: one that mixes those of a head. ``"k2_chain"``: log2(rate) full
+        deconvolutions with kernel = stride = 2. ``"nearest"``: each pixel of the patch gets the node's value; nothing
+        is learned.
+    down_mode
+        ``"nearest"``: a node is the upper left pixel of its patch, and the others do not enter the graph. ``"avg"``:
+        it is the mean of the patch.
+
+    Notes
+    -----
+    Shapes: (batch, Cin, row, col) to (batch, C, row, col); row and col must be multiples of `rate`. Nodes run row by
+    row.
+
+    Examples
+    --------
+    >>> GraphBranch(EISGNN(3, 8), rate=4)(torch.zeros(1, 3, 16, 8)).shape
+    torch.Size([1, 8, 16, 8])
+    """
+
+    def __init__(
+        self, eisgnn: EISGNN, *, rate: int, up_mode: UpMode = "depthwise", down_mode: DownMode = "nearest"
+    ) -> None:
+        super().__init__()
+        self.rate, self.down_mode = rate, down_mode
+        self.eisgnn = eisgnn
+        channels = eisgnn.out_channels
+        self.up: nn.Module
+        if up_mode == "depthwise":
+            self.up = PatchUp(channels, rate)
+        elif up_mode == "nearest":
+            self.up = nn.Upsample(scale_factor=rate, mode="nearest")
+        elif up_mode == "k2_chain":
+            doublings = rate.bit_length() - 1
+            self.up = nn.Sequential(*(nn.ConvTranspose2d(channels, channels, 2, stride=2) for _ in range(doublings)))
+        else:
+            groups = eisgnn.options.heads if up_mode == "grouped" else 1
+            self.up = nn.ConvTranspose2d(channels, channels, rate, stride=rate, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute what the graph adds to each pixel, shape (batch, C, row, col).
+
+        Parameters
+        ----------
+        x
+            Shape (batch, Cin, row, col), floating point.
+
+        Raises
+        ------
+        ValueError
+            If the map has a single node and the graph leaves out the node itself.
+        """
+        features = self.eisgnn(self.nodes(x))
+        up: Tensor = self.up(features.mT.unflatten(2, (x.shape[2] // self.rate, -1)))
+        return up
+
+    def nodes(self, x: Tensor) -> Tensor:
+        """Take the nodes of a map, (batch, node, Cin).
+
+        Parameters
+        ----------
+        x
+            Shape (batch, Cin, row, col), floating point.
+        """
+        down = F.avg_pool2d(x, self.rate) if self.down_mode == "avg" else x[:, :, :: self.rate, :: self.rate]
+        return down.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class PatchUp(nn.ConvTranspose2d):
+    r"""Up-sampling by a learned rate x rate patch per channel: a depthwise deconvolution with stride = kernel = rate.
+
+    ``y[c, rate i + u, rate j + v] = x[c, i, j] weight[c, 0, u, v] + bias[c]``. Each input pixel fills its own patch and
+    no other.
+
+    Parameters
+    ----------
+    channels
+        C.
+    rate
+        Side of the patch [pixel].
+
+    Notes
+    -----
+    Shapes: (batch, C, h, w) to (batch, C, rate h, rate w). The patches do not overlap, so the deconvolution is one
+    broadcast product, which is computed several times faster than the general one.
+
+    Examples
+    --------
+    >>> up = PatchUp(1, 2)
+    >>> _ = up.load_state_dict({"weight": torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), "bias": torch.zeros(1)})
+    >>> up(torch.tensor([[[[1.0, 10.0]]]]))[0, 0].tolist()
+    [[1.0, 2.0, 10.0, 20.0], [3.0, 4.0, 30.0, 40.0]]
+    """
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__(channels, channels, rate, stride=rate, groups=channels)
+
+    @property
+    def patch(self) -> Tensor:
+        """The weight with the channels last, (rate, rate, C)."""
+        return self.weight.squeeze(1).permute(1, 2, 0)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Compute the map at `rate` times the size, shape (batch, C, rate h, rate w), channels last in memory.
+
+        Parameters
+        ----------
+        x
+            Shape (batch, C, h, w), floating point.
+        output_size
+            Not used.
+        """
+        patches = x.permute(0, 2, 3, 1)[:, :, None, :, None] * self.patch[:, None]  # (batch, i, u, j, v, C)
+        up = patches.flatten(3, 4).flatten(1, 2) + cast("Tensor", self.bias)
+        return up.permute(0, 3, 1, 2)
+
+
+class _TakeNodes(torch.autograd.Function):
+    """A map and every rate-th pixel of it as nodes, (batch, node, channel).
+
+    The gradient of the nodes is added in place to that of the returned map, rather than to a map of zeros. The map must
+    therefore go to one consumer whose backward pass makes its gradient anew, such as a convolution.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+        """Take the nodes."""
+        ctx.rate = rate
+        return x.view_as(x), x[:, :, ::rate, ::rate].permute(0, 2, 3, 1).flatten(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, of_nodes: Tensor) -> tuple[Tensor, None]:
+        """Compute the gradient of the map from those of both results."""
+        at_nodes = grad[:, :, :: ctx.rate, :: ctx.rate].permute(0, 2, 3, 1)
+        at_nodes.add_(of_nodes.view(at_nodes.shape))
+        return grad, None
+
+
+class _AddPatches(torch.autograd.Function):
+    """``y[b, c, rate i + u, rate j + v] + nodes[b, i, j, c] patch[u, v, c]``, written over y, channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
+        """Add the patches."""
+        from coslide.networks import kernels
+
+        rate = len(patch)
+        nodes, patch = nodes.unsqueeze(3).expand(-1, -1, -1, rate, -1).flatten(3), patch.flatten(1)
+        kernels.add_patches(*arrays_of(_rows_of_patches(y, rate), nodes, patch))
+        ctx.mark_dirty(y)
+        ctx.save_for_backward(nodes, patch)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the gradients of map, nodes and patch."""
+        from coslide.networks import kernels
+
+        nodes, patch = ctx.saved_tensors
+        of_nodes, of_patch = torch.zeros_like(nodes), torch.zeros_like(patch)
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        kernels.add_patches_back(*arrays_of(of_nodes, of_patch, _rows_of_patches(grad, len(patch)), nodes, patch))
+        rate = len(patch)
+        return grad, of_nodes.view(*nodes.shape[:3], rate, -1).sum(dim=3), of_patch.view(rate, rate, -1)
+
+
+def _rows_of_patches(x: Tensor, rate: int) -> Tensor:
+    """View a map, channels last in memory, as (batch, i, u, j, v and channel), row = rate i + u, col = rate j + v."""
+    batch, channels, height, width = x.shape
+    return x.permute(0, 2, 3, 1).view(batch, height // rate, rate, width // rate, rate * channels)

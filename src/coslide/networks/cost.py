@@ -14,9 +14,7 @@ from coslide import networks
 from coslide.errors import InputError
 from coslide.networks.acmix import ACmix
 from coslide.networks.base import evaluating
-from coslide.networks.cgblock import CGBlock, GraphBranch
-from coslide.networks.eisgnn import EISGNN
-from coslide.networks.patches import PatchUp
+from coslide.networks.cgblock import PatchUp
 
 if TYPE_CHECKING:
     from coslide.cube.band import Band
@@ -132,9 +130,8 @@ def _counted_layers(network: nn.Module) -> Iterator[dict[str, int]]:
     counted = {"table4": 0, "multiply_adds": 0}
 
     def count(module: nn.Module, _: object, output: Tensor) -> None:
-        layers = _layers(module)
-        counted["table4"] += sum(_table4(layer, output) for layer in layers)
-        counted["multiply_adds"] += sum(output[0].numel() for layer in layers if isinstance(layer, PatchUp))
+        counted["table4"] += _table4(module, output)
+        counted["multiply_adds"] += output[0].numel() if isinstance(module, PatchUp) else 0
 
     hooks = [module.register_forward_hook(count) for module in network.modules()]
     try:
@@ -142,18 +139,6 @@ def _counted_layers(network: nn.Module) -> Iterator[dict[str, int]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """Return the layers that ran in `module` itself: the module, or those whose weights it applies by hand."""
-    if isinstance(module, CGBlock):
-        branch = module.branch
-        if isinstance(branch, GraphBranch) and isinstance(branch.up, PatchUp):
-            return [module.convolution, branch.up]
-        return [module.convolution]
-    if isinstance(module, EISGNN):
-        return [layer for layer in module.children() if isinstance(layer, nn.Linear)]
-    return [module]
 
 
 def _table4(layer: nn.Module, output: Tensor) -> int:
@@ -167,6 +152,4 @@ def _table4(layer: nn.Module, output: Tensor) -> int:
         return weights + pixels * (per_head + 9 * per_head + layer.out_channels)
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features + output[0].numel()
-    if isinstance(layer, PatchUp):
-        return layer.rate**2 * layer.channels**2 + output[0].numel()
     return 0

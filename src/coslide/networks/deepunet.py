@@ -1,6 +1,7 @@
 """DeepUNet: a small, deep U-Net of constant width with connections around every block."""
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -124,11 +125,6 @@ class DeepUNet(Network):
     size_multiple
         2^depth [pixel].
 
-    Raises
-    ------
-    ValueError
-        If `width` or `depth` is less than 1.
-
     Notes
     -----
     Input (batch, bands, row, col), output logits (batch, classes, row, col); the sides must be multiples of 2^depth, 64
@@ -152,11 +148,8 @@ class DeepUNet(Network):
     torch.Size([2, 2, 16, 24])
     """
 
-    def __init__(self, bands: int = 30, *, classes: int = 2, width: int = 32, depth: int = 6) -> None:
+    def __init__(self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 32, depth: PositiveInt = 6) -> None:
         super().__init__()
-        for name, value in (("width", width), ("depth", depth)):
-            if value < 1:
-                raise ValueError(f"{name}: found {value}, expected at least 1")
         self.size_multiple = 2**depth
         self.stem = nn.Sequential(conv_norm_relu(bands, width), *_body(width, width))
         self.down = nn.ModuleList(DownBlock(width) for _ in range(depth))
@@ -164,7 +157,7 @@ class DeepUNet(Network):
         self.head = nn.Conv2d(width, classes, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.base import Network, conv_norm_relu, decode, encode
 from coslide.networks.dates import Static, date_bands, split_dates
 
 STAGES = 5  # resolutions; each halves the side and doubles the channels
@@ -45,10 +46,7 @@ class DatePath(nn.Module):
         x
             The bands of the date, shape (batch, bands, row, col), floating point.
         """
-        features: list[Tensor] = []
-        for stage in self.stages:
-            features.append(stage(self.pool(features[-1]) if features else x))
-        return features
+        return encode(self.stages, x, self.pool)
 
 
 class DPFCN(Network):
@@ -87,7 +85,7 @@ class DPFCN(Network):
     Raises
     ------
     ValueError
-        If `width` is below 1, or the bands of the dates do not fit.
+        If the bands of the dates do not fit.
 
     Notes
     -----
@@ -117,14 +115,12 @@ class DPFCN(Network):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 32,
+        width: PositiveInt = 32,
         pre: Sequence[int] | None = None,
         post: Sequence[int] | None = None,
         static: Static = "both",
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width: found {width}, expected at least 1")
         self.dates = date_bands(bands, pre=pre, post=post, static=static)
         channels = [width * 2**stage for stage in range(STAGES)]
         self.path_pre = DatePath(len(self.dates.pre), channels)
@@ -138,7 +134,7 @@ class DPFCN(Network):
         self.head = nn.Conv2d(width, classes, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------
@@ -151,12 +147,10 @@ class DPFCN(Network):
             If the input has another number of bands.
         """
         before, after = split_dates(x, self.dates)
-        *skips, y = [
-            torch.cat(dates, dim=1) for dates in zip(self.path_pre(before), self.path_post(after), strict=True)
-        ]
-        for skip, up, convolutions in zip(reversed(skips), reversed(self.up), reversed(self.decoder), strict=True):
-            y = convolutions(torch.cat([up(y), skip], dim=1))
-        logits: Tensor = self.head(y)
+        paths = zip(self.path_pre(before), self.path_post(after), strict=True)
+        *skips, x = [torch.cat(dates, dim=1) for dates in paths]
+        x = decode(x, skips, reversed(self.up), reversed(self.decoder))
+        logits: Tensor = self.head(x)
         return logits
 
 

@@ -1,19 +1,15 @@
 """EGCN: the U-Net of CGBlocks that maps coseismic landslides."""
 
+from typing import Any
+
+from pydantic import PositiveInt
 from torch import Tensor
 
 from coslide.networks.base import Norm
 from coslide.networks.cgblock import CGBlock, DownMode, GraphBranch, UpMode
-from coslide.networks.eisgnn import (
-    EISGNN,
-    AttentionOrder,
-    AttentionParameters,
-    EicNorm,
-    EicScope,
-    EntropyNorm,
-    GraphOptions,
-)
+from coslide.networks.eisgnn import EISGNN
 from coslide.networks.explain import BlockView, explain
+from coslide.networks.graph import GraphOptions
 from coslide.networks.unet import UNetOfBlocks
 
 
@@ -42,11 +38,7 @@ class EGCN(UNetOfBlocks):
     classes
         Classes of the output: 0 background, 1 landslide.
     width
-        Channels at depth 1, a multiple of `heads`. 64 in the paper; smaller ones run on a CPU.
-    heads, k, select_factor, include_self, e_min
-        Options of the graph, see `EISGNN`.
-    attn_order, attn_param, share_w1, eic_norm, entropy_norm, eic_scope
-        How the graph reads what the equations leave open, see `EISGNN`.
+        Channels at depth 1, a multiple of the graph's heads. 64 in the paper; smaller ones run on a CPU.
     up_mode, down_mode
         How the graph's result is brought back to the pixels, and how nodes are made of them, see `GraphBranch`.
     norm
@@ -55,11 +47,13 @@ class EGCN(UNetOfBlocks):
         channel (``"gn1"``); ``"bn"`` is batch normalisation.
     tile
         Side of the input that ``"full_ln"`` is made for [pixel].
+    graph
+        Those of `coslide.networks.graph.GraphOptions` by name: heads, k, select_factor, ...
 
     Raises
     ------
     ValueError
-        If an option is outside its range or none of its words, or `width` is not a multiple of `heads`.
+        If an option of the graph is unknown or outside its range, or `width` is not a multiple of its heads.
 
     Notes
     -----
@@ -94,40 +88,18 @@ class EGCN(UNetOfBlocks):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
-        heads: int = 8,
-        k: int = 8,
-        select_factor: float = 0.8,
-        include_self: bool = True,
-        e_min: float = 0.1,
-        attn_order: AttentionOrder = "gatv2",
-        attn_param: AttentionParameters = "eq5_concat",
-        share_w1: bool = True,
-        eic_norm: EicNorm = "softmax_selected",
-        entropy_norm: EntropyNorm = "softmax",
-        eic_scope: EicScope = "head",
+        width: PositiveInt = 64,
         up_mode: UpMode = "depthwise",
         down_mode: DownMode = "nearest",
         norm: Norm = "channel_ln",
         tile: int = 128,
+        **graph: Any,
     ) -> None:
-        graph: GraphOptions = {
-            "heads": heads,
-            "k": k,
-            "select_factor": select_factor,
-            "include_self": include_self,
-            "e_min": e_min,
-            "attn_order": attn_order,
-            "attn_param": attn_param,
-            "share_w1": share_w1,
-            "eic_norm": eic_norm,
-            "entropy_norm": entropy_norm,
-            "eic_scope": eic_scope,
-        }
+        options = GraphOptions(**graph)
 
         def block(in_channels: int, out_channels: int, depth: int) -> CGBlock:
             rate = self.size_multiple >> (depth - 1)  # the same nodes at every depth
-            eisgnn = EISGNN(in_channels, out_channels, **graph)
+            eisgnn = EISGNN(in_channels, out_channels, options)
             branch = GraphBranch(eisgnn, rate=rate, up_mode=up_mode, down_mode=down_mode)
             return CGBlock(in_channels, out_channels, branch=branch)
 

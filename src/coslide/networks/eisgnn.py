@@ -1,49 +1,29 @@
 """EISGNN: a graph attention layer that keeps the neighbours that are close in entropy and in direction.
 
-Here it is in the words of its equations. On CPUs the default options run compiled, which is several times faster
-(`coslide.networks.graph_kernel`).
+First the layer as its equations stand, in torch, for any device, precision and option. Then the same for a CPU, on the
+edges alone and compiled (`coslide.networks.kernels`), which is several times faster.
 """
 
 import math
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import check_choice, may_run_compiled
-from coslide.networks.graph import neighbours, selected_count
+from coslide.networks.base import arrays_of, runs_compiled
+from coslide.networks.graph import PAPER, GraphOptions, nearest, neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
-_TIE = 2  # roundings of the largest possible eic: those that differ by less are equal
 _SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
-
-AttentionOrder = Literal["gatv2", "eq5"]
-AttentionParameters = Literal["eq5_concat", "dgl"]
-EicNorm = Literal["softmax_selected", "softmax_all", "sum", "none"]
-EntropyNorm = Literal["softmax"]
-EicScope = Literal["head", "full"]
-
-
-class GraphOptions(TypedDict, total=False):
-    """The options of `EISGNN` by name, for those who pass them on."""
-
-    heads: int
-    k: int
-    select_factor: float
-    include_self: bool
-    e_min: float
-    attn_order: AttentionOrder
-    attn_param: AttentionParameters
-    share_w1: bool
-    eic_norm: EicNorm
-    entropy_norm: EntropyNorm
-    eic_scope: EicScope
+_TIE = 2  # roundings of the largest possible eic: those that differ by less are equal
 
 
 class Neighbourhood(NamedTuple):
-    """What one graph layer decided for each node; k slots a node, nearest first.
+    """The neighbours of each node of a graph layer and their weights; k slots a node, nearest first.
 
     Attributes
     ----------
@@ -86,43 +66,20 @@ class EISGNN(nn.Module):
     in_channels
         Cin.
     out_channels
-        C, a multiple of `heads`.
-    heads
-        H.
-    k
-        Neighbours of each node, itself included where `include_self` is true. With fewer nodes than that, all are used
-        and m follows the number there is.
-    select_factor
-        Share of the neighbours that eic keeps, in (0, 1].
-    include_self
-        Whether a node is its own first neighbour.
-    e_min
-        Floor of the cross-entropy [nat]; bounds 1 / e and its gradient.
-    attn_order
-        ``"gatv2"``: as above. ``"eq5"``: LeakyReLU after the product with a_c, as Eq. 5 is printed (which is GAT).
-    attn_param
-        ``"eq5_concat"``: W2 as above. ``"dgl"``: instead of W2_c [h_i || h_j] the sum W_dst x_i + W1 x_j with a map
-        W_dst: Cin -> C of its own, as GATv2 is commonly implemented.
-    share_w1
-        Whether Eq. 1 and Eq. 3 use one W1. If not, the last term of out_i is that of another map, Cin -> C.
-    eic_norm
-        What makes w_is of eic_is: ``"softmax_selected"``: as above. ``"softmax_all"``: softmax over all k, the selected
-        kept. ``"sum"``: divided by their sum over S(i), which is kept 1e-6 away from zero. ``"none"``: eic itself.
-    entropy_norm
-        What makes p of h': ``"softmax"``; there is no other yet.
-    eic_scope
-        ``"head"``: every head has its own eic and selection. ``"full"``: one of each, over all C channels.
+        C, a multiple of H.
+    options
+        How the equations are read, see `GraphOptions`.
 
     Raises
     ------
     ValueError
-        If `out_channels` is not a multiple of `heads`, or an option is outside its range.
+        If `out_channels` is not a multiple of H.
 
     Notes
     -----
-    Shapes: input (batch, node, Cin), output (batch, node, C). The form below computes scores between all nodes at once
-    (64 x 64 for a tile), so its memory grows with the square of the number of nodes. The compiled one, taken on a CPU
-    in float32 or under automatic mixed precision, computes in float32 on the edges alone; it has first derivatives only
+    Shapes: input (batch, node, Cin), output (batch, node, C). The plain form computes scores between all nodes at once
+    (64 x 64 for a tile), so its memory grows with the square of the number of nodes. The tuned one, taken on a CPU in
+    float32 or under automatic mixed precision, computes in float32 on the edges alone; it has first derivatives only
     and the options ``attn_order="gatv2"``, ``attn_param="eq5_concat"``, ``eic_norm="softmax_selected"`` and
     ``eic_scope="head"``.
 
@@ -145,53 +102,25 @@ class EISGNN(nn.Module):
 
     Examples
     --------
-    >>> layer = EISGNN(6, 16, heads=2)
+    >>> layer = EISGNN(6, 16, GraphOptions(heads=2))
     >>> layer(torch.zeros(4, 64, 6)).shape
     torch.Size([4, 64, 16])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        heads: int = 8,
-        k: int = 8,
-        select_factor: float = 0.8,
-        include_self: bool = True,
-        e_min: float = 0.1,
-        attn_order: AttentionOrder = "gatv2",
-        attn_param: AttentionParameters = "eq5_concat",
-        share_w1: bool = True,
-        eic_norm: EicNorm = "softmax_selected",
-        entropy_norm: EntropyNorm = "softmax",
-        eic_scope: EicScope = "head",
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, options: GraphOptions = PAPER) -> None:
         super().__init__()
-        if heads < 1 or out_channels % heads:
+        heads = options.heads
+        if out_channels % heads:
             raise ValueError(f"expected channels that are a multiple of heads, found {out_channels} and {heads}")
-        if k < 1 or not 0 < select_factor <= 1 or not e_min > 0:
-            raise ValueError(
-                f"expected k >= 1, 0 < select_factor <= 1 and e_min > 0, found {k}, {select_factor} and {e_min}"
-            )
-        check_choice("attn_order", attn_order, AttentionOrder)
-        check_choice("attn_param", attn_param, AttentionParameters)
-        check_choice("eic_norm", eic_norm, EicNorm)
-        check_choice("entropy_norm", entropy_norm, EntropyNorm)
-        check_choice("eic_scope", eic_scope, EicScope)
-        self.out_channels = out_channels
-        self.heads, self.k, self.select_factor = heads, k, select_factor
-        self.include_self, self.e_min = include_self, e_min
-        self.attn_order, self.attn_param, self.share_w1 = attn_order, attn_param, share_w1
-        self.eic_norm, self.entropy_norm, self.eic_scope = eic_norm, entropy_norm, eic_scope
-        head_channels = out_channels // heads
+        self.out_channels, self.options = out_channels, options
+        d = out_channels // heads
         self.w1 = nn.Linear(in_channels, out_channels, bias=False)
-        self.w1_of_equation_1 = None if share_w1 else nn.Linear(in_channels, out_channels, bias=False)
-        if attn_param == "dgl":
+        self.w1_of_equation_1 = None if options.share_w1 else nn.Linear(in_channels, out_channels, bias=False)
+        if options.attn_param == "dgl":
             self.w_dst = nn.Linear(in_channels, out_channels, bias=False)
         else:
-            self.w2 = nn.Parameter(torch.empty(heads, 2 * head_channels, head_channels))
-        self.attention = nn.Parameter(torch.empty(heads, head_channels))
+            self.w2 = nn.Parameter(torch.empty(heads, 2 * d, d))
+        self.attention = nn.Parameter(torch.empty(heads, d))
         self.w3 = nn.Linear(in_channels, out_channels, bias=False)
         self.lambda_ = nn.Parameter(torch.ones(heads))
         self.mu = nn.Parameter(torch.ones(heads))
@@ -201,8 +130,8 @@ class EISGNN(nn.Module):
         """Draw the weights anew (Xavier normal, gain of ReLU) and set lambda and mu to 1."""
         gain = nn.init.calculate_gain("relu")
         with torch.no_grad():
-            for head in range(self.heads):  # each head is a map of its own, with its own fan in and out
-                if self.attn_param == "eq5_concat":
+            for head in range(self.options.heads):  # each head is a map of its own, with its own fan in and out
+                if self.options.attn_param == "eq5_concat":
                     nn.init.xavier_normal_(self.w2[head], gain)
                 nn.init.xavier_normal_(self.attention[head : head + 1], gain)
         for module in self.children():
@@ -212,37 +141,29 @@ class EISGNN(nn.Module):
         nn.init.ones_(self.mu)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the nodes' new features.
+        """Compute the nodes' new features, (batch, node, C).
 
         Parameters
         ----------
         x
             Node features, shape (batch, node, Cin), floating point.
 
-        Returns
-        -------
-        Tensor
-            Shape (batch, node, C).
-
         Raises
         ------
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        if self._runs_compiled(x):
-            from coslide.networks.graph_kernel import apply_layer
-
-            return apply_layer(self, x)
-        h = F.linear(x, self.w1.weight)
-        slots, attention, _, weights = self._weigh(x, h)
-        attended = _spread(attention, slots) @ self._split_heads(h)
-        aggregated = _spread(weights.to(attended.dtype), slots) @ self._split_scopes(_join(attended))
-        own = h if self.w1_of_equation_1 is None else F.linear(x, self.w1_of_equation_1.weight)
+        if self._runs_tuned(x):
+            return self._tuned(x)
+        h = self.w1(x)
+        found = self._weigh(x, h)
+        attended = _spread(found.attention, found.nodes) @ self._by_head(h)
+        aggregated = _spread(found.weights.to(h.dtype), found.nodes) @ self._by_scope(_joined(attended))
         lambda_, mu = self.lambda_.view(-1, 1, 1), self.mu.view(-1, 1, 1)
-        return _join(lambda_ * self._split_heads(_join(aggregated)) + mu * attended) + own
+        return _joined(lambda_ * self._by_head(_joined(aggregated)) + mu * attended) + self._own(x, h)
 
     def neighbourhood(self, x: Tensor) -> Neighbourhood:
-        """Return which neighbours each node has, and how it weighs them.
+        """Find which neighbours each node has, and how it weighs them.
 
         Parameters
         ----------
@@ -254,86 +175,123 @@ class EISGNN(nn.Module):
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        slots, *weights = self._weigh(x, F.linear(x, self.w1.weight))
-        return Neighbourhood(slots[:, 0], *weights)
+        return self._weigh(x, self.w1(x))
 
-    def _runs_compiled(self, x: Tensor) -> bool:
-        """Tell whether the compiled form can do this."""
-        options = (self.attn_order, self.attn_param, self.eic_norm, self.eic_scope)
-        usual = options == ("gatv2", "eq5_concat", "softmax_selected", "head")
-        single = self.attention.dtype == torch.float32 and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        return usual and single and may_run_compiled(x)
+    def _weigh(self, x: Tensor, h: Tensor) -> Neighbourhood:
+        nodes = neighbours(x, self.options.k, include_self=self.options.include_self)
+        eic = self._eic(self.w3(x), nodes)
+        return Neighbourhood(nodes, self._attention_weights(x, h, nodes), eic, self._selection_weights(eic))
 
-    def _weigh(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return neighbours (batch, 1, node, k), attention, eic and weights (batch, head or scope, node, k)."""
-        nearest = neighbours(x, self.k, include_self=self.include_self)
-        slots = nearest.unsqueeze(1)
-        eic = self._scores(F.linear(x, self.w3.weight), slots)
-        return slots, self._attention_weights(x, h, nearest), eic, self._selection_weights(eic)
+    def _own(self, x: Tensor, h: Tensor) -> Tensor:
+        """Compute the last term of Eq. 1."""
+        own: Tensor = h if self.w1_of_equation_1 is None else self.w1_of_equation_1(x)
+        return own
 
-    def _split_heads(self, x: Tensor) -> Tensor:
+    def _by_head(self, x: Tensor) -> Tensor:
         """Lay x (batch, node, C) as (batch, head, node, d)."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.options.heads, -1).transpose(1, 2)
 
-    def _split_scopes(self, x: Tensor) -> Tensor:
+    def _by_scope(self, x: Tensor) -> Tensor:
         """Lay x (batch, node, C) as (batch, scope, node, channel): one scope for each set of eic."""
-        return self._split_heads(x) if self.eic_scope == "head" else x.unsqueeze(1)
+        return self._by_head(x) if self.options.eic_scope == "head" else x.unsqueeze(1)
 
-    def _attention_weights(self, x: Tensor, h: Tensor, nearest: Tensor) -> Tensor:
-        """Return the weights of each node's neighbours, (batch, head, node, k); they sum to 1 over k."""
-        if self.attn_param == "dgl":
-            of_node, of_neighbour = self._split_heads(F.linear(x, self.w_dst.weight)), self._split_heads(h)
+    def _attention_weights(self, x: Tensor, h: Tensor, nodes: Tensor) -> Tensor:
+        """Weigh each node's neighbours by Eq. 5-6, (batch, head, node, k)."""
+        if self.options.attn_param == "dgl":
+            of_node, of_neighbour = self._by_head(self.w_dst(x)), self._by_head(h)
         else:  # W2 [h_i || h_j] = A h_i + B h_j
-            of_node, of_neighbour = (self._split_heads(h) @ half for half in self.w2.chunk(2, dim=1))
+            of_node, of_neighbour = (self._by_head(h) @ half for half in self.w2.chunk(2, dim=1))
         graph = torch.arange(x.shape[0], device=x.device).view(-1, 1, 1)
-        z = of_node.transpose(1, 2).unsqueeze(2) + of_neighbour.transpose(1, 2)[graph, nearest]
-        if self.attn_order == "eq5":  # z: (batch, node, k, head, d)
+        z = of_node.transpose(1, 2).unsqueeze(2) + of_neighbour.transpose(1, 2)[graph, nodes]
+        if self.options.attn_order == "eq5":  # z: (batch, node, k, head, d)
             logits = F.leaky_relu((z * self.attention).sum(dim=-1), _NEGATIVE_SLOPE)
         else:
             logits = (F.leaky_relu(z, _NEGATIVE_SLOPE) * self.attention).sum(dim=-1)
         return logits.permute(0, 3, 1, 2).softmax(dim=-1)
 
-    def _scores(self, h: Tensor, slots: Tensor) -> Tensor:
-        """Return eic of each node's neighbours, (batch, scope, node, k), for h' (batch, node, C)."""
-        h = self._split_scopes(h)
+    def _eic(self, h: Tensor, nodes: Tensor) -> Tensor:
+        """Score each node's neighbours by Eq. 7, (batch, scope, node, k), for h' (batch, node, C)."""
+        h = self._by_scope(h)
         h = h.to(torch.promote_types(h.dtype, torch.float32))  # squares of half precision overflow
-        slots = slots.expand(-1, h.shape[1], -1, -1)
+        slots = nodes.unsqueeze(1).expand(-1, h.shape[1], -1, -1)
         log_p = h.log_softmax(dim=-1)
         entropy = -(log_p.exp() @ log_p.mT).gather(3, slots)  # row i: p_i against every log p_j
         unit = h * h.square().sum(dim=-1, keepdim=True).clamp_min(_COSINE_EPS**2).rsqrt()
-        return entropy.clamp_min(self.e_min).reciprocal() + (unit @ unit.mT).gather(3, slots)
+        return entropy.clamp_min(self.options.e_min).reciprocal() + (unit @ unit.mT).gather(3, slots)
 
     def _selection_weights(self, eic: Tensor) -> Tensor:
-        """Return the weight of each neighbour (batch, scope, node, k), 0 for those that are not selected."""
-        kept = _best(eic, selected_count(eic.shape[-1], self.select_factor), largest=1 / self.e_min + 1)
-        if self.eic_norm == "softmax_selected":
+        """Weigh the selected neighbours by Eq. 9-10, (batch, scope, node, k), 0 for those that are not selected."""
+        number = torch.arange(eic.shape[-1], device=eic.device)
+        tie = _TIE * torch.finfo(eic.dtype).eps * (1 / self.options.e_min + 1)
+        ordered = eic.detach() - number * tie  # the first of equals
+        best = ordered.topk(selected_count(eic.shape[-1], self.options.select_factor)).indices
+        kept = torch.zeros_like(eic, dtype=torch.bool).scatter(-1, best, value=True)
+        if self.options.eic_norm == "softmax_selected":
             return eic.masked_fill(~kept, -math.inf).softmax(dim=-1)
-        if self.eic_norm == "softmax_all":
+        if self.options.eic_norm == "softmax_all":
             return eic.softmax(dim=-1) * kept
         selected = eic * kept
-        if self.eic_norm == "none":
+        if self.options.eic_norm == "none":
             return selected
         total = selected.sum(dim=-1, keepdim=True)
         return selected / torch.where(total.abs() < _SUM_EPS, _SUM_EPS, total)
 
+    def _runs_tuned(self, x: Tensor) -> bool:
+        options = self.options
+        usual = (options.attn_order, options.attn_param, options.eic_norm, options.eic_scope) == (
+            "gatv2", "eq5_concat", "softmax_selected", "head",
+        )  # fmt: skip
+        return usual and runs_compiled(x, self.attention)
 
-def _join(x: Tensor) -> Tensor:
+    def _tuned(self, x: Tensor) -> Tensor:
+        """Compute what `forward` does, in float32 on the edges alone."""
+        options = self.options
+        with torch.autocast("cpu", enabled=False):
+            x = x.float().contiguous()  # nodes taken from a map lie apart
+            edges = nearest(x, options.k, include_self=options.include_self)
+            m = selected_count(edges.shape[-1], options.select_factor)
+            h = self.w1(x)
+            own, h, h3 = (one.unflatten(2, (options.heads, -1)) for one in (self._own(x, h), h, self.w3(x)))
+            both = torch.cat(self.w2.chunk(2, dim=1), dim=2)  # W2 [h_i || h_j] = A h_i + B h_j
+            ends = torch.bmm(h.flatten(0, 1).transpose(0, 1), both)
+            inputs = (own, h, ends.view(options.heads, *x.shape[:2], 2, -1), h3, self.attention, self.lambda_, self.mu)
+            out: Tensor = _Graphs.apply(edges, (m, options.e_min), *inputs)  # type: ignore[no-untyped-call]
+            return out.flatten(2)
+
+
+class _Graphs(torch.autograd.Function):
+    """`EISGNN` between its linear maps; no gradient flows through the choice of neighbours or their selection."""
+
+    @staticmethod
+    def forward(ctx: Any, edges: Tensor, selection: tuple[int, float], own: Tensor, *inputs: Tensor) -> Tensor:
+        """Compute lambda_c sum_s w_is F_s + mu_c F_i + own_i, (batch, node, head, d)."""
+        from coslide.networks import kernels
+
+        batch, nodes, heads, d = own.shape
+        out = torch.empty(own.shape)
+        kept = torch.empty(4, batch, heads, nodes, d), torch.empty(3, batch, heads, nodes, edges.shape[-1])
+        arguments = (*arrays_of(out, *kept, edges, own, *inputs), selection[0], np.float32(selection[1]))
+        kernels.run_graphs(*arguments)
+        ctx.save_for_backward(*inputs, edges, *kept)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the gradients of the inputs."""
+        from coslide.networks import kernels
+
+        of_inputs = [torch.zeros(one.shape) for one in ctx.saved_tensors[:6]]
+        kernels.run_graphs_back(*arrays_of(*of_inputs, grad, *ctx.saved_tensors))
+        return None, None, grad, *of_inputs
+
+
+def _joined(x: Tensor) -> Tensor:
     """Lay x (batch, head or scope, node, channel) as (batch, node, C)."""
     return x.transpose(1, 2).flatten(2)
 
 
-def _best(scores: Tensor, count: int, *, largest: float) -> Tensor:
-    """Return whether each of the scores (..., k) is among the `count` best of its node; the first of equals.
-
-    No score is above `largest`.
-    """
-    number = torch.arange(scores.shape[-1], device=scores.device)
-    ordered = scores.detach() - number * (_TIE * torch.finfo(scores.dtype).eps * largest)
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(-1, ordered.topk(count).indices, value=True)
-
-
-def _spread(weights: Tensor, slots: Tensor) -> Tensor:
-    """Return weights (batch, head, node i, k) as a matrix (batch, head, node i, node j), 0 where there is no edge."""
-    nodes = weights.shape[2]
-    matrix = weights.new_zeros(*weights.shape[:3], nodes)
-    return matrix.scatter(3, slots.expand(-1, weights.shape[1], -1, -1), weights)
+def _spread(weights: Tensor, nodes: Tensor) -> Tensor:
+    """Lay weights (batch, head, node i, k) as a matrix (batch, head, node i, node j), 0 where there is no edge."""
+    slots = nodes.unsqueeze(1).expand(-1, weights.shape[1], -1, -1)
+    return weights.new_zeros(*weights.shape[:3], nodes.shape[1]).scatter(3, slots, weights)

@@ -123,8 +123,7 @@ class _Watch:
         patch = branch.rate * shrink
         across = inputs[0].shape[-1] // branch.rate
         node = (self._pixel[0] // patch) * across + self._pixel[1] // patch
-        _, nodes = branch.nodes(inputs[0])
-        found = branch.eisgnn.neighbourhood(nodes)
+        found = branch.eisgnn.neighbourhood(branch.nodes(inputs[0]))
         one = Neighbourhood(found.nodes[0, node], *(each[0, :, node] for each in found[1:]))
         upper_left = torch.stack([one.nodes // across, one.nodes % across], dim=1) * patch
         self._views.append(

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.base import Network, conv_norm_relu, decode, encode
 
 
 def bin_means(x: Tensor, bins: int) -> Tensor:
@@ -137,7 +138,7 @@ class FCNPP(Network):
     Raises
     ------
     ValueError
-        If `width` is less than 1, or `bins` is empty or holds anything but whole numbers of at least 1.
+        If `bins` is empty or holds anything but whole numbers of at least 1.
 
     Notes
     -----
@@ -170,26 +171,16 @@ class FCNPP(Network):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
+        width: PositiveInt = 64,
         wide: bool = False,
         bins: Sequence[int] = (2, 3, 6),
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width: found {width}, expected at least 1")
 
-        def stage(in_channels: int, out_channels: int, units: int) -> nn.Sequential:
-            first = conv_norm_relu(in_channels, out_channels)
-            return nn.Sequential(first, *(conv_norm_relu(out_channels, out_channels) for _ in range(units - 1)))
-
+        channels, units = [width, 2 * width, 4 * width, 8 * width, 8 * width], [2, 2, 3, 3, 3]
         self.encoder = nn.ModuleList(
-            [
-                stage(bands, width, 2),
-                stage(width, 2 * width, 2),
-                stage(2 * width, 4 * width, 3),
-                stage(4 * width, 8 * width, 3),
-                stage(8 * width, 8 * width, 3),
-            ]
+            nn.Sequential(conv_norm_relu(above, here), *(conv_norm_relu(here, here) for _ in range(count - 1)))
+            for above, here, count in zip([bands, *channels], channels, units, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         self.pyramid = PyramidPooling(8 * width, bins)
@@ -199,32 +190,19 @@ class FCNPP(Network):
         else:
             self.narrow = conv_norm_relu(joined, 8 * width)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.decoder = nn.ModuleList(
-            [
-                conv_norm_relu(16 * width, 4 * width),
-                conv_norm_relu(8 * width, 2 * width),
-                conv_norm_relu(4 * width, width),
-                conv_norm_relu(2 * width, width),
-            ]
-        )
+        joins = [(16, 4), (8, 2), (4, 1), (2, 1)]  # channels in and out, in widths
+        self.decoder = nn.ModuleList(conv_norm_relu(found * width, kept * width) for found, kept in joins)
         self.head = nn.Conv2d(width, classes, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------
         x
             Standardised indices, shape (batch, bands, row, col), floating point.
         """
-        skips = []
-        *upper, last = self.encoder
-        for stage in upper:
-            x = stage(x)
-            skips.append(x)
-            x = self.pool(x)
-        x = self.narrow(self.pyramid(last(x)))
-        for skip, unit in zip(reversed(skips), self.decoder, strict=True):
-            x = unit(torch.cat([skip, self.up(x)], dim=1))
+        *skips, x = encode(self.encoder, x, self.pool)
+        x = decode(self.narrow(self.pyramid(x)), skips, [self.up] * len(skips), self.decoder, skip_first=True)
         logits: Tensor = self.head(x)
         return logits

@@ -1,4 +1,4 @@
-"""A network for inference alone: learned factors folded into the layers they multiply."""
+"""A network for inference alone: factors folded into the layers that they multiply."""
 
 import copy
 
@@ -6,16 +6,15 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from coslide.networks.cgblock import CGBlock, GraphBranch
-from coslide.networks.patches import PatchUp
+from coslide.networks.cgblock import CGBlock
 
 
 @torch.no_grad()
 def fuse(network: nn.Module) -> nn.Module:
-    """Return a copy of a network, in evaluation mode, that gives the same logits with less work.
+    """Copy a network, in evaluation mode, so that it gives the same logits with less work.
 
-    alpha and beta of every CGBlock are multiplied into the kernel and the patches once instead of at every call, and a
-    batch normalisation that follows a convolution is folded into it.
+    alpha of every CGBlock is multiplied into its kernel once instead of at every call, and a batch normalisation that
+    follows a convolution is folded into it.
 
     Parameters
     ----------
@@ -38,25 +37,13 @@ def fuse(network: nn.Module) -> nn.Module:
     fused = copy.deepcopy(network).eval().requires_grad_(False)
     for module in fused.modules():
         if isinstance(module, CGBlock):
-            _fold_factors(module)
+            for values in module.convolution.parameters():
+                values.mul_(module.alpha)
+            del module.alpha  # so that weights of the original, in which it is not folded, cannot be loaded by mistake
+            module.folded = True
         elif isinstance(module, nn.Sequential):
             _fold_norms(module)
     return fused
-
-
-def _fold_factors(block: CGBlock) -> None:
-    """Multiply alpha and beta into the layers of a block."""
-    convolution, up = block.convolution, block.branch.up if isinstance(block.branch, GraphBranch) else None
-    factors = [(convolution.weight, block.alpha), (convolution.bias, block.alpha)]
-    if isinstance(up, PatchUp):
-        factors += [(up.weight, block.beta), (up.bias, block.beta)]
-    for values, factor in factors:
-        if values is not None:
-            values.mul_(factor)
-    del block.alpha  # so that weights of the original, in which it is not folded, cannot be loaded by mistake
-    if isinstance(up, PatchUp):
-        block.beta.fill_(1)
-    block.folded = True
 
 
 def _fold_norms(layers: nn.Sequential) -> None:

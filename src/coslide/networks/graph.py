@@ -1,14 +1,68 @@
-"""The graph of EISGNN: which nodes are neighbours, and how many of them are kept."""
+"""The graph of EISGNN: how it may be built, which nodes are neighbours, and how many of them are kept."""
+
+from typing import Annotated, Literal
 
 import torch
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Tensor
+
+from coslide.networks.base import arrays_of
 
 _TIE = 2.0**-50  # of the largest squared norm: above the rounding of a matrix product, below that of the features
 _SMALLEST = 1e-290  # where all features are 0, the indices still count
 
 
+@dataclass(frozen=True, config=ConfigDict(strict=True))
+class GraphOptions:
+    """How the graph layer reads what the paper's equations leave open; the defaults are the paper's.
+
+    Attributes
+    ----------
+    heads
+        H.
+    k
+        Neighbours of each node, itself included where `include_self` is true. With fewer nodes than that, all are used
+        and m follows the number there is.
+    select_factor
+        Share of the neighbours that eic keeps, in (0, 1].
+    include_self
+        Whether a node is its own first neighbour.
+    e_min
+        Floor of the cross-entropy [nat]; bounds 1 / e and its gradient.
+    attn_order
+        ``"gatv2"``: as in `EISGNN`. ``"eq5"``: LeakyReLU after the product with a_c, as Eq. 5 is printed (which is
+        GAT).
+    attn_param
+        ``"eq5_concat"``: W2 as in `EISGNN`. ``"dgl"``: instead of W2_c [h_i || h_j] the sum W_dst x_i + W1 x_j with a
+        map W_dst: Cin -> C of its own, as GATv2 is commonly implemented.
+    share_w1
+        Whether Eq. 1 and Eq. 3 use one W1. If not, the last term of out_i is that of another map, Cin -> C.
+    eic_norm
+        What makes w_is of eic_is: ``"softmax_selected"``: as in `EISGNN`. ``"softmax_all"``: softmax over all k, the
+        selected kept. ``"sum"``: divided by their sum over S(i), which is kept 1e-6 away from zero. ``"none"``: eic
+        itself.
+    eic_scope
+        ``"head"``: every head has its own eic and selection. ``"full"``: one of each, over all C channels.
+    """
+
+    heads: PositiveInt = 8
+    k: PositiveInt = 8
+    select_factor: Annotated[float, Field(gt=0, le=1)] = 0.8
+    include_self: bool = True
+    e_min: PositiveFloat = 0.1
+    attn_order: Literal["gatv2", "eq5"] = "gatv2"
+    attn_param: Literal["eq5_concat", "dgl"] = "eq5_concat"
+    share_w1: bool = True
+    eic_norm: Literal["softmax_selected", "softmax_all", "sum", "none"] = "softmax_selected"
+    eic_scope: Literal["head", "full"] = "head"
+
+
+PAPER = GraphOptions()
+
+
 def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor:
-    """Return the indices of the k nodes nearest to each node in feature space (Euclidean), nearest first.
+    """Find the k nodes nearest to each node in feature space (Euclidean), nearest first.
 
     Eq. 12-13 of Yang et al. (2023, doi:10.3390/rs15040977): edges run from a neighbour to the node, and the graph is
     not made symmetric. Equal distances are ordered by index. No gradient flows through the choice.
@@ -67,8 +121,33 @@ def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor
         return order.topk(min(k, available), largest=False).indices
 
 
+def nearest(x: Tensor, k: int, *, include_self: bool) -> Tensor:
+    """Find the neighbours of each node as `neighbours` does, compiled; int32 (batch, node, k).
+
+    Parameters
+    ----------
+    x, k, include_self
+        Those of `neighbours`; `x` is float32, contiguous and on the CPU.
+
+    Raises
+    ------
+    ValueError
+        As `neighbours` does.
+    """
+    from coslide.networks import kernels
+
+    batch, nodes, _ = x.shape if x.ndim == 3 else (0, 0, 0)
+    count = min(k, nodes if include_self else nodes - 1)
+    if nodes > kernels.SEARCHED or count < 1:  # a matrix product finds them faster, or `neighbours` names what is wrong
+        return neighbours(x, k, include_self=include_self).int()
+    edges = torch.empty(batch, nodes, count, dtype=torch.int32)
+    arguments = (*arrays_of(edges, x), include_self)
+    kernels.nearest(*arguments)
+    return edges
+
+
 def selected_count(k: int, select_factor: float) -> int:
-    """Return how many of k neighbours the entropy-cosine score keeps: m = max(1, int(k * select_factor)).
+    """Count how many of k neighbours the entropy-cosine score keeps: m = max(1, int(k * select_factor)).
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
 """LandsNet: a reconstruction of a small cascaded network for landslides in single images."""
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.base import Network, conv_norm_relu, decode, encode
 
 DILATIONS = (1, 2, 4)  # of the convolutions of a cascade, in order
 
@@ -82,11 +83,6 @@ class LandsNet(Network):
     width
         Channels at full size; they double with each halving of the map.
 
-    Raises
-    ------
-    ValueError
-        If `width` is less than 1.
-
     Notes
     -----
     Input (batch, bands, row, col), output logits (batch, classes, row, col); the sides must be multiples of 8. With
@@ -113,10 +109,8 @@ class LandsNet(Network):
 
     size_multiple = 8
 
-    def __init__(self, bands: int = 30, *, classes: int = 2, width: int = 32) -> None:
+    def __init__(self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 32) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width: found {width}, expected at least 1")
         channels = [width, 2 * width, 4 * width, 8 * width]
         self.encoder = nn.ModuleList(
             CascadeBlock(above, here) for above, here in zip([bands, *channels[:-1]], channels, strict=True)
@@ -129,21 +123,14 @@ class LandsNet(Network):
         self.head = nn.Conv2d(width, classes, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------
         x
             Standardised indices, shape (batch, bands, row, col), floating point.
         """
-        skips = []
-        *upper, bottom = self.encoder
-        for block in upper:
-            x = block(x)
-            skips.append(x)
-            x = self.pool(x)
-        x = bottom(x)
-        for skip, block in zip(reversed(skips), self.decoder, strict=True):
-            x = block(torch.cat([self.up(x), skip], dim=1))
+        *skips, x = encode(self.encoder, x, self.pool)
+        x = decode(x, skips, [self.up] * len(skips), self.decoder)
         logits: Tensor = self.head(x)
         return logits

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from coslide.networks.base import Activation, Network, Norm, activation_layer, norm_layer
+from coslide.networks.base import Activation, Network, Norm, decode, encode, norm_layer
 
 DEPTHS = 5  # resolutions; each halves the side and doubles the channels
 
@@ -40,11 +40,12 @@ class UNetOfBlocks(Network):
     Raises
     ------
     ValueError
-        If `norm` or `activation` is none of its words, or `tile` is not a multiple of 16.
+        If `tile` is not a multiple of 16.
 
     Examples
     --------
     >>> net = UNetOfBlocks(3, lambda cin, cout, depth: nn.Conv2d(cin, cout, 3, padding=1), width=4)
+    >>> import torch
     >>> net(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 2, 32, 32])
     """
@@ -73,7 +74,7 @@ class UNetOfBlocks(Network):
             return nn.Sequential(
                 block(in_channels, out_channels, depth),
                 norm_layer(norm, out_channels, side=tile >> (depth - 1)),
-                activation_layer(activation),
+                nn.GELU() if activation == "gelu" else nn.ReLU(),
             )
 
         def pair(in_channels: int, depth: int) -> nn.Sequential:
@@ -90,7 +91,7 @@ class UNetOfBlocks(Network):
         self.head = nn.Conv2d(width, classes, 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of each class, shape (batch, classes, row, col).
+        """Compute the logits of each class, shape (batch, classes, row, col).
 
         Parameters
         ----------
@@ -104,15 +105,8 @@ class UNetOfBlocks(Network):
         """
         if self.fixed_side is not None and tuple(x.shape[-2:]) != (self.fixed_side, self.fixed_side):
             raise ValueError(f"expected a height and width of {self.fixed_side} (full_ln), found {tuple(x.shape[-2:])}")
-        skips = []
-        for pair in self.encoder:
-            x = pair(x)
-            skips.append(x)
-            x = self.pool(x)
-        x = self.bottom(x)
-        for skip, up, pair in zip(reversed(skips), reversed(self.up), reversed(self.decoder), strict=True):
-            x = pair(torch.cat([up(x), skip], dim=1))
-        logits: Tensor = self.head(x)
+        *skips, x = encode([*self.encoder, self.bottom], x, self.pool)
+        logits: Tensor = self.head(decode(x, skips, reversed(self.up), reversed(self.decoder)))
         return logits
 
 
@@ -136,7 +130,7 @@ class UNet(UNetOfBlocks):
     Raises
     ------
     ValueError
-        If `norm` or `activation` is none of its words, or `tile` is not a multiple of 16.
+        If `tile` is not a multiple of 16.
 
     Notes
     -----
@@ -149,6 +143,7 @@ class UNet(UNetOfBlocks):
 
     Examples
     --------
+    >>> import torch
     >>> UNet(5, width=8)(torch.zeros(1, 5, 32, 48)).shape
     torch.Size([1, 2, 32, 48])
     """
@@ -158,7 +153,7 @@ class UNet(UNetOfBlocks):
         bands: int = 30,
         *,
         classes: int = 2,
-        width: int = 64,
+        width: PositiveInt = 64,
         norm: Norm = "bn",
         activation: Activation = "relu",
         tile: int = 128,

@@ -1,5 +1,6 @@
-"""The compiled EISGNN against its plain form in torch, values and gradients."""
+"""The compiled form of EISGNN and its graph against the plain ones in torch, values and gradients."""
 
+import copy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from coslide.networks import graph_kernel, node_kernel
+from coslide.networks import kernels
 from coslide.networks.eisgnn import EISGNN
+from coslide.networks.graph import GraphOptions, nearest, neighbours
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +20,7 @@ def seed():
 
 
 def some_layer(cin, channels, **options):
-    layer = EISGNN(cin, channels, **options)
+    layer = EISGNN(cin, channels, GraphOptions(**options))
     with torch.no_grad():  # lambda and mu of 1 would hide a swap
         layer.lambda_.normal_()
         layer.mu.normal_()
@@ -26,20 +28,10 @@ def some_layer(cin, channels, **options):
 
 
 def plain(layer, dtype=torch.float32):
-    """Return a copy of a layer that runs as it is written in torch."""
-    copy = some_layer(
-        layer.w1.in_features,
-        layer.out_channels,
-        heads=layer.heads,
-        k=layer.k,
-        select_factor=layer.select_factor,
-        include_self=layer.include_self,
-        e_min=layer.e_min,
-        share_w1=layer.share_w1,
-    )
-    copy.load_state_dict(layer.state_dict())
-    copy._runs_compiled = lambda x: False
-    return copy.to(dtype)
+    """Copy a layer so that it runs as it is written in torch."""
+    twin = copy.deepcopy(layer).to(dtype)
+    twin._runs_tuned = lambda x: False
+    return twin
 
 
 def value_and_gradients(layer, x, g):
@@ -109,7 +101,7 @@ def test_nodes_that_lie_apart_in_memory_are_the_same_nodes_and_need_no_other_pro
     layer, x = some_layer(6, 16), torch.randn(2, 6, 40)
     with torch.no_grad():
         torch.testing.assert_close(layer(x.mT[:, ::2]), layer(x.mT[:, ::2].contiguous()), rtol=0, atol=0)
-    assert len(node_kernel._nearest.signatures) == len(graph_kernel._forward.signatures) == 1
+    assert len(kernels.nearest.signatures) == len(kernels.run_graphs.signatures) == 1
 
 
 def test_a_weight_that_is_not_learned_leaves_the_gradients_of_the_others():
@@ -163,7 +155,7 @@ def test_a_window_of_a_thousand_pixels_has_a_graph_of_4096_nodes():
 
 def test_a_single_node_without_itself_is_refused():
     with pytest.raises(ValueError, match="found k = 8 and 0 nodes"):
-        EISGNN(6, 16, include_self=False)(torch.zeros(2, 1, 6))
+        EISGNN(6, 16, GraphOptions(include_self=False))(torch.zeros(2, 1, 6))
 
 
 def test_a_map_in_place_of_nodes_is_refused():
@@ -176,7 +168,7 @@ def refused(monkeypatch):
     def refuse(*_):
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(graph_kernel, "apply_layer", refuse)
+    monkeypatch.setattr(kernels, "run_graphs", refuse)
 
 
 @pytest.mark.usefixtures("refused")
@@ -191,7 +183,7 @@ OTHER_OPTIONS = [{"attn_order": "eq5"}, {"attn_param": "dgl"}, {"eic_norm": "sum
 @pytest.mark.usefixtures("refused")
 @pytest.mark.parametrize("options", OTHER_OPTIONS, ids=str)
 def test_options_that_it_lacks_run_in_the_plain_form(options):
-    assert EISGNN(6, 16, **options)(torch.zeros(1, 9, 6)).isfinite().all()
+    assert EISGNN(6, 16, GraphOptions(**options))(torch.zeros(1, 9, 6)).isfinite().all()
 
 
 @pytest.mark.usefixtures("refused")
@@ -212,3 +204,28 @@ def test_numba_is_not_imported_before_a_network_runs():
     code = "import sys; from coslide import networks; assert not {'torch', 'numba'} & {*sys.modules}"
     code += "; networks.create('egcn', 4, width=8); assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+
+
+FEATURES = {
+    "drawn": lambda *shape: torch.randn(shape),
+    "zero": lambda *shape: torch.zeros(shape),
+    "of few values": lambda *shape: torch.randint(2, shape).float(),
+    "far from zero": lambda *shape: 30 + torch.randn(shape),
+}
+
+
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("nodes", [2, 9, 64, 512, 600])
+@pytest.mark.parametrize("kind", FEATURES)
+def test_neighbours_are_those_of_the_matrix_product(kind, nodes, include_self):
+    x = FEATURES[kind](2, nodes, 3)
+    found = nearest(x, 8, include_self=include_self)
+    assert torch.equal(found.long(), neighbours(x, 8, include_self=include_self))
+
+
+def test_what_is_no_number_is_a_node_like_another():
+    x = torch.randn(1, 20, 3)
+    x[0, 3:5] = torch.nan
+    x[0, 7:9] = torch.inf
+    found = nearest(x, 8, include_self=True)
+    assert ((found >= 0) & (found < 20)).all()

@@ -19,7 +19,7 @@ from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.evaluate import read_map
 from coslide.samples.footprint import is_held_out
-from coslide.sources.inventory import burn
+from coslide.sources.inventory import rasterize_polygons
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "iburi-2018" / "event.toml"
 NORTHERLY = (2, 3, 9)  # aspect classes N, NE, NW
@@ -37,7 +37,7 @@ def main() -> None:
         scored = (labels != NODATA) & is_held_out(found.seen) & np.isfinite(found.probability)
         recognised = scored & (np.nan_to_num(found.probability) >= found.threshold)
         mapped, background = scored & (labels == LANDSLIDE), scored & (labels != LANDSLIDE)
-        deposit = burn(read_vector(deposits_file, str(found.grid.crs), what="deposits"), found.grid) == 1
+        deposit = rasterize_polygons(read_vector(deposits_file, str(found.grid.crs), what="deposits"), found.grid) == 1
         north = np.isin(cube.to_xarray()["aspect_class"].values, NORTHERLY)
         false_alarm = recognised & background
         near = binary_dilation(labels == LANDSLIDE)

@@ -10,7 +10,7 @@ from shapely.geometry import LineString, Point, Polygon, box
 
 from coslide.errors import InputError
 from coslide.mapping.inventory import vectorize_landslides as polygonize
-from coslide.sources.inventory import burn, read_inventory
+from coslide.sources.inventory import rasterize_polygons, read_inventory
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -167,7 +167,7 @@ def test_an_inventory_that_cannot_be_used_is_refused(tmp_path, geometry, message
 
 
 def test_burning_nothing_gives_background():
-    assert burn(gpd.GeoDataFrame(geometry=[], crs=UTM), GRID).sum() == 0
+    assert rasterize_polygons(gpd.GeoDataFrame(geometry=[], crs=UTM), GRID).sum() == 0
 
 
 @pytest.mark.realdata

@@ -18,7 +18,7 @@ from coslide.cube.band import Band
 from coslide.cube.layer import LayerGroup
 from coslide.grid import slices_of
 from coslide.indices.classes import class_by_edges, class_names
-from coslide.sources.faults import Traces, read_traces
+from coslide.sources.faults import FaultTraces, read_traces
 
 EDGES_M = tuple(1000.0 * edge for edge in FAULT_EDGES_KM)
 
@@ -224,7 +224,7 @@ def _bands(edges_m: tuple[float, ...]) -> tuple[Band, ...]:
     return classes, distance
 
 
-def _notes(traces: Traces, nearest_m: float, reach_m: float) -> tuple[str, ...]:
+def _notes(traces: FaultTraces, nearest_m: float, reach_m: float) -> tuple[str, ...]:
     notes = [f"{len(traces.lines)} of {traces.features} features are taken for traces"]
     if traces.pointlike:
         notes.append(f"{traces.pointlike} features without length are left out")

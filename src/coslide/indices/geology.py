@@ -16,7 +16,7 @@ from coslide.cube.layer import LayerGroup
 from coslide.grid import pixel_size_m, slices_of
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
-from coslide.sources.geology import WITHOUT_AGE, Strata, read_strata, units_by_age
+from coslide.sources.geology import WITHOUT_AGE, StratumMap, read_strata, units_by_age
 
 _BLOCK = 512  # side, in cells, of what is filled at once: the distance transform takes 40 bytes for each cell
 
@@ -143,7 +143,9 @@ def _widened(start: int, side: int, margin: int, size: int) -> tuple[slice, slic
     return outer, slice(start - first, min(size, start + side) - first)
 
 
-def _notes(geology: GeologyConfig, strata: Strata, *, gaps: tuple[float, float], without_age: float) -> tuple[str, ...]:
+def _notes(
+    geology: GeologyConfig, strata: StratumMap, *, gaps: tuple[float, float], without_age: float
+) -> tuple[str, ...]:
     named = {unit for units in units_by_age(geology) for unit in units}
     absent = [unit for units in units_by_age(geology) for unit in units if unit not in strata.units]
     unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)

@@ -22,7 +22,7 @@ from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line, scores_by
-from coslide.sources.inventory import burn, read_inventory
+from coslide.sources.inventory import rasterize_polygons, read_inventory
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     cube = open_cube(grid)
     target = cube.grid
     landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
-    burnt = burn(landslides, target).astype(np.float32)
+    burnt = rasterize_polygons(landslides, target).astype(np.float32)
     burnt[~cube.valid()] = np.nan
     return ProbabilityMap(burnt, target)
 

@@ -13,10 +13,10 @@ from coslide.errors import InputError
 from coslide.io.vector import LINES, as_text, field_as_text, of_kind, quote_list, read_vector
 
 
-class Traces(NamedTuple):
-    """Fault traces as lines in the CRS of a grid, and how many features their file holds.
+class FaultTraces(NamedTuple):
+    """Fault traces as lines in the CRS of a grid.
 
-    `pointlike` counts chosen features without length, which are no traces and are left out.
+    `features` counts those of their file; `pointlike` the chosen ones without length, which are left out.
     """
 
     lines: list[BaseGeometry]
@@ -24,8 +24,8 @@ class Traces(NamedTuple):
     pointlike: int
 
 
-def read_traces(faults: FaultsConfig, grid: GeoBox) -> Traces:
-    """Return the fault traces that `faults` chooses, in the CRS of `grid` (metres).
+def read_traces(faults: FaultsConfig, grid: GeoBox) -> FaultTraces:
+    """Read the fault traces that `faults` chooses, in the CRS of `grid` (metres).
 
     Also those outside the grid: a fault beyond the edge still counts for distances inside.
 
@@ -44,21 +44,20 @@ def read_traces(faults: FaultsConfig, grid: GeoBox) -> Traces:
     """
     what = "fault traces as lines"
     frame = read_vector(faults.path, str(grid.crs), what=what)
-    chosen = of_kind(frame[_choice(frame, faults)], LINES, path=faults.path, what=what)
-    long = chosen.length.to_numpy() > 0
-    if not long.any():
+    chosen = of_kind(frame[_chosen(frame, faults)], LINES, path=faults.path, what=what)
+    long = chosen[chosen.length > 0]
+    if long.empty:
         raise InputError(f"{faults.path}: found {len(chosen)} traces, all without length, expected {what}")
-    return Traces(list(chosen.geometry[long]), len(frame), int((~long).sum()))
+    return FaultTraces(list(long.geometry), len(frame), len(chosen) - len(long))
 
 
-def _choice(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
-    """Return which rows of `frame` count; each value and number asked for must be there, or it was mistyped."""
+def _chosen(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
+    """Find the rows of `frame` that count; each value and number asked for must be there, or it was mistyped."""
     if faults.ids is not None:
-        there = np.isin(faults.ids, frame.index)
-        if not there.all():
-            absent = ", ".join(str(number) for number, found in zip(faults.ids, there, strict=True) if not found)
+        absent = [str(number) for number in faults.ids if number not in frame.index]
+        if absent:
             raise InputError(
-                f"faults.ids: found {absent}, expected numbers of features with a line in {faults.path}, "
+                f"faults.ids: found {', '.join(absent)}, expected numbers of features with a line in {faults.path}, "
                 f"{frame.index.min()} to {frame.index.max()}"
             )
         return np.isin(frame.index, faults.ids)

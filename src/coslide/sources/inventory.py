@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import geopandas as gpd
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -17,22 +16,22 @@ from coslide.labels import LANDSLIDE, NODATA
 
 
 class Labels(NamedTuple):
-    """What an inventory says of each cell.
+    """An inventory on a grid.
 
     Attributes
     ----------
     mask
-        uint8 (row, col): 0 background, 1 landslide, 255 unknown (outside the mapped area).
+        uint8 (row, col): 0 background, 1 landslide, 255 nodata (outside the mapped area).
     polygons
         How many landslides meet the grid.
     touched
-        The numbers in the file, from 0, of those without a cell centre inside, which were burnt by touch instead.
+        The numbers in the file, from 0, of those without a pixel centre inside, which were rasterized by touch instead.
     repaired
         How many crossed themselves and were repaired.
     area_m2
         Of their union on the grid, inside the mapped area.
     empty
-        How many enclose no ground, and are left out.
+        How many enclose no area, and are left out.
     """
 
     mask: NDArray[np.uint8]
@@ -44,11 +43,11 @@ class Labels(NamedTuple):
 
 
 def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
-    """Return the labels of an inventory on `grid`.
+    """Read the labels of an inventory on `grid`.
 
-    A cell is landslide if its centre lies inside a polygon, which keeps the mapped area (burning every touched cell
-    inflates small landslides by about 40 %). A polygon too small to hold a centre is burnt by touch, so that none is
-    lost. Outside the mapped area a cell is unknown, not background.
+    A pixel is landslide if its centre lies inside a polygon, which keeps the mapped area (rasterizing every touched
+    pixel inflates small landslides by about 40 %). A polygon too small to hold a centre is rasterized by touch, so that
+    none is lost. Outside the mapped area a pixel is nodata, not background.
 
     Parameters
     ----------
@@ -66,62 +65,60 @@ def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Lab
     """
     found = read_polygons(path, grid, what="landslide polygons")
     landslides = found.frame
-    mask = burn(landslides, grid)
-    small = landslides[_is_lost(landslides, grid)]
-    if not small.empty:
-        mask |= rasterize(small.geometry, grid.shape, transform=grid.affine, all_touched=True, dtype=np.uint8)
-    ground: Any = box(*grid.boundingbox.bbox)
+    mask = rasterize_polygons(landslides, grid)
+    small = landslides[_lack_centres(landslides, grid)]
+    mask |= rasterize_polygons(small, grid, all_touched=True)
+    mapped_shape: Any = box(*grid.boundingbox.bbox)
     if area is not None:
         mapped = read_polygons(area, grid, what="polygons of the mapped area").frame
-        mask[burn(mapped, grid) == 0] = NODATA
-        ground = shapely.intersection(shapely.union_all(mapped.geometry.to_numpy()), ground)
-    shapely.prepare(ground)
-    area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), ground)).area
+        mask[rasterize_polygons(mapped, grid) == 0] = NODATA
+        mapped_shape = shapely.intersection(mapped.union_all(), mapped_shape)
+    shapely.prepare(mapped_shape)
+    area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), mapped_shape)).area
     touched = tuple(int(number) for number in small.index)
     return Labels(mask, len(landslides), touched, found.repaired, float(area_m2), found.lost)
 
 
-def burn(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.uint8]:
-    """Return 1 where the centre of a cell of `grid` lies in one of `polygons` (same CRS), else 0.
+def rasterize_polygons(polygons: gpd.GeoDataFrame, grid: GeoBox, *, all_touched: bool = False) -> NDArray[np.uint8]:
+    """Rasterize polygons, in the CRS of `grid`: 1 where the centre of a pixel lies in one of them, else 0.
+
+    Parameters
+    ----------
+    polygons
+        May be empty.
+    grid
+        Of the raster.
+    all_touched
+        Whether to take every pixel that they touch instead.
 
     Examples
     --------
     >>> from coslide.grid import Extent, common_grid
     >>> grid = common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500040, 20))])
-    >>> burn(gpd.GeoDataFrame(geometry=[box(500000, 0, 500016, 14)], crs="EPSG:32654"), grid)
+    >>> rasterize_polygons(gpd.GeoDataFrame(geometry=[box(500000, 0, 500016, 14)], crs="EPSG:32654"), grid)
     array([[0, 0, 0, 0],
            [1, 1, 0, 0]], dtype=uint8)
     """
     if polygons.empty:
         return np.zeros(grid.shape, dtype=np.uint8)
-    burnt: NDArray[np.uint8] = rasterize(
-        polygons.geometry, grid.shape, transform=grid.affine, default_value=LANDSLIDE, dtype=np.uint8
-    )
-    return burnt
+    options = {"transform": grid.affine, "all_touched": all_touched, "default_value": LANDSLIDE, "dtype": np.uint8}
+    rasterized: NDArray[np.uint8] = rasterize(polygons.geometry, grid.shape, **options)
+    return rasterized
 
 
-def _is_lost(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.bool_]:
-    """Return which polygons hold no cell centre: each is burnt with its own number, over those before it."""
-    numbers = np.arange(1, len(polygons) + 1)
+def _lack_centres(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.bool_]:
+    """Find the polygons that hold no pixel centre of a grid that goes on without end."""
     shapes = polygons.geometry.to_numpy()
-    lost = np.ones(len(polygons), dtype=bool)
-    # A polygon may hide under a later one; a second pass in reverse order tells it from one without any centre.
-    for order in (slice(None), slice(None, None, -1)):
-        burnt = rasterize(
-            zip(shapes[order], numbers[order], strict=True), grid.shape, transform=grid.affine, dtype=np.int32
-        )
-        lost[np.unique(burnt[burnt > 0]) - 1] = False
-    # What is left may hide under two others, or lie mostly beyond the edge of the grid.
-    for i in np.flatnonzero(lost):
-        lost[i] = not _holds_a_centre(shapes[i], grid)
-    return lost
-
-
-def _holds_a_centre(polygon: Any, grid: GeoBox) -> bool:
-    """Return whether the centre of any cell lies in `polygon`, where `grid` goes on without end."""
-    left, bottom, right, top = polygon.bounds
-    (first_column, first_row), (last_column, last_row) = ~grid.affine * (left, top), ~grid.affine * (right, bottom)
-    column, row = int(np.floor(first_column)), int(np.floor(first_row))
-    shape = int(np.ceil(last_row)) - row + 1, int(np.ceil(last_column)) - column + 1
-    transform = grid.affine * Affine.translation(column, row)
-    return bool(rasterize([polygon], shape, transform=transform, dtype=np.uint8).any())
+    numbered = zip(shapes, range(1, len(shapes) + 1), strict=True)
+    present = rasterize(numbered, grid.shape, transform=grid.affine, dtype=np.int32)
+    lack = np.ones(len(shapes), dtype=bool)
+    lack[np.unique(present[present > 0]) - 1] = False
+    # What is left may hide under others, or lie mostly beyond the edge of the grid: each on a window of its own.
+    for i in np.flatnonzero(lack):
+        left, bottom, right, top = shapes[i].bounds
+        (west, north), (east, south) = ~grid.affine * (left, top), ~grid.affine * (right, bottom)
+        rows, columns = (slice(int(np.floor(a)), int(np.ceil(b))) for a, b in ((north, south), (west, east)))
+        window = grid.translate_pix(columns.start, rows.start)
+        shape = max(rows.stop - rows.start, 1), max(columns.stop - columns.start, 1)
+        lack[i] = not rasterize([shapes[i]], shape, transform=window.affine, dtype=np.uint8).any()
+    return lack

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
+from coslide.sources.safe import first_line
 
 SIDE = 128
 DN_PER_REFLECTANCE = 10_000.0
@@ -28,21 +29,9 @@ BANDS: tuple[tuple[str, str], ...] = (
 """Name and unit of each band, as in an index cube."""
 
 MEANS = (
-    1111.81236406,
-    824.63171476,
-    663.41636217,
-    445.17289745,
-    645.8582926,
-    1547.73508126,
-    1960.44401001,
-    1941.32229668,
-    674.07572865,
-    9.04787384,
-    1113.98338755,
-    519.90397929,
-    20.29228266,
-    772.83144788,
-)
+    1111.81236406, 824.63171476, 663.41636217, 445.17289745, 645.8582926, 1547.73508126, 1960.44401001, 1941.32229668,
+    674.07572865, 9.04787384, 1113.98338755, 519.90397929, 20.29228266, 772.83144788,
+)  # fmt: skip
 """What each band was divided by: stored value x mean = reflectance x 10 000, degrees or metres, in whole numbers."""
 
 _DIVISORS = (*(DN_PER_REFLECTANCE for _ in CHANNELS), 1.0, 1.0)
@@ -60,10 +49,9 @@ class Patches(NamedTuple):
 
 
 def is_patches(folder: Path) -> bool:
-    """Return True if `folder` looks like one of this data set; only names are looked at.
+    """Tell a folder of this data set by its names: ``image_<number>.h5`` in it or in its folder ``img``.
 
-    It does if ``image_<number>.h5`` lies in it or in its folder ``img``. False too if it is no folder, or cannot be
-    listed.
+    False too if it is no folder, or cannot be listed.
     """
     try:
         return any(_number(path, "image") is not None for place in (folder / "img", folder) for path in _listed(place))
@@ -72,7 +60,7 @@ def is_patches(folder: Path) -> bool:
 
 
 def find_patches(folder: Path) -> Patches:
-    """Return the images of a folder and their masks, in the order of their numbers.
+    """Find the images of a folder and their masks, in the order of their numbers.
 
     Parameters
     ----------
@@ -103,7 +91,7 @@ def find_patches(folder: Path) -> Patches:
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
-    """Return an image as (band, row, col): reflectance (1), slope (degrees) and elevation (m), in the order of `BANDS`.
+    """Read an image as (band, row, col): reflectance (1), slope (degrees) and elevation (m), in the order of `BANDS`.
 
     Parameters
     ----------
@@ -134,7 +122,7 @@ def read_image(path: Path) -> NDArray[np.float32]:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Return a mask as (row, col): 0 background, 1 landslide.
+    """Read a mask as (row, col): 0 background, 1 landslide.
 
     Parameters
     ----------
@@ -160,59 +148,47 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, name: str, *, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the numbers of the data set `name` as stored; its shape and type are checked before it is read."""
+    """Read the numbers of the data set `name` as stored; its shape and type are checked before.
+
+    Its values must lie in this file: HDF5 has three ways to make another file look like a part.
+    """
     import h5py
 
     if not path.is_file():
         raise InputError(f"{path}: not found; expected an HDF5 file with the data set {name!r}")
     try:
         with h5py.File(path, "r") as file:
-            data = _own_dataset(path, file, name)
+            link = file.get(name, getlink=True)
+            if link is None:
+                raise InputError(f"{path}: found {_some(sorted(file)) or 'nothing'}, expected the data set {name!r}")
+            data = file[name] if isinstance(link, h5py.HardLink) else None
+            if data is None or (isinstance(data, h5py.Dataset) and (data.external or data.is_virtual)):
+                raise InputError(f"{path}: {name}: found values elsewhere, expected a data set in the file itself")
+            if not isinstance(data, h5py.Dataset):
+                raise InputError(f"{path}: {name}: found a {type(data).__name__.lower()}, expected a data set")
             if data.shape != shape:
                 raise InputError(f"{path}: {name}: found the shape {data.shape}, expected {shape}")
-            if data.dtype.kind not in "fiub" or (data.dtype.kind == "b" and name != "mask"):
+            if data.dtype.kind not in ("fiub" if name == "mask" else "fiu"):
                 raise InputError(f"{path}: {name}: found values of type {data.dtype}, expected numbers")
             return np.asarray(data[()])
     # A damaged file makes h5py raise any of these, by where the damage is.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: cannot be read as HDF5 ({reason})") from None
-
-
-def _own_dataset(path: Path, file: Any, name: str) -> Any:
-    """Return a data set whose values lie in this file: HDF5 has three ways to make another file look like a part."""
-    import h5py
-
-    link = file.get(name, getlink=True)
-    if link is None:
-        found = f"found {_some(sorted(file))}" if len(file) else "found nothing"
-        raise InputError(f"{path}: {found}, expected the data set {name!r}")
-    if not isinstance(link, h5py.HardLink):
-        raise InputError(
-            f"{path}: {name}: found a link ({type(link).__name__}), expected a data set in the file itself"
-        )
-    data = file[name]
-    if not isinstance(data, h5py.Dataset):
-        raise InputError(f"{path}: {name}: found a {type(data).__name__.lower()}, expected a data set")
-    if data.external or data.is_virtual:
-        raise InputError(f"{path}: {name}: found values kept in other files, expected a data set in the file itself")
-    return data
+        raise InputError(f"{path}: cannot be read as HDF5 ({first_line(error)})") from None
 
 
 def _require_pairs(folder: Path, images: dict[int, Path], masks: dict[int, Path]) -> None:
     """Raise unless each image has a mask, and each mask an image: a half copied folder would train on half of it."""
-    for what, missing in (("mask", images.keys() - masks.keys()), ("image", masks.keys() - images.keys())):
-        if missing:
-            first = (images if what == "mask" else masks)[min(missing)].name
+    for what, here, other in (("mask", images, masks), ("image", masks, images)):
+        if missing := sorted(here.keys() - other.keys()):
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            pair = f"{what}_{min(missing)}.h5"
             raise InputError(
-                f"{folder}: found {first}{more} without {what}, expected {pair} for it, or no masks at all"
+                f"{folder}: found {here[missing[0]].name}{more} without {what}, expected {what}_{missing[0]}.h5 for "
+                "it, or no masks at all"
             )
 
 
 def _numbered(folder: Path, stem: str) -> dict[int, Path]:
-    """Return the files ``<stem>_<number>.h5`` of a folder by number; none if there is no such folder.
+    """List the files ``<stem>_<number>.h5`` of a folder by number; none if there is no such folder.
 
     Another name of an HDF5 file is an error: passed over in silence, nobody would miss its patch.
     """
@@ -228,7 +204,7 @@ def _numbered(folder: Path, stem: str) -> dict[int, Path]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """Return the HDF5 files of a folder, without hidden ones: macOS leaves ``._image_1.h5`` beside a copy."""
+    """List the HDF5 files of a folder, without hidden ones: macOS leaves ``._image_1.h5`` beside a copy."""
     try:
         paths = list(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
@@ -242,6 +218,6 @@ def _number(path: Path, stem: str) -> int | None:
 
 
 def _some(names: list[str]) -> str:
-    """Return names in one line, the first few of many."""
+    """Join names in one line, the first few of many."""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more

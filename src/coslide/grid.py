@@ -3,20 +3,26 @@
 A grid is an `odc.geo.geobox.GeoBox` (CRS, transform and shape). Rows run from north to south.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pyproj
+from numpy.typing import NDArray
+from odc.geo import xy_
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
+from odc.geo.math import is_almost_int
+from odc.geo.roi import roi_from_points
 from pyproj import Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
 from pyproj.exceptions import CRSError
 
 from coslide.errors import InputError
+
+_SAME_PIXEL = 1e-3  # of a pixel
 
 
 class Extent(NamedTuple):
@@ -83,9 +89,12 @@ def common_grid(
                 f" ({target})"
             )
         shared = BoundingBox(left, bottom, right, top, CRS(target))
-    if lattice is not None and _fits(lattice, target, pixel_size_m):
-        shared = _onto(shared, lattice)
-    return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the cell size
+    if lattice is not None and is_almost_int(lattice.step_m / pixel_size_m, 1e-9) and CRS(lattice.crs) == shared.crs:
+        step_m = lattice.step_m
+        anchor = xy_(lattice.x_m % step_m / step_m, lattice.y_m % step_m / step_m)
+        # A millionth of a step: bounds that come back from another CRS are off by less.
+        shared = GeoBox.from_bbox(shared, resolution=step_m, anchor=anchor, tol=1e-6).boundingbox
+    return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the pixel size
 
 
 def joined(name: str, extents: Sequence[Extent]) -> Extent:
@@ -129,20 +138,52 @@ def pixel_size_m(grid: GeoBox) -> float:
     return float(abs(grid.affine.a))
 
 
+def pixel_offset(part: GeoBox, whole: GeoBox) -> tuple[int, int] | None:
+    """Find the row and the column of `whole` at which `part` begins; None where their pixels do not coincide.
+
+    Both may reach beyond the other. Pixels coincide if all over `part` they do to a thousandth of a pixel.
+
+    Examples
+    --------
+    >>> grid = common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500050, 80))])
+    >>> pixel_offset(grid[2:5, 1:3], grid), pixel_offset(grid.pad(1), grid), pixel_offset(grid.zoom_out(2), grid)
+    ((2, 1), (-1, -1), None)
+    """
+    if part.crs != whole.crs:
+        return None
+    corners = np.array([(0, 0), (part.shape.x, 0), (0, part.shape.y)], dtype=np.float64).T
+    moved = np.stack(~whole.affine @ (part.affine @ tuple(corners))) - corners
+    column, row = moved[:, 0].round().astype(int)
+    coincide = np.abs(moved - [[column], [row]]).max() < _SAME_PIXEL
+    return (int(row), int(column)) if coincide else None
+
+
+def same_grid(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two rasters lie on one grid: the same CRS, shape and pixels, to a thousandth of a pixel.
+
+    Examples
+    --------
+    >>> grid = common_grid([Extent("scene", "EPSG:32654", (500000, 0, 500050, 80))])
+    >>> same_grid(grid, grid[:, :]), same_grid(grid, grid[1:, :])
+    (True, False)
+    """
+    return one.shape == other.shape and pixel_offset(one, other) == (0, 0)
+
+
 def slices_of(window: GeoBox, grid: GeoBox) -> tuple[slice, slice]:
-    """Return the rows and the columns of `grid` that `window` covers.
+    """Find the rows and the columns of `grid` that `window` covers.
 
     Parameters
     ----------
     window
-        A part of `grid`: same CRS, same cells.
+        A part of `grid`: same CRS, same pixels.
     grid
         The whole.
 
     Raises
     ------
     ValueError
-        If the window reaches beyond the grid or its cells are not cells of the grid.
+        If the window reaches beyond the grid or its pixels are not pixels of the grid.
 
     Examples
     --------
@@ -150,13 +191,80 @@ def slices_of(window: GeoBox, grid: GeoBox) -> tuple[slice, slice]:
     >>> slices_of(grid[2:5, :3], grid)
     (slice(2, 5, None), slice(0, 3, None))
     """
-    column, row = ~grid.affine * (window.affine.c, window.affine.f)
-    top, left = round(row), round(column)
-    fits = abs(row - top) < 1e-6 and abs(column - left) < 1e-6 and window.crs == grid.crs
-    inside = 0 <= top <= grid.shape.y - window.shape.y and 0 <= left <= grid.shape.x - window.shape.x
-    if not (fits and inside):
+    top, left = pixel_offset(window, grid) or (-1, -1)
+    if not (0 <= top <= grid.shape.y - window.shape.y and 0 <= left <= grid.shape.x - window.shape.x):
         raise ValueError(f"window: found {window.boundingbox.bbox}, expected a part of {grid.boundingbox.bbox}")
     return slice(top, top + window.shape.y), slice(left, left + window.shape.x)
+
+
+def pixel_coordinates(raster: GeoBox, grid: GeoBox, *, points: int = 33) -> NDArray[np.float64]:
+    """Compute where points of `grid` lie in a raster, in pixels of the raster from its outer corner.
+
+    Parameters
+    ----------
+    raster
+        If its CRS is geographic, longitudes are taken in the turn of the globe that its middle lies in: a raster may
+        run from 0 to 360 degrees or beyond 180.
+    grid
+        Axes along x and y.
+    points
+        How many there are along each side of the grid, from edge to edge.
+
+    Returns
+    -------
+    ndarray of float64, (2, row, col)
+        Row and column in the raster; not finite where its CRS does not reach.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> raster = GeoBox((8, 8), Affine(1, 0, 176, 0, -1, 4), "EPSG:4326")
+    >>> grid = GeoBox((2, 2), Affine(0.5, 0, -180, 0, -0.5, 1), "EPSG:4326")
+    >>> pixel_coordinates(raster, grid, points=2).tolist()
+    [[[3.0, 3.0], [4.0, 4.0]], [[4.0, 5.0], [4.0, 5.0]]]
+    """
+    rows, cols = (np.linspace(0, size, points) for size in grid.shape)
+    to_raster = Transformer.from_crs(str(grid.crs), str(raster.crs), always_xy=True)
+    affine = grid.affine
+    x, y = to_raster.transform(*np.meshgrid(affine.c + affine.a * cols, affine.f + affine.e * rows))
+    if to_raster.target_crs is not None and to_raster.target_crs.is_geographic:
+        middle, _ = raster.affine @ (raster.shape.x / 2, raster.shape.y / 2)
+        x = x - 360.0 * np.round((x - middle) / 360.0)
+    with np.errstate(invalid="ignore"):  # infinity where the CRS does not reach
+        return np.stack((~raster.affine @ (x, y))[::-1])
+
+
+def overlap_slices(raster: GeoBox, grid: GeoBox, *, padding: int = 0) -> tuple[slice, slice]:
+    """Find the rows and the columns of a raster that cover `grid`, and so many more; empty where the two do not meet.
+
+    Examples
+    --------
+    >>> from affine import Affine
+    >>> raster = GeoBox((8, 8), Affine(1, 0, 176, 0, -1, 4), "EPSG:4326")
+    >>> overlap_slices(raster, GeoBox((2, 2), Affine(0.5, 0, -180, 0, -0.5, 1), "EPSG:4326"), padding=1)
+    (slice(2, 5, None), slice(3, 6, None))
+    """
+    points = pixel_coordinates(raster, grid)[::-1].reshape(2, -1).T
+    rows, cols = roi_from_points(points, raster.shape)
+    if rows.start == rows.stop or cols.start == cols.stop:
+        return slice(0, 0), slice(0, 0)
+    height, width = raster.shape
+    return (
+        slice_within(rows.start - padding, rows.stop + padding, height),
+        slice_within(cols.start - padding, cols.stop + padding, width),
+    )
+
+
+def slice_within(start: int, stop: int, size: int) -> slice:
+    """Clip ``start:stop`` to an axis of `size` pixels; it may become empty.
+
+    Examples
+    --------
+    >>> slice_within(-2, 3, 10), slice_within(12, 14, 10)
+    (slice(0, 3, None), slice(10, 10, None))
+    """
+    start = min(max(start, 0), size)
+    return slice(start, max(min(stop, size), start))
 
 
 def utm_zone(crs: str) -> str | None:
@@ -213,26 +321,6 @@ def _centre(extent: Extent) -> tuple[float, float]:
     to_degrees = Transformer.from_crs(extent.crs, "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
     return float(lon), float(lat)
-
-
-def _fits(lattice: Lattice, target: str, pixel_size_m: float) -> bool:
-    whole = abs(lattice.step_m / pixel_size_m - round(lattice.step_m / pixel_size_m)) < 1e-9
-    return whole and pyproj.CRS.from_user_input(lattice.crs) == pyproj.CRS.from_user_input(target)
-
-
-def _onto(box: BoundingBox, lattice: Lattice) -> BoundingBox:
-    def snap(value: float, origin: float, rounding: Callable[[float], int]) -> float:
-        # A millionth of a step: bounds that come back from another CRS are off by less.
-        slack = 1e-6 if rounding is math.floor else -1e-6
-        return origin + rounding((value - origin) / lattice.step_m + slack) * lattice.step_m
-
-    return BoundingBox(
-        snap(box.left, lattice.x_m, math.floor),
-        snap(box.bottom, lattice.y_m, math.floor),
-        snap(box.right, lattice.x_m, math.ceil),
-        snap(box.top, lattice.y_m, math.ceil),
-        box.crs,
-    )
 
 
 def _reproject(extent: Extent, crs: str) -> BoundingBox:

@@ -151,7 +151,7 @@ class NodesField:
     def _at(self, window: GeoBox) -> NDArray[np.float32]:
         values = self.nodes.values
         field: NDArray[np.float32] = resample(
-            self.nodes.footprint, lambda rows, columns: values[rows, columns], window, how=Resampling.bilinear
+            self.nodes.geobox, lambda rows, columns: values[rows, columns], window, how=Resampling.bilinear
         )
         return field
 

@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.roi import roi_is_empty
 
 from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
 from coslide.cube.band import Band
 from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
+from coslide.grid import overlap_slices
 from coslide.indices.classes import class_by_edges, class_names
 from coslide.indices.contours import contour_field
 from coslide.indices.interpolation import Field, NodesField
 from coslide.indices.kriging import KrigedField, krige_coarse, leave_one_out_rmse
 from coslide.indices.stations import Placed, place_stations
-from coslide.io.coarse_raster import CoarseRaster, meets
+from coslide.io.coarse_raster import CoarseRaster
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
 
@@ -236,11 +238,11 @@ def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
 
 
 def _require_meeting(nodes: CoarseRaster, grid: GeoBox, path: Path) -> None:
-    if not meets(nodes, grid):
+    if roi_is_empty(overlap_slices(nodes.geobox, grid)):
         rows, columns = nodes.values.shape
         (west, north), (east, south) = (nodes.transform @ corner for corner in ((0, 0), (columns, rows)))
         found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
-        raise InputError(f"{path}: does not meet the grid; found {found}")
+        raise InputError(f"{path}: does not overlap the grid; found {found}")
 
 
 def _from_nodes(path: Path, grid: GeoBox, pga_g: CoarseRaster, ln_std: CoarseRaster | None) -> _Source:

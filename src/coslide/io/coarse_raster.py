@@ -7,19 +7,19 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.roi import roi_is_empty
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from coslide.errors import InputError
-from coslide.io.footprint import Footprint, pixel_coordinates
+from coslide.grid import overlap_slices
 from coslide.io.raster import open_raster, require_exact
 
 LARGEST_NODES = 2**28
 """Most nodes that are held at once (1 GiB); a raster with more around the grid is no coarse one."""
 
 _MARGIN = 2
-_POINTS = 33
 
 
 class CoarseRaster(NamedTuple):
@@ -40,10 +40,9 @@ class CoarseRaster(NamedTuple):
     crs: str
 
     @property
-    def footprint(self) -> Footprint:
-        """Where its cells lie."""
-        height, width = self.values.shape
-        return Footprint(self.crs, self.transform, (height, width))
+    def geobox(self) -> GeoBox:
+        """Where its pixels lie."""
+        return GeoBox(self.values.shape, self.transform, self.crs)
 
 
 def read_coarse_raster(
@@ -65,7 +64,7 @@ def read_coarse_raster(
     Raises
     ------
     InputError
-        If it cannot be read, has several bands, has no CRS and none is given, does not meet the grid, cannot hold
+        If it cannot be read, has several bands, has no CRS and none is given, does not overlap the grid, cannot hold
         `nodata`, or has more than 2**28 cells there.
     """
     with open_raster(path, crs=crs) as dataset:
@@ -73,19 +72,14 @@ def read_coarse_raster(
             raise InputError(f"{path}: holds {dataset.count} bands; expected one")
         own_crs = dataset.crs.to_wkt() if dataset.crs else str(crs)
         require_exact(str(path), dataset.crs or crs, str(grid.crs))
-        window = _window_around(grid, Footprint(own_crs, dataset.transform, dataset.shape))
-        if window.width == 0:
-            raise InputError(f"{path}: does not meet the grid; found {_describe(dataset)}")
+        part = overlap_slices(GeoBox(dataset.shape, dataset.transform, own_crs), grid, padding=_MARGIN)
+        window = Window.from_slices(*part)
+        if roi_is_empty(part):
+            raise InputError(f"{path}: does not overlap the grid; found {_describe(dataset)}")
         if window.width * window.height > LARGEST_NODES:
             raise InputError(f"{path}: has {window.width} x {window.height} cells on the grid; give a coarser raster")
         values = _read(path, dataset, window, nodata)
         return CoarseRaster(values, dataset.window_transform(window), own_crs)
-
-
-def meets(nodes: CoarseRaster, grid: GeoBox) -> bool:
-    """Return whether the cells of `nodes` and `grid` have ground in common, judged by their bounding boxes."""
-    window = _window_around(grid, nodes.footprint)
-    return bool(window.width > 0 and window.height > 0)
 
 
 def _read(path: Path, dataset: Any, window: Window, nodata: float | None) -> NDArray[np.float32]:
@@ -105,18 +99,6 @@ def _read(path: Path, dataset: Any, window: Window, nodata: float | None) -> NDA
         values = values * np.float32(scale) + np.float32(offset)
     values[unknown] = np.nan
     return values
-
-
-def _window_around(grid: GeoBox, raster: Footprint) -> Window:
-    """Return the cells of a raster that surround `grid`; without any where the two do not meet."""
-    limits = []
-    for places, size in zip(pixel_coordinates(raster, grid, each_way=_POINTS), raster.shape, strict=True):
-        finite = places[np.isfinite(places)]
-        if finite.size == 0 or finite.max() <= 0 or finite.min() >= size:
-            return Window(0, 0, 0, 0)
-        limits.append((max(int(finite.min()) - _MARGIN, 0), min(int(finite.max()) + _MARGIN + 1, size)))
-    (top, bottom), (left, right) = limits
-    return Window(left, top, right - left, bottom - top)
 
 
 def _describe(dataset: Any) -> str:

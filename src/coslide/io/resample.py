@@ -1,39 +1,43 @@
-"""From the cells of a raster to those of a window of the grid, the same to the bit whatever the window.
-
-Three ways, the first that fits: cells that coincide are copied; a raster in the CRS of the grid is interpolated with
-weights that depend on the cell alone; everything else is warped by GDAL in blocks that do not depend on the window.
-"""
+"""Rasters of any CRS on windows of the grid: the one way onto the grid."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from rasterio.enums import Resampling
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
 
-from coslide.io.footprint import Footprint, same_crs, span_within
-from coslide.io.warp import Axis, Read, nodata_array, warped
+from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset, slice_within
 
-_SAME_CELL = 1e-3  # of a cell
+Read = Callable[[slice, slice], NDArray[Any]]
+"""Reads rows and columns of a raster: float32 with NaN, or uint8 with 0, where there is no value."""
+
+_PLACE_PX = 3e-6  # pixels of the raster by which a pixel of the grid may be misplaced
+_NOT_COARSER = 0.75  # pixels of a raster at least this large against those of the grid are interpolated, not averaged
+_KERNEL_PX = {Resampling.nearest: 1, Resampling.bilinear: 1, Resampling.cubic: 2, Resampling.cubic_spline: 2}
 
 
 def resample(
-    raster: Footprint, read: Read, window: GeoBox, *, how: Resampling, shift_m: tuple[float, float] = (0.0, 0.0)
+    raster: GeoBox, read: Read, window: GeoBox, *, how: Resampling, shift_m: tuple[float, float] = (0.0, 0.0)
 ) -> NDArray[Any]:
-    """Return the values of a raster on the cells of `window`, in the raster's unit.
+    """Bring the values of a raster onto the pixels of `window`, in the raster's unit.
 
     Parameters
     ----------
     raster
-        Where its cells lie.
+        Where its pixels lie.
     read
         Reads its values.
     window
         North up.
     how
-        ``nearest``, ``bilinear``, ``cubic`` or ``cubic_spline``, where cells do not coincide. Where the cells of the
+        ``nearest``, ``bilinear``, ``cubic`` or ``cubic_spline``, where pixels do not coincide. Where the pixels of the
         raster are smaller than three quarters of those of the grid, kernels are widened, which averages.
     shift_m
         By how much (east, north) the content is moved, in the same step.
@@ -41,168 +45,153 @@ def resample(
     Returns
     -------
     ndarray, (row, col)
-        Of the type that `read` returns; NaN (or 0) where the centre of a cell lies in a raster cell without a value,
-        or beyond the raster. Other raster cells without a value are left out of kernels, and the rest is re-weighted;
-        so a raster goes on level from its outermost cell centres to its edge.
+        Of the type that `read` returns; NaN (or 0) where the centre of a pixel lies in a raster pixel without a value,
+        or beyond the raster. Other raster pixels without a value are left out of kernels, and the rest is re-weighted;
+        so a raster goes on level from its outermost pixel centres to its edge.
 
     Notes
     -----
-    A cell has the same value, to the bit, whatever the window: positions are counted from the origin of the CRS in
-    whole cells, also where GDAL's blocks begin (`coslide.io.warp` says how exact they are).
-
-    In threads, rasterio may warn of a raster without georeference (its own, in memory): callers silence
-    ``NotGeoreferencedWarning`` for all of them.
+    Whatever the window, a pixel is taken from the same place to 3e-6 of a raster pixel: 0.1 mm of one of 30 m. GDAL,
+    which warps what is neither copied nor bilinear in one CRS, is therefore told the tolerance of its transformer (by
+    default an eighth of a pixel) and the scale of its kernels (``XSCALE`` and ``YSCALE`` of `GDALWarpOptions
+    <https://gdal.org/en/stable/api/gdalwarp_cpp.html>`_): it would guess that from the bounding box of what it reads,
+    with ripples of 0.06 pixels.
 
     Examples
     --------
-    >>> from affine import Affine
     >>> values = np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32)
-    >>> raster = Footprint("EPSG:32654", Affine(20, 0, 500000, 0, -20, 4700040), values.shape)
+    >>> raster = GeoBox(values.shape, Affine(20, 0, 500000, 0, -20, 4700040), "EPSG:32654")
     >>> grid = GeoBox((1, 4), Affine(10, 0, 500000, 0, -10, 4700040), "EPSG:32654")
     >>> resample(raster, lambda rows, cols: values[rows, cols], grid, how=Resampling.bilinear)
     array([[1.  , 1.25, 1.75, 2.  ]], dtype=float32)
     """
-    axes = _axes(window, shift_m)
-    if _upright(raster, window):
-        down, right = (_positions(axis, *line) for axis, line in zip(axes, _lines(raster), strict=True))
-        if _coincide(raster, axes):
-            return _picked(raster, read, np.rint(down - 0.5).astype(int), np.rint(right - 0.5).astype(int))
-        if how is Resampling.nearest:
-            return _picked(raster, read, np.floor(down).astype(int), np.floor(right).astype(int))
-        finer = abs(axes[0].step) <= -raster.transform.e and axes[1].step <= raster.transform.a
-        if how is Resampling.bilinear and finer:
-            return _interpolated(raster, read, down, right)
-    return warped(raster, read, axes, str(window.crs), how=how)
+    place = Affine.translation(-shift_m[0], -shift_m[1]) * window
+    if raster.crs == window.crs and raster.axis_aligned:
+        if how is Resampling.nearest or pixel_offset(raster, place) is not None:
+            return _sampled(raster, read, place)
+        if how is Resampling.bilinear and max(_scale_of_grid(raster, place)) <= 1:
+            return _sampled(raster, read, place, bilinear=True)
+    return _warped(raster, read, place, how)
 
 
-def coincides(raster: Footprint, grid: GeoBox) -> bool:
-    """Return whether cells of `grid` are cells of the raster, to a thousandth; then `resample` copies them.
+def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = False) -> NDArray[Any]:
+    """Take the nearest pixels of a raster in the CRS of the grid, or interpolate between them.
 
-    Examples
-    --------
-    >>> from affine import Affine
-    >>> raster = Footprint("EPSG:32654", Affine(10, 0, 500000, 0, -10, 4700040), (3, 3))
-    >>> coincides(raster, GeoBox((9, 9), Affine(10, 0, 500010, 0, -10, 4700040), "EPSG:32654"))
-    True
+    GDAL takes ten times as long to interpolate, and there are a dozen such bands to a scene.
     """
-    return _upright(raster, grid) and _coincide(raster, _axes(grid, (0.0, 0.0)))
-
-
-def _axes(window: GeoBox, shift_m: tuple[float, float]) -> tuple[Axis, Axis]:
-    affine = window.affine
-    return (
-        _axis(affine.f - shift_m[1], affine.e, window.shape.y),
-        _axis(affine.c - shift_m[0], affine.a, window.shape.x),
+    to_raster = ~raster.affine @ place.affine
+    down = to_raster.f + to_raster.e * (np.arange(place.shape.y) + 0.5)
+    right = to_raster.c + to_raster.a * (np.arange(place.shape.x) + 0.5)
+    (in_rows, own_rows, rows), (in_cols, own_cols, cols) = (
+        _reached(at, size, margin=int(bilinear)) for at, size in zip((down, right), raster.shape, strict=True)
     )
-
-
-def _axis(start: float, step: float, count: int) -> Axis:
-    # Rounding takes away what the transform of a window gathered on its way from the grid's.
-    cells = round(start / step, 6)
-    first = math.floor(cells)
-    return Axis(round((cells - first) * step, 6), step, first, count)
-
-
-def _lines(raster: Footprint) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return where rows and columns of an upright raster begin, and their steps."""
-    return (raster.transform.f, raster.transform.e), (raster.transform.c, raster.transform.a)
-
-
-def _upright(raster: Footprint, grid: GeoBox) -> bool:
-    north_up = raster.transform.b == 0 == raster.transform.d and raster.transform.a > 0 > raster.transform.e
-    return north_up and same_crs(raster.crs, str(grid.crs))
-
-
-def _positions(axis: Axis, origin: float, spacing: float) -> NDArray[np.float64]:
-    """Return where the centres of cells lie, in cells of the raster from its edge."""
-    index: NDArray[np.float64] = np.arange(axis.first, axis.first + axis.size, dtype=np.float64)
-    return (axis.phase + (index + 0.5) * axis.step - origin) / spacing
-
-
-def _coincide(raster: Footprint, axes: tuple[Axis, Axis]) -> bool:
-    """Return whether cells coincide over the whole raster, so that it does not depend on the window."""
-    for axis, (origin, spacing), size in zip(axes, _lines(raster), raster.shape, strict=True):
-        cells = (origin - axis.phase) / axis.step
-        if abs(spacing / axis.step - 1) * size > _SAME_CELL or abs(cells - round(cells)) > _SAME_CELL:
-            return False
-    return True
-
-
-def _span(indices: NDArray[np.int64], size: int, *, margin: int = 0) -> slice:
-    """Return the part of an axis of a raster that holds `indices`; empty where it does not reach them."""
-    return span_within(int(indices[0]) - margin, int(indices[-1]) + 1 + margin, size)
-
-
-def _picked(raster: Footprint, read: Read, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the values of the raster cells `rows` x `cols`."""
-    down, right = _span(rows, raster.shape[0]), _span(cols, raster.shape[1])
-    values = read(down, right)
-    out = nodata_array((rows.size, cols.size), values.dtype)
-    if values.size == 0:
+    values = read(rows, cols)
+    out = _nodata_array((down.size, right.size), values.dtype)
+    if not values.size:
         return out
-    there = tuple(
-        slice(*np.searchsorted(index, (part.start, part.stop))) for index, part in ((rows, down), (cols, right))
-    )
-    own_rows, own_cols = rows[there[0]] - down.start, cols[there[1]] - right.start
-    if own_rows.size != values.shape[0]:
-        values = values[own_rows]
-    out[there] = values if own_cols.size == values.shape[1] else values[:, own_cols]
+    nearest = own_rows - rows.start, own_cols - cols.start
+    if not bilinear:
+        out[in_rows, in_cols] = _take(values, *nearest)
+        return out
+    positions = down[in_rows] - rows.start, right[in_cols] - cols.start
+    valid = np.isfinite(values)
+    if valid.all():
+        out[in_rows, in_cols] = _interpolate(values, *positions)
+        return out
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = _interpolate(np.where(valid, values, 0), *positions) / _interpolate(valid.astype("f4"), *positions)
+    out[in_rows, in_cols] = np.where(_take(valid, *nearest), mean, np.nan)
     return out
 
 
-def _interpolated(
-    raster: Footprint, read: Read, down: NDArray[np.float64], right: NDArray[np.float64]
+def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice, NDArray[np.int64], slice]:
+    """Find which positions lie on an axis of a raster, in which of its pixels, and the part of it that holds them.
+
+    A position on the border of two pixels, as 12.5 m have with 10 m, belongs to the same one in every window.
+    """
+    index = np.floor(at + _PLACE_PX).astype(int)
+    inside = np.flatnonzero((index >= 0) & (index < size))
+    if not inside.size:
+        return slice(0, 0), index[:0], slice(0, 0)
+    on_raster = slice(int(inside[0]), int(inside[-1]) + 1)
+    index = index[on_raster]
+    return on_raster, index, slice_within(int(index.min()) - margin, int(index.max()) + 1 + margin, size)
+
+
+def _take(values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
+    for axis, index in enumerate((rows, cols)):
+        if index.size != values.shape[axis]:  # else pixels coincide and are copied as they are
+            values = values.take(index, axis=axis)
+    return values
+
+
+def _interpolate(
+    values: NDArray[np.float32], down: NDArray[np.float64], right: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Return what GDAL returns too, but it takes 16 times as long, and there are a dozen such bands to a scene."""
-    rows, cols = np.floor(down).astype(int), np.floor(right).astype(int)
-    part = _span(rows, raster.shape[0], margin=1), _span(cols, raster.shape[1], margin=1)
-    values = read(*part)
-    out = np.full((down.size, right.size), np.nan, dtype=np.float32)
-    if values.size:
-        _bilinear(values, down - part[0].start, right - part[1].start, out)
+    """Interpolate between pixel centres, at positions in pixels from the outer corner; level beyond the outermost."""
+    for axis, at in ((1, right), (0, down)):  # columns first, while rows are few
+        last = values.shape[axis] - 1
+        place = (at - 0.5).clip(0, last)
+        low = place.astype(int)
+        share = np.expand_dims((place - low).astype(np.float32), 1 - axis)
+        lower, upper = values.take(low, axis=axis), values.take(np.minimum(low + 1, last), axis=axis)
+        values = lower + share * (upper - lower)
+    return values
+
+
+def _warped(raster: GeoBox, read: Read, place: GeoBox, how: Resampling) -> NDArray[Any]:
+    """Let GDAL warp the part of a raster around `place`."""
+    scale = _scale_of_grid(raster, place)
+    rows, cols = slice(0, 0), slice(0, 0)
+    if np.isfinite(scale).all():  # else it lies so far away that a CRS does not reach
+        rows, cols = overlap_slices(raster, place, padding=math.ceil(_KERNEL_PX[how] * max(1.0, *scale)) + 2)
+    values = read(rows, cols)
+    out = _nodata_array((place.shape.y, place.shape.x), values.dtype)
+    if not values.size:
+        return out
+    down, right = (1.0 if size <= 1 / _NOT_COARSER else 1 / size for size in scale)
+    options = {"resampling": how, "tolerance": _PLACE_PX, "XSCALE": right, "YSCALE": down}
+    for turn_deg in _turns_deg(raster[rows, cols]):
+        found = _warp(values, Affine.translation(turn_deg, 0) * raster[rows, cols], place, **options)
+        missing = np.isnan(out) if out.dtype.kind == "f" else out == 0
+        out[missing] = found[missing]
     return out
 
 
-def _known_mean(values, down, right):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return the mean of those of the four cells around a position that exist and are known."""
-    top, left = math.floor(down - 0.5), math.floor(right - 0.5)
-    low, east = down - 0.5 - top, right - 0.5 - left
-    total, weight = 0.0, 0.0
-    for m in range(2):
-        for n in range(2):
-            if 0 <= top + m < values.shape[0] and 0 <= left + n < values.shape[1]:
-                value = values[top + m, left + n]
-                if not math.isnan(value):
-                    own = (low if m else 1 - low) * (east if n else 1 - east)
-                    total += own * value
-                    weight += own
-    return total / weight
+def _turns_deg(raster: GeoBox) -> list[float]:
+    """By how many degrees to turn a raster about the globe: PROJ's longitudes run from -180 to 180."""
+    if raster.crs is None or not raster.crs.geographic:
+        return [0.0]
+    west, _, east, _ = raster.boundingbox.bbox
+    return [turn for turn in (-360.0, 0.0, 360.0) if west + turn < 180 and east + turn > -180]
 
 
-def _bilinear_cells(values, down, right, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Fill `out` with `values` at the positions `down` x `right`, in cells from the edge of `values`."""
-    height, width = values.shape
-    lefts = np.floor(right - 0.5).astype(np.int64)
-    right_weights = right - 0.5 - lefts
-    for i in range(down.size):
-        near, top = math.floor(down[i]), math.floor(down[i] - 0.5)
-        if near < 0 or near >= height:
-            continue
-        low = down[i] - 0.5 - top
-        for j in range(right.size):
-            left, east = lefts[j], right_weights[j]
-            if top >= 0 and top + 1 < height and left >= 0 and left + 1 < width:
-                upper = (1 - east) * values[top, left] + east * values[top, left + 1]
-                lower = (1 - east) * values[top + 1, left] + east * values[top + 1, left + 1]
-                mean = (1 - low) * upper + low * lower
-                if not math.isnan(mean):
-                    out[i, j] = mean
-                    continue
-            col = math.floor(right[j])
-            if 0 <= col < width and not math.isnan(values[near, col]):
-                out[i, j] = _mean(values, down[i], right[j])
+def _warp(values: NDArray[Any], raster: GeoBox, place: GeoBox, **options: Any) -> NDArray[Any]:
+    nodata = np.nan if values.dtype.kind == "f" else 0
+    with MemoryFile() as file:
+        with file.open(
+            driver="GTiff", count=1, dtype=values.dtype, nodata=nodata, crs=str(raster.crs), transform=raster.affine,
+            height=raster.shape.y, width=raster.shape.x,
+        ) as dataset:  # fmt: skip
+            dataset.write(values, 1)
+        target = {"crs": str(place.crs), "transform": place.affine, "height": place.shape.y, "width": place.shape.x}
+        with file.open() as dataset, WarpedVRT(dataset, **target, **options) as warped:
+            found: NDArray[Any] = warped.read(1)
+    return found
 
 
-# Strips are computed in threads already: nogil, not parallel. fastmath stays off, it would drop NaN.
-_mean = njit(nogil=True, cache=True)(_known_mean)
-_bilinear = njit(nogil=True, cache=True)(_bilinear_cells)
+def _scale_of_grid(raster: GeoBox, grid: GeoBox) -> tuple[float, float]:
+    """Measure a pixel of the grid in rows and columns of the raster: at the middle of the raster, for every window."""
+    to_grid = Transformer.from_crs(str(raster.crs), str(grid.crs), always_xy=True)
+    x, y = to_grid.transform(*(raster.affine @ (raster.shape.x / 2, raster.shape.y / 2)))
+    pixel = GeoBox((1, 1), Affine(grid.affine.a, 0, x, 0, grid.affine.e, y), grid.crs)
+    down, right = (
+        float(np.hypot(at[0, 1] - at[0, 0], at[1, 0] - at[0, 0])) for at in pixel_coordinates(raster, pixel, points=2)
+    )
+    return down, right
+
+
+def _nodata_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Make an array without a value anywhere: NaN if `dtype` is a float, else 0."""
+    empty: NDArray[Any] = np.full(shape, np.nan if dtype.kind == "f" else 0, dtype=dtype)
+    return empty

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from coslide.cube.band import Band
 from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
 from coslide.evaluation.curves import best_threshold, curve
-from coslide.grid import short_crs
+from coslide.grid import same_grid, short_crs
 from coslide.io.atomic import whole_output
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import Baseline, Baselines, LabelledScene
@@ -96,7 +96,7 @@ def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     for path in sorted((folder / FOLDER).glob("*.tif")):
         with rasterio.open(path) as file:
             own = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
-            if own.shape == grid.shape and own.crs == grid.crs and grid.affine.almost_equals(own.affine):
+            if same_grid(own, grid):
                 thresholds = json.loads(file.tags().get("thresholds", "{}"))
                 bands = [(i, name) for i, name in enumerate(file.descriptions, start=1) if name in thresholds]
                 found.append({name: Baseline(file.read(i), thresholds[name]) for i, name in bands})

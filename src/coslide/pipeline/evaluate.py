@@ -14,7 +14,7 @@ from rasterio.vrt import WarpedVRT
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m
+from coslide.grid import pixel_size_m, same_grid
 from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
 from coslide.mapping.model import BUNDLE, training_facts
@@ -123,7 +123,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
 
 def _require_grid(found: GeoBox, index: Path) -> None:
     expected = open_cube(index).grid
-    if found.crs != expected.crs or found.shape != expected.shape or not found.affine.almost_equals(expected.affine):
+    if not same_grid(found, expected):
         raise InputError(
             f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} cells at {expected.affine.c:.0f}, "
             f"{expected.affine.f:.0f} ({expected.crs}), expected that of the map, {found.shape.y} x {found.shape.x} at "

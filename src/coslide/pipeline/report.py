@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 import coslide
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m
+from coslide.grid import pixel_size_m, same_grid
 from coslide.io.atomic import whole_output
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
@@ -147,7 +147,7 @@ def _read(folder: Path) -> _Run:
 
 
 def _require_one_grid(folder: Path, cube: GeoBox, found: GeoBox) -> None:
-    if cube.crs != found.crs or cube.shape != found.shape or not cube.affine.almost_equals(found.affine):
+    if not same_grid(cube, found):
         raise InputError(
             f"{folder}: found index.zarr with {cube.shape.y} x {cube.shape.x} cells ({cube.crs}) and probability.tif "
             f"with {found.shape.y} x {found.shape.x} ({found.crs}), expected one grid; map again"

@@ -13,11 +13,11 @@ import numpy as np
 import pyproj
 import rasterio
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
-from coslide.io.footprint import Footprint
 from coslide.io.raster import nodata_of, require_data, require_own_files
 
 TIMEOUT_S = 30.0
@@ -74,8 +74,8 @@ class BandRaster(NamedTuple):
         Reflectance (1) = stored value * scale + offset.
     invalid
         Stored values that are nodata.
-    footprint
-        Of the raster.
+    geobox
+        Where its pixels lie.
     dtype
         Of the stored values.
     driver
@@ -87,7 +87,7 @@ class BandRaster(NamedTuple):
     scale: float
     offset: float
     invalid: tuple[float, ...]
-    footprint: Footprint
+    geobox: GeoBox
     dtype: str
     driver: str | None
 
@@ -189,9 +189,9 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
             invalid |= {_NODATA_DN, _SATURATED_DN}
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
-        footprint = Footprint(_crs_of(dataset, name, band.crs), dataset.transform, dataset.shape)
+        geobox = GeoBox(dataset.shape, dataset.transform, _crs_of(dataset, name, band.crs))
     return BandRaster(
-        band.href, number, float(scale), float(offset), tuple(sorted(invalid)), footprint, dtype.name, driver
+        band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, dtype.name, driver
     )
 
 

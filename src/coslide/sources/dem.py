@@ -13,10 +13,9 @@ from rasterio.enums import Resampling
 from coslide.config.schema import DemConfig
 from coslide.connected import connected
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m, slices_of
-from coslide.io.footprint import Footprint, pixel_coordinates, span_within
+from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slice_within, slices_of
 from coslide.io.raster import require_exact
-from coslide.io.resample import coincides, resample
+from coslide.io.resample import resample
 from coslide.sources.dem_tiles import DemMosaic, describe_tiles, read_mosaic
 
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
@@ -42,14 +41,14 @@ class ElevationSource:
     attrs: dict[str, Any]
     notes: tuple[str, ...]
     _frame: GeoBox
-    _footprint: Footprint
+    _geobox: GeoBox
     _metres: NDArray[np.float32]
     _filled: NDArray[np.uint8]
 
     def elevation(self, window: GeoBox) -> NDArray[np.float32]:
         """Resample the elevation in metres to `window`, float32 (row, col), NaN where it is nodata.
 
-        Whatever the window, a pixel has the same value, to the bit.
+        Whatever the window, a pixel has the same value, to 1e-4 m.
 
         Parameters
         ----------
@@ -80,7 +79,7 @@ class ElevationSource:
 
     def _onto(self, window: GeoBox, values: NDArray[Any], kernel: Resampling) -> NDArray[Any]:
         slices_of(window, self._frame)  # refuses what reaches beyond
-        return resample(self._footprint, lambda rows, cols: values[rows, cols], window, how=kernel)
+        return resample(self._geobox, lambda rows, cols: values[rows, cols], window, how=kernel)
 
 
 def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> ElevationSource:
@@ -111,8 +110,8 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     tiles = describe_tiles(dem)
     first = tiles[0]
     require_exact(f"dem: {first.path}", first.crs, str(grid.crs))
-    tile = Footprint(first.crs.to_wkt(), first.transform, first.shape)
-    places = pixel_coordinates(tile, frame, each_way=_POINTS)
+    tile = GeoBox(first.shape, first.transform, first.crs.to_wkt())
+    places = pixel_coordinates(tile, frame, points=_POINTS)
     size_m = _dem_pixel_m(places, frame)
     if not np.isfinite(size_m).all():
         raise InputError(f"dem: {first.path}: does not overlap the grid")
@@ -123,10 +122,10 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     ]
     part = _span(places[0], reach[0]), _span(places[1], reach[1])
     mosaic = _turned_north_up(read_mosaic(dem, tiles, part, factors=(down, across)))
-    footprint = Footprint(tile.crs, mosaic.transform, mosaic.metres.shape)
+    geobox = GeoBox(mosaic.metres.shape, mosaic.transform, tile.crs)
     filled = _fill_voids(mosaic.metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
     attrs: dict[str, Any] = {
-        "resampling": "none" if coincides(footprint, frame) else "cubic_spline",
+        "resampling": "cubic_spline" if pixel_offset(geobox, frame) is None else "none",
         "vertical_crs": first.vertical or "not recorded",
         "dem_pixel_m": [round(size, 2) for size in size_m],
     }
@@ -139,9 +138,9 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         notes.append(f"dem: {values} taken for voids, though the file does not declare them so")
     if first.vertical:
         notes.append(f"dem: heights refer to {first.vertical}")
-    around = pixel_coordinates(footprint, frame, each_way=_POINTS)
+    around = pixel_coordinates(geobox, frame, points=_POINTS)
     notes += _describe_voids(mosaic.metres, filled, around)
-    return ElevationSource(mosaic.whole_metres, attrs, tuple(notes), frame, footprint, mosaic.metres, filled)
+    return ElevationSource(mosaic.whole_metres, attrs, tuple(notes), frame, geobox, mosaic.metres, filled)
 
 
 def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
@@ -195,7 +194,7 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
 def _describe_voids(metres: NDArray[np.float32], filled: NDArray[np.uint8], places: NDArray[np.float64]) -> list[str]:
     """Count the voids in the box around the grid."""
     spans = [_span(own, 0) for own in places]
-    rows, cols = (span_within(span.start, span.stop, size) for span, size in zip(spans, metres.shape, strict=True))
+    rows, cols = (slice_within(span.start, span.stop, size) for span, size in zip(spans, metres.shape, strict=True))
     within = metres[rows, cols]
     open_px, closed_px = int(np.isnan(within).sum()), int(filled[rows, cols].sum())
     if not open_px and not closed_px:

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.io.footprint import span_within
+from coslide.grid import slice_within
 from coslide.io.raster import nodata_of, open_raster
 
 USUAL_VOIDS_M = (-32768.0, -9999.0, float(np.finfo(np.float32).min))
@@ -201,7 +201,7 @@ def _read_onto(strip: NDArray[np.float32], transform: Affine, tile: DemTile, dem
     aligned = max(drift, abs(own.f - round(own.f)), abs(own.c - round(own.c))) < _OFF_LATTICE_PX
     reach, margin = _corners(strip.shape, to_tile), 0 if aligned else 2
     rows, cols = (
-        span_within(math.floor(round(axis.min(), 1)) - margin, math.ceil(round(axis.max(), 1)) + margin, size)
+        slice_within(math.floor(round(axis.min(), 1)) - margin, math.ceil(round(axis.max(), 1)) + margin, size)
         for axis, size in zip(reach.T, tile.shape, strict=True)
     )
     if rows.start == rows.stop or cols.start == cols.stop:

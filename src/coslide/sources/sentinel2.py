@@ -13,8 +13,7 @@ from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.grid import Extent, Lattice, utm_zone
-from coslide.io.footprint import pixel_coordinates, same_crs, span_within
+from coslide.grid import Extent, Lattice, overlap_slices, utm_zone
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
 from coslide.sources.bands import HTTP, BandRaster, open_band, redact_url
@@ -96,10 +95,10 @@ class SceneReader(NamedTuple):
         It has a corner where the coarsest band has one: at multiples of 60 m in the north, but not in the south.
         """
         first = self.products[0]
-        coarsest = max((raster.footprint for raster in first.rasters.values()), key=lambda own: own.transform.a)
-        if not first.sentinel2 or utm_zone(coarsest.crs) is None:
+        coarsest = max((raster.geobox for raster in first.rasters.values()), key=lambda own: own.transform.a)
+        if not first.sentinel2 or utm_zone(str(coarsest.crs)) is None:
             return None
-        return Lattice(coarsest.crs, coarsest.transform.c, coarsest.transform.f, TILE_LATTICE_M)
+        return Lattice(str(coarsest.crs), coarsest.transform.c, coarsest.transform.f, TILE_LATTICE_M)
 
     def reflectance(
         self, name: str, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)
@@ -207,10 +206,10 @@ def _mosaic(
     """Take, at each pixel, the value of the first raster that has one."""
     out: NDArray[np.float32] | None = None
     for raster in rasters:
-        require_exact(redact_url(raster.href), raster.footprint.crs, str(window.crs))
+        require_exact(redact_url(raster.href), raster.geobox.crs, str(window.crs))
         if out is not None and not np.isnan(out).any():
             break
-        values = resample(raster.footprint, raster.read, window, how=kernel, shift_m=shift_m)
+        values = resample(raster.geobox, raster.read, window, how=kernel, shift_m=shift_m)
         out = values if out is None else np.where(np.isnan(out), values, out)
     if out is None:
         raise ValueError("rasters: found none, expected at least one")
@@ -220,36 +219,23 @@ def _mosaic(
 def _shared_extent(product: Product) -> Extent:
     """Intersect the extents of all bands of a product, in the CRS of its first band."""
     first, *others = product.bands.values()
-    crs = first.footprint.crs
-    left, bottom, right, top = _bounds(first)
+    crs = first.geobox.crs
+    left, bottom, right, top = first.geobox.boundingbox.bbox
     for raster in others:
-        bounds = _bounds(raster)
-        if not same_crs(raster.footprint.crs, crs):
-            to_first = Transformer.from_crs(raster.footprint.crs, crs, always_xy=True)
+        bounds = raster.geobox.boundingbox.bbox
+        if raster.geobox.crs != crs:
+            to_first = Transformer.from_crs(str(raster.geobox.crs), str(crs), always_xy=True)
             bounds = to_first.transform_bounds(*bounds, densify_pts=21)
         left, bottom = max(left, bounds[0]), max(bottom, bounds[1])
         right, top = min(right, bounds[2]), min(top, bounds[3])
         if left >= right or bottom >= top:
             raise InputError(f"{raster.href}: does not overlap {first.href}, a band of the same scene")
-    return Extent(product.name, crs, (left, bottom, right, top))
-
-
-def _bounds(raster: BandRaster) -> tuple[float, float, float, float]:
-    crs, transform, shape = raster.footprint
-    left, bottom, right, top = GeoBox(shape, transform, crs).boundingbox.bbox
-    return left, bottom, right, top
+    return Extent(product.name, str(crs), (left, bottom, right, top))
 
 
 def _glance(raster: BandRaster, grid: GeoBox) -> NDArray[np.float32]:
     """Read some of the valid values of a raster on `grid`, spread over it."""
-    places = pixel_coordinates(raster.footprint, grid, each_way=33).reshape(2, -1)
-    places = places[:, np.isfinite(places).all(axis=0)]
-    if places.size == 0:
-        return np.empty(0, dtype=np.float32)
-    rows, cols = (
-        span_within(int(np.floor(own.min())), int(np.ceil(own.max())), size)
-        for own, size in zip(places, raster.footprint.shape, strict=True)
-    )
+    rows, cols = overlap_slices(raster.geobox, grid)
     with open_band(raster.href, raster.driver) as dataset:
         reduced = bool(dataset.overviews(raster.number))
     if reduced:

@@ -6,7 +6,7 @@ import torch
 
 from coslide import networks
 from coslide.evaluation.curves import average_precision, curve
-from coslide.mapping.vital_signs import HeldOut, modules_of, take_vital_signs, without_branch, without_depth
+from coslide.mapping.vital_signs import HeldOut, modules_of, parameters_of_branch, take_vital_signs
 
 
 @pytest.fixture
@@ -59,14 +59,23 @@ def test_the_precision_lost_is_that_of_the_network_with_what_comes_up_set_to_zer
     assert found == pytest.approx(whole - ap(), abs=1e-6)
 
 
-@pytest.mark.parametrize("cut", [*range(2, 6), "graph"])
-def test_a_cut_changes_the_network_only_while_it_lasts(held_out, cut):
-    network, x = made(), torch.from_numpy(held_out.inputs)
+def test_the_precision_lost_without_the_graph_is_that_of_the_network_with_beta_at_zero(held_out):
+    network = made()
+    found = take_vital_signs(network, made(), held_out)
     with torch.no_grad():
-        whole = network(x)
-        with without_branch(network) if cut == "graph" else without_depth(network, cut):
-            assert not torch.allclose(network(x), whole)
-        assert torch.equal(network(x), whole)
+        for name in parameters_of_branch(network):
+            network.get_parameter(name).zero_()
+    assert found.branch_ap_lost == pytest.approx(
+        found.average_precision - take_vital_signs(network, made(), held_out).average_precision, abs=1e-6
+    )
+
+
+def test_looking_into_a_network_does_not_change_it(held_out):
+    network = made().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    take_vital_signs(network, made(), held_out)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_pixels_that_are_not_scored_do_not_count(held_out):

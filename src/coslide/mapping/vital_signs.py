@@ -4,18 +4,18 @@ A network can score well and be dead inside: where weight decay outgrows the gra
 fade to nothing and only the depths near full resolution are left. So every training is looked into.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
+from torch.func import functional_call
 
 from coslide.config.training import StrictModel
 from coslide.evaluation.curves import average_precision, curve
-from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
@@ -109,34 +109,37 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
     -----
     The windows are mapped once for each depth that is cut, so a few tens of them are enough.
     """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    probe = copy.deepcopy(network).to(device).eval()
     truth = held_out.landslide[held_out.scored]
 
-    def ap() -> float | None:
-        if not truth.any():
-            return None
-        return average_precision(curve(_probability(network, held_out.inputs)[held_out.scored], truth))
+    def ap_without(parameters: Sequence[str]) -> float:
+        probability = _probability(probe, held_out.inputs, parameters, device)
+        return average_precision(curve(probability[held_out.scored], truth))
 
-    def lost() -> float | None:
-        found = ap()
-        return None if whole is None or found is None else whole - found
+    whole = ap_without(()) if truth.any() else None
 
-    whole = ap()
-    if not isinstance(network, UNetOfBlocks) or not isinstance(first, UNetOfBlocks):
-        signs = DepthSigns(depth=1, kernel_spread=_spread(network, first))
-        return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=[signs])
-    depths = []
-    for depth in range(1, DEPTHS + 1):
-        ap_lost = None
-        if depth > 1:
-            with without_depth(network, depth):
-                ap_lost = lost()
-        own, before = modules_of(network, depth), modules_of(first, depth)
-        depths.append(DepthSigns(depth=depth, kernel_spread=_spread(own, before), ap_lost=ap_lost, **_factors(own)))
-    branch_lost = None
-    if any(isinstance(module, CGBlock) for module in network.modules()):
-        with without_branch(network):
-            branch_lost = lost()
-    return VitalSigns(average_precision=whole, windows=len(held_out.inputs), depths=depths, branch_ap_lost=branch_lost)
+    def lost(parameters: Sequence[str]) -> float | None:
+        return None if whole is None or not parameters else whole - ap_without(parameters)
+
+    if isinstance(network, UNetOfBlocks) and isinstance(first, UNetOfBlocks):
+        depths = [
+            DepthSigns(
+                depth=depth,
+                kernel_spread=_spread(modules_of(network, depth), modules_of(first, depth)),
+                ap_lost=lost(parameters_of_depth(network, depth)),
+                **_factors(modules_of(network, depth)),
+            )
+            for depth in range(1, DEPTHS + 1)
+        ]
+    else:
+        depths = [DepthSigns(depth=1, kernel_spread=_spread(network, first))]
+    return VitalSigns(
+        average_precision=whole,
+        windows=len(held_out.inputs),
+        depths=depths,
+        branch_ap_lost=lost(parameters_of_branch(network)),
+    )
 
 
 def modules_of(network: UNetOfBlocks, depth: int) -> nn.ModuleList:
@@ -146,48 +149,25 @@ def modules_of(network: UNetOfBlocks, depth: int) -> nn.ModuleList:
     return nn.ModuleList([network.encoder[depth - 1], network.decoder[depth - 1]])
 
 
-@contextmanager
-def without_depth(network: UNetOfBlocks, depth: int) -> Iterator[None]:
-    """Cut a depth, 2 to 5, and all below it: what is brought up from it is zero."""
-
-    def nothing(_module: nn.Module, _given: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return torch.zeros_like(output)
-
-    hook = network.up[depth - 2].register_forward_hook(nothing)
-    try:
-        yield
-    finally:
-        hook.remove()
+def parameters_of_depth(network: UNetOfBlocks, depth: int) -> list[str]:
+    """Name the parameters that bring up what a depth, 2 to 5, and all below it have found; depth 1 has none."""
+    return [name for name, _ in network.named_parameters() if name.startswith(f"up.{depth - 2}.")]
 
 
-@contextmanager
-def without_branch(network: nn.Module) -> Iterator[None]:
-    """Switch off the second branch of every CGBlock: beta is 0."""
-    betas = [module.beta for module in network.modules() if isinstance(module, CGBlock)]
-    values = [beta.item() for beta in betas]
-    with torch.no_grad():
-        for beta in betas:
-            beta.fill_(0)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for beta, value in zip(betas, values, strict=True):
-                beta.fill_(value)
+def parameters_of_branch(network: nn.Module) -> list[str]:
+    """Name the factors (beta) of the second branches of the CGBlocks."""
+    return [f"{name}.beta" for name, module in network.named_modules() if isinstance(module, CGBlock)]
 
 
-def _probability(network: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    try:
-        with evaluating(network):
-            found = [
-                network(torch.from_numpy(inputs[i : i + _BATCH]).to(device)).softmax(dim=1)[:, 1].cpu().numpy()
-                for i in range(0, len(inputs), _BATCH)
-            ]
-    finally:
-        network.cpu()
-    return np.concatenate(found)
+@torch.no_grad()
+def _probability(
+    network: nn.Module, inputs: NDArray[np.float32], zeroed: Sequence[str], device: torch.device
+) -> NDArray[np.float32]:
+    """Predict with some parameters at zero."""
+    zeros = {name: torch.zeros_like(network.get_parameter(name)) for name in zeroed}
+    batches = torch.split(torch.from_numpy(inputs), _BATCH)
+    logits = torch.cat([functional_call(network, zeros, batch.to(device)).cpu() for batch in batches])
+    return np.asarray(logits.softmax(dim=1)[:, 1])
 
 
 def _spread(module: nn.Module, first: nn.Module) -> float:
@@ -205,12 +185,8 @@ def _spread(module: nn.Module, first: nn.Module) -> float:
 
 def _factors(modules: nn.ModuleList) -> dict[str, float]:
     """Average the learned factors of the blocks in `modules`."""
-    found: dict[str, list[float]] = {}
-    for module in modules.modules():
-        if isinstance(module, CGBlock):
-            found.setdefault("alpha", []).append(module.alpha.item())
-            found.setdefault("beta", []).append(module.beta.item())
-        if isinstance(module, EISGNN):
-            found.setdefault("lambda_", []).append(module.lambda_.mean().item())
-            found.setdefault("mu", []).append(module.mu.mean().item())
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    found = {
+        name: [getattr(module, name).mean().item() for module in modules.modules() if isinstance(module, kind)]
+        for name, kind in {"alpha": CGBlock, "beta": CGBlock, "lambda_": EISGNN, "mu": EISGNN}.items()
+    }
+    return {name: float(np.mean(values)) for name, values in found.items() if values}

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from coslide.config.training import AugmentSettings
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.order import RandomPlaces, Variation
+from coslide.samples.order import RandomPlaces
 from coslide.samples.split import Subset
 
 SIDE = 16
@@ -69,7 +70,11 @@ def test_chips_are_drawn_whole():
 
 def test_a_round_depends_on_the_seed_and_its_number_alone():
     tiles = Tiles([raster_of()], [[]])
-    make = lambda seed: RandomPlaces(tiles, 4, seed=seed, side_px=SIDE, steps=40, variation=Variation(jitter=True))  # noqa: E731
+
+    def make(seed):
+        augment = AugmentSettings(jitter_gain=0.2)
+        return RandomPlaces(tiles, 4, seed=seed, side_px=SIDE, steps=40, augment=augment)
+
     first, other = drawn(make(1), 3), make(1)
     drawn(other, 0)
     assert drawn(other, 3) == first != drawn(other, 4)
@@ -102,7 +107,7 @@ def test_the_light_of_a_date_varies_by_its_deviations_and_nothing_else_does():
 
 def test_one_sample_is_seen_in_one_light_whichever_process_reads_it():
     tiles = Tiles([raster_of()], [[]], jitter=Jitter([[0]], gain=0.2, offset=0.2, band=0.1))
-    draw = windows([raster_of()], variation=Variation(jitter=True))[0]
+    draw = windows([raster_of()], augment=AugmentSettings(jitter_gain=0.2))[0]
     assert draw.light_seed is not None
     assert torch.equal(tiles[draw][0], tiles[draw][0])
     assert not torch.equal(tiles[draw][0], tiles[draw._replace(light_seed=draw.light_seed + 1)][0])

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from coslide.config.training import AugmentSettings
 from coslide.cube.band import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
 from coslide.samples.dataset import MappedArray, Raster, Tiles, TileSample
 from coslide.samples.dihedral import Directions, apply_dihedral, turn_aspect
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
-from coslide.samples.order import SequentialBatches, ShuffledBatches, Variation
+from coslide.samples.order import TileBatches
 from coslide.samples.split import Subset
 from coslide.windows import Window
 
@@ -107,7 +108,7 @@ def test_a_turned_tile_leaves_the_raster_as_it_was():
 
 
 def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
-    batches = ShuffledBatches(numbered(20), 3, seed=3, variation=Variation(turns=True))
+    batches = TileBatches(numbered(20), 3, seed=3, augment=AugmentSettings(flips=True))
     epochs = []
     for epoch in (0, 1, 0):
         batches.sampler.set_epoch(epoch)
@@ -118,12 +119,12 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
-    draws = [draw for batch in ShuffledBatches(numbered(20, groups=2), 4, seed=3) for draw in batch]
+    draws = [draw for batch in TileBatches(numbered(20, groups=2), 4, seed=3) for draw in batch]
     assert {(draw.orientation, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():
-    batches = ShuffledBatches(numbered(4000, groups=2), 8, seed=0, variation=Variation(dropout=0.25))
+    batches = TileBatches(numbered(4000, groups=2), 8, seed=0, augment=AugmentSettings(band_dropout=0.25))
     draws = [draw for batch in batches for draw in batch]
     for group in (0, 1):
         assert np.mean([group in draw.dropped for draw in draws]) == pytest.approx(0.25, abs=0.03)
@@ -138,7 +139,7 @@ def test_a_dropped_group_is_seen_as_the_mean_and_nothing_else_changes():
     assert (inputs == 1).all()
 
 
-@pytest.mark.parametrize("sampler", [ShuffledBatches(numbered(7), 4, seed=1), SequentialBatches(numbered(7), 4)])
+@pytest.mark.parametrize("sampler", [TileBatches(numbered(7), 4, seed=1), TileBatches(numbered(7), 4, seed=None)])
 def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monkeypatch):
     """Seven tiles in batches of four: the last has three, so one process gets a filler."""
     whole = list(sampler)

@@ -1,4 +1,4 @@
-"""Which ground a model has seen, so that no score is taken on it."""
+"""Where a model was trained, so that it is never scored there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
-from shapely.geometry import mapping, shape
-from shapely.ops import unary_union
+from shapely.geometry import shape
 
 from coslide.config.training import StrictModel
 from coslide.io.atomic import whole_output
 from coslide.samples.split import SplitRaster, Subset
 
-Ring = list[tuple[float, float]]
+Polygons = list[list[list[tuple[float, float]]]]
+"""Coordinates of a MultiPolygon as GeoJSON has them: rings of (x, y) for each polygon."""
 _COLOURS = {
     Subset.NONE: (0, 0, 0, 0),
     Subset.TRAIN: (230, 159, 0, 255),
@@ -28,41 +28,39 @@ _COLOURS = {
 
 
 class TrainingFootprint(StrictModel):
-    """Ground that trained a model, chose its threshold, and was held out: polygons (rings of x, y) in `crs`.
+    """Where training, validation and test pixels of a model lie: polygons in `crs`.
 
-    `train` holds the ground beside held-out ground too, whose bands training saw and whose labels it did not.
+    `train` holds the guard beside held-out pixels too, whose bands training saw and whose labels it did not.
     """
 
     crs: str
-    train: list[list[Ring]]
-    test: list[list[Ring]]
-    validation: list[list[Ring]] = Field(default_factory=list)
+    train: Polygons
+    test: Polygons
+    validation: Polygons = Field(default_factory=list)
 
 
 def footprint_of(parts: SplitRaster, grid: GeoBox) -> TrainingFootprint:
-    """Return where the parts of a split lie, in the CRS of the `grid` of its cells.
+    """Outline the subsets of a split in the CRS of its grid.
 
     Parameters
     ----------
     parts
-        `Subset` of each cell, uint8 (row, col).
+        `Subset` of each pixel, uint8 (row, col).
     grid
-        The grid of the cells.
+        Of the pixels.
     """
-    seen = np.where(parts == Subset.GUARD, Subset.TRAIN, parts).astype(np.uint8)
-    found: dict[int, list[list[Ring]]] = {Subset.TRAIN: [], Subset.TEST: [], Subset.VALIDATION: []}
-    for outline, part in rasterio.features.shapes(seen, mask=seen > 0, transform=grid.affine):
-        found[int(part)].append(mapping(shape(outline))["coordinates"])
-    return TrainingFootprint.model_validate(
-        {"crs": str(grid.crs), **{name: found[Subset[name.upper()]] for name in ("train", "test", "validation")}}
-    )
+    seen = np.where(parts == Subset.GUARD, np.uint8(Subset.TRAIN), parts)
+    found: dict[str, Polygons] = {"train": [], "test": [], "validation": []}
+    for outline, subset in rasterio.features.shapes(seen, mask=seen > 0, transform=grid.affine):
+        found[Subset(int(subset)).name.lower()].append(outline["coordinates"])
+    return TrainingFootprint(crs=str(grid.crs), **found)
 
 
-def split_raster(grounds: Sequence[TrainingFootprint], grid: GeoBox) -> SplitRaster:
-    """Return what training did with each cell of `grid`, uint8 (row, col): 0 never seen, or a `Subset`.
+def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> SplitRaster:
+    """Burn what training did with each pixel of `grid`, uint8 (row, col): 0 never seen, or a `Subset`.
 
-    A cell that several parts cover counts as trained on, or else as validation. The grid may be another than that of
-    the training; a cell counts by its centre.
+    A pixel in several subsets counts as trained on, or else as validation. The grid may be another than that of the
+    training; a pixel counts by its centre.
 
     Examples
     --------
@@ -74,35 +72,35 @@ def split_raster(grounds: Sequence[TrainingFootprint], grid: GeoBox) -> SplitRas
     array([[1, 1, 2, 0]], dtype=uint8)
     """
     parts = np.full(grid.shape, Subset.NONE, dtype=np.uint8)
-    for part, name in ((Subset.TEST, "test"), (Subset.VALIDATION, "validation"), (Subset.TRAIN, "train")):
-        for ground in grounds:
-            polygons = [shape({"type": "Polygon", "coordinates": rings}) for rings in getattr(ground, name)]
-            outlines = gpd.GeoSeries([unary_union(polygons)] if polygons else [], crs=ground.crs).to_crs(str(grid.crs))
-            if not outlines.empty:
-                rasterio.features.rasterize(outlines, out=parts, transform=grid.affine, default_value=int(part))
+    for subset in (Subset.TEST, Subset.VALIDATION, Subset.TRAIN):
+        for footprint in footprints:
+            outline = shape({"type": "MultiPolygon", "coordinates": getattr(footprint, subset.name.lower())})
+            if not outline.is_empty:
+                outlines = gpd.GeoSeries([outline], crs=footprint.crs).to_crs(str(grid.crs))
+                rasterio.features.rasterize(outlines, out=parts, transform=grid.affine, default_value=int(subset))
     return parts
 
 
 def is_held_out(seen: SplitRaster) -> NDArray[np.bool_]:
-    """Return where a score is fair: on ground that neither trained a model nor chose its threshold.
+    """Tell where a score is fair: at pixels that neither trained a model nor chose its threshold.
 
     Examples
     --------
     >>> is_held_out(np.array([Subset.NONE, Subset.TRAIN, Subset.TEST, Subset.VALIDATION], dtype=np.uint8))
     array([ True, False,  True, False])
     """
-    return np.asarray((seen != Subset.TRAIN) & (seen != Subset.VALIDATION) & (seen != Subset.GUARD))
+    return np.isin(seen, (Subset.NONE, Subset.TEST))
 
 
-def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerprint: str) -> Path:
-    """Return the path of a raster that says which cell was in which part of a split.
+def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerprint: str) -> None:
+    """Write a raster of the subset of each pixel.
 
     Parameters
     ----------
     path
         GeoTIFF to write, whole or not at all: uint8, a `Subset` each, with a name and a colour for every number.
     parts, grid
-        The parts, uint8 (row, col), and their grid.
+        The subsets, uint8 (row, col), and their grid.
     fingerprint
         Of the cube that was split; kept as the tag ``cube``.
 
@@ -117,4 +115,3 @@ def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerpr
         file.write(parts, 1)
         file.write_colormap(1, {int(number): colour for number, colour in _COLOURS.items()})
         file.update_tags(cube=fingerprint, **{f"part_{int(number)}": number.name.lower() for number in Subset})
-    return path

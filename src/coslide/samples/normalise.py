@@ -1,7 +1,7 @@
 """Mean and deviation of bands, by which measurements are standardised."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +10,24 @@ from coslide.cube.band import Band
 
 
 class Normalisation(NamedTuple):
-    """Per channel: a network sees ``(value - offset) / scale``. Both are float32 (band,), scale is never 0."""
+    """Of each band: a network sees ``(value - offset) / scale``. Both are float32 (band,), scale is never 0."""
 
     offset: NDArray[np.float32]
     scale: NDArray[np.float32]
 
 
 class Moments:
-    """Mean and deviation of channels, gathered a piece of ground at a time (Chan et al. 1983, doi:10.2307/2683386).
+    """Mean and deviation of bands, gathered piece by piece (Chan et al. 1983, doi:10.2307/2683386).
 
     Parameters
     ----------
     bands
-        What the channels are.
+        The bands.
 
     Attributes
     ----------
     count, mean, squares
-        For each channel the cells counted, their mean, and the sum of their squared distances from it.
+        For each band the pixels counted, their mean, and the sum of their squared distances from it.
 
     Examples
     --------
@@ -41,39 +41,32 @@ class Moments:
 
     def __init__(self, bands: Sequence[Band]) -> None:
         self.bands = tuple(bands)
-        self.count = np.zeros(len(bands), dtype=np.int64)
-        self.mean = np.zeros(len(bands))
-        self.squares = np.zeros(len(bands))  # sum of squared distances from the mean
+        self.count, self.mean, self.squares = (np.zeros(len(bands)) for _ in range(3))
 
     def add(self, inputs: NDArray[np.float32], where: NDArray[np.bool_]) -> None:
-        """Return nothing; counts the cells of `inputs` (band, row, col) that `where` (row, col) is True for.
-
-        NaN cells do not count.
-        """
-        piece = Moments(self.bands)
-        for i, channel in enumerate(inputs):
-            values = channel[where].astype(np.float64)
-            values = values[np.isfinite(values)]
+        """Count the pixels of `inputs` (band, row, col) that `where` (row, col) is True for and that have a value."""
+        for number, band in enumerate(inputs):
+            values = band[where & np.isfinite(band)].astype(np.float64)
             if values.size:
-                piece.count[i], piece.mean[i] = values.size, values.mean()
-                piece.squares[i] = ((values - piece.mean[i]) ** 2).sum()
-        self.merge(piece)
+                self._merge(number, values.size, values.mean(), values.var() * values.size)
 
     def merge(self, other: "Moments") -> None:
-        """Return nothing; counts what `other` has counted."""
-        count = self.count + other.count
-        share = other.count / np.maximum(count, 1)
-        shift = other.mean - self.mean
-        self.squares += other.squares + shift**2 * self.count * share
-        self.mean += shift * share
-        self.count = count
+        """Count what `other` has counted."""
+        self._merge(slice(None), other.count, other.mean, other.squares)
+
+    def _merge(self, at: int | slice, count: Any, mean: Any, squares: Any) -> None:
+        total = self.count[at] + count
+        share = count / np.maximum(total, 1)
+        shift = mean - self.mean[at]
+        self.squares[at] += squares + shift**2 * self.count[at] * share
+        self.mean[at] += shift * share
+        self.count[at] = total
 
     def normalisation(self) -> Normalisation:
-        """Return the normalisation that follows.
+        """Derive the normalisation.
 
-        A channel of measurements is standardised by its mean and standard deviation. A class map is divided by its
-        number of classes, so that class k of n becomes k / n on every event. A channel that is constant or empty is
-        only shifted.
+        A measurement is standardised by its mean and standard deviation. A class map is divided by its number of
+        classes, so that class k of n becomes k / n on every event. A band that is constant or empty is only shifted.
         """
         classes = np.array([band.classes for band in self.bands])
         deviation = np.sqrt(self.squares / np.maximum(self.count, 1))

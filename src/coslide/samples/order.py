@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from coslide.config.training import AugmentSettings
 from coslide.labels import NODATA
 from coslide.samples.dataset import Tiles, TileSample
 from coslide.samples.dihedral import ORIENTATIONS
@@ -16,15 +16,7 @@ from coslide.windows import Window
 _ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
 
 
-class Variation(NamedTuple):
-    """How samples are varied: turned and mirrored, without a group of inputs at a chance, in another light."""
-
-    turns: bool = False
-    dropout: float = 0.0
-    jitter: bool = False
-
-
-class ShuffledBatches(Sampler[list[TileSample]]):
+class TileBatches(Sampler[list[TileSample]]):
     """The batches of one pass or round after the other; `places` draws the samples of a round.
 
     What is drawn depends on the seed and the number of the round alone, so a resumed training sees what an
@@ -37,18 +29,18 @@ class ShuffledBatches(Sampler[list[TileSample]]):
     size
         Samples in a batch, over all processes together.
     seed
-        Decides all.
-    variation
-        How to vary the samples.
+        Decides all; None keeps the tiles in their order.
+    augment
+        How to vary the samples; not at all by default.
     """
 
-    def __init__(self, tiles: Tiles, size: int, *, seed: int, variation: Variation | None = None) -> None:
+    def __init__(self, tiles: Tiles, size: int, *, seed: int | None, augment: AugmentSettings | None = None) -> None:
         self.tiles, self.size, self._seed = tiles, size, seed
-        self._variation = variation or Variation()
+        self._augment = augment or AugmentSettings()
         self._round = 0
 
     @property
-    def sampler(self) -> "ShuffledBatches":
+    def sampler(self) -> "TileBatches":
         """Give Lightning the sampler that it tells the number of the epoch."""
         return self
 
@@ -60,18 +52,22 @@ class ShuffledBatches(Sampler[list[TileSample]]):
         return math.ceil(len(self.tiles) / self.size)
 
     def __iter__(self) -> Iterator[list[TileSample]]:
-        random = np.random.default_rng((self._seed, self._round))
-        yield from _shared(self._varied(self.places(random), random), self.size)
+        if self._seed is None:
+            yield from _shared(self.tiles.draws, self.size)
+        else:
+            random = np.random.default_rng((self._seed, self._round))
+            yield from _shared(self._varied(self.places(random), random), self.size)
 
     def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the samples of a round: here every tile once, shuffled."""
         return [self.tiles.draws[i] for i in random.permutation(len(self.tiles))]
 
     def _varied(self, draws: Sequence[TileSample], random: np.random.Generator) -> list[TileSample]:
-        count, how = len(draws), self._variation
-        orientations = random.integers(ORIENTATIONS, size=count) if how.turns else np.zeros(count, dtype=int)
-        gone = random.random((count, len(self.tiles.groups))) < how.dropout
-        lights = random.integers(2**32, size=count).tolist() if how.jitter else [None] * count
+        count, augment = len(draws), self._augment
+        jitters = max(augment.jitter_gain, augment.jitter_offset, augment.jitter_band) > 0
+        orientations = random.integers(ORIENTATIONS, size=count) if augment.flips else np.zeros(count, dtype=int)
+        gone = random.random((count, len(self.tiles.groups))) < augment.band_dropout
+        lights = random.integers(2**32, size=count).tolist() if jitters else [None] * count
         return [
             draw._replace(
                 orientation=int(orientation), dropped=tuple(np.flatnonzero(without).tolist()), light_seed=light
@@ -80,7 +76,7 @@ class ShuffledBatches(Sampler[list[TileSample]]):
         ]
 
 
-class RandomPlaces(ShuffledBatches):
+class RandomPlaces(TileBatches):
     """Batches of windows at random places of the training part, in rounds of a twentieth of all steps.
 
     The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
@@ -89,8 +85,8 @@ class RandomPlaces(ShuffledBatches):
 
     Parameters
     ----------
-    tiles, size, seed, variation
-        As for `ShuffledBatches`.
+    tiles, size, seed, augment
+        As for `TileBatches`.
     side_px
         Side of a window.
     steps
@@ -98,9 +94,9 @@ class RandomPlaces(ShuffledBatches):
     """
 
     def __init__(
-        self, tiles: Tiles, size: int, *, seed: int, side_px: int, steps: int, variation: Variation | None = None
+        self, tiles: Tiles, size: int, *, seed: int, side_px: int, steps: int, augment: AugmentSettings | None = None
     ) -> None:
-        super().__init__(tiles, size, seed=seed, variation=variation)
+        super().__init__(tiles, size, seed=seed, augment=augment)
         self._side = side_px
         self._steps = math.ceil(steps / _ROUNDS)  # of a round
         self._trains = [(raster.parts == tiles.part) & (raster.labels != NODATA) for raster in tiles.rasters]
@@ -123,19 +119,6 @@ class RandomPlaces(ShuffledBatches):
             return TileSample(number, Window(row - row % self._side, 0, self._side, self._side))
         top, left = (_first(at, self._side, size) for at, size in zip((row, col), trains.shape, strict=True))
         return TileSample(number, Window(top, left, self._side, self._side))
-
-
-class SequentialBatches(Sampler[list[TileSample]]):
-    """Batches of `size` of all tiles in their order, as they are; shared by processes like `ShuffledBatches`."""
-
-    def __init__(self, tiles: Tiles, size: int) -> None:
-        self._tiles, self._size = tiles, size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._tiles) / self._size)
-
-    def __iter__(self) -> Iterator[list[TileSample]]:
-        yield from _shared(self._tiles.draws, self._size)
 
 
 def rounded_steps(steps: int) -> int:

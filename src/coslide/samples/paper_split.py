@@ -20,7 +20,7 @@ def numbered_samples(areas: Sequence[Window], settings: TrainingSettings) -> lis
     ]
 
 
-def paper_parts(
+def split_samples(
     labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings
 ) -> tuple[list[Window], list[Window], list[Window]]:
     """Divide the samples of an area into those that train, that validate, and that are held out.

@@ -1,6 +1,6 @@
-"""Which ground trains, which chooses, and which is held out.
+"""Which pixels train, which choose, and which are held out.
 
-Overlapping windows drawn at random share most of their ground between the parts, and even windows that only touch are
+Overlapping windows drawn at random share most of their pixels between the subsets, and even windows that only touch are
 alike; whole blocks or regions keep them apart. The leak fraction of a split measures how far it fails to.
 """
 
@@ -17,28 +17,28 @@ from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.io.executor import available_processors
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.samples.paper_split import paper_parts
+from coslide.samples.paper_split import split_samples
 from coslide.windows import Window, cover, require_tile, windows_in
 
 
 class Subset(IntEnum):
-    """What a split does with a cell; the numbers are those of ``splits/*.tif``."""
+    """What a split does with a pixel; the numbers are those of ``splits/*.tif``."""
 
     NONE = 0  # never seen
     TRAIN = 1
     TEST = 2
     VALIDATION = 3
-    GUARD = 4  # of no part: training may see its bands but not its label, and it is not scored
+    GUARD = 4  # of no subset: training may see its bands but not its label, and it is not scored
 
 
 SplitRaster = NDArray[np.uint8]
 
 
 class Split(NamedTuple):
-    """What a split does with an area.
+    """The split of a scene.
 
-    `parts` is uint8 (row, col), a `Subset` for each cell; `train`, `validation` and `test` are the windows to cut.
-    `leak_fraction` (0 to 1) is the mean share of a test window's cells that training sees.
+    `parts` is uint8 (row, col), a `Subset` for each pixel; `train`, `validation` and `test` are the windows to cut.
+    `leak_fraction` (0 to 1) is the mean share of a test window's pixels that training sees.
     """
 
     parts: SplitRaster
@@ -56,54 +56,54 @@ def split_windows(
     blocks: Sequence[Window] | None = None,
     role: Subset = Subset.TRAIN,
 ) -> Split:
-    """Return the split of an area as `settings` ask.
+    """Split a scene as `settings` ask.
 
     Parameters
     ----------
     labels
-        (row, col): 0 background, 1 landslide, 255 unknown. Blocks and windows without a known cell are left out.
+        (row, col): 0 background, 1 landslide, 255 nodata. Blocks and windows without a labelled pixel are left out.
     settings
-        `split`, `tile`, `stride`, `block_windows`, `test_side`, `test_fraction`, `validation_fraction`, `guard_px`
-        and `seed` are read.
+        `split`, `sampling` and `seed` are read.
     regions
-        For ``split = "regions"`` with polygons: `Subset` of each cell as they say, (row, col).
+        For ``scheme = "regions"`` with polygons: the `Subset` of each pixel that they give, (row, col).
     blocks
-        Rectangles that make up the area, if not the raster as a whole: nothing is cut across them.
+        Rectangles that make up the scene, if not the raster as a whole: nothing is cut across them.
     role
-        For ``split = "events"``: the part that this event as a whole belongs to, TRAIN or TEST.
+        For ``scheme = "events"``: the subset that this event as a whole belongs to, TRAIN or TEST.
 
     Raises
     ------
     InputError
-        If the area is smaller than one tile, or too small to give each part something with a known cell.
+        If the scene is smaller than one tile, or too small to give each subset something with a labelled pixel.
     """
-    require_tile(labels.shape, settings.sampling.tile)
-    if settings.split.by_samples:
-        if settings.split.guard_px:
+    tile, stride, rules = settings.sampling.tile, settings.sampling.stride, settings.split
+    require_tile(labels.shape, tile)
+    whole = [Window(0, 0, *labels.shape)]
+    if rules.by_samples:
+        if rules.guard_px:
             raise InputError(
-                f"training.split.guard_px: samples that overlap have no border to guard; expected 0 with "
-                f"{settings.split.scheme}"
+                f"training.split.guard_px: samples that overlap have no border to guard; expected 0 with {rules.scheme}"
             )
-        return _split_of_samples(labels, settings, blocks or [Window(0, 0, *labels.shape)])
-    block_px = settings.sampling.tile + (settings.split.block_windows - 1) * settings.sampling.stride
-    pieces = blocks or blocks_of(labels.shape, tile=settings.sampling.tile, block_px=block_px)
-    pieces = [block for block in pieces if _known(labels, block)]
-    if settings.split.scheme == "blocks":
+        return _split_of_samples(labels, settings, blocks or whole)
+    block_px = tile + (rules.block_windows - 1) * stride
+    pieces = blocks or blocks_of(labels.shape, tile=tile, block_px=block_px)
+    pieces = [block for block in pieces if (labels[block.slices] != NODATA).any()]
+    if rules.scheme == "blocks":
         parts = _of_blocks(labels, pieces, settings, block_px)
-    elif settings.split.scheme == "events":
+    elif rules.scheme == "events":
         parts = np.full(labels.shape, role, dtype=np.uint8)
     else:
         parts = _of_side(labels.shape, settings) if regions is None else regions.copy()
     if role == Subset.TRAIN and not (parts == Subset.VALIDATION).any():
         _take_validation(parts, labels, pieces, settings)
     if blocks is None:  # given blocks do not lie beside each other on Earth
-        _guard(parts, settings.split.guard_px)
-    areas = pieces if settings.split.scheme == "blocks" or blocks else [Window(0, 0, *labels.shape)]
-    return _cut(parts, labels, areas, settings)
+        _guard(parts, rules.guard_px)
+    areas = pieces if rules.scheme == "blocks" or blocks else whole
+    return _cut(parts, labels, [w for area in areas for w in windows_in(area, tile=tile, stride=stride)])
 
 
 def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Window]:
-    """Return rectangles of nearly equal size, about `block_px` on a side, that cover a raster without overlap.
+    """Cut a raster into rectangles of nearly equal size, about `block_px` on a side, without overlap.
 
     None is smaller than a tile.
 
@@ -112,7 +112,7 @@ def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Windo
     shape
         (row, col) of the raster, at least one tile each.
     tile, block_px
-        Side of a tile, and wanted side of a block, in cells.
+        Side of a tile, and wanted side of a block, in pixels.
 
     Raises
     ------
@@ -138,16 +138,16 @@ def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Windo
 
 
 def leak_fraction(seen: NDArray[np.bool_], test: Iterable[Window], own: NDArray[np.bool_] | None = None) -> float:
-    """Return the mean share (0 to 1) of a test window's cells that training sees.
+    """Compute the mean share (0 to 1) of a test window's pixels that training sees.
 
     Parameters
     ----------
     seen
-        Cells that a training tile shows to the network, (row, col).
+        Pixels that a training tile shows to the network, (row, col).
     test
         The test windows.
     own
-        Cells of the windows that count; all by default.
+        Pixels of the windows that count; all by default.
 
     Examples
     --------
@@ -155,11 +155,8 @@ def leak_fraction(seen: NDArray[np.bool_], test: Iterable[Window], own: NDArray[
     >>> leak_fraction(seen, [Window(0, 3, 4, 4), Window(0, 7, 4, 4)])
     0.125
     """
-    shares = []
-    for window in test:
-        counted = seen[window.slices] if own is None else seen[window.slices][own[window.slices]]
-        shares.append(counted.mean() if counted.size else 0.0)
-    return float(np.mean(shares)) if shares else 0.0
+    counted = [seen[w.slices] if own is None else seen[w.slices][own[w.slices]] for w in test]
+    return float(np.mean([pixels.mean() if pixels.size else 0.0 for pixels in counted])) if counted else 0.0
 
 
 def shown_to_training(parts: SplitRaster) -> NDArray[np.bool_]:
@@ -174,12 +171,11 @@ def _of_blocks(
     if len(blocks) < wanted:
         purposes = "train, one to choose the threshold, one to hold out" if wanted == 3 else "train, one to hold out"
         raise InputError(
-            f"the area of {labels.shape[0]} x {labels.shape[1]} cells holds {len(blocks)} block(s) of about {block_px} "
-            f"cells with known ground, expected at least {wanted} (one to {purposes}); lower "
+            f"the area of {labels.shape[0]} x {labels.shape[1]} pixels holds {len(blocks)} block(s) of about "
+            f"{block_px} pixels with labels, expected at least {wanted} (one to {purposes}); lower "
             "training.split.block_windows"
         )
-    landslide_cells = _landslide_cells(labels, blocks)
-    held_out = _stratified_choice(landslide_cells, settings.split.test_fraction, settings.seed, leave=wanted - 1)
+    held_out = _stratified_choice(labels, blocks, settings.split.test_fraction, settings.seed, leave=wanted - 1)
     parts = np.zeros(labels.shape, dtype=np.uint8)
     for i, block in enumerate(blocks):
         parts[block.slices] = Subset.TEST if i in held_out else Subset.TRAIN
@@ -189,91 +185,73 @@ def _of_blocks(
 def _take_validation(
     parts: SplitRaster, labels: NDArray[np.uint8], blocks: Sequence[Window], settings: TrainingSettings
 ) -> None:
-    """Turn the training cells of some blocks into validation cells; of none where only one block trains."""
-    blocks = [b for b in blocks if ((parts[b.slices] == Subset.TRAIN) & (labels[b.slices] != NODATA)).any()]
-    if not settings.split.validation_fraction or len(blocks) < 2:
-        return
+    """Turn the training pixels of some blocks into validation pixels; of none where only one block trains."""
     trained = np.where(parts == Subset.TRAIN, labels, np.uint8(NODATA))
-    chosen = _stratified_choice(_landslide_cells(trained, blocks), settings.split.validation_fraction, settings.seed)
-    for i in chosen:
-        inside = parts[blocks[i].slices]
-        inside[inside == Subset.TRAIN] = Subset.VALIDATION
+    blocks = [block for block in blocks if (trained[block.slices] != NODATA).any()]
+    if settings.split.validation_fraction and len(blocks) > 1:
+        for i in _stratified_choice(trained, blocks, settings.split.validation_fraction, settings.seed):
+            inside = parts[blocks[i].slices]
+            inside[inside == Subset.TRAIN] = Subset.VALIDATION
 
 
 def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> SplitRaster:
-    rows, cols = shape
-    along = rows if settings.split.test_side in {"north", "south"} else cols
-    count = round(settings.split.test_fraction * along)
-    if not settings.sampling.tile <= count <= along - settings.sampling.tile:
-        raise InputError(
-            f"a share of {settings.split.test_fraction:g} in the {settings.split.test_side} is {count} of {along} "
-            f"pixels, expected at least one tile of {settings.sampling.tile} on either side; "
-            "change training.split.test_fraction"
-        )
-    held_out = {
-        "north": np.s_[:count, :],
-        "south": np.s_[rows - count :, :],
-        "west": np.s_[:, :count],
-        "east": np.s_[:, cols - count :],
-    }
+    rules, tile = settings.split, settings.sampling.tile
     parts = np.full(shape, Subset.TRAIN, dtype=np.uint8)
-    parts[held_out[settings.split.test_side]] = Subset.TEST
-    return parts
+    lines = parts if rules.test_side in {"north", "south"} else parts.T
+    count = round(rules.test_fraction * len(lines))
+    if not tile <= count <= len(lines) - tile:
+        raise InputError(
+            f"a share of {rules.test_fraction:g} in the {rules.test_side} is {count} of {len(lines)} pixels, expected "
+            f"at least one tile of {tile} on either side; change training.split.test_fraction"
+        )
+    lines[:count] = Subset.TEST
+    return parts if rules.test_side in {"north", "west"} else np.ascontiguousarray(parts[::-1, ::-1])
 
 
 def _guard(parts: SplitRaster, guard_px: int) -> None:
-    """Take training cells within `guard_px` of held-out ground, and validation cells of test ground, out of them."""
+    """Take training pixels within `guard_px` of held-out ones, and validation pixels of test ones, out of them."""
     if not guard_px:
         return
-    for part, held_out in (
+    for subset, held_out in (
         (Subset.VALIDATION, parts == Subset.TEST),
         (Subset.TRAIN, (parts == Subset.TEST) | (parts == Subset.VALIDATION)),
     ):
         if held_out.any():
             near = edt.edt(~held_out, parallel=available_processors()) <= guard_px
-            parts[near & (parts == part)] = Subset.GUARD
+            parts[near & (parts == subset)] = Subset.GUARD
 
 
-def _cut(parts: SplitRaster, labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
-    windows = [
-        w for area in areas for w in windows_in(area, tile=settings.sampling.tile, stride=settings.sampling.stride)
-    ]
-    known = labels != NODATA
-    cut = {
-        part: [w for w in windows if ((parts[w.slices] == part) & known[w.slices]).any()]
-        for part in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)
-    }
-    seen = cover(cut[Subset.TRAIN], parts.shape) & shown_to_training(parts)
-    leak = leak_fraction(seen, cut[Subset.TEST], parts == Subset.TEST)
-    return Split(parts, cut[Subset.TRAIN], cut[Subset.VALIDATION], cut[Subset.TEST], leak)
+def _cut(parts: SplitRaster, labels: NDArray[np.uint8], windows: Sequence[Window]) -> Split:
+    """Give each subset the windows that hold labelled pixels of it."""
+    labelled = np.where(labels == NODATA, np.uint8(Subset.NONE), parts)
+    train, validation, test = (
+        [w for w in windows if (labelled[w.slices] == subset).any()]
+        for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)
+    )
+    seen = cover(train, parts.shape) & shown_to_training(parts)
+    return Split(parts, train, validation, test, leak_fraction(seen, test, parts == Subset.TEST))
 
 
 def _split_of_samples(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
-    train, validation, test = paper_parts(labels, areas, settings)
+    train, validation, test = split_samples(labels, areas, settings)
     parts = np.zeros(labels.shape, dtype=np.uint8)
-    for part, windows in ((Subset.TEST, test), (Subset.VALIDATION, validation), (Subset.TRAIN, train)):
-        parts[cover(windows, labels.shape)] = part  # where they overlap, training has seen the pixels
+    for subset, windows in ((Subset.TEST, test), (Subset.VALIDATION, validation), (Subset.TRAIN, train)):
+        parts[cover(windows, labels.shape)] = subset  # where they overlap, training has seen the pixels
     return Split(parts, train, validation, test, leak_fraction(cover(train, labels.shape), test))
 
 
-def _landslide_cells(labels: NDArray[np.uint8], blocks: Sequence[Window]) -> list[int]:
-    return [int((labels[block.slices] == LANDSLIDE).sum()) for block in blocks]
+def _stratified_choice(
+    labels: NDArray[np.uint8], blocks: Sequence[Window], fraction: float, seed: int, *, leave: int = 1
+) -> set[int]:
+    """Choose blocks to hold out, so that both sides hold many and few landslides alike; at least `leave` are left.
 
-
-def _stratified_choice(amounts: Sequence[int], fraction: float, seed: int, *, leave: int = 1) -> set[int]:
-    """Return which items to hold out, so that both parts hold much and little alike; at least `leave` are left.
-
-    Ranked by amount and cut into runs, each run gives one to the smaller part; where that is one item in all, it comes
-    from the upper half, so that it is not likely to hold nothing.
+    Ranked by their landslides and cut into runs, each run gives one to the smaller side; where that is one in all, it
+    comes from the upper half, so that it is not likely to hold nothing.
     """
     random = np.random.default_rng(seed)
-    order = np.argsort(amounts, kind="stable")[::-1]
+    order = np.argsort([(labels[block.slices] == LANDSLIDE).sum() for block in blocks], kind="stable")[::-1]
     wanted = min(max(1, round(fraction * len(order))), len(order) - leave)
     count = min(wanted, len(order) - wanted)
     strata = np.array_split(order, count) if count > 1 else [order[: max(1, len(order) // 2)]]
     smaller = {int(random.choice(stratum)) for stratum in strata}
     return smaller if wanted == len(smaller) else set(range(len(order))) - smaller
-
-
-def _known(labels: NDArray[np.uint8], window: Window) -> bool:
-    return bool((labels[window.slices] != NODATA).any())

@@ -31,7 +31,7 @@ from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
 from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
 from coslide.samples.dataset import Tiles
-from coslide.samples.order import RandomPlaces, SequentialBatches, ShuffledBatches, Variation, rounded_steps
+from coslide.samples.order import RandomPlaces, TileBatches, rounded_steps
 from coslide.training.checkpoints import (
     BEST,
     LAST,
@@ -195,26 +195,20 @@ def first_network(settings: TrainingSettings, inputs: Sequence[Band]) -> nn.Modu
 
 def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
     """Make what feeds training and, where there is one, the validation part."""
-    variation = Variation(
-        settings.augment.flips,
-        settings.augment.band_dropout,
-        jitter=max(settings.augment.jitter_gain, settings.augment.jitter_offset, settings.augment.jitter_band) > 0,
-    )
-    common: dict[str, Any] = {"size": settings.optimiser.batch, "seed": settings.seed, "variation": variation}
-    batches: ShuffledBatches
+    common: dict[str, Any] = {"size": settings.optimiser.batch, "seed": settings.seed, "augment": settings.augment}
+    batches: TileBatches
     if settings.sampling.places == "random":
         batches = RandomPlaces(data.tiles, side_px=settings.sampling.tile, steps=settings.optimiser.steps, **common)
     else:
-        batches = ShuffledBatches(data.tiles, **common)
+        batches = TileBatches(data.tiles, **common)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
     hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
     loader = DataLoader(data.tiles, batch_sampler=batches, **hands)
     if data.validation is None:
         return loader, None
-    return loader, DataLoader(
-        data.validation, batch_sampler=SequentialBatches(data.validation, settings.optimiser.batch), **hands
-    )
+    in_order = TileBatches(data.validation, settings.optimiser.batch, seed=None)
+    return loader, DataLoader(data.validation, batch_sampler=in_order, **hands)
 
 
 def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> list[Callback]:

@@ -15,8 +15,8 @@ import time
 import numpy as np
 from scipy import ndimage
 
+from coslide.evaluation.scoring import ScoredMap, score
 from coslide.memory import peak_memory_gb, restart_peak
-from coslide.pipeline.scoring import ScoredMap, held_out_scores
 
 
 def main() -> None:
@@ -29,12 +29,12 @@ def main() -> None:
     restart_peak()
     profile = cProfile.Profile()
     started = time.perf_counter()
-    metrics = profile.runcall(held_out_scores, [one], threshold=0.5)
+    found = profile.runcall(score, [one])
     seconds = time.perf_counter() - started
-    objects = metrics["objects"]
-    counts = f"{objects['n_mapped']} mapped and {objects['n_recognised']} recognised landslides"
+    objects = found.objects
+    counts = f"{objects.n_mapped} mapped and {objects.n_recognised} recognised landslides"
     cost = f"{seconds:.1f} s, peak {peak_memory_gb(since_restart=True):.2f} GB"
-    print(f"{given.side} x {given.side} cells, {counts}, F1 {metrics['pixels']['f1']:.3f}: {cost}")
+    print(f"{given.side} x {given.side} cells, {counts}, F1 {found.pixels.f1:.3f}: {cost}")
     pstats.Stats(profile).sort_stats("cumulative").print_stats("coslide", 12)
 
 
@@ -54,7 +54,7 @@ def _made_up(side: int, landslides: int) -> ScoredMap:
     noise = random.normal(0, 0.1, (side, side)).astype(np.float32)
     probability = ndimage.uniform_filter(found.astype(np.float32), 3) + noise
     seen = np.zeros((side, side), dtype=np.uint8)
-    return ScoredMap("made up", np.clip(probability, 0, 1), mapped.astype(np.uint8), seen, 10.0, {})
+    return ScoredMap("made up", np.clip(probability, 0, 1), mapped.astype(np.uint8), seen, 10.0)
 
 
 if __name__ == "__main__":

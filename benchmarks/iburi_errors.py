@@ -17,7 +17,7 @@ from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.evaluate import read_map
+from coslide.mapping.probability_map import read_probability_map
 from coslide.samples.footprint import is_held_out
 from coslide.sources.inventory import rasterize_polygons
 
@@ -32,7 +32,7 @@ def main() -> None:
     deposits_file = event.inventory.path.with_name("deposits.gpkg")
     print("seed    near outline  on deposit (background)  recall N  recall other")
     for folder in sorted(out.glob("seed-*")):
-        found, cube = read_map(folder), open_cube(folder / "index.zarr")
+        found, cube = read_probability_map(folder), open_cube(folder / "index.zarr")
         labels = cube.labels
         scored = (labels != NODATA) & is_held_out(found.seen) & np.isfinite(found.probability)
         recognised = scored & (np.nan_to_num(found.probability) >= found.threshold)

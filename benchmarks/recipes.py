@@ -72,8 +72,8 @@ def _one(cube: Path, seed: int, variant: str, given: argparse.Namespace) -> None
     started = time.monotonic()
     metrics = train(cube, folder, settings, compare=False)
     minutes = (time.monotonic() - started) / 60
-    p, threshold = metrics["pixels"], metrics["calibration"]["threshold"]
-    row = f"{p['f1']:.3f}  {p['precision']:.3f}      {p['recall']:.3f}   {p['average_precision']:.3f}  {threshold:.3f}"
+    p, threshold = metrics.pixels, metrics.calibration.threshold
+    row = f"{p.f1:.3f}  {p.precision:.3f}      {p.recall:.3f}   {p.average_precision:.3f}  {threshold:.3f}"
     print(f"{cube.stem:<15} {seed:<5} {variant:<11} {row}      {minutes:.1f}", flush=True)
 
 

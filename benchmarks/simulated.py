@@ -17,10 +17,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
+from coslide.evaluation.scores import Scores
 from coslide.memory import peak_memory_gb
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.train import cube_settings, train
@@ -76,16 +76,16 @@ def _score(given: argparse.Namespace) -> None:
             started = time.perf_counter()
             metrics = _network(network, index, given.steps)
             minutes = (time.perf_counter() - started) / 60
-            rows = {network: metrics["pixels"], **metrics["baselines"]}
+            rows = {network: metrics.pixels, **metrics.baselines}
             for method, pixels in rows.items():
-                _print_row(str(seed), method, [pixels[name] for name in _SCORES], minutes)
-                table.setdefault(method, []).append(pixels["f1"])
+                _print_row(str(seed), method, [getattr(pixels, name) for name in _SCORES], minutes)
+                table.setdefault(method, []).append(pixels.f1)
     for method, found in table.items():
         print(f"median F1 of {method}: {statistics.median(found):.3f}")
 
 
-def _network(name: str, index: Path, steps: int | None) -> dict[str, Any]:
-    """Return the scores of a network, and, with the first one, those of the baselines."""
+def _network(name: str, index: Path, steps: int | None) -> Scores:
+    """Score a network, and, with the first one, those of the baselines."""
     settings = cube_settings(open_cube(index)).changed({"optimiser.steps": steps}, network=name)
     out = index.parent / name
     shutil.rmtree(out, ignore_errors=True)

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from coslide.evaluation.scores import Scores
 
 _PIPED_WIDTH = 120  # where no terminal tells its width
 
@@ -61,18 +64,18 @@ def shown(quiet: Sequence[str] = ()) -> Iterator[None]:
             logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def print_scores(metrics: dict[str, Any], *, as_json: bool) -> None:
+def print_scores(found: "Scores", *, as_json: bool) -> None:
     """Print scores as a table, or as JSON."""
     if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
+        typer.echo(json.dumps(found.to_json(), indent=2))
         return
     from rich.table import Table
 
-    from coslide.pipeline.results import HEADS, result_rows
+    from coslide.pipeline.results import COLUMNS, result_rows
 
-    title = "Scores on held-out ground" if metrics["split"]["scheme"] != "unknown" else "Scores"
-    table = Table("method", *HEADS, title=title, box=None)
-    for row in result_rows(metrics):
+    title = "Scores" if found.split.scheme == "unknown" else "Scores on held-out pixels"
+    table = Table("method", *COLUMNS.values(), title=title, box=None)
+    for row in result_rows(found):
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
 

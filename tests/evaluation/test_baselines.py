@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from coslide.cube.band import Band
-from coslide.evaluation.baselines import as_probability, fit_forest, forest_probability, spectral_change
+from coslide.evaluation.baselines import fit_change, fit_forest, spectral_change
 
 REFLECTANCE = {
     f"reflectance_{date}_{channel}": Band(
@@ -24,16 +24,16 @@ def test_a_forest_learns_from_rare_landslides_what_one_band_cannot_tell():
     truth = (values[:, 0] * values[:, 1] < 0) & (random.random(20_000) < 0.2)
     forest = fit_forest(values, truth, seed=1)
     corners = np.array([[1, -1], [-1, 1], [1, 1], [-1, -1]], dtype=np.float32)
-    found = forest_probability(forest, corners)
+    found = forest(corners)
     assert found[:2].min() > 2 * found[2:].max()
-    np.testing.assert_array_equal(forest_probability(fit_forest(values, truth, seed=1), corners), found)
+    np.testing.assert_array_equal(fit_forest(values, truth, seed=1)(corners), found)
 
 
-def test_missing_values_and_no_cells_are_no_error():
+def test_missing_values_and_no_pixels_are_no_error():
     values = np.array([[np.nan], [1.0], [np.nan], [1.0]] * 10, dtype=np.float32)
     forest = fit_forest(values, values[:, 0] == 1.0)
-    assert forest_probability(forest, values[:2])[0] < 0.5 < forest_probability(forest, values[:2])[1]
-    assert forest_probability(forest, values[:0]).shape == (0,)
+    assert forest(values[:2])[0] < 0.5 < forest(values[:2])[1]
+    assert forest(values[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("truth", [np.ones(4, dtype=bool), np.zeros(4, dtype=bool)])
@@ -64,7 +64,12 @@ def test_without_reflectance_there_is_no_change():
     assert name == ""
 
 
-def test_an_unknown_change_is_never_recognised():
-    change = np.array([-1, 0, 0.5, 2, np.nan], dtype=np.float32)
-    np.testing.assert_allclose(as_probability(change, low=0.0, high=1.0), [0, 0, 0.5, 1, 0])
-    assert (as_probability(change, low=1.0, high=1.0) == 0).all()
+def test_change_is_scaled_between_its_extremes_and_without_a_value_never_recognised():
+    change = np.linspace(0, 1, 1001, dtype=np.float32)[:, np.newaxis]
+    scaled, name = fit_change(-change, [KNOWN["ndvi_difference"]])
+    assert name == "fall of NDVI"
+    found = scaled(-np.array([[-1], [0.0005], [0.5], [2], [np.nan]], dtype=np.float32))
+    np.testing.assert_allclose(found, [0, 0, 0.5, 1, 0], atol=1e-6)
+    flat, _ = fit_change(np.ones((3, 1), np.float32), [KNOWN["ndvi_difference"]])
+    assert (flat(change) == 0).all()
+    assert fit_change(change, [KNOWN["slope"]]) is None

@@ -13,6 +13,7 @@ from shapely.geometry import box
 from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
+from coslide.evaluation.scores import read_scores
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.evaluate import evaluate
@@ -87,7 +88,7 @@ def test_a_map_by_another_model_does_not_get_the_signs_of_the_one_beside_it(mapp
     metadata["split"]["seed"] += 1
     (mapped / "model" / "model.json").write_text(json.dumps(metadata))
     event = read_event(made_up_event)
-    assert "vital_signs" not in evaluate(mapped, event.inventory.path, area=event.inventory.area)
+    assert evaluate(mapped, event.inventory.path, area=event.inventory.area).vital_signs == []
 
 
 def test_every_valid_cell_is_mapped_and_no_other(finished):
@@ -127,9 +128,9 @@ def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up
     scores = train(made_up_cube, tmp_path / "run", event.training)
     predict_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
     again = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area, grid=made_up_cube)
-    whole = json.loads((finished[0] / "metrics.json").read_text())
-    assert scores["pixels"] == again["pixels"] == whole["pixels"]
-    assert scores["split"] == again["split"] == whole["split"]
+    whole = read_scores(finished[0] / "metrics.json")
+    assert scores.pixels == again.pixels == whole.pixels
+    assert scores.split == again.split == whole.split
     assert_same_map(finished[0], tmp_path / "map")
 
 
@@ -213,7 +214,7 @@ def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
     known = (open_cube(mapped / "index.zarr").labels != 255).sum()
-    assert metrics["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
+    assert metrics.to_json()["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
 
 
 def test_a_map_that_does_not_say_where_its_model_was_trained_is_not_scored(mapped, made_up_event):
@@ -308,12 +309,12 @@ def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_u
     inventory = read_event(made_up_event).inventory
     gpd.read_file(inventory.path).to_file(tmp_path / "landslides.gpkg")
     metrics = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)
-    assert metrics["pixels"]["f1"] == 1
-    assert metrics["calibration"] == {}
-    assert metrics["split"]["scheme"] == "unknown"
+    assert metrics.pixels.f1 == 1
+    assert metrics.calibration is None
+    assert metrics.split.scheme == "unknown"
     gpd.read_file(inventory.path).iloc[:0].to_file(tmp_path / "landslides.gpkg")
-    nothing = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube)["pixels"]
-    assert (nothing["recall"], nothing["fp"]) == (0, 0)
+    nothing = evaluate(tmp_path, inventory.path, area=inventory.area, grid=made_up_cube).pixels
+    assert (nothing.recall, nothing.fp) == (0, 0)
     (tmp_path / "landslides.gpkg").unlink()
     with pytest.raises(InputError, match=r"has no probability\.tif"):
         evaluate(tmp_path, inventory.path)

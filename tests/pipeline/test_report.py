@@ -29,7 +29,7 @@ def test_the_numbers_of_the_page_are_those_of_the_scores(finished):
     assert f"{metrics['pixels']['tp']} found" in text
     for heading in ("Before and after", "Landslides", "Probability", "Scores", "Training", "What the network saw"):
         assert heading in text
-    assert "Simulated ground" not in text
+    assert "Simulated terrain" not in text
 
 
 def test_a_page_without_scores_says_so(made_up_model, made_up_cube, tmp_path):
@@ -37,7 +37,7 @@ def test_a_page_without_scores_says_so(made_up_model, made_up_cube, tmp_path):
     predict_scene(made_up_model, made_up_cube, tmp_path)
     text = write_report(tmp_path).read_text()
     assert "There is no inventory to score them against." in text
-    assert "Scores on ground" not in text
+    assert "Scores on pixels" not in text
     assert "Training" not in text
 
 
@@ -46,7 +46,7 @@ def test_a_simulated_event_is_said_to_be_one(finished, tmp_path):
     for name in (".zattrs", ".zmetadata"):
         path = folder / "index.zarr" / name
         path.write_text(path.read_text().replace('"simulated": 0', '"simulated": 1'))
-    assert "Simulated ground" in write_report(folder).read_text()
+    assert "Simulated terrain" in write_report(folder).read_text()
 
 
 def test_a_name_with_tags_in_it_is_text(finished, tmp_path):
@@ -105,9 +105,9 @@ def test_the_landslides_that_are_counted_are_those_that_are_delivered(copied):
     kept = landslides[landslides.area_m2 > landslides.area_m2.median()]
     assert 0 < len(kept) < len(landslides)
     kept.to_file(copied / "landslides.gpkg", layer="landslides", driver="GPKG")
-    assert f"ground {len(kept)} landslides" in lead_of(write_report(copied))
+    assert f"area {len(kept)} landslides" in lead_of(write_report(copied))
     (copied / "landslides.gpkg").unlink()
-    assert f"ground {len(landslides)} landslides" in lead_of(write_report(copied))
+    assert f"area {len(landslides)} landslides" in lead_of(write_report(copied))
 
 
 def test_ground_without_a_mapped_landslide_gives_a_warning_in_place_of_an_f1(copied):
@@ -117,7 +117,7 @@ def test_ground_without_a_mapped_landslide_gives_a_warning_in_place_of_an_f1(cop
     path.write_text(json.dumps(metrics))
     page = write_report(copied)
     assert "F1" not in lead_of(page)
-    assert "the scores below say nothing" in page.read_text()
+    assert "the scores below do not tell" in page.read_text()
 
 
 def test_a_map_without_its_cube_has_a_page_that_says_what_is_missing(copied):
@@ -151,9 +151,9 @@ def test_time_and_magnitude_are_said_where_the_event_file_has_them(copied, made_
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        ({"scheme": "unknown", "leak_fraction": 0.0}, "may count ground that training saw"),
+        ({"scheme": "unknown", "leak_fraction": 0.0}, "may count pixels that training saw"),
         ({"scheme": "all", "leak_fraction": 0.0}, "The model was trained elsewhere"),
-        ({"scheme": "paper-random", "leak_fraction": 0.87}, "87.0 % of the ground of the held-out tiles"),
+        ({"scheme": "paper-random", "leak_fraction": 0.87}, "87.0 % of the pixels of the held-out tiles"),
     ],
 )
 def test_the_page_says_what_the_scores_are_worth(copied, split, words):
@@ -163,7 +163,7 @@ def test_the_page_says_what_the_scores_are_worth(copied, split, words):
     path.write_text(json.dumps(metrics))
     text = write_report(copied).read_text()
     assert words in text
-    assert ("Scores on ground that training did not see" in text) == (split["scheme"] != "unknown")
+    assert ("Scores on pixels that training did not see" in text) == (split["scheme"] != "unknown")
 
 
 def test_a_model_of_another_event_is_named(copied):

@@ -18,13 +18,14 @@ from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.pixels import Confusion, confusion, scores
+from coslide.evaluation.scores import read_scores
+from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock
 from coslide.mapping.model import load_model
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import labelled_scene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
-from coslide.pipeline.scoring import ScoredMap, held_out_scores
 from coslide.pipeline.splits import split_scenes
 from coslide.pipeline.train import fit_model, train
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
@@ -87,8 +88,8 @@ def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, o
     first, second = parts_of(tmp_path)
     assert set(np.unique(first)) == {Subset.TRAIN, Subset.VALIDATION}
     assert set(np.unique(second)) == {Subset.TEST}
-    assert metrics["split"]["scored_cells"] == (open_cube(other_cube).labels != 255).sum()
-    assert metrics["split"]["leak_fraction"] == 0
+    assert metrics.split.scored_cells == (open_cube(other_cube).labels != 255).sum()
+    assert metrics.split.leak_fraction == 0
     metadata = load_model(tmp_path / "model").metadata
     assert metadata.events == ["Made-up earthquake"]
     assert not any(band.name.startswith(("pga", "reflectance_pre")) for band in metadata.bands)
@@ -114,18 +115,18 @@ def test_each_of_two_events_is_split_and_scored_and_both_together(made_up_cube, 
     metrics = train(
         [made_up_cube, other_cube], tmp_path, SETTINGS.changed({"inputs.bands": "all", "inputs.indices": "all"})
     )
-    assert list(metrics["events"]) == ["Made-up earthquake", "Another earthquake"]
+    assert list(metrics.events) == ["Made-up earthquake", "Another earthquake"]
     for key in ("tp", "fp", "fn", "tn"):
-        assert metrics["pixels"][key] == sum(event[key] for event in metrics["events"].values())
+        assert getattr(metrics.pixels, key) == sum(getattr(event, key) for event in metrics.events.values())
     metadata = load_model(tmp_path / "model").metadata
     assert {"pga_class", "reflectance_pre_B2", "pre_available"} <= set(metadata.optional_bands)
     assert not {"slope", "reflectance_post_B2"} & set(metadata.optional_bands)
-    assert {path.suffix for path in (tmp_path / "baselines").iterdir()} == {".tif"}
+    assert {path.suffix for path in (tmp_path / "baselines").iterdir()} == {".tif", ".json"}
     assert len(list((tmp_path / "figures").glob("errors*.png"))) == 2
     with (tmp_path / "tiles.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sum(int(row["tp"]) for row in rows) == metrics["pixels"]["tp"]
-    assert {row["event"] for row in rows} == set(metrics["events"])
+    assert sum(int(row["tp"]) for row in rows) == metrics.pixels.tp
+    assert {row["event"] for row in rows} == set(metrics.events)
 
 
 def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, other_cube, tmp_path, listening):
@@ -232,7 +233,7 @@ def test_polygons_say_what_is_held_out(made_up_cube, tmp_path):
     [parts] = parts_of(tmp_path / "named")
     assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))
     labels = open_cube(made_up_cube).labels
-    assert metrics["split"]["scored_cells"] == ((labels != 255) & (parts == Subset.TEST)).sum()
+    assert metrics.split.scored_cells == ((labels != 255) & (parts == Subset.TEST)).sum()
     frame["part"] = ["test", "exam"]
     frame.to_file(tmp_path / "wrong.gpkg")
     with pytest.raises(InputError, match="part: found 'exam', expected one of train, validation, test"):
@@ -245,7 +246,7 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
         {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "optimiser.epochs": 2}
     )
     metrics = train(patches, tmp_path / "alone", settings)
-    assert metrics["split"]["scored_cells"] == 2 * 128 * 128
+    assert metrics.split.scored_cells == 2 * 128 * 128
     lines = next((tmp_path / "alone" / "splits").glob("*.csv")).read_text().splitlines()
     assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
     metadata = load_model(tmp_path / "alone" / "model").metadata
@@ -274,7 +275,7 @@ def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(pat
     predict_scene(tmp_path / "run" / "model", index, tmp_path / "map")
     event = read_event(other_event)
     metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
-    assert metrics["split"]["scheme"] == "unknown"
+    assert metrics.split.scheme == "unknown"
 
 
 def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patches, tmp_path):
@@ -297,7 +298,7 @@ def test_unknown_cells_of_patches_neither_train_nor_score_and_have_no_guard(patc
 def test_two_cubes_of_one_name_are_told_apart(made_up_cube, tmp_path):
     copy = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
     metrics = train([made_up_cube, copy], tmp_path / "run", SETTINGS, compare=False)
-    assert list(metrics["events"]) == ["Made-up earthquake (1)", "Made-up earthquake (2)"]
+    assert list(metrics.events) == ["Made-up earthquake (1)", "Made-up earthquake (2)"]
 
 
 def test_a_folder_that_holds_a_training_is_left_as_it_is(made_up_cube, tmp_path):
@@ -388,17 +389,17 @@ def test_regions_and_classes_are_scored_one_by_one(mapped, other_event, tmp_path
         classes=tmp_path / "classes.tif",
     )
     for key, names in (("regions", {"west", "east"}), ("classes", {"3", "7"})):
-        assert set(metrics[key]) == names
+        assert set(getattr(metrics, key)) == names
         for count in ("tp", "fp", "fn", "tn"):
-            assert sum(row[count] for row in metrics[key].values()) == metrics["pixels"][count]
+            assert sum(getattr(row, count) for row in getattr(metrics, key).values()) == getattr(metrics.pixels, count)
     with rasterio.open(folder / "probability.tif") as file:
-        recognised = file.read(1) >= metrics["calibration"]["threshold"]
+        recognised = file.read(1) >= metrics.calibration.threshold
     labels = open_cube(cube).labels
-    assert metrics["classes"]["3"]["fp"] == (recognised & (labels == 0) & (classes == 3)).sum()
+    assert metrics.classes["3"].fp == (recognised & (labels == 0) & (classes == 3)).sum()
     text = (folder / "metrics.md").read_text()
     assert "## Regions" in text
     assert "| west |" in text
-    assert json.loads((folder / "metrics.json").read_text())["regions"] == metrics["regions"]
+    assert read_scores(folder / "metrics.json").regions == metrics.regions
 
 
 def test_a_raster_of_measurements_is_no_raster_of_classes(mapped, other_event, tmp_path):
@@ -421,26 +422,26 @@ def test_a_raster_of_measurements_is_no_raster_of_classes(mapped, other_event, t
         evaluate(folder, inventory, classes=folder / "probability.tif")
 
 
-def scorable(probability, labels, **baselines):
+def scorable(probability, labels):
     seen = np.zeros(labels.shape, dtype=np.uint8)
-    return ScoredMap("made up", probability.astype(np.float32), labels.astype(np.uint8), seen, 10.0, baselines)
+    return ScoredMap("made up", probability.astype(np.float32), labels.astype(np.uint8), seen, 10.0)
 
 
 @pytest.mark.parametrize("landslides", [0, 1])
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_maps_with_nothing_or_everything_have_scores_that_json_knows(landslides, value):
-    metrics = held_out_scores([scorable(np.full((40, 40), value), np.full((40, 40), landslides))], threshold=0.5)
-    json.dumps(metrics, allow_nan=False)
-    assert metrics["pixels"]["oa"] == float(landslides == value)
-    assert metrics["objects"]["n_mapped"] == landslides
+    metrics = score([scorable(np.full((40, 40), value), np.full((40, 40), landslides))])
+    json.dumps(metrics.to_json(), allow_nan=False)
+    assert metrics.pixels.oa == float(landslides == value)
+    assert metrics.objects.n_mapped == landslides
 
 
 def test_the_false_alarm_area_is_that_of_1000_square_kilometres():
     probability, labels = np.zeros((100, 100)), np.zeros((100, 100))
     probability[:10, :10] = 1  # 100 of 10 000 cells
-    metrics = held_out_scores([scorable(probability, labels)], threshold=0.5)
-    assert metrics["pixels"]["false_alarm_km2_per_1000_km2"] == pytest.approx(10)
-    assert metrics["pixels"]["scored_km2"] == pytest.approx(1)
+    metrics = score([scorable(probability, labels)])
+    assert metrics.pixels.false_alarm_km2_per_1000_km2 == pytest.approx(10)
+    assert metrics.pixels.scored_km2 == pytest.approx(1)
 
 
 def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
@@ -478,11 +479,11 @@ def test_a_ratio_that_no_tile_reaches_is_said(made_up_cube, tmp_path):
 def test_the_leak_of_a_random_split_is_a_warning_with_its_fraction(made_up_cube, tmp_path, listening):
     said = listening()
     metrics = train(made_up_cube, tmp_path, SETTINGS.changed({"split.scheme": "paper-random"}), compare=False)
-    leak = metrics["split"]["leak_fraction"]
+    leak = metrics.split.leak_fraction
     assert leak > 0.2
     assert any(line.startswith(f"warning: {100 * leak:.1f} % of the pixels") for line in said)
     assert "As published" in (tmp_path / "metrics.md").read_text()
-    assert "better than on new ground" in (tmp_path / "metrics.md").read_text()
+    assert "better than on a new area" in (tmp_path / "metrics.md").read_text()
 
 
 def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
@@ -498,11 +499,11 @@ def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
             given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.metadata.threshold
         labels = area.labels[window.slices]
         rows.append(confusion(given, labels == 1, labels != 255))
-    expected = [scores(row)["f1"] for row in rows if row.tp + row.fn]
+    expected = [scores(row).f1 for row in rows if row.tp + row.fn]
     samples = model.metadata.samples
     assert samples["count"] == len(split.test)
     assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
-    assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion()))["f1"], abs=1e-6)
+    assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion())).f1, abs=1e-6)
     table = (tmp_path / "splits" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
     assert sum(",test," in line for line in table) == len(split.test)
     assert table[1].startswith("1,")

@@ -1,7 +1,7 @@
-"""What networks have to be better than: a random forest on single cells, and a threshold on spectral change."""
+"""What networks have to be better than: a random forest on single pixels, and a threshold on spectral change."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,53 +9,90 @@ from numpy.typing import NDArray
 from coslide.cube.band import Band
 from coslide.io.executor import available_processors
 
+Floats = NDArray[np.float32]
+Method = Callable[[Floats], Floats]
+"""From values, float32 (pixel, band), NaN where a band has none, to probability, float32 (pixel,) [0 to 1]."""
+
 MISSING = -9999.0  # a forest splits on it like on any other value
 _TREES, _LEAF = 100, 3
-_CELLS_OF_A_CLASS = 100_000  # that the forest learns from
+_PIXELS_OF_A_CLASS = 100_000  # that the forest learns from
+_TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
-def fit_forest(values: NDArray[np.float32], truth: NDArray[np.bool_], *, seed: int = 0) -> Any:
-    """Return a random forest (scikit-learn) that tells landslide cells by the bands of the cell alone.
+class Baseline(NamedTuple):
+    """A map to compare a network with.
 
-    As many background cells as landslide cells are drawn, at most 100 000 of each, so its probabilities are too high
-    where landslides are rare: its threshold has to be chosen on cells as they occur.
+    `probability` is 0 to 1, float32 (row, col), NaN where it was not asked; from `threshold` on a pixel is landslide.
+    """
+
+    probability: Floats
+    threshold: float
+
+
+Baselines = Mapping[str, Baseline]
+"""Baselines by their names."""
+
+
+def fit_forest(values: Floats, truth: NDArray[np.bool_], *, seed: int = 0) -> Method:
+    """Train a random forest (scikit-learn) to tell landslide pixels by the bands of the pixel alone.
+
+    As many background pixels as landslide pixels are drawn, at most 100 000 of each, so its probabilities are too high
+    where landslides are rare: its threshold has to be chosen on pixels as they occur.
 
     Parameters
     ----------
     values
-        float32 (cell, band), NaN where a band has no value.
+        float32 (pixel, band), NaN where a band has no value.
     truth
-        True where a cell is landslide, (cell,).
+        True where a pixel is landslide, (pixel,).
     seed
-        Decides cells and trees.
+        Decides pixels and trees.
 
     Raises
     ------
     ValueError
-        If the cells are all of one class.
+        If the pixels are all of one class.
     """
     from sklearn.ensemble import RandomForestClassifier
 
     if truth.all() or not truth.any():
-        raise ValueError("expected landslide and background cells to learn from, found one class only")
+        raise ValueError("expected landslide and background pixels to learn from, found one class only")
     random = np.random.default_rng(seed)
     slides, others = (random.permutation(np.flatnonzero(of_one)) for of_one in (truth, ~truth))
-    count = min(len(slides), len(others), _CELLS_OF_A_CLASS)
+    count = min(len(slides), len(others), _PIXELS_OF_A_CLASS)
     chosen = np.concatenate([slides[:count], others[:count]])
     processors = available_processors()
     forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, n_jobs=processors, random_state=seed)
-    return forest.fit(_filled(values[chosen]), truth[chosen])
+    forest.fit(_filled(values[chosen]), truth[chosen])
+
+    def predict(pixels: Floats) -> Floats:
+        found = forest.predict_proba(_filled(pixels))[:, 1] if len(pixels) else np.zeros(0)
+        return np.asarray(found, dtype=np.float32)
+
+    return predict
 
 
-def forest_probability(forest: Any, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a forest of `fit_forest` makes of cells, float32 (cell,) [0 to 1]; `values` as there."""
-    if not len(values):
-        return np.zeros(0, dtype=np.float32)
-    return np.asarray(forest.predict_proba(_filled(values))[:, 1], dtype=np.float32)
+def fit_change(values: Floats, bands: Sequence[Band]) -> tuple[Method, str] | None:
+    """Scale spectral change to 0 to 1, and name it; None without reflectance.
+
+    The 0.1th percentile of the change of `values` becomes 0, the 99.9th 1; NaN becomes 0, so that a threshold finds
+    nothing there. Parameters as for `spectral_change`.
+    """
+    change, what = spectral_change(values, bands)
+    if not np.isfinite(change).any():
+        return None
+    low, high = np.nanpercentile(change, _TAILS)
+
+    def predict(pixels: Floats) -> Floats:
+        change = np.nan_to_num(spectral_change(pixels, bands)[0], nan=low)
+        scaled = (change - low) / (high - low) if high > low else np.zeros_like(change)
+        return np.clip(scaled, 0, 1).astype(np.float32)
+
+    return predict, what
 
 
-def spectral_change(values: NDArray[np.float32], bands: Sequence[Band]) -> tuple[NDArray[np.float32], str]:
-    """Return how much cells have changed as bare ground does, float32 (cell,), NaN where unknown; and what was taken.
+def spectral_change(values: Floats, bands: Sequence[Band]) -> tuple[Floats, str]:
+    """Measure how much pixels have changed as fresh scars do, float32 (pixel,), NaN without a value; and name it.
 
     Fresh scars lose their plants: the fall of NDVI where both dates have it, or else the rise of red reflectance, or
     else, without a scene before, the brightness of the scene after the event (mean of its visible bands, or of all).
@@ -63,9 +100,9 @@ def spectral_change(values: NDArray[np.float32], bands: Sequence[Band]) -> tuple
     Parameters
     ----------
     values
-        float32 (cell, band), in the units of the bands.
+        float32 (pixel, band), in the units of the bands.
     bands
-        What the columns are.
+        The columns.
 
     Returns
     -------
@@ -79,33 +116,19 @@ def spectral_change(values: NDArray[np.float32], bands: Sequence[Band]) -> tuple
     >>> spectral_change(values, bands)
     (array([0.5, 0. ], dtype=float32), 'fall of NDVI')
     """
-    place = {(band.quantity, band.date, band.channel): i for i, band in enumerate(bands)}
-    ndvi_pre, ndvi_post = place.get(("ndvi", "pre", "")), place.get(("ndvi", "post", ""))
-    if ndvi_pre is not None and ndvi_post is not None:
-        return values[:, ndvi_pre] - values[:, ndvi_post], "fall of NDVI"
-    difference = [i for i, band in enumerate(bands) if band.name == "ndvi_difference"]
-    if difference:
-        return -values[:, difference[0]], "fall of NDVI"
-    red_pre, red_post = place.get(("reflectance", "pre", "B4")), place.get(("reflectance", "post", "B4"))
-    if red_pre is not None and red_post is not None:
-        return values[:, red_post] - values[:, red_pre], "rise of red reflectance"
-    after = {
-        channel: i for (quantity, date, channel), i in place.items() if (quantity, date) == ("reflectance", "post")
-    }
-    visible = [after[channel] for channel in ("B2", "B3", "B4") if channel in after]
+    column = {(band.quantity, band.date, band.channel): values[:, i] for i, band in enumerate(bands)}
+    if {("ndvi", "pre", ""), ("ndvi", "post", "")} <= column.keys():
+        return column["ndvi", "pre", ""] - column["ndvi", "post", ""], "fall of NDVI"
+    if falls := [-values[:, i] for i, band in enumerate(bands) if band.name == "ndvi_difference"]:
+        return falls[0], "fall of NDVI"
+    if {("reflectance", "pre", "B4"), ("reflectance", "post", "B4")} <= column.keys():
+        return column["reflectance", "post", "B4"] - column["reflectance", "pre", "B4"], "rise of red reflectance"
+    after = {channel: own for (kind, date, channel), own in column.items() if (kind, date) == ("reflectance", "post")}
     if not after:
         return np.full(len(values), np.nan, dtype=np.float32), ""
-    return values[:, visible or list(after.values())].mean(axis=1), "brightness after the event"
+    visible = [after[channel] for channel in ("B2", "B3", "B4") if channel in after]
+    return np.mean(visible or list(after.values()), axis=0), "brightness after the event"
 
 
-def as_probability(change: NDArray[np.float32], *, low: float, high: float) -> NDArray[np.float32]:
-    """Return a change between `low` and `high` as a number from 0 to 1, so that one way of scoring fits all maps.
-
-    NaN, a change that is not known, becomes 0: a threshold finds nothing there.
-    """
-    scaled = (change - low) / (high - low) if high > low else np.zeros_like(change)
-    return np.clip(np.nan_to_num(scaled, nan=0.0), 0, 1).astype(np.float32)
-
-
-def _filled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filled(values: Floats) -> Floats:
     return np.nan_to_num(values, nan=MISSING, posinf=MISSING, neginf=MISSING)

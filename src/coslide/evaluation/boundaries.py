@@ -2,37 +2,47 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from coslide.config.training import StrictModel
 from coslide.connected import connected
 from coslide.evaluation.objects import pixel_area_m2, scored_masks
 
 BoolArray = npt.NDArray[np.bool_]
 
 
+class BoundaryDistances(StrictModel):
+    """Distances [m] between the boundaries of two maps; all null if one of them has none."""
+
+    recognised_to_mapped_mean_m: float | None = None
+    """Mean over the recognised boundary pixels."""
+    mapped_to_recognised_mean_m: float | None = None
+    """Mean over the mapped boundary pixels."""
+    symmetric_mean_m: float | None = None
+    """Mean of these two."""
+    median_m: float | None = None
+    """Median of the distances of both maps together."""
+    p95_m: float | None = None
+    """Their 95th percentile."""
+
+
 def boundary_distance(
     recognised: BoolArray, mapped: BoolArray, where: BoolArray | None = None, *, pixel_size_m: float
-) -> dict[str, float | None]:
-    """Return how far the boundaries of recognised and mapped landslides lie from each other [m].
+) -> BoundaryDistances:
+    """Measure how far the boundaries of recognised and mapped landslides lie from each other [m].
 
-    A boundary cell is a landslide cell that shares a side with a scored cell that is not landslide: the rim of the grid
-    and the border of `where` make no boundary. Its distance is that to the nearest boundary cell of the other map, from
-    centre to centre. Landslides that only one map has count as well, from far away; `objects_kept` leaves them out.
+    A boundary pixel is a landslide pixel that shares a side with a scored pixel that is not landslide: the rim of the
+    grid and the border of `where` make no boundary. Its distance is that to the nearest boundary pixel of the other
+    map, from centre to centre. Landslides that only one map has count as well, from far away; `objects_kept` leaves
+    them out.
 
     Parameters
     ----------
     recognised, mapped, where
-        As for `match_objects`.
+        As for `coslide.evaluation.objects.match_objects`.
     pixel_size_m
-        Side of a cell [m].
-
-    Returns
-    -------
-    dict
-        ``recognised_to_mapped_mean_m``, ``mapped_to_recognised_mean_m``: means over the boundary cells of one map.
-        ``symmetric_mean_m``: the mean of these two.
-        ``median_m``, ``p95_m``: median and 95th percentile of the distances of both maps together.
-        All None if one of the maps has no boundary cell: nothing is landslide, everything is, or nothing is scored.
+        Side of a pixel [m].
 
     Raises
     ------
@@ -44,34 +54,41 @@ def boundary_distance(
     Examples
     --------
     >>> mapped, recognised = np.arange(8)[None] < 3, np.arange(8)[None] < 5
-    >>> boundary_distance(recognised, mapped, pixel_size_m=10)["symmetric_mean_m"]
+    >>> boundary_distance(recognised, mapped, pixel_size_m=10).symmetric_mean_m
     20.0
     """
     pixel_area_m2(pixel_size_m)
-    inside = scored_masks(where, mapped=mapped, recognised=recognised)
-    names = "recognised_to_mapped_mean_m", "mapped_to_recognised_mean_m", "symmetric_mean_m", "median_m", "p95_m"
-    # The boundary cells are few: a tree of them takes less time and memory than a distance in every cell.
-    points = [np.argwhere(_boundary(mask, where)).astype(np.float64) * pixel_size_m for mask in inside]
+    points = []
+    # The boundary pixels are few: a tree of them takes less time and memory than a distance in every pixel.
+    for mask in scored_masks(where, mapped=mapped, recognised=recognised):
+        beside = binary_dilation(~mask if where is None else where & ~mask)
+        points.append(np.argwhere(beside & mask).astype(np.float64) * pixel_size_m)
     if not (len(points[0]) and len(points[1])):
-        return dict.fromkeys(names)
+        return BoundaryDistances(**dict.fromkeys(BoundaryDistances.model_fields))
     to_recognised, to_mapped = (
         cKDTree(others, balanced_tree=False, compact_nodes=False).query(own)[0]
         for own, others in (points, points[::-1])
     )
-    means = float(to_mapped.mean()), float(to_recognised.mean())
     median, p95 = np.percentile(np.concatenate([to_mapped, to_recognised]), [50, 95]).tolist()
-    return dict(zip(names, (*means, sum(means) / 2, median, p95), strict=True))
+    return BoundaryDistances(
+        recognised_to_mapped_mean_m=float(to_mapped.mean()),
+        mapped_to_recognised_mean_m=float(to_recognised.mean()),
+        symmetric_mean_m=(float(to_mapped.mean()) + float(to_recognised.mean())) / 2,
+        median_m=median,
+        p95_m=p95,
+    )
 
 
 def objects_kept(mask: BoolArray, kept: BoolArray, where: BoolArray | None = None) -> BoolArray:
-    """Return the cells of some of the landslides of a map, bool (row, col).
+    """Keep the pixels of some of the landslides of a map, bool (row, col).
 
     Parameters
     ----------
     mask, where
-        Recognised or mapped landslides and the cells to score, as given to `match_objects`.
+        Recognised or mapped landslides and the pixels to score, as given to
+        `coslide.evaluation.objects.match_objects`.
     kept
-        Which of its landslides to keep, bool (object,), such as ``matching.mapped_state == State.MATCHED``.
+        Which of its landslides to keep, bool (landslide,), such as ``matching.mapped.state == State.MATCHED``.
 
     Raises
     ------
@@ -91,14 +108,3 @@ def objects_kept(mask: BoolArray, kept: BoolArray, where: BoolArray | None = Non
     if kept.shape != (found := (int(labels.max(initial=0)),)):
         raise ValueError(f"kept: expected one for each landslide {found}, found {kept.shape}")
     return np.asarray(np.concatenate([[False], kept])[labels])
-
-
-def _boundary(mask: BoolArray, where: BoolArray | None) -> BoolArray:
-    """Return the cells of `mask` that share a side with a scored cell outside it."""
-    other = ~mask if where is None else where & ~mask
-    beside = np.zeros_like(mask)
-    beside[1:] |= other[:-1]
-    beside[:-1] |= other[1:]
-    beside[:, 1:] |= other[:, :-1]
-    beside[:, :-1] |= other[:, 1:]
-    return np.asarray(beside & mask)

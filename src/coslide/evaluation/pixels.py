@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from coslide.config.training import StrictModel
+
 BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Return the counts of pixels in each case; the sum of two is that of both areas together.
+    """Counts of pixels in each case; the sum of two is that of both areas together.
 
     Parameters
     ----------
@@ -38,8 +40,46 @@ class Confusion:
         return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
 
+class PixelCounts(StrictModel):
+    """Counts of pixels in each case of a `Confusion`."""
+
+    tp: int
+    """Landslide pixels found."""
+    fp: int
+    """False alarms: background pixels called landslide."""
+    fn: int
+    """Landslide pixels missed."""
+    tn: int
+    """Background pixels left alone."""
+
+
+class PixelRates(StrictModel):
+    """Scores of a map from 0 to 1 (Cohen's kappa from -1 to 1)."""
+
+    oa: float
+    """Overall accuracy, (tp + tn) / all."""
+    miou: float
+    """Mean of the intersection over union (IoU) of landslide and of background."""
+    miou_paper: float
+    """What Yang et al. (2023) call mIoU, oa / (2 - oa): a function of oa alone, of no use beside it."""
+    kappa: float
+    """Cohen's kappa, agreement beyond chance, -1 to 1."""
+    f1: float
+    """F1 of the landslide class, 2 tp / (2 tp + fp + fn)."""
+    precision: float
+    """Share of the pixels called landslide that are one, tp / (tp + fp)."""
+    recall: float
+    """Share of the landslide pixels that were found, tp / (tp + fn)."""
+    iou_landslide: float
+    """IoU of the landslide class, tp / (tp + fp + fn)."""
+
+
+class PixelScores(PixelRates, PixelCounts):
+    """Counts of pixels and the scores that follow from them."""
+
+
 def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None = None) -> Confusion:
-    """Return the counts of pixels that are landslide or background in two maps.
+    """Count the pixels that are landslide or background in two maps.
 
     Parameters
     ----------
@@ -58,7 +98,7 @@ def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None =
     Raises
     ------
     TypeError
-        If an array is not bool. (A mask with 255 for "unknown" would count as landslide.)
+        If an array is not bool. (A mask with 255 for nodata would count as landslide.)
     ValueError
         If the shapes differ.
 
@@ -74,31 +114,20 @@ def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None =
             raise TypeError(f"{name}: expected bool, found {array.dtype}")
         if array.shape != mapped.shape:
             raise ValueError(f"{name}: expected the shape of mapped {mapped.shape}, found {array.shape}")
-    total = int(np.count_nonzero(counted))
-    recognised = int(np.count_nonzero(predicted & counted))
     landslide = mapped & counted
-    tp, positives = int(np.count_nonzero(predicted & landslide)), int(np.count_nonzero(landslide))
+    total, recognised, positives, tp = (
+        int(np.count_nonzero(mask)) for mask in (counted, predicted & counted, landslide, predicted & landslide)
+    )
     return Confusion(tp, recognised - tp, positives - tp, total - recognised - positives + tp)
 
 
-def scores(counts: Confusion) -> dict[str, float]:
-    """Return the scores of a map [0 to 1; Cohen's kappa -1 to 1] and the counts [pixels] they follow from.
+def scores(counts: Confusion) -> PixelScores:
+    """Compute the scores of a map from its counts of pixels.
 
     Parameters
     ----------
     counts
         Pooled over everything that is scored: scores averaged over tiles or batches differ.
-
-    Returns
-    -------
-    dict
-        ``tp``, ``fp``, ``fn``, ``tn``: the counts.
-        ``oa``: overall accuracy, (TP + TN) / N.
-        ``miou``: mean of the IoU of landslide and the IoU of background.
-        ``miou_paper``: OA / (2 - OA), the form of Yang et al. (2023), Table 4, which is a function of OA alone.
-        ``kappa``: Cohen's kappa, (OA - Pe) / (1 - Pe), Pe = ((TP + FP)(TP + FN) + (FN + TN)(FP + TN)) / N^2.
-        ``f1``, ``precision``, ``recall``: of the landslide class; F1 = 2 TP / (2 TP + FP + FN).
-        ``iou_landslide``: TP / (TP + FP + FN).
 
     Notes
     -----
@@ -111,13 +140,14 @@ def scores(counts: Confusion) -> dict[str, float]:
       agrees as well (Pe = 1); oa is 1 and miou 1/2;
     - everything recognised and everything mapped: kappa; the IoU of background counts as 0, so miou is 1/2.
 
-    Source: Yang et al. (2023), doi:10.3390/rs15040977, Table 4, with its TN and FN put in the usual places and Pe and
-    recall in their usual form; the printed ones do not give the reported numbers.
+    Kappa is (OA - Pe) / (1 - Pe) with Pe = ((TP + FP)(TP + FN) + (FN + TN)(FP + TN)) / N^2. Source: Yang et al. (2023),
+    doi:10.3390/rs15040977, Table 4, with its TN and FN put in the usual places and Pe and recall in their usual form;
+    the printed ones do not give the reported numbers.
 
     Examples
     --------
     >>> found = scores(Confusion(tp=40, fp=10, fn=10, tn=940))
-    >>> {name: round(found[name], 4) for name in ("oa", "miou", "kappa", "f1", "iou_landslide")}
+    >>> {name: round(getattr(found, name), 4) for name in ("oa", "miou", "kappa", "f1", "iou_landslide")}
     {'oa': 0.98, 'miou': 0.8228, 'kappa': 0.7895, 'f1': 0.8, 'iou_landslide': 0.6667}
     """
     tp, fp, fn, tn = counts.tp, counts.fp, counts.fn, counts.tn
@@ -126,20 +156,20 @@ def scores(counts: Confusion) -> dict[str, float]:
     iou_landslide, iou_background = _ratio(tp, tp + fp + fn), _ratio(tn, tn + fp + fn)
     # Kappa in counts (both sides times N^2): exact integers, so that Pe = 1 is found as such.
     chance = (tp + fp) * (tp + fn) + (fn + tn) * (fp + tn)
-    return {
-        "tp": tp,
-        "fp": fp,
-        "fn": fn,
-        "tn": tn,
-        "oa": oa,
-        "miou": (iou_landslide + iou_background) / 2,
-        "miou_paper": oa / (2 - oa),
-        "kappa": _ratio((tp + tn) * total - chance, total**2 - chance),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "iou_landslide": iou_landslide,
-    }
+    return PixelScores(
+        tp=tp,
+        fp=fp,
+        fn=fn,
+        tn=tn,
+        oa=oa,
+        miou=(iou_landslide + iou_background) / 2,
+        miou_paper=oa / (2 - oa),
+        kappa=_ratio((tp + tn) * total - chance, total**2 - chance),
+        f1=_ratio(2 * tp, 2 * tp + fp + fn),
+        precision=_ratio(tp, tp + fp),
+        recall=_ratio(tp, tp + fn),
+        iou_landslide=iou_landslide,
+    )
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -19,8 +19,8 @@ from coslide import networks
 from coslide.config.training import StrictModel, first_problem
 from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
+from coslide.evaluation.scores import Scores, VitalSigns
 from coslide.io.atomic import Marker, whole_output, write_json
-from coslide.mapping.vital_signs import VitalSigns
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding
@@ -175,7 +175,7 @@ def save_model(model: Model, folder: Path) -> Path:
     return folder
 
 
-def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
+def record_scores(folder: Path, metrics: Scores) -> None:
     """Return nothing; writes the scores of a model into its metadata.
 
     Parameters
@@ -190,7 +190,8 @@ def record_scores(folder: Path, metrics: dict[str, Any]) -> None:
     InputError
         If the folder is no bundle or cannot be written.
     """
-    kept = {key: metrics[key] for key in ("pixels", "calibration", "split")}
+    content = metrics.to_json()
+    kept = {key: content[key] for key in ("pixels", "calibration", "split")}
     metadata = load_metadata(folder).model_copy(update={"scores": kept})
     write_json(folder / METADATA, metadata.model_dump())
 

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from coslide.config.training import StrictModel
 from coslide.errors import InputError
-from coslide.grid import short_crs
+from coslide.grid import pixel_size_m, short_crs
 from coslide.io.atomic import whole_output
 from coslide.io.raster import open_raster
 from coslide.io.resumable_raster import ResumableRaster
@@ -91,6 +91,11 @@ class ProbabilityMap:
     grid: GeoBox
     metadata: MapMetadata = field(default_factory=MapMetadata)
     spread: NDArray[np.float32] | None = None
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Give the side of a pixel [m]."""
+        return pixel_size_m(self.grid)
 
     @property
     def threshold(self) -> float:

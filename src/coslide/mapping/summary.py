@@ -55,7 +55,7 @@ def summarise_inventory(frame: gpd.GeoDataFrame, *, valid_km2: float) -> dict[st
         "landslides_per_km2": len(frame) / valid_km2 if valid_km2 else None,
         "landslide_share": area_km2 / valid_km2 if valid_km2 else None,
         "area_m2": {name: float(frame["area_m2"].agg(how)) if len(frame) else None for name, how in _SIZES.items()},
-        "size_frequency": size_frequency(frame["area_m2"].to_numpy(dtype=np.float64)),
+        "size_frequency": size_frequency(frame["area_m2"].to_numpy(dtype=np.float64)).model_dump(),
     }
 
 

@@ -14,75 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 
-from coslide.config.training import StrictModel
 from coslide.evaluation.curves import average_precision, curve
+from coslide.evaluation.scores import DepthSigns, VitalSigns
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
 
-DEAD_BELOW = 0.1  # of the initial spread
 _BATCH = 8
-
-
-class DepthSigns(StrictModel):
-    """What one depth has learned.
-
-    Attributes
-    ----------
-    depth
-        1, full resolution, to 5.
-    kernel_spread
-        Standard deviation of the kernel of a convolution over that before training, the mean over its convolutions.
-    alpha, beta, lambda_, mu
-        Means of the learned factors of its CGBlocks; None where it has none.
-    ap_lost
-        How much average precision falls when this depth and all below it give nothing to the depth above; None for
-        depth 1, without which there is no map, and where no scored pixel is a landslide.
-    """
-
-    depth: int
-    kernel_spread: float
-    alpha: float | None = None
-    beta: float | None = None
-    lambda_: float | None = None
-    mu: float | None = None
-    ap_lost: float | None = None
-
-    @property
-    def dead(self) -> bool:
-        """Tell whether the kernels have faded to a tenth of their initial spread or less."""
-        return self.kernel_spread < DEAD_BELOW
-
-
-class VitalSigns(StrictModel):
-    """What a network has learned, by depth.
-
-    Attributes
-    ----------
-    average_precision
-        On the held-out pixels of the windows that were looked at; None where none of them is a landslide.
-    windows
-        How many of them.
-    depths
-        From full resolution down; one entry for the network as a whole where it is not made of depths.
-    branch_ap_lost
-        How much average precision falls without the graph, or whatever the second branch of the CGBlocks is (beta = 0);
-        None where there is none.
-    """
-
-    average_precision: float | None
-    windows: int
-    depths: list[DepthSigns]
-    branch_ap_lost: float | None = None
-
-    def warnings(self) -> list[str]:
-        """Say in a line for each dead depth that it is."""
-        return [
-            f"warning: {f'depth {signs.depth}' if len(self.depths) > 1 else 'the network'} is dead: its kernels have "
-            f"{signs.kernel_spread:.2g} of their initial spread"
-            for signs in self.depths
-            if signs.dead
-        ]
 
 
 class HeldOut(NamedTuple):

@@ -15,7 +15,7 @@ from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, read_probability_map
 from coslide.mapping.summary import count_density, summarise_inventory, write_density
-from coslide.report.summary_figure import summary_figure
+from coslide.report.charts import summary_figure
 
 _TITLES = {
     PROBABILITY: "landslide probability",

@@ -1,9 +1,8 @@
 """What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
+from coslide.evaluation.baselines import Baselines
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import sha256
 from coslide.labels import NODATA
@@ -77,16 +77,6 @@ class Scene:
         values = np.full((len(bands), height, self.shape[1]), np.nan, dtype=np.float32)
         values[there] = self.read_own(rows, [bands[i] for i in there])
         return values
-
-
-class Baseline(NamedTuple):
-    """A map of a method that is no network: 0 to 1, float32 (row, col), NaN off the test set; and its threshold."""
-
-    probability: NDArray[np.float32]
-    threshold: float
-
-
-Baselines = Mapping[str, Baseline]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from coslide.config.event import Event, read_event
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
+from coslide.evaluation.scores import Scores
 from coslide.io.atomic import write_json
 from coslide.mapping.model import load_model, record_scores
 from coslide.mapping.probability_map import read_probability_map
@@ -23,7 +23,7 @@ from coslide.pipeline.labelled_scene import labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
-from coslide.report.figures import scene_figure
+from coslide.report.scene_figure import scene_figure
 from coslide.samples.footprint import is_held_out
 from coslide.training.fit import require_trainable
 from coslide.windows import require_tile
@@ -87,7 +87,7 @@ def run(
     return out
 
 
-def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
+def draw(index: Path, out: Path, metrics: Scores | None) -> Path:
     """Return the figure of a run: the scene, the mapped and the recognised landslides side by side.
 
     Raises
@@ -105,7 +105,7 @@ def draw(index: Path, out: Path, metrics: dict[str, Any] | None) -> Path:
         recognised=np.nan_to_num(found.probability) >= found.threshold,
         held_out=is_held_out(found.seen) if found.seen.any() else None,
         grid=found.grid,
-        scores=metrics["pixels"] if metrics else None,
+        scores=metrics.pixels if metrics else None,
         title=cube.title,
         credit=str(cube.attrs.get("credit", "")),
     )

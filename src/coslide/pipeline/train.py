@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature, fit_temperature
 from coslide.evaluation.curves import best_threshold, curve
+from coslide.evaluation.scores import Scores
+from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model, training_facts
@@ -29,7 +31,6 @@ from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_s
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.sample_scores import sample_scores
-from coslide.pipeline.scoring import ScoredMap, held_out_scores, score_line
 from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
 from coslide.pipeline.training_data import Prepared, choose_inputs, prepare_tiles
 from coslide.samples.footprint import is_held_out
@@ -81,7 +82,7 @@ def train(
     test_on: Sequence[Path | str] = (),
     compare: bool = True,
     resume: bool = False,
-) -> dict[str, Any]:
+) -> Scores:
     """Train a network on one or several events, and score it on held-out pixels.
 
     Leaves ``out/model`` (bundle), ``out/metrics.json`` with ``metrics.md``, ``figures`` and ``tiles.csv``,
@@ -116,21 +117,20 @@ def train(
         settings = TrainingSettings() if scenes[0].chips else cube_settings(open_cube(paths[0]))
     held_out = [open_labelled_scene(path) for path in test_on]
     model, scenes = fit_model(scenes, out, settings, test_on=held_out, compare=compare, resume=resume)
-    maps = []
+    metadata, maps = model.metadata, []
+    chosen = metadata.threshold, metadata.temperature
     for number, scene in enumerate(scenes):
         if scene.split.test:
             probability = mapped_where(model, scene, is_held_out(scene.seen))
             name = _name_among(scene, number, scenes)
-            baselines = dict(scene.baselines)
-            maps.append(ScoredMap(name, probability, scene.labels, scene.seen, scene.scene.pixel_size_m, baselines))
-    metadata = model.metadata
-    metrics = held_out_scores(maps, threshold=metadata.threshold, temperature=metadata.temperature)
-    metrics["split"] |= metadata.split
-    metrics |= training_facts(metadata.model_dump())
-    write_scores(out, metrics, maps, threshold=metadata.threshold)
-    record_scores(out / "model", metrics)
-    _log.info(score_line(metrics))
-    return metrics
+            one = ScoredMap(
+                name, probability, scene.labels, scene.seen, scene.scene.pixel_size_m, *chosen, scene.baselines
+            )
+            maps.append(one)
+    found = score(maps, split=metadata.split, learned=training_facts(metadata.model_dump()))
+    write_scores(out, found, maps)
+    record_scores(out / "model", found)
+    return found
 
 
 def fit_model(
@@ -196,7 +196,7 @@ def fit_model(
     model = _calibrated(model, scenes)
     if settings.split.by_samples:
         samples = sample_scores(model, scenes)
-        model = Model(model.networks, model.metadata.model_copy(update={"samples": samples}))
+        model = Model(model.networks, model.metadata.model_copy(update={"samples": samples.model_dump()}))
     save_model(model, out / "model")
     if compare:
         scenes = make_baselines(scenes, encoder.bands, seed=settings.seed)

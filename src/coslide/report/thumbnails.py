@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from coslide.labels import NO_CLASS
+from coslide.report.images import MEAN, reduce_blocks
 
 _STRIP_ROWS = 512
 
@@ -79,15 +80,6 @@ def _as_float(strip: xr.DataArray) -> NDArray[np.float32]:
 def _reduced(strip: NDArray[np.float32], step: int, variable: xr.DataArray) -> NDArray[np.float32]:
     """Return one value for each block of step x step cells; blocks at the edge may have fewer."""
     label = variable.attrs.get("role") == "label"
-    if step == 1 or (variable.dtype.kind != "f" and not label):
+    if variable.dtype.kind != "f" and not label:
         return strip[::step, ::step]
-    rows, cols = (-length % step for length in strip.shape)
-    padded = np.pad(strip, ((0, rows), (0, cols)), constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-    finite = np.isfinite(blocks)
-    if label:
-        highest = blocks.max(axis=(1, 3), where=finite, initial=-np.inf)
-        return np.where(finite.any(axis=(1, 3)), highest, np.float32(np.nan))
-    count = finite.sum(axis=(1, 3))
-    total = blocks.sum(axis=(1, 3), where=finite, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    return reduce_blocks(strip, step, np.nanmax if label else MEAN)

@@ -1,4 +1,4 @@
-"""Counts of one map for each of many places, and what they say about how sure a score is."""
+"""Counts of one map for each of many places, and how sure a score is."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _PIXELS_AT_ONCE = 2**22
 def counts_by(
     groups: npt.NDArray[np.integer], predicted: BoolArray, mapped: BoolArray, where: BoolArray, *, count: int
 ) -> Counts:
-    """Return tp, fp, fn and tn [pixels] of each group, int64 (group, 4).
+    """Count tp, fp, fn and tn [pixels] of each group, int64 (group, 4).
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def counts_by(
     predicted, mapped, where
         As for `coslide.evaluation.pixels.confusion`, of the same shape.
     count
-        How many groups there are.
+        Number of groups.
 
     Raises
     ------
@@ -45,10 +45,8 @@ def counts_by(
     arrays = [array.reshape(-1) for array in (groups, predicted, mapped, where)]
     for start in range(0, groups.size, _PIXELS_AT_ONCE):
         group, recognised, landslide, counted = (array[start : start + _PIXELS_AT_ONCE] for array in arrays)
-        if not counted.any():
-            continue
         number = group[counted].astype(np.int64)
-        if number.min() < 0 or number.max() >= count:
+        if number.size and not 0 <= number.min() <= number.max() < count:
             raise ValueError(f"groups: expected numbers from 0 to {count - 1}, found {number.min()} to {number.max()}")
         case = 2 * (~landslide[counted]) + (recognised[counted] != landslide[counted])  # tp, fn, tn, fp
         found += np.bincount(4 * number + case, minlength=4 * count)
@@ -56,14 +54,14 @@ def counts_by(
 
 
 def square_blocks(shape: tuple[int, int], side_px: int) -> tuple[npt.NDArray[np.int32], int]:
-    """Return the number of the square that each cell lies in, int32 (row, col), and how many squares there are.
+    """Split a raster into numbered squares: the number of each pixel, int32 (row, col), and how many there are.
 
     Parameters
     ----------
     shape
         (row, col).
     side_px
-        Side of a square [cells]; those at the right and at the bottom may be smaller.
+        Side of a square [pixels]; those at the right and at the bottom may be smaller.
 
     Examples
     --------
@@ -77,9 +75,9 @@ def square_blocks(shape: tuple[int, int], side_px: int) -> tuple[npt.NDArray[np.
 
 
 def bootstrap_intervals(
-    counts: Counts, names: Sequence[str], *, replicates: int = 1000, level: float = 0.95, seed: int = 0
+    counts: Counts, names: Sequence[str], *, replicates: int = 1000
 ) -> dict[str, tuple[float, float]]:
-    """Return the bounds between which scores lie in `level` of the replicates of a bootstrap over spatial blocks.
+    """Compute the bounds between which scores lie in 95 % of the replicates of a bootstrap over spatial blocks.
 
     Neighbouring pixels are alike, so pixels drawn one by one would promise far too much: whole blocks are drawn, with
     replacement, and their counts pooled (percentile intervals; Efron and Tibshirani 1993, chapter 13).
@@ -89,32 +87,26 @@ def bootstrap_intervals(
     counts
         tp, fp, fn, tn of each block, int (block, 4). Blocks without a scored pixel do not take part.
     names
-        Scores as `coslide.evaluation.pixels.scores` names them.
+        Scores, fields of `coslide.evaluation.pixels.PixelRates`.
     replicates
-        How many times the blocks are drawn.
-    level
-        Share of the replicates between the bounds, 0 to 1.
-    seed
-        Decides the draws.
+        How many times the blocks are drawn; the draws are the same in every call.
 
     Returns
     -------
     dict
-        (lower, upper) for each name; empty with fewer than two blocks, which say nothing about spread.
+        (lower, upper) for each name; empty with fewer than two blocks, which have no spread.
 
     Examples
     --------
     >>> counts = np.array([[30, 10, 10, 950], [10, 10, 30, 950], [20, 10, 20, 950]])
     >>> low, high = bootstrap_intervals(counts, ["f1"])["f1"]
-    >>> low < scores(Confusion(60, 30, 60, 2850))["f1"] < high
+    >>> low < scores(Confusion(60, 30, 60, 2850)).f1 < high
     True
     """
     blocks = counts[counts.sum(axis=1) > 0]
     if len(blocks) < 2:
         return {}
-    random = np.random.default_rng(seed)
-    times = random.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=replicates)
-    found = [scores(Confusion(*(int(number) for number in pooled))) for pooled in times @ blocks]
-    tails = (50 * (1 - level), 50 * (1 + level))
-    bounds = {name: np.percentile([row[name] for row in found], tails) for name in names}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+    times = np.random.default_rng(0).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=replicates)
+    found = [scores(Confusion(*pooled)) for pooled in (times @ blocks).tolist()]
+    bounds = {name: np.percentile([getattr(row, name) for row in found], (2.5, 97.5)).tolist() for name in names}
+    return {name: (low, high) for name, (low, high) in bounds.items()}

@@ -11,16 +11,17 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from coslide.errors import InputError
-from coslide.evaluation.pixels import Confusion, confusion
-from coslide.report import figures
-from coslide.report.figures import scene_figure
+from coslide.evaluation.pixels import Confusion, scores
+from coslide.report.images import COLOURS, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED
+from coslide.report.page import round_length
+from coslide.report.scene_figure import scene_figure
 
 SHAPE = (60, 80)
 GRID = GeoBox(SHAPE, Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
 
 
 def layers_of(shape=SHAPE, seed=0):
-    """Return random layers with unknown ground in the first columns and held-out ground in the last rows."""
+    """Return random layers with unmapped first columns and held-out last rows."""
     rng = np.random.default_rng(seed)
     mapped = (rng.random(shape) < 0.2).astype(np.uint8)
     mapped[:, :10] = 255
@@ -28,10 +29,6 @@ def layers_of(shape=SHAPE, seed=0):
     held_out[shape[0] // 2 :] = True
     rgb = rng.uniform(0.02, 0.2, (3, *shape)).astype(np.float32)
     return {"rgb": rgb, "recognised": rng.random(shape) < 0.2, "mapped": mapped, "held_out": held_out}
-
-
-def reduced(**changes):
-    return figures._reduced(GRID, **(layers_of() | changes))
 
 
 @pytest.fixture
@@ -76,132 +73,73 @@ def test_there_are_two_panels_without_an_inventory(tmp_path, drawn):
 
 
 def test_title_scores_credit_and_crs_are_written(tmp_path, drawn):
-    found = {"f1": 0.624, "precision": 0.5, "recall": 0.75, "iou_landslide": 0.4}
+    found = scores(Confusion(tp=5, fp=5, fn=2, tn=90))
     scene_figure(tmp_path / "f.png", grid=GRID, title="An event", scores=found, credit="Data: us", **layers_of())
     assert words(drawn[0])[:3] == [
         "An event",
-        "Ground not trained on:   F1 0.62   precision 0.50   recall 0.75   IoU 0.40",
+        "Pixels not trained on:   F1 0.59   precision 0.50   recall 0.71   IoU 0.42",
         "Data: us.  WGS 84 / UTM zone 48N (EPSG:32648)",
     ]
 
 
-def test_the_legend_names_what_is_drawn(tmp_path, drawn):
+def test_the_legends_name_what_is_drawn(tmp_path, drawn):
     scene_figure(tmp_path / "f.png", grid=GRID, title="Event", **layers_of())
-    labels = words(drawn[0])[-7:]
-    assert labels == [
-        "Mapped",
-        "Not mapped",
-        "Held out from training (brighter)",
-        "Correct",
-        "False alarm",
-        "Missed",
-        "Recognised, not scored",
-    ]
+    around = ["Not mapped", "Held out from training"]
+    kinds = ["Correct", "False alarm", "Missed", "Recognised, not scored"]
+    assert words(drawn[0])[-9:] == ["Mapped", *around, *kinds, *around]
 
 
 def test_dollar_signs_in_a_title_are_no_formula(tmp_path):
     assert scene_figure(tmp_path / "f.png", grid=GRID, title="From 3 $_{ to 4 $", **layers_of()).exists()
 
 
-def test_correct_false_and_missed_are_the_confusion_of_held_out_ground():
+def colours_drawn(axes):
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_each_landslide_is_drawn_in_the_colour_of_its_kind_where_labels_can_judge(tmp_path, drawn):
     layers = layers_of()
-    correct, false, missed, _ = figures._recognised_layers(reduced())
-    where = layers["held_out"] & (layers["mapped"] != 255)
-    counts = confusion(layers["recognised"], layers["mapped"] == 1, where)
-    tn = int(where.sum()) - sum(int(layer.mask.sum()) for layer in (correct, false, missed))
-    assert counts == Confusion(*(int(layer.mask.sum()) for layer in (correct, false, missed)), tn)
+    scene_figure(tmp_path / "f.png", grid=GRID, title="Event", **layers)
+    image = colours_drawn(drawn[0].axes[2])
+    recognised, mapped = layers["recognised"], layers["mapped"] == 1
+    judged = layers["held_out"] & (layers["mapped"] != 255)
+    inner = np.ones(SHAPE, bool)
+    inner[28:32] = False  # the frame
+    for code, where in (
+        (CORRECT, recognised & mapped & judged),
+        (FALSE_ALARM, recognised & ~mapped & judged),
+        (MISSED, ~recognised & mapped & judged),
+        (NOT_SCORED, recognised & ~judged),
+    ):
+        np.testing.assert_allclose(image[where & inner], np.tile(to_rgb(COLOURS[code]), ((where & inner).sum(), 1)))
 
 
-def test_without_held_out_ground_all_mapped_ground_is_told_apart():
-    layers = layers_of()
-    correct = figures._recognised_layers(reduced(held_out=None))[0]
-    np.testing.assert_array_equal(correct.mask, layers["recognised"] & (layers["mapped"] == 1))
-
-
-@pytest.mark.parametrize("changes", [{}, {"held_out": None}, {"mapped": None, "held_out": None}])
-def test_every_recognised_pixel_is_drawn_once(changes):
-    layers = figures._recognised_layers(reduced(**changes))
-    times = sum(layer.mask.astype(int) for layer in layers if layer.label != "Missed")
-    np.testing.assert_array_equal(times, layers_of()["recognised"])
-
-
-def test_a_landslide_has_nearly_the_colour_of_the_legend():
-    scene = reduced()
-    layers = figures._recognised_layers(scene)
-    image = figures._painted(scene, layers)
-    for layer in layers:
-        far = np.abs(image[layer.mask] - to_rgb(layer.colour)).max()
-        assert far <= 0.1 + 1e-6, layer.label
-
-
-def test_the_scene_without_layers_is_not_dimmed():
-    scene = reduced()
-    np.testing.assert_array_equal(figures._painted(scene, []), scene.image)
-
-
-def test_ground_without_data_is_white_in_every_panel():
-    rgb = layers_of()["rgb"]
-    rgb[1, 5:9, 20:30] = np.nan
-    scene = reduced(rgb=rgb)
-    nothing = figures._Layer(np.zeros(SHAPE, bool), "black", "")
-    pictures = [figures._painted(scene, layers)[5:9, 20:30] for layers in ([], [nothing])]
-    np.testing.assert_array_equal(pictures, 1)
-
-
-def test_the_stretch_keeps_the_order_of_brightness():
-    scene = reduced()
-    red = layers_of()["rgb"][0].ravel()
-    assert (np.diff(scene.image[..., 0].ravel()[np.argsort(red)]) >= 0).all()
-
-
-@pytest.mark.parametrize("value", [np.nan, 0.1])
-def test_a_scene_without_data_or_contrast_is_drawn(tmp_path, value):
-    layers = layers_of() | {"rgb": np.full((3, *SHAPE), value, np.float32)}
-    assert scene_figure(tmp_path / "f.png", grid=GRID, title="", **layers).exists()
-
-
-def test_an_event_without_any_landslide_or_mapped_ground_is_drawn(tmp_path):
+def test_an_event_without_any_landslide_or_mapped_pixel_is_drawn(tmp_path):
     none = np.zeros(SHAPE, bool)
     layers = layers_of() | {"recognised": none, "mapped": np.full(SHAPE, 255, np.uint8), "held_out": none}
+    layers["rgb"] = np.full((3, *SHAPE), np.nan, np.float32)
     assert scene_figure(tmp_path / "f.png", grid=GRID, title="Event", **layers).exists()
 
 
-def test_a_large_scene_is_reduced_without_losing_its_smallest_landslide():
+def test_a_large_scene_is_reduced_without_losing_its_smallest_landslide(tmp_path, drawn):
     shape = (40, 9000)
     recognised = np.zeros(shape, bool)
     recognised[17, 4321] = True
-    scene = figures._reduced(
-        GeoBox(shape, GRID.affine, GRID.crs),
-        rgb=np.zeros((3, *shape), np.float32),
-        recognised=recognised,
-        mapped=None,
-        held_out=None,
-    )
-    rows, cols = np.nonzero(scene.recognised)
-    x_km = scene.affine.c + (cols + 0.5) * scene.affine.a
-    step_km = scene.affine.a
-    assert (scene.recognised.shape[1] < 9000, len(rows)) == (True, 1)
-    np.testing.assert_allclose(x_km, 300 + 43.215, atol=step_km / 2 + 1e-9)
-
-
-def test_reduction_averages_what_is_known():
-    band = np.array([[1, 3, np.nan, 5], [5, 7, 9, np.nan], [np.nan, np.nan, 0, 0], [np.nan, np.nan, 0, 4]])
-    np.testing.assert_array_equal(figures._mean_of(band, 2), [[4, 7], [np.nan, 1]])
-
-
-def test_the_border_of_held_out_ground_lies_on_its_pixels():
-    held_out = np.zeros(SHAPE, bool)
-    held_out[10:20, 30:50] = True
-    scene = reduced(held_out=held_out)
-    box = figures._outline(scene.held_out, scene.affine).get_extents()
-    np.testing.assert_allclose(box.extents, [300.3, 3699.8, 300.5, 3699.9], rtol=1e-12)
+    grid = GeoBox(shape, GRID.affine, GRID.crs)
+    scene_figure(tmp_path / "f.png", grid=grid, title="", rgb=np.zeros((3, *shape), np.float32), recognised=recognised)
+    image = colours_drawn(drawn[0].axes[1])
+    found = np.argwhere(np.isclose(image, to_rgb(COLOURS[NOT_SCORED])).all(axis=-1))
+    step = 9000 / image.shape[1]
+    assert image.shape[1] < 9000
+    assert len(found) == 1
+    np.testing.assert_allclose((found[0, 1] + 0.5) * step, 4321.5, atol=step)
 
 
 @pytest.mark.parametrize(
     ("longest", "expected"), [(0.99, 0.5), (1, 1), (1.9, 1), (2, 2), (7, 5), (30, 20), (0.03, 0.02)]
 )
 def test_the_scale_bar_has_a_round_length(longest, expected):
-    np.testing.assert_allclose(figures.round_length(longest), expected, rtol=1e-12)
+    np.testing.assert_allclose(round_length(longest), expected, rtol=1e-12)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):

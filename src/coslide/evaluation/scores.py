@@ -1,0 +1,240 @@
+"""All scores of a map as typed results; ``metrics.json`` is written from them and read into them."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from coslide.config.training import StrictModel, first_problem
+from coslide.errors import InputError
+from coslide.evaluation.boundaries import BoundaryDistances
+from coslide.evaluation.calibration import Reliability
+from coslide.evaluation.curves import CurvePoints
+from coslide.evaluation.objects import ObjectCounts, SizeClass, SizeFrequency
+from coslide.evaluation.pixels import PixelRates, PixelScores
+
+METRICS = "metrics.json"
+DEAD_BELOW = 0.1  # of the initial spread of a kernel
+_OrNone = Annotated[float | None, BeforeValidator(lambda v: None if isinstance(v, float) and math.isnan(v) else v)]
+"""A score that may not exist: NaN, which JSON does not know, becomes None."""
+
+
+class MapScores(PixelScores):
+    """Pixel scores of a map, how sure they are, and the areas under its curves."""
+
+    scored_km2: float
+    """Area that was scored [km²]."""
+    false_alarm_km2_per_1000_km2: float
+    """False alarms in 1000 km² of scored area [km²]."""
+    intervals: dict[str, tuple[float, float]]
+    """95 % of 1000 replicates lie between these bounds. A replicate draws squares of 128 x 128 pixels with
+    replacement: neighbouring pixels are alike, and drawn one by one they would promise too much. Empty with fewer
+    than two squares."""
+    interval_blocks: int
+    """Squares with a scored pixel, which are drawn."""
+    average_precision: _OrNone = None
+    """Area under the precision-recall curve; null without landslide."""
+    roc_auc: _OrNone = None
+    """Area under the ROC curve; landslides are rare, so it is high for poor maps too."""
+
+
+class BaselineScores(PixelScores):
+    """Pixel scores of a baseline on the same pixels."""
+
+    average_precision: _OrNone
+    """Area under the precision-recall curve; null without landslide."""
+    threshold: float
+    """From this probability on a pixel counts as landslide."""
+
+
+class PlaceScores(PixelScores):
+    """Pixel scores of a region or a class of environment."""
+
+    scored_cells: int
+    """Pixels that were scored."""
+
+
+class ObjectScores(ObjectCounts):
+    """Scores landslide by landslide."""
+
+    recall_by_size: list[SizeClass]
+    """Found and matched ones by size."""
+    size_frequency: dict[str, SizeFrequency]
+    """Area-frequency curve of `mapped` and `recognised`."""
+    boundary: BoundaryDistances | None = None
+    """Distances between the outlines of all landslides, where one map is scored."""
+    boundary_of_matched: BoundaryDistances | None = None
+    """Distances between the outlines of the matched landslides, where one map is scored."""
+
+
+class Calibration(StrictModel):
+    """What a probability of the map is worth."""
+
+    brier: float
+    """Brier score, mean of (probability - truth)²; 0 is perfect."""
+    ece: float
+    """Expected calibration error, over 15 bins; 0 is perfect."""
+    threshold: float
+    """From this probability on a pixel counts as landslide; chosen on the validation part, 0.5 without one."""
+    temperature: float
+    """What the logits were divided by; chosen on the validation part, 1 without one."""
+    reliability: Reliability
+    """How often landslides lie where the map gives a probability."""
+
+
+class TileScores(StrictModel):
+    """Scores averaged over squares, as the paper's seem to be, beside the pooled ones."""
+
+    side_px: int
+    """Side of the squares [pixels]."""
+    count: int
+    """Squares with a scored pixel."""
+    with_landslide: int
+    """Those of them with a landslide."""
+    mean: PixelRates | None
+    """Scores averaged over the squares with a landslide; null without one."""
+    f1_p10_p50_p90: list[float]
+    """10th, 50th and 90th percentile of their F1; empty without one."""
+
+
+class SampleScores(StrictModel):
+    """Scores of the paper's protocol: each held-out sample predicted by itself, every labelled pixel counted."""
+
+    count: int
+    """Held-out samples."""
+    mean: PixelRates | None
+    """Scores averaged over the samples with a landslide; null without one."""
+    pooled: PixelRates
+    """Scores of all their pixels together."""
+
+
+class DepthSigns(StrictModel):
+    """What one depth of a network has learned."""
+
+    depth: int
+    """1 (full resolution) to 5."""
+    kernel_spread: float
+    """Standard deviation of a convolution's kernel over that before training, mean over its convolutions."""
+    alpha: float | None = None
+    """Mean of this learned factor of its CGBlocks; null without CGBlocks."""
+    beta: float | None = None
+    """The same of beta."""
+    lambda_: float | None = None
+    """The same of lambda."""
+    mu: float | None = None
+    """The same of mu."""
+    ap_lost: float | None = None
+    """Fall of average precision when this depth and all below it give nothing to the depth above; null for depth 1,
+    without which there is no map, and where no scored pixel is a landslide."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the kernels have faded to less than a tenth of their initial spread."""
+        return self.kernel_spread < DEAD_BELOW
+
+
+class VitalSigns(StrictModel):
+    """What a network has learned, by depth, taken on up to 32 held-out windows."""
+
+    average_precision: float | None
+    """Of the whole network on these windows; null where no scored pixel of them is a landslide."""
+    windows: int
+    """Number of windows."""
+    depths: list[DepthSigns]
+    """From full resolution down; one for the network as a whole where it is not made of depths."""
+    branch_ap_lost: float | None = None
+    """Fall of average precision without the second branch of the CGBlocks (beta = 0)."""
+
+    def warnings(self) -> list[str]:
+        """Describe each dead depth in a line."""
+        return [
+            f"warning: {f'depth {signs.depth}' if len(self.depths) > 1 else 'the network'} is dead: its kernels have "
+            f"{signs.kernel_spread:.2g} of their initial spread"
+            for signs in self.depths
+            if signs.dead
+        ]
+
+
+class SplitScores(StrictModel):
+    """How the scored pixels were held out."""
+
+    scheme: str
+    """`blocks`, `regions`, `events`, `paper`, `paper-random`; `all` where the model was trained elsewhere;
+    `unknown` where polygons alone are scored, or the model was trained on patches without a place: what it saw is
+    not known, and every pixel counts."""
+    leak_fraction: float
+    """Mean share of a held-out tile that training saw; 0 but for `paper`, `paper-random` and events that
+    overlap."""
+    scored_cells: int
+    """Pixels that were scored."""
+    seed: int | None = None
+    """Seed of the split."""
+    train_tiles: int | None = None
+    """Training tiles."""
+    validation_tiles: int | None = None
+    """Validation tiles."""
+    test_tiles: int | None = None
+    """Held-out tiles."""
+    guard_px: int | None = None
+    """Width of the guard between training and held-out pixels [pixels]."""
+
+
+class Scores(StrictModel):
+    """Scores of one or several maps on the pixels that training did not see; ``metrics.json``."""
+
+    pixels: MapScores
+    """Pixel by pixel, pooled over all maps."""
+    objects: ObjectScores
+    """Landslide by landslide."""
+    calibration: Calibration | None
+    """What a probability is worth; null where polygons alone are scored."""
+    curves: CurvePoints | None
+    """Precision, recall and false alarms at about 200 thresholds; null where polygons alone are scored."""
+    tiles: TileScores
+    """Averaged over squares of 128 x 128 pixels."""
+    baselines: dict[str, BaselineScores]
+    """The same pixels by a random forest on single pixels and by a threshold on spectral change; those that cover
+    all scored pixels."""
+    split: SplitScores
+    """How the scored pixels were held out."""
+    events: dict[str, MapScores] = Field(default_factory=dict)
+    """Each event of several by itself."""
+    regions: dict[str, PlaceScores] = Field(default_factory=dict)
+    """Each polygon of `--regions` by itself."""
+    classes: dict[str, PlaceScores] = Field(default_factory=dict)
+    """Each class of `--classes` by itself."""
+    vital_signs: list[VitalSigns] = Field(default_factory=list)
+    """What each member of a model trained here has learned."""
+    samples: SampleScores | None = None
+    """The paper's protocol, where the model was trained with `paper` or `paper-random`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values; what was not measured is left out."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def line(self) -> str:
+        """Write the landslide scores in one line for people."""
+        pixels = self.pixels
+        low, high = pixels.intervals.get("f1", (None, None))
+        spread = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
+        return (
+            f"F1 {pixels.f1:.3f}{spread}, precision {pixels.precision:.3f}, recall {pixels.recall:.3f}, "
+            f"IoU {pixels.iou_landslide:.3f} on {self.split.scored_cells} pixels"
+            + (", seen in training or not" if self.split.scheme == "unknown" else " that training did not see")
+            + ("" if pixels.tp + pixels.fn else "; none of them is a mapped landslide, so these scores mean nothing")
+        )
+
+
+def read_scores(path: Path) -> Scores:
+    """Read ``metrics.json``.
+
+    Raises
+    ------
+    InputError
+        If the file is not what `coslide.evaluate` writes.
+    """
+    try:
+        return Scores.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)}; evaluate again") from None

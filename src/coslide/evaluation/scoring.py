@@ -1,0 +1,248 @@
+"""The one way to score maps with known landslides: pixels, objects, calibration, and the baselines beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coslide.errors import InputError
+from coslide.evaluation.baselines import Baselines
+from coslide.evaluation.blocks import bootstrap_intervals, counts_by, square_blocks
+from coslide.evaluation.boundaries import boundary_distance, objects_kept
+from coslide.evaluation.calibration import brier, expected_calibration_error, reliability
+from coslide.evaluation.curves import average_precision, curve, decimate_curve, roc_auc
+from coslide.evaluation.objects import (
+    State,
+    match_objects,
+    object_counts,
+    pooled_matching,
+    recall_by_size,
+    size_frequency,
+)
+from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
+from coslide.evaluation.scores import (
+    BaselineScores,
+    Calibration,
+    MapScores,
+    ObjectScores,
+    PlaceScores,
+    Scores,
+    TileScores,
+)
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.samples.footprint import is_held_out
+from coslide.samples.split import SplitRaster
+
+SIDE_PX = 128  # of the squares that the bootstrap draws and that scores are averaged over
+WITH_INTERVALS = ("f1", "precision", "recall", "iou_landslide", "miou", "kappa", "oa")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredMap:
+    """A map with known landslides, all arrays (row, col).
+
+    Attributes
+    ----------
+    name
+        Of the event.
+    probability
+        0 to 1, NaN where nothing was mapped.
+    labels
+        0 background, 1 landslide, 255 nodata.
+    seen
+        What training did with each pixel (`coslide.samples.split.Subset`).
+    pixel_size_m
+        Side of a pixel [m].
+    threshold
+        From this probability on a pixel counts as landslide.
+    temperature
+        With which the map was calibrated; None for landslides without a probability, which is 0 or 1 then.
+    baselines
+        Other maps of the same area, by their names.
+    """
+
+    name: str
+    probability: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    seen: SplitRaster
+    pixel_size_m: float
+    threshold: float = 0.5
+    temperature: float | None = 1.0
+    baselines: Baselines = field(default_factory=dict)
+
+    @cached_property
+    def where(self) -> NDArray[np.bool_]:
+        """The pixels that can be scored: mapped, labelled, and held out from training."""
+        return np.asarray(np.isfinite(self.probability) & (self.labels != NODATA) & is_held_out(self.seen))
+
+    @cached_property
+    def recognised(self) -> NDArray[np.bool_]:
+        """The pixels that the map calls landslide."""
+        return np.asarray(self.probability >= self.threshold)
+
+    @cached_property
+    def mapped(self) -> NDArray[np.bool_]:
+        """The pixels that are landslide in the inventory."""
+        return np.asarray(self.labels == LANDSLIDE)
+
+    def counts_by(self, groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
+        """Count tp, fp, fn, tn [pixels] of each group of pixels, int64 (group, 4)."""
+        return counts_by(groups, self.recognised, self.mapped, self.where, count=count)
+
+    def block_confusion(self) -> NDArray[np.int64]:
+        """Count tp, fp, fn, tn [pixels] of each square of 128 pixels, row by row, int64 (square, 4)."""
+        return self.counts_by(*square_blocks(self.where.shape, SIDE_PX))
+
+
+def score(
+    maps: Sequence[ScoredMap],
+    *,
+    split: Mapping[str, Any] | None = None,
+    learned: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Score maps on the pixels that training did not see, pooled over the maps.
+
+    Parameters
+    ----------
+    maps
+        One for each event, all with one threshold and one temperature.
+    split
+        How the pixels were held out, as the metadata of the model has it; by default the model was trained elsewhere.
+    learned
+        ``vital_signs`` and ``samples`` of the model.
+
+    Raises
+    ------
+    InputError
+        If no pixel is left.
+    """
+    maps = [one for one in maps if one.where.any()]
+    if not maps:
+        raise InputError("no pixel is left to score: the model was trained on all that is mapped inside the inventory")
+    first, calibrated = maps[0], maps[0].temperature is not None
+    truth = np.concatenate([one.mapped[one.where] for one in maps])
+    given = np.concatenate([one.probability[one.where] for one in maps])
+    blocks = np.concatenate([one.block_confusion() for one in maps])
+    found = curve(given, truth)
+    areas = {"average_precision": average_precision(found), "roc_auc": roc_auc(found)}
+    content: dict[str, Any] = {
+        "pixels": _map_scores(blocks, first.pixel_size_m, areas if calibrated else dict.fromkeys(areas)),
+        "objects": _object_scores(maps),
+        "calibration": None
+        if first.temperature is None
+        else _calibration(given, truth, first.threshold, first.temperature),
+        "curves": decimate_curve(found) if calibrated else None,
+        "tiles": _tile_scores(blocks),
+        "baselines": {name: _baseline_scores(maps, name) for name in first.baselines if _covers(maps, name)},
+        "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": truth.size, **(split or {})},
+    }
+    if len(maps) > 1:
+        content["events"] = {one.name: _map_scores(one.block_confusion(), one.pixel_size_m, {}) for one in maps}
+    return Scores.model_validate({**content, **(learned or {})})
+
+
+def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[str]) -> dict[str, PlaceScores]:
+    """Score each of some places of a map, such as regions or classes of environment.
+
+    Parameters
+    ----------
+    one
+        The map.
+    groups
+        Number of the place of each pixel, (row, col): 0 for none, or that of a name, from 1 on.
+    names
+        What the places are called.
+    """
+    counts = one.counts_by(groups, len(names) + 1)[1:].tolist()
+    return {
+        name: PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
+        for name, row in zip(names, counts, strict=True)
+    }
+
+
+def mean_rates(rows: Sequence[PixelScores]) -> PixelRates | None:
+    """Average the scores of tiles or samples; None without one."""
+    if not rows:
+        return None
+    return PixelRates(
+        **{name: float(np.mean([getattr(row, name) for row in rows])) for name in PixelRates.model_fields}
+    )
+
+
+def _map_scores(blocks: NDArray[np.int64], pixel_size_m: float, areas: Mapping[str, float | None]) -> MapScores:
+    total = Confusion(*blocks.sum(axis=0).tolist())
+    count = int(blocks.sum())
+    content: dict[str, Any] = {
+        **dict(scores(total)),
+        "scored_km2": count * pixel_size_m**2 / 1e6,
+        "false_alarm_km2_per_1000_km2": 1000 * total.fp / count,
+        "intervals": bootstrap_intervals(blocks, WITH_INTERVALS),
+        "interval_blocks": int((blocks.sum(axis=1) > 0).sum()),
+        **areas,
+    }
+    return MapScores(**content)
+
+
+def _calibration(
+    given: NDArray[np.float32], truth: NDArray[np.bool_], threshold: float, temperature: float
+) -> Calibration:
+    table = reliability(given, truth)
+    return Calibration(
+        brier=brier(given, truth),
+        ece=expected_calibration_error(table),
+        threshold=threshold,
+        temperature=temperature,
+        reliability=table,
+    )
+
+
+def _tile_scores(blocks: NDArray[np.int64]) -> TileScores:
+    rows = [scores(Confusion(*counts)) for counts in blocks.tolist() if any(counts)]
+    with_landslide = [row for row in rows if row.tp + row.fn]
+    f1 = [row.f1 for row in with_landslide]
+    return TileScores(
+        side_px=SIDE_PX,
+        count=len(rows),
+        with_landslide=len(with_landslide),
+        mean=mean_rates(with_landslide),
+        f1_p10_p50_p90=np.percentile(f1, [10, 50, 90]).tolist() if f1 else [],
+    )
+
+
+def _object_scores(maps: Sequence[ScoredMap]) -> ObjectScores:
+    size_m = maps[0].pixel_size_m
+    matchings = [match_objects(one.recognised, one.mapped, one.where) for one in maps]
+    matching = pooled_matching(matchings)
+    content: dict[str, Any] = dict(object_counts(matching, pixel_size_m=size_m))
+    content["recall_by_size"] = recall_by_size(matching, pixel_size_m=size_m)
+    content["size_frequency"] = {
+        name: size_frequency(getattr(matching, name).pixels * size_m**2) for name in ("mapped", "recognised")
+    }
+    if len(maps) == 1:
+        (one,) = maps
+        matched = [
+            objects_kept(mask, side.state == State.MATCHED, one.where)
+            for mask, side in ((one.recognised, matching.recognised), (one.mapped, matching.mapped))
+        ]
+        content["boundary"] = boundary_distance(one.recognised, one.mapped, one.where, pixel_size_m=size_m)
+        content["boundary_of_matched"] = boundary_distance(matched[0], matched[1], one.where, pixel_size_m=size_m)
+    return ObjectScores(**content)
+
+
+def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
+    """Tell whether a baseline has a value in every scored pixel of all maps: other pixels would be another score."""
+    return all(name in one.baselines and np.isfinite(one.baselines[name].probability[one.where]).all() for one in maps)
+
+
+def _baseline_scores(maps: Sequence[ScoredMap], name: str) -> BaselineScores:
+    threshold = maps[0].baselines[name].threshold
+    given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
+    truth = np.concatenate([one.mapped[one.where] for one in maps])
+    return BaselineScores(
+        **dict(scores(confusion(given >= threshold, truth))),
+        average_precision=average_precision(curve(given, truth)),
+        threshold=threshold,
+    )

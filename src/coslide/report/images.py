@@ -1,0 +1,232 @@
+"""Maps as pictures: true colour, shaded relief, and landslides or their probability over it."""
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from coslide.report import palette
+
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+MEAN = partial(np.nanmean, dtype=np.float64)
+Codes = NDArray[np.uint8]
+
+WIDEST_PX = 1200  # of a picture in a page
+_GAMMA = 0.7  # below 1 brightens forest, which would be near black
+_JPEG_QUALITY = 85
+_NODATA = np.array(to_rgb(palette.NODATA), np.float32)
+_FLAT, _FADE = 0.66, 0.6  # grey of terrain without relief; how dark what lies outside the frame stays
+
+NOTHING, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED = range(5)
+"""Codes of a map of landslides."""
+COLOURS = {
+    CORRECT: palette.CORRECT,
+    FALSE_ALARM: palette.FALSE_ALARM,
+    MISSED: palette.MISSED,
+    NOT_SCORED: palette.NOT_SCORED,
+}
+
+
+def reduce_blocks(values: NDArray[Any], step: int, how: Callable[..., Any] = MEAN) -> NDArray[Any]:
+    """Reduce each block of step x step pixels to one; blocks at the right and bottom edge may have fewer.
+
+    Parameters
+    ----------
+    values
+        (row, col); NaN is nodata.
+    step
+        Side of a block [pixels].
+    how
+        `MEAN`, or a function of numpy such as ``np.nanmax`` or ``np.any``.
+
+    Examples
+    --------
+    >>> reduce_blocks(np.array([[1, np.nan, np.nan], [3, 5, np.nan]]), 2)
+    array([[ 3., nan]])
+    """
+    if step == 1:
+        return values
+    edges = [(0, -length % step) for length in values.shape]
+    padded = np.pad(values, edges, constant_values=np.nan if values.dtype.kind == "f" else 0)
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a block without a value is NaN
+        found = np.asarray(how(blocks, axis=(1, 3)))
+    return found.astype(values.dtype) if values.dtype.kind == "f" else found
+
+
+def landslide_codes(recognised: Mask, mapped: Mask | None, judged: Mask) -> Codes:
+    """Tell landslides apart that are found, false and missed, uint8 (row, col); `NOT_SCORED` where none can judge.
+
+    Parameters
+    ----------
+    recognised, mapped
+        Landslides of the model and of the inventory, bool (row, col); None without an inventory.
+    judged
+        Pixels that can be scored, bool (row, col).
+    """
+    codes = np.where(recognised, NOT_SCORED, NOTHING).astype(np.uint8)
+    if mapped is not None:
+        codes[recognised & mapped & judged] = CORRECT
+        codes[recognised & ~mapped & judged] = FALSE_ALARM
+        codes[~recognised & mapped & judged] = MISSED
+    return codes
+
+
+def landslide_colours(
+    codes: Codes,
+    valid: Mask,
+    *,
+    step: int,
+    background: Floats | None = None,
+    held_out: Mask | None = None,
+) -> Floats:
+    """Draw landslides over a picture: red, green, blue, 0 to 1, (row, col, 3).
+
+    Parameters
+    ----------
+    codes
+        `NOTHING`, `CORRECT`, `FALSE_ALARM`, `MISSED` or `NOT_SCORED`, uint8 (row, col). A pixel of the picture takes
+        the commonest code of its pixels that is not `NOTHING`, so no landslide is lost.
+    valid
+        Where there is a map, bool (row, col); the rest is grey.
+    step
+        Side of the block of pixels that becomes one of the picture (`step_of`).
+    background
+        Picture to draw on, of the size of the result; None for flat grey.
+    held_out
+        Pixels kept from training, bool (row, col): they are framed, and the rest is paler.
+    """
+    small = _commonest(codes, step)
+    colours = np.full((*small.shape, 3), _FLAT, np.float32) if background is None else background.copy()
+    framed = None if held_out is None else reduce_blocks(held_out, step, np.any)
+    if framed is not None:
+        colours[~framed] = 1 - _FADE * (1 - colours[~framed])
+    colours[~reduce_blocks(valid, step, np.any)] = _NODATA
+    for code, colour in COLOURS.items():
+        colours[small == code] = to_rgb(colour)
+    if framed is not None and not framed.all():
+        edge = framed & ~ndimage.binary_erosion(framed, border_value=1)
+        colours[ndimage.binary_dilation(edge)] = 0
+        colours[edge] = 1
+    return colours
+
+
+def probability_colours(probability: Floats, background: Floats, *, step: int) -> Floats:
+    """Draw landslide probability (0 to 1, NaN nodata) over a picture, which shines through where it is low.
+
+    Parameters as for `landslide_colours`.
+    """
+    small = reduce_blocks(probability, step)
+    valid = np.isfinite(small)
+    given = np.where(valid, small, 0)[..., np.newaxis]
+    colours = (1 - given) * background + given * probability_map()(given[..., 0])[..., :3]
+    colours[~valid] = _NODATA
+    return np.asarray(colours, np.float32)
+
+
+def probability_map() -> LinearSegmentedColormap:
+    """Make the colour map of landslide probability."""
+    return LinearSegmentedColormap.from_list("probability", palette.PROBABILITY)
+
+
+def shaded_relief(elevation: Floats | None, shape: tuple[int, int], pixel_size_m: float) -> Floats:
+    """Draw the terrain under a light from the northwest, (row, col, 3), 0 to 1; flat grey without elevation.
+
+    Parameters
+    ----------
+    elevation
+        Height in m, (row, col), NaN nodata, already reduced to the size of the picture.
+    shape
+        (row, col) of the picture where there is no elevation.
+    pixel_size_m
+        Side of a pixel of the picture [m].
+    """
+    shade = np.full(shape, _FLAT, np.float32)
+    if elevation is not None:
+        relief = 0.2 + 0.65 * hillshade(elevation, pixel_size_m)
+        shade = np.where(np.isfinite(relief), relief, _FLAT).astype(np.float32)
+    return np.repeat(shade[..., np.newaxis], 3, axis=-1)
+
+
+def hillshade(elevation_m: Floats, pixel_size_m: float) -> Floats:
+    """Compute how bright terrain is under a light from the northwest, 45 degrees high: 0 to 1, flat terrain 0.71.
+
+    The cosine between the light and the normal of the surface (Horn 1981, doi:10.1109/PROC.1981.11918), float32
+    (row, col), row 0 in the north; NaN where a neighbour is nodata, and everywhere on less than two rows or columns.
+
+    Examples
+    --------
+    >>> hillshade(np.zeros((2, 2), np.float32), 10.0)
+    array([[0.71, 0.71],
+           [0.71, 0.71]], dtype=float32)
+    """
+    if min(elevation_m.shape) < 2:
+        return np.full(elevation_m.shape, np.nan, dtype=np.float32)
+    south, east = np.gradient(elevation_m, pixel_size_m)
+    half = math.sqrt(0.5)  # the light comes from (-1/2, 1/2, sqrt(1/2)) in x, y, z; the normal is (-east, south, 1)
+    cosine = (0.5 * east + 0.5 * south + half) / np.sqrt(1 + east**2 + south**2)
+    return np.asarray(np.clip(cosine, 0, 1), dtype=np.float32)
+
+
+def true_colours(scenes: Sequence[Floats], tails: tuple[float, float] = (1, 99)) -> list[Floats]:
+    """Stretch pictures of three bands alike, each (row, col, 3), to 0 to 1, brightened; grey where a band has no value.
+
+    Parameters
+    ----------
+    scenes
+        Red, green, blue reflectance, (row, col, 3), NaN nodata.
+    tails
+        Percentiles of each band over all pictures that become 0 and 1.
+    """
+    values = np.concatenate([scene.reshape(-1, 3) for scene in scenes])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a band without a value
+        low, high = np.nanpercentile(values, tails, axis=0)
+    found = []
+    for scene in scenes:
+        colours = np.clip((scene - low) / np.maximum(high - low, 1e-6), 0, 1) ** _GAMMA
+        colours[np.isnan(colours).any(axis=-1)] = _NODATA
+        found.append(colours.astype(np.float32))
+    return found
+
+
+def step_of(shape: Sequence[int], widest_px: int = WIDEST_PX) -> int:
+    """Find the side of the blocks that reduce a map to at most `widest_px` pixels along its longer side."""
+    return max(1, math.ceil(max(shape) / widest_px))
+
+
+def jpeg_uri(colours: Floats, *, sharp: bool = False) -> str:
+    """Encode a picture, (row, col, 3), 0 to 1, as a JPEG data address; `sharp` keeps colours as fine as brightness."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.rint(255 * colours).astype(np.uint8))
+    image.save(buffer, "jpeg", quality=_JPEG_QUALITY, optimize=True, **({"subsampling": 0} if sharp else {}))
+    return data_uri(buffer.getvalue(), "jpeg")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Encode a picture file as a data address.
+
+    Examples
+    --------
+    >>> data_uri(b"PNG", "png")
+    'data:image/png;base64,UE5H'
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _commonest(codes: Codes, step: int) -> Codes:
+    """Find the commonest code above 0 of each block of step x step pixels, the lower of two that are as common."""
+    counts = np.stack([reduce_blocks((codes == code).astype(np.int32), step, np.sum) for code in COLOURS])
+    best = np.array(list(COLOURS), dtype=np.uint8)[counts.argmax(axis=0)]
+    return np.where(counts.any(axis=0), best, NOTHING).astype(np.uint8)

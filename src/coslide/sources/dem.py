@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
@@ -16,7 +15,7 @@ from coslide.errors import InputError
 from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slice_within, slices_of
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
-from coslide.sources.dem_tiles import DemMosaic, describe_tiles, read_mosaic
+from coslide.sources.dem_tiles import describe_tiles, read_mosaic
 
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
 _POINTS = 33  # along each side of the grid, where the DEM is looked for
@@ -109,9 +108,8 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     frame = grid.pad(margin_px) if margin_px else grid
     tiles = describe_tiles(dem)
     first = tiles[0]
-    require_exact(f"dem: {first.path}", first.crs, str(grid.crs))
-    tile = GeoBox(first.shape, first.transform, first.crs.to_wkt())
-    places = pixel_coordinates(tile, frame, points=_POINTS)
+    require_exact(f"dem: {first.path}", first.geobox.crs, str(grid.crs))
+    places = pixel_coordinates(first.geobox, frame, points=_POINTS)
     size_m = _dem_pixel_m(places, frame)
     if not np.isfinite(size_m).all():
         raise InputError(f"dem: {first.path}: does not overlap the grid")
@@ -121,9 +119,9 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         math.ceil(reach_m / size) + _KERNEL_PX * factor for size, factor in zip(size_m, (down, across), strict=True)
     ]
     part = _span(places[0], reach[0]), _span(places[1], reach[1])
-    mosaic = _turned_north_up(read_mosaic(dem, tiles, part, factors=(down, across)))
-    geobox = GeoBox(mosaic.metres.shape, mosaic.transform, tile.crs)
-    filled = _fill_voids(mosaic.metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
+    mosaic = read_mosaic(dem, tiles, part, factors=(down, across))
+    metres, geobox = _turned_north_up(mosaic.metres, mosaic.geobox)
+    filled = _fill_voids(metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
     attrs: dict[str, Any] = {
         "resampling": "cubic_spline" if pixel_offset(geobox, frame) is None else "none",
         "vertical_crs": first.vertical or "not recorded",
@@ -139,8 +137,8 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     if first.vertical:
         notes.append(f"dem: heights refer to {first.vertical}")
     around = pixel_coordinates(geobox, frame, points=_POINTS)
-    notes += _describe_voids(mosaic.metres, filled, around)
-    return ElevationSource(mosaic.whole_metres, attrs, tuple(notes), frame, geobox, mosaic.metres, filled)
+    notes += _describe_voids(metres, filled, around)
+    return ElevationSource(mosaic.whole_metres, attrs, tuple(notes), frame, geobox, metres, filled)
 
 
 def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
@@ -152,14 +150,13 @@ def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
         return [float(size) for size in 1 / np.hypot(down, right)]
 
 
-def _turned_north_up(mosaic: DemMosaic) -> DemMosaic:
-    """Turn it so that rows run from north to south and columns to the east, as those of the grid."""
-    metres, transform = mosaic.metres, mosaic.transform
-    if transform.e > 0:
-        metres, transform = metres[::-1], transform @ Affine(1, 0, 0, 0, -1, metres.shape[0])
-    if transform.a < 0:
-        metres, transform = metres[:, ::-1], transform @ Affine(-1, 0, metres.shape[1], 0, 1, 0)
-    return mosaic._replace(metres=np.ascontiguousarray(metres), transform=transform)
+def _turned_north_up(metres: NDArray[np.float32], geobox: GeoBox) -> tuple[NDArray[np.float32], GeoBox]:
+    """Turn elevations so that rows run from north to south and columns to the east, as those of the grid."""
+    if geobox.affine.e > 0:
+        metres, geobox = metres[::-1], geobox.flipy()
+    if geobox.affine.a < 0:
+        metres, geobox = metres[:, ::-1], geobox.flipx()
+    return np.ascontiguousarray(metres), geobox
 
 
 def _span(places: NDArray[np.float64], reach: int) -> slice:

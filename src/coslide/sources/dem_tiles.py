@@ -1,27 +1,27 @@
 """The tiles of an elevation model: what they declare, and their elevations side by side."""
 
-import math
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.enums import MaskFlags, Resampling, WktVersion
-from rasterio.warp import reproject
-from rasterio.windows import Window
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import slice_within
+from coslide.grid import pixel_coordinates
 from coslide.io.raster import nodata_of, open_raster
+from coslide.io.resample import resample
 
 USUAL_VOIDS_M = (-32768.0, -9999.0, float(np.finfo(np.float32).min))
 LOWEST_LAND_M, HIGHEST_LAND_M = -500.0, 9000.0  # the Dead Sea shore lies at -430 m, Everest at 8849 m
 _OTHER_UNITS = ("f", "us", "dm", "deci", "cm", "centi", "km", "kilo", "mm", "milli")
 _STRIP_PX = 2**24  # read at once
-_OFF_LATTICE_PX = 0.02  # tiles of one model agree to a millionth
 
 
 class DemTile(NamedTuple):
@@ -31,21 +31,17 @@ class DemTile(NamedTuple):
     ----------
     path
         Its file.
-    crs
-        Its horizontal CRS.
+    geobox
+        Where its pixels lie, in its horizontal CRS.
     vertical
         The name of its vertical CRS; "" where it declares none.
-    transform, shape
-        As in rasterio.
     integer
         Whether it stores integers.
     """
 
     path: Path
-    crs: CRS
+    geobox: GeoBox
     vertical: str
-    transform: Affine
-    shape: tuple[int, int]
     integer: bool
 
 
@@ -56,8 +52,8 @@ class DemMosaic(NamedTuple):
     ----------
     metres
         float32 (row, col), NaN where the tiles are void.
-    transform
-        Of `metres`.
+    geobox
+        Where its pixels lie.
     whole_metres
         Whether the tiles hold nothing but whole metres.
     undeclared
@@ -65,17 +61,17 @@ class DemMosaic(NamedTuple):
     """
 
     metres: NDArray[np.float32]
-    transform: Affine
+    geobox: GeoBox
     whole_metres: bool
     undeclared: frozenset[float]
 
 
-class _Elevations(NamedTuple):
-    """A part of a tile in metres, NaN in its voids, with the undeclared values of these and whether it is whole."""
+@dataclass
+class _Seen:
+    """What the values of all tiles have in common, learnt while they are read."""
 
-    metres: NDArray[np.float32]
-    whole_metres: bool
-    undeclared: frozenset[float]
+    whole_metres: bool = True
+    undeclared: set[float] = field(default_factory=set)
 
 
 def describe_tiles(dem: DemConfig) -> list[DemTile]:
@@ -89,9 +85,10 @@ def describe_tiles(dem: DemConfig) -> list[DemTile]:
     """
     first, *others = tiles = [_describe_tile(path) for path in dem.paths]
     for tile in others:
-        if not tile.crs.equals(first.crs, ignore_axis_order=True):
+        found, expected = (CRS.from_user_input(str(own.geobox.crs)) for own in (tile, first))
+        if not found.equals(expected, ignore_axis_order=True):
             raise InputError(
-                f"dem: {tile.path}: found the CRS {tile.crs.name}, expected that of {first.path}, {first.crs.name}"
+                f"dem: {tile.path}: found the CRS {found.name}, expected that of {first.path}, {expected.name}"
             )
         if tile.vertical != first.vertical:
             raise InputError(
@@ -130,25 +127,36 @@ def read_mosaic(
         If a tile cannot be read, no tile reaches into `part`, elevations lie below -500 m or above 9000 m, or
         `dem.nodata` is a value that a tile cannot hold.
     """
-    rows, cols = _clip_part(tiles, part, factors)
-    down, across = factors
-    height, width = (rows.stop - rows.start) // down, (cols.stop - cols.start) // across
-    transform = tiles[0].transform * Affine.translation(cols.start, rows.start)
-    metres = np.empty((height, width), dtype=np.float32)
-    whole, undeclared = True, frozenset[float]()
-    step = max(1, _STRIP_PX // (down * width * across))
-    for top in range(0, height, step):
-        strip = np.full((min(step, height - top) * down, width * across), np.nan, dtype=np.float32)
-        at = transform * Affine.translation(0, top * down)
-        for tile in tiles:
-            if (found := _read_onto(strip, at, tile, dem)) is not None:
-                missing = np.isnan(strip)
-                strip[missing] = found.metres[missing]
-                whole, undeclared = whole and found.whole_metres, undeclared | found.undeclared
+    lattice = tiles[0].geobox
+    corners = np.stack([pixel_coordinates(lattice, tile.geobox, points=2).reshape(2, -1) for tile in tiles])
+    least, most = corners.min(axis=2), corners.max(axis=2)  # each (tile, row and column)
+    blocks = []
+    for start, stop, wanted, factor in zip(least.min(axis=0), most.max(axis=0), part, factors, strict=True):
+        first, last = max(wanted.start, round(start)), min(wanted.stop, round(stop))
+        if first >= last:
+            raise InputError(f"dem: {', '.join(str(tile.path) for tile in tiles)}: does not overlap the grid")
+        blocks.append(range(first // factor, -(-last // factor)))
+    (rows, cols), (down, across) = blocks, factors
+    metres = np.empty((len(rows), len(cols)), dtype=np.float32)
+    seen = _Seen()
+    step = max(1, _STRIP_PX // (down * across * len(cols)))
+    for top in range(0, len(rows), step):
+        shape = min(step, len(rows) - top) * down, len(cols) * across
+        begin = np.array([(rows.start + top) * down, cols.start * across])
+        window = GeoBox(shape, lattice.affine * Affine.translation(begin[1], begin[0]), lattice.crs)
+        strip = np.full(shape, np.nan, dtype=np.float32)
+        for tile, own_least, own_most in zip(tiles, least, most, strict=True):
+            if (own_least < begin + shape).all() and (own_most > begin).all():
+                with open_raster(tile.path) as dataset:
+                    read = partial(_read_metres, dataset=dataset, dem=dem, seen=seen)
+                    values = resample(tile.geobox, read, window, how=Resampling.bilinear)
+                strip = np.where(np.isnan(strip), values, strip)
         metres[top : top + step] = _average(strip, down, across)
     # A float raster of one single value does not show its steps.
-    whole = whole and (all(tile.integer for tile in tiles) or bool(np.ptp(metres[np.isfinite(metres)]) > 0))
-    return DemMosaic(metres, transform * Affine.scale(across, down), whole, undeclared)
+    steps = all(tile.integer for tile in tiles) or bool(np.ptp(metres[np.isfinite(metres)]) > 0)
+    corner = Affine.translation(cols.start * across, rows.start * down) * Affine.scale(across, down)
+    geobox = GeoBox(metres.shape, lattice.affine * corner, lattice.crs)
+    return DemMosaic(metres, geobox, seen.whole_metres and steps, frozenset(seen.undeclared))
 
 
 def _describe_tile(path: Path) -> DemTile:
@@ -167,69 +175,14 @@ def _describe_tile(path: Path) -> DemTile:
         if unit.lower().startswith(_OTHER_UNITS):
             raise InputError(f"dem: {path}: found heights in {unit!r}, expected metres")
         integer = np.dtype(dataset.dtypes[0]).kind in "iu"
-        return DemTile(path, crs, vertical, dataset.transform, dataset.shape, integer)
+        return DemTile(path, GeoBox(dataset.shape, dataset.transform, crs.to_wkt()), vertical, integer)
 
 
-def _clip_part(tiles: list[DemTile], part: tuple[slice, slice], factors: tuple[int, int]) -> tuple[slice, slice]:
-    """Cut off from `part` what lies beyond all tiles, in whole blocks of `factors`."""
-    corners = np.concatenate([_corners(tile.shape, ~tiles[0].transform * tile.transform) for tile in tiles])
-    found = []
-    for reach, wanted, factor in zip(corners.T, part, factors, strict=True):
-        start, stop = max(wanted.start, round(reach.min())), min(wanted.stop, round(reach.max()))
-        if start >= stop:
-            raise InputError(f"dem: {', '.join(str(tile.path) for tile in tiles)}: does not overlap the grid")
-        found.append(slice(math.floor(start / factor) * factor, math.ceil(stop / factor) * factor))
-    return found[0], found[1]
-
-
-def _corners(shape: tuple[int, ...], transform: Affine) -> NDArray[np.float64]:
-    """Transform the corners of a raster, (corner, row and column)."""
-    height, width = shape
-    return np.array([(transform * at)[::-1] for at in ((0, 0), (width, 0), (0, height), (width, height))])
-
-
-def _read_onto(strip: NDArray[np.float32], transform: Affine, tile: DemTile, dem: DemConfig) -> _Elevations | None:
-    """Read a tile onto the pixels of a strip; None where the two do not meet.
-
-    Pixels that coincide are copied, within a fiftieth of a pixel; others are interpolated, or averaged where they are
-    smaller.
-    """
-    to_tile = ~tile.transform * transform
-    own = ~to_tile
-    height, width = tile.shape
-    drift = max(abs(own.a - 1) * width, abs(own.e - 1) * height, abs(own.b) * height, abs(own.d) * width)
-    aligned = max(drift, abs(own.f - round(own.f)), abs(own.c - round(own.c))) < _OFF_LATTICE_PX
-    reach, margin = _corners(strip.shape, to_tile), 0 if aligned else 2
-    rows, cols = (
-        slice_within(math.floor(round(axis.min(), 1)) - margin, math.ceil(round(axis.max(), 1)) + margin, size)
-        for axis, size in zip(reach.T, tile.shape, strict=True)
-    )
+def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen: _Seen) -> NDArray[np.float32]:
+    """Read a part of a tile, NaN in its voids, and check that it holds land in metres."""
     if rows.start == rows.stop or cols.start == cols.stop:
-        return None
-    with open_raster(tile.path) as dataset:
-        window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-        found = _read_metres(dataset, dem, window)
-        placed = np.full(strip.shape, np.nan, dtype=np.float32)
-        if aligned:
-            top, left = rows.start + round(own.f), cols.start + round(own.c)
-            placed[top : top + window.height, left : left + window.width] = found.metres
-        else:
-            reproject(
-                found.metres,
-                placed,
-                src_transform=dataset.window_transform(window),
-                src_crs=dataset.crs,
-                src_nodata=np.nan,
-                dst_transform=transform,
-                dst_crs=dataset.crs,
-                dst_nodata=np.nan,
-                resampling=Resampling.average if abs(to_tile.determinant) > 2 else Resampling.bilinear,
-            )
-    return found._replace(metres=placed)
-
-
-def _read_metres(dataset: Any, dem: DemConfig, window: Window) -> _Elevations:
-    """Read a part of a tile, and check that it holds land in metres."""
+        return np.empty((0, 0), dtype=np.float32)
+    window = (rows.start, rows.stop), (cols.start, cols.stop)
     stored = dataset.read(1, window=window)
     with np.errstate(over="ignore"):  # the lowest float64 means a void
         metres: NDArray[np.float32] = stored.astype(np.float32)
@@ -239,26 +192,25 @@ def _read_metres(dataset: Any, dem: DemConfig, window: Window) -> _Elevations:
         void |= stored == nodata
     if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
         void |= dataset.read_masks(1, window=window) == 0
-    usual = {value: (metres == np.float32(value)) & ~void for value in USUAL_VOIDS_M}
-    undeclared = frozenset(value for value, found in usual.items() if found.any())
-    for value in undeclared:
-        void |= usual[value]
+    for value in USUAL_VOIDS_M:
+        usual = (metres == np.float32(value)) & ~void
+        if usual.any():
+            seen.undeclared.add(value)
+            void |= usual
     scale, offset = dataset.scales[0], dataset.offsets[0]
     if (scale, offset) != (1.0, 0.0):
         metres = (metres * scale + offset).astype(np.float32)
     metres[void] = np.nan
     valid = metres[~void]
+    seen.whole_metres &= bool((valid == np.rint(valid)).all())
     lowest, highest = valid.min(initial=np.inf), valid.max(initial=-np.inf)
     if lowest < LOWEST_LAND_M:
-        raise InputError(
-            f"dem: {dataset.name}: found elevations down to {lowest:.0f} m, expected land; if that is its void, give "
-            "dem.nodata"
-        )
+        hint = "land; if that is its void, give dem.nodata"
+        raise InputError(f"dem: {dataset.name}: found elevations down to {lowest:.0f} m, expected {hint}")
     if highest > HIGHEST_LAND_M:
-        raise InputError(
-            f"dem: {dataset.name}: found elevations up to {highest:.0f} m, expected metres (not feet or decimetres)"
-        )
-    return _Elevations(metres, bool((valid == np.rint(valid)).all()), undeclared)
+        hint = "metres (not feet or decimetres)"
+        raise InputError(f"dem: {dataset.name}: found elevations up to {highest:.0f} m, expected {hint}")
+    return metres
 
 
 def _average(block: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from scipy.interpolate import RegularGridInterpolator
 
-from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes
+from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes, summary_of
 from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
 
 CRS = "EPSG:32610"
@@ -152,18 +152,19 @@ def test_a_raster_with_rows_running_north_gives_the_same_field():
     np.testing.assert_allclose(NodesField(south_up, GRID).at(GRID), NodesField(nodes, GRID).at(GRID), atol=2e-6)
 
 
-def test_samples_reach_the_edges_of_the_grid():
-    """Sparse ones, of a large grid."""
+def test_the_summary_reaches_the_edges_of_the_grid():
+    """From sparse pixels of a large grid."""
     grid = GeoBox((5000, 3000), Affine(10, 0, 560000, 0, -10, 4110000), CRS)
-    sampled = coarse(grid).sampled()
-    assert sampled.shape == (2048, 2048)
-    corners = [
-        coarse(grid).at(grid[row, column])[0, 0]
-        for row in (slice(0, 1), slice(4999, 5000))
-        for column in (slice(0, 1), slice(2999, 3000))
-    ]
-    np.testing.assert_array_equal(sampled[[0, 0, -1, -1], [0, -1, 0, -1]], corners)
-    np.testing.assert_array_equal(coarse().sampled(), coarse().at(GRID))
+    spacing_m, first, (x_m, y_m) = coarse_axes(grid, 250.0)
+    plane = (x_m - 2.0 * y_m[:, np.newaxis]).astype(np.float32)
+    field = CoarseField(grid, spacing_m, first, plane - plane.mean())
+    low, high, nodata = summary_of(field)
+    corners = [field.at(grid[row : row + 1, col : col + 1])[0, 0] for row, col in ((0, 0), (4999, 2999))]
+    assert (low, high, nodata) == (*corners, 0.0)
+    whole = coarse().at(GRID)
+    assert summary_of(coarse()) == (whole.min(), whole.max(), 0.0)
+    nowhere = summary_of(CoarseField(grid, spacing_m, first, np.full_like(plane, np.nan)))
+    assert nowhere.nodata == 1.0
 
 
 def test_nodes_are_spread_out_where_they_would_be_too_many():

@@ -1,6 +1,7 @@
 """Kriging against the equations solved by hand, and the coarse grid against the direct solution."""
 
 import tracemalloc
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,17 +9,38 @@ from odc.geo.geobox import GeoBox
 from pykrige.ok import OrdinaryKriging
 from scipy.spatial import cKDTree
 
-from coslide.indices.kriging import (
-    Variogram,
-    coarse_error,
-    fit_variogram,
-    krige,
-    krige_coarse,
-    krige_onto,
-    leave_one_out_rmse,
-)
+from coslide.indices import kriging as module
+from coslide.indices.kriging import Variogram, fit_kriging
 
 EAST_M, NORTH_M = 500_000.0, 3_700_000.0
+
+
+class Kriged(NamedTuple):
+    field: np.ndarray
+    variance: np.ndarray
+    variogram: Variogram | None
+
+
+def krige(*stations, grid_x_m, grid_y_m, variogram="spherical"):
+    kriging = fit_kriging(*stations, variogram=variogram)
+    return Kriged(*kriging.solve(grid_x_m, grid_y_m), kriging.variogram)
+
+
+def fit_variogram(*stations, model="spherical"):
+    return fit_kriging(*stations, variogram=model).variogram
+
+
+def leave_one_out_rmse(*stations, variogram="spherical"):
+    return fit_kriging(*stations, variogram=variogram).leave_one_out_rmse()
+
+
+def krige_coarse(grid, x_m, y_m, values, *, variogram="spherical", log=False, coarse_m=250.0):
+    kriging = fit_kriging(x_m, y_m, np.log(values) if log else values, variogram=variogram)
+    return module.krige_coarse(grid, kriging, log=log, coarse_m=coarse_m)
+
+
+def krige_onto(grid, *stations, **options):
+    return krige_coarse(grid, *stations, **options).at(grid)
 
 
 def gauges(count=30, seed=0, half_width_m=60e3):
@@ -357,22 +379,15 @@ def test_an_unknown_model_is_refused(variogram):
         krige(*gauges(8), grid_x_m=[0.0], grid_y_m=[0.0], variogram=variogram)
 
 
-def test_a_variogram_of_too_few_stations_is_refused():
+def test_there_is_no_variogram_of_too_few_stations():
     """R29."""
-    with pytest.raises(ValueError, match="found 4 stations"):
-        fit_variogram([0, 1e3, 2e3, 3e3], [0] * 4, [1.0, 2.0, 3.0, 4.0])
+    assert fit_variogram([0, 1e3, 2e3, 3e3], [0] * 4, [1.0, 2.0, 3.0, 4.0]) is None
 
 
 def test_a_single_station_cannot_be_left_out():
     """R29."""
     with pytest.raises(ValueError, match="at least two"):
         leave_one_out_rmse([0.0, 0.2], [0.0, 0.0], [1.0, 2.0])
-
-
-def test_a_logarithm_of_nothing_is_refused():
-    """The message names the value."""
-    with pytest.raises(ValueError, match=r"found 0\.0"):
-        krige_onto(grid_around(100, 100), [0, 1], [0, 1], [0.0, 1.0], log=True)
 
 
 def test_a_spacing_that_is_no_length_is_refused():
@@ -409,8 +424,8 @@ def test_the_variance_of_a_coarse_field_is_that_of_the_direct_solution():
     field = krige_coarse(grid, x_m, y_m, rain_mm, variogram="exponential")
     cell_x_m, _ = centres(grid, 0, np.arange(600))
     _, cell_y_m = centres(grid, np.arange(400), 0)
-    direct = krige(x_m, y_m, rain_mm, grid_x_m=cell_x_m, grid_y_m=cell_y_m, variogram=field.variogram)
-    assert field.variogram.model == "exponential"
+    direct = krige(x_m, y_m, rain_mm, grid_x_m=cell_x_m, grid_y_m=cell_y_m, variogram=field.kriging.variogram)
+    assert field.kriging.variogram.model == "exponential"
     np.testing.assert_allclose(field.variance_at(grid), direct.variance, rtol=0.05)
     assert krige_coarse(grid, x_m, y_m, rain_mm * 0).variance is None
 
@@ -425,10 +440,10 @@ def test_the_error_of_the_nodes_is_what_they_err_by_at_the_stations_on_the_grid(
     errors = {}
     for coarse_m in (250.0, 1000.0):
         field = krige_coarse(grid, x_m, y_m, rain_mm, coarse_m=coarse_m)
-        station = {"grid_x_m": [x_m[0]], "grid_y_m": [y_m[0]], "variogram": field.variogram}
+        station = {"grid_x_m": [x_m[0]], "grid_y_m": [y_m[0]], "variogram": field.kriging.variogram}
         direct = krige(x_m, y_m, rain_mm, **station).field[0, 0]
         column, row = np.floor(~grid.affine @ (x_m[0], y_m[0])).astype(int)
-        errors[coarse_m] = coarse_error(field, x_m, y_m, rain_mm)
+        errors[coarse_m] = field.coarse_error()
         np.testing.assert_allclose(errors[coarse_m], abs(direct - field.at(grid)[row, column]), atol=0.05)
     assert errors[1000.0] > 1.5 * errors[250.0] > 0.02
-    assert coarse_error(krige_coarse(grid, x_m, y_m, rain_mm * 0), x_m, y_m, rain_mm * 0) == 0.0
+    assert krige_coarse(grid, x_m, y_m, rain_mm * 0).coarse_error() == 0.0

@@ -35,7 +35,7 @@ def test_the_label_says_how_many_polygons_and_which_were_burnt_by_touch(tmp_path
     assert (band.name, band.dtype, band.role) == ("landslide", "uint8", "label")
     assert (band.provenance["polygons"], band.provenance["polygons_burnt_by_touch"]) == (4, 3)
     assert band.provenance["polygons_burnt_by_touch_ids"] == [1, 2, 3]
-    assert "3 hold no cell centre and are burnt by touch, first those numbered 1, 2, 3" in family.notes[1]
+    assert "3 hold no pixel centre and are burnt by touch, first those numbered 1, 2, 3" in family.notes[1]
 
 
 def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
@@ -50,7 +50,7 @@ def test_the_area_of_the_polygons_and_of_their_cells_is_noted(tmp_path):
     """R38: 100 m x 104 m of polygon have 100 m x 100 m of cells."""
     path = save(tmp_path / "l.gpkg", [box(500200, 4699700, 500300, 4699804)])
     (note,) = prepare_landslides(InventoryConfig(path=path), GRID).notes
-    assert note == "1 polygons cover 0.0104 km2 of the mapped ground, their cells 0.01 km2"
+    assert note == "1 polygons cover 0.0104 km2 of the mapped area, their pixels 0.01 km2"
 
 
 def test_repaired_polygons_are_noted(tmp_path):
@@ -67,7 +67,7 @@ def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
     label = family.compute(GRID)["landslide"]
     assert (label[:, 25:] == 255).all()
     assert set(np.unique(label[:, :25])) == {0, 1}
-    assert "1 polygons cover 0.005 km2 of the mapped ground" in family.notes[0]
+    assert "1 polygons cover 0.005 km2 of the mapped area" in family.notes[0]
 
 
 def test_a_cell_has_the_same_label_whatever_the_window(tmp_path):

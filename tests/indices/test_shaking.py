@@ -15,14 +15,23 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import maximum_filter, minimum_filter
 from shapely.geometry import LineString, Polygon
 
-from coslide.config.schema import ShakingConfig
+from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
 from coslide.errors import InputError
-from coslide.indices.kriging import krige, leave_one_out_rmse
-from coslide.indices.shaking import PGA_LEVELS_G, pga_class, pga_field, prepare_shaking
+from coslide.indices.classes import class_by_edges
+from coslide.indices.kriging import fit_kriging
+from coslide.indices.shaking import krige_pga, prepare_shaking
 
 CRS = "EPSG:32654"
 EAST_M, NORTH_M = 575_000.0, 4_730_000.0
 GRID = GeoBox.from_bbox((EAST_M, NORTH_M, EAST_M + 4000, NORTH_M + 3000), crs=CRS, resolution=100)
+
+
+def pga_class(pga_g, *, levels_g=PGA_LEVELS_G):
+    return class_by_edges(pga_g, levels_g, lowest=0)
+
+
+def pga_field(grid, **options):
+    return krige_pga(grid, **options).at(grid)
 
 
 def stations(count=40, seed=0, half_width_m=80e3):
@@ -69,16 +78,11 @@ def test_the_field_is_the_exponential_of_the_kriged_logarithm():
     """R29: at cell centres, in the CRS of the grid, within 0.5 % of the direct solution, stations inside."""
     table = stations(10, half_width_m=8e3)
     x_m, y_m = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(table["lon_deg"], table["lat_deg"])
-    direct = krige(
-        x_m,
-        y_m,
-        np.log(table["pga_g"]),
-        grid_x_m=EAST_M + 50 + 100 * np.arange(40),
-        grid_y_m=NORTH_M + 2950 - 100 * np.arange(30),
-    )
+    axes = EAST_M + 50 + 100 * np.arange(40), NORTH_M + 2950 - 100 * np.arange(30)
+    direct, _ = fit_kriging(x_m, y_m, np.log(table["pga_g"])).solve(*axes)
     found = pga_field(GRID, **table)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, np.exp(direct.field), rtol=0.005)
+    np.testing.assert_allclose(found, np.exp(direct), rtol=0.005)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +152,7 @@ def test_the_2018_hokkaido_stations_make_strong_shaking_with_errors_of_site_effe
     assert field.max() < 0.9
     x_m, y_m = to_grid.transform(lon_deg, lat_deg)
     near = np.hypot(x_m - (left + right) / 2, y_m - (bottom + top) / 2) < 150e3
-    assert leave_one_out_rmse(x_m[near], y_m[near], np.log(pga_g[near])) < 0.47
+    assert fit_kriging(x_m[near], y_m[near], np.log(pga_g[near])).leave_one_out_rmse() < 0.47
 
 
 STEP_DEG = 1 / 60
@@ -389,10 +393,10 @@ def test_the_deviation_of_kriged_shaking_is_that_of_the_logarithm(tmp_path):
     (tmp_path / "stations.csv").write_text(f"lon,lat,pga\n{rows}")
     family, values = computed(ShakingConfig(stations=tmp_path / "stations.csv", unit="%g"), GRID)
     x_m, y_m = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(table["lon_deg"], table["lat_deg"])
-    axes = {"grid_x_m": EAST_M + 50 + 100 * np.arange(40), "grid_y_m": NORTH_M + 2950 - 100 * np.arange(30)}
-    direct = krige(x_m, y_m, np.log(table["pga_g"]), **axes)
-    np.testing.assert_allclose(values["pga_ln_std"], np.sqrt(direct.variance), rtol=0.03, atol=0.01)
-    np.testing.assert_allclose(values["pga"], np.exp(direct.field), rtol=0.005)
+    axes = EAST_M + 50 + 100 * np.arange(40), NORTH_M + 2950 - 100 * np.arange(30)
+    direct, variance = fit_kriging(x_m, y_m, np.log(table["pga_g"])).solve(*axes)
+    np.testing.assert_allclose(values["pga_ln_std"], np.sqrt(variance), rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(values["pga"], np.exp(direct), rtol=0.005)
     np.testing.assert_array_equal(values["pga"], pga_field(GRID, **table))
     assert "kriged from 12 of 12 stations" in said(family)
     assert "wrong by a factor of 1." in said(family)

@@ -10,8 +10,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
 from coslide.config.schema import FaultsConfig
+from coslide.indices.classes import class_by_edges
 from coslide.indices.interpolation import NodesField
-from coslide.indices.shaking import pga_class
 from coslide.simulate.dates import EVENT_TIME
 from coslide.simulate.frame import CRS, Frame
 from coslide.simulate.ground_motion import make_shaking, pga_median_g
@@ -119,7 +119,7 @@ def test_levels_divide_the_tile_into_all_six_classes(seed, tmp_path):
     levels = levels_g(recipe, shaking)
     write_shakemap(tmp_path / "grid.xml", recipe, shaking)
     pga = NodesField(read_shakemap(tmp_path / "grid.xml").pga_g, frame.tile).at(frame.tile)
-    classes = pga_class(pga, levels_g=levels)
+    classes = class_by_edges(pga, levels, lowest=0)
     assert np.unique(classes).tolist() == [0, 1, 2, 3, 4, 5]
     assert np.bincount(classes.ravel()).min() > 0.03 * classes.size
 

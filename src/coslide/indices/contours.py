@@ -1,4 +1,4 @@
-"""Peak ground acceleration (PGA) at the cells of a grid from its contours."""
+"""Peak ground acceleration (PGA) at the pixels of a grid from its contours."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ _MOST_VERTICES = 300_000
 
 
 def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Field:
-    """Return the field, in g, at the cells of `grid` that contours describe.
+    """Interpolate PGA, in g, on `grid` from contours.
 
     Parameters
     ----------
@@ -35,10 +35,10 @@ def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Fie
     Returns
     -------
     Field
-        Ground in polygons has the value of the highest one there, by the centre of the cell. Between lines the
+        A pixel in polygons has the value of the highest one there, by its centre. Between lines the
         logarithm is interpolated (Clough and Tocher [1]_: smooth, so that it goes on rising inside the innermost line
         and falling in a hollow), from vertices at most 200 m apart. NaN outside all polygons, or outside the convex
-        hull of the lines: what lies beyond the outermost contour is not told.
+        hull of the lines: beyond the outermost contour nothing is recorded.
 
     Raises
     ------
@@ -57,18 +57,18 @@ def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Fie
 
 @dataclass(frozen=True, eq=False)
 class _Burnt:
-    """Polygons on a grid: `values_g` of the code at each cell; code 255 has NaN."""
+    """Polygons on a grid: `values_g` of the code at each pixel; code 255 has NaN."""
 
     grid: GeoBox
     codes: NDArray[np.uint8]
     values_g: NDArray[np.float32]
 
     def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return PGA in g on `window` (`Field.at`)."""
+        """Look PGA up on `window`, in g (`Field.at`)."""
         return self.values_g[self.codes[slices_of(window, self.grid)]]
 
     def sampled(self) -> NDArray[np.float32]:
-        """Return PGA in g at cells that are spread evenly over the grid (`Field.sampled`)."""
+        """Look PGA up at pixels that are spread evenly over the grid (`Field.sampled`)."""
         step = max(1, max(self.codes.shape) // 2048)
         return self.values_g[self.codes[::step, ::step]]
 
@@ -110,7 +110,7 @@ def _between_lines(contours: gpd.GeoDataFrame, grid: GeoBox, name: str) -> Field
 
 
 def _vertices(contours: gpd.GeoDataFrame, grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y in metres of vertices of the lines near the grid, (vertex, 2), and the logarithm of their PGA."""
+    """Compute vertices of the lines near the grid, x and y in metres, (vertex, 2), and the logarithm of their PGA."""
     left, bottom, right, top = grid.boundingbox.bbox
     around = shapely.box(left - _REACH_M, bottom - _REACH_M, right + _REACH_M, top + _REACH_M)
     lines = shapely.intersection(contours.geometry.to_numpy(), around)

@@ -14,7 +14,7 @@ from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 
 if TYPE_CHECKING:
-    from coslide.indices.spectral import SceneLike
+    from coslide.sources.sentinel2 import SceneReader
 
 CHIP_SIZES_PX = (256, 128, 64)
 APPLIED_ABOVE_PX = 0.1
@@ -55,7 +55,7 @@ class Shift(NamedTuple):
     ----------
     dx_m, dy_m
         Metres to the east and to the north by which the content of the scene before the event must be moved to fit the
-        one after it: what a `SceneLike` takes as ``shift_m``. 0 where nothing could be measured.
+        one after it: what a `SceneReader` takes as ``shift_m``. 0 where nothing could be measured.
     chips
         How many chips the shift is the median of; 0 where nothing could be measured.
     spread_m
@@ -81,7 +81,7 @@ class Shift(NamedTuple):
 
 
 def coregistration(
-    setting: Literal["auto", "measure", "off"], pre: "SceneLike | None", post: "SceneLike", grid: GeoBox
+    setting: Literal["auto", "measure", "off"], pre: "SceneReader | None", post: "SceneReader", grid: GeoBox
 ) -> Shift | None:
     """Return the shift in metres between two scenes, as the event file wants it dealt with; None if not at all.
 
@@ -107,7 +107,7 @@ def coregistration(
     return shift
 
 
-def measure_scene_shift(pre: "SceneLike", post: "SceneLike", grid: GeoBox, *, band: str | None = None) -> Shift:
+def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox, *, band: str | None = None) -> Shift:
     """Return by how many metres the content of `pre` must be moved to fit `post`.
 
     The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is unknown in either
@@ -233,7 +233,7 @@ def _filled(chip: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.f
     )
 
 
-def _comparable_band(pre: "SceneLike", post: "SceneLike", band: str | None) -> str:
+def _comparable_band(pre: "SceneReader", post: "SceneReader", band: str | None) -> str:
     shared = [name for name in post.band_names if name in pre.band_names]
     wanted = [band] if band else ["B8", "B4", *shared[-1:]]
     for name in wanted:
@@ -261,7 +261,7 @@ def _starts(length: int, chip: int, per_side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, length - chip, count)]
 
 
-def _chip_shift(pre: "SceneLike", post: "SceneLike", window: GeoBox, band: str) -> ChipShift | None:
+def _chip_shift(pre: "SceneReader", post: "SceneReader", window: GeoBox, band: str) -> ChipShift | None:
     chips = []
     for scene in (post, pre):
         chip = np.where(scene.clear(window), scene.reflectance(band, window), np.float32(np.nan))

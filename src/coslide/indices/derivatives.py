@@ -1,35 +1,30 @@
 """Slope, aspect and curvature of an elevation grid, and the smoothing that whole-metre elevations need first."""
 
-import itertools
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from coslide.io.executor import available_processors
 from coslide.labels import NO_CLASS
 
 FLAT_CLASS = 1
 ASPECT_CLASSES = ("flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW")
 _TRUNCATE = 4.0  # sigmas; beyond it a Gaussian holds 6e-5 of its weight
-_MANY_CELLS = 1_000_000  # from here on threads are worth their start
 _STRIP_ROWS = 512  # smoothing works in float64 on strips, so that a whole scene needs little more than its own memory
 
 
 class Derivatives(NamedTuple):
-    """The shape of the ground: three float32 (row, col) arrays.
+    """The shape of the terrain: three float32 (row, col) arrays.
 
     Attributes
     ----------
     slope_deg
         Steepest slope in degrees, 0 to below 90.
     aspect_deg
-        Direction in which the ground falls, in degrees clockwise from north, in [0, 360). NaN where exactly flat.
+        Direction in which the terrain falls, in degrees clockwise from north, in [0, 360). NaN where exactly flat.
     mean_curvature_per_m
         Mean of the two principal curvatures in 1/m, positive on hilltops and ridges, negative in hollows.
     """
@@ -39,11 +34,11 @@ class Derivatives(NamedTuple):
     mean_curvature_per_m: NDArray[np.float32]
 
 
-def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | None = None) -> Derivatives:
-    """Return slope and aspect in degrees and mean curvature in 1/m, from one pass over the 3 x 3 cells around each.
+def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float) -> Derivatives:
+    """Compute slope and aspect in degrees and mean curvature in 1/m, from the 3 x 3 pixels around each.
 
     With p and q the first derivatives to the east and to the north, weighted as in [1]_, and r, s and t the second
-    derivatives (east, mixed, north) of the quadratic that fits the nine cells best [2]_::
+    derivatives (east, mixed, north) of the quadratic that fits the nine pixels best [2]_::
 
         slope          = atan(sqrt(p² + q²))
         aspect         = azimuth of (-p, -q)
@@ -57,9 +52,7 @@ def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads
     elevation
         Metres, (row, col), row 0 in the north, columns to the east; used as float32.
     pixel_size_m
-        Side of the square cells.
-    threads
-        How many share the rows. None means all cores for large arrays, else one. The values do not depend on it.
+        Side of the square pixels.
 
     Returns
     -------
@@ -73,11 +66,11 @@ def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads
 
     Notes
     -----
-    A cell is NaN in all three arrays where any of its nine cells is NaN, and on the outermost ring: read the elevation
-    with a margin (`smoothing_margin_px`) and cut it off.
+    A pixel is NaN in all three arrays where any of its nine pixels is NaN, and on the outermost ring: read the
+    elevation with a margin (`smoothing_margin_px`) and cut it off.
 
-    The centre cell is subtracted before anything is added up. So the error of float32 stays that of the elevations
-    themselves: below 0.5 % of H on a sphere of 2 km radius with cells of 10 m.
+    The centre pixel is subtracted before anything is added up. So the error of float32 stays that of the elevations
+    themselves: below 0.5 % of H on a sphere of 2 km radius with pixels of 10 m.
 
     References
     ----------
@@ -98,16 +91,16 @@ def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads
     """
     metres = _as_grid(elevation, pixel_size_m)
     found = Derivatives(*(np.empty_like(metres) for _ in range(3)))
-    _over_rows(_derive, (metres, np.float32(pixel_size_m), *found), threads)
     for values in found:
         _clear_ring(values)
+    _derive(metres, np.float32(pixel_size_m), *found)
     return found
 
 
-def esri_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | None = None) -> NDArray[np.float32]:
-    """Return the "curvature" of ArcGIS in 1/(100 m): -100 times the Laplacian of the elevation, positive on hilltops.
+def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.float32]:
+    """Compute the "curvature" of ArcGIS in 1/(100 m): -100 times the Laplacian of the elevation, positive on hilltops.
 
-    From the polynomial of [1]_ through the nine cells, of which five matter, as [2]_ gives it::
+    From the polynomial of [1]_ through the nine pixels, of which five matter, as [2]_ gives it::
 
         D = ((west + east) / 2 - centre) / cell²
         E = ((north + south) / 2 - centre) / cell²
@@ -118,13 +111,13 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | 
 
     Parameters
     ----------
-    elevation, pixel_size_m, threads
+    elevation, pixel_size_m
         As for `slope_aspect_curvature`.
 
     Returns
     -------
     ndarray of float32
-        Same shape. NaN where any of the nine cells is, and on the outermost ring.
+        Same shape. NaN where any of the nine pixels is, and on the outermost ring.
 
     Raises
     ------
@@ -146,13 +139,13 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float, *, threads: int | 
     """
     metres = _as_grid(elevation, pixel_size_m)
     curvature = np.empty_like(metres)
-    _over_rows(_bend_esri, (metres, np.float32(pixel_size_m), curvature), threads)
     _clear_ring(curvature)
+    _bend_esri(metres, np.float32(pixel_size_m), curvature)
     return curvature
 
 
 def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg: float = 1.0) -> NDArray[np.uint8]:
-    """Return the aspect class of each cell: 1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW (no unit).
+    """Classify the aspect of each pixel: 1 flat, 2 N, 3 NE, 4 E, 5 SE, 6 S, 7 SW, 8 W, 9 NW (no unit).
 
     North is [337.5, 360) and [0, 22.5) degrees; every class owns its lower edge. The classes are those of Table 2 of
     Yang et al. (2023, doi:10.3390/rs15040977).
@@ -160,11 +153,11 @@ def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg:
     Parameters
     ----------
     aspect_deg
-        Degrees clockwise from north; NaN where the ground has none.
+        Degrees clockwise from north; NaN where it has none.
     slope_deg
         Degrees, same shape.
     flat_below_deg
-        Ground with less slope is flat, whatever its aspect: there the aspect is that of the noise.
+        Terrain with less slope is flat, whatever its aspect: there the aspect is that of the noise.
 
     Returns
     -------
@@ -191,22 +184,22 @@ def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg:
 
 
 def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
-    """Return the elevation in metres, smoothed by a Gaussian that leaves cells without elevation out.
+    """Smooth an elevation in metres by a Gaussian that leaves nodata out.
 
-    Normalised convolution [1]_: the weighted mean of the cells that have an elevation. Curvature from whole-metre
+    Normalised convolution [1]_: the weighted mean of the pixels that have an elevation. Curvature from whole-metre
     elevations is noise without it.
 
     Parameters
     ----------
     elevation
-        Metres, (row, col); NaN where unknown.
+        Metres, (row, col); nodata NaN.
     sigma_px
-        Standard deviation in cells. 0 returns the elevation as it is, as float32.
+        Standard deviation in pixels. 0 returns the elevation as it is, as float32.
 
     Returns
     -------
     ndarray of float32
-        Same shape. A cell that is not finite becomes NaN and changes no other cell.
+        Same shape. A pixel that is not finite becomes NaN and changes no other pixel.
 
     Raises
     ------
@@ -215,7 +208,7 @@ def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
 
     Notes
     -----
-    The kernel ends at 4 sigma (rounded to whole cells). What lies beyond the border counts as unknown, so cells nearer
+    The kernel ends at 4 sigma (rounded to whole pixels). What lies beyond the border counts as nodata, so pixels nearer
     to it than `smoothing_margin_px` differ from those of a larger grid; all others are equal to the bit.
 
     References
@@ -244,14 +237,14 @@ def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
 
 
 def smoothing_margin_px(sigma_px: float) -> int:
-    """Return how many cells around an area must be read so that terrain indices are exact inside it.
+    """Compute how many pixels around an area must be read so that terrain indices are exact inside it.
 
-    It is the reach of `smooth` and one cell for the derivatives.
+    It is the reach of `smooth` and one pixel for the derivatives.
 
     Parameters
     ----------
     sigma_px
-        Standard deviation of the smoothing in cells; 0 for none.
+        Standard deviation of the smoothing in pixels; 0 for none.
 
     Raises
     ------
@@ -286,14 +279,11 @@ def _divide_by_weights(total: NDArray[np.float64], sigma_px: float, radius: int)
     So a narrow strip of ones is filtered instead of a wide one; to the bit it gives the same.
     """
     rows, columns = total.shape
-    ones = np.ones((rows, min(columns, 2 * radius + 1)))
-    weight = gaussian_filter(ones, sigma_px, mode="constant", radius=radius)
-    if columns <= 2 * radius + 1:
-        total /= weight
-        return total
-    total[:, :radius] /= weight[:, :radius]
-    total[:, radius : columns - radius] /= weight[:, radius : radius + 1]
-    total[:, columns - radius :] /= weight[:, radius + 1 :]
+    narrow = min(columns, 2 * radius + 1)
+    weight = gaussian_filter(np.ones((rows, narrow)), sigma_px, mode="constant", radius=radius)
+    column = np.arange(columns)
+    alike = np.maximum(np.minimum(column, narrow // 2), column - (columns - narrow))
+    total /= weight[:, alike]
     return total
 
 
@@ -311,27 +301,13 @@ def _clear_ring(values: NDArray[np.float32]) -> None:
         side[...] = np.nan
 
 
-def _over_rows(kernel: Callable[..., None], arguments: tuple[Any, ...], threads: int | None) -> None:
-    """Call `kernel(first, last, *arguments)` for parts of the rows that have a row above and below.
-
-    Threads of our own: numba's end the process where two of ours ask them for work at once.
-    """
-    rows, columns = arguments[0].shape
-    if min(rows, columns) < 3:
-        return
-    if threads is None:
-        threads = available_processors() if rows * columns >= _MANY_CELLS else 1
-    if threads == 1:
-        kernel(1, rows - 1, *arguments)
-        return
-    bounds = np.linspace(1, rows - 1, threads + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(kernel, *part, *arguments) for part in itertools.pairwise(bounds)]:
-            done.result()
+# error_model="numpy": no test for division by zero in the inner loop. fastmath stays off, it would drop NaN.
+_compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
-# Written without branches, on rows without a first and last cell: so the compiler computes eight cells at once.
-def _arctan_of(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+# Written without branches, on rows without their first and last pixel: so the compiler computes eight pixels at once.
+@njit(nogil=True, inline="always", error_model="numpy")
+def _arctan(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Return the arc tangent of x >= 0 [rad] in float32, right to 2 units of the last place.
 
     Reduced to below tan(pi / 8), then the polynomial of `atanf` in Moshier's Cephes library; NaN stays NaN.
@@ -346,7 +322,8 @@ def _arctan_of(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     return start + (tail * z * t + t)
 
 
-def _derive_one_row(north, middle, south, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+@_compiled
+def _derive_row(north, middle, south, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
     # Constants are float32 so that the kernel is not widened to float64.
     zero, one, two, three, four = np.float32(0), np.float32(1), np.float32(2), np.float32(3), np.float32(4)
     half_turn, full_turn = np.float32(180), np.float32(360)
@@ -381,16 +358,18 @@ def _derive_one_row(north, middle, south, cell, slope_deg, aspect_deg, curvature
         aspect_deg[j] = angle if known and max(along_x, along_y) > zero else missing
 
 
-def _derive_rows(first_row, last_row, z, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+@_compiled
+def _derive(z, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
     last = z.shape[1] - 1
-    for i in range(first_row, last_row):
+    for i in range(1, z.shape[0] - 1):
         inside = slope_deg[i, 1:last], aspect_deg[i, 1:last], curvature[i, 1:last]
         _derive_row(z[i - 1], z[i], z[i + 1], cell, *inside)
 
 
-def _bend_rows(first_row, last_row, z, cell, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+@_compiled
+def _bend_esri(z, cell, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     half, scale, missing = np.float32(0.5), np.float32(-200) / (cell * cell), np.float32(np.nan)
-    for i in range(first_row, last_row):
+    for i in range(1, z.shape[0] - 1):
         for j in range(1, z.shape[1] - 1):
             centre = z[i, j]
             w, e, n, s = z[i, j - 1] - centre, z[i, j + 1] - centre, z[i - 1, j] - centre, z[i + 1, j] - centre
@@ -399,7 +378,8 @@ def _bend_rows(first_row, last_row, z, cell, curvature):  # type: ignore[no-unty
             curvature[i, j] = bend if math.isfinite(bend + corners) else missing
 
 
-def _classify_cells(aspect_deg, slope_deg, flat_below_deg, classes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+@_compiled
+def _classify(aspect_deg, slope_deg, flat_below_deg, classes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     for i in range(aspect_deg.size):
         if math.isnan(slope_deg[i]):
             classes[i] = NO_CLASS
@@ -409,11 +389,3 @@ def _classify_cells(aspect_deg, slope_deg, flat_below_deg, classes):  # type: ig
             # In float64 the sum is exact and the quotient is whole exactly at the edges of the classes.
             octant = math.floor((np.float64(aspect_deg[i]) + 22.5) / 45.0)
             classes[i] = FLAT_CLASS + 1 + octant % 8
-
-
-# error_model="numpy": no test for division by zero in the inner loop. fastmath stays off, it would drop NaN.
-_arctan = njit(nogil=True, inline="always", error_model="numpy")(_arctan_of)
-_derive_row = njit(nogil=True, cache=True, error_model="numpy")(_derive_one_row)
-_derive = njit(nogil=True, cache=True, error_model="numpy")(_derive_rows)
-_bend_esri = njit(nogil=True, cache=True, error_model="numpy")(_bend_rows)
-_classify = njit(nogil=True, cache=True, error_model="numpy")(_classify_cells)

@@ -207,32 +207,29 @@ def _optional_parts(event: Event, grid: GeoBox) -> list[LayerSpec]:
 
 
 def _valid_part() -> LayerSpec:
-    return LayerSpec("valid", _Valid, None, after=("scene_post", "terrain"))
-
-
-class _Valid(NamedTuple):
-    """True where a cell can be mapped: every band of the post-event scene and the elevation are known there."""
-
-    store: Store
-    bands: tuple[Band, ...] = (
-        Band(
-            "valid",
-            kind="flag",
-            class_names=("no", "yes"),
-            first_class=0,
-            role="mask",
-            long_name="the pixel can be mapped",
-            provenance={"source": ["reflectance_post", "elevation"], "resampling": "none"},
-        ),
+    band = Band(
+        "valid",
+        kind="flag",
+        class_names=("no", "yes"),
+        first_class=0,
+        role="mask",
+        long_name="the pixel can be mapped",
+        provenance={"source": ["reflectance_post", "elevation"], "resampling": "none"},
     )
-    notes: tuple[str, ...] = ()
+    return LayerSpec(
+        "valid",
+        lambda store: LayerGroup((band,), (), partial(_valid, store)),
+        None,
+        after=("scene_post", "terrain"),
+    )
 
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return 1 where a cell of `window` can be mapped, as uint8 (row, col)."""
-        # A cell of reflectance is known in all bands or in none.
-        known = np.isfinite(self.store.read("reflectance_post", window, band=0))
-        known &= np.isfinite(self.store.read("elevation", window))
-        return {"valid": known.astype(np.uint8)}
+
+def _valid(store: Store, window: GeoBox) -> dict[str, NDArray[Any]]:
+    """Compute where a pixel can be mapped: the post-event scene and the elevation have a value there."""
+    # Reflectance has a value in all bands or in none.
+    valid = np.isfinite(store.read("reflectance_post", window, band=0))
+    valid &= np.isfinite(store.read("elevation", window))
+    return {"valid": valid.astype(np.uint8)}
 
 
 def _as_json(value: object) -> Any:

@@ -3,8 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,8 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import GeologyConfig
 from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
-from coslide.grid import pixel_size_m, slices_of
+from coslide.cube.layer import LayerGroup, cut
+from coslide.grid import pixel_size_m
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
 from coslide.sources.geology import WITHOUT_AGE, StratumMap, read_strata, units_by_age
@@ -21,20 +20,8 @@ from coslide.sources.geology import WITHOUT_AGE, StratumMap, read_strata, units_
 _BLOCK = 512  # side, in cells, of what is filled at once: the distance transform takes 40 bytes for each cell
 
 
-@dataclass(frozen=True)
-class _Stratum:
-    grid: GeoBox
-    classes: NDArray[np.uint8]
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...]
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return the values on `window`, a part of the grid; the caller may change them."""
-        return {"stratum_class": self.classes[slices_of(window, self.grid)].copy()}
-
-
 def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
-    """Return the family of the one index ``stratum_class`` on `grid`: 1 to n from old to young, 255 unknown (no unit).
+    """Compute the index ``stratum_class`` on `grid`: 1 to n from old to young, nodata 255 (no unit).
 
     Parameters
     ----------
@@ -77,7 +64,7 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
         long_name=f"stratum by age, classes 1 (oldest) to {len(classes)}",
         provenance=provenance,
     )
-    return _Stratum(grid, codes, (band,), notes)
+    return LayerGroup((band,), notes, partial(cut, grid, {"stratum_class": codes}))
 
 
 def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) -> NDArray[np.uint8]:

@@ -1,13 +1,13 @@
-"""Fields that are known at coarse nodes, evaluated at the cells of a grid window by window.
+"""Fields that are known at coarse nodes, evaluated at the pixels of a grid window by window.
 
-A cell's value follows from its row and column in the whole grid alone, so it is the same, to the bit, in whatever
+A pixel's value follows from its row and column in the whole grid alone, so it is the same, to the bit, in whatever
 window it is asked for. Fields hold their nodes only: they are small, can be sent to other processes, and may be asked
 from several threads at once.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
@@ -26,15 +26,23 @@ _MARGIN_NODES = 2
 _MOST_SAMPLES = 2048  # along each side
 
 
+class Summary(NamedTuple):
+    """Smallest and largest value of a field on a grid, and its share of nodata; NaN and 1 where it has no value."""
+
+    low: float
+    high: float
+    nodata: float
+
+
 class Field(Protocol):
-    """A quantity that has a value, or NaN, at every cell of a grid."""
+    """A quantity that has a value, or NaN, at every pixel of a grid."""
 
     def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return the values at the cell centres of `window`, a part of the grid, float32 (row, col)."""
+        """Interpolate the values at the pixel centres of `window`, a part of the grid, float32 (row, col)."""
         ...
 
     def sampled(self) -> NDArray[np.float32]:
-        """Return values that are spread evenly over the grid, up to its edges, at most 2048 along each side."""
+        """Interpolate at pixels that are spread evenly over the grid, up to its edges, at most 2048 along each side."""
         ...
 
 
@@ -45,13 +53,13 @@ class CoarseField:
     Attributes
     ----------
     grid
-        The grid for whose cells it was made.
+        The grid for whose pixels it was made.
     spacing_m
         Of the nodes; they lie on whole multiples of it.
     first_node
         Of the first column and the first row, in multiples of `spacing_m`; both count upwards, to the east and north.
     nodes
-        float32 (row, col), in the unit of the field, or its natural logarithm if `log`. NaN is unknown.
+        float32 (row, col), in the unit of the field, or its natural logarithm if `log`. Nodata is NaN.
     log
         Whether `at` returns the exponential of what it interpolates.
     variance
@@ -66,7 +74,7 @@ class CoarseField:
     variance: NDArray[np.float32] | None = None
 
     def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return the field at the cell centres of `window`, a part of the grid, float32 (row, col).
+        """Interpolate the field at the pixel centres of `window`, a part of the grid, float32 (row, col).
 
         Raises
         ------
@@ -77,7 +85,7 @@ class CoarseField:
         return np.exp(field, out=field) if self.log else field
 
     def variance_at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return the variance at the cell centres of `window`, float32 (row, col), in squared units of `nodes`.
+        """Interpolate the variance at the pixel centres of `window`, float32 (row, col), in squared units of `nodes`.
 
         Raises
         ------
@@ -89,12 +97,16 @@ class CoarseField:
         return self._between(self.variance, *_indices_of(window, self.grid))
 
     def sampled(self) -> NDArray[np.float32]:
-        """Return the field at cells that are spread evenly over the grid (`Field.sampled`)."""
-        field = self._between(self.nodes, *_samples_of(self.grid))
+        """Interpolate at pixels that are spread evenly over the grid (`Field.sampled`)."""
+        rows, columns = (
+            np.unique(np.linspace(0, size - 1, min(size, _MOST_SAMPLES)).round().astype(np.int64))
+            for size in self.grid.shape
+        )
+        field = self._between(self.nodes, rows, columns)
         return np.exp(field, out=field) if self.log else field
 
     def node_value(self, x_m: float, y_m: float) -> float:
-        """Return what is interpolated between the nodes at one place on the grid, a logarithm if `log`."""
+        """Interpolate between the nodes at one place on the grid; a logarithm if `log`."""
         value = np.empty((1, 1), dtype=np.float32)
         column, row = x_m / self.spacing_m - self.first_node[0], y_m / self.spacing_m - self.first_node[1]
         _bilinear(self.nodes, np.array([row]), np.array([column]), value)
@@ -114,7 +126,7 @@ class CoarseField:
 
 @dataclass(frozen=True, eq=False)
 class NodesField:
-    """A raster in any CRS at the cells of a grid, bilinear between its nodes (`coslide.io.resample.resample`).
+    """A raster in any CRS at the pixels of a grid, bilinear between its nodes (`coslide.io.resample.resample`).
 
     Attributes
     ----------
@@ -125,15 +137,15 @@ class NodesField:
 
     Notes
     -----
-    Between nodes of which some are unknown, the known ones share the weight; ground in the raster cell of an unknown
-    node is unknown, and so is ground beyond the outermost raster cells.
+    Between nodes of which some are nodata, the others share the weight; pixels in the raster pixel of a nodata node
+    are nodata, and so are those beyond the outermost raster pixels.
     """
 
     nodes: CoarseRaster
     grid: GeoBox
 
     def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return the raster at the cell centres of `window`, a part of the grid, float32 (row, col), in its own unit.
+        """Interpolate the raster, in its own unit, at the pixel centres of `window`, a part of the grid, as float32.
 
         Raises
         ------
@@ -144,7 +156,7 @@ class NodesField:
         return self._at(window)
 
     def sampled(self) -> NDArray[np.float32]:
-        """Return the raster at cells of which there are no more than 2048 along each side of the grid (`Field`)."""
+        """Interpolate at pixels that are spread evenly over the grid (`Field.sampled`)."""
         rows, columns = (min(size, _MOST_SAMPLES) for size in self.grid.shape)
         return self._at(self.grid.zoom_to((rows, columns)))
 
@@ -159,7 +171,7 @@ class NodesField:
 def coarse_axes(
     grid: GeoBox, coarse_m: float
 ) -> tuple[float, tuple[int, int], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return the spacing in metres, the first node and the x and y in metres of nodes that enclose the cells of `grid`.
+    """Compute the spacing in metres, the first node, and x and y in metres of nodes that enclose the pixels of `grid`.
 
     Parameters
     ----------
@@ -201,14 +213,17 @@ def _indices_of(window: GeoBox, grid: GeoBox) -> tuple[NDArray[np.int64], NDArra
     return np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
 
 
-def _samples_of(grid: GeoBox) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    rows, columns = (
-        np.unique(np.linspace(0, size - 1, min(size, _MOST_SAMPLES)).round().astype(np.int64)) for size in grid.shape
-    )
-    return rows, columns
+def summary_of(field: Field) -> Summary:
+    """Compute the range of a field on its grid and its share of nodata, from the pixels that it samples."""
+    sampled = field.sampled()
+    nodata = float(np.isnan(sampled).mean())
+    if nodata == 1:
+        return Summary(np.nan, np.nan, nodata)
+    return Summary(float(np.nanmin(sampled)), float(np.nanmax(sampled)), nodata)
 
 
-def _bilinear_cells(
+@njit(nogil=True, cache=True)
+def _bilinear(
     nodes: NDArray[np.float32],
     row: NDArray[np.floating[Any]],
     column: NDArray[np.floating[Any]],
@@ -225,6 +240,3 @@ def _bilinear_cells(
         for j in range(column.size):
             k = left[j]
             out[i, j] = line[k] * (1.0 - right_share[j]) + line[k + 1] * right_share[j]
-
-
-_bilinear = njit(nogil=True, cache=True)(_bilinear_cells)

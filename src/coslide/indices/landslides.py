@@ -1,43 +1,28 @@
-"""The label: which cells were mapped as landslides."""
+"""The label: which pixels were mapped as landslides."""
 
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import InventoryConfig
 from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
-from coslide.grid import pixel_size_m, slices_of
+from coslide.cube.layer import LayerGroup, cut
+from coslide.grid import pixel_size_m
 from coslide.labels import BACKGROUND, LANDSLIDE
 from coslide.sources.inventory import Labels, read_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 
 
-@dataclass(frozen=True)
-class _Landslides:
-    grid: GeoBox
-    mask: NDArray[np.uint8]
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...]
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return the values on `window`, a part of the grid; the caller may change them."""
-        return {"landslide": self.mask[slices_of(window, self.grid)].copy()}
-
-
 def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
-    """Return the family of the label ``landslide`` on `grid`: 0 background, 1 landslide, 255 unknown (no unit).
+    """Rasterize the label ``landslide`` on `grid`: 0 background, 1 landslide, nodata 255 (no unit).
 
     Parameters
     ----------
     inventory
         The polygons, and the area in which they were mapped.
     grid
-        In metres, square cells.
+        In metres, square pixels.
 
     Raises
     ------
@@ -46,7 +31,7 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
 
     Notes
     -----
-    Outside the mapped area nobody looked, so a cell there is unknown, not background.
+    Outside the mapped area nobody looked, so a pixel there is nodata, not background.
     """
     labels = read_inventory(inventory.path, grid, area=inventory.area)
     provenance = {
@@ -67,20 +52,20 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
         long_name="mapped landslides",
         provenance=provenance,
     )
-    return _Landslides(grid, labels.mask, (band,), _notes(labels, pixel_size_m(grid)))
+    return LayerGroup((band,), _notes(labels, pixel_size_m(grid)), partial(cut, grid, {"landslide": labels.mask}))
 
 
-def _notes(labels: Labels, cell_m: float) -> tuple[str, ...]:
-    burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * cell_m**2
+def _notes(labels: Labels, side_m: float) -> tuple[str, ...]:
+    burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * side_m**2
     drawn, burnt = (f"{area_m2 / 1e6:.4g} km2" for area_m2 in (labels.area_m2, burnt_m2))
-    notes = [f"{labels.polygons} polygons cover {drawn} of the mapped ground, their cells {burnt}"]
+    notes = [f"{labels.polygons} polygons cover {drawn} of the mapped area, their pixels {burnt}"]
     if labels.touched:
         notes.append(
-            f"{len(labels.touched)} hold no cell centre and are burnt by touch, first those numbered "
+            f"{len(labels.touched)} hold no pixel centre and are burnt by touch, first those numbered "
             f"{', '.join(str(number) for number in labels.touched[:5])}"
         )
     if labels.repaired:
         notes.append(f"{labels.repaired} crossed themselves and were repaired")
     if labels.empty:
-        notes.append(f"{labels.empty} enclose no ground and are left out")
+        notes.append(f"{labels.empty} enclose no area and are left out")
     return tuple(notes)

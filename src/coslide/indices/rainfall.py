@@ -1,7 +1,8 @@
-"""Rain before the event at the cells of a grid: kriged from gauges, or from a raster."""
+"""Rain before the event at the pixels of a grid: kriged from gauges, or from a raster."""
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from coslide.config.schema import RainConfig
 from coslide.cube.band import Band
 from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
-from coslide.indices.interpolation import MOST_NODES, Field, NodesField
-from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, coarse_error, krige_coarse, leave_one_out_rmse
-from coslide.indices.stations import Placed, place_stations
+from coslide.indices.interpolation import MOST_NODES, Field, NodesField, summary_of
+from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse
+from coslide.indices.stations import place_stations
 from coslide.io.coarse_raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, read_gauges
 
@@ -28,7 +29,7 @@ _KRIGED = "ordinary kriging on a coarse grid, then bilinear"
 
 
 def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime | None) -> LayerGroup:
-    """Return the rain before the event, in mm, and for gauges its kriging variance, in mm2, ready for any window.
+    """Prepare the rain before the event, in mm, and for gauges its kriging variance, in mm2.
 
     Parameters
     ----------
@@ -41,10 +42,10 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
 
     Returns
     -------
-    Family
+    LayerGroup
         ``rainfall`` (float32, index) and, where a variogram could be fitted, ``rainfall_variance`` (float32,
-        diagnostic). From gauges the rain is known everywhere and never negative; from a raster it is NaN where the
-        raster has no value.
+        diagnostic). From gauges the rain has a value everywhere and is never negative; from a raster it is NaN where
+        the raster has no value.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
     closer until it is below 0.08 mm, unless that takes more than two million nodes or half a minute; the log tells what
     was reached. Below five gauges, or where all of them agree, there is no variogram: the field is the mean weighted by
     the inverse square of the distance, or their common value. Kriging weights can be negative, so the field is cut off
-    at 0. A raster is interpolated bilinearly between the centres of its cells.
+    at 0. A raster is interpolated bilinearly between the centres of its pixels.
 
     References
     ----------
@@ -68,21 +69,12 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
     return _from_gauges(rain, grid, event_time) if rain.gauges else _from_raster(rain, grid)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rainfall:
-    """Rain as a field on a grid (`coslide.cube.layer.LayerGroup`)."""
-
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...]
-    field: Field
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return rain in mm, and its variance in mm2, on `window` (`Family.compute`)."""
-        rain_mm = self.field.at(window)
-        computed = {"rainfall": np.maximum(rain_mm, np.float32(0.0), out=rain_mm)}
-        if isinstance(self.field, KrigedField) and self.field.variance is not None:
-            computed["rainfall_variance"] = self.field.variance_at(window)
-        return computed
+def _compute(field: Field, window: GeoBox) -> dict[str, NDArray[Any]]:
+    rain_mm = field.at(window)
+    computed = {"rainfall": np.maximum(rain_mm, np.float32(0.0), out=rain_mm)}
+    if isinstance(field, KrigedField) and field.variance is not None:
+        computed["rainfall_variance"] = field.variance_at(window)
+    return computed
 
 
 def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> LayerGroup:
@@ -92,55 +84,47 @@ def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None)
     )
     if placed.values.size == 0:
         raise InputError(f"{rain.gauges}: found no gauge that has a place in {grid.crs}, the CRS of the grid")
-    field, error_mm = _kriged(placed, grid, rain.variogram)
-    attrs = {"resampling": _KRIGED, "gauges": int(placed.values.size)}
-    if field.variogram is not None:
-        attrs["variogram"] = field.variogram._asdict()
-    said = _accuracy(placed, field, error_mm) if field.variogram else (_fallback(placed),)
-    bands = [_rainfall_band(attrs)]
+    kriging = fit_kriging(*placed, variogram=rain.variogram)
+    field, error_mm = _kriged(kriging, grid)
+    provenance: dict[str, Any] = {"resampling": _KRIGED, "gauges": int(placed.values.size)}
+    if kriging.variogram:
+        provenance["variogram"] = kriging.variogram._asdict()
+    bands = [_rainfall_band(provenance)]
     if field.variance is not None:
         long_name = "kriging variance of the rain"
         bands.append(replace(bands[0], name="rainfall_variance", unit="mm2", role="diagnostic", long_name=long_name))
-    return _Rainfall(tuple(bands), (*gauges.notes, *said), field)
+    notes = (*gauges.notes, *_accuracy(kriging, placed.values.size, field.spacing_m, error_mm))
+    return LayerGroup(tuple(bands), notes, partial(_compute, field))
 
 
-def _kriged(placed: Placed, grid: GeoBox, model: str) -> tuple[KrigedField, float]:
-    """Return the field on nodes close enough to err by less than `_LARGEST_ERROR_MM`, and the error, in mm."""
-    field = krige_coarse(grid, *placed, coarse_m=_COARSE_M, variogram=model)
-    while (error_mm := coarse_error(field, *placed)) > _LARGEST_ERROR_MM:
+def _kriged(kriging: Kriging, grid: GeoBox) -> tuple[KrigedField, float]:
+    """Krige on nodes close enough to err by less than `_LARGEST_ERROR_MM`, and compute the error, in mm."""
+    field = krige_coarse(grid, kriging, coarse_m=_COARSE_M)
+    while (error_mm := field.coarse_error()) > _LARGEST_ERROR_MM:
         closer_m = field.spacing_m / 2
-        work = 4 * field.nodes.size * placed.values.size**2
+        work = 4 * field.nodes.size * kriging.values.size**2
         if closer_m < _CLOSEST_M or 4 * field.nodes.size > MOST_NODES or work > _MOST_WORK:
             break
-        field = krige_coarse(grid, *placed, coarse_m=closer_m, variogram=field.variogram or model)
+        field = krige_coarse(grid, kriging, coarse_m=closer_m)
     return field, error_mm
 
 
-def _fallback(placed: Placed) -> str:
-    count, values = placed.values.size, placed.values
-    if np.ptp(values) == 0:
-        return f"all {count} gauges have {values[0]:.1f} mm, so every cell has"
-    text = (
-        f"gauges in fewer than {FEWEST_STATIONS} places, which a variogram needs: "
-        "rain is their mean weighted by the inverse square of the distance"
-    )
-    if count < 2:
-        return text
-    error_mm = leave_one_out_rmse(placed.x_m, placed.y_m, values)
-    return f"{text}; each gauge estimated from the others is wrong by {error_mm:.1f} mm (root mean square)"
-
-
-def _accuracy(placed: Placed, field: KrigedField, error_mm: float) -> tuple[str, ...]:
-    assert field.variogram is not None  # noqa: S101 - the caller has checked
-    model, psill, range_m, nugget = field.variogram
-    rmse_mm = leave_one_out_rmse(*placed, variogram=field.variogram)
-    sill_mm2, range_km = psill + nugget, range_m / 1000.0
-    fit = f"{model} variogram, sill {sill_mm2:.3g} mm2, nugget {nugget:.3g} mm2, range {range_km:.3g} km"
-    return (
-        f"kriged from {placed.values.size} gauges: {fit}",
-        f"each gauge estimated from the others is wrong by {rmse_mm:.1f} mm (root mean square)",
-        f"nodes {field.spacing_m:g} m apart err by {error_mm:.3f} mm at most",
-    )
+def _accuracy(kriging: Kriging, count: int, spacing_m: float, error_mm: float) -> list[str]:
+    """Describe for the log how the rain was interpolated, and how far it is off."""
+    if kriging.constant and count > 1:
+        return [f"all {count} gauges have {kriging.values[0]:.1f} mm, so every pixel has"]
+    rmse_mm = kriging.leave_one_out_rmse() if kriging.values.size > 1 else None
+    off = [f"each gauge estimated from the others is wrong by {rmse_mm:.1f} mm (root mean square)"] if rmse_mm else []
+    if kriging.variogram is None:
+        text = f"gauges in fewer than {FEWEST_STATIONS} places, which a variogram needs: "
+        return ["; ".join([f"{text}rain is their mean weighted by the inverse square of the distance", *off])]
+    model, psill, range_m, nugget = kriging.variogram
+    fit = f"sill {psill + nugget:.3g} mm2, nugget {nugget:.3g} mm2, range {range_m / 1000.0:.3g} km"
+    return [
+        f"kriged from {count} gauges: {model} variogram, {fit}",
+        *off,
+        f"nodes {spacing_m:g} m apart err by {error_mm:.3f} mm at most",
+    ]
 
 
 def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
@@ -153,13 +137,12 @@ def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
     if known.size and known.min() < 0:
         raise InputError(f"{path}: found rain of {known.min():g} mm, expected 0 or more (is nodata declared?)")
     field = NodesField(nodes._replace(values=values), grid)
-    sampled = field.sampled()
-    unknown = float(np.isnan(sampled).mean())
-    if unknown == 1:
+    low_mm, high_mm, nodata = summary_of(field)
+    if nodata == 1:
         raise InputError(f"{path}: has no value on the grid, expected rain")
-    notes = [f"rain from a raster, bilinear: {np.nanmin(sampled):.1f} to {np.nanmax(sampled):.1f} mm on the grid"]
-    notes += [f"{unknown:.1%} of the grid has no rain value"] if unknown else []
-    return _Rainfall((_rainfall_band({"resampling": "bilinear"}),), tuple(notes), field)
+    notes = [f"rain from a raster, bilinear: {low_mm:.1f} to {high_mm:.1f} mm on the grid"]
+    notes += [f"{nodata:.1%} of the grid has no rain value"] if nodata else []
+    return LayerGroup((_rainfall_band({"resampling": "bilinear"}),), tuple(notes), partial(_compute, field))
 
 
 def _rainfall_band(provenance: dict[str, Any]) -> Band:

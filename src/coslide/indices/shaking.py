@@ -1,8 +1,8 @@
 """Peak ground acceleration (PGA) on the grid, from ShakeMap, rasters, contours or stations, and its classes."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.roi import roi_is_empty
 
-from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
+from coslide.config.schema import ShakingConfig
 from coslide.cube.band import Band
 from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import overlap_slices
 from coslide.indices.classes import class_by_edges, class_names
 from coslide.indices.contours import contour_field
-from coslide.indices.interpolation import Field, NodesField
-from coslide.indices.kriging import KrigedField, krige_coarse, leave_one_out_rmse
-from coslide.indices.stations import Placed, place_stations
+from coslide.indices.interpolation import Field, NodesField, summary_of
+from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse
+from coslide.indices.stations import place_stations
 from coslide.io.coarse_raster import CoarseRaster
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
@@ -31,46 +31,10 @@ _NODES = 300_000  # take seconds with hundreds of stations
 _KRIGED = "ordinary kriging of ln PGA on a coarse grid, then bilinear"
 
 
-def pga_class(pga_g: ArrayLike, *, levels_g: Sequence[float] = PGA_LEVELS_G) -> NDArray[np.uint8]:
-    """Return the class of each peak ground acceleration: the number of levels it reaches (no unit).
-
-    The levels of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977) are contours of the ShakeMap, 0.04 g apart, and
-    its maximum.
-
-    Parameters
-    ----------
-    pga_g
-        Peak ground acceleration in g, any shape.
-    levels_g
-        Lower edges of classes 1, 2, ... in g, ascending.
-
-    Returns
-    -------
-    ndarray of uint8
-        0 below the first level, a class of its own and not nodata; 255 where `pga_g` is NaN.
-
-    Raises
-    ------
-    ValueError
-        If the levels do not ascend, there are more than 254, or an acceleration is negative (then it is likely a
-        logarithm).
-
-    Notes
-    -----
-    Compared as float32, so that 0.26 reaches the level 0.26 in whichever of the two precisions it is stored.
-
-    Examples
-    --------
-    >>> pga_class([0.05, 0.12, 0.25, 0.26, np.nan])
-    array([  0,   1,   4,   5, 255], dtype=uint8)
-    """
-    return class_by_edges(pga_g, levels_g, lowest=0)
-
-
-def pga_field(
+def krige_pga(
     grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, pga_g: ArrayLike, within_km: float = WITHIN_KM
-) -> NDArray[np.float32]:
-    """Return the peak ground acceleration in g at the cell centres of `grid`, kriged from stations.
+) -> KrigedField:
+    """Krige the peak ground acceleration of stations, in g, to the pixels of `grid`.
 
     The logarithm is kriged (`coslide.indices.kriging.krige_coarse`): accelerations vary by factors, and none can become
     negative.
@@ -89,8 +53,8 @@ def pga_field(
 
     Returns
     -------
-    ndarray of float32
-        (row, col) of the grid, finite and positive everywhere.
+    KrigedField
+        Finite and positive everywhere.
 
     Raises
     ------
@@ -110,15 +74,22 @@ def pga_field(
     Examples
     --------
     >>> grid = GeoBox.from_bbox((574000, 4725000, 574020, 4725010), crs="EPSG:32654", resolution=10)
-    >>> pga_field(grid, lon_deg=[141.8, 142.1], lat_deg=[42.7, 42.7], pga_g=[0.5, 0.5])
+    >>> krige_pga(grid, lon_deg=[141.8, 142.1], lat_deg=[42.7, 42.7], pga_g=[0.5, 0.5]).at(grid)
     array([[0.5, 0.5]], dtype=float32)
     """
-    placed = _place(grid, lon_deg, lat_deg, pga_g, within_km=within_km)
-    return krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True).at(grid)
+    recorded_g = np.asarray(pga_g, dtype=np.float64)
+    usable = np.where(recorded_g > 0, recorded_g, np.nan)
+    placed = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=usable, within_km=within_km)
+    if placed.values.size == 0:
+        raise InputError(f"shaking: found no station with a PGA above 0 among {usable.size}, expected at least one")
+    kriging = fit_kriging(placed.x_m, placed.y_m, np.log(placed.values))
+    box = grid.boundingbox
+    spacing_m = math.sqrt((box.right - box.left) * (box.top - box.bottom) / _NODES)
+    return krige_coarse(grid, kriging, coarse_m=min(max(spacing_m, _CLOSEST_M), _WIDEST_M), log=True)
 
 
 def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
-    """Return the classes of peak ground acceleration, and the acceleration itself, in g, ready for any window.
+    """Prepare the classes of peak ground acceleration, and the acceleration itself, in g.
 
     Parameters
     ----------
@@ -129,10 +100,10 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
 
     Returns
     -------
-    Family
-        ``pga_class`` (uint8, index: `pga_class`), ``pga`` (g, float32, diagnostic) and, where it is known,
-        ``pga_ln_std``, the standard deviation of ln PGA (float32, diagnostic). Ground that the source does not reach
-        has the class 255 and NaN.
+    LayerGroup
+        ``pga_class`` (uint8, index: the number of levels that PGA reaches, 0 below the first, a class of its own and
+        not nodata), ``pga`` (g, float32, diagnostic) and, where the source has it, ``pga_ln_std``, the standard
+        deviation of ln PGA (float32, diagnostic). Nodata where the source does not reach.
 
     Raises
     ------
@@ -143,59 +114,39 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     Notes
     -----
     PGA of a ShakeMap or a raster is interpolated bilinearly, in g (never as a logarithm), between its nodes, which are
-    the centres of cells; ground in the outer half of the outermost cells has the value of their nodes. So ``grid.xml``
-    and ``pga_mean.flt`` of one event give the same classes. For contours see `contour_field`, for stations `pga_field`.
+    the centres of raster pixels; the outer half of the outermost ones has the value of their nodes. So ``grid.xml`` and
+    ``pga_mean.flt`` of one event give the same classes. For contours see `contour_field`, for stations `krige_pga`. The
+    levels of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977) are contours of the ShakeMap, 0.04 g apart, and its
+    maximum.
     """
     source = _source(shaking, grid)
-    sampled = source.pga.sampled()
-    unknown = float(np.isnan(sampled).mean())
-    if unknown == 1:
+    low_g, high_g, nodata = summary_of(source.pga)
+    if nodata == 1:
         raise InputError(f"shaking: {source.path} does not reach the grid; expected PGA there")
-    lowest_g, highest_g = float(np.nanmin(sampled)), float(np.nanmax(sampled))
-    notes = [*source.notes, f"PGA from {lowest_g:.3g} to {highest_g:.3g} g on the grid"]
-    notes += [f"{unknown:.1%} of the grid has no PGA: it lies outside"] if unknown else []
-    return _Pga(_bands(shaking, source, (lowest_g, highest_g)), tuple(notes), source, shaking.levels_g)
+    notes = [*source.notes, f"PGA from {low_g:.3g} to {high_g:.3g} g on the grid"]
+    notes += [f"{nodata:.1%} of the grid has no PGA: it lies outside"] if nodata else []
+    compute = partial(_compute, source, shaking.levels_g)
+    return LayerGroup(_bands(shaking, source, (low_g, high_g)), tuple(notes), compute)
 
 
 class _Source(NamedTuple):
-    """PGA in g on a grid, the standard deviation of its logarithm, and what is said of them."""
+    """PGA in g on a grid, the standard deviation of its logarithm, and what is recorded of them."""
 
     path: Path | None
     pga: Field
     resampling: str
-    ln_std: "NodesField | _RootOfVariance | None" = None
+    ln_std: Callable[[GeoBox], NDArray[np.float32]] | None = None
     notes: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
-@dataclass(frozen=True, eq=False)
-class _Pga:
-    """PGA and its classes (`coslide.cube.layer.LayerGroup`)."""
-
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...]
-    source: _Source
-    levels_g: tuple[float, ...]
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return the classes of PGA, PGA in g and, where known, its ln deviation on `window` (`Family.compute`)."""
-        pga_g = self.source.pga.at(window)
-        computed: dict[str, NDArray[Any]] = {"pga_class": pga_class(pga_g, levels_g=self.levels_g), "pga": pga_g}
-        if self.source.ln_std is not None:
-            computed["pga_ln_std"] = self.source.ln_std.at(window)
-        return computed
-
-
-@dataclass(frozen=True, eq=False)
-class _RootOfVariance:
-    """The standard deviation that belongs to a kriged field."""
-
-    field: KrigedField
-
-    def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Return the standard deviation on `window` (`Field.at`)."""
-        variance = self.field.variance_at(window)
-        return np.sqrt(variance, out=variance)
+def _compute(source: _Source, levels_g: tuple[float, ...], window: GeoBox) -> dict[str, NDArray[Any]]:
+    """Compute the classes of PGA, PGA in g and, where it has one, the deviation of its logarithm on `window`."""
+    pga_g = source.pga.at(window)
+    computed: dict[str, NDArray[Any]] = {"pga_class": class_by_edges(pga_g, levels_g, lowest=0), "pga": pga_g}
+    if source.ln_std is not None:
+        computed["pga_ln_std"] = source.ln_std(window)
+    return computed
 
 
 def _bands(shaking: ShakingConfig, source: _Source, range_g: tuple[float, float]) -> tuple[Band, ...]:
@@ -234,7 +185,20 @@ def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
         how = "cell centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
         note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
         return _Source(shaking.contours, contour_field(contours, grid, name=str(shaking.contours)), how, notes=(note,))
-    return _from_stations(shaking, grid)
+    stations = read_stations(shaking)
+    field = krige_pga(grid, lon_deg=stations.lon_deg, lat_deg=stations.lat_deg, pga_g=stations.pga_g)
+    count = field.kriging.values.size
+    notes = [f"PGA kriged from {count} of {stations.pga_g.size} stations"]
+    if count > 1:
+        factor = np.exp(field.kriging.leave_one_out_rmse())
+        notes.append(f"each station estimated from the others is wrong by a factor of {factor:.2f}")
+    ln_std = partial(_ln_std, field) if field.variance is not None else None
+    return _Source(shaking.stations, field, _KRIGED, ln_std, tuple(notes), {"stations": count})
+
+
+def _ln_std(field: KrigedField, window: GeoBox) -> NDArray[np.float32]:
+    variance = field.variance_at(window)
+    return np.sqrt(variance, out=variance)
 
 
 def _require_meeting(nodes: CoarseRaster, grid: GeoBox, path: Path) -> None:
@@ -246,34 +210,5 @@ def _require_meeting(nodes: CoarseRaster, grid: GeoBox, path: Path) -> None:
 
 
 def _from_nodes(path: Path, grid: GeoBox, pga_g: CoarseRaster, ln_std: CoarseRaster | None) -> _Source:
-    deviation = NodesField(ln_std, grid) if ln_std is not None else None
-    return _Source(path, NodesField(pga_g, grid), "bilinear in g", deviation)
-
-
-def _from_stations(shaking: ShakingConfig, grid: GeoBox) -> _Source:
-    found = read_stations(shaking)
-    placed = _place(grid, found.lon_deg, found.lat_deg, found.pga_g, within_km=WITHIN_KM)
-    field = krige_coarse(grid, *placed, coarse_m=_spacing_m(grid), log=True)
-    count = int(placed.values.size)
-    notes = [f"PGA kriged from {count} of {found.pga_g.size} stations"]
-    if count > 1:
-        logs = (placed.x_m, placed.y_m, np.log(placed.values))
-        error = leave_one_out_rmse(*logs, variogram=field.variogram or "spherical")
-        notes.append(f"each station estimated from the others is wrong by a factor of {np.exp(error):.2f}")
-    deviation = _RootOfVariance(field) if field.variance is not None else None
-    return _Source(shaking.stations, field, _KRIGED, deviation, tuple(notes), {"stations": count})
-
-
-def _spacing_m(grid: GeoBox) -> float:
-    box = grid.boundingbox
-    spacing_m = math.sqrt((box.right - box.left) * (box.top - box.bottom) / _NODES)
-    return min(max(spacing_m, _CLOSEST_M), _WIDEST_M)
-
-
-def _place(grid: GeoBox, lon_deg: ArrayLike, lat_deg: ArrayLike, pga_g: ArrayLike, *, within_km: float) -> Placed:
-    recorded_g = np.asarray(pga_g, dtype=np.float64)
-    usable = np.where(recorded_g > 0, recorded_g, np.nan)
-    placed = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=usable, within_km=within_km)
-    if placed.values.size == 0:
-        raise InputError(f"shaking: found no station with a PGA above 0 among {usable.size}, expected at least one")
-    return placed
+    ln_std_at = NodesField(ln_std, grid).at if ln_std is not None else None
+    return _Source(path, NodesField(pga_g, grid), "bilinear in g", ln_std_at)

@@ -1,12 +1,10 @@
 """Reflectance and NDVI of the scenes before and after the event."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
@@ -16,6 +14,7 @@ from coslide.cube.layer import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
+from coslide.sources.sentinel2 import SceneReader
 
 RED, NIR = "B4", "B8"
 MIN_REFLECTANCE_SUM = 0.001
@@ -25,47 +24,15 @@ When = Literal["pre", "post"]
 Role = Literal["index", "diagnostic"]
 
 
-class SceneLike(Protocol):
-    """What a scene must offer to become indices: its bands on any window of the grid."""
-
-    @property
-    def band_names(self) -> Sequence[str]:
-        """Names of the bands in the order of wavelength."""
-        ...
-
-    @property
-    def acquired(self) -> str:
-        """The day on which the scene was taken, as ``"2018-09-11"``; empty if not known."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Lines for the log: what was found in the files of the scene."""
-        ...
-
-    def reflectance(
-        self, name: str, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)
-    ) -> NDArray[np.float32]:
-        """Return the reflectance (1) of a band as float32 (row, col), NaN where unknown.
-
-        The content is moved by `shift_m` to the east and to the north.
-        """
-        ...
-
-    def clear(self, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.bool_]:
-        """Return False, as (row, col), where something hides the ground, such as a cloud; `shift_m` as above."""
-        ...
-
-
 class NdviRoles(NamedTuple):
-    """The roles of the NDVI layers: those of the dates (`date`) and that of their `difference`."""
+    """The roles of the NDVI bands: those of the dates (`date`) and that of their `difference`."""
 
     date: Role
     difference: Role
 
 
 def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
-    """Return which NDVI layers are inputs of a network (``"index"``) and which are only to look at (``"diagnostic"``).
+    """Choose which NDVI bands are inputs of a network (``"index"``) and which are only to look at (``"diagnostic"``).
 
     Parameters
     ----------
@@ -73,7 +40,7 @@ def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
         The table of the event file.
     has_pre
         Whether there is a scene before the event. Without one there is no difference, so the NDVI after the event is
-        an input whatever the table says.
+        an input in any case.
 
     Examples
     --------
@@ -87,7 +54,7 @@ def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
 
 
 def ndvi(red: ArrayLike, nir: ArrayLike) -> NDArray[np.float32]:
-    """Return the normalised difference vegetation index, ``(nir - red) / (nir + red)``, unit 1, from -1 to 1.
+    """Compute the normalised difference vegetation index, ``(nir - red) / (nir + red)``, unit 1, from -1 to 1.
 
     Parameters
     ----------
@@ -118,16 +85,18 @@ def ndvi(red: ArrayLike, nir: ArrayLike) -> NDArray[np.float32]:
     >>> ndvi([0.02, 0.2, -0.01, 0.0, np.nan], [0.38, 0.2, 0.3, 0.0, 0.3])
     array([0.9, 0. , 1. , nan, nan], dtype=float32)
     """
-    red, nir = (np.ascontiguousarray(values, dtype=np.float32) for values in (red, nir))
+    red, nir = (np.asarray(values, dtype=np.float32) for values in (red, nir))
     if red.shape != nir.shape:
         raise ValueError(f"nir: found the shape {nir.shape}, expected that of red, {red.shape}")
-    index = np.empty(red.shape, dtype=np.float32)
-    _divide(red.reshape(-1), nir.reshape(-1), index.reshape(-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = nir + red
+        index = np.clip((nir - red) / total, np.float32(-1), np.float32(1))
+    index[~(total >= np.float32(MIN_REFLECTANCE_SUM))] = np.nan
     return index
 
 
 def prepare_scene(
-    reader: SceneLike,
+    reader: SceneReader,
     when: When,
     *,
     grid: GeoBox,
@@ -135,31 +104,31 @@ def prepare_scene(
     ndvi_role: Role = "index",
     attrs: Mapping[str, Any] | None = None,
 ) -> LayerGroup:
-    """Return the family of the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8.
+    """Prepare the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8.
 
     Parameters
     ----------
     reader
         The scene.
     when
-        ``"pre"`` or ``"post"``: before or after the event. It ends the names of the variables.
+        ``"pre"`` or ``"post"``: before or after the event. It ends the names of the bands.
     grid
         The grid that windows are parts of.
     shift
         What `coslide.indices.coregister.coregistration` found; the content of the scene is moved by it if it is to be
         applied. None, as for the scene after the event, moves nothing.
     ndvi_role
-        Whether NDVI is an input of a network, as `ndvi_roles` says.
+        Whether NDVI is an input of a network (`ndvi_roles`).
     attrs
-        What else each variable says of itself: provenance, ``resampling``. The family adds ``acquired``, ``shift_m``
-        (by how much the scene was moved to the east and to the north) and ``coregistration`` (what was found, in words;
-        where it was looked for).
+        What else the cube records of each band, such as ``resampling``. ``acquired``, ``shift_m`` (by how much the
+        scene was moved to the east and to the north) and ``coregistration`` (what was found, in words; where it was
+        looked for) are added.
 
     Returns
     -------
-    Family
-        ``reflectance_<when>`` (band, row, col); ``ndvi_<when>``; and for ``"pre"`` the class map ``pre_available``: 1
-        where the scene before the event is known, else 0, never unknown.
+    LayerGroup
+        ``reflectance_<when>`` (band, row, col); ``ndvi_<when>``; and for ``"pre"`` the flag ``pre_available``: 1 where
+        the scene before the event is valid, else 0, never nodata.
 
     Raises
     ------
@@ -168,7 +137,7 @@ def prepare_scene(
 
     Notes
     -----
-    A cell that is not clear, or that lacks a value in any band, is NaN in all bands and in NDVI.
+    A pixel that is not clear, or that lacks a value in any band, is NaN in all bands and in NDVI.
     """
     names = tuple(reader.band_names)
     if not names:
@@ -218,7 +187,8 @@ def prepare_scene(
                 **common,
             )
         )
-    return _SceneFamily(reader, when, grid, shift_m, tuple(bands), tuple(notes))
+    compute = partial(_compute_scene, reader=reader, when=when, grid=grid, shift_m=shift_m)
+    return LayerGroup(tuple(bands), tuple(notes), compute)
 
 
 def prepare_ndvi_difference(
@@ -226,25 +196,21 @@ def prepare_ndvi_difference(
     read_post: Callable[[GeoBox], NDArray[np.float32]],
     *,
     role: Role = "index",
-    attrs: Mapping[str, Any] | None = None,
 ) -> LayerGroup:
-    """Return the family of ``ndvi_difference`` (1): NDVI after the event minus NDVI before it, from -2 to 2.
+    """Prepare ``ndvi_difference`` (1): NDVI after the event minus NDVI before it, from -2 to 2.
 
     Parameters
     ----------
     read_pre, read_post
-        Return the NDVI of a date on a window, float32 (row, col), NaN where unknown.
+        Read the NDVI of a date on a window, float32 (row, col), nodata NaN.
     role
-        Whether it is an input of a network, as `ndvi_roles` says.
-    attrs
-        What else the variable says of itself.
+        Whether it is an input of a network (`ndvi_roles`).
 
     Returns
     -------
-    Family
-        One variable, NaN where either date is. Negative where vegetation was lost.
+    LayerGroup
+        One band, NaN where either date is. Negative where vegetation was lost.
     """
-    own = {"resampling": "none", **(attrs or {}), "formula": "ndvi_post - ndvi_pre"}
     band = Band(
         "ndvi_difference",
         group="scene_before",
@@ -253,69 +219,33 @@ def prepare_ndvi_difference(
         signed=True,
         role=role,
         long_name="NDVI after minus before the event, negative where vegetation was lost",
-        provenance=own,
+        provenance={"resampling": "none", "formula": "ndvi_post - ndvi_pre"},
     )
-    return _DifferenceFamily(read_pre, read_post, (band,))
+    return LayerGroup((band,), (), partial(_compute_difference, read_pre, read_post))
 
 
-@dataclass(frozen=True)
-class _SceneFamily:
-    reader: SceneLike
-    when: When
-    grid: GeoBox
-    shift_m: tuple[float, float]
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...]
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return reflectance, NDVI and availability on a window; each band is read once."""
-        slices_of(window, self.grid)  # raises where it is no part
-        names = [band.channel for band in self.bands if band.channel]
-        bands = np.empty((len(names), *window.shape), dtype=np.float32)
-        for plane, name in zip(bands, names, strict=True):
-            plane[...] = self.reader.reflectance(name, window, shift_m=self.shift_m)
-        _keep_complete(bands, np.ascontiguousarray(self.reader.clear(window, shift_m=self.shift_m)))
-        computed: dict[str, NDArray[Any]] = {f"reflectance_{self.when}": bands}
-        if RED in names and NIR in names:
-            computed[f"ndvi_{self.when}"] = ndvi(bands[names.index(RED)], bands[names.index(NIR)])
-        if self.when == "pre":
-            computed["pre_available"] = (~np.isnan(bands[0])).view(np.uint8)
-        return computed
+def _compute_scene(
+    window: GeoBox, *, reader: SceneReader, when: When, grid: GeoBox, shift_m: tuple[float, float]
+) -> dict[str, NDArray[Any]]:
+    """Compute reflectance, NDVI and availability on a window; each band is read once."""
+    slices_of(window, grid)  # raises where it is no part
+    names = list(reader.band_names)
+    bands = np.empty((len(names), *window.shape), dtype=np.float32)
+    for plane, name in zip(bands, names, strict=True):
+        plane[...] = reader.reflectance(name, window, shift_m=shift_m)
+    valid = reader.clear(window, shift_m=shift_m) & np.isfinite(bands).all(axis=0)
+    bands[:, ~valid] = np.nan
+    computed: dict[str, NDArray[Any]] = {f"reflectance_{when}": bands}
+    if RED in names and NIR in names:
+        computed[f"ndvi_{when}"] = ndvi(bands[names.index(RED)], bands[names.index(NIR)])
+    if when == "pre":
+        computed["pre_available"] = valid.astype(np.uint8)
+    return computed
 
 
-@dataclass(frozen=True)
-class _DifferenceFamily:
-    read_pre: Callable[[GeoBox], NDArray[np.float32]]
-    read_post: Callable[[GeoBox], NDArray[np.float32]]
-    bands: tuple[Band, ...]
-    notes: tuple[str, ...] = ()
-
-    def compute(self, window: GeoBox) -> dict[str, NDArray[Any]]:
-        """Return the NDVI difference on a window."""
-        return {"ndvi_difference": np.subtract(self.read_post(window), self.read_pre(window), dtype=np.float32)}
-
-
-def _divide_cells(red, nir, index):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    one, least = np.float32(1), np.float32(MIN_REFLECTANCE_SUM)
-    for i in range(red.size):
-        total = nir[i] + red[i]
-        # A NaN is not at least anything; infinite by infinite is NaN.
-        index[i] = min(max((nir[i] - red[i]) / total, -one), one) if total >= least else np.float32(np.nan)
-
-
-def _keep_complete_rows(bands, clear):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    known = np.empty(clear.shape[1], dtype=np.bool_)
-    for i in range(clear.shape[0]):
-        known[:] = clear[i]
-        for k in range(bands.shape[0]):  # band by band, as they lie in memory
-            for j in range(known.size):
-                known[j] &= math.isfinite(bands[k, i, j])
-        for k in range(bands.shape[0]):
-            for j in range(known.size):
-                if not known[j]:
-                    bands[k, i, j] = np.float32(np.nan)
-
-
-# Strips are computed in threads already: nogil, not parallel. fastmath stays off, it would drop NaN.
-_divide = njit(nogil=True, cache=True, error_model="numpy")(_divide_cells)
-_keep_complete = njit(nogil=True, cache=True, error_model="numpy")(_keep_complete_rows)
+def _compute_difference(
+    read_pre: Callable[[GeoBox], NDArray[np.float32]],
+    read_post: Callable[[GeoBox], NDArray[np.float32]],
+    window: GeoBox,
+) -> dict[str, NDArray[Any]]:
+    return {"ndvi_difference": np.subtract(read_post(window), read_pre(window), dtype=np.float32)}

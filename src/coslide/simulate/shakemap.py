@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from shapely import LineString
 
+from coslide.indices.classes import class_by_edges
 from coslide.indices.interpolation import NodesField
-from coslide.indices.shaking import pga_class
 from coslide.io.atomic import write_json
 from coslide.io.coarse_raster import CoarseRaster
 from coslide.simulate.dates import EVENT_TIME
@@ -148,7 +148,7 @@ def levels_g(recipe: Recipe, shaking: Shaking) -> tuple[float, ...]:
     wanted = np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)
     for digits in range(2, 7):
         levels = tuple(round(float(level), digits) for level in wanted)
-        if len(np.unique(pga_class(pga, levels_g=levels)) if _ascend(levels) else ()) == _CLASSES:
+        if len(np.unique(class_by_edges(pga, levels, lowest=0)) if _ascend(levels) else ()) == _CLASSES:
             return levels
     raise ValueError(f"shaking: found {pga.min():.4g} to {pga.max():.4g} g on the tile, expected different values")
 

@@ -8,7 +8,6 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from coslide.connected import connected
 from coslide.evaluation.boundaries import boundary_distance, objects_kept
 from coslide.evaluation.objects import (
     State,
@@ -18,6 +17,7 @@ from coslide.evaluation.objects import (
     recall_by_size,
     size_frequency,
 )
+from coslide.labels import label_objects
 
 U, M, S, G = State.UNMATCHED, State.MATCHED, State.SPLIT, State.MERGED
 NOTHING = np.zeros((4, 5), bool)
@@ -106,7 +106,7 @@ def reference(recognised, mapped, where):
     """Return the states of both maps, from the definitions: sets of pixels, and loops over all pairs."""
     sets = [
         [set(zip(*np.nonzero(labels == k + 1), strict=True)) for k in range(labels.max())]
-        for labels in (connected(recognised & where), connected(mapped & where))
+        for labels in (label_objects(recognised & where), label_objects(mapped & where))
     ]
 
     def most(part, whole):
@@ -190,8 +190,8 @@ def test_the_counts_add_up():
     n = object_counts(match_objects(recognised, mapped, where), pixel_size_m=10)
     assert n.n_mapped == n.n_matched + n.n_split + n.n_merged + n.n_missed
     assert n.n_recognised == n.n_matched + n.n_split_parts + n.n_merging + n.n_false
-    assert n.n_mapped == connected(mapped & where).max()
-    assert n.n_recognised == connected(recognised & where).max()
+    assert n.n_mapped == label_objects(mapped & where).max()
+    assert n.n_recognised == label_objects(recognised & where).max()
 
 
 def test_a_landslide_is_found_from_half_of_its_pixels_on():
@@ -404,7 +404,7 @@ def test_chosen_landslides_are_those_of_the_matching_within_the_scored_pixels():
     recognised, mapped, where = blobs(2)
     matching = match_objects(recognised, mapped, where)
     chosen = objects_kept(mapped, matching.found, where)
-    assert connected(chosen).max() == np.count_nonzero(matching.found)
+    assert label_objects(chosen).max() == np.count_nonzero(matching.found)
     assert np.count_nonzero(chosen) == matching.mapped.pixels[matching.found].sum()
 
 

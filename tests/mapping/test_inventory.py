@@ -1,7 +1,6 @@
 """Polygons are burned again with rasterio and measured with shapely and pyproj, which did not make them."""
 
 import errno
-import sys
 
 import defusedxml.ElementTree
 import geopandas as gpd
@@ -156,13 +155,6 @@ def test_ids_follow_the_first_pixel_of_each_landslide():
     assert first == sorted(first)
 
 
-def test_ids_are_the_same_without_the_fast_labelling_library(monkeypatch):
-    probability = patches(0.3).astype(np.float32)
-    fast = label_landslides(probability, pixel_size_m=10)
-    monkeypatch.setitem(sys.modules, "cc3d", None)
-    np.testing.assert_array_equal(label_landslides(probability, pixel_size_m=10), fast)
-
-
 def test_ids_do_not_depend_on_how_the_library_numbers(monkeypatch):
     probability = patches(0.3).astype(np.float32)
     expected = label_landslides(probability, pixel_size_m=10)
@@ -171,7 +163,7 @@ def test_ids_do_not_depend_on_how_the_library_numbers(monkeypatch):
         labels = ndimage.label(mask, structure=np.ones((3, 3)))[0]
         return np.concatenate([[0], np.random.default_rng(1).permutation(labels.max()) + 1])[labels]
 
-    monkeypatch.setattr(inventory_module, "connected", shuffled)
+    monkeypatch.setattr(inventory_module, "label_objects", shuffled)
     np.testing.assert_array_equal(label_landslides(probability, pixel_size_m=10), expected)
 
 

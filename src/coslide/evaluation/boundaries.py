@@ -6,8 +6,8 @@ from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
 from coslide.config.training import StrictModel
-from coslide.connected import connected
 from coslide.evaluation.objects import pixel_area_m2, scored_masks
+from coslide.labels import label_objects
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -104,7 +104,7 @@ def objects_kept(mask: BoolArray, kept: BoolArray, where: BoolArray | None = Non
     """
     if kept.dtype != np.bool_:
         raise TypeError(f"kept: expected bool, found {kept.dtype}")
-    labels = connected(scored_masks(where, mask=mask)[0])
+    labels = label_objects(scored_masks(where, mask=mask)[0])
     if kept.shape != (found := (int(labels.max(initial=0)),)):
         raise ValueError(f"kept: expected one for each landslide {found}, found {kept.shape}")
     return np.asarray(np.concatenate([[False], kept])[labels])

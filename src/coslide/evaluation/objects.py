@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coslide.config.training import StrictModel
-from coslide.connected import connected
+from coslide.labels import label_objects
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ class State(IntEnum):
 
 
 class Landslides(NamedTuple):
-    """Landslides of one map. Element k is object k + 1 of ``connected(mask & where)``.
+    """Landslides of one map. Element k is object k + 1 of ``label_objects(mask & where)``.
 
     Parameters
     ----------
@@ -382,6 +382,6 @@ def scored_masks(where: BoolArray | None, **maps: BoolArray) -> list[BoolArray]:
 
 def _numbered(mask: BoolArray, both: BoolArray) -> tuple[IntArray, IntArray]:
     """Count the pixels of each object of `mask`, and find the object (from 0 on) of each pixel of `both`."""
-    labels = connected(mask)
+    labels = label_objects(mask)
     # Only the landslide pixels are widened to 64 bits, not the whole grid.
     return np.bincount(labels[mask].astype(np.int64))[1:], labels[both].astype(np.int64) - 1

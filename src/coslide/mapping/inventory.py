@@ -17,8 +17,8 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from coslide.connected import connected
 from coslide.io.atomic import whole_output
+from coslide.labels import label_objects
 from coslide.mapping.attributes import Landslide, LandslideContext, describe_landslides, measure_shapes
 
 FloatArray = NDArray[np.floating]
@@ -78,7 +78,7 @@ def label_landslides(
         raise ValueError(f"probability: expected (row, col), found {probability.ndim} dimensions")
     if not pixel_size_m > 0:
         raise ValueError(f"pixel_size_m: expected a length above 0, found {pixel_size_m}")
-    labels = connected(probability >= threshold)
+    labels = label_objects(probability >= threshold)
     where = np.flatnonzero(labels)
     found = labels.ravel()[where]
     first = np.zeros(int(found.max(initial=0)) + 1, np.int64)
@@ -215,7 +215,7 @@ def object_areas_m2(mask: NDArray[np.bool_], pixel_size_m: float) -> NDArray[np.
     >>> object_areas_m2(np.array([[True, False, True], [True, False, False]]), 10.0)
     array([200., 100.])
     """
-    pixels = np.bincount(connected(mask).ravel())[1:]
+    pixels = np.bincount(label_objects(mask).ravel())[1:]
     return np.asarray(pixels * float(pixel_size_m) ** 2, dtype=np.float64)
 
 

@@ -10,11 +10,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.config.schema import DemConfig
-from coslide.connected import connected
 from coslide.errors import InputError
 from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slice_within, slices_of
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
+from coslide.labels import label_objects
 from coslide.sources.dem_tiles import describe_tiles, read_mosaic
 
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
@@ -171,7 +171,7 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
     void = np.isnan(metres)
     if limit_px < 1 or not void.any():
         return np.zeros(metres.shape, dtype=np.uint8)
-    labels = connected(void)
+    labels = label_objects(void)
     sizes = np.bincount(labels.ravel())
     hole = sizes <= limit_px
     hole[0] = False  # what is no void

@@ -16,7 +16,6 @@ from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set
 from coslide.mapping.model import load_model, require_same_inputs, save_model
-from coslide.pipeline.labelled_scene import scene_of
 from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.split import Subset
 
@@ -92,9 +91,9 @@ def test_broken_weights_are_refused(bundle):
 
 
 def refusal(metadata, cube):
-    scene = scene_of(cube)
+    scene = cube
     with pytest.raises(InputError) as caught:
-        require_same_inputs(metadata, scene.bands, scene.pixel_size_m, "cube")
+        require_same_inputs(metadata, scene.inputs, scene.pixel_size_m, "cube")
     return str(caught.value)
 
 
@@ -111,7 +110,7 @@ def with_attribute(cube, variable, **changes):
 def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
     metadata = load_model(bundle).metadata
-    assert require_same_inputs(metadata, scene_of(cube).bands, 10.0, "cube") == []
+    assert require_same_inputs(metadata, cube.bands, 10.0, "cube") == []
     assert "cube: does not fit the model: slope is missing" in refusal(metadata, without(cube, "slope"))
     feet = with_attribute(cube, "elevation", units="ft")
     assert "elevation has unit 'ft' instead of unit 'm'" in refusal(metadata, feet)
@@ -123,7 +122,7 @@ def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cu
 def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
     metadata = load_model(bundle).metadata.model_copy(update={"optional_bands": ["pga_class"]})
-    assert require_same_inputs(metadata, scene_of(without(cube, "pga_class")).bands, 10.0, "cube") == ["pga_class"]
+    assert require_same_inputs(metadata, without(cube, "pga_class").bands, 10.0, "cube") == ["pga_class"]
     assert "slope is missing" in refusal(metadata, without(cube, "pga_class", "slope"))
     assert "pga_class has" in refusal(metadata, with_attribute(cube, "pga_class", definition="levels 0.5 g"))
 

@@ -14,7 +14,7 @@ from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
-from coslide.pipeline.labelled_scene import open_labelled_scene, scene_of
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.train import fit_model, train
 
@@ -156,7 +156,7 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
     assert {"aspect_class_sin", "aspect_class_cos", "pga", "fault_distance_class_1"} <= set(names)
     assert {"has_scene_before", "has_faults"} <= set(names)
     assert not {"aspect_class", "pga_class", "fault_distance_class", "pre_available"} & set(names)
-    scene = scene_of(cube)
+    scene = cube
     seen = model.metadata.encoder.encode(scene.read(slice(None), model.metadata.bands))
     east = cube.to_xarray()["aspect_class"].values == 4
     np.testing.assert_allclose(seen[names.index("aspect_class_sin")][east], 1, atol=1e-6)

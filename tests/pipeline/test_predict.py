@@ -9,7 +9,7 @@ import sys
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -26,7 +26,6 @@ from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
 from coslide.pipeline import predict as map_module
-from coslide.pipeline.labelled_scene import scene_of
 from coslide.pipeline.predict import InferenceOptions, ScenePredictor, predict_array, predict_scene
 from coslide.samples.dihedral import apply_dihedral, undo_dihedral
 
@@ -196,7 +195,7 @@ def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_mode
     """The witness turns whole tiles by hand with numpy and asks the network for each orientation."""
     folder = predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
     assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif"}
-    model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+    model, scene = load_model(made_up_model), open_cube(made_up_cube)
     place = [band.name for band in model.metadata.bands].index("aspect_class")
     predict = model.predictors()[0]
     seen = []
@@ -234,16 +233,16 @@ def test_a_map_without_tta_does_not_keep_the_uncertainty_of_an_earlier_one(made_
 
 def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_up_cube, tmp_path):
     """From the blocks of a store to the rows on the disk, with the network of a bundle; the scene is read as noise."""
-    model, real = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+    model, real = load_model(made_up_model), open_cube(made_up_cube)
 
     def peak_mb(height):
         def read(rows, bands):
-            return np.random.default_rng(rows.start).normal(size=(len(bands), rows.stop - rows.start, 50))
+            values = np.random.default_rng(rows.start).normal(size=(len(bands), rows.stop - rows.start, 50))
+            return values.astype(np.float32)
 
         shape = (height, 50)
-        scene = replace(
-            real, shape=shape, read_own=read, valid=lambda rows: np.ones((rows.stop - rows.start, 50), bool)
-        )
+        valid = lambda rows: np.ones((rows.stop - rows.start, 50), bool)  # noqa: E731
+        scene = SimpleNamespace(shape=shape, read=read, valid=valid, block_rows=real.block_rows)
         store = ResumableRaster(tmp_path / str(height), shape, key="")
         tracemalloc.start()
         for start, block in ScenePredictor(model, scene, InferenceOptions(stride=32)).blocks():
@@ -268,7 +267,7 @@ def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_u
 
 def test_a_temperature_moves_probability_and_spread_together(made_up_model, made_up_cube):
     """The spread follows as the difference of two near probabilities would."""
-    model, scene = load_model(made_up_model), scene_of(open_cube(made_up_cube))
+    model, scene = load_model(made_up_model), open_cube(made_up_cube)
     warm = Model(model.networks, model.metadata.model_copy(update={"temperature": 2.0}))
     cold, found = (predict_array(m, scene, InferenceOptions(tta=True)) for m in (model, warm))
     p = cold[0].astype(np.float64)
@@ -316,7 +315,7 @@ def test_the_card_of_an_older_format_is_refused_in_one_line(made_up_model, tmp_p
 
 
 def test_collected_rows_are_the_map(mapped, made_up_model, made_up_cube):
-    found = predict_array(load_model(made_up_model), scene_of(open_cube(made_up_cube)))[0]
+    found = predict_array(load_model(made_up_model), open_cube(made_up_cube))[0]
     with rasterio.open(mapped / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), found)
 

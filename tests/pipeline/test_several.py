@@ -256,7 +256,7 @@ def test_patches_train_a_network_that_maps_the_cube_of_an_event(patches, made_up
     assert area.labels.shape == (768, 128)
     with h5py.File(patches / "img" / "image_2.h5") as file:
         stored = file["img"][3, 4, 1]
-    assert area.scene.read(slice(128, 256), area.scene.bands)[1, 3, 4] == pytest.approx(stored * 824.63171476 / 1e4)
+    assert area.scene.read(slice(128, 256), area.scene.inputs)[1, 3, 4] == pytest.approx(stored * 824.63171476 / 1e4)
     with pytest.raises(InputError, match="tile: found 32, expected 128"):
         train(patches, tmp_path / "small", SETTINGS)
     with pytest.raises(InputError, match="expected blocks or events"):
@@ -268,7 +268,7 @@ def test_a_map_by_a_model_trained_on_patches_is_not_said_to_be_of_new_ground(pat
     both = [f"reflectance_post_B{k}" for k in (2, 3, 4)] + ["slope", "elevation"]
     index = build_cube(read_event(other_event), tmp_path / "index.zarr")
     area = open_labelled_scene(patches)
-    object.__setattr__(area.scene, "bands", tuple(band for band in area.scene.bands if band.name in both))
+    object.__setattr__(area.scene, "inputs", tuple(band for band in area.scene.inputs if band.name in both))
     settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
     model = fit_model([area], tmp_path / "run", settings, compare=False).model
     assert model.metadata.events_without_location == [area.name]
@@ -446,14 +446,14 @@ def test_the_false_alarm_area_is_that_of_1000_square_kilometres():
 
 def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
     area = open_labelled_scene(made_up_cube)
-    real = area.scene.read_own
+    real = area.scene.read
 
     def broken(rows, bands):
         values = real(rows, bands)
         values[[band.name for band in bands].index("slope"), 0, 0] = np.inf
         return values
 
-    object.__setattr__(area.scene, "read_own", broken)
+    area.scene.read = broken
     with pytest.raises(InputError, match="Made-up earthquake: band slope is infinite in 1 cells, expected numbers"):
         fit_model([area], tmp_path, SETTINGS)
     assert not (tmp_path / "training" / "tiles").exists()
@@ -539,5 +539,5 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
 
 def test_the_area_of_an_opened_cube_is_that_of_its_path(made_up_cube):
     a, b = labelled_scene(open_cube(made_up_cube)), open_labelled_scene(made_up_cube)
-    assert (a.name, a.fingerprint, a.scene.bands) == (b.name, b.fingerprint, b.scene.bands)
+    assert (a.name, a.fingerprint, a.scene.inputs) == (b.name, b.fingerprint, b.scene.inputs)
     np.testing.assert_array_equal(a.labels, b.labels)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.errors import InputError
-from coslide.grid import short_crs
+from coslide.grid import pixel_size_m, short_crs
 from coslide.labels import NODATA
 from coslide.windows import Window
 
@@ -63,6 +63,21 @@ class Cube:
     def inputs(self) -> tuple[Band, ...]:
         """The bands that are inputs of a network."""
         return tuple(band for band in self.bands if band.role == "index")
+
+    @property
+    def diagnostics(self) -> tuple[Band, ...]:
+        """The bands to look at, such as what was measured behind class maps; a network may ask for them."""
+        return tuple(band for band in self.bands if band.role == "diagnostic")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (row, col) in pixels."""
+        return self.grid.shape.y, self.grid.shape.x
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Side of a pixel [m]."""
+        return pixel_size_m(self.grid)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -121,18 +136,15 @@ class Cube:
         Returns
         -------
         ndarray of float32, (band, row, col)
-            NaN where a band has no value.
-
-        Raises
-        ------
-        KeyError
-            If the cube has no band of that name.
+            NaN where a band has no value, and in all of a band that the cube does not have with this meaning.
         """
-        wanted = [self._by_name[band.name] for band in (self.inputs if bands is None else bands)]
+        wanted = self.inputs if bands is None else bands
         place = _place(window)
         shape = self._dataset["y"][place["y"]].size, self._dataset["x"][place["x"]].size
-        values = np.empty((len(wanted), *shape), dtype=np.float32)
+        values = np.full((len(wanted), *shape), np.nan, dtype=np.float32)
         for plane, band in zip(values, wanted, strict=True):
+            if self._by_name.get(band.name) != band:
+                continue
             stored = self._stored(band.name, window)
             plane[...] = stored
             if band.kind != "continuous":

@@ -1,8 +1,9 @@
 """What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.baselines import Baselines
-from coslide.grid import pixel_size_m
 from coslide.io.atomic import sha256
 from coslide.labels import NODATA
 from coslide.samples.footprint import TrainingFootprint
@@ -33,50 +33,82 @@ _CHIP_BANDS = (
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """A raster that can be mapped, read a few rows at a time.
+class Scene(Protocol):
+    """A raster that can be mapped, read a few rows at a time: a `Cube`, or `Chips` below each other."""
 
-    Attributes
-    ----------
-    bands
-        Its indices.
-    measured
-        Its diagnostic bands: what was measured behind class maps, and more to look at.
-    shape
-        (row, col) in pixels.
-    pixel_size_m
-        Side of a pixel [m].
-    read_own
-        ``read_own(rows, bands)`` reads rows of bands that it has, in their units, float32 (band, row, col), NaN where
-        there is no value; in a new array.
-    valid
-        ``valid(rows)`` gives bool (row, col): True where a pixel can be mapped.
-    grid
-        Grid of its pixels; None where it has no location.
-    block_rows
-        Rows that are stored, and decoded, together.
-    """
+    @property
+    def inputs(self) -> tuple[Band, ...]:
+        """Its indices."""
+        ...
 
-    bands: tuple[Band, ...]
-    shape: tuple[int, int]
-    pixel_size_m: float
-    read_own: Callable[[slice, Sequence[Band]], NDArray[np.float32]]
-    valid: Callable[[slice], NDArray[np.bool_]]
-    grid: GeoBox | None = None
-    block_rows: int = 256
-    measured: tuple[Band, ...] = ()
+    @property
+    def diagnostics(self) -> tuple[Band, ...]:
+        """Its other bands: what was measured behind class maps, and more to look at."""
+        ...
 
-    def read(self, rows: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
-        """Read rows of `bands` into a new array, float32 (band, row, col); NaN for those that it does not have."""
-        own = {*self.bands, *self.measured}
-        if own.issuperset(bands):
-            return np.asarray(self.read_own(rows, bands), dtype=np.float32)
-        there = [i for i, band in enumerate(bands) if band in own]
-        height = len(range(*rows.indices(self.shape[0])))
-        values = np.full((len(bands), height, self.shape[1]), np.nan, dtype=np.float32)
-        values[there] = self.read_own(rows, [bands[i] for i in there])
-        return values
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (row, col) in pixels."""
+        ...
+
+    @property
+    def grid(self) -> GeoBox | None:
+        """Grid of its pixels; None where it has no location."""
+        ...
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Side of a pixel [m]."""
+        ...
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that are stored, and decoded, together."""
+        ...
+
+    def read(self, window: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
+        """Read rows of `bands` into a new array, float32 (band, row, col); NaN where there is no value or no band."""
+        ...
+
+    def valid(self, window: slice) -> NDArray[np.bool_]:
+        """Read, as (row, col), which pixels can be mapped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chips:
+    """Chips of Landslide4Sense below each other; their location is not recorded."""
+
+    images: Sequence[Path]
+    inputs: tuple[Band, ...] = _CHIP_BANDS
+    diagnostics: tuple[Band, ...] = ()
+    grid: None = None
+    pixel_size_m: float = CHIP_PIXEL_M
+    block_rows: int = CHIP
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (row, col) in pixels."""
+        return len(self.images) * CHIP, CHIP
+
+    def read(self, window: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
+        """Read rows of `bands` into a new array, float32 (band, row, col); NaN where there is no value or no band."""
+        images, rows = self._covering(window)
+        stored = np.concatenate(list(images), axis=1)[:, rows]
+        nodata = np.full(stored.shape[1:], np.nan, dtype=np.float32)
+        return np.stack([stored[_CHIP_BANDS.index(band)] if band in _CHIP_BANDS else nodata for band in bands])
+
+    def valid(self, window: slice) -> NDArray[np.bool_]:
+        """Read, as (row, col), which pixels have a value in all bands."""
+        images, rows = self._covering(window)
+        return np.concatenate([np.isfinite(image).all(axis=0) for image in images])[rows]
+
+    def _covering(self, window: slice) -> tuple[Iterator[NDArray[np.float32]], slice]:
+        """Open the chips that hold some rows, and find the rows in them."""
+        start, stop, _ = window.indices(self.shape[0])
+        first = start // CHIP
+        images = map(landslide4sense.read_image, self.images[first : -(-stop // CHIP)])
+        return images, slice(start - first * CHIP, stop - first * CHIP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +164,6 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
     return _chips(path) if landslide4sense.is_patches(path) else labelled_scene(open_cube(path))
 
 
-def scene_of(cube: Cube) -> Scene:
-    """Describe an opened index cube as a scene."""
-    return Scene(
-        bands=cube.inputs,
-        shape=(cube.grid.shape.y, cube.grid.shape.x),
-        pixel_size_m=pixel_size_m(cube.grid),
-        read_own=cube.read,
-        valid=cube.valid,
-        grid=cube.grid,
-        block_rows=cube.block_rows,
-        measured=tuple(band for band in cube.bands if band.role == "diagnostic"),
-    )
-
-
 def labelled_scene(cube: Cube) -> LabelledScene:
     """Take scene and labels from an opened index cube.
 
@@ -154,7 +172,7 @@ def labelled_scene(cube: Cube) -> LabelledScene:
     InputError
         If the cube was built without an inventory.
     """
-    return LabelledScene(cube.title, cube.fingerprint, scene_of(cube), cube.labels)
+    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels)
 
 
 def _chips(folder: Path) -> LabelledScene:
@@ -162,25 +180,8 @@ def _chips(folder: Path) -> LabelledScene:
     masks = [mask for mask in found.masks if mask is not None]
     if len(masks) < len(found.images):
         raise InputError(f"{folder}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
-    images, bands = found.images, _CHIP_BANDS
-
-    def read(rows: slice, wanted: Sequence[Band]) -> NDArray[np.float32]:
-        start, stop, _ = rows.indices(len(images) * CHIP)
-        first = start // CHIP
-        numbers = [bands.index(band) for band in wanted]
-        pieces = [landslide4sense.read_image(path)[numbers] for path in images[first : -(-stop // CHIP)]]
-        return np.concatenate(pieces, axis=1)[:, start - first * CHIP : stop - first * CHIP]
-
+    scene = Chips(found.images)
     labels = np.concatenate([landslide4sense.read_mask(path) for path in masks])
-    valid = np.concatenate([np.isfinite(landslide4sense.read_image(path)).all(axis=0) for path in images])
-    labels[~valid] = NODATA
-    scene = Scene(
-        bands=bands,
-        shape=labels.shape,
-        pixel_size_m=CHIP_PIXEL_M,
-        read_own=read,
-        valid=lambda rows: valid[rows],
-        block_rows=CHIP,
-    )
-    names = [path.stem for path in images]
+    labels[~scene.valid(slice(None))] = NODATA
+    names = [path.stem for path in found.images]
     return LabelledScene(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)

@@ -26,7 +26,7 @@ from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
 from coslide.pipeline.inventory_products import write_inventory_products
-from coslide.pipeline.labelled_scene import Scene, scene_of
+from coslide.pipeline.labelled_scene import Scene
 from coslide.progress import report_progress
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
@@ -187,8 +187,8 @@ def predict_scene(
         If a file cannot be read or written, if model and cube do not fit, or if another process maps into `out`.
     """
     out, loaded, cube = Path(out), load_model(model), open_cube(index)
-    metadata, scene = loaded.metadata, scene_of(cube)
-    missing = require_same_inputs(metadata, [*scene.bands, *scene.measured], scene.pixel_size_m, str(index))
+    metadata, scene = loaded.metadata, cube
+    missing = require_same_inputs(metadata, [*scene.inputs, *scene.diagnostics], scene.pixel_size_m, str(index))
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     options = options or InferenceOptions()
@@ -241,7 +241,7 @@ class _Job(NamedTuple):
 
 
 def _predictor(job: _Job) -> ScenePredictor:
-    return ScenePredictor(load_model(job.model), scene_of(open_cube(job.cube)), job.options, folder=job.model)
+    return ScenePredictor(load_model(job.model), open_cube(job.cube), job.options, folder=job.model)
 
 
 @functools.lru_cache(maxsize=1)  # a worker's next block of the same map finds it ready

@@ -90,9 +90,11 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
         If there is no band, one means something else in another scene, or an encoding does not go with its band.
     """
     indices, lacking = _indices_of(scenes, settings)
-    measured = [band for band in scenes[0].scene.measured if all(band in scene.scene.measured for scene in scenes)]
+    measured = [
+        band for band in scenes[0].scene.diagnostics if all(band in scene.scene.diagnostics for scene in scenes)
+    ]
     classified = {band.measured for band in indices}
-    behind = [band for band in measured if band.name in classified]
+    behind = [band for band in scenes[0].scene.diagnostics if band in measured and band.name in classified]
     if settings.inputs.flags:
         indices = [band for band in indices if band.kind != "flag"]
     bands, encodings = chosen_encodings([*indices, *behind], settings.inputs.encoding)
@@ -110,11 +112,11 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
 def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> tuple[list[Band], list[str]]:
     """Choose the indices of the cubes to train on, and name those that some scene lacks."""
     found: dict[str, Band] = {}
-    names = [{band.name for band in scene.scene.bands} for scene in scenes]
+    names = [{band.name for band in scene.scene.inputs} for scene in scenes]
     for scene, own in zip(scenes, names, strict=True):
-        if text := band_mismatch(scene.scene.bands, [band for name, band in found.items() if name in own]):
+        if text := band_mismatch(scene.scene.inputs, [band for name, band in found.items() if name in own]):
             raise InputError(f"{scene.name}: does not go with {scenes[0].name}: {text}")
-        found |= {band.name: band for band in scene.scene.bands if band.name not in found}
+        found |= {band.name: band for band in scene.scene.inputs if band.name not in found}
     lacking = [name for name in found if not all(name in own for own in names)]
     if lacking and settings.inputs.bands == "common":
         _log.info(

@@ -31,7 +31,7 @@ def test_a_raster_of_the_papers_window_count_has_that_many():
 
 
 def test_an_area_smaller_than_a_tile_is_refused():
-    with pytest.raises(InputError, match="127 x 300 cells, smaller than one tile of 128 x 128"):
+    with pytest.raises(InputError, match="127 x 300 pixels, smaller than one tile of 128 x 128"):
         windows_in(Window(0, 0, 127, 300), tile=128, stride=96)
 
 

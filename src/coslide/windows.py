@@ -10,7 +10,7 @@ from coslide.errors import InputError
 
 
 class Window(NamedTuple):
-    """A rectangle of cells: its northernmost row, westernmost column, height and width."""
+    """A rectangle of pixels: its northernmost row, westernmost column, height and width."""
 
     row: int
     col: int
@@ -19,12 +19,12 @@ class Window(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Return the slices that cut this window from a (row, col) array."""
+        """The slices that cut this window from a (row, col) array."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
 
 def require_tile(shape: tuple[int, int], tile: int) -> None:
-    """Return nothing if an area of `shape` (row, col) holds at least one tile.
+    """Check that an area of `shape` (row, col) holds at least one tile.
 
     Raises
     ------
@@ -33,15 +33,15 @@ def require_tile(shape: tuple[int, int], tile: int) -> None:
     """
     if min(shape) < tile:
         raise InputError(
-            f"the area is {shape[0]} x {shape[1]} cells, smaller than one tile of {tile} x {tile}; "
+            f"the area is {shape[0]} x {shape[1]} pixels, smaller than one tile of {tile} x {tile}; "
             "give a larger area or a smaller tile"
         )
 
 
 def window_starts(length: int, tile: int, stride: int) -> list[int]:
-    """Return where windows start along one axis: every `stride` cells, and a last one that ends at the end.
+    """Find where windows start along one axis: every `stride` pixels, and a last one that ends at the end.
 
-    Every cell lies in a window. The last step may be shorter than `stride`.
+    Every pixel lies in a window. The last step may be shorter than `stride`.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def window_starts(length: int, tile: int, stride: int) -> list[int]:
 
 
 def windows_in(area: Window, *, tile: int, stride: int) -> list[Window]:
-    """Return the windows that cover `area`, from its bottom-left corner, row of windows by row of windows.
+    """Cut the windows that cover `area`, from its bottom-left corner, row of windows by row of windows.
 
     Parameters
     ----------
     area
         Where to cut; at least one tile high and wide.
     tile, stride
-        Side of a window and step between windows, in cells. The last window of a row or column is shifted inwards, so
+        Side of a window and step between windows, in pixels. The last window of a row or column is shifted inwards, so
         that it ends at the edge of `area`.
 
     Raises
@@ -90,7 +90,7 @@ def windows_in(area: Window, *, tile: int, stride: int) -> list[Window]:
 
 
 def cover(windows: Iterable[Window], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return True, on a raster of `shape` (row, col), where at least one of `windows` lies.
+    """Mark, on a raster of `shape` (row, col), where at least one of `windows` lies.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def cover(windows: Iterable[Window], shape: tuple[int, int]) -> NDArray[np.bool_
 
 
 def row_strips(height: int, rows: int = 256) -> Iterator[slice]:
-    """Return the strips of `rows` rows that make up a raster, from the north; the last may be lower.
+    """Cut a raster into strips of `rows` rows, from the north; the last may be lower.
 
     Examples
     --------

@@ -116,7 +116,7 @@ def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cu
     assert "elevation has unit 'ft' instead of unit 'm'" in refusal(metadata, feet)
     classes = with_attribute(cube, "pga_class", definition="levels 0.5 g")
     assert "pga_class has unit '1' and 5 ordinal classes (levels 0.5 g) instead of" in refusal(metadata, classes)
-    assert "found cells of 10 m, expected 20 m" in refusal(metadata.model_copy(update={"pixel_size_m": 20.0}), cube)
+    assert "found pixels of 10 m, expected 20 m" in refusal(metadata.model_copy(update={"pixel_size_m": 20.0}), cube)
 
 
 def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, made_up_cube):

@@ -67,7 +67,7 @@ def test_the_map_is_the_mean_of_the_members_and_the_uncertainty_half_of_what_par
     folder = predict_scene(trained / "model", made_up_cube, tmp_path)
     with rasterio.open(folder / "probability.tif") as file:
         np.testing.assert_allclose(file.read(1), (one + two) / 2, atol=1e-6)
-        assert json.loads(file.tags()["coslide"])["members"] == 2
+        assert json.loads(file.tags()["coslide"])["model"]["members"] == 2
     valid = area.scene.valid(slice(None))
     with rasterio.open(folder / "uncertainty.tif") as file:
         spread = file.read(1)

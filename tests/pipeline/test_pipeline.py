@@ -194,7 +194,9 @@ def test_a_training_part_without_landslides_is_refused(made_up_cube, tmp_path):
 
 def change_footprints(path, footprints):
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
-        file.update_tags(coslide=json.dumps({**json.loads(file.tags()["coslide"]), "footprints": footprints}))
+        metadata = json.loads(file.tags()["coslide"])
+        metadata["model"]["footprints"] = footprints
+        file.update_tags(coslide=json.dumps(metadata))
 
 
 def footprint(*bounds):

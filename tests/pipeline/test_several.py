@@ -454,7 +454,7 @@ def test_an_infinite_input_is_one_line_with_the_band(made_up_cube, tmp_path):
         return values
 
     area.scene.read = broken
-    with pytest.raises(InputError, match="Made-up earthquake: band slope is infinite in 1 cells, expected numbers"):
+    with pytest.raises(InputError, match="Made-up earthquake: band slope is infinite in 1 pixels, expected numbers"):
         fit_model([area], tmp_path, SETTINGS)
     assert not (tmp_path / "training" / "tiles").exists()
 

@@ -20,7 +20,7 @@ PARITY = 1e-4  # that probabilities may differ by
 
 
 def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
-    """Return the paths of the ONNX form of a bundle, left inside it, and how far its probability is off at most.
+    """Write the ONNX form of a model into its bundle, and measure how far its probability is off at most.
 
     There is a file for each member. It takes encoded tiles of the training's size, float32 (tile, input, row, col),
     any number of them, and gives logits (tile, 2, row, col). Encoding, threshold and temperature stay in
@@ -30,6 +30,11 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     ----------
     folder
         A bundle.
+
+    Returns
+    -------
+    tuple of list of Path and float
+        The files, and the largest difference.
 
     Raises
     ------
@@ -58,7 +63,7 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
 
 
 def onnx_predictors(folder: Path) -> list[Predict]:
-    """Return for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
+    """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
 
     Raises
     ------

@@ -170,7 +170,7 @@ def write_inventory(
         Takes ``landslides.gpkg`` (layer "landslides", with a style for QGIS beside it) and ``landslides.parquet``; each
         appears whole or not at all.
     metadata
-        What to say of the layer in the GeoPackage: the event, the model, the credit.
+        What the GeoPackage records of the layer: the event, the model, the credit.
 
     Returns
     -------

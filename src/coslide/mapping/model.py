@@ -1,6 +1,5 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -44,28 +43,28 @@ class Channel(StrictModel):
 
 
 class ModelMetadata(StrictModel):
-    """All that a bundle says of its model beside the weights; written as ``model.json``.
+    """All that a bundle holds of its model beside the weights; written as ``model.json``.
 
     Attributes
     ----------
     network, options, channels, flags
-        What to create, what it is fed with, in this order, and the sources whose presence it is told by an input of
+        The network to create, the bands that it is fed, in this order, and the sources whose presence is an input of
         its own (`coslide.samples.encode.Encoder`).
     normalise
-        ``"global"``: the channels' own normalisation holds everywhere; ``"event"``: each scene is normalised by the
-        mean and deviation of its own valid cells, and that of the channels is not used.
+        ``"global"``: the normalisation of the channels holds everywhere; ``"event"``: each scene is normalised by the
+        mean and deviation of its own valid pixels, and that of the channels is not used.
     optional_bands
-        Names of channels that the model was trained to do without: a cube may lack them.
+        Names of bands that the model was trained to do without: a cube may lack them.
     members
-        How many networks the model is made of, trained on the same ground from other first weights; its probability is
+        How many networks the model is made of, trained on the same split from other first weights; its probability is
         the mean of theirs.
     tile, pixel_size_m
-        Side of a training tile in cells, and cell size.
+        Side of a training tile in pixels, and pixel size.
     threshold, temperature
-        The probability from which a cell counts as landslide, and what the logit of the map is divided by before.
+        The probability from which a pixel counts as landslide, and what the logit of the map is divided by before.
     events, footprints, events_without_location, split
-        Names of the events it was trained on, where, those of them whose place nobody knows, and how the parts were
-        kept apart.
+        Names of the events it was trained on, where, those of them that have no known location, and how they were
+        split.
     settings
         The training settings.
     vital_signs
@@ -73,12 +72,12 @@ class ModelMetadata(StrictModel):
     samples
         Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.sample_scores`).
     scores
-        Of the model on ground that it did not see, with the split they belong to; empty until it was scored.
+        Of the model on held-out pixels, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation
         What wrote the bundle, the terms of the weights, and whom to cite.
     """
 
-    bundle_format: int = Field(default=BUNDLE_FORMAT, ge=BUNDLE_FORMAT, le=BUNDLE_FORMAT)
+    bundle_format: int = BUNDLE_FORMAT
     network: str
     options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel]
@@ -102,20 +101,26 @@ class ModelMetadata(StrictModel):
     licence: str = "Apache-2.0"
     citation: str = CITATION
 
+    @field_validator("bundle_format")
+    @classmethod
+    def _has_this_format(cls, found: int) -> int:
+        if found != BUNDLE_FORMAT:
+            raise ValueError(
+                f"found {found}, expected {BUNDLE_FORMAT}; another version of coslide wrote it: train again"
+            )
+        return found
+
     @property
     def bands(self) -> tuple[Band, ...]:
-        """Return the input channels without their normalisation."""
+        """List the bands that the model is fed."""
         return tuple(channel.band for channel in self.channels)
 
     @property
     def encoder(self) -> Encoder:
         """Tell how bands become the inputs of the network."""
-        offsets, scales = (
-            np.array([getattr(channel, name) for channel in self.channels], dtype=np.float32)
-            for name in ("offset", "scale")
-        )
+        offset, scale = np.array([(channel.offset, channel.scale) for channel in self.channels], dtype=np.float32).T
         encodings = tuple(channel.encoding for channel in self.channels)
-        return Encoder(self.bands, encodings, tuple(self.flags), Normalisation(offsets, scales))
+        return Encoder(self.bands, encodings, tuple(self.flags), Normalisation(offset, scale))
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
 
 
 def channels_of(encoder: Encoder) -> list[Channel]:
-    """List the channels of a metadata: the bands of a cube and how they are fed."""
+    """List the channels of an encoder, as the metadata of a model has them."""
     offsets, scales = (part.tolist() for part in encoder.normalisation)
     return [
         Channel(band=band, encoding=how, offset=offset, scale=scale)
@@ -158,7 +163,7 @@ def channels_of(encoder: Encoder) -> list[Channel]:
 
 
 def save_model(model: Model, folder: Path) -> Path:
-    """Return the folder of the bundle, written whole or not at all.
+    """Write a model as a bundle, whole or not at all.
 
     Raises
     ------
@@ -169,14 +174,12 @@ def save_model(model: Model, folder: Path) -> Path:
         part.mkdir()
         for name, network in zip(member_files(WEIGHTS, model.metadata), model.networks, strict=True):
             save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, part / name)
-        (part / METADATA).write_text(
-            json.dumps(model.metadata.model_dump(), indent=2, ensure_ascii=False), encoding="utf-8"
-        )
+        (part / METADATA).write_text(model.metadata.model_dump_json(indent=2), encoding="utf-8")
     return folder
 
 
 def record_scores(folder: Path, metrics: Scores) -> None:
-    """Return nothing; writes the scores of a model into its metadata.
+    """Write the scores of a model into its metadata.
 
     Parameters
     ----------
@@ -197,7 +200,7 @@ def record_scores(folder: Path, metrics: Scores) -> None:
 
 
 def load_model(folder: Path | str) -> Model:
-    """Return the model of a bundle, its networks in evaluation mode on the CPU. Nothing is unpickled.
+    """Load the model of a bundle, its networks in evaluation mode on the CPU. Nothing is unpickled.
 
     Raises
     ------
@@ -210,7 +213,7 @@ def load_model(folder: Path | str) -> Model:
 
 
 def member_files(first: str, metadata: ModelMetadata) -> list[str]:
-    """Return the names of the files of the members: `first`, and the same with ``-2``, ``-3``, ... before the suffix.
+    """Name the files of the members: `first`, and the same with ``-2``, ``-3``, ... before the suffix.
 
     Examples
     --------
@@ -229,7 +232,7 @@ def training_facts(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_metadata(folder: Path) -> ModelMetadata:
-    """Return what a bundle says of its model; its weights are not read.
+    """Read the metadata of a bundle; its weights are not read.
 
     Raises
     ------
@@ -237,26 +240,15 @@ def load_metadata(folder: Path) -> ModelMetadata:
         If the folder is no bundle, or its metadata has an unknown or missing key.
     """
     try:
-        text = (folder / METADATA).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return ModelMetadata.model_validate_json((folder / METADATA).read_bytes())
+    except OSError:
         raise InputError(f"{folder}: is no model (no readable {METADATA}); expected a bundle of coslide") from None
-    try:
-        found = json.loads(text).get("bundle_format", BUNDLE_FORMAT)
-    except (ValueError, AttributeError):
-        found = BUNDLE_FORMAT  # what is wrong is said below
-    if isinstance(found, int) and found < BUNDLE_FORMAT:
-        raise InputError(
-            f"{folder}: was written by an earlier coslide (bundle_format: found {found}, expected {BUNDLE_FORMAT}); "
-            "train again"
-        )
-    try:
-        return ModelMetadata.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{folder / METADATA}: {first_problem(error)}") from None
 
 
 def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
-    """Return the names of the channels that a scene lacks and the model was trained to do without.
+    """Check that a model can be applied to a scene, and name the bands that it lacks and the model can do without.
 
     Parameters
     ----------
@@ -270,7 +262,7 @@ def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_si
     Raises
     ------
     InputError
-        If the model cannot be applied: another channel is missing, or units, classes or cell size differ.
+        If the model cannot be applied: another band is missing, or units, classes or pixel size differ.
     """
     there = {band.name for band in bands}
     missing = [name for name in metadata.optional_bands if name not in there]
@@ -278,7 +270,7 @@ def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_si
         raise InputError(f"{name}: does not fit the model: {text}")
     if pixel_size_m != metadata.pixel_size_m:
         raise InputError(
-            f"{name}: found cells of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as the model was trained"
+            f"{name}: found pixels of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as the model was trained"
         )
     return missing
 

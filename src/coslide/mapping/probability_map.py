@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -25,7 +25,8 @@ from coslide.grid import pixel_size_m, short_crs
 from coslide.io.atomic import whole_output
 from coslide.io.raster import open_raster
 from coslide.io.resumable_raster import ResumableRaster
-from coslide.samples.footprint import TrainingFootprint, split_raster
+from coslide.mapping.model import ModelMetadata
+from coslide.samples.footprint import split_raster
 from coslide.samples.split import SplitRaster
 from coslide.windows import row_strips
 
@@ -46,28 +47,20 @@ class MapMetadata(StrictModel):
 
     Attributes
     ----------
-    event, network
-        Of the scene, and of the model.
-    threshold, temperature
-        The probability from which a pixel counts as landslide, and what the logit was divided by.
-    footprints, events_without_location, split
-        Where the model was trained, the training events of which nobody knows that, and how they were split.
+    event
+        Name of the event that was mapped.
+    model
+        The model, with threshold, temperature, and where it was trained.
     missing_bands
         Bands that the scene lacks and the model was trained to do without.
-    tta, members, precision
-        Whether windows were seen in all orientations, by how many networks, and in which precision.
+    tta, precision
+        Whether windows were seen in all orientations, and in which precision.
     """
 
-    event: str = ""
-    network: str = ""
-    threshold: float = Field(default=0.5, gt=0, le=1)
-    temperature: float = Field(default=1.0, gt=0)
-    footprints: list[TrainingFootprint] = Field(default_factory=list)
-    events_without_location: list[str] = Field(default_factory=list)
-    split: dict[str, Any] = Field(default_factory=dict)
+    event: str
+    model: ModelMetadata
     missing_bands: list[str] = Field(default_factory=list)
     tta: bool = False
-    members: int = 1
     precision: str = "32"
 
 
@@ -82,14 +75,14 @@ class ProbabilityMap:
     grid
         Where the pixels lie.
     metadata
-        What made it.
+        What made it; None for landslides that came without a map.
     spread
         Standard deviation of the probability over orientations and members, float32 (row, col); None without them.
     """
 
     probability: NDArray[np.float32]
     grid: GeoBox
-    metadata: MapMetadata = field(default_factory=MapMetadata)
+    metadata: MapMetadata | None = None
     spread: NDArray[np.float32] | None = None
 
     @property
@@ -100,19 +93,26 @@ class ProbabilityMap:
     @property
     def threshold(self) -> float:
         """Give the probability from which a pixel counts as landslide."""
-        return self.metadata.threshold
+        return self.metadata.model.threshold if self.metadata else 0.5
+
+    @property
+    def temperature(self) -> float:
+        """Give what the logit of the probability was divided by."""
+        return self.metadata.model.temperature if self.metadata else 1.0
 
     @functools.cached_property
     def seen(self) -> SplitRaster:
         """Tell what training did with each pixel, uint8 (row, col), a `coslide.samples.split.Subset`."""
-        return split_raster(self.metadata.footprints, self.grid)
+        return split_raster(self.metadata.model.footprints if self.metadata else [], self.grid)
 
     @property
     def split(self) -> dict[str, Any]:
         """Tell how the model was split; empty where it was trained elsewhere, unknown where nobody knows where."""
+        if self.metadata is None:
+            return {}
         if self.seen.any():
-            return self.metadata.split
-        return {"scheme": "unknown"} if self.metadata.events_without_location else {}
+            return self.metadata.model.split
+        return {"scheme": "unknown"} if self.metadata.model.events_without_location else {}
 
 
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
@@ -129,7 +129,7 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
     metadata
         What made the map: a tag of both files. Event, network and threshold are tags of their own, for other programs.
     """
-    tags = {key: str(getattr(metadata, key)) for key in ("event", "network", "threshold")}
+    tags = {"event": metadata.event, "network": metadata.model.network, "threshold": str(metadata.model.threshold)}
     tags[_TAG] = metadata.model_dump_json()
     write_cog(store, 0, folder / PROBABILITY, grid, tags=tags, what="landslide probability")
     if store.layers > 1:

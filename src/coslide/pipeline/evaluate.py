@@ -79,7 +79,7 @@ def evaluate(
         found.seen,
         found.pixel_size_m,
         threshold=found.threshold,
-        temperature=found.metadata.temperature if calibrated else None,
+        temperature=found.temperature if calibrated else None,
         baselines=read_baselines(folder, found.grid) if calibrated else {},
     )
     split = found.split if calibrated else {"scheme": "unknown"}  # nothing tells what polygons were drawn from

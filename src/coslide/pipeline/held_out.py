@@ -31,14 +31,12 @@ def held_out_windows(scenes: Sequence[LabelledScene], metadata: ModelMetadata) -
     """
     places = [(number, window) for number, scene in enumerate(scenes) for window in scene.split.test]
 
-    def scored(number: int, window: Window) -> NDArray[np.bool_]:
-        labelled = scenes[number].labels[window.slices] != NODATA
-        return np.asarray(is_held_out(scenes[number].seen[window.slices]) & labelled)
+    def truth(number: int, window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Find landslides, and what is scored."""
+        labels, seen = (raster[window.slices] for raster in (scenes[number].labels, scenes[number].seen))
+        return labels == LANDSLIDE, is_held_out(seen) & (labels != NODATA)
 
-    def landslide(number: int, window: Window) -> NDArray[np.bool_]:
-        return np.asarray(scenes[number].labels[window.slices] == LANDSLIDE)
-
-    telling = [place for place in places if (scored(*place) & landslide(*place)).any()] or places
+    telling = [place for place in places if np.logical_and(*truth(*place)).any()] or places
     numbers = np.unique(np.linspace(0, len(telling) - 1, min(len(telling), _MOST)).round().astype(int))
     chosen = [telling[number] for number in numbers]
     inputs = [
@@ -46,11 +44,8 @@ def held_out_windows(scenes: Sequence[LabelledScene], metadata: ModelMetadata) -
         for number, scene in enumerate(scenes)
         for encoded in read_windows(scene, [window for at, window in chosen if at == number], metadata)
     ]
-    return HeldOut(
-        np.stack(inputs),
-        np.stack([landslide(*place) for place in chosen]),
-        np.stack([scored(*place) for place in chosen]),
-    )
+    landslide, scored = (np.stack(arrays) for arrays in zip(*(truth(*place) for place in chosen), strict=True))
+    return HeldOut(np.stack(inputs), landslide, scored)
 
 
 def read_windows(

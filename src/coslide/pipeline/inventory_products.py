@@ -28,7 +28,7 @@ _TITLES = {
 }
 
 
-def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:
+def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:
     """Draw the landslides of the probability map in `out`, and write all that is made of them beside it.
 
     ``landslides.gpkg`` and ``landslides.parquet`` (`coslide.mapping.inventory.vectorize_landslides`), ``density.tif``,
@@ -38,10 +38,8 @@ def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, 
     ----------
     out
         Folder of the map.
-    cube
-        What was mapped.
-    metadata
-        Of the model that mapped it.
+    cube, model
+        What was mapped, and by which model.
     min_area_m2
         Smaller landslides are left out.
 
@@ -50,16 +48,10 @@ def write_inventory_products(out: Path, cube: Cube, metadata: ModelMetadata, *, 
     InputError
         If the disk is full or the folder cannot be written.
     """
-    found = read_probability_map(out)
-    event, valid = found.metadata.event, np.isfinite(found.probability)
-    of_model = {
-        "network": metadata.network,
-        "trained_on": ", ".join(metadata.events),
-        "threshold": f"{metadata.threshold:g}",
-        "coslide_version": metadata.coslide_version,
-        "licence": metadata.licence,
-        "citation": metadata.citation,
-    }
+    found, event = read_probability_map(out), cube.title
+    valid = np.isfinite(found.probability)
+    of_model = {"network": model.network, "trained_on": ", ".join(model.events), "threshold": f"{model.threshold:g}"}
+    of_model |= model.model_dump(include={"coslide_version", "licence", "citation"})
     frame = vectorize_landslides(
         found.probability,
         found.grid,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coslide.cube.cube import Cube, open_cube
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature
 from coslide.io.atomic import exclusive_lock, report_write_errors, sha256
@@ -45,7 +45,7 @@ class InferenceOptions(NamedTuple):
     """How a scene is mapped.
 
     `window` is the side of the windows that the network sees, in pixels, that of its training tiles by default;
-    `stride` is the step between them, three quarters of a window by default (`docs/performance.md` says why): they
+    `stride` is the step between them, three quarters of a window by default (see `docs/performance.md`): they
     overlap and are blended. A network may give another answer for the same pixel in a larger window, EGCN for one,
     whose graph spans it. `batch` windows are given to the network at once: it changes memory and speed, not the map.
     `precision` is ``"32"``, ``"bf16"``, or ``"auto"``: bfloat16 on a CPU where a timed trial shows that it is clearly
@@ -208,27 +208,14 @@ def predict_scene(
         store = ResumableRaster(work / _ROWS, scene.shape, layers=_layers(options, metadata), key=key)
         job = _Job(Path(model).absolute(), Path(index).absolute(), options, made_from)
         _fill(store, job, executor)
-        write_probability_map(out, store, cube.grid, _map_metadata(cube, metadata, options, missing))
+        made_by = MapMetadata(
+            event=cube.title, model=metadata, missing_bands=missing, tta=options.tta, precision=options.precision
+        )
+        write_probability_map(out, store, cube.grid, made_by)
         shutil.rmtree(work)
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
-
-
-def _map_metadata(cube: Cube, metadata: ModelMetadata, options: InferenceOptions, missing: list[str]) -> MapMetadata:
-    return MapMetadata(
-        event=cube.title,
-        network=metadata.network,
-        threshold=metadata.threshold,
-        temperature=metadata.temperature,
-        footprints=metadata.footprints,
-        events_without_location=metadata.events_without_location,
-        split=metadata.split,
-        missing_bands=missing,
-        tta=options.tta,
-        members=metadata.members,
-        precision=options.precision,
-    )
 
 
 class _Job(NamedTuple):
@@ -342,7 +329,7 @@ def _calibrated(block: Block, temperature: float) -> Block:
 
 
 def encoder_for(metadata: ModelMetadata, scene: Scene) -> Encoder:
-    """Choose how a scene is encoded: as the model says, or normalised by itself where the model was trained so."""
+    """Choose how a scene is encoded: as the model was fed, or normalised by itself where the model was trained so."""
     if metadata.normalise == "global":
         return metadata.encoder
     moments = Moments(metadata.bands)

@@ -94,7 +94,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if cube is not None and found is not None:
         _require_one_grid(folder, cube.grid, found.grid)
     attrs: Mapping[str, Any] = {} if cube is None else cube.attrs
-    event = cube.title if cube is not None else found.metadata.event if found else ""
+    event = cube.title if cube is not None else found.metadata.event if found and found.metadata else ""
     title = event or folder.resolve().name
     mapped = cube.labels if cube is not None and "landslide" in cube else None
     metrics = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None

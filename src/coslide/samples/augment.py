@@ -37,7 +37,7 @@ class Jitter(NamedTuple):
     band: float
 
     def apply(self, tile: NDArray[np.float32], seed: int) -> None:
-        """Change the light of a tile (input, row, col) in place, as `seed` says."""
+        """Change the light of a tile (input, row, col) in place, drawn from `seed`."""
         random = np.random.default_rng(seed)
         for inputs in self.dates:
             own = list(inputs)

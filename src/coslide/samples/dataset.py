@@ -47,7 +47,7 @@ class MappedArray:
 
     @property
     def array(self) -> NDArray[Any]:
-        """Return the array, read from the file as it is looked at."""
+        """The array; of it, what is indexed is read."""
         if self._array is None:
             self._array = np.load(self._path, mmap_mode="r", allow_pickle=False)
         return self._array

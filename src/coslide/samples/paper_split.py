@@ -33,7 +33,7 @@ def split_samples(
     Parameters
     ----------
     labels
-        (row, col): 0 background, 1 landslide, 255 not known.
+        (row, col): 0 background, 1 landslide, 255 nodata.
     areas
         Rectangles that nothing is cut across.
     settings

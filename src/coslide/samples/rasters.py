@@ -31,8 +31,7 @@ def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArra
     bands
         What the inputs are.
     where
-        The cells that count, bool (row, col).
-
+        The pixels that count, bool (row, col).
     name
         What the area is called in an error.
 
@@ -84,7 +83,7 @@ def _allocated(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np
 
 
 def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str) -> None:
-    """Return nothing if no value (band, row, col) is infinite; NaN, no value, may occur.
+    """Check that no value (band, row, col) is infinite; NaN, nodata, may occur.
 
     Raises
     ------
@@ -95,6 +94,6 @@ def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str
         infinite = int(np.isinf(channel).sum())
         if infinite:
             raise InputError(
-                f"{name}: band {band.name} is infinite in {infinite} cells, expected numbers (or no data); "
+                f"{name}: band {band.name} is infinite in {infinite} pixels, expected numbers (or nodata); "
                 "correct its source and build the cube again"
             )

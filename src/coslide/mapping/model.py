@@ -116,6 +116,11 @@ class ModelMetadata(StrictModel):
         return tuple(channel.band for channel in self.channels)
 
     @property
+    def learned(self) -> dict[str, Any]:
+        """Pick what `metrics.json` repeats: ``vital_signs`` and, if there are any, ``samples``."""
+        return self.model_dump(include={"vital_signs", "samples"} if self.samples else {"vital_signs"})
+
+    @property
     def encoder(self) -> Encoder:
         """Tell how bands become the inputs of the network."""
         offset, scale = np.array([(channel.offset, channel.scale) for channel in self.channels], dtype=np.float32).T
@@ -223,12 +228,6 @@ def member_files(first: str, metadata: ModelMetadata) -> list[str]:
     """
     path = Path(first)
     return [first, *(f"{path.stem}-{number}{path.suffix}" for number in range(2, metadata.members + 1))]
-
-
-def training_facts(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Pick what `metrics.json` repeats of a model's metadata: ``vital_signs`` and, if there are any, ``samples``."""
-    found = {"vital_signs": metadata.get("vital_signs", [])}
-    return found | ({"samples": metadata["samples"]} if metadata.get("samples") else {})
 
 
 def load_metadata(folder: Path) -> ModelMetadata:

@@ -1,8 +1,6 @@
 """Scores of a map against a mapped inventory, never on pixels that training saw."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,6 @@ from coslide.evaluation.scoring import ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
-from coslide.mapping.model import BUNDLE, training_facts
 from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.pipeline.results import write_scores
@@ -83,7 +80,7 @@ def evaluate(
         baselines=read_baselines(folder, found.grid) if calibrated else {},
     )
     split = found.split if calibrated else {"scheme": "unknown"}  # nothing tells what polygons were drawn from
-    metrics = score([one], split=split, learned=_learned(folder, split))
+    metrics = score([one], split=split, learned=found.metadata.model.learned if found.metadata else {})
     places = {
         key: score_places(one, *read(Path(path), found.grid))
         for key, path, read in (("regions", regions, _regions), ("classes", classes, _classes))
@@ -92,14 +89,6 @@ def evaluate(
     metrics = metrics.model_copy(update=places)
     write_scores(folder, metrics, [one])
     return metrics
-
-
-def _learned(folder: Path, split: dict[str, Any]) -> dict[str, Any]:
-    """Take from the model in a folder what it has learned, if it made the map: others may map into its folder."""
-    if not BUNDLE.is_in(folder / "model"):  # of whatever format
-        return {}
-    metadata = json.loads((folder / "model" / BUNDLE.file).read_text(encoding="utf-8"))
-    return training_facts(metadata) if metadata.get("split") == split else {}
 
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:

@@ -23,7 +23,7 @@ from coslide.evaluation.scores import Scores
 from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model, training_facts
+from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
 from coslide.mapping.vital_signs import take_vital_signs
 from coslide.pipeline.baselines import FOLDER, make_baselines, write_baselines
 from coslide.pipeline.held_out import held_out_windows
@@ -127,7 +127,7 @@ def train(
                 name, probability, scene.labels, scene.seen, scene.scene.pixel_size_m, *chosen, scene.baselines
             )
             maps.append(one)
-    found = score(maps, split=metadata.split, learned=training_facts(metadata.model_dump()))
+    found = score(maps, split=metadata.split, learned=metadata.learned)
     write_scores(out, found, maps)
     record_scores(out / "model", found)
     return found

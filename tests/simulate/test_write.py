@@ -103,7 +103,6 @@ def test_the_two_products_have_the_baselines_of_their_dates(event_file):
 def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path, monkeypatch):
     for module in ("render", "safe"):
         monkeypatch.setattr(f"coslide.simulate.{module}.available_processors", lambda: 1)
-    monkeypatch.setattr("coslide.indices.derivatives.available_processors", lambda: 1)
     again = simulate(tmp_path / "again", RECIPE).parent
     first = event_file.parent
     files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from coslide.cube.band import BAND_DIMENSION, Band
+from coslide.cube.band import BAND_DIMENSION, Band, by_variable
 from coslide.grid import slices_of
 from coslide.io.atomic import link_or_copy
 from coslide.labels import NO_CLASS
@@ -87,36 +87,38 @@ class Store(NamedTuple):
         self.record(part, entry)
 
     def create(self, bands: Sequence[Band]) -> None:
-        """Make the variable of `bands` anew, without values and not yet whole."""
-        name, several = bands[0].variable, (len(bands),) if bands[0].channel else ()
-        self._discard(name)
-        zarr.open_group(self.path, mode="a", zarr_format=2).create_array(
-            name,
-            shape=several + tuple(self.grid.shape),
-            chunks=(1,) * len(several) + tuple(min(CHUNK, size) for size in self.grid.shape),
-            dtype=bands[0].dtype,
-            compressors=Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE),
-            fill_value=np.dtype(bands[0].dtype).type(bands[0].nodata),
-            attributes={"_ARRAY_DIMENSIONS": [*([BAND_DIMENSION] * len(several)), "y", "x"]},
-        )
+        """Make the variables of `bands` anew, without values and not yet whole."""
+        group = zarr.open_group(self.path, mode="a", zarr_format=2)
+        for name, members in by_variable(bands).items():
+            first, several = members[0], (len(members),) if members[0].channel else ()
+            self._discard(name)
+            group.create_array(
+                name,
+                shape=several + tuple(self.grid.shape),
+                chunks=(1,) * len(several) + tuple(min(CHUNK, size) for size in self.grid.shape),
+                dtype=first.dtype,
+                compressors=Blosc(cname="zstd", clevel=1, shuffle=Blosc.SHUFFLE),
+                fill_value=np.dtype(first.dtype).type(first.nodata),
+                attributes={"_ARRAY_DIMENSIONS": [*([BAND_DIMENSION] * len(several)), "y", "x"]},
+            )
 
-    def write(self, bands: Sequence[Band], values: NDArray[Any], window: GeoBox) -> list[Span]:
-        """Write the values of a variable to where `window` lies, and count those of each of its bands.
+    def write(self, bands: Sequence[Band], values: dict[str, NDArray[Any]], window: GeoBox) -> list[Span]:
+        """Write the values of the variables of `bands` to where `window` lies, and count those of each band.
 
         Raises
         ------
         ValueError
-            If shape or dtype are not those of the variable.
+            If shape or dtype are not those of a variable.
         """
-        first = bands[0]
-        expected = ((len(bands),) if first.channel else ()) + tuple(window.shape)
-        if values.shape != expected or values.dtype != first.dtype:
-            raise ValueError(
-                f"{first.variable}: found {values.dtype} {values.shape}, expected {first.dtype} {expected}"
-            )
-        array = zarr.open_array(self.path / first.variable, mode="r+")
-        array[(..., *slices_of(window, self.grid))] = values
-        return [span(band) for band in values.reshape(-1, *window.shape)]
+        spans = []
+        for name, members in by_variable(bands).items():
+            found, dtype = values.pop(name), members[0].dtype  # each is let go when it is written
+            expected = ((len(members),) if members[0].channel else ()) + tuple(window.shape)
+            if found.shape != expected or found.dtype != dtype:
+                raise ValueError(f"{name}: found {found.dtype} {found.shape}, expected {dtype} {expected}")
+            zarr.open_array(self.path / name, mode="r+")[(..., *slices_of(window, self.grid))] = found
+            spans += [span(band) for band in found.reshape(-1, *window.shape)]
+        return spans
 
     def read(self, name: str, window: GeoBox, *, band: int | None = None) -> NDArray[Any]:
         """Read the stored values of a variable, or of one of its bands (from 0), on `window`."""
@@ -125,22 +127,26 @@ class Store(NamedTuple):
         return np.asarray(array[(..., rows, columns) if band is None else (band, rows, columns)])
 
     def finish(self, bands: Sequence[Band], provenance: dict[str, Any], spans: Sequence[Span]) -> None:
-        """Give the variable of `bands` its attributes: those of the bands, `provenance`, and the spans of its bands."""
+        """Give the variables of `bands` their attributes: those of the bands, `provenance`, and the spans."""
         pixels = self.grid.shape.y * self.grid.shape.x
-        shares: list[Any] = [round(each.valid / pixels, 6) for each in spans]
-        ranges: list[Any] = [[each.smallest, each.largest] if each.valid else None for each in spans]
-        if bands[0].channel:
-            channels = np.array([band.channel for band in bands], dtype=str)
-            _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
-        attributes = {
-            **bands[0].attributes(),
-            **provenance,
-            "valid_share": shares if bands[0].channel else shares[0],
-            "value_range": ranges if bands[0].channel else ranges[0],
-            "grid_mapping": "spatial_ref",
-            "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()},
-        }
-        zarr.open_array(self.path / bands[0].variable, mode="r+").attrs.update(attributes)
+        counted = dict(zip([band.name for band in bands], spans, strict=True))
+        for name, members in by_variable(bands).items():
+            found = [counted[band.name] for band in members]
+            shares: list[Any] = [round(each.valid / pixels, 6) for each in found]
+            ranges: list[Any] = [[each.smallest, each.largest] if each.valid else None for each in found]
+            several = bool(members[0].channel)
+            if several:
+                channels = np.array([band.channel for band in members], dtype=str)
+                _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
+            attributes = {
+                **members[0].attributes(),
+                **provenance,
+                "valid_share": shares if several else shares[0],
+                "value_range": ranges if several else ranges[0],
+                "grid_mapping": "spatial_ref",
+                "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()},
+            }
+            zarr.open_array(self.path / name, mode="r+").attrs.update(attributes)
 
     def reaches(self, name: str, value: float) -> bool:
         """Tell whether the largest value of a finished variable of one band is at least `value`."""

@@ -83,9 +83,9 @@ class EventScenes(NamedTuple):
 
 
 def open_event_scenes(event: Event) -> EventScenes:
-    """Return the scenes of `event` and its grid: the ground of the post-event scene, the DEM and the area asked for.
+    """Open the scenes of `event`, and compute the grid that the post-event scene, the DEM and the area asked for cover.
 
-    Where the scene consists of Sentinel-2 tiles, the edges of the grid lie on edges of their 60 m cells.
+    Where the scene consists of Sentinel-2 tiles, the edges of the grid lie on edges of their 60 m pixels.
 
     Raises
     ------
@@ -98,26 +98,45 @@ def open_event_scenes(event: Event) -> EventScenes:
     extents.append(joined("dem", [raster_extent(path, "dem") for path in event.dem.paths]))
     if event.grid.area is not None:
         extents.insert(0, _area_extent(event.grid.area))
-    crs = event.grid.crs or _utm_of(post.extents())
+    zones = {utm_zone(extent.crs) for extent in post.extents()}
+    crs = event.grid.crs or (zones.pop() if len(zones) == 1 else None)  # in its own UTM zone nothing need be warped
     grid = common_grid(extents, pixel_size_m=event.grid.pixel_size_m, crs=crs, lattice=post.lattice())
     return EventScenes(post, pre, grid)
 
 
-def layer_specs(event: Event, scenery: EventScenes) -> list[LayerSpec]:
-    """Return the parts of the cube of `event`, in the order of the cube."""
-    parts = [_post_part(event, scenery)]
-    if event.scenes.pre and scenery.pre:
-        parts.append(_pre_part(event, event.scenes.pre, scenery, scenery.pre))
-        if {"B4", "B8"} <= set(scenery.pre.band_names):
-            parts.append(_ndvi_difference_part(event))
-    parts.append(_terrain_part(event, scenery.grid))
-    parts += _optional_parts(event, scenery.grid)
-    parts.append(_valid_part())
-    return parts
+def layer_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
+    """List the parts of the cube of `event`, in the order of the cube."""
+    specs, grid = [_post_spec(event, scenes)], scenes.grid
+    if event.scenes.pre and scenes.pre:
+        specs.append(_pre_spec(event, event.scenes.pre, scenes, scenes.pre))
+        if {"B4", "B8"} <= set(scenes.pre.band_names):
+            specs.append(_ndvi_difference_spec(event))
+
+    def add(
+        name: str, prepare: Callable[[], LayerGroup], settings: Any, *paths: Path | None, spread: bool = False
+    ) -> None:
+        files = tuple(file for path in paths if path is not None for file in with_sidecar_files(path))
+        specs.append(LayerSpec(name, lambda _: prepare(), settings, files, spread=spread))
+
+    add("terrain", lambda: prepare_terrain(event.dem, grid), event.dem, *event.dem.paths)
+    if geology := event.geology:
+        add("geology", lambda: prepare_stratum(geology, grid), geology, geology.path)
+    if rain := event.rain:
+        time = event.time_utc
+        prepare = partial(prepare_rainfall, rain, grid, event_time=time)
+        add("rain", prepare, [rain, time], rain.gauges, rain.raster)
+    if shaking := event.shaking:
+        paths = (shaking.shakemap, shaking.uncertainty, shaking.raster, shaking.raster_std)
+        add("shaking", lambda: prepare_shaking(shaking, grid), shaking, *paths, shaking.contours, shaking.stations)
+    if faults := event.faults:
+        add("faults", lambda: prepare_fault_distance(faults, grid), faults, faults.path)
+    if inventory := event.inventory:
+        add("landslides", lambda: prepare_landslides(inventory, grid), inventory, inventory.path, inventory.area)
+    return [*specs, _valid_spec()]
 
 
 def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[str, str]:
-    """Return the key of each part, 64 hexadecimal digits."""
+    """Compute the key of each part, 64 hexadecimal digits."""
     keys: dict[str, str] = {}
     for part in sorted(parts, key=lambda part: bool(part.after)):
         decides = {
@@ -137,43 +156,38 @@ def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[s
     return keys
 
 
-def _post_part(event: Event, scenery: EventScenes) -> LayerSpec:
-    role = ndvi_roles(event.ndvi, has_pre=scenery.pre is not None).date
+def _post_spec(event: Event, scenes: EventScenes) -> LayerSpec:
+    reader, scene = scenes.post, event.scenes.post
+    role = ndvi_roles(event.ndvi, has_pre=scenes.pre is not None).date
 
     def prepare(_: Store) -> LayerGroup:
-        scenery.post.check_radiometry(scenery.grid)
-        resampling = {"resampling": event.scenes.post.resampling}
-        return prepare_scene(scenery.post, "post", grid=scenery.grid, ndvi_role=role, attrs=resampling)
+        reader.check_radiometry(scenes.grid)
+        attrs = {"resampling": scene.resampling}
+        return prepare_scene(reader, "post", grid=scenes.grid, ndvi_role=role, attrs=attrs)
 
-    settings = [
-        event.scenes.post,
-        role,
-        scenery.post.remote_metadata,
-    ]  # whether there is a scene before decides the role of NDVI
-    return LayerSpec("scene_post", prepare, settings, scenery.post.files, remote=scenery.post.remote, spread=True)
+    settings = [scene, role, reader.remote_metadata]  # whether there is a scene before decides the role of NDVI
+    return LayerSpec("scene_post", prepare, settings, reader.files, remote=reader.remote, spread=True)
 
 
-def _pre_part(event: Event, scene: SceneConfig, scenery: EventScenes, reader: SceneReader) -> LayerSpec:
-    grid = scenery.grid
+def _pre_spec(event: Event, scene: SceneConfig, scenes: EventScenes, reader: SceneReader) -> LayerSpec:
+    grid, role = scenes.grid, ndvi_roles(event.ndvi, has_pre=True).date
 
     def prepare(_: Store) -> LayerGroup:
         reader.check_radiometry(grid)
-        shift = coregistration(event.scenes.coregister, reader, scenery.post, grid)
-        role = ndvi_roles(event.ndvi, has_pre=True).date
-        return prepare_scene(
-            reader, "pre", grid=grid, shift=shift, ndvi_role=role, attrs={"resampling": scene.resampling}
-        )
+        shift = coregistration(event.scenes.coregister, reader, scenes.post, grid)
+        attrs = {"resampling": scene.resampling}
+        return prepare_scene(reader, "pre", grid=grid, shift=shift, ndvi_role=role, attrs=attrs)
 
-    own = [scene, event.ndvi, reader.remote_metadata]
-    part = LayerSpec("scene_pre", prepare, own, reader.files, remote=reader.remote, spread=True)
+    settings = [scene, event.ndvi, reader.remote_metadata]
+    spec = LayerSpec("scene_pre", prepare, settings, reader.files, remote=reader.remote, spread=True)
     if event.scenes.coregister == "off":
-        return part
-    # Co-registration looks at the other scene too.
-    other = [event.scenes, scenery.post.remote_metadata]
-    return part._replace(settings=own + other, looks_at=scenery.post.files)
+        return spec
+    # Co-registration reads the other scene too.
+    settings += [event.scenes, scenes.post.remote_metadata]
+    return spec._replace(looks_at=scenes.post.files)
 
 
-def _ndvi_difference_part(event: Event) -> LayerSpec:
+def _ndvi_difference_spec(event: Event) -> LayerSpec:
     def prepare(store: Store) -> LayerGroup:
         role = ndvi_roles(event.ndvi, has_pre=True).difference
         return prepare_ndvi_difference(partial(store.read, "ndvi_pre"), partial(store.read, "ndvi_post"), role=role)
@@ -181,32 +195,7 @@ def _ndvi_difference_part(event: Event) -> LayerSpec:
     return LayerSpec("ndvi_difference", prepare, event.ndvi, after=("scene_post", "scene_pre"))
 
 
-def _terrain_part(event: Event, grid: GeoBox) -> LayerSpec:
-    return LayerSpec(
-        "terrain", lambda _: prepare_terrain(event.dem, grid), event.dem, _given(*event.dem.paths), spread=True
-    )
-
-
-def _optional_parts(event: Event, grid: GeoBox) -> list[LayerSpec]:
-    parts = []
-    if geology := event.geology:
-        parts.append(LayerSpec("geology", lambda _: prepare_stratum(geology, grid), geology, _given(geology.path)))
-    if rain := event.rain:
-        files, time = _given(rain.gauges, rain.raster), event.time_utc
-        parts.append(LayerSpec("rain", lambda _: prepare_rainfall(rain, grid, event_time=time), [rain, time], files))
-    if shaking := event.shaking:
-        files = _given(shaking.shakemap, shaking.uncertainty, shaking.raster, shaking.raster_std)
-        files += _given(shaking.contours, shaking.stations)
-        parts.append(LayerSpec("shaking", lambda _: prepare_shaking(shaking, grid), shaking, files))
-    if faults := event.faults:
-        parts.append(LayerSpec("faults", lambda _: prepare_fault_distance(faults, grid), faults, _given(faults.path)))
-    if inventory := event.inventory:
-        files = _given(inventory.path, inventory.area)
-        parts.append(LayerSpec("landslides", lambda _: prepare_landslides(inventory, grid), inventory, files))
-    return parts
-
-
-def _valid_part() -> LayerSpec:
+def _valid_spec() -> LayerSpec:
     band = Band(
         "valid",
         kind="flag",
@@ -216,12 +205,8 @@ def _valid_part() -> LayerSpec:
         long_name="the pixel can be mapped",
         provenance={"source": ["reflectance_post", "elevation"], "resampling": "none"},
     )
-    return LayerSpec(
-        "valid",
-        lambda store: LayerGroup((band,), (), partial(_valid, store)),
-        None,
-        after=("scene_post", "terrain"),
-    )
+    after = ("scene_post", "terrain")
+    return LayerSpec("valid", lambda store: LayerGroup((band,), (), partial(_valid, store)), None, after=after)
 
 
 def _valid(store: Store, window: GeoBox) -> dict[str, NDArray[Any]]:
@@ -236,20 +221,9 @@ def _as_json(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def _given(*paths: Path | None) -> tuple[Path, ...]:
-    """Return the files that are given, with those that are read beside them."""
-    return tuple(file for path in paths if path is not None for file in with_sidecar_files(path))
-
-
 def _area_extent(path: Path) -> Extent:
     frame = read_vector(path, "EPSG:4326", what="the area to map")
     west, south, east, north = (float(edge) for edge in frame.total_bounds)
     if east - west > 180:
         raise InputError(f"{path}: lies on both sides of the 180th meridian; map each side for itself")
     return Extent(f"grid.area ({path})", "EPSG:4326", (west, south, east, north))
-
-
-def _utm_of(extents: Sequence[Extent]) -> str | None:
-    """Return the CRS of all `extents` if it is one UTM zone, so that nothing need be warped; else None."""
-    zones = {utm_zone(extent.crs) for extent in extents}
-    return zones.pop() if len(zones) == 1 else None

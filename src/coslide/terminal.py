@@ -38,7 +38,7 @@ def shown(quiet: Sequence[str] = ()) -> Iterator[None]:
     bar = bars.add_task("")
 
     def show(name: str, done: int, total: int) -> None:
-        bars.start()  # only now: training shows a bar of its own
+        bars.start()
         bars.update(bar, description=name, completed=done, total=total)
         if done >= total:
             bars.stop()

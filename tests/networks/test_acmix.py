@@ -249,20 +249,9 @@ class TestACmix:
         places = [tuple(place) for place in layer.shifts.nonzero().tolist()]
         assert places == [(channel, i, i // 3, i % 3) for channel in range(8) for i in range(9)]
 
-    @pytest.mark.parametrize(
-        ("options", "text"),
-        [
-            ({"heads": 3}, "multiple of heads, found 8 and 3"),
-            ({"heads": 0}, "multiple of heads, found 8 and 0"),
-            ({"kernel": 4}, "kernel: found 4, expected an odd number"),
-            ({"kernel": -1}, "kernel: found -1, expected an odd number"),
-            ({"attention_rate": float("nan")}, "finite rates, found nan and 1.0"),
-            ({"convolution_rate": float("inf")}, "finite rates, found 1.0 and inf"),
-        ],
-    )
-    def test_an_option_out_of_range_is_refused(self, options, text):
-        with pytest.raises(ValueError, match=text):
-            ACmix(3, 8, **options)
+    def test_channels_that_heads_do_not_divide_are_refused(self):
+        with pytest.raises(ValueError, match="multiple of heads, found 8 and 3"):
+            ACmix(3, 8, heads=3)
 
 
 class TestAcmixUnet:

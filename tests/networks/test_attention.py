@@ -1,5 +1,7 @@
 """Both attentions against their definitions, pixel by pixel, and the networks made of them."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -236,23 +238,10 @@ def test_weights_start_small_and_biases_at_zero_as_in_segformer():
     assert (spreads, biases) == (pytest.approx([0.02] * 3 + [(2 / fan_out) ** 0.5], rel=0.05), [0] * 4)
 
 
-@pytest.mark.parametrize("options", [{"window": 1}, {"shift": 8}, {"shift": -1}, {"window": 4, "shift": 4}])
-def test_a_shift_outside_the_window_or_a_window_of_one_pixel_is_refused(options):
-    with pytest.raises(ValueError, match="expected window >= 2 and 0 <= shift < window, found window"):
-        WindowAttention(3, 8, **options)
-
-
-@pytest.mark.parametrize(("channels", "heads"), [(12, 8), (8, 0), (8, -1), (0, 8)])
-def test_channels_that_are_no_multiple_of_the_heads_are_refused(channels, heads):
-    message = f"expected channels that are a multiple of heads, found {channels} and {heads}"
-    for make in (WindowAttention, lambda *args, **options: EfficientSelfAttention(*args, **options, reduction=2)):
-        with pytest.raises(ValueError, match=message):
-            make(3, channels, heads=heads)
-
-
-def test_a_reduction_below_one_is_refused():
-    with pytest.raises(ValueError, match="reduction: found 0, expected at least 1"):
-        EfficientSelfAttention(3, 8, reduction=0)
+def test_channels_that_are_no_multiple_of_the_heads_are_refused():
+    for make in (WindowAttention, partial(EfficientSelfAttention, reduction=2)):
+        with pytest.raises(ValueError, match="expected channels that are a multiple of heads, found 12 and 8"):
+            make(3, 12, heads=8)
 
 
 @pytest.mark.parametrize("size", [(10, 8), (8, 10)])
@@ -306,7 +295,7 @@ def test_the_map_is_reduced_by_the_factor_of_its_depth(reductions):
     assert factors == pairs + pairs[:8]  # the encoder and depth 5, then the decoder, whose list begins at depth 1
 
 
-def test_every_pixel_of_a_tile_attends_to_as_many_cells_as_the_graph_has_nodes():
+def test_every_pixel_of_a_tile_attends_to_as_many_pixels_as_the_graph_has_nodes():
     net, cells = EGCNESA(3, width=8), []
     for branch in branches(net):
         branch.kv.register_forward_pre_hook(lambda _, args: cells.append(args[0].shape[1]))
@@ -317,10 +306,10 @@ def test_every_pixel_of_a_tile_attends_to_as_many_cells_as_the_graph_has_nodes()
 
 @pytest.mark.parametrize(
     "reductions",
-    [(16, 8, 4, 2), (16, 8, 4, 2, 1, 1), (16, 8, 4, 2, 2), (3, 8, 4, 2, 1), (0, 8, 4, 2, 1), (16.0, 8, 4, 2, 1)],
+    [(16, 8, 4, 2), (16, 8, 4, 2, 1, 1), (16, 8, 4, 2, 2), (3, 8, 4, 2, 1), (0, 8, 4, 2, 1)],
 )
 def test_reductions_that_do_not_fit_every_input_are_refused(reductions):
-    with pytest.raises(ValueError, match=r"reductions: found \[.*, expected 5 whole numbers that divide \[16, 8"):
+    with pytest.raises(ValueError, match=r"reductions: found \[.*, expected 5 numbers that divide \[16, 8"):
         EGCNESA(3, width=8, reductions=reductions)
 
 

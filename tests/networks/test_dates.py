@@ -11,7 +11,7 @@ import torch
 
 from coslide.cube.band import Band
 from coslide.cube.cube import open_cube
-from coslide.networks.dates import date_bands, paired_bands, split_dates
+from coslide.networks.dates import date_bands, paired_bands
 
 
 def numbered(bands, batch=2):
@@ -21,7 +21,7 @@ def numbered(bands, batch=2):
 
 
 def test_thirty_bands_are_split_in_the_papers_order():
-    before, after = split_dates(numbered(30, batch=1), date_bands(30))
+    before, after = date_bands(30).split(numbered(30, batch=1))
     static = [22, 23, 24, 25, 26, 27, 28, 29]
     assert (before[0, :, 1, 2].tolist(), after[0, :, 1, 2].tolist()) == (
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, *static],
@@ -42,7 +42,7 @@ def test_thirty_bands_are_split_in_the_papers_order():
 def test_each_date_has_its_bands_in_the_order_given_and_then_the_static_ones(bands, pre, post, static, before, after):
     dates = date_bands(bands, pre=pre, post=post, static=static)
     x = numbered(bands)
-    split = split_dates(x, dates)
+    split = dates.split(x)
     assert (dates.pre, dates.post) == (tuple(before), tuple(after))
     assert torch.equal(split[0], x[:, before])
     assert torch.equal(split[1], x[:, after])
@@ -57,23 +57,21 @@ def test_thirty_bands_may_have_another_order():
     assert date_bands(30, pre=[29], post=[0], static="none").pre == (29,)
 
 
+EACH_ONCE = "expected as many of both, at least one, each band once"
+
+
 @pytest.mark.parametrize(
     ("bands", "options", "text"),
     [
         (13, {}, "found 13 bands and no pre and post; expected the bands of each date, or the paper's 30"),
-        (5, {"pre": [0]}, "post: found None; expected a list of band numbers, for pre and post alike"),
-        (30, {"post": [0]}, "pre: found None; expected a list of band numbers, for pre and post alike"),
-        (5, {"pre": "01", "post": [2, 3]}, "pre: found '01'; expected a list of band numbers, for pre and post alike"),
-        (5, {"pre": [0], "post": 1}, "post: found 1; expected a list of band numbers, for pre and post alike"),
-        (5, {"pre": [0, 1], "post": [2]}, "found 2 bands in pre and 1 in post; expected as many, at least one"),
-        (5, {"pre": [], "post": []}, "found 0 bands in pre and 0 in post; expected as many, at least one"),
-        (5, {"pre": [0], "post": [5]}, "post: found band 5; expected a whole number from 0 to 4"),
-        (5, {"pre": [-1], "post": [1]}, "pre: found band -1; expected a whole number from 0 to 4"),
-        (5, {"pre": [0.0], "post": [1]}, "pre: found band 0.0; expected a whole number from 0 to 4"),
-        (5, {"pre": [0], "post": [True]}, "post: found band True; expected a whole number from 0 to 4"),
-        (5, {"pre": [0, 1], "post": [2, 1]}, "found band 1 twice in pre and post; expected each band once"),
-        (5, {"pre": [3, 3], "post": [0, 1]}, "found band 3 twice in pre and post; expected each band once"),
-        (30, {"static": "pre"}, "static: found 'pre'; expected one of both, none"),
+        (5, {"pre": [0]}, "post: found None; expected numbers from 0 to 4, for pre and post alike"),
+        (30, {"post": [0]}, "pre: found None; expected numbers from 0 to 29, for pre and post alike"),
+        (5, {"pre": [0], "post": [5]}, "post: found [5]; expected numbers from 0 to 4, for pre and post alike"),
+        (5, {"pre": [-1], "post": [1]}, "pre: found [-1]; expected numbers from 0 to 4, for pre and post alike"),
+        (5, {"pre": [0, 1], "post": [2]}, f"found pre [0, 1] and post [2]; {EACH_ONCE}"),
+        (5, {"pre": [], "post": []}, f"found pre [] and post []; {EACH_ONCE}"),
+        (5, {"pre": [0, 1], "post": [2, 1]}, f"found pre [0, 1] and post [2, 1]; {EACH_ONCE}"),
+        (5, {"pre": [3, 3], "post": [0, 1]}, f"found pre [3, 3] and post [0, 1]; {EACH_ONCE}"),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused_in_one_line(bands, options, text):
@@ -85,25 +83,24 @@ def test_a_map_that_does_not_fit_is_refused_in_one_line(bands, options, text):
 def test_an_input_with_another_number_of_bands_is_refused(bands):
     """Slices would cut it to fit without a word."""
     with pytest.raises(ValueError, match=f"^expected 5 bands, found {bands}$"):
-        split_dates(numbered(bands), date_bands(5, pre=[0], post=[1], static="none"))
+        date_bands(5, pre=[0], post=[1], static="none").split(numbered(bands))
 
 
-@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
-def test_the_split_keeps_the_memory_order(order):
-    split = split_dates(torch.zeros(2, 30, 4, 8).contiguous(memory_format=order), date_bands(30))
-    assert [part.is_contiguous(memory_format=order) for part in split] == [True, True]
+def test_the_split_lies_in_memory_with_the_channels_last():
+    split = date_bands(30).split(torch.zeros(2, 30, 4, 8))
+    assert [part.is_contiguous(memory_format=torch.channels_last) for part in split] == [True, True]
 
 
 def test_a_gradient_reaches_static_bands_from_both_dates_and_others_from_one():
     x = numbered(5).requires_grad_()
-    before, after = split_dates(x, date_bands(5, pre=[0], post=[3]))
+    before, after = date_bands(5, pre=[0], post=[3]).split(x)
     (before.sum() + 10 * after.sum()).backward()
     assert x.grad[1, :, 1, 2].tolist() == [1, 11, 11, 10, 11]
 
 
 def test_the_split_keeps_no_reference_to_its_input():
     x = numbered(3)
-    before, _ = split_dates(x, date_bands(3, pre=[0], post=[1], static="none"))
+    before, _ = date_bands(3, pre=[0], post=[1], static="none").split(x)
     before.zero_()
     assert torch.equal(x, numbered(3))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from coslide.config.training import TrainingSettings
+from coslide.config.training import LossSettings, TrainingSettings
 from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
@@ -199,9 +199,9 @@ def test_the_settings_reach_the_optimiser_the_schedule_and_the_loss():
     assert adam.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.5**2)
     logits = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = (logits[:, 0] > 0.5).long()
-    expected = ClassBalancedFocalLoss(eta=0.9, gamma=1.5, scope="batch", reduction="mean", normalize=True)(
-        logits, labels
-    )
+    expected = ClassBalancedFocalLoss(
+        LossSettings(eta=0.9, gamma=1.5, scope="batch", reduction="mean", normalise=True)
+    )(logits, labels)
     assert torch.equal(training._loss(logits, labels), expected)
     assert not torch.equal(ClassBalancedFocalLoss()(logits, labels), expected)
 
@@ -346,7 +346,7 @@ def test_a_kept_precision_that_cannot_be_read_is_one_line(tmp_path, text):
 
 
 def test_a_kept_precision_is_taken_and_not_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("coslide.training.fit.time_precisions", lambda *_, **__: pytest.fail("tried again"))
+    monkeypatch.setattr("coslide.networks.precision._least_s", lambda *_, **__: pytest.fail("tried again"))
     (tmp_path / "precision.json").write_text('{"precision": "bf16"}')
     fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "auto"}), tmp_path)
     assert json.loads((tmp_path / "settings.json").read_text())["runtime.precision"] == "bf16"

@@ -1,19 +1,21 @@
 """ACmix: attention to the 7 x 7 pixels around each pixel, beside a convolution of the same projections; its U-Net."""
 
 import math
+from functools import partial
 
 import torch
-from pydantic import PositiveInt
+from pydantic import FiniteFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslide.networks.base import head_channels
 from coslide.networks.unet import UNetOfBlocks
 
 _WINDOW = 8  # side of the windows that share their keys [pixel]; 4 and 16 took longer to train on a CPU
 
 
 def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, kernel: int) -> Tensor:
-    r"""Return, for each pixel and head, the mean of v around the pixel, weighted by the softmax of ``q . k / sqrt(d)``.
+    r"""Average v around each pixel, for each head, weighted by the softmax of ``q . k / sqrt(d)``.
 
     The d = C / heads channels of a head at pixel p attend to the kernel x kernel pixels n around p::
 
@@ -53,22 +55,22 @@ def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, kern
     """
     batch, channels, height, width = q.shape
     rim, side = kernel // 2, _WINDOW
-    head_channels = channels // heads
+    d = channels // heads
     padding = (0, -width % side, 0, -height % side)
     padded = F.pad(q, padding) if any(padding) else q
     rows, cols = padded.shape[-2] // side, padded.shape[-1] // side  # of windows
-    queries = padded.permute(0, 2, 3, 1).reshape(batch, rows, side, cols, side, heads, head_channels)
-    queries = queries.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side**2, head_channels)
+    queries = padded.permute(0, 2, 3, 1).reshape(batch, rows, side, cols, side, heads, d)
+    queries = queries.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side**2, d)
 
     pixels = _window_pixels(height, width, rim=rim, device=q.device)
 
     def take(x: Tensor) -> Tensor:  # (batch * window, head, pixel of the window and its rim, d)
         found = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels).index_select(1, pixels.flatten())
-        return found.view(-1, pixels.shape[1], heads, head_channels).transpose(1, 2)
+        return found.view(-1, pixels.shape[1], heads, d).transpose(1, 2)
 
     near = _near(rim, device=q.device)
     out = F.scaled_dot_product_attention(queries, take(k), take(v), attn_mask=near)
-    out = out.reshape(batch, rows, cols, heads, side, side, head_channels).permute(0, 1, 4, 2, 5, 3, 6)
+    out = out.reshape(batch, rows, cols, heads, side, side, d).permute(0, 1, 4, 2, 5, 3, 6)
     return out.reshape(batch, rows * side, cols * side, channels)[:, :height, :width].permute(0, 3, 1, 2)
 
 
@@ -103,7 +105,7 @@ class ACmix(nn.Module):
     Raises
     ------
     ValueError
-        If `out_channels` is not a multiple of `heads`, `kernel` is not odd, or a rate is not finite.
+        If `out_channels` is not a multiple of `heads`.
 
     Notes
     -----
@@ -143,15 +145,9 @@ class ACmix(nn.Module):
         convolution_rate: float = 1.0,
     ) -> None:
         super().__init__()
-        if heads < 1 or out_channels % heads:
-            raise ValueError(f"expected channels that are a multiple of heads, found {out_channels} and {heads}")
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel: found {kernel}, expected an odd number")
-        if not (math.isfinite(attention_rate) and math.isfinite(convolution_rate)):
-            raise ValueError(f"expected finite rates, found {attention_rate} and {convolution_rate}")
         self.out_channels, self.heads, self.kernel = out_channels, heads, kernel
         self.projections = nn.Conv2d(in_channels, 3 * out_channels, 1)  # of q, k and v, in this order
-        self.position = nn.Linear(2, out_channels // heads)
+        self.position = nn.Linear(2, head_channels(out_channels, heads))
         self.mixing = nn.Parameter(torch.empty(9, 3 * heads))
         self.shifts = nn.Parameter(torch.empty(out_channels, 9, 3, 3))
         self.attention_rate = nn.Parameter(torch.full((), float(attention_rate)))
@@ -167,7 +163,7 @@ class ACmix(nn.Module):
             self.shifts.copy_(torch.eye(9).view(9, 3, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the weighted sum of attention and convolution, shape (batch, C, row, col).
+        """Compute the weighted sum of attention and convolution, shape (batch, C, row, col).
 
         Parameters
         ----------
@@ -182,7 +178,7 @@ class ACmix(nn.Module):
         return y
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """Return e for every head, (C, row, col), in channels-last memory order; its bias is multiplied by zero."""
+        """Compute e for every head, (C, row, col), in channels-last memory order; its bias is multiplied by zero."""
         weight = self.position.weight
         x = torch.linspace(-1, 1, width, device=weight.device, dtype=weight.dtype).expand(height, width)
         y = torch.linspace(-1, 1, height, device=weight.device, dtype=weight.dtype).unsqueeze(1).expand(height, width)
@@ -190,7 +186,7 @@ class ACmix(nn.Module):
         return e.repeat(1, 1, self.heads).permute(2, 0, 1)
 
     def _convolution(self, projected: Tensor) -> Tensor:
-        """Return mixing and 3 x 3 convolution of the projections (batch, 3 C, row, col), shape (batch, C, row, col)."""
+        """Apply mixing and 3 x 3 convolution to projections (batch, 3 C, row, col), shape (batch, C, row, col)."""
         batch, channels, height, width = projected.shape
         groups = self.out_channels // self.heads
         weight = torch.einsum("oirc,ij->ojrc", self.shifts, self.mixing)
@@ -221,7 +217,7 @@ class AcmixUnet(UNetOfBlocks):
     Raises
     ------
     ValueError
-        If `width` is not a multiple of `heads`, or a rate is not finite.
+        If `width` is not a multiple of `heads`.
 
     Notes
     -----
@@ -249,28 +245,23 @@ class AcmixUnet(UNetOfBlocks):
         classes: int = 2,
         width: PositiveInt = 64,
         heads: PositiveInt = 4,
-        attention_rate: float = 1.0,
-        convolution_rate: float = 1.0,
+        attention_rate: FiniteFloat = 1.0,
+        convolution_rate: FiniteFloat = 1.0,
     ) -> None:
         def block(in_channels: int, out_channels: int, _depth: int) -> ACmix:
-            return ACmix(
-                in_channels,
-                out_channels,
-                heads=heads,
-                attention_rate=attention_rate,
-                convolution_rate=convolution_rate,
-            )
+            layer = partial(ACmix, attention_rate=attention_rate, convolution_rate=convolution_rate)
+            return layer(in_channels, out_channels, heads=heads)
 
         super().__init__(bands, block, classes=classes, width=width)
 
 
 def _mirrored(places: Tensor, size: int) -> Tensor:
-    """Return places in 0..size-1 for any places on a line that is mirrored about its first and its last one."""
+    """Compute places in 0..size-1 for any places on a line that is mirrored about its first and its last one."""
     return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
 
 
 def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -> Tensor:
-    """Return the pixels of every window and its rim, as row * width + col mirrored into the map, (window, pixel)."""
+    """Find the pixels of every window and its rim, as row * width + col mirrored into the map, (window, pixel)."""
     inside = torch.arange(-rim, _WINDOW + rim, device=device)
 
     def lines(size: int) -> Tensor:
@@ -281,7 +272,7 @@ def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -
 
 
 def _near(rim: int, *, device: torch.device) -> Tensor:
-    """Return whether a key of a window and its rim is at most `rim` rows and columns from a query, (query, key)."""
+    """Tell whether a key of a window and its rim is at most `rim` rows and columns from a query, (query, key)."""
     query = torch.arange(_WINDOW, device=device).unsqueeze(1) + rim
     near = (torch.arange(_WINDOW + 2 * rim, device=device) - query).abs() <= rim  # along one axis
     both = near.view(_WINDOW, 1, -1, 1) & near.view(1, _WINDOW, 1, -1)

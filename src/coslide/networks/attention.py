@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Annotated
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslide.networks.base import head_channels
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
 
@@ -39,7 +41,7 @@ class WindowAttention(nn.Module):
     Raises
     ------
     ValueError
-        If `out_channels` is not a multiple of `heads`, `window` is below 2, or `shift` is not within the window.
+        If `out_channels` is not a multiple of `heads`.
 
     Notes
     -----
@@ -68,9 +70,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, heads: int = 8, window: int = 8, shift: int = 0) -> None:
         super().__init__()
-        _check_heads(out_channels, heads)
-        if window < 2 or not 0 <= shift < window:
-            raise ValueError(f"expected window >= 2 and 0 <= shift < window, found window {window} and shift {shift}")
+        head_channels(out_channels, heads)
         self.heads, self.window, self.shift = heads, window, shift
         self.qkv = nn.Linear(in_channels, 3 * out_channels)
         self.proj = nn.Linear(out_channels, out_channels)
@@ -83,7 +83,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what attention gives each pixel, shape (batch, C, row, col).
+        """Compute what attention gives each pixel, shape (batch, C, row, col).
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class WindowAttention(nn.Module):
         return out
 
     def _offset_bias(self) -> Tensor:
-        """Return the bias of each pair of a window's pixels, shape (head, query, key)."""
+        """Look up the bias of each pair of a window's pixels, shape (head, query, key)."""
         place = torch.arange(self.window**2, device=self.bias_table.device)
         row, col = place // self.window, place % self.window
         offsets = 2 * self.window - 1
@@ -129,7 +129,7 @@ class WindowAttention(nn.Module):
         return self.bias_table[down * offsets + right].permute(2, 0, 1).contiguous()
 
     def _apart(self, size: tuple[int, int], padding: tuple[int, ...], shifts: tuple[int, ...]) -> Tensor:
-        """Return which pixels of each rolled window may not attend to each other, (window, 1, query, key).
+        """Find which pixels of each rolled window may not attend to each other, (window, 1, query, key).
 
         Rolling brings the first rows to the end of the last window, and padding fills it up. Rows in place (0), rolled
         round (1) and padded (2) are kept apart, and so are columns. Padding attends to padding, so that no softmax is
@@ -146,7 +146,7 @@ class WindowAttention(nn.Module):
 class EfficientSelfAttention(nn.Module):
     r"""Multi-head self-attention of every pixel to a reduced map (SegFormer's efficient self-attention).
 
-    For each head, with d = C / heads channels, pixels i, and cells j of the map reduced R times::
+    For each head, with d = C / heads channels, pixels i, and pixels j of the map reduced R times::
 
         z    = LN(conv_RxR,stride R(x))                    Cin -> Cin; z = x where R = 1
         q    = Wq x + bq,   k, v = Wkv z + bkv             Wq: Cin -> C, Wkv: Cin -> 2C, split into heads
@@ -167,16 +167,16 @@ class EfficientSelfAttention(nn.Module):
     Raises
     ------
     ValueError
-        If `out_channels` is not a multiple of `heads`, or `reduction` is below 1.
+        If `out_channels` is not a multiple of `heads`.
 
     Notes
     -----
     Shapes: (batch, Cin, row, col) to (batch, C, row, col); row and col must be multiples of R. With R = 1 there is
-    neither convolution nor norm. Every pixel is compared with (row / R) (col / R) cells. Positions are not encoded.
+    neither convolution nor norm. Every pixel is compared with (row / R) (col / R) pixels. Positions are not encoded.
 
     The bias of the keys (the first half of ``kv.bias``) adds the same to all scores of a query, so softmax cancels it:
     its gradient is zero but for rounding. It is kept because SegFormer has it. With one input channel the norm leaves
-    nothing of the map, and a reduction above 1 gives all cells the same value.
+    nothing of the map, and a reduction above 1 gives all of them the same value.
 
     Initialisation as SegFormer's authors do: linear weights normal with standard deviation 0.02, those of the
     convolution normal with variance 2 / (R^2 Cin), biases zero.
@@ -192,9 +192,7 @@ class EfficientSelfAttention(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, heads: int = 8, reduction: int) -> None:
         super().__init__()
-        _check_heads(out_channels, heads)
-        if reduction < 1:
-            raise ValueError(f"reduction: found {reduction}, expected at least 1")
+        head_channels(out_channels, heads)
         self.heads, self.reduction = heads, reduction
         self.q = nn.Linear(in_channels, out_channels)
         self.kv = nn.Linear(in_channels, 2 * out_channels)
@@ -216,7 +214,7 @@ class EfficientSelfAttention(nn.Module):
             self.norm.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what attention gives each pixel, shape (batch, C, row, col).
+        """Compute what attention gives each pixel, shape (batch, C, row, col).
 
         Parameters
         ----------
@@ -231,9 +229,9 @@ class EfficientSelfAttention(nn.Module):
         size = (x.shape[-2], x.shape[-1])
         if any(length % self.reduction for length in size):
             raise ValueError(f"expected a height and width that are multiples of {self.reduction}, found {size}")
-        cells = self.norm(self.reduce(x).flatten(2).transpose(1, 2))
+        reduced = self.norm(self.reduce(x).flatten(2).transpose(1, 2))
         q = self.q(x.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(cells).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        k, v = self.kv(reduced).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         y = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(y.transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(2, size)
         return out
@@ -287,7 +285,7 @@ class EGCNMSA(UNetOfBlocks):
         classes: int = 2,
         width: PositiveInt = 64,
         heads: PositiveInt = 8,
-        window: PositiveInt = 8,
+        window: Annotated[int, Field(ge=2)] = 8,
     ) -> None:
         shifts = cycle((0, window // 2))  # the frame asks for both blocks of a pair in turn
 
@@ -328,7 +326,7 @@ class EGCNESA(UNetOfBlocks):
 
     Differs from the paper (doi:10.3390/rs15040977), or decides what it leaves open: the paper names the method, not its
     settings. Here the branch, with its down- and up-sampling, is replaced as a whole, and the rest is as in EGCN. Each
-    pixel of a 128 x 128 tile attends to 8 x 8 cells at every depth, as many as the graph has nodes. SegFormer's own
+    pixel of a 128 x 128 tile attends to 8 x 8 pixels at every depth, as many as the graph has nodes. SegFormer's own
     four reductions are 8, 4, 2, 1; the variant above repeats the last.
 
     Examples
@@ -344,27 +342,20 @@ class EGCNESA(UNetOfBlocks):
         classes: int = 2,
         width: PositiveInt = 64,
         heads: PositiveInt = 8,
-        reductions: Sequence[int] = (16, 8, 4, 2, 1),
+        reductions: Sequence[PositiveInt] = (16, 8, 4, 2, 1),
     ) -> None:
         largest = [self.size_multiple >> level for level in range(DEPTHS)]
-        found = list(reductions)
-        if len(found) != DEPTHS or any(
-            not isinstance(factor, int) or factor < 1 or most % factor
-            for factor, most in zip(found, largest, strict=False)
-        ):
-            raise ValueError(f"reductions: found {found}, expected {DEPTHS} whole numbers that divide {largest}")
+        divide = len(reductions) == DEPTHS and all(
+            r and most % r == 0 for most, r in zip(largest, reductions, strict=True)
+        )
+        if not divide:
+            raise ValueError(f"reductions: found {list(reductions)}, expected {DEPTHS} numbers that divide {largest}")
 
         def block(in_channels: int, out_channels: int, depth: int) -> CGBlock:
-            branch = EfficientSelfAttention(in_channels, out_channels, heads=heads, reduction=found[depth - 1])
+            branch = EfficientSelfAttention(in_channels, out_channels, heads=heads, reduction=reductions[depth - 1])
             return CGBlock(in_channels, out_channels, branch=branch)
 
         super().__init__(bands, block, classes=classes, width=width)
-
-
-def _check_heads(channels: int, heads: int) -> None:
-    """Raise ValueError if channels cannot be split into heads."""
-    if heads < 1 or channels < 1 or channels % heads:
-        raise ValueError(f"expected channels that are a multiple of heads, found {channels} and {heads}")
 
 
 def _reset_linear(*layers: nn.Linear) -> None:
@@ -375,7 +366,7 @@ def _reset_linear(*layers: nn.Linear) -> None:
 
 
 def _cut(x: Tensor, side: int) -> Tensor:
-    """Return a map (batch, row, col, channel) as windows, row by row: (batch, window, pixel, channel)."""
+    """Cut a map (batch, row, col, channel) into windows, row by row: (batch, window, pixel, channel)."""
     batch, rows, cols, channels = x.shape
     windows = x.reshape(batch, rows // side, side, cols // side, side, channels).transpose(2, 3)
     return windows.reshape(batch, -1, side * side, channels)

@@ -239,6 +239,19 @@ def decode(
     return x
 
 
+def head_channels(channels: int, heads: int) -> int:
+    """Divide channels among heads.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be.
+    """
+    if channels % heads:
+        raise ValueError(f"expected channels that are a multiple of heads, found {channels} and {heads}")
+    return channels // heads
+
+
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:
     """Make a convolution, batch normalisation and ReLU, which keep the map's size.
 

@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from coslide.networks.base import Network, conv_norm_relu, decode, encode
-from coslide.networks.dates import Static, date_bands, split_dates
+from coslide.networks.dates import Static, date_bands
 
 
 class ResUnit(nn.Module):
@@ -49,7 +49,7 @@ class ResUnit(nn.Module):
         self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum of residual and shortcut, shape (batch, out_channels, row / stride, col / stride).
+        """Compute the sum of residual and shortcut, shape (batch, out_channels, row / stride, col / stride).
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class ResUnet(nn.Module):
         self.decoder = nn.ModuleList(ResUnit(3 * channels, channels) for channels in (width, 2 * width, 4 * width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features of each pixel, shape (batch, width, row, col), unit free.
+        """Compute features of each pixel, shape (batch, width, row, col), unit free.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class CDCNN(Network):
     the input, only `pre` and `post` do; static bands keep the order of the input.
 
     Both dates pass the trunk as one batch, so in training batch normalisation takes its mean and variance over both,
-    and treats them alike as it does in use: ground that is the same at both dates has the same features, a change of
+    and treats them alike as it does in use: a place that is the same at both dates has the same features, a change of
     the whole scene is not normalised away, and neither date weighs more in the running statistics. With one pass for
     each date, training would see other features than those that the running statistics give later.
 
@@ -207,7 +207,7 @@ class CDCNN(Network):
         ValueError
             If the input has another number of bands.
         """
-        features = self.trunk(torch.cat(split_dates(x, self.dates)))
+        features = self.trunk(torch.cat(self.dates.split(x)))
         before, after = features.unflatten(0, (2, -1)).unbind()
         logits: Tensor = self.head(torch.cat([before, after, (before - after).abs()], dim=1))
         return logits

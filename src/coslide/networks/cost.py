@@ -41,7 +41,7 @@ class Cost(NamedTuple):
 
 
 def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
-    """Return the cost of a network for one tile of side x side pixels.
+    """Measure the cost of a network for one tile of side x side pixels.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
 
 
 def table(bands: int = 30, *, inputs: Sequence["Band"] | None = None) -> list[dict[str, Any]]:
-    """Return one row for each network: its name, its cost for a tile of 128 x 128, and whether it is a reconstruction.
+    """List each network: its name, its cost for a tile of 128 x 128, and whether it is a reconstruction.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _counted_layers(network: nn.Module) -> Iterator[dict[str, int]]:
 
 
 def _table4(layer: nn.Module, output: Tensor) -> int:
-    """Return K^2 Cin Cout + M^2 Cout of a layer, 0 of another module."""
+    """Compute K^2 Cin Cout + M^2 Cout of a layer, 0 of another module."""
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
         kernel = math.prod(layer.kernel_size)
         return kernel * layer.in_channels * layer.out_channels + output[0].numel()

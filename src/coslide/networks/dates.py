@@ -5,7 +5,7 @@ import torch.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,11 +30,37 @@ class DateBands(NamedTuple):
     pre: tuple[int, ...]
     post: tuple[int, ...]
 
+    def split(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
+        """Take the input of each date, before and after the event, (batch, band, row, col), channels last in memory.
+
+        Parameters
+        ----------
+        x
+            The stacked input, shape (batch, `bands`, row, col).
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of bands.
+
+        Examples
+        --------
+        >>> import torch
+        >>> before, after = date_bands(3, pre=[2], post=[0]).split(torch.arange(3.0).view(1, 3, 1, 1))
+        >>> before.flatten().tolist(), after.flatten().tolist()
+        ([2.0, 1.0], [0.0, 1.0])
+        """
+        if x.shape[1] != self.bands:
+            raise ValueError(f"expected {self.bands} bands, found {x.shape[1]}")
+        last = x.permute(0, 2, 3, 1)
+        before, after = (last[..., list(bands)].permute(0, 3, 1, 2) for bands in (self.pre, self.post))
+        return before, after
+
 
 def date_bands(
     bands: int, *, pre: Sequence[int] | None = None, post: Sequence[int] | None = None, static: Static = "both"
 ) -> DateBands:
-    """Return the bands of each date.
+    """Find the bands of each date.
 
     Parameters
     ----------
@@ -51,8 +77,8 @@ def date_bands(
     Raises
     ------
     ValueError
-        If only one of `pre` and `post` is given, or neither and there are not 30 bands; if they are no lists of whole
-        numbers below `bands`, differ in length, are empty or name a band twice; or if `static` is none of its words.
+        If only one of `pre` and `post` is given, or neither and there are not 30 bands; or if they differ in length,
+        are empty, name a band twice or one that is not there.
 
     Examples
     --------
@@ -63,8 +89,6 @@ def date_bands(
         ...
     ValueError: found 13 bands and no pre and post; expected the bands of each date, or the paper's 30
     """
-    if static not in get_args(Static):
-        raise ValueError(f"static: found {static!r}; expected one of {', '.join(get_args(Static))}")
     if pre is None and post is None:
         if bands != _PAPER_BANDS:
             raise ValueError(
@@ -72,14 +96,16 @@ def date_bands(
                 f"expected the bands of each date, or the paper's {_PAPER_BANDS}"
             )
         pre, post = _PAPER_PRE, _PAPER_POST
-    before, after = _whole_numbers("pre", pre, bands), _whole_numbers("post", post, bands)
-    if len(before) != len(after) or not before:
-        raise ValueError(f"found {len(before)} bands in pre and {len(after)} in post; expected as many, at least one")
+    for name, found in (("pre", pre), ("post", post)):
+        if found is None or not all(0 <= number < bands for number in found):
+            raise ValueError(f"{name}: found {found}; expected numbers from 0 to {bands - 1}, for pre and post alike")
+    before, after = tuple(pre or ()), tuple(post or ())
     dated = before + after
-    twice = [index for place, index in enumerate(dated) if index in dated[:place]]
-    if twice:
-        raise ValueError(f"found band {twice[0]} twice in pre and post; expected each band once")
-    rest = tuple(index for index in range(bands) if index not in dated) if static == "both" else ()
+    if len(before) != len(after) or not before or len({*dated}) < len(dated):
+        raise ValueError(
+            f"found pre {list(before)} and post {list(after)}; expected as many of both, at least one, each band once"
+        )
+    rest = tuple(number for number in range(bands) if number not in dated) if static == "both" else ()
     return DateBands(bands, before + rest, after + rest)
 
 
@@ -119,59 +145,3 @@ def paired_bands(bands: Sequence["Band"]) -> dict[str, list[int]]:
             f"reflectance_post_B2; found {', '.join(band.name for band in bands) or 'no band'}"
         )
     return {"pre": [before for before, _ in pairs], "post": [after for _, after in pairs]}
-
-
-def split_dates(x: "Tensor", dates: DateBands) -> "tuple[Tensor, Tensor]":
-    """Return the input of each date, before and after the event, each (batch, band, row, col), in the units of `x`.
-
-    Parameters
-    ----------
-    x
-        The stacked input, shape (batch, `dates.bands`, row, col).
-    dates
-        What `date_bands` returns.
-
-    Raises
-    ------
-    ValueError
-        If `x` has another number of bands.
-
-    Notes
-    -----
-    The results are copies in the memory order of `x`; nodata and borders are those of `x`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> before, after = split_dates(torch.arange(3.0).view(1, 3, 1, 1), date_bands(3, pre=[2], post=[0]))
-    >>> before.flatten().tolist(), after.flatten().tolist()
-    ([2.0, 1.0], [0.0, 1.0])
-    """
-    import torch
-
-    if x.shape[1] != dates.bands:
-        raise ValueError(f"expected {dates.bands} bands, found {x.shape[1]}")
-    # Slices of neighbouring bands: picking bands one by one would lose the channels-last memory order.
-    before = torch.cat([x[:, run] for run in _runs(dates.pre)], dim=1)
-    after = torch.cat([x[:, run] for run in _runs(dates.post)], dim=1)
-    return before, after
-
-
-def _whole_numbers(name: str, indices: Sequence[int] | None, bands: int) -> tuple[int, ...]:
-    if isinstance(indices, str) or not isinstance(indices, Sequence):
-        raise ValueError(f"{name}: found {indices!r}; expected a list of band numbers, for pre and post alike")
-    for index in indices:
-        if type(index) is not int or not 0 <= index < bands:
-            raise ValueError(f"{name}: found band {index!r}; expected a whole number from 0 to {bands - 1}")
-    return tuple(indices)
-
-
-def _runs(indices: Sequence[int]) -> list[slice]:
-    """Return `indices` as slices of neighbours that ascend, in the same order."""
-    runs: list[slice] = []
-    for index in indices:
-        if runs and runs[-1].stop == index:
-            runs[-1] = slice(runs[-1].start, index + 1)
-        else:
-            runs.append(slice(index, index + 1))
-    return runs

@@ -9,7 +9,7 @@ from coslide.networks.base import Network, conv_norm_relu
 
 
 def _body(in_channels: int, width: int) -> list[nn.Module]:
-    """Return the layers that every block has: a unit of twice the width, then convolution and norm without a ReLU."""
+    """List the layers that every block has: a unit of twice the width, then convolution and norm without a ReLU."""
     return [
         conv_norm_relu(in_channels, 2 * width),
         nn.Conv2d(2 * width, width, 3, padding=1),
@@ -45,7 +45,7 @@ class DownBlock(nn.Module):
         self.body = nn.Sequential(*_body(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return b, before its ReLU, shape (batch, C, row / 2, col / 2).
+        """Compute b, before its ReLU, shape (batch, C, row / 2, col / 2).
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class UpBlock(nn.Module):
         self.body = nn.Sequential(*_body(2 * width, width))
 
     def forward(self, x: Tensor, b: Tensor) -> Tensor:
-        """Return the larger map, shape (batch, C, 2 row, 2 col).
+        """Compute the larger map, shape (batch, C, 2 row, 2 col).
 
         Parameters
         ----------

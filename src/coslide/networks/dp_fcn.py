@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from coslide.networks.base import Network, conv_norm_relu, decode, encode
-from coslide.networks.dates import Static, date_bands, split_dates
+from coslide.networks.dates import Static, date_bands
 
 STAGES = 5  # resolutions; each halves the side and doubles the channels
 
@@ -39,7 +39,7 @@ class DatePath(nn.Module):
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the features of each stage, the first at full resolution, shapes (batch, channel, row, col).
+        """Compute the features of each stage, the first at full resolution, shapes (batch, channel, row, col).
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class DPFCN(Network):
         ValueError
             If the input has another number of bands.
         """
-        before, after = split_dates(x, self.dates)
+        before, after = self.dates.split(x)
         paths = zip(self.path_pre(before), self.path_post(after), strict=True)
         *skips, x = [torch.cat(dates, dim=1) for dates in paths]
         x = decode(x, skips, reversed(self.up), reversed(self.decoder))

@@ -106,7 +106,7 @@ class EGCN(UNetOfBlocks):
         super().__init__(bands, block, classes=classes, width=width, norm=norm, tile=tile)
 
     def explain(self, x: Tensor, row: int, col: int) -> list[BlockView]:
-        """Return what each block makes of one pixel: its learned weights and the neighbours it chose, in their order.
+        """Find what each block makes of one pixel: its learned weights and the neighbours it chose, in their order.
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import arrays_of, runs_compiled
+from coslide.networks.base import arrays_of, head_channels, runs_compiled
 from coslide.networks.graph import PAPER, GraphOptions, nearest, neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
@@ -109,11 +109,8 @@ class EISGNN(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, options: GraphOptions = PAPER) -> None:
         super().__init__()
-        heads = options.heads
-        if out_channels % heads:
-            raise ValueError(f"expected channels that are a multiple of heads, found {out_channels} and {heads}")
+        heads, d = options.heads, head_channels(out_channels, options.heads)
         self.out_channels, self.options = out_channels, options
-        d = out_channels // heads
         self.w1 = nn.Linear(in_channels, out_channels, bias=False)
         self.w1_of_equation_1 = None if options.share_w1 else nn.Linear(in_channels, out_channels, bias=False)
         if options.attn_param == "dgl":

@@ -1,5 +1,6 @@
-"""Where a pixel looked: the neighbours that EGCN's graphs chose for it, and how much each counted."""
+"""What decides about a pixel: the neighbours that EGCN's graphs chose for it, and how much each counted."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,15 +10,14 @@ from torch import Tensor, nn
 
 from coslide.networks.base import evaluating
 from coslide.networks.cgblock import CGBlock, GraphBranch
-from coslide.networks.eisgnn import Neighbourhood
 
 
 class BlockView(NamedTuple):
-    """What one CGBlock makes of one pixel.
+    """One pixel as a CGBlock sees it.
 
-    A node of a graph stands for a square patch of the input, at every depth the same; a pixel looks through the node of
-    its patch. H is the number of heads, k that of neighbours (nearest in feature space first), and scopes are the heads
-    or, with ``eic_scope="full"``, one for all.
+    A node of a graph stands for a square patch of the input, at every depth the same; a pixel is seen through the node
+    of its patch. H is the number of heads, k that of neighbours (nearest in feature space first), and scopes are the
+    heads or, with ``eic_scope="full"``, one for all.
 
     Attributes
     ----------
@@ -57,21 +57,21 @@ class BlockView(NamedTuple):
     weights: NDArray[np.float32]
 
     def weight_map(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Return where the pixel looked as a map (row, col): on each neighbour's patch its weight, mean over scopes.
+        """Draw the weight of each neighbour on its patch, the mean over scopes, as a map (row, col).
 
         Parameters
         ----------
         shape
             Height and width of the input [pixel].
         """
-        looked = np.zeros(shape, np.float32)
+        drawn = np.zeros(shape, np.float32)
         for (row, col), weight in zip(self.neighbours, self.weights.mean(axis=0), strict=True):
-            looked[row : row + self.patch, col : col + self.patch] += weight
-        return looked
+            drawn[row : row + self.patch, col : col + self.patch] += weight
+        return drawn
 
 
 def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView]:
-    """Return what each CGBlock of a network makes of one pixel, in the order in which they run.
+    """Find what each CGBlock of a network makes of one pixel, in the order in which they run.
 
     Parameters
     ----------
@@ -99,7 +99,11 @@ def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView
     if not blocks:
         raise TypeError(f"expected a network of CGBlocks, found {type(network).__name__}")
     views: list[BlockView] = []
-    hooks = [block.register_forward_pre_hook(_Watch(name, views, x.shape, (row, col))) for name, block in blocks]
+
+    def look(name: str, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        views.append(_view(name, block, inputs[0], shrink=height // inputs[0].shape[-2], pixel=(row, col)))
+
+    hooks = [block.register_forward_pre_hook(partial(look, name)) for name, block in blocks]
     try:
         with evaluating(network):
             network(x)
@@ -109,39 +113,29 @@ def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView
     return views
 
 
-class _Watch:
-    """Adds the view of a block to a list when the block runs."""
-
-    def __init__(self, name: str, views: list[BlockView], shape: torch.Size, pixel: tuple[int, int]) -> None:
-        self._name, self._views, self._height, self._pixel = name, views, shape[-2], pixel
-
-    def __call__(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if not (isinstance(block, CGBlock) and isinstance(block.branch, GraphBranch)):
-            raise TypeError(f"{self._name}: expected a CGBlock with a graph, found {type(block).__name__}")
-        branch = block.branch
-        shrink = self._height // inputs[0].shape[-2]
-        patch = branch.rate * shrink
-        across = inputs[0].shape[-1] // branch.rate
-        node = (self._pixel[0] // patch) * across + self._pixel[1] // patch
-        found = branch.eisgnn.neighbourhood(branch.nodes(inputs[0]))
-        one = Neighbourhood(found.nodes[0, node], *(each[0, :, node] for each in found[1:]))
-        upper_left = torch.stack([one.nodes // across, one.nodes % across], dim=1) * patch
-        self._views.append(
-            BlockView(
-                block=self._name,
-                depth=shrink.bit_length(),
-                patch=patch,
-                alpha=block.alpha.item(),
-                beta=block.beta.item(),
-                lambda_=_floats(branch.eisgnn.lambda_),
-                mu=_floats(branch.eisgnn.mu),
-                node=(self._pixel[0] // patch * patch, self._pixel[1] // patch * patch),
-                neighbours=upper_left.cpu().numpy(),
-                attention=_floats(one.attention),
-                eic=_floats(one.eic),
-                weights=_floats(one.weights),
-            )
-        )
+def _view(name: str, block: nn.Module, x: Tensor, *, shrink: int, pixel: tuple[int, int]) -> BlockView:
+    """Look at one pixel of the input from a block whose own input is a `shrink` times smaller map."""
+    if not (isinstance(block, CGBlock) and isinstance(block.branch, GraphBranch)):
+        raise TypeError(f"{name}: expected a CGBlock with a graph, found {type(block).__name__}")
+    branch, eisgnn = block.branch, block.branch.eisgnn
+    patch, across = branch.rate * shrink, x.shape[-1] // branch.rate
+    row, col = pixel[0] // patch, pixel[1] // patch
+    nodes, *weights = (one[0, ..., row * across + col, :] for one in eisgnn.neighbourhood(branch.nodes(x)))
+    attention, eic, selection = map(_floats, weights)
+    return BlockView(
+        block=name,
+        depth=shrink.bit_length(),
+        patch=patch,
+        alpha=block.alpha.item(),
+        beta=block.beta.item(),
+        lambda_=_floats(eisgnn.lambda_),
+        mu=_floats(eisgnn.mu),
+        node=(row * patch, col * patch),
+        neighbours=(torch.stack([nodes // across, nodes % across], dim=1) * patch).cpu().numpy(),
+        attention=attention,
+        eic=eic,
+        weights=selection,
+    )
 
 
 def _floats(values: Tensor) -> NDArray[np.float32]:

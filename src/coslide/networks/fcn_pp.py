@@ -1,9 +1,10 @@
 """FCN-PP: a fully convolutional network with pyramid pooling between its encoder and its decoder."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,7 +12,7 @@ from coslide.networks.base import Network, conv_norm_relu, decode, encode
 
 
 def bin_means(x: Tensor, bins: int) -> Tensor:
-    r"""Return the mean of the map over each of bins x bins equal parts, shape (batch, channel, bins, bins).
+    r"""Average the map over each of bins x bins equal parts, shape (batch, channel, bins, bins).
 
     Part i of a side of n pixels runs from ``i n / bins`` to ``(i + 1) n / bins``, and each pixel that it touches counts
     in full: pixels ``floor(i n / bins)`` to ``ceil((i + 1) n / bins) - 1``. Where bins does not divide n, parts share
@@ -42,7 +43,7 @@ def bin_means(x: Tensor, bins: int) -> Tensor:
 
 
 def _mean_weights(side: int, bins: int, x: Tensor) -> Tensor:
-    """Return the weight of each pixel in each part's mean, shape (bins, side), in the dtype and on the device of x."""
+    """Weigh each pixel in each part's mean, shape (bins, side), in the dtype and on the device of x."""
     pixel = torch.arange(side, device=x.device)
     part = torch.arange(bins, device=x.device).unsqueeze(1)
     # pixel [p, p + 1) touches part [i side / bins, (i + 1) side / bins): in whole numbers, so that nothing is rounded
@@ -64,11 +65,6 @@ class PyramidPooling(nn.Module):
     bins
         Parts of each side, one branch for each number.
 
-    Raises
-    ------
-    ValueError
-        If `bins` is empty or holds anything but whole numbers of at least 1.
-
     Notes
     -----
     Shapes: (batch, C, row, col) to (batch, (1 + len(bins)) C, row, col), of any size. Interpolation takes pixels as
@@ -83,13 +79,11 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int, bins: Sequence[int] = (2, 3, 6)) -> None:
         super().__init__()
-        if not isinstance(bins, (tuple, list)) or not bins or any(type(n) is not int or n < 1 for n in bins):
-            raise ValueError(f"bins: found {bins!r}, expected whole numbers of at least 1")
         self.bins = tuple(bins)
         self.branches = nn.ModuleList(conv_norm_relu(channels, channels, 1) for _ in self.bins)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the map and its averages, shape (batch, (1 + len(bins)) C, row, col).
+        """Append the averages to the map, shape (batch, (1 + len(bins)) C, row, col).
 
         Parameters
         ----------
@@ -135,11 +129,6 @@ class FCNPP(Network):
     bins
         Parts of each side in the pyramid, one branch for each number.
 
-    Raises
-    ------
-    ValueError
-        If `bins` is empty or holds anything but whole numbers of at least 1.
-
     Notes
     -----
     Input (batch, bands, row, col), output logits (batch, classes, row, col); the sides must be multiples of 16. With
@@ -173,7 +162,7 @@ class FCNPP(Network):
         classes: int = 2,
         width: PositiveInt = 64,
         wide: bool = False,
-        bins: Sequence[int] = (2, 3, 6),
+        bins: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (2, 3, 6),
     ) -> None:
         super().__init__()
 

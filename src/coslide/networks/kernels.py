@@ -267,11 +267,8 @@ def _select(weights, slope, p, log_p, unit, edges, m, e_min):
 def _select_back(d_h3, d_eic, slope, p, log_p, unit, h3, edges):
     """Write the gradient of h' by way of the cross-entropy, -sum p_i log p_j, and of the cosine."""
     rows, d = p.shape
-    d_p, d_log_p, d_unit = (
-        np.zeros((rows, d), np.float32),
-        np.zeros((rows, d), np.float32),
-        np.zeros((rows, d), np.float32),
-    )
+    gradients = np.zeros((3, rows, d), np.float32)
+    d_p, d_log_p, d_unit = gradients[0], gradients[1], gradients[2]
     for i in range(rows):
         for s in range(edges.shape[1]):
             j, of_cosine = edges[i, s], d_eic[i, s]

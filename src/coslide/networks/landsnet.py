@@ -48,7 +48,7 @@ class CascadeBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's map, shape (batch, C, row, col).
+        """Compute the block's map, shape (batch, C, row, col).
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class LandsNet(Network):
       7 and 8 points above ResUNet and DeepUNet.
     - Ours: every layer. Convolutions in cascade, an encoder and a decoder of four sizes, the dilations, the widths, the
       concatenations and the shortcuts are choices that fit that description and the size class.
-    - Left out: the post-processing and the augmentation, so that all networks are compared with the same chain
+    - Left out: the post-processing and the augmentation, so that all networks are compared with the same pipeline
       (Yang et al. 2023, doi:10.3390/rs15040977). It takes the whole stack of indices, where the original takes the
       bands of one image.
 

@@ -24,7 +24,7 @@ from coslide.mapping.model import Model, ModelMetadata, load_model, require_same
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.networks.fuse import fuse
-from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
+from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.pipeline.inventory_products import write_inventory_products
 from coslide.pipeline.labelled_scene import Scene
 from coslide.progress import report_progress
@@ -313,8 +313,9 @@ def with_precision(options: InferenceOptions, model: Model, kept: Path | None = 
     if options.onnx or torch.cuda.is_available():
         return options._replace(precision="32")
     inputs, window = len(model.metadata.encoder.names), options.window or model.metadata.tile
-    trial = functools.partial(time_precisions, fuse(model.networks[0]), inputs, window, gradients=False)
-    return options._replace(precision=kept_choice(trial, kept, "the map"))
+    network = fuse(model.networks[0])
+    chosen = choose_precision(network, inputs, window, gradients=False, what="the map", kept=kept)
+    return options._replace(precision=chosen)
 
 
 def _calibrated(block: Block, temperature: float) -> Block:

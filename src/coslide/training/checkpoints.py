@@ -25,7 +25,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Return nothing; writes `checkpoint` (torch's format) to `path`, whole or not at all."""
+        """Write `checkpoint` (torch's format) to `path`, whole or not at all."""
         with whole_output(Path(path)) as part:
             torch.save(checkpoint, part)
 
@@ -34,7 +34,7 @@ class MovableCheckpoint(ModelCheckpoint):
     """Checkpoints that know the best epoch again after the folder of a training was moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Return nothing; takes over what an earlier run of the same training has kept, wherever it lay then."""
+        """Take over what an earlier run of the same training has kept, wherever it lay then."""
         here = Path(str(self.dirpath))
         moved = dict(state_dict)
         moved["best_k_models"] = {str(here / Path(p).name): score for p, score in state_dict["best_k_models"].items()}
@@ -46,7 +46,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def ended_early(checkpoint: Path, patience: int) -> bool:
-    """Return whether a training had ended, before its last epoch, as nothing was gained for `patience` epochs.
+    """Tell whether a training had ended, before its last epoch, as nothing was gained for `patience` epochs.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def ended_early(checkpoint: Path, patience: int) -> bool:
 
 
 def require_unused(folder: Path, *, resume: bool) -> None:
-    """Return nothing if a training may use `folder`: it holds no other one, or that is to be resumed.
+    """Check that a training may use `folder`: it holds no other one, or one that is to be resumed.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def require_unused(folder: Path, *, resume: bool) -> None:
 
 
 def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, or None to start; what is trained is written down first.
+    """Find the checkpoint to go on from, or None to start; what is trained is written down first.
 
     Parameters
     ----------
@@ -92,17 +92,26 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
     record, checkpoint = folder / RECORD, folder / LAST
     if checkpoint.exists():
         require_unused(folder, resume=resume)
-        found = _record(record)
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _broken(folder, error) from None
         changed = [key for key in wanted if found.get(key) != wanted[key]]
         if changed:
             key = changed[0]
             why = {
                 "cube": "; the cube has changed since its split was made",
-                "parts": "; the ground is split in another way than it was",
+                "parts": "; the area is split in another way than it was",
             }.get(key, "")
             differs = f"found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume{why}"
             raise InputError(f"{record}: {differs}; use another --out")
-        _require_same_network(checkpoint, network, str(wanted["network"]))
+        try:
+            network.load_state_dict(weights_of(checkpoint))
+        except RuntimeError as error:
+            differs = " ".join(str(error).split())
+            raise InputError(
+                f"{checkpoint}: is of another network than {wanted['network']} ({differs}); use another --out"
+            ) from None
         return checkpoint
     with whole_output(record) as part:
         part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
@@ -110,7 +119,7 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
 
 
 def weights_of(checkpoint: Path) -> dict[str, Tensor]:
-    """Return the weights of the network in a checkpoint, on the CPU: the average where one was kept.
+    """Read the weights of the network in a checkpoint, on the CPU: the average where one was kept.
 
     Raises
     ------
@@ -119,30 +128,6 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
     """
     state = _load(checkpoint, "cpu")["state_dict"]
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _broken(path.parent, error) from None
-    return found
-
-
-def _require_same_network(checkpoint: Path, network: nn.Module, name: str) -> None:
-    found = {
-        key.removeprefix(_PREFIX): tuple(tensor.shape)
-        for key, tensor in _load(checkpoint, "meta")["state_dict"].items()
-        if key.startswith(_PREFIX)
-    }
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    differing = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"{checkpoint}: is of another network than {name} (weight {key}: found {found.get(key)}, expected "
-            f"{expected.get(key)}); use another --out"
-        )
 
 
 def _load(checkpoint: Path, device: str) -> dict[str, Any]:

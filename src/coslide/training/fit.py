@@ -5,19 +5,13 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    EMAWeightAveraging,
-    ProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
@@ -29,20 +23,13 @@ from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
-from coslide.networks.precision import CHOSEN, kept_choice, time_precisions
+from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.samples.dataset import Tiles
 from coslide.samples.order import RandomPlaces, TileBatches, rounded_steps
-from coslide.training.checkpoints import (
-    BEST,
-    LAST,
-    MovableCheckpoint,
-    WholeCheckpoints,
-    ended_early,
-    prepare,
-    weights_of,
-)
+from coslide.training import checkpoints
+from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
 from coslide.training.module import Training
-from coslide.training.progress import progress_callback
+from coslide.training.progress import ReportedProgress
 
 _log = logging.getLogger(__name__)
 
@@ -85,15 +72,12 @@ def require_trainable(settings: TrainingSettings, bands: Sequence[Band] | None =
             network = networks.create(settings.network, 30, **_own_options(settings))
         else:
             network = networks.create(settings.network, len(bands), **network_options(settings, bands))
-    multiple = int(getattr(network, "size_multiple", 1))
-    if settings.sampling.tile % multiple:
-        raise InputError(
-            f"tile: found {settings.sampling.tile}, expected a multiple of {multiple} for {settings.network}"
-        )
-    if settings.sampling.tile == multiple and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        raise InputError(  # of one tile alone, the smallest map would be one pixel, which has no variance
-            f"tile: found {settings.sampling.tile}, expected at least {2 * multiple} to train {settings.network}"
-        )
+    tile, multiple = settings.sampling.tile, int(getattr(network, "size_multiple", 1))
+    if tile % multiple:
+        raise InputError(f"tile: found {tile}, expected a multiple of {multiple} for {settings.network}")
+    if tile == multiple and any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        # of one tile alone, the smallest map would be one pixel, which has no variance
+        raise InputError(f"tile: found {tile}, expected at least {2 * multiple} to train {settings.network}")
 
 
 class TrainingData(NamedTuple):
@@ -156,20 +140,18 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     # of any one of them, so more can be added later.
     record = {name: value for name, value in settings.dotted().items() if name not in {"split.regions", "members"}}
     record |= {**options, **data.fingerprints, "bands": len(data.inputs), "tiles": len(data.tiles)}
-    checkpoint = prepare(folder, record, network, resume=resume)
+    checkpoint = checkpoints.prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
-    epochs = (
-        rounded_steps(settings.optimiser.steps) // len(loader)
-        if settings.sampling.places == "random"
-        else settings.optimiser.epochs
-    )
+    optimiser = settings.optimiser
+    places = settings.sampling.places
+    epochs = rounded_steps(optimiser.steps) // len(loader) if places == "random" else optimiser.epochs
     steps = epochs * len(loader)
     training = Training(network, settings, total_steps=steps)
     with report_write_errors(folder), _lightning_notes_hidden():
-        callbacks = [progress_callback(steps), *_keepers(settings, folder, validated=data.validation is not None)]
+        callbacks = [ReportedProgress(steps), *_keepers(settings, folder, validated=data.validation is not None)]
         trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
         try:
-            if checkpoint is None or not ended_early(checkpoint, settings.optimiser.patience):
+            if checkpoint is None or not checkpoints.ended_early(checkpoint, optimiser.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None  # Lightning would end with code 0, as if it had finished
@@ -179,7 +161,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
             raise _as_raised(error) from None
         finally:
             training.close()
-    network.load_state_dict(weights_of(folder / (BEST if settings.optimiser.keep == "best" else LAST)))
+    kept = checkpoints.BEST if optimiser.keep == "best" else checkpoints.LAST
+    network.load_state_dict(checkpoints.weights_of(folder / kept))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise InputError(
             f"{folder}: the training diverged (weights are no numbers); lower training.optimiser.learning_rate"
@@ -195,7 +178,8 @@ def first_network(settings: TrainingSettings, inputs: Sequence[Band]) -> nn.Modu
 
 def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
     """Make what feeds training and, where there is one, the validation part."""
-    common: dict[str, Any] = {"size": settings.optimiser.batch, "seed": settings.seed, "augment": settings.augment}
+    batch = settings.optimiser.batch
+    common: dict[str, Any] = {"size": batch, "seed": settings.seed, "augment": settings.augment}
     batches: TileBatches
     if settings.sampling.places == "random":
         batches = RandomPlaces(data.tiles, side_px=settings.sampling.tile, steps=settings.optimiser.steps, **common)
@@ -203,12 +187,12 @@ def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader
         batches = TileBatches(data.tiles, **common)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
-    hands: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
-    loader = DataLoader(data.tiles, batch_sampler=batches, **hands)
+    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
+    loader = DataLoader(data.tiles, batch_sampler=batches, **options)
     if data.validation is None:
         return loader, None
-    in_order = TileBatches(data.validation, settings.optimiser.batch, seed=None)
-    return loader, DataLoader(data.validation, batch_sampler=in_order, **hands)
+    in_order = TileBatches(data.validation, batch, seed=None)
+    return loader, DataLoader(data.validation, batch_sampler=in_order, **options)
 
 
 def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> list[Callback]:
@@ -227,22 +211,23 @@ def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
 
 
 def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, folder: Path) -> lightning.Trainer:
-    gpus = torch.cuda.device_count()
-    if gpus and settings.runtime.devices > gpus:
+    gpus, devices = torch.cuda.device_count(), settings.runtime.devices
+    if gpus and devices > gpus:
         raise InputError(
-            f"training.runtime.devices: found {settings.runtime.devices}, expected at most {gpus}, "
-            "the GPUs of this machine"
+            f"training.runtime.devices: found {devices}, expected at most {gpus}, the GPUs of this machine"
         )
+    # On a CPU `Training` sees to the precision, in each of its threads.
+    precision = settings.runtime.precision if gpus else "32"
     return lightning.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=settings.runtime.devices,
-        strategy="ddp_spawn" if settings.runtime.devices > 1 else "auto",
+        devices=devices,
+        strategy="ddp_spawn" if devices > 1 else "auto",
         use_distributed_sampler=False,  # `Batches` shares the tiles
-        precision=_lightning_precision(settings.runtime.precision),
+        precision="32-true" if precision == "32" else f"{precision}-mixed",  # type: ignore[arg-type]
         max_epochs=epochs,
         deterministic=True,
         enable_model_summary=False,
-        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        enable_progress_bar=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=[CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="tensorboard")],
@@ -263,17 +248,9 @@ def with_precision(data: TrainingData, settings: TrainingSettings, folder: Path)
         return settings
     if torch.cuda.is_available():
         return settings.changed({"runtime.precision": "bf16" if torch.cuda.is_bf16_supported() else "16"})
-    network = first_network(settings, data.inputs)
-    trial = partial(time_precisions, network, len(data.inputs), settings.sampling.tile, gradients=True)
-    chosen = kept_choice(trial, folder / CHOSEN, "training")
+    network, tile = first_network(settings, data.inputs), settings.sampling.tile
+    chosen = choose_precision(network, len(data.inputs), tile, gradients=True, what="training", kept=folder / CHOSEN)
     return settings.changed({"runtime.precision": chosen})
-
-
-def _lightning_precision(precision: str) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    """Tell Lightning the precision of a GPU; on a CPU `Training` sees to it, in each of its threads."""
-    if not torch.cuda.is_available() or precision == "32":
-        return "32-true"
-    return "bf16-mixed" if precision == "bf16" else "16-mixed"
 
 
 def _as_raised(error: ProcessRaisedException) -> Exception:
@@ -284,10 +261,8 @@ def _as_raised(error: ProcessRaisedException) -> Exception:
 
 
 def _own_options(settings: TrainingSettings) -> dict[str, Any]:
-    width = settings.width
-    if width is None:
-        original = networks.spec(settings.network).width
-        width = original if torch.cuda.is_available() else original // CPU_SHARE
+    share = 1 if torch.cuda.is_available() else CPU_SHARE
+    width = settings.width or networks.spec(settings.network).width // share
     return {"width": width, **settings.options}
 
 
@@ -297,16 +272,16 @@ def _lightning_notes_hidden() -> Iterator[None]:
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
+    hidden = (
+        ".*does not have many workers.*",  # tiles lie in a file that is mapped into memory; processes would copy them
+        "Checkpoint directory .* exists and is not empty",  # it holds the settings before the first checkpoint
+        "You defined a `validation_step` but have no `val_dataloader`",  # there may be no validation subset
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning and torch disagree about a private class of torch's
+    )
     try:
         with warnings.catch_warnings():
-            # Tiles lie in a file that is mapped into memory; loader processes would only copy them.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # The folder of a training holds its settings before the first checkpoint.
-            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            # A training without a validation part.
-            warnings.filterwarnings("ignore", message="You defined a `validation_step` but have no `val_dataloader`")
-            # Lightning and torch disagree about a private class of torch's; nothing to be done here.
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            for message in hidden:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         logger.setLevel(level)

@@ -1,13 +1,15 @@
 """The class-balanced focal loss: rare landslide pixels count more, pixels that are already right count less."""
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-Scope = Literal["image", "batch"]
-Reduction = Literal["sum", "mean"]
+from coslide.config.training import LossSettings
+from coslide.labels import NODATA
+
+PAPER = LossSettings()
 
 
 def label_counts(targets: Tensor, classes: int) -> Tensor:
@@ -16,7 +18,7 @@ def label_counts(targets: Tensor, classes: int) -> Tensor:
     Parameters
     ----------
     targets
-        Labels, shape (batch, row, col), any integer dtype. Labels outside 0..classes-1, such as 255 for unknown, are
+        Labels, shape (batch, row, col), any integer dtype. Labels outside 0..classes-1, such as 255 for nodata, are
         not counted.
     classes
         Number of classes.
@@ -29,7 +31,7 @@ def label_counts(targets: Tensor, classes: int) -> Tensor:
     return torch.stack([(targets == label).sum(dim=(1, 2)) for label in range(classes)], dim=1)
 
 
-def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tensor:
+def class_weights(counts: Tensor, eta: float, *, normalise: bool = True) -> Tensor:
     """Weigh each class by its effective number of pixels, w_c = (1 - eta) / (1 - eta^n_c).
 
     Eq. 24-26 of Yang et al. (2023, doi:10.3390/rs15040977) after Cui et al. (2019, arXiv:1901.05555). At eta = 0 all
@@ -42,18 +44,13 @@ def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tens
         multiplies nothing, but takes part in the normalisation.
     eta
         In [0, 1).
-    normalize
+    normalise
         Scale the weights to sum to the number of classes.
 
     Returns
     -------
     Tensor
         Weights, shape (..., classes); float64 where `counts` is, otherwise float32.
-
-    Raises
-    ------
-    ValueError
-        If eta is outside [0, 1).
 
     Examples
     --------
@@ -63,13 +60,11 @@ def class_weights(counts: Tensor, eta: float, *, normalize: bool = True) -> Tens
     >>> round(landslide / background, 2)
     2.32
     """
-    if not 0 <= eta < 1:
-        raise ValueError(f"expected eta in [0, 1), found {eta}")
     dtype = torch.float64 if counts.dtype == torch.float64 else torch.float32
     n = counts.clamp_min(1).to(dtype)
     log_eta = math.log(eta) if eta > 0 else -math.inf
     weights = (eta - 1) / torch.expm1(n * log_eta)  # expm1: 1 - eta^n loses its digits where eta is near 1
-    return weights / weights.sum(dim=-1, keepdim=True) * n.shape[-1] if normalize else weights
+    return weights / weights.sum(dim=-1, keepdim=True) * n.shape[-1] if normalise else weights
 
 
 class Weighing(NamedTuple):
@@ -92,24 +87,11 @@ class ClassBalancedFocalLoss(nn.Module):
 
     Parameters
     ----------
-    eta
-        Balance between classes, in [0, 1).
-    gamma
-        Focus on hard pixels, >= 0.
-    scope
-        Which pixels n_c counts: those of each ``"image"`` by itself (Eq. 24), or of the whole ``"batch"``.
-    ignore_index
-        Label of pixels without a known class; they enter neither the counts nor the sum.
-    reduction
-        ``"sum"`` over the pixels of an image, averaged over the batch (Eq. 26), or ``"mean"`` over all labelled pixels
-        of the batch.
-    normalize
-        Scale the weights to sum to the number of classes.
-
-    Raises
-    ------
-    ValueError
-        If a setting is outside its range or not one of its choices.
+    settings
+        eta and gamma; which pixels n_c counts (`scope`: those of each ``"image"`` by itself, Eq. 24, or of the whole
+        ``"batch"``); the `reduction`: ``"sum"`` over the pixels of an image, averaged over the batch (Eq. 26), or
+        ``"mean"`` over all labelled pixels of the batch; and whether the weights are scaled to sum to the number of
+        classes (`normalise`).
 
     Notes
     -----
@@ -132,28 +114,14 @@ class ClassBalancedFocalLoss(nn.Module):
 
     Examples
     --------
-    >>> loss = ClassBalancedFocalLoss(eta=0.0, gamma=0.0, reduction="mean", normalize=True)
+    >>> loss = ClassBalancedFocalLoss(LossSettings(eta=0, gamma=0, reduction="mean", normalise=True))
     >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)).item()
     0.693
     """
 
-    def __init__(
-        self,
-        eta: float = 0.999,
-        gamma: float = 0.5,
-        *,
-        scope: Scope = "image",
-        ignore_index: int = 255,
-        reduction: Reduction = "sum",
-        normalize: bool = False,
-    ) -> None:
+    def __init__(self, settings: LossSettings = PAPER) -> None:
         super().__init__()
-        if not 0 <= eta < 1 or not gamma >= 0:
-            raise ValueError(f"expected eta in [0, 1) and gamma >= 0, found {eta} and {gamma}")
-        if scope not in get_args(Scope) or reduction not in get_args(Reduction):
-            raise ValueError(f"expected scope batch or image and reduction mean or sum, found {scope} and {reduction}")
-        self.eta, self.gamma, self.scope = eta, gamma, scope
-        self.ignore_index, self.reduction, self.normalize = ignore_index, reduction, normalize
+        self.settings = settings
 
     def weigh(self, targets: Tensor, classes: int = 2) -> Weighing:
         """Count the classes of a batch.
@@ -165,13 +133,13 @@ class ClassBalancedFocalLoss(nn.Module):
         classes
             Number of classes.
         """
-        labelled = targets != self.ignore_index
+        labelled = targets != NODATA
         counts = label_counts(targets.long().where(labelled, -1), classes)
-        if self.scope == "batch":
+        if self.settings.scope == "batch":
             counts = _over_processes(counts.sum(dim=0, keepdim=True)).expand_as(counts)
-        counted = labelled.sum() if self.reduction == "mean" else labelled.flatten(1).any(dim=1).sum()
+        counted = labelled.sum() if self.settings.reduction == "mean" else labelled.flatten(1).any(dim=1).sum()
         denominator = _over_processes(counted).clamp_min(1) / _processes()
-        return Weighing(class_weights(counts, self.eta, normalize=self.normalize), denominator)
+        return Weighing(class_weights(counts, self.settings.eta, normalise=self.settings.normalise), denominator)
 
     def forward(self, logits: Tensor, targets: Tensor, weighing: Weighing | None = None) -> Tensor:
         """Compute the loss, a scalar [nat]; 0 with a zero gradient where no pixel is labelled.
@@ -181,7 +149,7 @@ class ClassBalancedFocalLoss(nn.Module):
         logits
             Shape (batch, classes, row, col), floating point; half precision is computed in single.
         targets
-            Labels 0..classes-1 or `ignore_index`, shape (batch, row, col), any integer dtype.
+            Labels 0..classes-1 or 255 (nodata), shape (batch, row, col), any integer dtype.
         weighing
             Of these images, as `weigh` gives it for the batch that they are a part of: the losses of the parts then sum
             to that of the batch. By default they are a batch of their own.
@@ -198,13 +166,13 @@ class ClassBalancedFocalLoss(nn.Module):
             )
         if weighing is None:
             weighing = self.weigh(targets, logits.shape[1])
-        labelled = targets != self.ignore_index
+        labelled = targets != NODATA
         labels = targets.long().where(labelled, 0).unsqueeze(1)  # (batch, 1, row, col)
         log_p = logits.log_softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
         log_p_true = log_p.gather(1, labels).squeeze(1)
         log_p_other = log_p.scatter(1, labels, -math.inf).logsumexp(dim=1)
         weight = weighing.weights.to(log_p.dtype).gather(1, labels.flatten(1)).view_as(log_p_true)
-        loss = -weight * (self.gamma * log_p_other).exp() * log_p_true
+        loss = -weight * (self.settings.gamma * log_p_other).exp() * log_p_true
         return loss.where(labelled, 0).sum() / weighing.denominator
 
 

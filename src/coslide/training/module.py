@@ -8,6 +8,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import BinaryF1Score
 
 from coslide.config.training import TrainingSettings
@@ -17,7 +18,7 @@ from coslide.labels import NODATA
 from coslide.networks.precision import mixed_precision
 from coslide.training.loss import ClassBalancedFocalLoss, class_ratio
 from coslide.training.parallel import parts_of, summed_loss
-from coslide.training.schedule import rate_schedule
+from coslide.training.schedule import rate_factor
 
 _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queue
 
@@ -44,13 +45,7 @@ class Training(lightning.LightningModule):
         self.network = network
         self._settings = settings
         self._total_steps = total_steps
-        self._loss = ClassBalancedFocalLoss(
-            eta=settings.loss.eta,
-            gamma=settings.loss.gamma,
-            scope=settings.loss.scope,
-            reduction=settings.loss.reduction,
-            normalize=settings.loss.normalise,
-        )
+        self._loss = ClassBalancedFocalLoss(settings.loss)
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -94,13 +89,13 @@ class Training(lightning.LightningModule):
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
                 f"lower training.optimiser.learning_rate (found {self._settings.optimiser.learning_rate:g})"
             )
-        told: dict[str, Any] = {
+        shared: dict[str, Any] = {
             "batch_size": len(inputs),
             "on_epoch": True,
             "sync_dist": self._settings.runtime.devices > 1,
         }
-        self.log("loss", loss, prog_bar=True, on_step=True, **told)
-        self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **told)
+        self.log("loss", loss, prog_bar=True, on_step=True, **shared)
+        self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **shared)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -114,25 +109,13 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule, stepped once per step of the optimiser."""
-        settings = self._settings
-        kind = torch.optim.Adam if settings.optimiser.name == "adam" else torch.optim.AdamW
-        optimiser = kind(
-            self._groups(), lr=settings.optimiser.learning_rate, weight_decay=settings.optimiser.weight_decay
-        )
-        schedule = rate_schedule(
-            optimiser,
-            self._total_steps,
-            shape=settings.optimiser.schedule,
-            power=settings.optimiser.poly_power,
-            warmup_steps=settings.optimiser.warmup_steps,
-        )
+        settings = self._settings.optimiser
+        kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+        weights = [p for p in self.network.parameters() if p.ndim > 1 or settings.decay == "all"]
+        groups: list[dict[str, Any]] = [{"params": weights}]
+        if settings.decay == "weights":  # factors, norms and biases do not decay
+            others = [p for p in self.network.parameters() if p.ndim <= 1]
+            groups.append({"params": others, "weight_decay": 0.0})
+        optimiser = kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = LambdaLR(optimiser, partial(rate_factor, total_steps=self._total_steps, settings=settings))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Group the parameters that decay and, if only weights do, those that don't: factors, norms and biases."""
-        parameters = list(self.network.parameters())
-        if self._settings.optimiser.decay == "all":
-            return [{"params": parameters}]
-        weights = [p for p in parameters if p.ndim > 1]
-        others = [p for p in parameters if p.ndim <= 1]
-        return [{"params": weights}, {"params": others, "weight_decay": 0.0}]

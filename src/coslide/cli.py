@@ -247,7 +247,7 @@ def cube_(
 def train(
     index: Annotated[
         list[Path],
-        typer.Argument(help="Index cubes, or folders of Landslide4Sense patches.", show_default=False),
+        typer.Argument(help="Index cubes, or folders of Landslide4Sense chips.", show_default=False),
     ],
     out: OutFolder,
     test_on: Annotated[
@@ -282,10 +282,10 @@ def train(
     from coslide.cube.cube import open_cube
     from coslide.pipeline.train import cube_settings
     from coslide.pipeline.train import train as train_network
-    from coslide.sources.landslide4sense import is_patches
+    from coslide.sources.landslide4sense import is_chip_folder
 
     options["split"] = split or ("events" if test_on else "regions" if regions else None)
-    of_event = TrainingSettings() if is_patches(index[0]) else cube_settings(open_cube(index[0]))
+    of_event = TrainingSettings() if is_chip_folder(index[0]) else cube_settings(open_cube(index[0]))
     settings = of_event.changed(_given_settings(set_, **options))
     with shown():
         metrics = train_network(index, out, settings, test_on=test_on or (), compare=baselines, resume=resume)

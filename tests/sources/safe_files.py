@@ -33,7 +33,7 @@ def write_safe(
 ) -> Path:
     """Write a product into `folder` and return its SAFE folder.
 
-    `bands` holds stored values by ESA's names (B02, B8A, SCL), each at its own cell size. `offsets` are those of the
+    `bands` holds stored values by ESA's names (B02, B8A, SCL), each at its own pixel size. `offsets` are those of the
     ids 0 to 12; None leaves those of the baseline.
     """
     side = max(values.shape[0] * NATIVE_M[band] // 10 for band, values in bands.items())

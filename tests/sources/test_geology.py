@@ -1,4 +1,4 @@
-"""Classes by age are compared with the unit that shapely, or the pixel that pyproj, finds at cell centres."""
+"""Classes by age are compared with the unit that shapely, or the pixel that pyproj, finds at pixel centres."""
 
 import geopandas as gpd
 import numpy as np
@@ -53,12 +53,12 @@ def test_the_units_of_the_paper_are_classes_1_to_8_from_old_to_young(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["map.gpkg", "map.geojson", "map.shp", "map.fgb"])
-def test_a_cell_has_the_unit_of_its_centre_in_every_format(tmp_path, name):
-    """R31: against shapely, for units in degrees with edges across the cells."""
+def test_a_pixel_has_the_unit_of_its_centre_in_every_format(tmp_path, name):
+    """R31: against shapely, for units in degrees with edges across the pixels."""
     rng = np.random.default_rng(0)
     seeds = shapely.multipoints(rng.uniform((299900, 3699300), (300900, 3700100), (12, 2)))
-    cells = shapely.get_parts(shapely.voronoi_polygons(seeds, extend_to=box(299000, 3698000, 302000, 3701000)))
-    frame = gpd.GeoDataFrame({"unit": [f"u{i % 5}" for i in range(len(cells))]}, geometry=list(cells), crs=UTM)
+    pixels = shapely.get_parts(shapely.voronoi_polygons(seeds, extend_to=box(299000, 3698000, 302000, 3701000)))
+    frame = gpd.GeoDataFrame({"unit": [f"u{i % 5}" for i in range(len(pixels))]}, geometry=list(pixels), crs=UTM)
     geology = polygons(tmp_path, frame.to_crs(4326), name, ages=("u0", "u1", "u2", "u3", "u4"))
     x, y = cell_centres(GRID)
     expected = np.zeros(GRID.shape, dtype=np.uint8)
@@ -89,7 +89,7 @@ def test_where_units_overlap_the_younger_counts_whatever_their_order(tmp_path, o
     np.testing.assert_allclose(strata.overlap, (10 + 2) / 80)
 
 
-def test_ground_without_a_polygon_is_not_mapped(tmp_path):
+def test_pixels_without_a_polygon_are_not_mapped(tmp_path):
     """R31."""
     codes = read_strata(polygons(tmp_path, stripes(["D1"] * 4), ages=("D1",)), GRID).codes
     np.testing.assert_array_equal(codes == 255, np.broadcast_to(np.arange(80) >= 40, GRID.shape))
@@ -160,7 +160,7 @@ def test_a_map_that_cannot_be_used_is_refused(tmp_path, geometry, message):
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
 @pytest.mark.parametrize("nodata", [0, None])
 def test_a_raster_of_codes_gives_the_same_classes_as_polygons(tmp_path, dtype, nodata):
-    """R31: on the cells of the grid themselves, with codes that need 32 bits where there are so many."""
+    """R31: on the pixels of the grid themselves, with codes that need 32 bits where there are so many."""
     big = 2**24 + 1 if dtype in {"int32", "float64"} else 200
     values = np.repeat(np.repeat([[7, big, 3, 7, 3, 3, 7, 0]], 10, axis=1), 60, axis=0).astype(dtype)
     without = () if nodata == 0 else (0,)
@@ -169,7 +169,7 @@ def test_a_raster_of_codes_gives_the_same_classes_as_polygons(tmp_path, dtype, n
 
 
 def test_a_raster_in_degrees_has_the_code_of_the_nearest_pixel(tmp_path):
-    """R12: against pyproj, cell by cell; no code appears that the map has not."""
+    """R12: against pyproj, pixel by pixel; no code appears that the map has not."""
     to_degrees = pyproj.Transformer.from_crs(UTM, 4326, always_xy=True)
     west, south, east, north = to_degrees.transform_bounds(*GRID.boundingbox.bbox)
     step = 9e-4
@@ -193,7 +193,7 @@ def test_a_raster_whose_rows_run_northwards_is_not_upside_down(tmp_path):
     np.testing.assert_array_equal(read_strata(geology, GRID).codes, values)
 
 
-def test_ground_beyond_a_raster_is_not_mapped(tmp_path):
+def test_pixels_beyond_a_raster_are_not_mapped(tmp_path):
     """R31: also where the raster declares no nodata."""
     codes = read_strata(raster(tmp_path, np.full((60, 30), 4, np.uint8), ages=(4,)), GRID).codes
     assert (codes[:, :30] == 1).all()
@@ -215,7 +215,7 @@ def test_a_raster_that_is_no_map_of_the_units_is_refused(tmp_path, values, crs, 
         read_strata(raster(tmp_path, values, crs=crs, nodata=0, ages=(3,)), GRID)
 
 
-def test_a_pixel_that_is_no_number_is_not_mapped(tmp_path):
+def test_a_pixel_that_is_no_number_are_not_mapped(tmp_path):
     """R31."""
     values = np.full((60, 80), 2.5, np.float32)
     values[:, 40:] = np.nan
@@ -256,7 +256,7 @@ def test_a_file_that_is_neither_polygons_nor_raster_is_refused(tmp_path):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("field", ["code", "unitname", "rocktype1", "group_"])
-def test_the_real_map_of_polygons_has_the_unit_of_each_cell_centre(data_folder, field):
+def test_the_real_map_of_polygons_has_the_unit_of_each_pixel_centre(data_folder, field):
     """R31: on several fields of the Hamersley map, against a spatial join."""
     path = data_folder / "hamersley-geology" / "geology.geojson"
     frame = gpd.read_file(path).to_crs("EPSG:32750")

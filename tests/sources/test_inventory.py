@@ -1,4 +1,4 @@
-"""Labels are compared with cell centres that shapely finds inside polygons, and with their areas."""
+"""Labels are compared with pixel centres that shapely finds inside polygons, and with their areas."""
 
 import geopandas as gpd
 import numpy as np
@@ -34,8 +34,8 @@ def blobs(count, side_m, seed=0):
     return shapes
 
 
-def test_a_cell_is_landslide_if_its_centre_lies_inside(tmp_path):
-    """R38: the centre rule, against shapely for every cell."""
+def test_a_pixel_is_landslide_if_its_centre_lies_inside(tmp_path):
+    """R38: the centre rule, against shapely for every pixel."""
     shapes = [shape for shape in blobs(12, 400) if shape.area > 500]
     mask = read_inventory(save(tmp_path / "l.gpkg", shapes), GRID).mask
     columns, rows = np.meshgrid(np.arange(50), np.arange(40))
@@ -43,7 +43,7 @@ def test_a_cell_is_landslide_if_its_centre_lies_inside(tmp_path):
     np.testing.assert_array_equal(mask, inside.astype(np.uint8))
 
 
-def test_touched_cells_do_not_count(tmp_path):
+def test_touched_pixels_do_not_count(tmp_path):
     """R38: the centres of columns 1 to 3 and rows 1 to 2 lie inside."""
     expected = np.zeros(GRID.shape, dtype=np.uint8)
     expected[1:3, 1:4] = 1
@@ -51,7 +51,7 @@ def test_touched_cells_do_not_count(tmp_path):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_the_burnt_area_is_that_of_the_polygons_within_one_percent(tmp_path):
+def test_the_rasterized_area_is_that_of_the_polygons_within_one_percent(tmp_path):
     """R38, on 1500 landslides of a median of about 1200 m2."""
     grid = GeoBox((1000, 1000), GRID.affine, UTM)
     shapes = blobs(1500, 10_000)
@@ -61,7 +61,7 @@ def test_the_burnt_area_is_that_of_the_polygons_within_one_percent(tmp_path):
     np.testing.assert_allclose(labels.area_m2, area_m2, rtol=1e-3)
 
 
-def test_a_landslide_without_a_cell_centre_is_burnt_by_touch_and_listed(tmp_path):
+def test_a_landslide_without_a_pixel_centre_is_rasterized_by_touch_and_listed(tmp_path):
     """R38: small landslides are not lost."""
     small = box(500101, 4699901, 500103, 4699903)
     labels = read_inventory(save(tmp_path / "l.gpkg", [LARGE, small]), GRID)
@@ -71,7 +71,7 @@ def test_a_landslide_without_a_cell_centre_is_burnt_by_touch_and_listed(tmp_path
 
 
 def test_every_landslide_has_a_cell(tmp_path):
-    """R38, on landslides of half a cell each."""
+    """R38, on landslides of half a pixel each."""
     random = np.random.default_rng(1)
     small = [box(x, y, x + 7, y + 7) for x, y in random.uniform((500010, 4699610), (500480, 4699980), (200, 2))]
     labels = read_inventory(save(tmp_path / "l.gpkg", small), GRID)
@@ -91,14 +91,14 @@ def test_every_landslide_has_a_cell(tmp_path):
 
 
 @pytest.mark.parametrize("over", [1, 2])
-def test_a_landslide_hidden_by_others_is_not_burnt_by_touch(tmp_path, over):
-    """R38: a second outline of the same ground, before or after it, hides no centre."""
+def test_a_landslide_hidden_by_others_is_not_rasterized_by_touch(tmp_path, over):
+    """R38: a second outline of the same landslide, before or after it, hides no centre."""
     inner = box(500203, 4699703, 500223, 4699723)
     shapes = [LARGE, inner, LARGE][:: 1 if over == 2 else -1][-over - 1 :]
     assert read_inventory(save(tmp_path / "l.gpkg", shapes), GRID).touched == ()
 
 
-def test_a_large_landslide_that_only_grazes_the_grid_is_not_burnt_by_touch(tmp_path):
+def test_a_large_landslide_that_only_grazes_the_grid_is_not_rasterized_by_touch(tmp_path):
     """R38: it is not small, only elsewhere."""
     path = save(
         tmp_path / "l.gpkg", [LARGE, box(499800, 4699700, 500002, 4699800), box(500499, 4699991, 500507, 4699994)]
@@ -108,7 +108,7 @@ def test_a_large_landslide_that_only_grazes_the_grid_is_not_burnt_by_touch(tmp_p
     assert labels.mask.sum() == 101
 
 
-def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
+def test_pixels_outside_the_mapped_area_are_nodata_not_background(tmp_path):
     """R38: nobody looked there."""
     landslides = save(tmp_path / "l.gpkg", [box(500000, 4699600, 500500, 4699700)])
     area = save(tmp_path / "a.gpkg", [box(500000, 4699600, 500250, 4700000)])
@@ -132,7 +132,7 @@ def test_landslides_that_cross_themselves_are_repaired_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_labels_made_into_polygons_and_burnt_again_are_the_same(tmp_path, seed):
+def test_labels_made_into_polygons_and_rasterized_again_are_the_same(tmp_path, seed):
     """R37: rasterize -> polygonize -> rasterize is the identity."""
     grid = GeoBox((200, 200), GRID.affine, UTM)
     first = read_inventory(save(tmp_path / "l.gpkg", blobs(120, 2000, seed)), grid)
@@ -166,7 +166,7 @@ def test_an_inventory_that_cannot_be_used_is_refused(tmp_path, geometry, message
         read_inventory(save(tmp_path / "l.gpkg", geometry), GRID)
 
 
-def test_burning_nothing_gives_background():
+def test_rasterizing_nothing_gives_background():
     assert rasterize_polygons(gpd.GeoDataFrame(geometry=[], crs=UTM), GRID).sum() == 0
 
 

@@ -1,4 +1,4 @@
-"""Patches of Landslide4Sense: what is in a folder, what is in a file, and what is refused."""
+"""Chips of Landslide4Sense: what is in a folder, what is in a file, and what is refused."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.sources.landslide4sense import BANDS, MEANS, find_patches, is_patches, read_image, read_mask
+from coslide.sources.landslide4sense import BANDS, MEANS, find_chips, is_chip_folder, read_image, read_mask
 
 SHAPE = (128, 128, 14)
 
@@ -201,21 +201,21 @@ def test_images_come_in_the_order_of_their_numbers_each_with_its_mask(tmp_path, 
     folder = folder_of(tmp_path, images=[10, 2, 1, 33], masks=[33, 1, 2, 10], inside=inside)
     (tmp_path / inside / "._image_2.h5").touch()
     (tmp_path / inside / "readme.txt").touch()
-    patches = find_patches(folder)
-    assert patches.images == [folder / inside / f"image_{n}.h5" for n in (1, 2, 10, 33)]
-    assert patches.masks == [folder / "mask" / f"mask_{n}.h5" for n in (1, 2, 10, 33)]
+    chips = find_chips(folder)
+    assert chips.images == [folder / inside / f"image_{n}.h5" for n in (1, 2, 10, 33)]
+    assert chips.masks == [folder / "mask" / f"mask_{n}.h5" for n in (1, 2, 10, 33)]
 
 
 def test_a_folder_may_have_no_masks(tmp_path):
     (tmp_path / "mask").mkdir()
-    patches = find_patches(folder_of(tmp_path, images=[4, 3]))
-    assert [path.name for path in patches.images] == ["image_3.h5", "image_4.h5"]
-    assert patches.masks == [None, None]
+    chips = find_chips(folder_of(tmp_path, images=[4, 3]))
+    assert [path.name for path in chips.images] == ["image_3.h5", "image_4.h5"]
+    assert chips.masks == [None, None]
 
 
 def test_no_folder_and_no_images_are_refused(tmp_path):
-    assert refusal(find_patches, tmp_path / "none").startswith("PATH: not found")
-    assert refusal(find_patches, folder_of(tmp_path, masks=[1])).startswith("PATH: found no images")
+    assert refusal(find_chips, tmp_path / "none").startswith("PATH: not found")
+    assert refusal(find_chips, folder_of(tmp_path, masks=[1])).startswith("PATH: found no images")
 
 
 @pytest.mark.parametrize(
@@ -230,19 +230,19 @@ def test_no_folder_and_no_images_are_refused(tmp_path):
     ],
 )
 def test_images_and_masks_that_do_not_go_together_are_refused(tmp_path, images, masks, found):
-    assert refusal(find_patches, folder_of(tmp_path, images=images, masks=masks)).startswith(found)
+    assert refusal(find_chips, folder_of(tmp_path, images=images, masks=masks)).startswith(found)
 
 
 def test_masks_beside_images_and_images_in_two_places_are_refused(tmp_path):
     """Neither is how the data set comes, and one half of the files would be left out."""
     folder_of(tmp_path, images=[1], inside=".")
     (tmp_path / "mask_1.h5").touch()
-    assert refusal(find_patches, tmp_path).startswith("PATH/mask_1.h5: found an HDF5 file of this name")
+    assert refusal(find_chips, tmp_path).startswith("PATH/mask_1.h5: found an HDF5 file of this name")
     folder_of(tmp_path, images=[2])
-    assert refusal(find_patches, tmp_path).startswith("PATH: found images in it and in its folder img")
+    assert refusal(find_chips, tmp_path).startswith("PATH: found images in it and in its folder img")
 
 
-def test_a_folder_of_patches_is_told_from_others(tmp_path, made_up_cube):
+def test_a_folder_of_chips_is_told_from_others(tmp_path, made_up_cube):
     (tmp_path / "empty").mkdir()
     (tmp_path / "other" / "img").mkdir(parents=True)
     (tmp_path / "other" / "img" / "picture.h5").touch()
@@ -250,10 +250,10 @@ def test_a_folder_of_patches_is_told_from_others(tmp_path, made_up_cube):
     for folder, inside in ((inner, "img"), (flat, ".")):
         folder.mkdir()
         folder_of(folder, images=[12], inside=inside)
-    assert is_patches(inner)
-    assert is_patches(flat)
+    assert is_chip_folder(inner)
+    assert is_chip_folder(flat)
     others = [made_up_cube, tmp_path / "empty", tmp_path / "other", tmp_path / "none", flat / "image_12.h5"]
-    assert [is_patches(other) for other in others] == [False] * 5
+    assert [is_chip_folder(other) for other in others] == [False] * 5
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
@@ -264,19 +264,19 @@ def test_a_folder_that_cannot_be_listed_is_refused(tmp_path, monkeypatch):
 
     folder_of(tmp_path, images=[1])
     monkeypatch.setattr(Path, "iterdir", refuse)
-    assert refusal(find_patches, tmp_path) == "PATH/img: cannot be listed (Permission denied)"
-    assert not is_patches(tmp_path)
+    assert refusal(find_chips, tmp_path) == "PATH/img: cannot be listed (Permission denied)"
+    assert not is_chip_folder(tmp_path)
 
 
 @pytest.mark.realdata
 def test_real_samples_are_whole_numbers_and_plausible(data_folder):
     """The means are right if all values multiplied back are whole; B10 shows that no offset of 1000 is in them."""
     folder = data_folder / "landslide4sense-samples"
-    assert is_patches(folder)
-    patches = find_patches(folder)
-    assert [path.stem for path in patches.images] == ["image_31", "image_52", "image_68", "image_90"]
-    assert patches.masks == [None] * 4
-    for path in patches.images:
+    assert is_chip_folder(folder)
+    chips = find_chips(folder)
+    assert [path.stem for path in chips.images] == ["image_31", "image_52", "image_68", "image_90"]
+    assert chips.masks == [None] * 4
+    for path in chips.images:
         image = read_image(path)
         assert np.isfinite(image).all()
         whole = image.astype(np.float64)
@@ -293,7 +293,7 @@ def test_real_samples_are_whole_numbers_and_plausible(data_folder):
 @pytest.mark.realdata
 def test_the_slope_of_real_samples_is_that_of_their_elevation_in_degrees(data_folder):
     """In per cent it would be about twice as much, in radians a sixtieth."""
-    for path in find_patches(data_folder / "landslide4sense-samples").images:
+    for path in find_chips(data_folder / "landslide4sense-samples").images:
         image = read_image(path)
         by_row, by_col = np.gradient(image[13], 10.0)
         expected = np.degrees(np.arctan(np.hypot(by_row, by_col)))

@@ -65,8 +65,8 @@ def server(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ground():
-    """Stored values of all bands, with cells that mean nothing."""
+def stored():
+    """Stored values of all bands, with pixels that mean nothing."""
     random = np.random.default_rng(0)
     bands = {}
     for name, size in safe_files.NATIVE_M.items():
@@ -122,18 +122,18 @@ def test_the_offset_is_what_the_metadata_of_the_baseline_say(tmp_path, baseline,
     assert (product.baseline, product.tile, product.acquired) == (baseline, "54TWN", "2018-09-11")
 
 
-def test_offsets_land_on_their_bands_and_id_8_is_b8a(tmp_path, ground):
+def test_offsets_land_on_their_bands_and_id_8_is_b8a(tmp_path, stored):
     """R2, R3: band ids count B1 to B8, B8A, B9 to B12; the classification has none."""
-    safe = safe_files.write_safe(tmp_path, ground, offsets=[-100 * i for i in range(13)])
+    safe = safe_files.write_safe(tmp_path, stored, offsets=[-100 * i for i in range(13)])
     (product,) = read(safe, root=tmp_path, bands=("B1", *BANDS, "B9"))
     ids = {"B1": 0, "B2": 1, "B3": 2, "B4": 3, "B5": 4, "B6": 5, "B7": 6, "B8": 7, "B8A": 8, "B9": 9, "B11": 11}
     assert stored_offsets(product) == {name: -100 * number for name, number in {**ids, "B12": 12}.items()}
     assert (product.scl.scale, product.scl.offset) == (1.0, 0.0)
 
 
-def test_bands_are_those_that_stactools_finds(tmp_path, ground):
+def test_bands_are_those_that_stactools_finds(tmp_path, stored):
     """A second witness of what the metadata of a SAFE folder mean."""
-    safe = safe_files.write_safe(tmp_path, ground)
+    safe = safe_files.write_safe(tmp_path, stored)
     (product,) = read(safe, root=tmp_path, bands=("B1", *BANDS, "B9"))
     item = create_item(str(safe))
     stated = {asset.href: asset.extra_fields.get("raster:bands", [{}])[0] for asset in item.assets.values()}
@@ -259,13 +259,13 @@ def test_an_incomplete_product_is_named(tmp_path):
 # --- All forms are one ---
 
 
-def test_all_forms_give_the_same_bits(tmp_path, ground, server):
+def test_all_forms_give_the_same_bits(tmp_path, stored, server):
     """R8, R1: SAFE, folders of GeoTIFF and STAC items, local and over http, of both versions of STAC."""
-    safe = safe_files.write_safe(tmp_path, ground)
+    safe = safe_files.write_safe(tmp_path, stored)
     tagged, plain = tmp_path / "tagged", tmp_path / "plain"
     shared = {"crs": "EPSG:32654", "left": LEFT, "top": TOP}
     assets, newer = {}, {}
-    for name, values in ground.items():
+    for name, values in stored.items():
         size = safe_files.NATIVE_M[name]
         tags = {} if name == "SCL" else {"scale": 1e-4, "offset": -0.1}
         safe_files.write_image(

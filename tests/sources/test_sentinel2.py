@@ -1,4 +1,4 @@
-"""Scenes on windows of the grid: reflectance, cells, clouds."""
+"""Scenes on windows of the grid: reflectance, pixels, clouds."""
 
 import importlib.util
 import pickle  # noqa: TID251 - how other processes get a reader; only our own is read
@@ -48,7 +48,7 @@ def product_scene(*folders, bands=("B4",), **keys):
 
 
 def folder_of(folder, **bands):
-    """Write a folder of GeoTIFF: ``B04=values`` at the cell size that the band has."""
+    """Write a folder of GeoTIFF: ``B04=values`` at the pixel size that the band has."""
     for name, values in bands.items():
         tags = {} if name == "SCL" else TAGS
         write(folder / f"{name}.tif", values, size=safe_files.NATIVE_M[name], **tags)
@@ -65,7 +65,7 @@ def test_reflectance_is_stored_value_plus_offset_by_scale(tmp_path):
 
 
 def test_no_data_and_saturated_values_are_taken_out_before_the_offset(tmp_path):
-    """R4: 0 and 65535 are unknown, a reflectance below 0 is legal, and 0 - 1000 does not wrap."""
+    """R4: 0 and 65535 are nodata, a reflectance below 0 is legal, and 0 - 1000 does not wrap."""
     values = np.full(GRID.shape, 1500, dtype=np.uint16)
     values[0, :3] = 0, 65535, 900
     found = product_scene(folder_of(tmp_path / "a", B04=values)).reflectance("B4", GRID)
@@ -86,27 +86,27 @@ def test_nodata_of_a_raster_of_ones_own_is_taken_out_before_the_offset(tmp_path)
 
 
 def test_products_with_and_without_offset_give_the_same_bits(tmp_path):
-    """R5: unchanged ground before and after the change of baseline has no difference at all."""
-    ground = random_dn(GRID.shape)
-    before = safe_files.write_safe(tmp_path, {"B04": ground, "SCL": np.full((60, 60), 4, np.uint8)}, baseline="02.14")
+    """R5: an unchanged surface before and after the change of baseline has no difference at all."""
+    stored = random_dn(GRID.shape)
+    before = safe_files.write_safe(tmp_path, {"B04": stored, "SCL": np.full((60, 60), 4, np.uint8)}, baseline="02.14")
     after = safe_files.write_safe(
-        tmp_path, {"B04": ground + 1000, "SCL": np.full((60, 60), 4, np.uint8)}, baseline="05.09", date="2018-09-16"
+        tmp_path, {"B04": stored + 1000, "SCL": np.full((60, 60), 4, np.uint8)}, baseline="05.09", date="2018-09-16"
     )
     one, other = (product_scene(path).reflectance("B4", GRID) for path in (before, after))
     np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(one, ground / 1e4, atol=1e-7)
+    np.testing.assert_allclose(one, stored / 1e4, atol=1e-7)
 
 
 def test_neighbouring_tiles_of_different_baselines_form_one_scene(tmp_path):
     """R5: the offset of each tile is its own."""
-    ground = random_dn((120, 240))
+    stored = random_dn((120, 240))
     classes = np.full((60, 60), 4, np.uint8)
-    west = safe_files.write_safe(tmp_path, {"B04": ground[:, :120], "SCL": classes}, baseline="02.14")
+    west = safe_files.write_safe(tmp_path, {"B04": stored[:, :120], "SCL": classes}, baseline="02.14")
     east = safe_files.write_safe(
-        tmp_path, {"B04": ground[:, 120:] + 1000, "SCL": classes}, baseline="05.09", tile="54TXN", left=LEFT + 1200
+        tmp_path, {"B04": stored[:, 120:] + 1000, "SCL": classes}, baseline="05.09", tile="54TXN", left=LEFT + 1200
     )
     found = product_scene(west, east).reflectance("B4", GeoBox((120, 240), GRID.affine, "EPSG:32654"))
-    np.testing.assert_allclose(found, ground / 1e4, atol=1e-7)
+    np.testing.assert_allclose(found, stored / 1e4, atol=1e-7)
 
 
 def test_an_offset_that_was_subtracted_twice_is_found_and_can_be_overruled(tmp_path):
@@ -174,15 +174,15 @@ def test_a_void_of_a_float_raster_is_known_by_its_rounded_value(tmp_path, void):
 # --- Cells ---
 
 
-def test_a_20_m_checkerboard_lands_on_blocks_of_four_cells(tmp_path):
-    """R11: with nearest, each 20 m cell fills exactly its own 2 x 2 cells."""
+def test_a_20_m_checkerboard_lands_on_blocks_of_four_pixels(tmp_path):
+    """R11: with nearest, each 20 m pixel fills exactly its own 2 x 2 pixels."""
     board = np.where(np.indices((60, 60)).sum(axis=0) % 2, 3000, 1500).astype(np.uint16)
     scene = product_scene(folder_of(tmp_path / "a", B11=board), bands=("B11",), resampling="nearest")
     np.testing.assert_allclose(scene.reflectance("B11", GRID), board.repeat(2, 0).repeat(2, 1) / 1e4 - 0.1, atol=1e-7)
 
 
-def test_20_m_cells_are_interpolated_without_half_a_cell_of_shift(tmp_path):
-    """R11: the centres of 10 m cells lie a quarter inside, so the weights are 0.75 and 0.25."""
+def test_20_m_pixels_are_interpolated_without_half_a_pixel_of_shift(tmp_path):
+    """R11: the centres of 10 m pixels lie a quarter inside, so the weights are 0.75 and 0.25."""
     values = random_dn((60, 60))
     found = product_scene(folder_of(tmp_path / "a", B11=values), bands=("B11",)).reflectance("B11", GRID)
     rho = values / 1e4 - 0.1
@@ -207,18 +207,18 @@ def test_interpolation_agrees_with_gdal(tmp_path, band, size):
 
 
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
-@pytest.mark.parametrize("source", ["same cells", "20 m", "other zone", "degrees", "finer"])
+@pytest.mark.parametrize("source", ["same pixels", "20 m", "other zone", "degrees", "finer"])
 @pytest.mark.parametrize("shift_m", [(0.0, 0.0), (3.7, -11.3)])
 def test_a_window_is_the_crop_of_a_full_read(tmp_path, source, resampling, shift_m):
-    """R14: to the bit, whatever the window, in each way that cells are found, and with the scene moved."""
-    ground = {
-        "same cells": (10, "EPSG:32654", LEFT, TOP, 700),
+    """R14: to the bit, whatever the window, in each way that pixels are found, and with the scene moved."""
+    rasters = {
+        "same pixels": (10, "EPSG:32654", LEFT, TOP, 700),
         "20 m": (20, "EPSG:32654", LEFT, TOP, 350),
         "other zone": (10, "EPSG:32653", 1089000, 4733000, 1400),
         "degrees": (1e-4, "EPSG:4326", 142.195, 42.46, 1200),
         "finer": (7, "EPSG:32654", LEFT + 3, TOP - 2, 990),
     }
-    size, crs, left, top, side = ground[source]
+    size, crs, left, top, side = rasters[source]
     values = random_dn((side, side))
     values[::7, ::5] = 0
     path = write(tmp_path / "a.tif", values, size=size, crs=crs, left=left, top=top, nodata=0)
@@ -236,14 +236,14 @@ def test_a_window_is_the_crop_of_a_full_read(tmp_path, source, resampling, shift
         np.testing.assert_allclose(window, whole[rows, cols], atol=1e-5)
 
 
-def test_a_cell_without_a_value_stays_one_and_its_neighbours_keep_theirs(tmp_path):
+def test_a_pixel_without_a_value_stays_one_and_its_neighbours_keep_theirs(tmp_path):
     values = np.full((60, 60), 3000, dtype=np.uint16)
     values[10, 10] = 0
     found = product_scene(folder_of(tmp_path / "a", B11=values), bands=("B11",)).reflectance("B11", GRID)
-    unknown = np.zeros(GRID.shape, dtype=bool)
-    unknown[20:22, 20:22] = True
-    np.testing.assert_array_equal(np.isnan(found), unknown)
-    np.testing.assert_allclose(found[~unknown], 0.2, atol=1e-7)
+    nodata = np.zeros(GRID.shape, dtype=bool)
+    nodata[20:22, 20:22] = True
+    np.testing.assert_array_equal(np.isnan(found), nodata)
+    np.testing.assert_allclose(found[~nodata], 0.2, atol=1e-7)
 
 
 def test_a_warped_hole_neither_grows_nor_vanishes(tmp_path):
@@ -258,7 +258,7 @@ def test_a_warped_hole_neither_grows_nor_vanishes(tmp_path):
     np.testing.assert_allclose(inside[np.isfinite(inside)], 0.3, atol=1e-6)
 
 
-def test_content_moves_by_whole_cells_to_the_east_and_to_the_north(tmp_path):
+def test_content_moves_by_whole_pixels_to_the_east_and_to_the_north(tmp_path):
     values = random_dn(GRID.shape)
     scene = product_scene(folder_of(tmp_path / "a", B04=values))
     still, moved = scene.reflectance("B4", GRID), scene.reflectance("B4", GRID, shift_m=(30.0, 20.0))
@@ -267,7 +267,7 @@ def test_content_moves_by_whole_cells_to_the_east_and_to_the_north(tmp_path):
     assert np.isnan(moved[:, :3]).all()
 
 
-def test_a_plane_moved_by_part_of_a_cell_is_the_plane_there(tmp_path):
+def test_a_plane_moved_by_part_of_a_pixel_is_the_plane_there(tmp_path):
     """R11: moving and refining a 20 m band is one resampling, so a plane stays exact."""
     cols = 1100 + 40 * np.arange(60)
     values = np.broadcast_to(cols, (60, 60)).astype(np.uint16)
@@ -279,7 +279,7 @@ def test_a_plane_moved_by_part_of_a_cell_is_the_plane_there(tmp_path):
 
 
 def test_two_tiles_of_two_zones_form_one_seamless_scene(tmp_path):
-    """R10, R13: no gap at the seam, and each place has the value that it has on the ground."""
+    """R10, R13: no gap at the seam, and each place has its own value."""
     to_degrees = {zone: Transformer.from_crs(f"EPSG:326{zone}", "EPSG:4326", always_xy=True) for zone in (53, 54)}
     tiles = []
     for zone, left, top in ((53, 739980.0, 4700040.0), (54, 251000.0, 4699000.0)):
@@ -305,7 +305,7 @@ def test_two_tiles_of_two_zones_form_one_seamless_scene(tmp_path):
 
 @pytest.mark.parametrize(("crs", "top"), [("EPSG:32654", 4700040.0), ("EPSG:32754", 8200000.0)])
 def test_the_grid_of_a_tile_lies_on_its_own_60_m_lattice(tmp_path, crs, top):
-    """R10: origins of tiles are no multiples of 60 m in the south; the 20 and 60 m cells still hold whole cells."""
+    """R10: origins of tiles are no multiples of 60 m in the south; the 20 and 60 m pixels still hold whole pixels."""
     bands = {"B04": 10, "B11": 20, "B09": 60}
     for name, size in bands.items():
         write(tmp_path / f"a/{name}.tif", random_dn((1200 // size,) * 2), size=size, top=top, crs=crs, **TAGS)
@@ -323,7 +323,7 @@ def test_rasters_of_ones_own_have_no_lattice(tmp_path):
     assert files_scene(tmp_path, B4=path).lattice() is None
 
 
-def test_the_extent_is_the_ground_that_all_bands_share(tmp_path):
+def test_the_extent_is_what_all_bands_share(tmp_path):
     one = write(tmp_path / "a.tif", random_dn((120, 120)))
     other = write(tmp_path / "b.tif", random_dn((120, 120)), left=LEFT + 300, top=TOP - 100)
     (extent,) = files_scene(tmp_path, B3=one, B4=other).extents()
@@ -400,7 +400,7 @@ def test_a_band_of_a_raster_with_several_must_be_named(tmp_path):
         files_scene(tmp_path, B4={"path": path, "band": 4})
 
 
-def test_a_truncated_raster_is_refused_and_not_taken_for_missing_ground(tmp_path):
+def test_a_truncated_raster_is_refused_and_not_taken_for_missing_values(tmp_path):
     path = write(tmp_path / "a.tif", random_dn((400, 500)))
     path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
     with pytest.raises(InputError, match=r"a\.tif: cannot be read as a raster"):
@@ -480,7 +480,7 @@ def test_the_real_post_event_scene_fills_its_footprint(data_folder):
 
 @pytest.mark.realdata
 def test_real_bands_of_10_and_20_m_in_netcdf_3_are_read(data_folder, tmp_path):
-    """The files have no CRS that GDAL sees, and an attribute that is not UTF-8; two of them have cells of 20 m."""
+    """The files have no CRS that GDAL sees, and an attribute that is not UTF-8; two of them have pixels of 20 m."""
     folder = data_folder / "sentinel2-six-bands"
     files = {"B4": "red_band.nc", "B8": "nir_band.nc", "B11": "swir1_band.nc"}
     bands = {name: {"path": folder / file, "scale": 1e-4, "crs": "EPSG:32719"} for name, file in files.items()}

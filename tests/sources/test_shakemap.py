@@ -45,7 +45,7 @@ def test_pga_is_found_by_its_name_and_its_rows_run_from_north_to_south(tmp_path)
     assert found.pga_g.crs == "EPSG:4326"
 
 
-def test_nodes_are_the_centres_of_cells(tmp_path):
+def test_nodes_are_the_centres_of_pixels(tmp_path):
     """R28: the outer corner lies half a step to the north-west of the first node."""
     transform = read_shakemap(grid_xml(tmp_path / "grid.xml", {"PGA": ("pctg", PGA)})).pga_g.transform
     np.testing.assert_allclose(transform @ (0.5, 0.5), (WEST, NORTH))

@@ -161,7 +161,7 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
         If `path` is neither, cannot be read, or has no landslide labels.
     """
     path = Path(path)
-    return _chips(path) if landslide4sense.is_patches(path) else labelled_scene(open_cube(path))
+    return _chips(path) if landslide4sense.is_chip_folder(path) else labelled_scene(open_cube(path))
 
 
 def labelled_scene(cube: Cube) -> LabelledScene:
@@ -176,7 +176,7 @@ def labelled_scene(cube: Cube) -> LabelledScene:
 
 
 def _chips(folder: Path) -> LabelledScene:
-    found = landslide4sense.find_patches(folder)
+    found = landslide4sense.find_chips(folder)
     masks = [mask for mask in found.masks if mask is not None]
     if len(masks) < len(found.images):
         raise InputError(f"{folder}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")

@@ -76,8 +76,6 @@ class BandRaster(NamedTuple):
         Stored values that are nodata.
     geobox
         Where its pixels lie.
-    dtype
-        Of the stored values.
     driver
         The format in which GDAL opens it; None leaves that to GDAL.
     """
@@ -88,7 +86,6 @@ class BandRaster(NamedTuple):
     offset: float
     invalid: tuple[float, ...]
     geobox: GeoBox
-    dtype: str
     driver: str | None
 
     @property
@@ -190,9 +187,7 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
         geobox = GeoBox(dataset.shape, dataset.transform, _crs_of(dataset, name, band.crs))
-    return BandRaster(
-        band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, dtype.name, driver
-    )
+    return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver)
 
 
 def redact_url(href: str) -> str:

@@ -18,7 +18,7 @@ from coslide.labels import label_objects
 from coslide.sources.dem_tiles import describe_tiles, read_mosaic
 
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
-_POINTS = 33  # along each side of the grid, where the DEM is looked for
+_POINTS = 33  # along each side of the grid, where the DEM is located
 
 
 @dataclass(frozen=True, eq=False)

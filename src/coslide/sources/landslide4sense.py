@@ -1,6 +1,6 @@
-"""Patches of Landslide4Sense: images of 14 bands, and masks of landslides, as HDF5 files in a folder.
+"""Chips of Landslide4Sense: images of 14 bands, and masks of landslides, as HDF5 files in a folder.
 
-The data set (IARAI 2022; Ghorbanzadeh et al., arXiv:2206.00515; CC BY 4.0) has patches of 128 x 128 cells of about
+The data set (IARAI 2022; Ghorbanzadeh et al., arXiv:2206.00515; CC BY 4.0) has chips of 128 x 128 pixels of about
 10 m, without a place on Earth: Sentinel-2 after the event, slope and elevation.
 """
 
@@ -38,7 +38,7 @@ _DIVISORS = (*(DN_PER_REFLECTANCE for _ in CHANNELS), 1.0, 1.0)
 _MOST_NAMED = 5
 
 
-class Patches(NamedTuple):
+class Chips(NamedTuple):
     """The files of a folder, in the order of their numbers (2 before 10), images and masks side by side.
 
     `masks` holds None for each image of a folder without masks; a folder with masks has one for each image.
@@ -48,7 +48,7 @@ class Patches(NamedTuple):
     masks: list[Path | None]
 
 
-def is_patches(folder: Path) -> bool:
+def is_chip_folder(folder: Path) -> bool:
     """Tell a folder of this data set by its names: ``image_<number>.h5`` in it or in its folder ``img``.
 
     False too if it is no folder, or cannot be listed.
@@ -59,7 +59,7 @@ def is_patches(folder: Path) -> bool:
         return False
 
 
-def find_patches(folder: Path) -> Patches:
+def find_chips(folder: Path) -> Chips:
     """Find the images of a folder and their masks, in the order of their numbers.
 
     Parameters
@@ -87,7 +87,7 @@ def find_patches(folder: Path) -> Patches:
     if masks:
         _require_pairs(folder, images, masks)
     order = sorted(images)
-    return Patches([images[number] for number in order], [masks.get(number) for number in order])
+    return Chips([images[number] for number in order], [masks.get(number) for number in order])
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
@@ -190,7 +190,7 @@ def _require_pairs(folder: Path, images: dict[int, Path], masks: dict[int, Path]
 def _numbered(folder: Path, stem: str) -> dict[int, Path]:
     """List the files ``<stem>_<number>.h5`` of a folder by number; none if there is no such folder.
 
-    Another name of an HDF5 file is an error: passed over in silence, nobody would miss its patch.
+    Another name of an HDF5 file is an error: passed over in silence, nobody would miss its chip.
     """
     found: dict[int, Path] = {}
     for path in sorted(_listed(folder)):

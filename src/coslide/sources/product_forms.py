@@ -114,7 +114,7 @@ def describe_product(address: str | Path, root: Path, wanted: set[str]) -> Produ
 
 
 def _describe_folder(folder: Path, wanted: set[str]) -> ProductDescription:
-    """Describe a folder: metadata in it tell where the rasters of a SAFE folder lie, else their names are looked at."""
+    """Describe a folder; rasters of a SAFE folder are those that its metadata list, others are found by their names."""
     is_safe = (folder / _MANIFEST).is_file()
     listed = sorted(path for path in folder.iterdir() if _METADATA.match(path.name))
     path = listed[0] if listed else folder / "MTD_MSIL2A.xml" if is_safe else None

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
@@ -219,18 +218,13 @@ def _mosaic(
 def _shared_extent(product: Product) -> Extent:
     """Intersect the extents of all bands of a product, in the CRS of its first band."""
     first, *others = product.bands.values()
-    crs = first.geobox.crs
-    left, bottom, right, top = first.geobox.boundingbox.bbox
+    box = first.geobox.boundingbox
     for raster in others:
-        bounds = raster.geobox.boundingbox.bbox
-        if raster.geobox.crs != crs:
-            to_first = Transformer.from_crs(str(raster.geobox.crs), str(crs), always_xy=True)
-            bounds = to_first.transform_bounds(*bounds, densify_pts=21)
-        left, bottom = max(left, bounds[0]), max(bottom, bounds[1])
-        right, top = min(right, bounds[2]), min(top, bounds[3])
-        if left >= right or bottom >= top:
+        own = raster.geobox.boundingbox
+        box &= own if own.crs == box.crs else own.to_crs(str(box.crs), resolution=own.span_x / 20)
+        if box.left >= box.right or box.bottom >= box.top:
             raise InputError(f"{raster.href}: does not overlap {first.href}, a band of the same scene")
-    return Extent(product.name, str(crs), (left, bottom, right, top))
+    return Extent(product.name, str(box.crs), box.bbox)
 
 
 def _glance(raster: BandRaster, grid: GeoBox) -> NDArray[np.float32]:

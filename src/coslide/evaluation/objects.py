@@ -98,9 +98,9 @@ class ObjectCounts(StrictModel):
     matched_iou_mean: float | None
     """Mean IoU of the matched pairs; null if there is none."""
     missed_area_m2: float
-    """Area of the missed ones [m²]."""
+    """Area of the missed ones."""
     false_area_m2: float
-    """Area of the false ones [m²]."""
+    """Area of the false ones."""
 
 
 class SizeClass(StrictModel):
@@ -111,9 +111,9 @@ class SizeClass(StrictModel):
     cells_max: int | None
     """Largest size in the class [pixels]; null in the class without end."""
     area_min_m2: float
-    """Smallest size [m²]."""
+    """Smallest size."""
     area_max_m2: float | None
-    """Largest size [m²]."""
+    """Largest size."""
     n_mapped: int
     """Mapped landslides."""
     n_found: int
@@ -128,11 +128,11 @@ class SizeFrequency(StrictModel):
     """Area-frequency curve p(A) = dN / (N dA), Malamud et al. (2004), in five bins to a decade; empty without any."""
 
     area_min_m2: list[float]
-    """Lower edge of each bin [m²], in the bin."""
+    """Lower edge of each bin, in the bin."""
     area_max_m2: list[float]
-    """Upper edge of each bin [m²], not in it."""
+    """Upper edge of each bin, not in it."""
     area_m2: list[float]
-    """Their geometric mean [m²]."""
+    """Their geometric mean."""
     n: list[int]
     """Landslides in each bin."""
     density_per_m2: list[float]

@@ -24,9 +24,9 @@ class MapScores(PixelScores):
     """Pixel scores of a map, how sure they are, and the areas under its curves."""
 
     scored_km2: float
-    """Area that was scored [km²]."""
+    """Area that was scored."""
     false_alarm_km2_per_1000_km2: float
-    """False alarms in 1000 km² of scored area [km²]."""
+    """False alarms in 1000 km² of scored area."""
     intervals: dict[str, tuple[float, float]]
     """95 % of 1000 replicates lie between these bounds. A replicate draws squares of 128 x 128 pixels with
     replacement: neighbouring pixels are alike, and drawn one by one they would promise too much. Empty with fewer
@@ -87,7 +87,7 @@ class TileScores(StrictModel):
     """Scores averaged over squares, as the paper's seem to be, beside the pooled ones."""
 
     side_px: int
-    """Side of the squares [pixels]."""
+    """Side of the squares."""
     count: int
     """Squares with a scored pixel."""
     with_landslide: int
@@ -177,7 +177,7 @@ class SplitScores(StrictModel):
     test_tiles: int | None = None
     """Held-out tiles."""
     guard_px: int | None = None
-    """Width of the guard between training and held-out pixels [pixels]."""
+    """Width of the guard between training and held-out pixels."""
 
 
 class Scores(StrictModel):
@@ -197,7 +197,7 @@ class Scores(StrictModel):
     """The same pixels by a random forest on single pixels and by a threshold on spectral change; those that cover
     all scored pixels."""
     split: SplitScores
-    """How the scored pixels were held out."""
+    """The split that the scored pixels were held out by."""
     events: dict[str, MapScores] = Field(default_factory=dict)
     """Each event of several by itself."""
     regions: dict[str, PlaceScores] = Field(default_factory=dict)

@@ -177,7 +177,7 @@ def test_cube_and_map_on_different_grids_are_refused(copied, made_up_event):
     grid = event.grid.model_copy(update={"pixel_size_m": 20.0})
     shutil.rmtree(copied / "index.zarr")
     build_cube(event.model_copy(update={"grid": grid}), copied / "index.zarr")
-    with pytest.raises(InputError, match="expected one grid"):
+    with pytest.raises(InputError, match="expected that of the map"):
         write_report(copied)
 
 

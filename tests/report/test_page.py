@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.baselines import Baseline
 from coslide.evaluation.scores import VitalSigns
@@ -17,7 +19,8 @@ from coslide.report.page import render, score_text
 EVIL = '<script>alert("x")</script> & "quoted"'
 NOTHING = {
     "title": "Event", "credit": "", "simulated": False, "when": "", "scores": None, "map": None, "model": {},
-    "missing": [], "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "provenance": [], "sizes": None,
+    "missing": [], "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": None, "charts": {},
+    "version": "1", "history": "", "cost": {},
 }  # fmt: skip
 
 
@@ -31,14 +34,19 @@ def scores_of(**options):
 
 def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
+    grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
+    band = {"band": EVIL, "unit": EVIL, "valid_share": 1, "smallest": 0, "largest": 1, "source": [EVIL] * 3}
+    charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = VitalSigns(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
         "title": EVIL, "credit": EVIL, "simulated": True, "when": EVIL, "scores": scores_of(), "missing": [EVIL],
-        "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0), "model": {"events": [EVIL, "another"]},
-        "scenes": {EVIL: [picture]}, "bands": [(EVIL,) * 5], "loss": picture, "vital_signs": [(signs, picture)],
-        "provenance": [(EVIL, EVIL)], "maps": [picture] * 2, "probability": picture, "framed": True, "place": EVIL,
-        "mapped_km2": 9.0, "nodata_share": 0.1, "areas_m2": [100.0, 300.0], "summary": picture, "curves": [picture],
-        "by_size": picture, "sizes": {"chart": picture, "columns": [EVIL, "n"], "rows": [(EVIL, 1)], "everywhere": 0},
+        "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
+        "model": {"events": [EVIL], "network": EVIL},
+        "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,
+        "vital_signs": [(signs, picture)],
+        "history": EVIL, "maps": [picture] * 2, "probability": picture, "framed": True,
+        "mapped_km2": 9.0, "nodata_share": 0.1, "areas_m2": [100.0, 300.0], "summary": picture,
+        "sizes": {"chart": picture, "columns": [EVIL, "n"], "rows": [(EVIL, 1)], "everywhere": 0},
     }  # fmt: skip
 
 

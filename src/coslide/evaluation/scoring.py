@@ -9,29 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
+from coslide.evaluation import blocks, boundaries, calibration, curves, objects
+from coslide.evaluation import scores as records
 from coslide.evaluation.baselines import Baselines
-from coslide.evaluation.blocks import bootstrap_intervals, counts_by, square_blocks
-from coslide.evaluation.boundaries import boundary_distance, objects_kept
-from coslide.evaluation.calibration import brier, expected_calibration_error, reliability
-from coslide.evaluation.curves import average_precision, curve, decimate_curve, roc_auc
-from coslide.evaluation.objects import (
-    State,
-    match_objects,
-    object_counts,
-    pooled_matching,
-    recall_by_size,
-    size_frequency,
-)
 from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
-from coslide.evaluation.scores import (
-    BaselineScores,
-    Calibration,
-    MapScores,
-    ObjectScores,
-    PlaceScores,
-    Scores,
-    TileScores,
-)
+from coslide.evaluation.scores import Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import SplitRaster
@@ -90,11 +72,11 @@ class ScoredMap:
 
     def counts_by(self, groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
         """Count tp, fp, fn, tn [pixels] of each group of pixels, int64 (group, 4)."""
-        return counts_by(groups, self.recognised, self.mapped, self.where, count=count)
+        return blocks.counts_by(groups, self.recognised, self.mapped, self.where, count=count)
 
     def block_confusion(self) -> NDArray[np.int64]:
         """Count tp, fp, fn, tn [pixels] of each square of 128 pixels, row by row, int64 (square, 4)."""
-        return self.counts_by(*square_blocks(self.where.shape, SIDE_PX))
+        return self.counts_by(*blocks.square_blocks(self.where.shape, SIDE_PX))
 
 
 def score(
@@ -125,17 +107,17 @@ def score(
     first, calibrated = maps[0], maps[0].temperature is not None
     truth = np.concatenate([one.mapped[one.where] for one in maps])
     given = np.concatenate([one.probability[one.where] for one in maps])
-    blocks = np.concatenate([one.block_confusion() for one in maps])
-    found = curve(given, truth)
-    areas = {"average_precision": average_precision(found), "roc_auc": roc_auc(found)}
+    squares = np.concatenate([one.block_confusion() for one in maps])
+    found = curves.curve(given, truth)
+    areas = {"average_precision": curves.average_precision(found), "roc_auc": curves.roc_auc(found)}
     content: dict[str, Any] = {
-        "pixels": _map_scores(blocks, first.pixel_size_m, areas if calibrated else dict.fromkeys(areas)),
+        "pixels": _map_scores(squares, first.pixel_size_m, areas if calibrated else dict.fromkeys(areas)),
         "objects": _object_scores(maps),
         "calibration": None
         if first.temperature is None
         else _calibration(given, truth, first.threshold, first.temperature),
-        "curves": decimate_curve(found) if calibrated else None,
-        "tiles": _tile_scores(blocks),
+        "curves": curves.decimate_curve(found) if calibrated else None,
+        "tiles": _tile_scores(squares),
         "baselines": {name: _baseline_scores(maps, name) for name in first.baselines if _covers(maps, name)},
         "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": truth.size, **(split or {})},
     }
@@ -144,7 +126,7 @@ def score(
     return Scores.model_validate({**content, **(learned or {})})
 
 
-def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[str]) -> dict[str, PlaceScores]:
+def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[str]) -> dict[str, records.PlaceScores]:
     """Score each of some places of a map, such as regions or classes of environment.
 
     Parameters
@@ -158,7 +140,7 @@ def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[st
     """
     counts = one.counts_by(groups, len(names) + 1)[1:].tolist()
     return {
-        name: PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
+        name: records.PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
         for name, row in zip(names, counts, strict=True)
     }
 
@@ -172,38 +154,40 @@ def mean_rates(rows: Sequence[PixelScores]) -> PixelRates | None:
     )
 
 
-def _map_scores(blocks: NDArray[np.int64], pixel_size_m: float, areas: Mapping[str, float | None]) -> MapScores:
-    total = Confusion(*blocks.sum(axis=0).tolist())
-    count = int(blocks.sum())
+def _map_scores(
+    squares: NDArray[np.int64], pixel_size_m: float, areas: Mapping[str, float | None]
+) -> records.MapScores:
+    total = Confusion(*squares.sum(axis=0).tolist())
+    count = int(squares.sum())
     content: dict[str, Any] = {
         **dict(scores(total)),
         "scored_km2": count * pixel_size_m**2 / 1e6,
         "false_alarm_km2_per_1000_km2": 1000 * total.fp / count,
-        "intervals": bootstrap_intervals(blocks, WITH_INTERVALS),
-        "interval_blocks": int((blocks.sum(axis=1) > 0).sum()),
+        "intervals": blocks.bootstrap_intervals(squares, WITH_INTERVALS),
+        "interval_blocks": int((squares.sum(axis=1) > 0).sum()),
         **areas,
     }
-    return MapScores(**content)
+    return records.MapScores(**content)
 
 
 def _calibration(
     given: NDArray[np.float32], truth: NDArray[np.bool_], threshold: float, temperature: float
-) -> Calibration:
-    table = reliability(given, truth)
-    return Calibration(
-        brier=brier(given, truth),
-        ece=expected_calibration_error(table),
+) -> records.Calibration:
+    table = calibration.reliability(given, truth)
+    return records.Calibration(
+        brier=calibration.brier(given, truth),
+        ece=calibration.expected_calibration_error(table),
         threshold=threshold,
         temperature=temperature,
         reliability=table,
     )
 
 
-def _tile_scores(blocks: NDArray[np.int64]) -> TileScores:
-    rows = [scores(Confusion(*counts)) for counts in blocks.tolist() if any(counts)]
+def _tile_scores(squares: NDArray[np.int64]) -> records.TileScores:
+    rows = [scores(Confusion(*counts)) for counts in squares.tolist() if any(counts)]
     with_landslide = [row for row in rows if row.tp + row.fn]
     f1 = [row.f1 for row in with_landslide]
-    return TileScores(
+    return records.TileScores(
         side_px=SIDE_PX,
         count=len(rows),
         with_landslide=len(with_landslide),
@@ -212,24 +196,24 @@ def _tile_scores(blocks: NDArray[np.int64]) -> TileScores:
     )
 
 
-def _object_scores(maps: Sequence[ScoredMap]) -> ObjectScores:
+def _object_scores(maps: Sequence[ScoredMap]) -> records.ObjectScores:
     size_m = maps[0].pixel_size_m
-    matchings = [match_objects(one.recognised, one.mapped, one.where) for one in maps]
-    matching = pooled_matching(matchings)
-    content: dict[str, Any] = dict(object_counts(matching, pixel_size_m=size_m))
-    content["recall_by_size"] = recall_by_size(matching, pixel_size_m=size_m)
+    matchings = [objects.match_objects(one.recognised, one.mapped, one.where) for one in maps]
+    matching = objects.pooled_matching(matchings)
+    content: dict[str, Any] = dict(objects.object_counts(matching, pixel_size_m=size_m))
+    content["recall_by_size"] = objects.recall_by_size(matching, pixel_size_m=size_m)
     content["size_frequency"] = {
-        name: size_frequency(getattr(matching, name).pixels * size_m**2) for name in ("mapped", "recognised")
+        name: objects.size_frequency(getattr(matching, name).pixels * size_m**2) for name in ("mapped", "recognised")
     }
     if len(maps) == 1:
         (one,) = maps
-        matched = [
-            objects_kept(mask, side.state == State.MATCHED, one.where)
+        recognised, mapped = (
+            boundaries.objects_kept(mask, side.state == objects.State.MATCHED, one.where)
             for mask, side in ((one.recognised, matching.recognised), (one.mapped, matching.mapped))
-        ]
-        content["boundary"] = boundary_distance(one.recognised, one.mapped, one.where, pixel_size_m=size_m)
-        content["boundary_of_matched"] = boundary_distance(matched[0], matched[1], one.where, pixel_size_m=size_m)
-    return ObjectScores(**content)
+        )
+        for key, pair in (("boundary", (one.recognised, one.mapped)), ("boundary_of_matched", (recognised, mapped))):
+            content[key] = boundaries.boundary_distance(pair[0], pair[1], one.where, pixel_size_m=size_m)
+    return records.ObjectScores(**content)
 
 
 def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
@@ -237,12 +221,12 @@ def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
     return all(name in one.baselines and np.isfinite(one.baselines[name].probability[one.where]).all() for one in maps)
 
 
-def _baseline_scores(maps: Sequence[ScoredMap], name: str) -> BaselineScores:
+def _baseline_scores(maps: Sequence[ScoredMap], name: str) -> records.BaselineScores:
     threshold = maps[0].baselines[name].threshold
     given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
     truth = np.concatenate([one.mapped[one.where] for one in maps])
-    return BaselineScores(
+    return records.BaselineScores(
         **dict(scores(confusion(given >= threshold, truth))),
-        average_precision=average_precision(curve(given, truth)),
+        average_precision=curves.average_precision(curves.curve(given, truth)),
         threshold=threshold,
     )

@@ -67,7 +67,7 @@ def evaluate(
     calibrated = (folder / "probability.tif").exists()
     found = read_probability_map(folder) if calibrated else _map_of_polygons(folder, grid)
     if calibrated and grid is not None:
-        _require_grid(found.grid, Path(grid))
+        require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
     one = ScoredMap(
         folder.resolve().name,
@@ -103,7 +103,14 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     return ProbabilityMap(burnt, target)
 
 
-def _require_grid(found: GeoBox, index: Path) -> None:
+def require_grid(found: GeoBox, index: Path) -> None:
+    """Check that a map has the grid of the cube `index`.
+
+    Raises
+    ------
+    InputError
+        If it has another.
+    """
     expected = open_cube(index).grid
     if not same_grid(found, expected):
         raise InputError(

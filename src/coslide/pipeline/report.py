@@ -1,31 +1,30 @@
 """From the folder of a run to a page for people: `report.html`."""
 
-import csv
 import datetime as dt
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 import coslide
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scores import METRICS, Scores, VitalSigns, read_scores
-from coslide.grid import pixel_size_m, same_grid
+from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.inventory import object_areas_m2
 from coslide.mapping.model import BUNDLE
 from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
+from coslide.pipeline.evaluate import require_grid
 from coslide.report import charts, images, palette
-from coslide.report.page import percent, render
+from coslide.report.page import render
 from coslide.report.thumbnails import thumbnail
 from coslide.samples.footprint import is_held_out
 
@@ -92,7 +91,7 @@ def _read(folder: Path) -> dict[str, Any]:
     cube = open_cube(index) if index.is_dir() else None
     found = read_probability_map(folder) if probability.is_file() else None
     if cube is not None and found is not None:
-        _require_one_grid(folder, cube.grid, found.grid)
+        require_grid(found.grid, index)
     attrs: Mapping[str, Any] = {} if cube is None else cube.attrs
     event = cube.title if cube is not None else found.metadata.event if found and found.metadata else ""
     title = event or folder.resolve().name
@@ -109,25 +108,19 @@ def _read(folder: Path) -> dict[str, Any]:
         "simulated": bool(attrs.get("simulated")),
         "when": _when(attrs),
         "scores": metrics,
+        "charts": {} if metrics is None else _charts(metrics),
         "map": found,
         "model": model,
         "missing": missing,
         "scenes": {} if cube is None else _scenes(cube),
-        "bands": [] if cube is None else _bands(cube),
+        "bands": [] if cube is None else [row for row in cube.contents() if row["role"] == "index"],
         "loss": _loss(folder),
         "vital_signs": [_signs(VitalSigns.model_validate(signs)) for signs in model.get("vital_signs", [])],
-        "provenance": _provenance(attrs, model, _json(folder / "run.json")),
+        "version": coslide.__version__,
+        "history": str(attrs.get("history", "–")),
+        "cost": _json(folder / "run.json"),
         **(_map_parts(folder, found, cube, mapped) if found else {"sizes": None}),
-        **(_score_charts(metrics) if metrics else {}),
     }
-
-
-def _require_one_grid(folder: Path, cube: GeoBox, found: GeoBox) -> None:
-    if not same_grid(cube, found):
-        raise InputError(
-            f"{folder}: found index.zarr with {cube.shape.y} x {cube.shape.x} pixels ({cube.crs}) and probability.tif "
-            f"with {found.shape.y} x {found.shape.x} ({found.crs}), expected one grid; map again"
-        )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -220,19 +213,12 @@ def _map_parts(
         "maps": maps,
         "probability": probability,
         "framed": framed is not None,
-        "place": _place(found.grid),
         "mapped_km2": np.count_nonzero(valid) * found.pixel_size_m**2 / 1e6,
         "nodata_share": float(1 - valid.mean()),
         "areas_m2": _inventory_m2(folder, found, recognised),
         "summary": Picture(images.data_uri(summary.read_bytes(), "png"), alt) if summary.is_file() else None,
         "sizes": _sizes(recognised, landslide, judged, found.pixel_size_m),
     }
-
-
-def _place(grid: GeoBox) -> str:
-    left, bottom, right, top = (edge / 1000 for edge in grid.boundingbox.bbox)
-    name = grid.crs.proj.name if grid.crs is not None else "no CRS"
-    return f"{name}: east {left:.1f} to {right:.1f} km, north {bottom:.1f} to {top:.1f} km."
 
 
 def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bool_]) -> list[float]:
@@ -268,73 +254,24 @@ def _sizes(
     }
 
 
-def _score_charts(found: Scores) -> dict[str, Any]:
-    curves = []
-    if found.curves:
-        curves = [
-            Picture(charts.figure_uri(draw(found)), title, caption)
-            for draw, title, caption in (
-                (charts.precision_recall_figure, "Precision over recall", "At every threshold."),
-                (charts.reliability_figure, "Reliability", "What a probability is worth."),
-                (charts.roc_figure, "ROC curve", "False alarms and recall."),
-            )
-        ]
-    by_size = charts.figure_uri(charts.size_recall_figure(found))
-    return {"curves": curves, "by_size": Picture(by_size, "Share of mapped landslides found, by their size")}
+def _charts(found: Scores) -> dict[str, Picture]:
+    drawn = charts.score_charts(found)
+    return {name: Picture(charts.figure_uri(figure), title, caption) for name, title, caption, figure in drawn}
 
 
 def _loss(folder: Path) -> Picture | None:
     """Draw the course of the training, which has several logs where it was resumed."""
-    losses: dict[int, float] = {}
-    logs = folder.glob("training/csv/version_*/metrics.csv")
-    for log in sorted(logs, key=lambda path: [int(digits) for digits in re.findall(r"\d+", path.parent.name)]):
-        with log.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row.get("loss_epoch"):  # no such column where the first epoch was interrupted
-                    losses[int(row["epoch"])] = float(row["loss_epoch"])
-    if not losses:
+    logs = [log for log in folder.glob("training/csv/version_*/metrics.csv") if log.stat().st_size]
+    if not logs:
         return None
-    chart = charts.loss_figure([losses[epoch] for epoch in sorted(losses)])
-    return Picture(charts.figure_uri(chart), "Training loss of each epoch")
+    logs.sort(key=lambda path: int(path.parent.name.removeprefix("version_")))
+    rows = pd.concat([pd.read_csv(log) for log in logs])
+    # No such column where the first epoch was interrupted.
+    losses = rows.reindex(columns=["epoch", "loss_epoch"]).dropna().groupby("epoch")["loss_epoch"].last()
+    chart = charts.figure_uri(charts.loss_figure(losses.tolist()))
+    return Picture(chart, "Training loss of each epoch") if len(losses) else None
 
 
 def _signs(signs: VitalSigns) -> tuple[VitalSigns, Picture]:
     alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
     return signs, Picture(charts.figure_uri(charts.vital_signs_figure(signs)), alt)
-
-
-def _bands(cube: Cube) -> list[tuple[str, ...]]:
-    return [
-        (
-            row["band"],
-            row["unit"],
-            percent(row["valid_share"]),
-            "–" if row["smallest"] is None else f"{row['smallest']:.4g} to {row['largest']:.4g}",
-            _names(row["source"]),
-        )
-        for row in cube.contents()
-        if row["role"] == "index"
-    ]
-
-
-def _names(sources: Sequence[str]) -> str:
-    """List the names of the files of an index, the first of many."""
-    names = list(dict.fromkeys(Path(source).name for source in sources))
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "") or "–"
-
-
-def _provenance(attrs: Mapping[str, Any], model: Mapping[str, Any], cost: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("coslide", coslide.__version__), ("cube", str(attrs.get("history", "–")))]
-    if model:
-        rows.append(("network", f"{model.get('network', '–')} ({_listed(model.get('options', {}))})"))
-        rows.append(("training", _listed(model.get("settings", {}), leave_out=("network", "options", "width"))))
-        rows.append(("model written by", f"coslide {model.get('coslide_version', '–')}"))
-        rows.append(("method", str(model.get("citation", "–"))))
-    if cost:
-        rows.append(("time", f"{cost.get('wall_s', 0) / 60:.1f} min on {cost.get('cpus', '–')} processors"))
-        rows.append(("peak memory", f"{cost.get('peak_memory_mb', 0) / 1000:.1f} GB"))
-    return rows
-
-
-def _listed(values: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in leave_out)

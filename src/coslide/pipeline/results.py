@@ -12,14 +12,7 @@ from coslide.evaluation.pixels import Confusion, PixelCounts, PixelRates, PixelS
 from coslide.evaluation.scores import METRICS, Scores
 from coslide.evaluation.scoring import SIDE_PX, ScoredMap
 from coslide.io.atomic import whole_output, write_json
-from coslide.report.charts import (
-    area_figure,
-    error_figure,
-    precision_recall_figure,
-    reliability_figure,
-    roc_figure,
-    size_recall_figure,
-)
+from coslide.report.charts import error_figure, score_charts
 from coslide.report.page import render, score_text
 
 _log = logging.getLogger(__name__)
@@ -93,13 +86,8 @@ def _tiles(one: ScoredMap) -> pd.DataFrame:
 
 
 def _figures(found: Scores, maps: Sequence[ScoredMap]) -> Iterator[tuple[str, Figure]]:
-    if found.curves and found.calibration:
-        yield "precision_recall", precision_recall_figure(found)
-        yield "roc", roc_figure(found)
-        yield "reliability", reliability_figure(found)
-    yield "recall_by_size", size_recall_figure(found)
-    yield "area_frequency", area_figure(found)
+    yield from ((name, figure) for name, _, _, figure in score_charts(found))
     scored = [one for one in maps if one.where.any()]
     for number, one in enumerate(scored, start=1):
-        name = "errors" if number == 1 else f"errors_{number}"
-        yield name, error_figure(one.recognised, one.mapped, one.where, pixel_size_m=one.pixel_size_m)
+        figure = error_figure(one.recognised, one.mapped, one.where, pixel_size_m=one.pixel_size_m)
+        yield "errors" if number == 1 else f"errors_{number}", figure

@@ -1,7 +1,7 @@
 """Charts of scores, sizes and training."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,99 +10,100 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from coslide.evaluation.curves import CurvePoints
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
-from coslide.evaluation.scores import Scores, VitalSigns
-from coslide.report import palette
-from coslide.report.images import (
-    COLOURS,
-    CORRECT,
-    FALSE_ALARM,
-    MISSED,
-    Mask,
-    data_uri,
-    landslide_codes,
-    landslide_colours,
-    step_of,
-)
+from coslide.evaluation.scores import Calibration, Scores, VitalSigns
+from coslide.report import images, palette
 
 _GREY = "0.6"
 _SQUARE_IN = (4.6, 4.6)
+_UNIT: Any = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01)}
 
 
 def figure_uri(figure: Figure) -> str:
     """Encode a figure as a PNG data address; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return data_uri(buffer.getvalue(), "png")
+    return images.data_uri(buffer.getvalue(), "png")
 
 
-def precision_recall_figure(found: Scores) -> Figure:
+def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
+    """Draw the charts of scores: the name of each, a title, what it shows, and the figure."""
+    if found.curves and found.calibration:
+        yield "precision_recall", "Precision over recall", "At every threshold.", _precision_recall(found, found.curves)
+        yield "reliability", "Reliability", "What a probability is worth.", _reliability(found.calibration)
+        yield "roc", "ROC curve", "False alarms and recall.", _roc(found, found.curves)
+    yield "recall_by_size", "Share of mapped landslides found, by their size", "", _recall_by_size(found)
+    yield "area_frequency", "Probability density of landslide areas", "", _area_frequency(found)
+
+
+def _precision_recall(found: Scores, curves: CurvePoints) -> Figure:
     """Draw precision over recall of a model at every threshold, with the baselines as points."""
-    figure, axes = _chart(_SQUARE_IN)
-    curves, pixels = _curves(found), found.pixels
-    share = (pixels.tp + pixels.fn) / found.split.scored_cells
-    name = "model" if pixels.average_precision is None else f"model (AP {pixels.average_precision:.2f})"
-    axes.plot(curves.recall, curves.precision, color=palette.MODEL, label=name)
+    recall, precision = "recall: share of landslide pixels found", "precision: share of alarms that are right"
+    figure, axes = _chart(_SQUARE_IN, **_UNIT, xlabel=recall, ylabel=precision)
+    pixels, ap = found.pixels, found.pixels.average_precision
+    axes.plot(
+        curves.recall, curves.precision, color=palette.MODEL, label="model" if ap is None else f"model (AP {ap:.2f})"
+    )
     at = f"at its threshold (F1 {pixels.f1:.2f})"
     axes.plot(pixels.recall, pixels.precision, "o", color=palette.MODEL, label=at)
-    for (other, row), colour in zip(found.baselines.items(), palette.BASELINES, strict=False):
-        axes.plot(row.recall, row.precision, "s", color=colour, label=f"{other} (F1 {row.f1:.2f})")
+    for (name, row), colour in zip(found.baselines.items(), palette.BASELINES, strict=False):
+        axes.plot(row.recall, row.precision, "s", color=colour, label=f"{name} (F1 {row.f1:.2f})")
+    share = (pixels.tp + pixels.fn) / found.split.scored_cells
     axes.axhline(share, color=_GREY, linestyle=":", label=f"share of landslide pixels ({share:.3f})")
-    _label(axes, "recall: share of landslide pixels found", "precision: share of alarms that are right")
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
-def roc_figure(found: Scores) -> Figure:
+def _roc(found: Scores, curves: CurvePoints) -> Figure:
     """Draw the ROC curve of a model, with the baselines as points."""
-    figure, axes = _chart(_SQUARE_IN)
-    curves, auc = _curves(found), found.pixels.roc_auc
-    name = "model" if auc is None else f"model (AUC {auc:.3f})"
-    axes.plot(curves.false_alarm_rate, curves.recall, color=palette.MODEL, label=name)
-    for (other, row), colour in zip(found.baselines.items(), palette.BASELINES, strict=False):
-        axes.plot(row.fp / max(row.fp + row.tn, 1), row.recall, "s", color=colour, label=other)
+    alarms, recall = "false alarms: share of background called landslide", "recall: share of landslide pixels found"
+    figure, axes = _chart(_SQUARE_IN, **_UNIT, xlabel=alarms, ylabel=recall)
+    auc = found.pixels.roc_auc
+    label = "model" if auc is None else f"model (AUC {auc:.3f})"
+    axes.plot(curves.false_alarm_rate, curves.recall, color=palette.MODEL, label=label)
+    for (name, row), colour in zip(found.baselines.items(), palette.BASELINES, strict=False):
+        axes.plot(row.fp / max(row.fp + row.tn, 1), row.recall, "s", color=colour, label=name)
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
-    _label(axes, "false alarms: share of background called landslide", "recall: share of landslide pixels found")
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
-def reliability_figure(found: Scores) -> Figure:
+def _reliability(calibration: Calibration) -> Figure:
     """Draw how often a probability came true, over the probability, with the number of pixels of each bin below."""
-    if found.calibration is None:
-        raise ValueError("expected scores of probabilities, found those of polygons")
     figure = Figure(figsize=_SQUARE_IN, dpi=150, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    table = found.calibration.reliability
+    table = calibration.reliability
     given, share = (np.array(column, np.float64) for column in (table.probability_mean, table.landslide_share))
     filled = np.isfinite(given)
     above.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
-    name = f"model (ECE {found.calibration.ece:.3f})"
-    above.plot(given[filled], share[filled], "o-", color=palette.MODEL, label=name)
-    _label(above, "", "share that is landslide")
-    bins = len(table.pixels)
-    centres = (np.arange(bins) + 0.5) / bins
-    below.bar(centres, table.pixels, width=1 / bins, color=palette.MODEL, edgecolor="white")
+    label = f"model (ECE {calibration.ece:.3f})"
+    above.plot(given[filled], share[filled], "o-", color=palette.MODEL, label=label)
+    above.legend(frameon=False, fontsize=8)
+    _plain(above, **_UNIT, ylabel="share that is landslide")
+    centres, width = np.linspace(0, 1, 2 * len(table.pixels) + 1)[1::2], 1 / len(table.pixels)
+    below.bar(centres, table.pixels, width=width, color=palette.MODEL, edgecolor="white")
     below.set(yscale="log", xlabel="probability given", ylabel="pixels")
     return figure
 
 
-def size_recall_figure(found: Scores) -> Figure:
+def _recall_by_size(found: Scores) -> Figure:
     """Draw the share of mapped landslides that were found, for each size; the paper's smallest is marked."""
-    figure, axes = _chart((6.5, 3.8))
+    labels = {"xlabel": "size of the mapped landslide [pixels]", "ylabel": "share found (half of its pixels)"}
+    figure, axes = _chart((6.5, 3.8), ylim=(0, 1.08), **labels)
     rows = found.objects.recall_by_size
     for number, row in enumerate(rows):
         colour = palette.ORANGE if row.cells_min == PAPER_SMALLEST_PX else palette.MODEL
-        axes.bar(number, row.recall or 0, color=colour, width=0.75)
-        share = f"{row.n_found} of {row.n_mapped}"
-        axes.text(number, (row.recall or 0) + 0.01, share, ha="center", fontsize=8)
+        bar = axes.bar(number, row.recall or 0, color=colour, width=0.75)
+        axes.bar_label(bar, [f"{row.n_found} of {row.n_mapped}"], fontsize=8)
+        if row.cells_min == PAPER_SMALLEST_PX:
+            axes.legend([bar], ["smallest class of Yang et al. (2023)"], frameon=False, loc="upper left")
     names = [f"{row.cells_min}–{row.cells_max}" if row.cells_max else f"≥ {row.cells_min}" for row in rows]
     axes.set_xticks(range(len(rows)), names)
-    axes.set(xlabel="size of the mapped landslide [pixels]", ylabel="share found (half of its pixels)", ylim=(0, 1.08))
-    smallest = Patch(color=palette.ORANGE, label="smallest class of Yang et al. (2023)")
-    axes.legend(handles=[smallest], frameon=False, loc="upper left")
     return figure
 
 
-def area_figure(found: Scores) -> Figure:
+def _area_frequency(found: Scores) -> Figure:
     """Draw the area-frequency curves of the mapped and the recognised landslides: probability density over area."""
     figure, axes = _chart((5, 3.8))
     for (name, table), style in zip(found.objects.size_frequency.items(), ("o-", "s--"), strict=False):
@@ -112,7 +113,7 @@ def area_figure(found: Scores) -> Figure:
     return figure
 
 
-def error_figure(recognised: Mask, mapped: Mask, where: Mask, *, pixel_size_m: float) -> Figure:
+def error_figure(recognised: images.Mask, mapped: images.Mask, where: images.Mask, *, pixel_size_m: float) -> Figure:
     """Draw a map of landslides found, missed and falsely called on the pixels that are scored; the rest is grey.
 
     Parameters
@@ -122,17 +123,16 @@ def error_figure(recognised: Mask, mapped: Mask, where: Mask, *, pixel_size_m: f
     pixel_size_m
         Side of a pixel [m].
     """
-    codes = landslide_codes(recognised & where, mapped, where)
+    codes = images.landslide_codes(recognised & where, mapped, where)
     height, width = mapped.shape[0] * pixel_size_m / 1000, mapped.shape[1] * pixel_size_m / 1000
-    figure, axes = _chart((7, min(9.0, 1.0 + 6.4 * height / width)))
-    colours = landslide_colours(codes, where, step=step_of(codes.shape))
+    figure, axes = _chart((7, min(9.0, 1.0 + 6.4 * height / width)), xlabel="km", ylabel="km")
+    colours = images.landslide_colours(codes, where, step=images.step_of(codes.shape))
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")
     axes.grid(visible=False)
-    words = {CORRECT: "found", FALSE_ALARM: "false alarm", MISSED: "missed"}
-    handles = [Patch(color=COLOURS[code], label=label) for code, label in words.items()]
+    words = {images.CORRECT: "found", images.FALSE_ALARM: "false alarm", images.MISSED: "missed"}
+    handles = [Patch(color=images.COLOURS[code], label=label) for code, label in words.items()]
     handles.append(Patch(color=palette.NODATA, label="not scored"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
-    axes.set(xlabel="km", ylabel="km")
     return figure
 
 
@@ -144,11 +144,10 @@ def size_figure(areas_m2: Mapping[str, NDArray[np.float64]]) -> Figure:
     areas_m2
         Areas in m2 by what the inventory is called.
     """
-    figure, axes = _chart((5, 3.4))
+    figure, axes = _chart((5, 3.4), xlabel="area A [m²]", ylabel="landslides of at least A")
     for (name, areas), style in zip(areas_m2.items(), ("-", "--", ":"), strict=False):
         ordered = np.sort(areas)[::-1]
         axes.loglog(ordered, np.arange(1, len(ordered) + 1), style, label=f"{name} ({len(ordered)})")
-    axes.set(xlabel="area A [m²]", ylabel="landslides of at least A")
     axes.legend(frameon=False)
     return figure
 
@@ -186,9 +185,8 @@ def summary_figure(
         sizes.text(median_m2, 0.02, f" median {median_m2:,.0f} m²", color="0.35", transform=sizes.get_xaxis_transform())
     else:
         sizes.text(0.5, 0.5, "no landslide", ha="center", va="center", transform=sizes.transAxes)
-    sizes.set(title="how large they are")
     sizes.set_box_aspect(1)
-    _plain(sizes)
+    _plain(sizes, title="how large they are")
     shown = places.imshow(
         np.ma.masked_invalid(per_km2), extent=(west, east, south, north), cmap="YlOrRd", vmin=0, interpolation="none"
     )
@@ -220,22 +218,16 @@ def vital_signs_figure(signs: VitalSigns) -> Figure:
 
 def loss_figure(losses: Sequence[float]) -> Figure:
     """Draw the training loss of each epoch."""
-    figure, axes = _chart((5, 2.6))
+    figure, axes = _chart((5, 2.6), xlabel="epoch", ylabel="training loss")
     axes.plot(range(1, len(losses) + 1), losses)
-    axes.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    axes.set_ylim(bottom=0)
     return figure
 
 
-def _curves(found: Scores) -> Any:
-    if found.curves is None:
-        raise ValueError("expected scores of probabilities, found those of polygons")
-    return found.curves
-
-
-def _chart(size_in: tuple[float, float]) -> tuple[Figure, Axes]:
+def _chart(size_in: tuple[float, float], **options: Any) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size_in, dpi=150, layout="constrained")  # no pyplot: nothing global, nothing to close
     axes = figure.add_subplot()
-    _plain(axes)
+    _plain(axes, **options)
     return figure, axes
 
 
@@ -249,13 +241,8 @@ def _plot_areas(axes: Axes, table: Mapping[str, Sequence[float]], style: str, **
     axes.set(xlabel="area of a landslide [m²]", ylabel="probability density [1/m²]")
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x, ylabel=y)
-    axes.legend(frameon=False, fontsize=8)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
+def _plain(axes: Axes, **options: Any) -> None:
     axes.grid(visible=True, which="major", color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.set(**options)

@@ -25,6 +25,7 @@ WIDEST_PX = 1200  # of a picture in a page
 _GAMMA = 0.7  # below 1 brightens forest, which would be near black
 _JPEG_QUALITY = 85
 _NODATA = np.array(to_rgb(palette.NODATA), np.float32)
+_PROBABILITY = LinearSegmentedColormap.from_list("probability", palette.PROBABILITY)
 _FLAT, _FADE = 0.66, 0.6  # grey of terrain without relief; how dark what lies outside the frame stays
 
 NOTHING, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED = range(5)
@@ -130,14 +131,9 @@ def probability_colours(probability: Floats, background: Floats, *, step: int) -
     small = reduce_blocks(probability, step)
     valid = np.isfinite(small)
     given = np.where(valid, small, 0)[..., np.newaxis]
-    colours = (1 - given) * background + given * probability_map()(given[..., 0])[..., :3]
+    colours = (1 - given) * background + given * _PROBABILITY(given[..., 0])[..., :3]
     colours[~valid] = _NODATA
     return np.asarray(colours, np.float32)
-
-
-def probability_map() -> LinearSegmentedColormap:
-    """Make the colour map of landslide probability."""
-    return LinearSegmentedColormap.from_list("probability", palette.PROBABILITY)
 
 
 def shaded_relief(elevation: Floats | None, shape: tuple[int, int], pixel_size_m: float) -> Floats:

@@ -1,6 +1,8 @@
 """Pages for people, written from templates: every text from the data is escaped, nothing is loaded from elsewhere."""
 
 import math
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,7 +32,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent, "score": score_text, "round_length": round_length}
+    filters = {"percent": percent, "score": score_text, "round_length": round_length, "basename": os.path.basename}
+    environment.filters |= filters | {"listed": listed}
     return environment
 
 
@@ -66,3 +69,14 @@ def score_text(value: float | None, digits: int = 3) -> str:
     ('0.123', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def listed(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
+    """Write options as text.
+
+    Examples
+    --------
+    >>> listed({"width": 8, "norm_layer": "batch"}, without=["width"])
+    'norm layer batch'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in without)

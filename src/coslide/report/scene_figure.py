@@ -17,21 +17,7 @@ from odc.geo.geobox import GeoBox
 from coslide.evaluation.pixels import PixelRates
 from coslide.io.atomic import whole_output
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.report.images import (
-    COLOURS,
-    CORRECT,
-    FALSE_ALARM,
-    MISSED,
-    NOT_SCORED,
-    Codes,
-    Floats,
-    Mask,
-    landslide_codes,
-    landslide_colours,
-    reduce_blocks,
-    step_of,
-    true_colours,
-)
+from coslide.report import images
 from coslide.report.page import round_length
 
 _WIDTH_IN, _DPI = 12.0, 200  # 2400 px; text of 9 pt is still 10 px high at a width of 1000 px
@@ -47,17 +33,22 @@ class Captions(TypedDict):
     credit: NotRequired[str]
 
 
-_SCORED = {CORRECT: "Correct", FALSE_ALARM: "False alarm", MISSED: "Missed", NOT_SCORED: "Recognised, not scored"}
+_SCORED = {
+    images.CORRECT: "Correct",
+    images.FALSE_ALARM: "False alarm",
+    images.MISSED: "Missed",
+    images.NOT_SCORED: "Recognised, not scored",
+}
 
 
 def scene_figure(
     path: Path,
     *,
     grid: GeoBox,
-    rgb: Floats,
-    recognised: Mask,
+    rgb: images.Floats,
+    recognised: images.Mask,
     mapped: npt.NDArray[np.uint8] | None = None,
-    held_out: Mask | None = None,
+    held_out: images.Mask | None = None,
     **captions: Unpack[Captions],
 ) -> Path:
     """Draw an event's scene and landslides side by side in a PNG, 2400 pixels wide.
@@ -116,17 +107,17 @@ def scene_figure(
     'landslides.png'
     """
     _check(grid, {"rgb": rgb, "recognised": recognised, "mapped": mapped, "held_out": held_out})
-    step = step_of(grid.shape, int(2 * _DPI * _WIDTH_IN / (2 if mapped is None else 3)))
-    (scene,) = true_colours([np.stack([reduce_blocks(band, step) for band in rgb], axis=-1)], (2, 98))
+    step = images.step_of(grid.shape, int(2 * _DPI * _WIDTH_IN / (2 if mapped is None else 3)))
+    (scene,) = images.true_colours([np.stack([images.reduce_blocks(band, step) for band in rgb], axis=-1)], (2, 98))
     valid = np.asarray(np.isfinite(rgb).all(axis=0))
     labelled = np.ones_like(valid) if mapped is None else mapped != NODATA
-    panels: list[tuple[str, Codes, dict[int, str]]] = []
+    panels: list[tuple[str, images.Codes, dict[int, str]]] = []
     if mapped is not None:
-        codes = np.where(mapped == LANDSLIDE, CORRECT, 0).astype(np.uint8)
-        panels.append(("Mapped landslides", codes, {CORRECT: "Mapped"}))
+        codes = np.where(mapped == LANDSLIDE, images.CORRECT, 0).astype(np.uint8)
+        panels.append(("Mapped landslides", codes, {images.CORRECT: "Mapped"}))
     judged = labelled if held_out is None else labelled & held_out
-    codes = landslide_codes(recognised, None if mapped is None else mapped == LANDSLIDE, judged)
-    words = {NOT_SCORED: "Recognised"} if mapped is None else _SCORED
+    codes = images.landslide_codes(recognised, None if mapped is None else mapped == LANDSLIDE, judged)
+    words = {images.NOT_SCORED: "Recognised"} if mapped is None else _SCORED
     panels.append(
         ("Recognised landslides", codes, {code: text for code, text in words.items() if (codes == code).any()})
     )
@@ -138,11 +129,11 @@ def scene_figure(
     _decorate(axes[0], "(a) After the earthquake", edges[2] - edges[0])
     dimmed = 0.75 * (0.65 * scene.mean(axis=2, keepdims=True) + 0.35 * scene)  # colours stand out on it
     for ax, letter, (name, codes, words) in zip(axes[1:], "bc", panels, strict=False):
-        colours = landslide_colours(codes, valid, step=step, background=dimmed, held_out=held_out)
+        colours = images.landslide_colours(codes, valid, step=step, background=dimmed, held_out=held_out)
         ax.imshow(colours, extent=extent, interpolation="antialiased")
-        handles = [Patch(facecolor=COLOURS[code], edgecolor="0.3", label=text) for code, text in words.items()]
+        handles = [Patch(facecolor=images.COLOURS[code], edgecolor="0.3", label=text) for code, text in words.items()]
         if not labelled.all():
-            unmapped = reduce_blocks(~labelled, step, np.all)
+            unmapped = images.reduce_blocks(~labelled, step, np.all)
             ax.contourf(unmapped, [0.5, 1], colors="none", hatches=["///"], extent=extent, origin="upper")
             handles.append(Patch(facecolor="white", edgecolor="0.3", hatch="////", label="Not mapped"))
         if held_out is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from coslide.io.executor import map_unordered, open_executor
 from coslide.memory import keep_freed_memory
-from coslide.pipeline import predict as chain_map
+from coslide.pipeline import predict as pipeline
 from coslide.pipeline.predict import predict_scene
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     words.add_argument("--block-rows", type=int, default=512)
     given = words.parse_args()
     keep_freed_memory()
-    chain_map._BLOCK_ROWS = given.block_rows  # noqa: SLF001 - those of a real map are for larger scenes
+    pipeline._BLOCK_ROWS = given.block_rows  # noqa: SLF001 - those of a real map are for larger scenes
     with tempfile.TemporaryDirectory() as folder:
         alone_s, expected = _mapped(given.index, given.model, Path(folder) / "here", executor=None)
         print(f"in this process: {alone_s:.1f} s", flush=True)
@@ -57,11 +57,11 @@ def _warm(_: None, number: int) -> int:
 def _mapped(index: Path, model: Path, out: Path, *, executor: Executor | None) -> tuple[float, bytes]:
     """Return how long the rows took [s], and the file of the map."""
     done: list[float] = []
-    real = chain_map.deliver
-    chain_map.deliver = lambda *args, **options: done.append(time.perf_counter()) or real(*args, **options)
+    real = pipeline.write_probability_map
+    pipeline.write_probability_map = lambda *args: done.append(time.perf_counter()) or real(*args)
     started = time.perf_counter()
     predict_scene(model, index, out, executor=executor)
-    chain_map.deliver = real
+    pipeline.write_probability_map = real
     return done[0] - started, (out / "probability.tif").read_bytes()
 
 

@@ -1,21 +1,14 @@
 """Blending is checked with predictors whose answer is known, and against a whole-array reference in float64."""
 
-import shutil
 import time
 import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
-import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rio_cogeo.cogeo import cog_validate
 
-from coslide.errors import InputError
-from coslide.io.resumable_raster import ResumableRaster
-from coslide.mapping import probability_map as probability_module
-from coslide.mapping.probability_map import write_cog
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
 
 SHAPES = [(5, 7), (1, 1), (1, 40), (40, 1), (16, 16), (16, 61), (61, 16), (17, 33), (64, 48), (50, 71), (300, 5)]
@@ -295,100 +288,6 @@ def test_a_probability_that_is_not_finite_is_refused():
         predict_scene(
             reader(random_scene((16, 16))), lambda tiles: tiles[:, :1] * np.nan, (16, 16), tiling=TilingOptions(16, 8)
         )
-
-
-def whole_store(folder, grid=GRID):
-    probability = np.random.default_rng(1).random(grid.shape, dtype=np.float32)
-    probability[:20, :30] = np.nan
-    store = ResumableRaster(folder / "rows", tuple(grid.shape))
-    store.write(0, probability[np.newaxis])
-    return probability, store
-
-
-def written(folder, rows, grid=GRID, **tags):
-    """The path of a map of random pixels, and the map."""
-    probability, store = whole_store(rows, grid)
-    return write_cog(store, 0, folder / "probability.tif", grid, tags=tags, what="landslide probability"), probability
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    grid = GeoBox((1100, 700), GRID.affine, GRID.crs)
-    return written(tmp_path_factory.mktemp("map"), tmp_path_factory.mktemp("rows"), grid, MODEL="egcn")
-
-
-@pytest.fixture
-def rows(tmp_path_factory):
-    return tmp_path_factory.mktemp("rows")
-
-
-def test_what_is_written_reads_back_bit_for_bit(large):
-    with rasterio.open(large[0]) as file:
-        np.testing.assert_array_equal(file.read(1), large[1])
-
-
-def test_the_map_is_a_valid_cog_with_overviews(large):
-    valid, errors, warnings = cog_validate(large[0], strict=True, quiet=True)
-    assert (valid, errors, warnings) == (True, [], [])
-
-
-def test_an_overview_averages_the_valid_pixels(large):
-    with rasterio.open(large[0], overview_level=0) as file:
-        np.testing.assert_allclose(file.read(1)[50, 50], np.nanmean(large[1][100:102, 100:102]), rtol=1e-6)
-
-
-def test_the_map_carries_its_grid_nodata_and_tags(large):
-    with rasterio.open(large[0]) as file:
-        found = (file.crs.to_epsg(), file.transform, np.isnan(file.nodata), file.tags()["MODEL"], file.descriptions)
-    assert found == (32648, GRID.affine, True, "egcn", ("landslide probability",))
-
-
-def test_nothing_but_the_map_is_left_in_the_folder_even_after_a_killed_run(tmp_path, rows):
-    (tmp_path / ".probability.part.work").mkdir()
-    (tmp_path / ".probability.part.work" / "rows.tif").write_text("half")
-    written(tmp_path, rows)
-    assert [path.name for path in tmp_path.iterdir()] == ["probability.tif"]
-
-
-def test_a_grid_without_crs_is_refused(tmp_path, rows):
-    with pytest.raises(ValueError, match="with a CRS"):
-        written(tmp_path, rows, GeoBox((2, 2), GRID.affine, None))
-
-
-def damaging(copy):
-    """Return a copy that loses a row without an error, as GDAL does on a disk that fills at the end."""
-
-    def copy_and_damage(source, target, **options):
-        copy(source, target, **options)
-        with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
-            rows = file.read(1)
-            rows[33] = 0
-            file.write(rows, 1)
-
-    return copy_and_damage
-
-
-def test_a_map_that_does_not_read_back_is_not_kept(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
-    with pytest.raises(OSError, match="rows 0 to 69 do not read back"):
-        written(tmp_path, rows)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_map_that_does_not_read_back_while_little_is_free_is_a_full_disk(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(probability_module.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
-    with pytest.raises(InputError, match=r"probability\.tif: the disk is full"):
-        written(tmp_path, rows)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk, rows):
-    disk = small_disk(3072)
-    with pytest.raises(InputError, match="the disk is full"):
-        written(disk, rows, GeoBox((1000, 1000), GRID.affine, GRID.crs))
-    assert list(disk.iterdir()) == []
 
 
 def test_each_block_of_a_store_is_read_once_and_let_go_before_the_next():

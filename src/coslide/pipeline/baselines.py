@@ -15,7 +15,8 @@ from coslide.cube.band import Band
 from coslide.evaluation.baselines import Baseline, Baselines, Method, fit_change, fit_forest
 from coslide.evaluation.curves import best_threshold, curve
 from coslide.grid import same_grid, short_crs
-from coslide.io.atomic import whole_output, write_json
+from coslide.io.atomic import write_json
+from coslide.io.raster import RasterBands, write_cog
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.progress import report_progress
@@ -71,13 +72,8 @@ def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> None:
     InputError
         If it cannot be written.
     """
-    height, width = grid.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": len(baselines), "dtype": "float32"}
-    profile |= {"crs": str(grid.crs), "transform": grid.affine, "nodata": np.nan, "compress": "DEFLATE", "predictor": 3}
-    with whole_output(path) as part, rasterio.open(part, "w", **profile) as file:
-        for number, (name, baseline) in enumerate(baselines.items(), start=1):
-            file.write(baseline.probability, number)
-            file.set_band_description(number, name)
+    maps = [baseline.probability for baseline in baselines.values()]
+    write_cog(path, grid, RasterBands(list(baselines)), lambda rows: np.stack([one[rows] for one in maps]))
     write_json(path.with_name(_THRESHOLDS), {name: baseline.threshold for name, baseline in baselines.items()})
 
 

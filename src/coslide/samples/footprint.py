@@ -5,7 +5,6 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -13,7 +12,7 @@ from pydantic import Field
 from shapely.geometry import shape
 
 from coslide.config.training import StrictModel
-from coslide.io.atomic import whole_output
+from coslide.io.raster import RasterBands, write_cog
 from coslide.samples.split import SplitRaster, Subset
 
 Polygons = list[list[list[tuple[float, float]]]]
@@ -109,9 +108,7 @@ def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerpr
     InputError
         If it cannot be written.
     """
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "DEFLATE", "nodata": int(Subset.NONE)}
-    size = {"height": grid.shape[0], "width": grid.shape[1], "crs": str(grid.crs), "transform": grid.affine}
-    with whole_output(path) as part, rasterio.open(part, "w", **profile, **size) as file:
-        file.write(parts, 1)
-        file.write_colormap(1, {int(number): colour for number, colour in _COLOURS.items()})
-        file.update_tags(cube=fingerprint, **{f"part_{int(number)}": number.name.lower() for number in Subset})
+    colours = {int(number): colour for number, colour in _COLOURS.items()}
+    bands = RasterBands(["subset"], dtype="uint8", nodata=int(Subset.NONE), colours=colours)
+    tags = {"cube": fingerprint, **{f"part_{int(number)}": number.name.lower() for number in Subset}}
+    write_cog(path, grid, bands, lambda rows: parts[np.newaxis, rows], tags=tags)

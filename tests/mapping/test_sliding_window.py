@@ -144,9 +144,9 @@ def test_rows_come_out_before_the_scene_is_read_to_its_end():
 
 def peak_bytes(height):
     rows = predict_rows(
-        lambda start, stop: (np.ones((4, stop - start, 2000), np.float32), np.ones((stop - start, 2000), bool)),
+        lambda start, stop: (np.ones((4, stop - start, 500), np.float32), np.ones((stop - start, 500), bool)),
         first_band,
-        (height, 2000),
+        (height, 500),
         tiling=TilingOptions(16, 8),
     )
     tracemalloc.start()

@@ -79,7 +79,9 @@ class ScenePredictor:
     Raises
     ------
     InputError
-        If the options do not go with the network.
+        If the options do not go with the network, or the bundle has no ONNX form.
+    ValueError
+        If the ONNX form is asked for without a folder.
     """
 
     def __init__(
@@ -91,7 +93,9 @@ class ScenePredictor:
         self.metadata, self.scene = model.metadata, scene
         self.layers = _layers(options, model.metadata)
         self._encoder = encoder_for(model.metadata, scene)
-        predictors = onnx_predictors(folder) if options.onnx and folder else model.predictors(self.options.precision)
+        if options.onnx and folder is None:
+            raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
+        predictors = onnx_predictors(folder) if folder and options.onnx else model.predictors(self.options.precision)
         if options.tta:
             directions = model.metadata.encoder.directions
             predictors = [turned for one in predictors for turned in augmented(one, directions)]
@@ -136,8 +140,9 @@ def predict_array(
     model: Model, scene: Scene, options: InferenceOptions | None = None, *, where: NDArray[np.bool_] | None = None
 ) -> Block:
     """Predict a whole scene in memory, float32 (layer, row, col); as `ScenePredictor.blocks`."""
-    found = np.empty((_layers(options or InferenceOptions(), model.metadata), *scene.shape), dtype=np.float32)
-    for start, block in ScenePredictor(model, scene, options).blocks(where=where):
+    predictor = ScenePredictor(model, scene, options)
+    found = np.empty((predictor.layers, *scene.shape), dtype=np.float32)
+    for start, block in predictor.blocks(where=where):
         found[:, start : start + block.shape[1]] = block
         report_progress("mapping", start + block.shape[1], scene.shape[0])
     return found

@@ -18,7 +18,7 @@ def test_windows_start_at_the_bottom_left_and_run_to_the_right_then_up():
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (129, 300), (500, 225), (417, 416)])
-def test_every_cell_lies_in_a_window_and_every_window_inside(shape):
+def test_every_pixel_lies_in_a_window_and_every_window_inside(shape):
     """R33: the last row and column are covered."""
     windows = windows_in(Window(0, 0, *shape), tile=128, stride=96)
     assert cover(windows, shape).all()
@@ -26,7 +26,7 @@ def test_every_cell_lies_in_a_window_and_every_window_inside(shape):
 
 
 def test_a_raster_of_the_papers_window_count_has_that_many():
-    """1085 = 31 x 35 windows of 128 at stride 96 fill 3008 x 3392 cells (networks: A12)."""
+    """1085 = 31 x 35 windows of 128 at stride 96 fill 3008 x 3392 pixels (networks: A12)."""
     assert len(windows_in(Window(0, 0, 3008, 3392), tile=128, stride=96)) == 1085
 
 
@@ -65,7 +65,7 @@ def test_a_block_split_shares_no_cell(seed):
 
 
 def blocks_in(split, part):
-    """How many of the 12 blocks of 976 x 647 cells belong to a part, found from the raster of parts."""
+    """How many of the 12 blocks of 976 x 647 pixels belong to a subset, found from the raster of subsets."""
     blocks = blocks_of((976, 647), tile=128, block_px=224)
     return sum((split.parts[block.slices] == part).all() for block in blocks)
 
@@ -134,7 +134,7 @@ def test_the_leak_fraction_of_a_shared_column_is_its_share_of_the_window():
     assert leak_fraction(cover([Window(0, 0, 8, 8)], (8, 16)), [Window(0, 6, 8, 8)]) == pytest.approx(2 / 8)
 
 
-def test_windows_and_blocks_without_a_known_cell_are_left_out():
+def test_windows_and_blocks_without_a_labelled_pixel_are_left_out():
     labels = np.full((976, 647), 255, dtype=np.uint8)
     labels[:, :400] = 0
     split = split_windows(labels, TrainingSettings(split={"block_windows": 2, "test_fraction": 0.33}))
@@ -170,8 +170,8 @@ def test_validation_blocks_are_taken_from_the_training_blocks():
 
 
 @pytest.mark.parametrize("guard_px", [1, 20])
-def test_no_training_cell_lies_nearer_to_held_out_ground_than_the_guard(guard_px):
-    """The witness finds the nearest held-out cell of each training cell with a tree of points."""
+def test_no_training_pixel_lies_nearer_to_held_out_pixels_than_the_guard(guard_px):
+    """The witness finds the nearest held-out pixel of each training pixel with a tree of points."""
     labels = labels_with_landslides((976, 647))
     settings = TrainingSettings(
         split={"block_windows": 2, "test_fraction": 0.33, "validation_fraction": 0.25, "guard_px": guard_px}
@@ -206,7 +206,7 @@ def test_a_side_narrower_than_a_tile_is_refused():
 
 
 def test_windows_across_the_border_of_a_region_show_training_nothing_of_it():
-    """A slanted border: tiles cross it, yet no cell of the test part is shown, so the leak is exactly 0."""
+    """A slanted border: tiles cross it, yet no pixel of the test set is shown, so the leak is exactly 0."""
     rows, cols = np.mgrid[:400, :400]
     regions = np.where(rows + cols > 420, Subset.TEST, Subset.TRAIN).astype(np.uint8)
     split = split_windows(
@@ -251,7 +251,7 @@ def labels_with_shares(*landslide_cells):
 
 
 def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio():
-    """Of 256 cells, 25.6 are a tenth: 25 are less, 26 more; the share before and after is that of the cells."""
+    """Of 256 pixels, 25.6 are a tenth: 25 are less, 26 more; the share before and after is that of the pixels."""
     labels = labels_with_shares(0, 25, 26, 200)
     windows = [Window(0, 16 * i, 16, 16) for i in range(4)]
     parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
@@ -267,9 +267,9 @@ def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio():
     assert everything.share_after == everything.share_before
 
 
-def test_unknown_cells_and_other_parts_do_not_count_for_eq_27():
+def test_unlabelled_pixels_and_other_subsets_do_not_count_for_eq_27():
     labels = labels_with_shares(30)
     parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
-    parts[:2] = Subset.TEST  # 30 landslide cells lie in the first two rows
+    parts[:2] = Subset.TEST  # 30 landslide pixels lie in the first two rows
     split = Split(parts, [Window(0, 0, 16, 16)], [], [], 0.0)
     assert not select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16})).windows

@@ -1,4 +1,4 @@
-"""Model bundles and the ground they remember."""
+"""Model bundles and the footprints they remember."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def with_attribute(cube, variable, **changes):
     return Cube(dataset)
 
 
-def test_a_cube_with_other_channels_units_or_cells_is_refused(bundle, made_up_cube):
+def test_a_cube_with_other_bands_units_or_pixels_is_refused(bundle, made_up_cube):
     cube = open_cube(made_up_cube)
     metadata = load_model(bundle).metadata
     assert require_same_inputs(metadata, cube.bands, 10.0, "cube") == []
@@ -138,7 +138,7 @@ def rectangle(left, bottom, right, top):
     return [list(box(left, bottom, right, top).exterior.coords)]
 
 
-def test_seen_ground_on_the_grid_of_the_training_is_the_split_itself(made_up_cube):
+def test_the_footprint_on_the_grid_of_the_training_is_the_split_itself(made_up_cube):
     """Every part by its number, with a hole and a slanted border; the guard counts as seen."""
     grid = open_cube(made_up_cube).grid
     parts = np.zeros(grid.shape, dtype=np.uint8)
@@ -150,7 +150,7 @@ def test_seen_ground_on_the_grid_of_the_training_is_the_split_itself(made_up_cub
     np.testing.assert_array_equal(split_raster([footprint_of(parts, grid)], grid), expected)
 
 
-def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cube):
+def test_pixels_that_one_event_trained_on_are_not_held_out_by_another(made_up_cube):
     grid = open_cube(made_up_cube).grid
     train, test = np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=np.uint8)
     train[:20], test[:30] = Subset.TRAIN, Subset.TEST
@@ -160,7 +160,7 @@ def test_ground_that_one_event_trained_on_is_not_held_out_by_another(made_up_cub
     np.testing.assert_array_equal(is_held_out(seen)[:, 0], np.arange(grid.shape[0]) >= 20)
 
 
-def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
+def test_the_split_raster_explains_its_numbers(made_up_cube, tmp_path):
     grid = open_cube(made_up_cube).grid
     parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
     write_split_raster(tmp_path / "split.tif", parts, grid, fingerprint="abc")
@@ -173,12 +173,12 @@ def test_the_raster_of_parts_says_what_its_numbers_mean(made_up_cube, tmp_path):
         assert file.transform.almost_equals(grid.affine)
 
 
-def test_seen_ground_is_found_on_another_grid_and_not_far_away():
-    ground = [TrainingFootprint(crs="EPSG:32654", train=[rectangle(500000, 4699600, 500500, 4700000)], test=[])]
+def test_the_footprint_is_found_on_another_grid_and_not_far_away():
+    footprints = [TrainingFootprint(crs="EPSG:32654", train=[rectangle(500000, 4699600, 500500, 4700000)], test=[])]
     coarse = GeoBox((30, 30), Affine(20, 0, 499900, 0, -20, 4700100), "EPSG:32654")
-    assert (split_raster(ground, coarse) == 1).sum() == 25 * 20
+    assert (split_raster(footprints, coarse) == 1).sum() == 25 * 20
     far = GeoBox((30, 30), Affine(20, 0, 600000, 0, -20, 4700100), "EPSG:32654")
-    assert not split_raster(ground, far).any()
+    assert not split_raster(footprints, far).any()
     x, y = Transformer.from_crs("EPSG:32654", "EPSG:32655", always_xy=True).transform(500250, 4699800)
     neighbour_zone = GeoBox((100, 100), Affine(20, 0, x - 1000, 0, -20, y + 1000), "EPSG:32655")
-    assert 490 < (split_raster(ground, neighbour_zone) == 1).sum() < 510
+    assert 490 < (split_raster(footprints, neighbour_zone) == 1).sum() < 510

@@ -36,7 +36,7 @@ def fed(inputs, where=None, names="ab"):
     return encoder.encode(inputs.copy()), encoder.normalisation
 
 
-def test_measurements_have_mean_0_and_deviation_1_on_the_training_ground():
+def test_measurements_have_mean_0_and_deviation_1_on_the_training_pixels():
     inputs = np.random.default_rng(0).normal(300, 40, (2, 50, 60)).astype(np.float32)
     where = np.zeros((50, 60), dtype=bool)
     where[:, :30] = True
@@ -45,7 +45,7 @@ def test_measurements_have_mean_0_and_deviation_1_on_the_training_ground():
     np.testing.assert_allclose(seen[:, where].std(1), 1, atol=1e-5)
 
 
-def test_held_out_ground_does_not_move_the_normalisation():
+def test_held_out_pixels_do_not_move_the_normalisation():
     inputs = np.random.default_rng(0).normal(0, 1, (1, 20, 20)).astype(np.float32)
     where = np.zeros((20, 20), dtype=bool)
     where[:10] = True
@@ -153,13 +153,13 @@ def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monke
     assert sum(not draw.counts for draw in shares[0][-1] + shares[1][-1]) == 1
 
 
-def test_the_labels_of_a_filler_are_unknown():
+def test_the_labels_of_a_filler_are_nodata():
     tiles = tiles_of(np.ones((1, 16, 16), np.float32), np.ones((16, 16), np.uint8), [Window(0, 0, 16, 16)])
     assert (tiles[tiles.draws[0]._replace(counts=False)][1] == 255).all()
 
 
-def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_ground():
-    """The left half trains; beyond lie a guard column, whose bands may be seen, validation and test ground."""
+def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_pixels():
+    """The left half trains; beyond lie a guard column, whose bands may be seen, validation and test pixels."""
     parts = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
     parts[:, 8], parts[:, 9:12], parts[:, 12:] = Subset.GUARD, Subset.VALIDATION, Subset.TEST
     inputs, labels = np.ones((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=np.uint8)
@@ -195,7 +195,7 @@ def test_a_mapped_array_is_opened_anew_in_another_process(tmp_path):
 
 
 def test_moments_of_pieces_are_those_of_the_whole():
-    """Any cut gives the mean and deviation of numpy, over cells that count and have a value."""
+    """Any cut gives the mean and deviation of numpy, over pixels that count and have a value."""
     random = np.random.default_rng(0)
     inputs = random.normal(1e4, 3, (2, 50, 40)).astype(np.float32)
     inputs[1, random.random((50, 40)) < 0.3] = np.nan

@@ -6,8 +6,7 @@ import pyproj
 import pytest
 
 from coslide.config.schema import RainConfig as RainSettings
-from coslide.simulate.dates import EVENT_TIME
-from coslide.simulate.frame import CRS, Frame
+from coslide.simulate.frame import CRS, EVENT_TIME, Frame
 from coslide.simulate.rain import MARGIN_M, make_rain, write_gauges
 from coslide.simulate.recipe import Recipe
 from coslide.sources.gauges import read_gauges
@@ -17,13 +16,13 @@ COLUMNS = {"lon": "lon", "lat": "lat", "rain": "rain_mm", "date": "date", "stati
 
 
 def flat():
-    return np.full((FRAME.cells, FRAME.cells), 2000, dtype=np.float32)
+    return np.full((FRAME.side_px, FRAME.side_px), 2000, dtype=np.float32)
 
 
 def stepped():
     """Return ground whose eastern half is 1 km above the western one."""
     height = flat()
-    height[:, FRAME.cells // 2 :] += 1000
+    height[:, FRAME.side_px // 2 :] += 1000
     return height
 
 
@@ -68,7 +67,7 @@ def test_the_table_has_every_gauge_on_every_day(table):
 def test_gauges_stand_apart_and_within_the_margin(rain, table):
     gauges = read(table)
     x, y = pyproj.Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(gauges.lon_deg, gauges.lat_deg)
-    box = FRAME.ground.boundingbox
+    box = FRAME.grid.boundingbox
     assert (x > box.left - MARGIN_M).all()
     assert (x < box.right + MARGIN_M).all()
     assert (y > box.bottom - MARGIN_M).all()
@@ -93,7 +92,7 @@ def test_rain_grows_with_height_in_the_north_too():
 
 
 def test_narrow_relief_does_not_show_in_the_rain():
-    waves = np.sin(np.arange(FRAME.cells) * 2 * np.pi / 150)  # 1.5 km from ridge to ridge
+    waves = np.sin(np.arange(FRAME.side_px) * 2 * np.pi / 150)  # 1.5 km from ridge to ridge
     height = flat() + 300 * waves[:, None].astype(np.float32)
     even = make_rain(Recipe(seed=1), FRAME, flat()).total_mm
     inner = slice(150, -150)  # mirrored at the edge, waves do not go on as they were

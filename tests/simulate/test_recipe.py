@@ -30,18 +30,18 @@ def test_a_recipe_refuses_what_makes_no_sense(given):
         Recipe(**given)
 
 
-def test_a_frame_is_made_of_whole_60_m_cells_on_the_lattice():
+def test_a_frame_is_made_of_whole_60_m_on_the_lattice():
     frame = frame_of(4.01)
-    assert frame.tile.shape == (402, 402)
-    assert frame.tile_cells % 6 == frame.margin_cells % 6 == 0
-    assert frame.ground.shape == (642, 642)
-    assert frame.fine.shape == (1284, 1284)
-    assert (frame.tile.affine.c % 60, (frame.tile.affine.f - 20) % 100) == (0, 0)
+    assert frame.scene.shape == (402, 402)
+    assert frame.scene_px % 6 == frame.margin_px % 6 == 0
+    assert frame.grid.shape == (642, 642)
+    assert frame.fine_grid.shape == (1284, 1284)
+    assert (frame.scene.affine.c % 60, (frame.scene.affine.f - 20) % 100) == (0, 0)
 
 
-def test_the_tile_is_the_inner_part_of_the_ground():
+def test_the_scene_is_the_inner_part_of_the_frame():
     frame = frame_of(3)
-    (x, y), (tile_x, tile_y) = centres_m(frame.ground), centres_m(frame.tile)
+    (x, y), (tile_x, tile_y) = centres_m(frame.grid), centres_m(frame.scene)
     rows, columns = frame.inner
     np.testing.assert_array_equal(x[columns], tile_x)
     np.testing.assert_array_equal(y[rows], tile_y)
@@ -51,7 +51,7 @@ def test_the_tile_is_the_inner_part_of_the_ground():
 def test_a_simulated_event_lies_in_the_open_ocean():
     """Nobody shall find its landslides on a base map of a real place."""
     to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    west, south, east, north = to_degrees.transform_bounds(*frame_of(100).ground.extent.boundingbox.bbox)
+    west, south, east, north = to_degrees.transform_bounds(*frame_of(100).grid.extent.boundingbox.bbox)
     assert (west, east) == (pytest.approx(168.77, abs=0.1), pytest.approx(169.9, abs=0.1))
     assert (south, north) == (pytest.approx(35.2, abs=0.1), pytest.approx(36.15, abs=0.1))
     assert TILE == "59SLV"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import hashlib
 import struct
 
 import numpy as np
@@ -11,22 +10,19 @@ import rasterio
 from affine import Affine
 from defusedxml.ElementTree import parse
 from rasterio.warp import transform_bounds
-from stactools.sentinel2.constants import BANDS_TO_ASSET_NAME, SENTINEL_BANDS
 from stactools.sentinel2.stac import create_item
 
 import coslide.simulate.safe
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.simulate.acquisition import Acquisition
-from coslide.simulate.dates import SCENE_POST, SCENE_PRE
-from coslide.simulate.frame import TILE, Frame
-from coslide.simulate.safe import NATIVE_M, write_safe
+from coslide.simulate.frame import SCENE_TIMES, TILE, Frame
+from coslide.simulate.safe import NATIVE_M, Acquisition, write_safe
 from coslide.sources.sentinel2 import open_scene
 
-FRAME = Frame(tile_cells=120)
-GRID = FRAME.tile
-PRE = Acquisition(sensed=SCENE_PRE, tile=TILE, baseline="02.14", sun_zenith_deg=38.25, sun_azimuth_deg=151.5)
-POST = dataclasses.replace(PRE, sensed=SCENE_POST, baseline="04.00", sun_zenith_deg=21.75)
+FRAME = Frame(scene_px=120)
+GRID = FRAME.scene
+PRE = Acquisition(sensed=SCENE_TIMES["pre"], tile=TILE, baseline="02.14", sun_zenith_deg=38.25, sun_azimuth_deg=151.5)
+POST = dataclasses.replace(PRE, sensed=SCENE_TIMES["post"], baseline="04.00", sun_zenith_deg=21.75)
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
 
@@ -35,8 +31,8 @@ def bands():
     """Stored values of all bands, the extremes among them, in an order that is not that of a product."""
     random = np.random.default_rng(0)
     made = {}
-    for name, cell_m in reversed(NATIVE_M.items()):
-        made[name] = random.integers(1001, 65535, (1200 // cell_m,) * 2).astype(np.uint16)
+    for name, pixel_m in reversed(NATIVE_M.items()):
+        made[name] = random.integers(1001, 65535, (1200 // pixel_m,) * 2).astype(np.uint16)
         made[name][2, 3], made[name][4, 5], made[name][5, 5] = 0, 65535, 65534
     made["SCL"] = random.integers(0, 12, (60, 60)).astype(np.uint8)
     return made
@@ -81,10 +77,10 @@ def test_coslide_reads_what_was_written(tmp_path, bands, seen, offset):
         assert (raster.scale, round(raster.offset / raster.scale, 6)) == (1e-4, offset)
         stored = bands[f"B{name[1:]:0>2}"]
         grid = GRID.zoom_out(NATIVE_M[f"B{name[1:]:0>2}"] / 10)
-        known = (stored != 0) & (stored != 65535)
+        valid = (stored != 0) & (stored != 65535)
         reflectance = scene.reflectance(name, grid)
-        np.testing.assert_array_equal(np.isfinite(reflectance), known)
-        np.testing.assert_allclose(reflectance[known], (stored[known] + float(offset)) / 10000, rtol=2e-7, atol=2e-7)
+        np.testing.assert_array_equal(np.isfinite(reflectance), valid)
+        np.testing.assert_allclose(reflectance[valid], (stored[valid] + float(offset)) / 10000, rtol=2e-7, atol=2e-7)
     classes = bands["SCL"].repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(scene.clear(GRID), ~np.isin(classes, [0, 1, 3, 8, 9, 10, 11]))
     assert scene.lattice() == (str(GRID.crs), GRID.affine.c, GRID.affine.f, 60)
@@ -93,13 +89,13 @@ def test_coslide_reads_what_was_written(tmp_path, bands, seen, offset):
 def test_stactools_reads_time_angles_and_shares_of_classes(product, bands):
     item = create_item(str(product))
     classes = bands["SCL"].ravel()
-    known = classes[classes > 0]
+    valid = classes[classes > 0]
     expected = {
-        "eo:cloud_cover": np.isin(known, [8, 9, 10]).mean(),
-        "eo:snow_cover": (known == 11).mean(),
+        "eo:cloud_cover": np.isin(valid, [8, 9, 10]).mean(),
+        "eo:snow_cover": (valid == 11).mean(),
         "s2:nodata_pixel_percentage": (classes == 0).mean(),
-        "s2:water_percentage": (known == 6).mean(),
-        "s2:vegetation_percentage": (known == 4).mean(),
+        "s2:water_percentage": (valid == 6).mean(),
+        "s2:vegetation_percentage": (valid == 4).mean(),
     }
     assert {key: item.properties[key] for key in expected} == pytest.approx(
         {key: 100 * share for key, share in expected.items()}, abs=1e-5
@@ -121,9 +117,9 @@ def test_stactools_reads_time_angles_and_shares_of_classes(product, bands):
 def test_gdal_takes_it_for_a_product_of_esa(product, bands):
     """Its driver finds the bands by the metadata and places them by the positions in MTD_TL.xml."""
     names = {10: ["B4", "B3", "B2", "B8"], 20: ["B5", "B6", "B7", "B8A", "B11", "B12"], 60: ["B1", "B9"]}
-    for cell_m, expected in names.items():
-        with rasterio.open(f"SENTINEL2_L2A:{product}/MTD_MSIL2A.xml:{cell_m}m:EPSG_32659") as file:
-            assert file.transform == GRID.affine * Affine.scale(cell_m / 10)
+    for pixel_m, expected in names.items():
+        with rasterio.open(f"SENTINEL2_L2A:{product}/MTD_MSIL2A.xml:{pixel_m}m:EPSG_32659") as file:
+            assert file.transform == GRID.affine * Affine.scale(pixel_m / 10)
             assert (
                 file.tags()["CLOUD_COVERAGE_ASSESSMENT"]
                 == tags_of(product / "MTD_MSIL2A.xml")["Cloud_Coverage_Assessment"][0]
@@ -138,7 +134,7 @@ def test_gdal_takes_it_for_a_product_of_esa(product, bands):
             np.testing.assert_array_equal(found[name], bands[f"B{name[1:]:0>2}"])
 
 
-def test_each_image_is_lossless_and_lies_where_its_cells_are(product, bands):
+def test_each_image_is_lossless_and_lies_where_its_pixels_are(product, bands):
     for name, values in bands.items():
         (path,) = product.rglob(f"*_{name}_{NATIVE_M[name]}m.jp2")
         assert path.parent.name == f"R{NATIVE_M[name]}m"
@@ -149,8 +145,8 @@ def test_each_image_is_lossless_and_lies_where_its_cells_are(product, bands):
 
 
 def test_large_images_have_the_tiles_of_esa(tmp_path, caplog):
-    """1024 cells at 10 m, 640 at 20 m, 192 at 60 m, as marker SIZ of the codestream says (ISO 15444-1, A.5.1)."""
-    grid = Frame(tile_cells=1320).tile
+    """1024 pixels at 10 m, 640 at 20 m, 192 at 60 m, as marker SIZ of the codestream says (ISO 15444-1, A.5.1)."""
+    grid = Frame(scene_px=1320).scene
     large = {name: np.zeros((13200 // NATIVE_M[name],) * 2, np.uint16) for name in ("B04", "B05", "B09")}
     product = write_safe(tmp_path, large.items(), POST, grid)
     for name, side in {"B04": 1024, "B05": 640, "B09": 192}.items():
@@ -165,23 +161,16 @@ def test_large_images_have_the_tiles_of_esa(tmp_path, caplog):
 # --- The documents ---
 
 
-def test_the_manifest_lists_every_other_file_with_its_size_and_digest(product):
-    root = parse(product / "manifest.safe", forbid_dtd=True)
-    listed = {}
-    for stream in root.iter("byteStream"):
-        path = product / stream.find("fileLocation").get("href")
-        assert stream.get("size") == str(path.stat().st_size)
-        assert stream.find("checksum").text == hashlib.sha3_256(path.read_bytes()).hexdigest()
-        listed[path.relative_to(product).as_posix()] = stream
-    assert set(listed) | {"manifest.safe"} == set(files_of(product))
-    named = [element.get("dataObjectID") for element in root.iter("dataObjectPointer")]
-    assert named == [element.get("ID") for element in root.iter("dataObject")]
+def test_the_manifest_lists_every_other_file(product):
+    listed = [element.get("href") for element in parse(product / "manifest.safe", forbid_dtd=True).iter("fileLocation")]
+    assert {href.removeprefix("./") for href in listed} | {"manifest.safe"} == set(files_of(product))
+    assert len(listed) == len(set(listed))
 
 
 def test_names_are_those_of_the_naming_convention(product):
     """ESA: S2A_MSIL2A_<pass>_N<baseline>_R<orbit>_T<tile>_<made>.SAFE, and the same words inside."""
-    sensed = f"{SCENE_POST:%Y%m%dT%H%M%S}"
-    made = f"{SCENE_POST + dt.timedelta(hours=3):%Y%m%dT%H%M%S}"
+    sensed = f"{SCENE_TIMES['post']:%Y%m%dT%H%M%S}"
+    made = f"{SCENE_TIMES['post'] + dt.timedelta(hours=3):%Y%m%dT%H%M%S}"
     assert product.name == f"S2A_MSIL2A_{sensed}_N0400_R130_T{TILE}_{made}.SAFE"
     metadata = tags_of(product / "MTD_MSIL2A.xml")
     assert metadata["PRODUCT_URI"] == [product.name]
@@ -199,9 +188,7 @@ def test_offsets_are_listed_from_baseline_04_00_on(tmp_path, product, bands):
     after = tags_of(product / "MTD_MSIL2A.xml")
     assert "BOA_ADD_OFFSET_VALUES_LIST" not in before
     assert after["BOA_ADD_OFFSET"] == ["-1000"] * 13
-    for found in (before, after):
-        assert found["SPECIAL_VALUE_INDEX"] == ["0", "65535"]
-        assert found["BOA_QUANTIFICATION_VALUE"] == ["10000"]
+    assert before["BOA_QUANTIFICATION_VALUE"] == after["BOA_QUANTIFICATION_VALUE"] == ["10000"]
 
 
 def test_the_granule_gives_size_and_position_of_each_resolution(product):
@@ -211,7 +198,6 @@ def test_the_granule_gives_size_and_position_of_each_resolution(product):
     assert (found["ULX"], found["ULY"]) == (["300000"] * 3, ["4000020"] * 3)
     assert (found["XDIM"], found["YDIM"]) == (["10", "20", "60"], ["-10", "-20", "-60"])
     assert found["HORIZONTAL_CS_NAME"] == ["WGS84 / UTM zone 59N"]
-    assert len(found["Mean_Viewing_Incidence_Angle"]) == 13
 
 
 def test_the_product_says_that_it_is_simulated(product):
@@ -219,51 +205,17 @@ def test_the_product_says_that_it_is_simulated(product):
     assert tags_of(next(product.rglob("MTD_DS.xml")))["PROCESSING_CENTER"] == ["SIMU"]
 
 
-def test_wavelengths_are_those_of_the_bands(product):
-    """Against the table of stactools, and the irradiance of the sun, which is least in the last band."""
-    root = parse(product / "MTD_MSIL2A.xml", forbid_dtd=True)
-    for band in root.iter("Spectral_Information"):
-        name = f"B{band.get('physicalBand')[1:]:0>2}"
-        known = SENTINEL_BANDS[BANDS_TO_ASSET_NAME[name]]
-        central = float(band.find("Wavelength/CENTRAL").text)
-        assert central == pytest.approx(1000 * known.center_wavelength, abs=13)
-        assert float(band.find("Wavelength/MIN").text) < central < float(band.find("Wavelength/MAX").text)
-        assert band.find("RESOLUTION").text == str(NATIVE_M.get(name, 60))
-    sun = [float(band.text) for band in root.iter("SOLAR_IRRADIANCE")]
-    assert len(sun) == 13
-    assert (sun[3], sun[-1], max(sun)) == (1512.06, 85.25, sun[1])
-
-
 # --- The pass ---
 
 
 @pytest.mark.parametrize(
-    ("sensed", "relative", "absolute", "conversion"),
-    [
-        ("2018-07-21T05:37:21Z", 62, 16075, 0.968104508524839),
-        ("2022-10-05T11:54:11Z", 23, 38058, 0.998456468000941),
-        ("2023-06-25T23:46:21Z", 73, 41826, 0.96817485048713),
-    ],
+    ("sensed", "relative", "absolute"),
+    [("2018-07-21T05:37:21Z", 62, 16075), ("2022-10-05T11:54:11Z", 23, 38058), ("2023-06-25T23:46:21Z", 73, 41826)],
 )
-def test_orbit_and_distance_of_the_sun_are_those_of_real_products(sensed, relative, absolute, conversion):
+def test_the_orbit_is_that_of_real_products(sensed, relative, absolute):
     """Of Sentinel-2A: T43MDV, T29UNU and T01WCP."""
     seen = dataclasses.replace(PRE, sensed=dt.datetime.fromisoformat(sensed), relative_orbit=relative)
     assert seen.absolute_orbit == absolute
-    assert seen.reflectance_conversion == pytest.approx(conversion, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changed", "problem"),
-    [
-        ({"sensed": dt.datetime(2022, 5, 15)}, "sensed: found .* time zone"),
-        ({"tile": "59S<V"}, "tile: found '59S<V'"),
-        ({"baseline": "4"}, "baseline: found '4'"),
-        ({"relative_orbit": 144}, "relative_orbit: found 144"),
-    ],
-)
-def test_what_no_product_could_be_called_is_refused(changed, problem):
-    with pytest.raises(ValueError, match=problem):
-        dataclasses.replace(PRE, **changed)
 
 
 # --- Writing ---
@@ -305,6 +257,6 @@ def test_bands_that_no_product_has_are_refused(tmp_path, name, values, problem):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cells_other_than_10_m_are_refused(tmp_path, bands):
+def test_pixels_other_than_10_m_are_refused(tmp_path, bands):
     with pytest.raises(ValueError, match="expected 10 m, north up"):
         write_safe(tmp_path, bands.items(), POST, GRID.zoom_out(2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coslide.config.schema import SENTINEL2_BANDS
-from coslide.simulate.covers import Cover
+from coslide.simulate.landcover import Cover
 from coslide.simulate.recipe import AGES, DIFFICULTIES
 from coslide.simulate.spectra import green_share, palette
 
@@ -62,3 +62,29 @@ def test_the_share_of_leaves_is_the_published_equation():
     day, spring, autumn = 146, 100 + 500 / 30.5, 305 - 500 / 30.5
     expected = 1 / (1 + np.exp(-0.12 * (day - spring))) + 1 / (1 + np.exp(0.10 * (day - autumn))) - 1
     assert green_share(datetime(2022, 5, 26, tzinfo=UTC), 2000.0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_leaves_come_later_and_go_earlier_higher_up():
+    """Hopkins' law: 122 m up, spring is four days later."""
+    day = [datetime(2022, 5, day, tzinfo=UTC) for day in (10, 14)]
+    assert green_share(day[0], 2000.0) == pytest.approx(green_share(day[1], 2122.0), abs=1e-3)
+    autumn = datetime(2022, 10, 20, tzinfo=UTC)
+    assert green_share(autumn, 1500.0) > green_share(autumn, 2500.0)
+    assert green_share(datetime(2022, 7, 15, tzinfo=UTC), 1500.0) > 0.98
+    assert green_share(datetime(2022, 1, 15, tzinfo=UTC), 1500.0) < 0.02
+
+
+def test_fresh_debris_is_brighter_the_easier_the_event():
+    red = [palette(DIFFICULTIES[name]).bare[Cover.DEBRIS, 2] for name in ("hard", "paper", "easy")]
+    assert red == sorted(red)
+    assert 0.11 < red[0] < red[-1] < 0.2
+
+
+def test_every_spectrum_is_that_of_its_kind():
+    colours = palette(DIFFICULTIES["paper"])
+    red, infrared = SENTINEL2_BANDS.index("B4"), SENTINEL2_BANDS.index("B8")
+    ndvi = (colours.green[:, infrared] - colours.green[:, red]) / (colours.green[:, infrared] + colours.green[:, red])
+    plants = [Cover.CONIFER, Cover.BROADLEAF, Cover.SHRUB, Cover.MEADOW, Cover.CROP]
+    assert ndvi[plants].min() > 0.6
+    assert np.delete(ndvi, plants).max() < 0.35
+    assert ndvi[Cover.WATER] < 0

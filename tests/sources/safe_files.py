@@ -9,8 +9,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
-from coslide.simulate.acquisition import Acquisition
-from coslide.simulate.safe import NATIVE_M, write_jp2
+from coslide.simulate.safe import NATIVE_M, Acquisition, write_jp2
 from coslide.simulate.safe import write_safe as write_product
 
 LEVEL_1C = {"MSIL2A": "MSIL1C", "S2MSI2A": "S2MSI1C", "Level-2A": "Level-1C"}

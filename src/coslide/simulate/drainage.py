@@ -1,278 +1,236 @@
-"""Where the water of each cell runs to, and how much ground it has drained on its way."""
+"""Flow routing, and the rivers that come of it: their courses and widths, and the valley floors that they lay down."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from affine import Affine
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
+from pyflwdir import FlwdirRaster
+from pyflwdir.core_d8 import from_array
+from pyflwdir.dem import fill_depressions
+from rasterio.features import rasterize
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import KDTree
+from shapely import LineString
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int32]
+from coslide.simulate.fields import Numbers
+from coslide.simulate.frame import Floats, River, apply_affine
 
-# The eight neighbours, (row, column); straight ones first, so that of equal slopes a straight one wins.
-_ROWS = np.array([-1, 0, 0, 1, -1, -1, 1, 1], dtype=np.int64)
-_COLUMNS = np.array([0, -1, 1, 0, -1, 1, -1, 1], dtype=np.int64)
-_STRAIGHT = 4
-DIAGONAL = 1 / math.sqrt(2.0)  # D8's factor on the fall to a neighbour at a corner
+DIAGONAL = 1 / math.sqrt(2.0)  # D8's factor on the fall to a diagonal neighbour
+RIVER_M2 = 4e6  # drained area from which on a stream is a river that a scene shows
+FOOTSLOPE_M = 4.0  # height over which a floor bends up into the hillside
+
+_WIDTH_M, _NARROWEST_M, _WIDEST_M = 3.0, 6.0, 50.0
+_SPACING_M = 5.0  # of the points along a river
+_BEND_M = 70.0  # standard deviation of the filter that smooths its course
+_KEEP_EVERY = 4
+_SHORTEST_PX = 10  # of a river that joins another
+_FILL_POWER = 0.35
+_BACKFILL = 0.3  # of the bed's fall that is left where a larger river has dammed a smaller one
 
 
-def fill_depressions(height_m: ArrayLike, outlets: ArrayLike | None = None) -> Floats:
-    """Return the elevation in metres with its depressions filled, so that from every cell a way leads down and out.
+class Drainage(NamedTuple):
+    """Drainage of a grid of square pixels.
 
-    Priority-Flood [1]_: from the outlets inward, lowest cell first, no cell stays at or below the one from which the
-    flood has reached it. What would be level is raised by one unit in the last place of float32 per cell (0.1 to
-    0.2 mm at 1000 to 4000 m), so that water finds its way over filled ground too.
+    `height_m` is the elevation with its depressions filled, float32 (row, col); `receiver` the flat index of the
+    neighbour that each pixel drains to, its own index where water leaves, int32 (pixels,); `network` the same for
+    pyflwdir, whose `idxs_seq` are the flat indices from downstream to upstream.
+    """
+
+    height_m: Floats
+    receiver: NDArray[np.int32]
+    network: FlwdirRaster
+
+    def upstream_area_m2(self, source_m2: ArrayLike) -> Floats:
+        """Sum up `source_m2`, a number or (row, col), over all that drains through each pixel, itself included."""
+        source = np.broadcast_to(np.asarray(source_m2, dtype=np.float64), self.height_m.shape)
+        return np.asarray(self.network.accuflux(source), dtype=np.float32)
+
+
+def drain(height_m: ArrayLike, outlets: NDArray[np.bool_] | None = None, *, corner: ArrayLike = DIAGONAL) -> Drainage:
+    """Fill depressions and route the flow of every pixel downhill to an outlet.
+
+    Priority flood fills depressions (Wang & Liu 2006, doi:10.1080/13658810500433453, in pyflwdir); each pixel then
+    drains to its steepest lower neighbour (D8; O'Callaghan & Mark 1984, doi:10.1016/S0734-189X(84)80011-0), and where
+    filled level to the pixel from which the flood reached it, so that no flow stops or turns in circles.
 
     Parameters
     ----------
     height_m
-        Metres, (row, col), finite; used as float32.
+        Elevation in metres, (row, col), finite; used as float32.
     outlets
-        bool (row, col), True where water leaves, which is left as it is. None means the outermost ring.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape. Every cell that is not an outlet has a lower neighbour among its eight.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or there is no outlet.
-
-    References
-    ----------
-    .. [1] Barnes, Lehman & Mulla (2014), Priority-flood, Comput. Geosci. 62, 117-127,
-       doi:10.1016/j.cageo.2013.04.024.
+        bool (row, col), True where water may leave. None means the outermost ring.
+    corner
+        Factor on the fall to the four diagonal neighbours; a number or (row, col). 1 / (2 - r), with r drawn from 0 to
+        1 for each pixel, lets rivers run in any direction on average (Rho8; Fairfield & Leymarie 1991,
+        doi:10.1029/90WR02658), where D8 prefers eight.
 
     Examples
     --------
-    >>> pit = [[5.0, 5.0, 5.0], [5.0, 1.0, 3.0], [5.0, 5.0, 5.0]]
-    >>> filled = fill_depressions(pit)
-    >>> round(float(filled[1, 1]), 3), bool(filled[1, 1] > 3.0)
-    (3.0, True)
+    >>> slope = drain([[1.0, 2.0, 1.5, 3.0]], np.array([[True, False, False, False]]))
+    >>> slope.height_m, slope.receiver
+    (array([[1., 2., 2., 3.]], dtype=float32), array([0, 0, 1, 2], dtype=int32))
+    >>> slope.upstream_area_m2(100.0)
+    array([[400., 300., 200., 100.]], dtype=float32)
     """
-    filled = np.array(height_m, dtype=np.float32, order="C")
-    if outlets is None:
-        seeds = np.zeros(filled.shape, dtype=np.bool_)
-        seeds[[0, -1], :] = seeds[:, [0, -1]] = True
-    else:
-        seeds = np.array(outlets, dtype=np.bool_, order="C")
-    if seeds.shape != filled.shape:
-        raise ValueError(f"outlets: found the shape {seeds.shape}, expected that of height_m, {filled.shape}")
-    if not seeds.any():
-        raise ValueError("outlets: found none, expected one cell at least from which water leaves")
-    _flood(filled, seeds)
-    return filled
+    height = np.ascontiguousarray(height_m, dtype=np.float32)
+    pits = np.flatnonzero(rim_of(height.shape) if outlets is None else outlets)
+    filled, flood = fill_depressions(height, idxs_pit=pits)
+    receiver, _, _ = from_array(flood, dtype=np.int32)
+    _steepen(filled, np.broadcast_to(np.asarray(corner, dtype=np.float32), filled.shape), receiver)
+    return Drainage(filled, receiver, FlwdirRaster(receiver, filled.shape, "d8"))
 
 
-def steepest_receivers(height_m: Floats, aslant: ArrayLike = DIAGONAL) -> Integers:
-    """Return the flat index of the neighbour that water of each cell runs to, int32 (row, col).
+def rim_of(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Mark the outermost ring of a grid."""
+    rim = np.ones(shape, dtype=np.bool_)
+    rim[1:-1, 1:-1] = False
+    return rim
 
-    The one of the eight with the steepest fall (D8; O'Callaghan & Mark 1984, doi:10.1016/S0734-189X(84)80011-0); the
-    cell's own index where no neighbour is lower.
 
-    Parameters
-    ----------
-    height_m
-        float32 (row, col), cells square. Water stays in depressions: fill them first.
-    aslant
-        Factor on the fall to the four neighbours at the corners; a number or (row, col). 1 / (2 - r) with r drawn
-        from 0 to 1 for each cell lets rivers run in any direction on average (Rho8; Fairfield & Leymarie 1991,
-        doi:10.1029/90WR02658), where D8 proper prefers eight.
+class Course(NamedTuple):
+    """A river as points 5 m apart: places in the CRS (point, xy), level of its banks in m, and the river itself."""
+
+    xy_m: Numbers
+    level_m: Numbers
+    river: River
+
+
+def river_width_m(drained_m2: NDArray[np.floating] | float) -> Numbers:
+    """Estimate the width of a river in metres from its drained area, 6 to 50 m.
+
+    Downstream hydraulic geometry has the square root of the discharge (Leopold & Maddock 1953, USGS Professional Paper
+    252, doi:10.3133/pp252), here proportional to the area: w = 3 m (A / 1 km²)^0.5.
 
     Examples
     --------
-    >>> steepest_receivers(np.array([[3.0, 2.0, 1.0]], dtype=np.float32))
-    array([[1, 2, 2]], dtype=int32)
+    >>> river_width_m(1e8)
+    array(30.)
     """
-    receiver = np.empty(height_m.shape, dtype=np.int32)
-    factor = np.broadcast_to(np.asarray(aslant, dtype=np.float32), receiver.shape)
-    _find_receivers(np.ascontiguousarray(height_m, dtype=np.float32), factor, receiver)
-    return receiver
+    width = _WIDTH_M * np.sqrt(np.asarray(drained_m2, dtype=np.float64) / 1e6)
+    return np.asarray(np.clip(width, _NARROWEST_M, _WIDEST_M))
 
 
-def downstream_order(receiver: Integers) -> Integers:
-    """Return the flat indices of all cells, every cell after the one that it drains to, int32 (cells,).
+def floor_level(flow: Drainage, area_m2: Floats, inner: tuple[slice, slice], share: float) -> Floats:
+    """Compute the level in metres to which the river that each pixel drains to has filled its valley.
 
-    Read backwards, every cell comes after all that drain into it.
+    The height above that river is HAND (Rennó et al. 2008, doi:10.1016/j.rse.2008.03.018). The fill begins with the
+    river and grows with its drained area, by a factor such that `share` of the pixels of `inner` come to lie under it;
+    behind the floor of a larger river the smaller one fills its valley up too.
 
-    Parameters
-    ----------
-    receiver
-        As `steepest_receivers` returns it, without cycles.
-
-    Examples
-    --------
-    >>> downstream_order(np.array([[1, 2, 2]], dtype=np.int32))
-    array([2, 1, 0], dtype=int32)
+    `area_m2` is the upstream area of `flow`. The levels are float32 (row, col), -inf where no river is reached.
     """
-    flat = receiver.reshape(-1)
-    upstream_first = np.empty(flat.size, dtype=np.int32)
-    _sort_by_flow(flat, upstream_first)
-    return upstream_first[::-1]
+    height = flow.height_m
+    pixels = np.arange(height.size, dtype=np.int32).reshape(height.shape)
+    river = flow.network.fillnodata(np.where(area_m2 >= RIVER_M2, pixels, -1), -1, direction="up")
+    at, has = np.maximum(river, 0), river >= 0
+    growth = np.maximum((area_m2 / np.float32(RIVER_M2)) ** np.float32(_FILL_POWER) - 1, 0)
+    above = height - height.reshape(-1)[at] + np.float32(FOOTSLOPE_M)
+    needed = np.where(has, above / np.maximum(growth.reshape(-1)[at], np.float32(1e-3)), np.inf)[inner]
+    count = int(share * needed.size)
+    factor = np.partition(needed, count, axis=None)[count]
+    if not np.isfinite(factor):
+        return np.full(height.shape, -np.inf, dtype=np.float32)
+    level = (height + np.float32(factor) * growth).reshape(-1)
+    bed, order = height.reshape(-1), flow.network.idxs_seq
+    for pixel in order[(area_m2.reshape(-1) >= RIVER_M2)[order]]:
+        below = flow.receiver[pixel]
+        level[pixel] = max(level[pixel], level[below] + _BACKFILL * (bed[pixel] - bed[below]))
+    return np.where(has, level[at], np.float32(-np.inf))
 
 
-def drained_area(receiver: Integers, order: Integers, source_m2: ArrayLike) -> Floats:
-    """Return the ground whose water runs through each cell, itself included, in m2, float32 (row, col).
+def trace_courses(
+    flow: Drainage, area_m2: Floats, inner: tuple[slice, slice], *, level_m: Floats, affine: Affine
+) -> list[Course]:
+    """Trace the courses of all rivers within `inner`, from the one that drains most at its end to the least.
 
-    Parameters
-    ----------
-    receiver
-        As `steepest_receivers` returns it, (row, col).
-    order
-        As `downstream_order` returns it.
-    source_m2
-        What each cell adds, in m2: its own area, and that of ground outside whose water enters there. A number, or
-        of the shape of `receiver`.
-
-    Examples
-    --------
-    >>> receiver = np.array([[1, 2, 2]], dtype=np.int32)
-    >>> drained_area(receiver, downstream_order(receiver), 100.0)
-    array([[100., 200., 300.]], dtype=float32)
+    Each runs from its head, or from where it enters, along the larger branch, to the river that it joins or to the
+    edge. The steps of the grid are smoothed out; levels never rise downstream.
+    `level_m` is that of `floor_level`; `affine` leads from (col, row) of the grid to x and y in metres.
     """
-    area = np.empty(receiver.shape, dtype=np.float64)  # single cells would be lost in float32 beside a large basin
-    area[...] = source_m2
-    _add_downstream(receiver.reshape(-1), order, area.reshape(-1))
-    return area.astype(np.float32)
+    placed: dict[int, Numbers] = {}
+    courses = []
+    for stem in _stems(flow, area_m2, inner):
+        rows, columns = np.divmod(stem, flow.height_m.shape[1])
+        nodes = apply_affine(affine, columns + 0.5, rows + 0.5)
+        own = np.array([pixel not in placed for pixel in stem.tolist()])
+        if not own[-1]:
+            nodes[-1] = placed[int(stem[-1])]
+        xy, level, at_nodes = _smooth_course(nodes, level_m.reshape(-1)[stem].astype(np.float64))
+        placed.update(zip(stem[own].tolist(), xy[at_nodes[own]], strict=True))
+        width = float(river_width_m(area_m2.reshape(-1)[stem[own]]).mean())
+        courses.append(Course(xy, level, River(LineString([*xy[:-1:_KEEP_EVERY], xy[-1]]), width)))
+    return courses
 
 
-def first_marked(marked: NDArray[np.bool_], receiver: Integers, order: Integers) -> Integers:
-    """Return the flat index of the first marked cell on the way down from each cell, itself included, int32 (row, col).
+def cut_beds(height_m: Floats, courses: list[Course], affine: Affine) -> None:
+    """Lower elevations (row, col) in metres to the bed wherever a river covers a pixel, in place.
 
-    -1 where the water leaves without coming by one.
-
-    Parameters
-    ----------
-    marked
-        bool (row, col).
-    receiver, order
-        As `steepest_receivers` and `downstream_order` return them.
-
-    Examples
-    --------
-    >>> receiver = np.array([[1, 2, 2]], dtype=np.int32)
-    >>> first_marked(np.array([[False, True, False]]), receiver, downstream_order(receiver))
-    array([[ 1,  1, -1]], dtype=int32)
+    `affine` leads from (col, row) to x and y in metres. A bed is one pixel wide at least.
     """
-    found = np.empty(receiver.shape, dtype=np.int32)
-    _pass_upstream(marked.reshape(-1), receiver.reshape(-1), order, found.reshape(-1))
-    return found
+    for course in courses:
+        width = course.river.width_m
+        depth = min(max(width / 15, 0.8), 3.0)  # below the banks; rivers of gravel are 10 to 30 times wider than deep
+        shape = LineString(course.xy_m).buffer(max(width / 2, 0.75 * affine.a))
+        rows, columns = np.nonzero(rasterize([shape], out_shape=height_m.shape, transform=affine, dtype=np.uint8))
+        _, nearest = KDTree(course.xy_m).query(apply_affine(affine, columns + 0.5, rows + 0.5))
+        bed = (course.level_m[nearest] - depth).astype(np.float32)
+        height_m[rows, columns] = np.minimum(height_m[rows, columns], bed)
 
 
-@njit(cache=True, nogil=True)
-def _flood(height, done):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    rows, columns = height.shape
-    keys, cells = np.empty(height.size, dtype=np.float32), np.empty(height.size, dtype=np.int32)
-    size = 0
-    for i in range(rows):
-        for j in range(columns):
-            if done[i, j]:
-                size = _push(keys, cells, size, height[i, j], i * columns + j)
-    ceiling = np.float32(np.inf)
-    while size > 0:
-        cell = cells[0]
-        size = _drop_first(keys, cells, size)
-        i, j = cell // columns, cell % columns
-        least = np.nextafter(height[i, j], ceiling)
-        for side in range(8):
-            a, b = i + _ROWS[side], j + _COLUMNS[side]
-            if 0 <= a < rows and 0 <= b < columns and not done[a, b]:
-                done[a, b] = True
-                height[a, b] = max(height[a, b], least)
-                size = _push(keys, cells, size, height[a, b], a * columns + b)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _push(keys, cells, size, key, cell):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
-    """Add to a binary heap whose smallest key is first; return its new size."""
-    at = size
-    while at > 0:
-        above = (at - 1) // 2
-        if keys[above] <= key:
-            break
-        keys[at], cells[at] = keys[above], cells[above]
-        at = above
-    keys[at], cells[at] = key, cell
-    return size + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _drop_first(keys, cells, size):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Take the smallest key off the heap; return its new size."""
-    size -= 1
-    key, cell = keys[size], cells[size]
-    at = 0
-    while True:
-        below = 2 * at + 1
-        if below >= size:
-            break
-        if below + 1 < size and keys[below + 1] < keys[below]:
-            below += 1
-        if key <= keys[below]:
-            break
-        keys[at], cells[at] = keys[below], cells[below]
-        at = below
-    keys[at], cells[at] = key, cell
-    return size
-
-
-@njit(cache=True, nogil=True)
-def _find_receivers(height, aslant, receiver):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    rows, columns = height.shape
-    for i in range(rows):
-        for j in range(columns):
-            steepest, to = np.float32(0), i * columns + j
-            for side in range(8):
-                a, b = i + _ROWS[side], j + _COLUMNS[side]
-                if 0 <= a < rows and 0 <= b < columns:
-                    fall = height[i, j] - height[a, b]
-                    if side >= _STRAIGHT:
-                        fall *= aslant[i, j]
-                    if fall > steepest:
-                        steepest, to = fall, a * columns + b
-            receiver[i, j] = to
-
-
-@njit(cache=True, nogil=True)
-def _sort_by_flow(receiver, upstream_first):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    waiting = np.zeros(receiver.size, dtype=np.uint8)  # donors that have not been listed yet
-    for cell in range(receiver.size):
-        if receiver[cell] != cell:
-            waiting[receiver[cell]] += np.uint8(1)
-    count = 0
-    for head in range(receiver.size):
-        if waiting[head] != 0:
+def _stems(flow: Drainage, area_m2: Floats, inner: tuple[slice, slice]) -> list[NDArray[np.int64]]:
+    """List the pixels of each river from its head to its end, with the one in the river that it joins if there is."""
+    inside = np.zeros(area_m2.shape, dtype=np.bool_)
+    inside[inner] = area_m2[inner] >= RIVER_M2
+    pixels = np.flatnonzero(inside)
+    pixels = pixels[np.argsort(area_m2.reshape(-1)[pixels], kind="stable")]
+    below = dict(zip(pixels.tolist(), flow.receiver[pixels].tolist(), strict=True))
+    ends = {pixel: to for pixel, to in below.items() if to not in below or to == pixel}
+    largest = {to: pixel for pixel, to in below.items() if pixel not in ends}  # the last one, which drains most
+    stems = []
+    for pixel, to in reversed(below.items()):
+        joins = pixel not in ends
+        if joins and largest[to] == pixel:
             continue
-        cell = head
-        while True:
-            waiting[cell] = np.uint8(255)  # listed; nothing has more than eight donors
-            upstream_first[count] = cell
-            count += 1
-            below = receiver[cell]
-            if below == cell:
-                break
-            waiting[below] -= np.uint8(1)
-            if waiting[below] != 0:  # the last of its donors will go on from there
-                break
-            cell = below
+        stem = [to, pixel] if joins else [pixel]
+        while stem[-1] in largest:
+            stem.append(largest[stem[-1]])
+        if len(stem) > (_SHORTEST_PX if joins else 2):
+            stems.append(np.array(stem[::-1]))
+    return stems
+
+
+def _smooth_course(nodes: Numbers, levels: Numbers) -> tuple[Numbers, Numbers, NDArray[np.intp]]:
+    """Place points 5 m apart along a smooth course; also their levels, and which of them is nearest to each node."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(nodes, axis=0).T))])
+    places = np.linspace(0.0, along[-1], max(math.ceil(along[-1] / _SPACING_M), 2) + 1)
+    xy = np.stack([_smoothed(np.interp(places, along, axis)) for axis in nodes.T], axis=1)
+    level = _smoothed(np.minimum.accumulate(np.interp(places, along, levels)))
+    return xy, level, np.rint(along / places[1]).astype(np.intp)
+
+
+def _smoothed(values: Numbers) -> Numbers:
+    """Smooth values along a course; both ends stay where they are."""
+    sigma = _BEND_M / _SPACING_M
+    pad = min(int(4 * sigma), values.size - 1)
+    padded = np.pad(values, pad, mode="reflect", reflect_type="odd")
+    return np.asarray(gaussian_filter1d(padded, sigma, mode="nearest")[pad : pad + values.size])
 
 
 @njit(cache=True, nogil=True)
-def _add_downstream(receiver, order, area):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    for place in range(order.size - 1, -1, -1):
-        cell = order[place]
-        if receiver[cell] != cell:
-            area[receiver[cell]] += area[cell]
-
-
-@njit(cache=True, nogil=True)
-def _pass_upstream(marked, receiver, order, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    for cell in order:
-        if marked[cell]:
-            found[cell] = cell
-        elif receiver[cell] == cell:
-            found[cell] = -1
-        else:
-            found[cell] = found[receiver[cell]]
+def _steepen(height, corner, receiver):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Put the steepest lower neighbour of each pixel, where it has one, into `receiver`; the straight one of equals."""
+    rows, columns = height.shape
+    for i in range(rows):
+        for j in range(columns):
+            steepest = np.float32(0)
+            for straight in (True, False):
+                for a in range(max(i - 1, 0), min(i + 2, rows)):
+                    for b in range(max(j - 1, 0), min(j + 2, columns)):
+                        if ((a == i) != (b == j)) == straight:
+                            fall = (height[i, j] - height[a, b]) * (np.float32(1) if straight else corner[i, j])
+                            if fall > steepest:
+                                steepest = fall
+                                receiver[i * columns + j] = a * columns + b

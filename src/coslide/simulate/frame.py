@@ -1,84 +1,165 @@
-"""Where a simulated earthquake lies: the square that its scenes cover, and the ground around it."""
+"""Where and when a simulated earthquake happens: its square of 10 m pixels, the terrain on it, and the dates."""
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
+import shapely
 from affine import Affine
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely import LineString, Polygon
 
-CELL_M = 10.0  # of the ground as it is: terrain, strata, shaking, rain
-FINE_M = 5.0  # of what covers it, from which the scenes are rendered
+from coslide.indices.derivatives import slope_aspect_curvature
+
+Floats = NDArray[np.float32]
+
+EVENT_TIME = datetime(2022, 4, 28, 6, 12, 0, tzinfo=UTC)
+SCENE_TIMES = {
+    "pre": datetime(2020, 9, 12, 23, 36, 51, tzinfo=UTC),  # late summer
+    "post": datetime(2022, 5, 15, 23, 36, 51, tzinfo=UTC),  # spring
+}
+
+PIXEL_M = 10.0  # of terrain, strata, shaking and rain
+FINE_M = 5.0  # of the land cover, from which the scenes are rendered
 CRS = "EPSG:32659"
 TILE = "59SLV"
 _LEFT_M, _TOP_M = 300_000.0, 4_000_020.0  # a corner of the 60 m lattice of that tile, in the open North Pacific
-_LATTICE_CELLS = 6  # 60 m
-_MARGIN_CELLS = 120  # shadows fall, and landslides run, from outside the scenes too
+_LATTICE_PX = 6  # 60 m
+_MARGIN_PX = 120  # shadows fall, and landslides run, from outside the scenes too
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The square of ground of a simulated earthquake.
+    """The square of a simulated earthquake, in the open ocean of UTM zone 59, so that no base map lends it a place.
 
-    It lies in the open ocean of UTM zone 59, so that on any base map it shows for what it is.
-
-    Attributes
-    ----------
-    tile_cells
-        Side of the square that the scenes cover, in cells of 10 m; a multiple of 6.
-    margin_cells
-        Ground around it on each side, in cells of 10 m; a multiple of 6.
+    `scene_px` is the side of the square that the scenes cover, `margin_px` the width of the margin around it, in pixels
+    of 10 m; both are multiples of 6.
     """
 
-    tile_cells: int
-    margin_cells: int = _MARGIN_CELLS
+    scene_px: int
+    margin_px: int = _MARGIN_PX
 
     @property
-    def cells(self) -> int:
-        """Side of the whole ground, with its margin, in cells of 10 m."""
-        return self.tile_cells + 2 * self.margin_cells
+    def side_px(self) -> int:
+        """Side of the whole square, with its margin, in pixels of 10 m."""
+        return self.scene_px + 2 * self.margin_px
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """Rows and columns of the tile in an array of the whole ground at 10 m."""
-        inside = slice(self.margin_cells, self.margin_cells + self.tile_cells)
+        """Rows and columns of the scenes in an array of the whole square."""
+        inside = slice(self.margin_px, self.margin_px + self.scene_px)
         return inside, inside
 
     @property
-    def ground(self) -> GeoBox:
-        """Grid of the whole ground, 10 m cells."""
-        return self._grid(CELL_M, self.margin_cells * CELL_M)
+    def grid(self) -> GeoBox:
+        """Grid of the whole square, 10 m pixels."""
+        return self._grid(PIXEL_M, self.margin_px * PIXEL_M)
 
     @property
-    def fine(self) -> GeoBox:
-        """Grid of the whole ground, 5 m cells."""
-        return self._grid(FINE_M, self.margin_cells * CELL_M)
+    def fine_grid(self) -> GeoBox:
+        """Grid of the whole square, 5 m pixels."""
+        return self._grid(FINE_M, self.margin_px * PIXEL_M)
 
     @property
-    def tile(self) -> GeoBox:
-        """Grid of the tile alone, 10 m cells."""
-        return self._grid(CELL_M, 0.0)
+    def scene(self) -> GeoBox:
+        """Grid of the scenes, 10 m pixels."""
+        return self._grid(PIXEL_M, 0.0)
 
-    def _grid(self, cell_m: float, margin_m: float) -> GeoBox:
-        side = round((self.tile_cells * CELL_M + 2 * margin_m) / cell_m)
-        return GeoBox((side, side), Affine(cell_m, 0, _LEFT_M - margin_m, 0, -cell_m, _TOP_M + margin_m), CRS)
+    @property
+    def scene_box(self) -> Polygon:
+        """The square that the scenes cover, which is also the mapped area."""
+        return shapely.box(*self.scene.boundingbox.bbox)
+
+    def pixels_at(self, xy_m: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find rows and columns of the pixels that hold places (place, xy), of the nearest ones for places outside."""
+        pixels = np.clip(np.floor(apply_affine(~self.grid.affine, *np.asarray(xy_m).T)), 0, self.side_px - 1)
+        return pixels[:, 1].astype(np.intp), pixels[:, 0].astype(np.intp)
+
+    def _grid(self, pixel_m: float, margin_m: float) -> GeoBox:
+        side = round((self.scene_px * PIXEL_M + 2 * margin_m) / pixel_m)
+        return GeoBox((side, side), Affine(pixel_m, 0, _LEFT_M - margin_m, 0, -pixel_m, _TOP_M + margin_m), CRS)
+
+
+@dataclass(frozen=True)
+class River:
+    """A river: its centre line, from its head to the river it joins or the edge, and its mean width in metres."""
+
+    line: LineString
+    width_m: float
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """The terrain before the earthquake, arrays (row, col) on `Frame.grid`.
+
+    `height_m` is the elevation; slope, aspect and curvature are those of
+    `coslide.indices.derivatives.slope_aspect_curvature`, but the outermost ring repeats its neighbours and the aspect
+    of level terrain is 0. `drained_m2` is the upstream area of each pixel, itself included; `valley_floor` tells where
+    rivers have laid down sediment, and `rivers` come from the widest to the narrowest.
+    """
+
+    frame: Frame
+    height_m: Floats
+    slope_deg: Floats
+    aspect_deg: Floats
+    mean_curvature_per_m: Floats
+    drained_m2: Floats
+    valley_floor: NDArray[np.bool_]
+    rivers: tuple[River, ...]
+
+
+def terrain_of(
+    frame: Frame,
+    height_m: ArrayLike,
+    *,
+    drained_m2: ArrayLike = PIXEL_M**2,
+    valley_floor: ArrayLike = False,
+    rivers: tuple[River, ...] = (),
+) -> Terrain:
+    """Derive slope, aspect and curvature of elevations in metres, (row, col) on `Frame.grid`, for a `Terrain`."""
+    height = np.ascontiguousarray(np.broadcast_to(np.asarray(height_m, dtype=np.float32), frame.grid.shape))
+    shape = (np.pad(part[1:-1, 1:-1], 1, mode="edge") for part in slope_aspect_curvature(height, PIXEL_M))
+    slope, aspect, curvature = (np.nan_to_num(part, copy=False) for part in shape)
+    drained = np.broadcast_to(np.asarray(drained_m2, dtype=np.float32), height.shape)
+    floor = np.broadcast_to(valley_floor, height.shape)
+    return Terrain(frame, height, slope, aspect, curvature, drained, floor, rivers)
 
 
 def frame_of(size_km: float) -> Frame:
-    """Return the frame of a square of `size_km`, rounded up to whole 60 m.
+    """Frame a square of `size_km`, rounded up to whole 60 m.
 
     Examples
     --------
-    >>> frame_of(12.0).tile.shape
+    >>> frame_of(12.0).scene.shape
     Shape2d(x=1200, y=1200)
     """
-    return Frame(_LATTICE_CELLS * math.ceil(size_km * 1000 / (CELL_M * _LATTICE_CELLS)))
+    return Frame(_LATTICE_PX * math.ceil(size_km * 1000 / (PIXEL_M * _LATTICE_PX)))
+
+
+def apply_affine(affine: Affine, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """Transform x and y, or columns and rows, of one shape to places (..., xy)."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    return np.stack([affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f], axis=-1)
 
 
 def centres_m(grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the eastings of the columns of `grid` and the northings of its rows, of cell centres in metres."""
+    """Compute the eastings of the columns and the northings of the rows of a grid, at pixel centres in metres."""
     affine, (rows, columns) = grid.affine, grid.shape
     x = affine.c + affine.a * (np.arange(columns, dtype=np.float64) + 0.5)
     y = affine.f + affine.e * (np.arange(rows, dtype=np.float64) + 0.5)
     return x, y
+
+
+def to_degrees(x_m: ArrayLike, y_m: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Transform eastings and northings in the CRS of the frame to longitudes and latitudes."""
+    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x_m, y_m)
+    return np.asarray(lon), np.asarray(lat)
+
+
+def to_metres(lon_deg: ArrayLike, lat_deg: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Transform longitudes and latitudes to eastings and northings in the CRS of the frame."""
+    x, y = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(lon_deg, lat_deg)
+    return np.asarray(x), np.asarray(y)

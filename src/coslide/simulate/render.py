@@ -1,233 +1,198 @@
-"""The scenes that a satellite takes of the simulated ground: what is stored of each band, and the classification."""
+"""The scenes that a satellite takes of the simulated place: what is stored of each band, and the classification."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+import math
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from pyproj import Transformer
+from scipy.sparse import csr_array
+from scipy.stats import norm
 
 from coslide.config.schema import SENTINEL2_BANDS
-from coslide.io.executor import available_processors
-from coslide.simulate.acquisition import QUANTIFICATION
-from coslide.simulate.clouds import Sky, make_sky
-from coslide.simulate.covers import Cover
-from coslide.simulate.dates import SCENE_PRE, SCENE_TIMES
-from coslide.simulate.frame import CELL_M, CRS, FINE_M, Frame
-from coslide.simulate.land import Terrain
-from coslide.simulate.light import DIFFUSE_SHARE, cast_shadow, direct_light, sky_share
-from coslide.simulate.noise import cell_noise, rough_field
-from coslide.simulate.optics import rows_needed, seen_by
+from coslide.simulate.fields import rough_field
+from coslide.simulate.frame import FINE_M, PIXEL_M, SCENE_TIMES, Floats, Frame, Terrain
+from coslide.simulate.landcover import Codes, Cover, doubled
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.safe import NATIVE_M
-from coslide.simulate.scl import classify
-from coslide.simulate.spectra import CLOUD, Palette, green_share, palette
-from coslide.simulate.sun import Sun, sun_at
+from coslide.simulate.safe import NATIVE_M, QUANTIFICATION
+from coslide.simulate.sky import DIFFUSE_SHARE, Sky, cast_shadow, direct_light, make_sky, sky_share, sun_over
+from coslide.simulate.spectra import CLOUD, green_share, palette
 
-Floats = NDArray[np.float32]
 Stored = NDArray[np.uint16] | NDArray[np.uint8]
 
-# Reference radiances L [W/m2/sr/um] and what the signal must be over the noise there (Drusch et al. 2012,
-# doi:10.1016/j.rse.2011.11.026, table 1), and the sunlight outside the atmosphere E [W/m2/um] of Sentinel-2A.
+MTF_AT_NYQUIST = {10: 0.27, 20: 0.30}
+"""Contrast that is left of waves two pixels long, by pixel size in metres; the instrument is specified for 0.15 to 0.30
+(Drusch et al. 2012, doi:10.1016/j.rse.2011.11.026)."""
+
+# Reference radiances L [W/m2/sr/um] and what the signal must be over the noise there (Drusch et al. 2012, table 1), and
+# the sunlight outside the atmosphere E [W/m2/um] of Sentinel-2A.
 _RADIANCE = (128.0, 128.0, 108.0, 74.5, 68.0, 67.0, 103.0, 52.5, 4.0, 1.5)
 _SIGNAL_OVER_NOISE = (154.0, 168.0, 142.0, 117.0, 89.0, 105.0, 174.0, 72.0, 100.0, 100.0)
 _SUNLIGHT = (1959.7, 1823.2, 1512.1, 1424.6, 1287.6, 1162.1, 1041.6, 955.3, 245.6, 85.3)
 _TEXTURE_RANGE_M = 250.0
-# Of texture in patches and from cell to cell at both dates, and of what each part of the spectrum has alone at a date;
-# their squares sum to 1.
-_TEXTURE_WEIGHTS = (np.float32(0.5), np.float32(0.4), np.float32(0.77))
+# Of texture in patches and from pixel to pixel at both dates, and of what each part of the spectrum has alone at a
+# date; their squares sum to 1.
+_PATCHES, _SHARED, _OWN = np.float32(0.5), np.float32(0.4), np.float32(0.77)
+_PARTS = (0, 0, 0, 1, 1, 1, 1, 1, 2, 2)  # visible, near and short-wave infrared
 _SMOOTH_COVERS = (Cover.WATER, Cover.SNOW, Cover.ROAD)  # with a quarter of the texture
-_STRIP_ROWS = 240  # of a band, at 10 m
+
+DARK, SHADOW, PLANTS, BARE, WATER, MAYBE_CLOUD, CLOUDY, SNOW = 2, 3, 4, 5, 6, 8, 9, 11
+"""Classes of the SCL of level 2A (0 nodata, 1 saturated, 7 unclassified and 10 cirrus do not occur here)."""
+
+_CLOUD_FROM, _MAYBE_FROM, _SHADOW_FROM = 0.6, 0.25, 0.45
+_PLANTS_FROM_NDVI, _WATER_BELOW_B8, _DARK_BELOW_B8 = 0.4, 0.06, 0.045
+_SNOW_FROM_NDSI, _SNOW_FROM_B3 = 0.4, 0.25
 
 
 class _Lit(NamedTuple):
-    """The ground at one date: cover in fine cells, all else in cells of 10 m."""
+    """The place at one date: land cover in fine pixels, all else in pixels of 10 m."""
 
-    cover: NDArray[np.uint8]
+    cover: Codes
+    strata: Codes
     green: Floats
     direct: Floats
     sky: Floats
     veil: Floats
-    strata: NDArray[np.uint8]
-    texture: Floats
-    seed: int  # of the texture that both dates share
-    own_seed: int  # of what differs from date to date
-
-
-class View(NamedTuple):
-    """One pass over the ground.
-
-    Attributes
-    ----------
-    date
-        ``"pre"`` or ``"post"``.
-    cover
-        `Cover` in uint8 (row, col) on `Frame.fine`.
-    offset_dn
-        What readers add to stored values before dividing by 10 000: 0 or -1000.
-    """
-
-    date: str
-    cover: NDArray[np.uint8]
-    offset_dn: int
-
-    @property
-    def time(self) -> datetime:
-        """When the satellite passes."""
-        return SCENE_TIMES[self.date]
-
-
-def sun_over(frame: Frame, time: datetime) -> Sun:
-    """Return where the sun stands over the middle of the tile, in degrees."""
-    box = frame.tile.boundingbox
-    lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(
-        (box.left + box.right) / 2, (box.bottom + box.top) / 2
-    )
-    return sun_at(time, lon, lat)
 
 
 def render_scene(
-    recipe: Recipe, terrain: Terrain, *, strata: NDArray[np.uint8], view: View
+    recipe: Recipe, terrain: Terrain, *, strata: Codes, cover: Codes, date: str, offset_dn: int
 ) -> Iterator[tuple[str, Stored]]:
-    """Yield the bands of a scene by ESA's names, with their stored values, and then ``SCL``.
+    """Render the bands of a scene by ESA's names, with their stored values, and then ``SCL``.
 
-    In fine cells, the reflectance of the cover and of the season, with its texture, is lit by the sun and the sky
-    (`coslide.simulate.light`) and veiled by clouds; the detector blurs it to its cells (`coslide.simulate.optics`), and
-    adds noise that grows with the square root of the signal.
+    In fine pixels, the reflectance of the land cover and of the season, with its texture, is lit by the sun and the sky
+    (`coslide.simulate.sky`) and veiled by clouds; the `detector` blurs it to its pixels, and adds noise that grows with
+    the square root of the signal.
 
-    Parameters
-    ----------
-    recipe
-        Its seed and difficulty. The scene ``"pre"`` lies `Difficulty.shift_m` beside where it says.
-    terrain
-        The ground.
-    strata
-        uint8 (row, col) on `Frame.ground`, 1 to 8.
-    view
-        The pass.
-
-    Yields
-    ------
-    (str, ndarray)
-        Bands are uint16 (row, col) in cells of 10 or 20 m on `Frame.tile`: 10 000 times the reflectance, less the
-        offset, at least 1, for 0 is no data. SCL is uint8 in cells of 20 m.
+    `strata` are 1 to 8 on `Frame.grid`, `cover` is `Cover` on `Frame.fine_grid`. The scene of the `date` ``"pre"`` (not
+    ``"post"``) is misregistered by `Difficulty.shift_m`. Bands are uint16 in pixels of 10 or 20 m on `Frame.scene`:
+    10 000 times the reflectance, less the offset that readers add, at least 1, for 0 is nodata. SCL is uint8 at 20 m.
     """
-    frame, colours = terrain.frame, palette(recipe.hardness)
-    sun = sun_over(frame, view.time)
-    sky = make_sky(recipe, frame, sun, date=view.date)
-    lit = _light_up(recipe, terrain, strata, view=view, sun=sun, sky=sky)
-    shift_m = _shift(recipe) if view.date == "pre" else (0.0, 0.0)
-    kept: dict[str, NDArray[np.uint16]] = {}
+    frame, colours, hardness = terrain.frame, palette(recipe.hardness), recipe.hardness
+    sun = sun_over(frame, SCENE_TIMES[date])
+    sky = make_sky(recipe, frame, sun, date=date)
+    direct = direct_light(terrain.slope_deg, terrain.aspect_deg, sun) * (1 - sky.shade)
+    direct[cast_shadow(terrain.height_m, PIXEL_M, sun)] = 0
+    green = green_share(SCENE_TIMES["pre"], terrain.height_m)
+    if date == "post":
+        green += np.float32(hardness.season) * (green_share(SCENE_TIMES["post"], terrain.height_m) - green)
+    lit = _Lit(cover, strata, green, direct, sky_share(terrain.slope_deg), sky.veil)
+    rough = np.full(len(Cover), hardness.texture, dtype=np.float32)
+    rough[list(_SMOOTH_COVERS)] *= 0.25
+    turn = recipe.random("shift").uniform(0, 2 * math.pi)
+    east_m, south_m = (hardness.shift_m * part if date == "pre" else 0.0 for part in (math.cos(turn), math.sin(turn)))
+    fine = np.empty(cover.shape, dtype=np.float32)
+    kept: dict[str, Floats] = {}
     for number, band in enumerate(SENTINEL2_BANDS):
         name = f"B{band[1:]:0>2}"
-        cell_m = NATIVE_M[name]
-        seen = _see(recipe, frame, lit, colours=colours, number=number, cell_m=cell_m, shift_m=shift_m)
-        stored = _stored(seen, view.offset_dn)
+        if not number or _PARTS[number] != _PARTS[number - 1]:
+            grain = _grain(recipe, frame, f"{date} {_PARTS[number]}")
+        tint = colours.tint[:, :, number]
+        spectra = (colours.bare[:, [number]] * tint, colours.green[:, [number]] * tint, rough)
+        _shine(lit, (*spectra, np.float32(DIFFUSE_SHARE[number]), np.float32(CLOUD[number])), grain, fine)
+        down, across = (detector(frame, NATIVE_M[name], shift_m=metres) for metres in (south_m, east_m))
+        seen: Floats = down @ (across @ fine.T).T
+        noise = hardness.noise * math.sqrt(math.pi * _RADIANCE[number] / _SUNLIGHT[number]) / _SIGNAL_OVER_NOISE[number]
+        random = recipe.random(f"noise {date} {name}")
+        seen += noise * np.sqrt(np.maximum(seen, 0)) * random.standard_normal(seen.shape, dtype=np.float32)
         if band in {"B3", "B4", "B8", "B11"}:
-            kept[band] = stored
-        yield name, stored
-    reflectance = {band: _reflectance(values, view.offset_dn) for band, values in kept.items()}
-    yield "SCL", classify(reflectance, sky, frame)
+            kept[band] = seen
+        yield name, np.clip(np.rint(seen * QUANTIFICATION) - offset_dn, 1, 65534).astype(np.uint16)
+    yield "SCL", classify(kept, sky, frame)
 
 
-def _light_up(recipe: Recipe, terrain: Terrain, strata: NDArray[np.uint8], *, view: View, sun: Sun, sky: Sky) -> _Lit:
-    direct = direct_light(terrain.slope_deg, terrain.aspect_deg, sun)
-    direct[cast_shadow(terrain.height_m, CELL_M, sun)] = 0
-    direct *= 1 - sky.shade
-    green = green_share(SCENE_PRE, terrain.height_m)
-    if view.date == "post":
-        green += np.float32(recipe.hardness.season) * (green_share(view.time, terrain.height_m) - green)
-    random = recipe.random("texture")
-    texture = rough_field(random, direct.shape, CELL_M, range_m=_TEXTURE_RANGE_M, hurst=0.3)
-    seed = int(random.integers(2**31))
-    own_seed = int(recipe.random(f"texture {view.date}").integers(2**31))
-    return _Lit(
-        view.cover, green, direct, sky_share(terrain.slope_deg), sky.veil, strata, texture, seed, own_seed
-    )  # fmt: skip
+def blur_sigma_m(pixel_m: int) -> float:
+    """Compute the standard deviation in metres of the Gaussian blur of optics and platform, for bands of `pixel_m`.
+
+    The contrast at the Nyquist frequency is that of a square detector, 2 / pi, times that of a Gaussian blur,
+    exp(-(pi sigma / pixel)² / 2)::
+
+        sigma = pixel / pi * sqrt(-2 ln(pi / 2 * MTF))
+
+    Examples
+    --------
+    >>> blur_sigma_m(10)
+    4.169
+    """
+    return float(pixel_m / np.pi * np.sqrt(-2 * np.log(np.pi / 2 * MTF_AT_NYQUIST[pixel_m])))
 
 
-def _shift(recipe: Recipe) -> tuple[float, float]:
-    angle = recipe.random("shift").uniform(0, 2 * np.pi)
-    return recipe.hardness.shift_m * float(np.cos(angle)), recipe.hardness.shift_m * float(np.sin(angle))
+def detector(frame: Frame, pixel_m: int, *, shift_m: float = 0.0) -> csr_array:
+    """Build the matrix that takes fine pixels of the frame, along one axis, to pixels of a band of the scene.
+
+    The detector is a square, blurred by a Gaussian; a fine pixel counts with the integral of that over its width. Both
+    act along each axis alone, so rows and columns can be filtered one after the other.
+
+    What is seen lies `shift_m` along the axis from where the pixel is. The matrix is float32 (pixel, fine pixel); each
+    row sums to 1.
+    """
+    sigma, middle_m = blur_sigma_m(pixel_m), pixel_m / 2 + shift_m
+    reach_m = 4 * sigma + pixel_m / 2
+    first, last = math.floor((middle_m - reach_m) / FINE_M), math.ceil((middle_m + reach_m) / FINE_M)
+
+    edges = np.arange(first, last + 1) * FINE_M - middle_m
+    # The integral of the cumulative normal distribution, at both ends of the square.
+    rise, fall = (
+        z * norm.cdf(z) + norm.pdf(z) for z in ((edges + half) / sigma for half in (pixel_m / 2, -pixel_m / 2))
+    )
+    weights = np.diff(rise - fall)
+    count = round(frame.scene_px * PIXEL_M / pixel_m)
+    starts = round(frame.margin_px * PIXEL_M / FINE_M) + first + np.arange(count) * round(pixel_m / FINE_M)
+    columns = (starts[:, None] + np.arange(len(weights))).ravel()
+    values = np.tile((weights / weights.sum()).astype(np.float32), count)
+    return csr_array((values, columns, np.arange(count + 1) * len(weights)), shape=(count, frame.fine_grid.shape[1]))
 
 
-def _see(
-    recipe: Recipe,
-    frame: Frame,
-    lit: _Lit,
-    *,
-    colours: Palette,
-    number: int,
-    cell_m: int,
-    shift_m: tuple[float, float],
-) -> Floats:
-    """Return the reflectance that band `number` sees, float32 (row, col) on the tile."""
-    side = frame.tile_cells * 10 // cell_m
-    margin = frame.margin_cells * round(CELL_M / FINE_M)
-    left, right = (margin + place for place in rows_needed(0, side, cell_m, shift_m=shift_m[0]))
-    seen = np.empty((side, side), dtype=np.float32)
-    rho = np.pi * _RADIANCE[number] / _SUNLIGHT[number]
-    grain = np.float32(recipe.hardness.noise * np.sqrt(rho) / _SIGNAL_OVER_NOISE[number])
-    noise_seed = lit.own_seed + 1000 + number
-    step = _STRIP_ROWS * 10 // cell_m
+def classify(reflectance: Mapping[str, Floats], sky: Sky, frame: Frame) -> Codes:
+    """Classify a scene as its SCL does, with the mistakes that such ones make: uint8 (row, col) in pixels of 20 m.
 
-    def strip(first: int) -> None:
-        last = min(first + step, side)
-        top, bottom = (margin + place for place in rows_needed(first, last, cell_m, shift_m=shift_m[1]))
-        fine = _shine(lit, colours, number, window=(top, bottom, left, right), texture=recipe.hardness.texture)
-        part = seen_by(fine, cell_m, rows=last - first, columns=side, shift_m=shift_m)
-        part += grain * np.sqrt(np.maximum(part, 0)) * cell_noise(noise_seed, part.shape, first_row=first)
-        seen[first:last] = part
-
-    with ThreadPoolExecutor(available_processors()) as hands:
-        list(hands.map(strip, range(0, side, step)))
-    return seen
+    By thresholds of NDVI, NDSI and brightness as Sen2Cor has them (Louis et al. 2016, Proceedings of the Living Planet
+    Symposium, ESA SP-740), and by how much cloud really is there: the rims of clouds and of shadows are missed, haze
+    is never seen, and dark slopes may pass for water. `reflectance` has B3, B4, B8 and B11, in pixels of 10 or 20 m.
+    """
+    b3, b4, b8, b11 = (_at_20_m(reflectance[name], frame) for name in ("B3", "B4", "B8", "B11"))
+    cloud, shade = (_at_20_m(values[frame.inner], frame) for values in (sky.cloud, sky.shade))
+    ndvi = (b8 - b4) / np.maximum(b8 + b4, 1e-4)
+    ndsi = (b3 - b11) / np.maximum(b3 + b11, 1e-4)
+    classes = np.full(b3.shape, BARE, dtype=np.uint8)
+    classes[ndvi > _PLANTS_FROM_NDVI] = PLANTS
+    classes[(ndvi < 0) & (b8 < _WATER_BELOW_B8)] = WATER
+    classes[(b8 < _DARK_BELOW_B8) & (ndvi >= 0) & (ndvi <= _PLANTS_FROM_NDVI)] = DARK
+    classes[(ndsi > _SNOW_FROM_NDSI) & (b3 > _SNOW_FROM_B3)] = SNOW
+    classes[shade > _SHADOW_FROM] = SHADOW
+    classes[cloud > _MAYBE_FROM] = MAYBE_CLOUD
+    classes[cloud > _CLOUD_FROM] = CLOUDY
+    return classes
 
 
-def _shine(lit: _Lit, colours: Palette, number: int, *, window: tuple[int, int, int, int], texture: float) -> Floats:
-    """Return the reflectance of fine cells in one band as it leaves the ground and the clouds."""
-    top, bottom, left, right = window
-    shape = (bottom - top, right - left)
-    place = {"first_row": top, "first_column": left}
-    shared, own = _TEXTURE_WEIGHTS[1:]
-    grain = shared * cell_noise(lit.seed, shape, **place)
-    group = 0 if number < 3 else (1 if number < 8 else 2)  # visible, near and short-wave infrared
-    grain += own * cell_noise(lit.own_seed + group, shape, **place)
-    rough = np.full(len(Cover), texture, dtype=np.float32)
-    rough[list(_SMOOTH_COVERS)] *= 0.25
-    found = np.empty(shape, dtype=np.float32)
-    light = (np.float32(DIFFUSE_SHARE[number]), np.float32(CLOUD[number]), _TEXTURE_WEIGHTS[0])
-    spectra = (colours.bare[:, number].copy(), colours.green[:, number].copy(), colours.tint[:, :, number].copy())
-    fields = (lit.green, lit.direct, lit.sky, lit.veil, lit.texture)
-    _reflect(lit.cover, fields, lit.strata, spectra, rough, light, (top, left), grain, found)
-    return found
+def _at_20_m(values: Floats, frame: Frame) -> Floats:
+    """Average over pixels of 20 m; what is at 20 m stays."""
+    side = frame.scene_px // 2
+    means: Floats = values.reshape(side, values.shape[0] // side, side, -1).mean(axis=(1, 3))
+    return means
+
+
+def _grain(recipe: Recipe, frame: Frame, own: str) -> Floats:
+    """Draw the texture of fine pixels: in patches and from one to the next at both dates, and that of `own` alone."""
+    random, shape = recipe.random("texture"), (frame.side_px, frame.side_px)
+    grain = doubled(_PATCHES * rough_field(random, shape, PIXEL_M, range_m=_TEXTURE_RANGE_M, hurst=0.3))
+    grain += _SHARED * random.standard_normal(grain.shape, dtype=np.float32)
+    grain += _OWN * recipe.random(f"texture {own}").standard_normal(grain.shape, dtype=np.float32)
+    return grain
 
 
 @njit(cache=True, nogil=True)
-def _reflect(cover, fields, strata, spectra, rough, light, corner, grain, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0913, PLR0917
-    green, direct, sky, veil, texture = fields
-    bare, leaf, tint = spectra
-    diffuse, cloud, patches = light
+def _shine(lit, spectra, grain, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Compute the reflectance of fine pixels in one band as it leaves the ground and the clouds."""
+    cover, strata, green, direct, sky, veil = lit
+    bare, leaf, rough, diffuse, cloud = spectra
     one = np.float32(1)
     for row in range(found.shape[0]):
         for column in range(found.shape[1]):
-            fine_row, fine_column = corner[0] + row, corner[1] + column
-            r, c = fine_row // 2, fine_column // 2
-            kind = cover[fine_row, fine_column]
-            ground = bare[kind] + green[r, c] * (leaf[kind] - bare[kind])
-            ground *= tint[kind, strata[r, c] - 1]
-            ground *= max(one + rough[kind] * (patches * texture[r, c] + grain[row, column]), np.float32(0.1))
-            ground *= (one - diffuse) * direct[r, c] + diffuse * sky[r, c]
-            found[row, column] = ground + veil[r, c] * (cloud - ground)
-
-
-def _stored(reflectance: Floats, offset_dn: int) -> NDArray[np.uint16]:
-    values = np.rint(reflectance * np.float32(QUANTIFICATION)) - np.float32(offset_dn)
-    return np.asarray(np.clip(values, 1, 65534), dtype=np.uint16)
-
-
-def _reflectance(stored: NDArray[np.uint16], offset_dn: int) -> Floats:
-    return (stored.astype(np.float32) + np.float32(offset_dn)) / np.float32(QUANTIFICATION)
+            r, c = row // 2, column // 2
+            kind, rock = cover[row, column], strata[r, c] - 1
+            value = bare[kind, rock] + green[r, c] * (leaf[kind, rock] - bare[kind, rock])
+            value *= max(one + rough[kind] * grain[row, column], np.float32(0.1))
+            value *= (one - diffuse) * direct[r, c] + diffuse * sky[r, c]
+            found[row, column] = value + veil[r, c] * (cloud - value)

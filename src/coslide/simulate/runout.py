@@ -1,236 +1,144 @@
-"""Where a landslide runs to and what outline it leaves: compiled loops for `coslide.simulate.slides`."""
+"""How far landslides run and what outline they leave, for many of them at once."""
 
-import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
-KNOTS = 11  # of random width along each side of a landslide
-MOST_VERTICES = 64
-MOST_TRIES = 30  # at places for one landslide: the least mobile ones would try all
+from coslide.simulate.frame import PIXEL_M, Floats
+
+Numbers = NDArray[np.float64]
+
 _PATH = 41  # points of a path
-_STEP_SHARE = 1 / (_PATH - 1)
+_STATIONS = 28  # points on each side of an outline
+KNOTS = 11  # of random width along each side
 _SOURCE = 0.7  # of its length, which comes loose as a whole
 _SHORTEST = 0.8  # length over width of what stops early; what is wider finds no place
 _KEEPS_ON = 0.55  # of its direction that a moving mass keeps at each step
+_BORDER_PX = 4
 _CLIMB = 0.35  # an edge may lie this much higher than the middle, for each metre it is away from it
-_OVERLAP = 0.10  # of a landslide's cells that others may hold already: where there is no slope left, none can fail
+_NARROWER, _NARROWINGS = 0.65, 6  # so an edge is moved in that lies too high
+# Shares of the length and logarithms of the width there: source, narrower path, wider deposit.
+_WIDTHS = ((0.0, 0.2, 0.6, 0.85, 1.0), (0.05, 0.12, -0.22, 0.10, 0.12))
 
 
-class Ground(NamedTuple):
-    """What a landslide runs over, arrays (row, col) of cells of `cell_m`.
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for landslides before they have a place, float64, the first axis the landslide.
 
-    `fine_m` and `broad_m` are elevations smoothed for small and for large landslides, float32 in m; `barrier` marks
-    rivers, which a landslide does not cross; `taken` marks cells that have slid already.
+    `elongation` is the length over the mean width, `reach` the height lost over the length run at which they stop (no
+    unit), `sides` (landslide, side, knot) the logarithms of the width to the left and right at even shares of the
+    length, over the mean width.
     """
 
-    fine_m: NDArray[np.float32]
-    broad_m: NDArray[np.float32]
-    barrier: NDArray[np.bool_]
-    taken: NDArray[np.bool_]
-    cell_m: float
+    area_m2: Numbers
+    elongation: Numbers
+    reach: Numbers
+    sides: Numbers
+
+    def of(self, which: NDArray[np.intp]) -> "Draws":
+        """Select landslides by their numbers."""
+        return Draws(self.area_m2[which], self.elongation[which], self.reach[which], self.sides[which])
 
 
-class Draws(NamedTuple):
-    """What is drawn for each landslide before it has a place, float64, the first axis the landslide.
+def draw_shapes(random: np.random.Generator, area_m2: Numbers) -> Draws:
+    """Draw how landslides of given areas in m2 move and look.
 
-    `area_m2`; `elongation`, its length over its width; `reach`, height lost over length run at which it stops; `sides`,
-    (landslide, side, knot), logarithms of its width on the left and right at even shares of its length, over the mean
-    width; `within`, (landslide, 2), where in its cell it starts, x and y from 0 to 1: were all to start at
-    centres, they would hold more centres of cells than their areas tell.
+    Volume from area: V = 10^-0.836 A^1.332 (Larsen et al. 2010, doi:10.1038/ngeo776, all landslides). Height lost over
+    length run where it stops: log10(H / L) = -0.012 - 0.105 log10 V (Corominas 1996, doi:10.1139/t96-005, debris
+    slides, flows and avalanches), with a scatter of 0.1. Length over mean width is drawn around 3.6 (1.6 to 9;
+    inventories have 1.2 to 15, Taylor et al. 2018, doi:10.1002/esp.4479); what stops early is shorter.
     """
+    count = len(area_m2)
+    elongation = np.clip(3.6 * np.exp(0.35 * random.standard_normal(count)), 1.6, 9.0)
+    volume_m3 = 10**-0.836 * area_m2**1.332
+    reach = 10 ** (-0.012 - 0.105 * np.log10(volume_m3) + 0.1 * random.standard_normal(count))
+    shares = np.linspace(0, 1, KNOTS)
+    neck = random.uniform(0, 1.2, (count, 1, 1)) * np.interp(shares, *_WIDTHS)
+    taper = 0.2 * random.standard_normal((count, 1, 1)) * (2 * shares - 1)
+    return Draws(area_m2, elongation, reach, neck + taper + 0.12 * random.standard_normal((count, 2, KNOTS)))
 
-    area_m2: NDArray[np.float64]
-    elongation: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    sides: NDArray[np.float64]
-    within: NDArray[np.float64]
 
+def run_out(
+    start_px: Numbers, draws: Draws, height_m: Floats, barrier: NDArray[np.bool_]
+) -> tuple[Numbers, NDArray[np.bool_]]:
+    """Let landslides run down from their places and outline them.
 
-@njit(cache=True, nogil=True)
-def find_places(draws, candidates, ground, broad_from_m2, outlines, counts):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, PLR0917
-    """Give each landslide the next of `candidates` (flat cell numbers) where it fits, and return how many were used.
+    Each runs down the terrain until it has lost too little height for its volume, meets a barrier, or has its length.
+    Around that path it is as wide as its area asks for, but climbs no valley side.
 
-    `outlines` (landslide, vertex, 2) receives x and y in cells from the north-west corner, `counts` how many vertices
-    each has, 0 where it fitted at none of `MOST_TRIES` or no candidate was left.
+    `start_px` (landslide, xy) are the crowns, in pixels from the north-west corner; `height_m` the smoothed elevation,
+    float32 (row, col) of 10 m; `barrier`, bool (row, col), rivers that no landslide crosses. Returns outlines
+    (landslide, vertex, xy) in pixels, and whether each fits: neither stuck nor short of room.
     """
-    columns = ground.fine_m.shape[1]
-    path = np.empty((_PATH, 2))
-    used = 0
-    for k in range(draws.area_m2.size):
-        height = ground.broad_m if draws.area_m2[k] >= broad_from_m2 else ground.fine_m
-        last = min(used + MOST_TRIES, candidates.size)
-        while used < last and counts[k] == 0:
-            cell = candidates[used]
-            used += 1
-            path[0, 0], path[0, 1] = cell % columns + draws.within[k, 0], cell // columns + draws.within[k, 1]
-            if ground.taken[cell // columns, cell % columns]:
-                continue
-            length = _descend(path, height, ground, math.sqrt(draws.area_m2[k] * draws.elongation[k]), draws.reach[k])
-            if length * length < _SHORTEST * draws.area_m2[k]:
-                continue
-            count = _outline(path, length, draws.area_m2[k], draws.sides[k], height, ground.cell_m, outlines[k])
-            if count > 0 and _take(outlines[k, :count], ground.taken):
-                counts[k] = count
-    return used
+    path, length_m = _descend(start_px, draws, height_m, barrier)
+    share = (1 - np.cos(np.pi * np.linspace(0, 1, _STATIONS))) / 2  # dense at both ends, which are round
+    knot, rest = _between(share, _PATH)
+    middle = path[:, knot] + rest[:, None] * (path[:, knot + 1] - path[:, knot])
+    along = _unit(path[:, np.minimum(knot + 4, _PATH - 1)] - path[:, np.maximum(knot - 3, 0)])
+    left = np.stack([along[..., 1], -along[..., 0]], axis=-1)
+    out = np.stack([left, -left], axis=1)
+    knot, rest = _between(share, KNOTS)
+    ease = rest**2 * (3 - 2 * rest)
+    drawn = np.exp(draws.sides[..., knot] + ease * (draws.sides[..., knot + 1] - draws.sides[..., knot]))
+    height, target = _at(height_m, middle)[:, None], draws.area_m2 / PIXEL_M**2
+    length = np.maximum(length_m / PIXEL_M, 1e-3)
+    width = target / length
+    for _ in range(4):  # the area grows with the width, but where the terrain rises at its sides
+        cap = np.clip(0.6 * width / length, 0.08, 0.4)[:, None]
+        ends = np.minimum(np.minimum(share, 1 - share) / cap, 1)
+        wide = width[:, None, None] / 2 * drawn * np.sqrt(np.maximum(1 - (1 - ends) ** 2, 0.01))[:, None]
+        for _ in range(_NARROWINGS):
+            climb = _at(height_m, middle[:, None] + out * wide[..., None]) - height
+            wide[climb > 1 + _CLIMB * PIXEL_M * wide] *= _NARROWER
+        edges = middle[:, None] + out * wide[..., None]
+        outline = np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
+        x, y = outline[..., 0], outline[..., 1]
+        area = np.abs((np.roll(x, 1, axis=1) * y - x * np.roll(y, 1, axis=1)).sum(axis=1)) / 2
+        width = width * np.clip(target / np.maximum(area, 1e-6), 0.5, 2.0)
+    fits = (length_m**2 >= _SHORTEST * draws.area_m2) & (area > 0.8 * target) & (area < 1.25 * target)
+    return outline, fits
 
 
-@njit(cache=True, nogil=True)
-def _descend(path, height, ground, length_m, reach):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
-    """Run down from the first point of `path`, fill the others evenly, and return the length run in m (0 if none)."""
-    step = length_m / ground.cell_m * _STEP_SHARE
-    x, y = path[0, 0], path[0, 1]
-    start = last = _at(height, x, y)
-    along_x, along_y, points = 0.0, 0.0, 1
+def _descend(start: Numbers, draws: Draws, height_m: Floats, barrier: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+    """Run down from `start`; return evenly spaced points (landslide, point, xy) in pixels, and lengths run in m."""
+    step = np.sqrt(draws.area_m2 * draws.elongation) / PIXEL_M / (_PATH - 1)
+    down, east = (np.asarray(part) for part in np.gradient(height_m))
+    path = np.repeat(start[:, None], _PATH, axis=1)
+    limit = np.array(height_m.shape)[::-1] - _BORDER_PX
+    points, along = np.full(len(start), _PATH), np.zeros_like(start)
+    first = last = _at(height_m, start)
     for i in range(1, _PATH):
-        down_x, down_y = _downhill(height, x, y)
-        along_x, along_y = _unit(down_x + _KEEPS_ON * along_x, down_y + _KEEPS_ON * along_y)
-        x, y = x + step * along_x, y + step * along_y
-        if not (4 <= x < height.shape[1] - 4 and 4 <= y < height.shape[0] - 4) or ground.barrier[int(y), int(x)]:
-            break
-        here = _at(height, x, y)
-        # Beyond its source a mass stops where its energy is spent.
-        if here >= last or (i > _SOURCE * _PATH and start - here < reach * i * step * ground.cell_m):
-            break
-        path[i, 0], path[i, 1], last, points = x, y, here, i + 1
-    _stretch(path, points)
-    return (points - 1) * step * ground.cell_m
+        fall = -np.stack([_at(east, path[:, i - 1]), _at(down, path[:, i - 1])], axis=-1)
+        along = _unit(_unit(fall) + _KEEPS_ON * along)
+        path[:, i] = path[:, i - 1] + step[:, None] * along
+        here = _at(height_m, path[:, i])
+        inside = np.clip(path[:, i], _BORDER_PX, limit)
+        columns, rows = inside.astype(np.intp).T
+        stops = (inside != path[:, i]).any(axis=1) | barrier[rows, columns] | (here >= last)
+        if i > _SOURCE * _PATH:  # beyond its source a mass stops where its energy is spent
+            stops |= first - here < draws.reach * i * step * PIXEL_M
+        points = np.where(stops, np.minimum(points, i), points)
+        last = here
+    run = (points[:, None] - 1) * np.linspace(0, 1, _PATH)
+    knot = np.clip(run.astype(np.intp), 0, np.maximum(points - 2, 0)[:, None])[..., None]
+    before, after = (np.take_along_axis(path, np.minimum(knot + k, points[:, None, None] - 1), axis=1) for k in (0, 1))
+    return before + (run[..., None] - knot) * (after - before), (points - 1) * step * PIXEL_M
 
 
-@njit(cache=True, nogil=True)
-def _stretch(path, points):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Spread the first `points` of `path` evenly over all its points."""
-    kept = path[:points].copy()
-    for i in range(_PATH):
-        at = i * (points - 1) * _STEP_SHARE
-        first = min(int(at), max(points - 2, 0))
-        second = min(first + 1, points - 1)
-        for axis in range(2):
-            path[i, axis] = kept[first, axis] + (at - first) * (kept[second, axis] - kept[first, axis])
+def _between(share: Numbers, count: int) -> tuple[NDArray[np.intp], Numbers]:
+    """Find the knot before each share of a length that has `count` even knots, and how far it lies towards the next."""
+    knot = np.minimum((share * (count - 1)).astype(np.intp), count - 2)
+    return knot, share * (count - 1) - knot
 
 
-@njit(cache=True, nogil=True)
-def _outline(path, length_m, area_m2, sides, height, cell_m, vertices):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
-    """Write the outline around `path` to `vertices`, in cells, and return how many it has (0 if it has no room)."""
-    stations = min(MOST_VERTICES // 2, 12 + int(length_m / 20.0))
-    width = area_m2 / length_m / cell_m
-    target = area_m2 / (cell_m * cell_m)
-    for _ in range(3):  # the area grows with the width, but where the ground rises at its sides
-        _lay_sides(path, length_m, stations, width / 2, sides, height, cell_m, vertices)
-        area = abs(_shoelace(vertices[: 2 * stations]))
-        if area <= 0.0:
-            return 0
-        width *= min(max(target / area, 0.5), 2.0)
-    _lay_sides(path, length_m, stations, width / 2, sides, height, cell_m, vertices)
-    area = abs(_shoelace(vertices[: 2 * stations]))
-    return 2 * stations if 0.8 * target < area < 1.25 * target else 0
+def _at(values: NDArray[np.floating], places: Numbers) -> Numbers:
+    """Interpolate a raster at places (..., xy) in pixels from the corner; beyond the last centres it stays level."""
+    x, y = np.moveaxis(places, -1, 0)
+    return np.asarray(map_coordinates(values, [y - 0.5, x - 0.5], order=1, mode="nearest", output=np.float64))
 
 
-@njit(cache=True, nogil=True)
-def _lay_sides(path, length_m, stations, half, sides, height, cell_m, vertices):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
-    """Lay points to the left of `path` on the way down and to its right on the way back."""
-    cap = min(max(1.2 * half * cell_m / length_m, 0.08), 0.4)
-    for i in range(stations):
-        share = (1 - math.cos(math.pi * i / (stations - 1))) / 2  # dense at both ends, which are round
-        place = min(share * (_PATH - 1), _PATH - 1.001)
-        j = int(place)
-        x = path[j, 0] + (place - j) * (path[j + 1, 0] - path[j, 0])
-        y = path[j, 1] + (place - j) * (path[j + 1, 1] - path[j, 1])
-        before, after = max(j - 3, 0), min(j + 4, _PATH - 1)
-        along_x, along_y = _unit(path[after, 0] - path[before, 0], path[after, 1] - path[before, 1])
-        for side in range(2):
-            wide = half * _width(sides[side], share, cap)
-            sign = 1.0 - 2.0 * side
-            wide = _room(height, x, y, sign * along_y, -sign * along_x, wide, cell_m)
-            k = i if side == 0 else 2 * stations - 1 - i
-            vertices[k, 0], vertices[k, 1] = x + sign * along_y * wide, y - sign * along_x * wide
-
-
-@njit(cache=True, nogil=True)
-def _width(side, share, cap):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return the width of one side at a share of the length, over the mean: as drawn, with round ends `cap` long."""
-    place = min(share * (KNOTS - 1), KNOTS - 1.001)
-    j = int(place)
-    ease = (place - j) ** 2 * (3 - 2 * (place - j))
-    ends = min(share / cap, (1 - share) / cap, 1.0)
-    return math.exp(side[j] + ease * (side[j + 1] - side[j])) * math.sqrt(max(1 - (1 - ends) ** 2, 0.01))
-
-
-@njit(cache=True, nogil=True)
-def _room(height, x, y, out_x, out_y, wide, cell_m):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
-    """Return how far out from (x, y) a landslide reaches before the ground climbs, at most `wide` cells."""
-    middle = _at(height, x, y)
-    for _ in range(10):
-        if _at(height, x + out_x * wide, y + out_y * wide) - middle <= 1.0 + _CLIMB * wide * cell_m:
-            break
-        wide *= 0.75
-    return wide
-
-
-@njit(cache=True, nogil=True)
-def _take(outline, taken):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Mark the cells whose centres `outline` holds, unless others hold too many of them; return whether it did."""
-    left, right = int(outline[:, 0].min()), int(outline[:, 0].max()) + 1
-    top, bottom = int(outline[:, 1].min()), int(outline[:, 1].max()) + 1
-    if left < 0 or top < 0 or right > taken.shape[1] or bottom > taken.shape[0]:
-        return False
-    inside = np.zeros((bottom - top, right - left), dtype=np.bool_)
-    held = clash = 0
-    for row in range(top, bottom):
-        for column in range(left, right):
-            if _holds(outline, column + 0.5, row + 0.5):
-                inside[row - top, column - left] = True
-                held += 1
-                clash += taken[row, column]
-    if clash > _OVERLAP * held:
-        return False
-    taken[top:bottom, left:right] |= inside
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _holds(outline, x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return whether a ray from (x, y) crosses the outline an odd number of times."""
-    inside = False
-    last = outline.shape[0] - 1
-    for i in range(outline.shape[0]):
-        x0, y0, x1, y1 = outline[last, 0], outline[last, 1], outline[i, 0], outline[i, 1]
-        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
-            inside = not inside
-        last = i
-    return inside
-
-
-@njit(cache=True, nogil=True)
-def _shoelace(outline):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    total = 0.0
-    last = outline.shape[0] - 1
-    for i in range(outline.shape[0]):
-        total += outline[last, 0] * outline[i, 1] - outline[i, 0] * outline[last, 1]
-        last = i
-    return total / 2
-
-
-@njit(cache=True, nogil=True)
-def _at(height, x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Interpolate the elevation at x, y in cells from the corner; beyond the last centres it stays level."""
-    column = min(max(x - 0.5, 0.0), height.shape[1] - 1.001)
-    row = min(max(y - 0.5, 0.0), height.shape[0] - 1.001)
-    i, j = int(row), int(column)
-    down, right = row - i, column - j
-    north = height[i, j] * (1 - right) + height[i, j + 1] * right
-    south = height[i + 1, j] * (1 - right) + height[i + 1, j + 1] * right
-    return north * (1 - down) + south * down
-
-
-@njit(cache=True, nogil=True)
-def _downhill(height, x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    return _unit(_at(height, x - 1, y) - _at(height, x + 1, y), _at(height, x, y - 1) - _at(height, x, y + 1))
-
-
-@njit(cache=True, nogil=True)
-def _unit(x, y):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    length = math.sqrt(x * x + y * y)
-    return (x / length, y / length) if length > 0 else (0.0, 0.0)
+def _unit(vectors: Numbers) -> Numbers:
+    """Bring vectors (..., xy) to the length 1; those without a length stay."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))

@@ -1,16 +1,15 @@
-"""Surface reflectance of what covers the ground, in the ten bands, by season and by rock."""
+"""Surface reflectance of land cover in the ten bands, by season and by rock."""
 
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from coslide.config.schema import SENTINEL2_BANDS
-from coslide.simulate.covers import Cover
+from coslide.simulate.frame import Floats
+from coslide.simulate.landcover import Cover
 from coslide.simulate.recipe import AGES, Difficulty
-
-Floats = NDArray[np.float32]
 
 # Rounded values of such surfaces in the USGS Spectral Library 7 (Kokaly et al. 2017, doi:10.3133/ds1035), the ECOSTRESS
 # library (Meerdink et al. 2019, doi:10.1016/j.rse.2019.05.015) and, for canopies, Rautiainen et al. (2018,
@@ -55,7 +54,7 @@ _METRES_PER_DAY = 30.5  # Hopkins (1920): four days for 400 feet
 
 
 class Palette(NamedTuple):
-    """Reflectance by cover (no unit), without green leaves and in full leaf, float32 (cover, band).
+    """Reflectance by land cover (no unit), without green leaves and in full leaf, float32 (cover, band).
 
     `tint` is the factor that a stratum puts on rocky covers, float32 (cover, stratum, band); stratum 0 is the oldest.
     """
@@ -66,7 +65,7 @@ class Palette(NamedTuple):
 
 
 def palette(hardness: Difficulty) -> Palette:
-    """Return the reflectance of every `Cover` in the bands of `coslide.config.schema.SENTINEL2_BANDS`.
+    """List the reflectance of every `Cover` in the bands of `coslide.config.schema.SENTINEL2_BANDS`.
 
     `Difficulty.fresh_debris` moves debris from weathered ground (0) to freshly broken rock (1).
     """
@@ -79,31 +78,17 @@ def palette(hardness: Difficulty) -> Palette:
         green[cover] = values
     tint = np.ones((len(Cover), len(AGES), len(SENTINEL2_BANDS)), dtype=np.float32)
     tilt = np.linspace(-1, 1, len(SENTINEL2_BANDS))
-    rock = np.array(_BRIGHTNESS)[:, None] * (1 + np.array(_REDNESS)[:, None] * tilt)
-    for cover in _ROCKY:
-        tint[cover] = rock
+    tint[list(_ROCKY)] = np.array(_BRIGHTNESS)[:, None] * (1 + np.array(_REDNESS)[:, None] * tilt)
     return Palette(bare, green, tint)
 
 
 def green_share(date: datetime, height_m: ArrayLike) -> Floats:
-    """Return which share of their leaves plants have (no unit, 0 to 1), by date and height.
+    """Compute which share of their leaves plants have (no unit, 0 to 1), by the day of the year and height in metres.
 
-    Two logistic curves [1]_, spring and autumn; with every 30.5 m of height spring comes a day later and autumn a day
-    earlier, which is Hopkins' law of four days for 400 feet::
+    Two logistic curves, spring and autumn (Beck et al. 2006, doi:10.1016/j.rse.2005.10.021, equation 3); with every
+    30.5 m of height spring comes a day later and autumn a day earlier (Hopkins' law of four days for 400 feet)::
 
         g = 1 / (1 + exp(-0.12 (t - S))) + 1 / (1 + exp(0.10 (t - A))) - 1
-
-    Parameters
-    ----------
-    date
-        Its day of the year counts, on the northern hemisphere.
-    height_m
-        Metres above sea.
-
-    References
-    ----------
-    .. [1] Beck et al. (2006), Improved monitoring of vegetation dynamics at very high latitudes, RSE 100, 321-334,
-       doi:10.1016/j.rse.2005.10.021, equation 3.
     """
     day = np.float32(date.timetuple().tm_yday)
     later = (np.asarray(height_m, dtype=np.float32) - np.float32(_HEIGHT_M)) / np.float32(_METRES_PER_DAY)

@@ -1,144 +1,148 @@
-"""The ground of a simulated earthquake at 10 m: mountains, valley floors, rivers and where the water runs."""
+"""The terrain of a simulated earthquake at 10 m, and the elevation model that one would have of it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
+from odc.geo.geobox import GeoBox
+from rasterio.warp import Resampling, reproject, transform_bounds
+from scipy.ndimage import gaussian_filter
 
-from coslide.indices.derivatives import slope_aspect_curvature
-from coslide.simulate.drainage import downstream_order, drained_area, fill_depressions, steepest_receivers
-from coslide.simulate.erosion import limit_slope
-from coslide.simulate.frame import CELL_M, Frame
-from coslide.simulate.land import River, Terrain
-from coslide.simulate.mountains import STEP_CELLS, STEP_M, Mountains, carve_mountains, stretch
-from coslide.simulate.noise import rough_field, smooth_field
+from coslide.simulate.drainage import FOOTSLOPE_M, Drainage, cut_beds, drain, floor_level, trace_courses
+from coslide.simulate.fields import rough_field, smooth_field
+from coslide.simulate.frame import PIXEL_M, Floats, Frame, Terrain, terrain_of
+from coslide.simulate.mountains import STEP_M, STEP_PX, carve_mountains, limit_slope, refine, stretch
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.rivers import FOOTSLOPE_M, Network, cut_beds, floor_level, trace_courses
 
-Floats = NDArray[np.float32]
-
-FLOOR_SHARE = 0.045  # of the ground that is valley floor
-_FLATTEST_DEG = 12.0  # slope below which filled ground is valley floor
+FLOOR_SHARE = 0.045  # of the area that is valley floor
+_FLATTEST_DEG = 12.0  # slope below which filled terrain is valley floor
 _ROUGH_M, _ROUGH_RANGE_M = 7.0, 300.0  # typical height of the relief below the 30 m grid, on slopes of 45 degrees
 _UNEVEN_M = 0.25  # of a valley floor
 _CLIFF = 1.5  # tangent of the steepest slope in detail
-_BORDER = 4  # cells of 30 m around the ground that interpolation looks at
+_BORDER = 4  # pixels of 30 m around the area, for interpolation
+
+NODATA = -9999.0
+_PER_DEGREE = 3600  # pixels of one arc second
+_DEM_PIXEL_M = 30.0  # about
+_ERROR_M, _ERROR_RANGE_M = 1.0, 2000.0
+_RIM_PX = 2
 
 
 def make_terrain(recipe: Recipe, frame: Frame) -> Terrain:
-    """Return the ground before the earthquake.
+    """Make the terrain before the earthquake.
 
-    `carve_mountains` at 30 m; rivers fill their valleys to a flat floor (`floor_level`); on the 10 m grid steep ground
-    gets the small relief of rock, rivers get their beds, and depressions are filled, so that the water of every cell
+    `carve_mountains` at 30 m; rivers fill their valleys to a flat floor (`floor_level`); on the 10 m grid steep slopes
+    get the small relief of rock, rivers get their beds, and depressions are filled, so that the water of every pixel
     reaches the edge.
-
-    Parameters
-    ----------
-    recipe
-        Its `relief_m`, `drainage_per_km` and `seed` matter.
-    frame
-        Where the ground lies.
 
     Notes
     -----
-    The highest less the lowest height of the tile is exactly `relief_m`; the lowest is 1500 m. Channels, the cells
-    with more than `channel_head_m2` of drained area, are `drainage_per_km` long per km2, to about 20 %
-    on 12 km; a smaller tile holds few of them.
+    The relief of the scene is exactly `Recipe.relief_m`, its lowest height 1500 m. Channels, the pixels with more than
+    `channel_head_m2` of drained area, are `drainage_per_km` long per km2, to about 20 % on 12 km; a smaller scene holds
+    few of them.
     """
-    mountains = carve_mountains(recipe, frame)
-    network = _network(mountains.height_m)
-    level = floor_level(network, mountains.inner, FLOOR_SHARE)
-    affine = _coarse_affine(frame, mountains)
-    courses = trace_courses(network, mountains.inner, level_m=level, affine=affine)
-    height, filled = _refine(recipe, mountains, level)
-    cut_beds(height, courses, frame.ground.affine)
-    height = fill_depressions(limit_slope(height, CELL_M, _CLIFF))
-    height = fill_depressions(stretch(height, height[frame.inner], recipe.relief_m))  # rounding may level what fell
-    shape = slope_aspect_curvature(height, CELL_M)
-    slope, aspect, curvature = (_close_ring(values) for values in shape)
-    receiver = steepest_receivers(height)
-    source = _enter(height, network, mountains.inner)
-    return Terrain(
-        frame=frame,
-        height_m=height,
-        slope_deg=slope,
-        aspect_deg=np.nan_to_num(aspect, copy=False, nan=0.0),
-        mean_curvature_per_m=curvature,
-        receiver=receiver,
-        drained_m2=drained_area(receiver, downstream_order(receiver), source),
-        valley_floor=filled & (slope < np.float32(_FLATTEST_DEG)),
-        rivers=_sorted_rivers([course.river for course in courses]),
+    coarse, inner = carve_mountains(recipe, frame)
+    flow = drain(coarse)
+    area = flow.upstream_area_m2(STEP_M**2)
+    level = floor_level(flow, area, inner, FLOOR_SHARE)
+    corner = frame.grid.affine * Affine.translation(*(-STEP_PX * part.start for part in inner[::-1]))
+    courses = trace_courses(flow, area, inner, level_m=level, affine=corner * Affine.scale(STEP_PX))
+    height, filled = _refine(recipe, coarse, level, inner)
+    cut_beds(height, courses, frame.grid.affine)
+    height = drain(limit_slope(height, PIXEL_M, _CLIFF)).height_m
+    fine = drain(stretch(height, height[frame.inner], recipe.relief_m))
+    terrain = terrain_of(
+        frame,
+        fine.height_m,
+        drained_m2=fine.upstream_area_m2(_inflow(fine.height_m, flow, area, inner)),
+        rivers=tuple(sorted((course.river for course in courses), key=lambda river: -river.width_m)),
     )
+    return replace(terrain, valley_floor=filled & (terrain.slope_deg < _FLATTEST_DEG))
 
 
-def _network(height: Floats) -> Network:
-    """Return the drainage of the 30 m grid."""
-    receiver = steepest_receivers(height)
-    order = downstream_order(receiver)
-    return Network(height, drained_area(receiver, order, STEP_M**2), receiver, order)
+def write_dem(path: Path, recipe: Recipe, terrain: Terrain) -> None:
+    """Write the elevation in metres as a GeoTIFF in degrees, one arc second, as Copernicus GLO-30 has it.
+
+    Each pixel is the mean of the terrain in it, plus an error that varies slowly (standard deviation 1 m, correlated
+    over 2 km), about the absolute error of such models. EPSG:4326, float32, tiled, deflate; the edges lie on whole arc
+    seconds. Pixels that the square of the frame does not touch are -9999.
+    """
+    grid = dem_grid(terrain.frame)
+    height = np.full(grid.shape, NODATA, dtype=np.float32)
+    reproject(
+        terrain.height_m,
+        height,
+        src_transform=terrain.frame.grid.affine,
+        src_crs=str(terrain.frame.grid.crs),
+        dst_transform=grid.affine,
+        dst_crs="EPSG:4326",
+        dst_nodata=NODATA,
+        resampling=Resampling.average,
+        num_threads=1,
+    )
+    valid = height != np.float32(NODATA)
+    error = smooth_field(recipe.random("dem"), height.shape, _DEM_PIXEL_M, range_m=_ERROR_RANGE_M)
+    height[valid] += np.float32(_ERROR_M) * error[valid]
+    profile = {
+        "driver": "GTiff", "dtype": "float32", "count": 1, "nodata": NODATA,
+        "width": height.shape[1], "height": height.shape[0], "crs": "EPSG:4326", "transform": grid.affine,
+        "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 3,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(height, 1)
+        file.update_tags(1, units="m")
 
 
-def _coarse_affine(frame: Frame, mountains: Mountains) -> Affine:
-    """Return the transform of the mountains' grid, of which the ground is a part."""
-    ground, (rows, columns) = frame.ground.affine, mountains.inner
-    return Affine(
-        STEP_M, 0, ground.c - columns.start * STEP_M, 0, -STEP_M, ground.f + rows.start * STEP_M
-    )  # fmt: skip
+def dem_grid(frame: Frame) -> GeoBox:
+    """Lay the grid of the elevation model: whole arc seconds around the frame, two pixels more on each side."""
+    bounds = transform_bounds(str(frame.grid.crs), "EPSG:4326", *frame.grid.boundingbox.bbox, densify_pts=41)
+    left, bottom = (math.floor(edge * _PER_DEGREE) - _RIM_PX for edge in bounds[:2])
+    right, top = (math.ceil(edge * _PER_DEGREE) + _RIM_PX for edge in bounds[2:])
+    pixel = 1 / _PER_DEGREE
+    affine = Affine(pixel, 0, left / _PER_DEGREE, 0, -pixel, top / _PER_DEGREE)
+    return GeoBox((top - bottom, right - left), affine, "EPSG:4326")
 
 
-def _refine(recipe: Recipe, mountains: Mountains, level_m: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the heights of the ground at 10 m, with valleys filled, and which cells are filled."""
-    around = tuple(slice(part.start - _BORDER, part.stop + _BORDER) for part in mountains.inner)
-    coarse = mountains.height_m[around]
+def _refine(
+    recipe: Recipe, height: Floats, level: Floats, inner: tuple[slice, slice]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Interpolate the 30 m grid on the frame at 10 m with valleys filled; also tell which pixels are filled."""
+    around = tuple(slice(part.start - _BORDER, part.stop + _BORDER) for part in inner)
+    coarse = height[around]
     random = recipe.random("detail")
-    height = _finer(coarse, 3)
+    fine = _finer(coarse, 3)
     steep = np.hypot(*np.gradient(coarse, np.float32(STEP_M)))
-    rough = rough_field(random, height.shape, CELL_M, range_m=_ROUGH_RANGE_M)
-    rough *= _finer(np.minimum(steep, 1.5) ** 2, 1) * np.float32(_ROUGH_M)
-    height += rough
-    rough = smooth_field(random, height.shape, CELL_M, range_m=100.0)
-    level = level_m[around]
-    known = np.isfinite(level)
-    if not known.all():  # no river there; far below the ground it fills nothing
-        level = np.where(known, level, coarse.min() - np.float32(1000))
-    floor = _finer(gaussian_filter(level, 1.0), 1)
-    floor += rough * np.float32(_UNEVEN_M)
-    above = (height - floor) / np.float32(FOOTSLOPE_M)
-    filled = above < -1
-    # A smooth maximum of ground and floor: the foot of the hillside rises gently.
-    np.logaddexp(above, np.float32(0), out=above)
-    return np.asarray(floor + above * np.float32(FOOTSLOPE_M), dtype=np.float32), filled
+    rough = rough_field(random, fine.shape, PIXEL_M, range_m=_ROUGH_RANGE_M)
+    fine += rough * _finer(np.minimum(steep, 1.5) ** 2, 1) * np.float32(_ROUGH_M)
+    # Where no river is, the floor lies far below the terrain and fills nothing.
+    floor = _finer(gaussian_filter(np.maximum(level[around], coarse.min() - np.float32(1000)), 1.0), 1)
+    floor += smooth_field(random, fine.shape, PIXEL_M, range_m=100.0) * np.float32(_UNEVEN_M)
+    above = (fine - floor) / np.float32(FOOTSLOPE_M)
+    # A smooth maximum of terrain and floor: the foot of the hillside rises gently.
+    return floor + np.logaddexp(above, np.float32(0)) * np.float32(FOOTSLOPE_M), above < -1
 
 
 def _finer(values: Floats, order: int) -> Floats:
-    """Return values of 30 m cells, with their border, on the 10 m cells of the ground."""
-    fine = zoom(np.asarray(values, dtype=np.float32), STEP_CELLS, order=order, grid_mode=True, mode="nearest")
-    cut = _BORDER * STEP_CELLS
-    return np.ascontiguousarray(fine[cut:-cut, cut:-cut])
+    """Interpolate values of 30 m pixels, with their border, on the 10 m pixels without it."""
+    cut = slice(_BORDER * STEP_PX, -_BORDER * STEP_PX)
+    return np.ascontiguousarray(refine(values, STEP_PX, order)[cut, cut])
 
 
-def _enter(height: Floats, network: Network, inner: tuple[slice, slice]) -> Floats:
-    """Return what each 10 m cell adds to the drained area: itself, and at the edge what flows in from outside."""
-    source = np.full(height.shape, CELL_M**2, dtype=np.float32)
-    inside = np.zeros(network.height_m.shape, dtype=np.bool_)
+def _inflow(height: Floats, flow: Drainage, area: Floats, inner: tuple[slice, slice]) -> Floats:
+    """Compute what each 10 m pixel adds to the drained area in m2: itself, and at the edge what flows in there."""
+    source = np.full(height.shape, PIXEL_M**2, dtype=np.float32)
+    inside = np.zeros(area.shape, dtype=np.bool_)
     inside[inner] = True
-    receiver, within = network.receiver.reshape(-1), inside.reshape(-1)
-    givers = np.flatnonzero(~within & within[receiver])
-    rows, columns = np.divmod(receiver[givers], network.height_m.shape[1])
-    area = network.drained_m2.reshape(-1)[givers]
-    tops, lefts = (rows - inner[0].start) * STEP_CELLS, (columns - inner[1].start) * STEP_CELLS
-    for top, left, more in zip(tops.tolist(), lefts.tolist(), area.tolist(), strict=True):
-        block = height[top : top + STEP_CELLS, left : left + STEP_CELLS]
-        row, column = divmod(int(block.argmin()), STEP_CELLS)
-        source[top + row, left + column] += more
+    within = inside.ravel()
+    givers = np.flatnonzero(~within & within[flow.receiver])
+    rows, columns = np.divmod(flow.receiver[givers], area.shape[1])
+    rows, columns = STEP_PX * (rows - inner[0].start), STEP_PX * (columns - inner[1].start)
+    steps = np.arange(STEP_PX)
+    block = height[rows[:, None, None] + steps[:, None], columns[:, None, None] + steps]
+    down, right = np.divmod(block.reshape(len(rows), -1).argmin(axis=1), STEP_PX)
+    np.add.at(source, (rows + down, columns + right), area.reshape(-1)[givers])
     return source
-
-
-def _close_ring(values: Floats) -> Floats:
-    """Return values with those beside it in the outermost ring."""
-    return np.pad(values[1:-1, 1:-1], 1, mode="edge")
-
-
-def _sorted_rivers(rivers: list[River]) -> tuple[River, ...]:
-    """Return rivers from the widest to the narrowest, equally wide ones as they came."""
-    return tuple(sorted(rivers, key=lambda river: -river.width_m))

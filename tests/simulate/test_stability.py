@@ -1,42 +1,104 @@
-"""Every factor of landslides changes their probability, each in its own direction."""
+"""Newmark displacement against closed forms and another regression; every cause changes the chance its own way."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from coslide.indices.derivatives import slope_aspect_curvature
-from coslide.simulate import hazard
-from coslide.simulate.frame import CELL_M, Frame
-from coslide.simulate.hazard import failure_probability, ridge_gain, strength, wetness
-from coslide.simulate.land import Terrain
+from coslide.simulate.frame import PIXEL_M, Frame, terrain_of
 from coslide.simulate.recipe import Recipe
+from coslide.simulate.stability import (
+    ROCK_KN_PER_M3,
+    critical_acceleration_g,
+    displacement_cm,
+    factor_of_safety,
+    failing_share,
+    failure_probability,
+    ridge_gain,
+    strength,
+    wetness,
+)
 
-FRAME = Frame(tile_cells=60, margin_cells=30)
-SIDE = FRAME.cells
+
+@pytest.mark.parametrize("angle", [10.0, 25.0, 38.0, 55.0])
+def test_dry_sand_stands_at_its_angle_of_friction(angle):
+    safety = factor_of_safety(angle, cohesion_kpa=0.0, friction_deg=angle, depth_m=7.0)
+    np.testing.assert_allclose(safety, 1, rtol=1e-6)
+
+
+def test_saturated_sand_loses_the_weight_of_the_water():
+    safety = factor_of_safety(20.0, cohesion_kpa=0.0, friction_deg=30.0, depth_m=2.0, wetness=1.0)
+    expected = (1 - 9.81 / ROCK_KN_PER_M3) * np.tan(np.radians(30)) / np.tan(np.radians(20))
+    np.testing.assert_allclose(safety, expected, rtol=1e-6)
+
+
+def test_cohesion_alone_holds_a_critical_depth():
+    # Force balance of a block without friction: c / sin of slope, per weight of the block above.
+    depth_m = 12.0 / (ROCK_KN_PER_M3 * np.sin(np.radians(40)))
+    safety = factor_of_safety(40.0, cohesion_kpa=12.0, friction_deg=0.0, depth_m=depth_m)
+    np.testing.assert_allclose(safety, 1, rtol=1e-6)
+
+
+def test_at_the_critical_acceleration_the_forces_on_the_block_balance():
+    slope, cohesion, friction, depth_m = np.radians(35.0), 18.0, np.radians(33.0), 2.4
+    safety = factor_of_safety(35.0, cohesion_kpa=18.0, friction_deg=33.0, depth_m=depth_m)
+    weight = ROCK_KN_PER_M3 * depth_m  # of a column of 1 m2 of slip surface
+    driving = weight * (np.sin(slope) + critical_acceleration_g(safety, 35.0))
+    np.testing.assert_allclose(driving, cohesion + weight * np.cos(slope) * np.tan(friction), rtol=1e-6)
+
+
+def test_displacement_is_the_published_regression():
+    critical, peak = np.meshgrid([0.05, 0.1, 0.2], [0.25, 0.4, 0.8])
+    ratio = critical / peak
+    expected = 10 ** (0.215 + np.log10((1 - ratio) ** 2.341 * ratio**-1.438))
+    np.testing.assert_allclose(displacement_cm(critical, peak), expected, rtol=1e-5)
+
+
+def test_displacement_agrees_with_another_regression_within_a_factor_of_five():
+    ratio = np.linspace(0.1, 0.9, 17)
+    ambraseys_and_menu_1988 = 10 ** (0.90 + np.log10((1 - ratio) ** 2.53 * ratio**-1.09))
+    # Theirs is of fewer and stronger records; a wrong sign or logarithm would be off by orders of magnitude.
+    quotient = ambraseys_and_menu_1988 / displacement_cm(ratio, 1.0)
+    assert quotient.min() > 1
+    assert quotient.max() < 5
+
+
+def test_ground_that_is_shaken_less_than_critically_stays():
+    np.testing.assert_array_equal(displacement_cm([0.3, 0.3, 0.0], [0.3, 0.1, 0.0]), 0)
+    assert displacement_cm(0.29, 0.3) > 0
+
+
+def test_a_block_without_any_strength_left_moves_a_finite_way():
+    moved = displacement_cm([-0.1, 0.0, 0.004], [0.4, 0.4, 0.4])
+    assert np.isfinite(moved).all()
+    assert (moved > 1000).all()
+
+
+def test_the_failing_share_has_the_published_half_and_limit():
+    half_cm = (np.log(2) / 0.048) ** (1 / 1.565)
+    np.testing.assert_allclose(failing_share([0.0, half_cm, 1e3]), [0, 0.335 / 2, 0.335], rtol=1e-6)
+
+
+def test_more_displacement_never_fails_less():
+    assert (np.diff(failing_share(np.linspace(0, 50, 500))) >= 0).all()
+
+
+def test_level_ground_does_not_slide():
+    safety = factor_of_safety(0.0, cohesion_kpa=0.0, friction_deg=25.0, depth_m=2.0, wetness=0.5)
+    assert failing_share(displacement_cm(critical_acceleration_g(safety, 0.0), 0.6)) < 0.02
+
+
+# --- Probability of failure ---
+
+FRAME = Frame(scene_px=60, margin_px=30)
+SIDE = FRAME.side_px
 RECIPE = Recipe(seed=4)
 
 
-def terrain_of(height_m):
-    shape = slope_aspect_curvature(height_m, CELL_M)
-    slope, aspect, curvature = (np.nan_to_num(np.pad(part[1:-1, 1:-1], 1, mode="edge")) for part in shape)
-    return Terrain(
-        FRAME,
-        np.asarray(height_m, dtype=np.float32),
-        slope,
-        aspect,
-        curvature,
-        np.arange(SIDE * SIDE, dtype=np.int32).reshape(SIDE, SIDE),
-        np.full((SIDE, SIDE), 800.0, dtype=np.float32),
-        slope < 5,
-        (),
-    )
-
-
 def plane(slope_deg, aspect_deg=0.0):
-    row, column = np.mgrid[:SIDE, :SIDE] * CELL_M
+    row, column = np.mgrid[:SIDE, :SIDE] * PIXEL_M
     away = column * np.sin(np.radians(aspect_deg)) - row * np.cos(np.radians(aspect_deg))
-    return terrain_of(2200 - np.tan(np.radians(slope_deg)) * away)
+    return terrain_of(FRAME, 2200 - np.tan(np.radians(slope_deg)) * away, drained_m2=800.0)
 
 
 def chance(terrain, *, unit=5, pga_g=0.35, rain_mm=60.0, fault_m=2000.0, recipe=RECIPE, scale=1.0):
@@ -83,7 +145,7 @@ def test_no_factor_decides_alone():
 
 
 def test_ridges_fail_more_than_valleys_of_the_same_slope():
-    column = np.broadcast_to(np.arange(SIDE) * CELL_M, (SIDE, SIDE))
+    column = np.broadcast_to(np.arange(SIDE) * PIXEL_M, (SIDE, SIDE))
     wave = 60 * np.cos(2 * np.pi * column / 600.0)  # ridges at 0, 600 and 1200 m
     ridge, valley = np.s_[40:-40, 60], np.s_[40:-40, 30]
     gain = ridge_gain(wave.astype(np.float32))
@@ -101,7 +163,7 @@ def test_a_plane_neither_adds_to_the_shaking_nor_takes_from_it():
 
 
 def test_level_ground_does_not_fail():
-    assert chance(plane(3), pga_g=0.8, rain_mm=300.0).max() < 0.02
+    assert chance(plane(1), pga_g=0.75, rain_mm=170.0).max() < 0.02
 
 
 def test_without_shaking_nothing_fails():
@@ -124,16 +186,10 @@ def test_the_same_recipe_gives_the_same_probabilities():
     np.testing.assert_array_equal(chance(BASE), chance(BASE))
 
 
-def test_strips_of_rows_do_not_show(monkeypatch):
-    whole = chance(BASE)
-    monkeypatch.setattr(hazard, "_STRIP_ROWS", 7)
-    np.testing.assert_array_equal(chance(BASE), whole)
-
-
 def test_strength_is_found_so_that_the_share_that_slides_can_fail():
     for share in (0.01, 0.05):
         found = chance(BASE, recipe=Recipe(seed=4, landslide_share=share), scale=None)
-        np.testing.assert_allclose(found.mean(), 2 * share, rtol=0.1)  # from every 64th cell
+        np.testing.assert_allclose(found.mean(), 2 * share, rtol=0.1)  # from every 16th pixel
 
 
 def test_more_strength_fails_less():

@@ -31,7 +31,7 @@ def broken_trace(seed=0, count=40):
 
 
 def exact_distance(traces, grid, rows, columns):
-    """Return the distance in metres from cell centres to the nearest trace, from shapely."""
+    """Return the distance in metres from pixel centres to the nearest trace, from shapely."""
     x_m, y_m = grid.affine @ (columns + 0.5, rows + 0.5)
     centres = points(np.asarray(x_m), np.asarray(y_m))
     parts = np.array(traces)
@@ -241,7 +241,7 @@ def test_a_cell_has_the_same_distance_and_class_whatever_the_window(faults):
     ],
 )
 def test_the_distance_to_real_faults_is_that_of_shapely(data_folder, name, crs, corner):
-    """R25: within 10 m, on cells of 10 m."""
+    """R25: within 10 m, on pixels of 10 m."""
     x, y = corner
     grid = GeoBox.from_bbox((x, y, x + 25_000, y + 20_000), crs=crs, resolution=10)
     faults = FaultsConfig(path=data_folder / name)

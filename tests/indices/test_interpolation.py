@@ -36,7 +36,7 @@ def wavy_nodes(step_deg=0.0083, rows=40, columns=60):
 
 
 def on(grid):
-    """Return longitude and latitude of all cell centres."""
+    """Return longitude and latitude of all pixel centres."""
     rows, columns = np.indices(grid.shape)
     x_m = grid.affine.c + grid.affine.a * (columns + 0.5)
     y_m = grid.affine.f + grid.affine.e * (rows + 0.5)
@@ -96,7 +96,7 @@ def test_a_bilinear_field_is_met_exactly_at_the_cell_centres():
 
 
 def test_a_raster_that_is_linear_in_degrees_is_met_at_the_cell_centres():
-    """R28: nodes are cell centres; half a node of shift would be 0.4, what is allowed is half a metre of ground."""
+    """R28: nodes are pixel centres; half a node of shift would be 0.4, what is allowed is half a metre of ground."""
     template = wavy_nodes()
     rows, columns = np.indices(template.values.shape)
     lon, lat = template.transform.c + 0.0083 * (columns + 0.5), template.transform.f - 0.0083 * (rows + 0.5)

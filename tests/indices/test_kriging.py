@@ -61,7 +61,7 @@ def grid_around(width_m=20e3, height_m=10e3, resolution=10.0):
 
 
 def centres(grid, row, column):
-    """Return x and y in metres of cell centres."""
+    """Return x and y in metres of pixel centres."""
     return grid.affine @ (np.asarray(column) + 0.5, np.asarray(row) + 0.5)
 
 

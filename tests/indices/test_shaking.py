@@ -75,7 +75,7 @@ def test_negative_accelerations_are_refused():
 
 
 def test_the_field_is_the_exponential_of_the_kriged_logarithm():
-    """R29: at cell centres, in the CRS of the grid, within 0.5 % of the direct solution, stations inside."""
+    """R29: at pixel centres, in the CRS of the grid, within 0.5 % of the direct solution, stations inside."""
     table = stations(10, half_width_m=8e3)
     x_m, y_m = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(table["lon_deg"], table["lat_deg"])
     axes = EAST_M + 50 + 100 * np.arange(40), NORTH_M + 2950 - 100 * np.arange(30)

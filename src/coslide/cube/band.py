@@ -1,4 +1,4 @@
-"""All that is known of a band of a cube: one record, written into the cube as CF attributes and read from there."""
+"""The record of a band of a cube, written into the cube as CF attributes and read from there."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

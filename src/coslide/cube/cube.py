@@ -40,7 +40,7 @@ class Cube:
     bands
         All bands in the order of building: inputs of a network, diagnostics, masks and labels.
     grid
-        Where the pixels lie, as the coordinates x and y and the CRS say.
+        Where the pixels lie, by the coordinates x and y and the CRS.
 
     Raises
     ------

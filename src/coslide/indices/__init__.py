@@ -1,1 +1,1 @@
-"""Recognition indices: one module per family, and the cube that holds them all."""
+"""Recognition indices: one module per family of Table 2, and the mathematics beside it."""

@@ -10,7 +10,7 @@ from coslide.labels import NO_CLASS
 
 
 def class_by_edges(values: ArrayLike, edges: Sequence[float], *, lowest: int) -> NDArray[np.uint8]:
-    """Return the class of each value, uint8 of the same shape: `lowest` plus the number of edges that it reaches.
+    """Classify values, uint8 of the same shape: `lowest` plus the number of edges that it reaches.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """How far the scene before the event lies from the one after it, measured by phase correlation of small parts."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -22,25 +23,25 @@ WARNED_ABOVE_PX = 1.0
 REFUSED_ABOVE_PX = 5.0
 MAX_SPREAD_PX = 0.25
 MIN_CHIPS = 4
-MIN_MATCH = 0.25  # chips of different ground reach 0.10 (256 cells), 0.15 (128) and 0.24 (64)
+MIN_MATCH = 0.25  # chips of different areas reach 0.10 (256 pixels), 0.15 (128) and 0.24 (64)
 FEW_CHIPS_MATCH = 0.5  # with fewer than MIN_CHIPS chips nothing else vouches for them
 _CHANCE = 3 * 1.2533 * 1.4826  # three standard errors of a median, times the root of the count, in spreads
 _MAX_UNKNOWN = 0.1
 _OUTLIER_SPREADS = 4.5  # three standard deviations, if the shifts of chips are normally distributed
-_LATTICES = (6, 16)  # chips along a side; the second where too few of the first see ground in both scenes
+_LATTICES = (6, 16)  # chips along a side; the second where too few of the first are valid in both scenes
 _UPSAMPLING = 100
 _GRADIENT_SIGMA_PX = 1.0
 
 
 class ChipShift(NamedTuple):
-    """What one pair of chips says.
+    """How far one pair of chips lies apart.
 
     Attributes
     ----------
     east_px, north_px
-        What must be added to the position of the content before the event, in cells, to fit that after it.
+        What must be added to the position of the content before the event, in pixels, to fit that after it.
     match
-        How alike the two are after the move: 1 for the same structures, about 0.1 for different ground.
+        How alike the two are after the move: 1 for the same structures, about 0.1 for different areas.
     """
 
     east_px: float
@@ -83,7 +84,7 @@ class Shift(NamedTuple):
 def coregistration(
     setting: Literal["auto", "measure", "off"], pre: "SceneReader | None", post: "SceneReader", grid: GeoBox
 ) -> Shift | None:
-    """Return the shift in metres between two scenes, as the event file wants it dealt with; None if not at all.
+    """Measure the shift in metres between two scenes as the event file asks; None if not at all.
 
     Parameters
     ----------
@@ -107,10 +108,10 @@ def coregistration(
     return shift
 
 
-def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox, *, band: str | None = None) -> Shift:
-    """Return by how many metres the content of `pre` must be moved to fit `post`.
+def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox) -> Shift:
+    """Measure by how many metres the content of `pre` must be moved to fit `post`.
 
-    The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is unknown in either
+    The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is nodata in either
     scene, or that do not match, are left out, and so are those whose shift lies off that of the others.
 
     Parameters
@@ -118,16 +119,14 @@ def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox, *
     pre, post
         The scenes before and after the event.
     grid
-        The grid of the cube. A side below 96 cells is too short for two chips; then nothing is measured.
-    band
-        The band to compare. None takes B8, else B4, else the one with the longest wavelength that both have.
+        The grid of the cube. A side below 96 pixels is too short for two chips; then nothing is measured.
 
     Returns
     -------
     Shift
-        `applied` is True where the shift is above 0.1 cells and above three standard errors of its median, not above
-        5 cells (which is no misregistration but another fault), and the chips agree: their spread is at most 0.25
-        cells, and there are at least four of them, or fewer that all match well.
+        `applied` is True where the shift is above 0.1 pixels and above three standard errors of its median, not above
+        5 pixels (which is no misregistration but another fault), and the chips agree: their spread is at most 0.25
+        pixels, and there are at least four of them, or fewer that all match well.
 
     Raises
     ------
@@ -137,10 +136,16 @@ def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox, *
     Notes
     -----
     Registered scenes of Sentinel-2 lie up to 12 m apart at 95.5 % confidence before the processing baseline 03.00 of
-    2021, and 5 m since. A shift of half a cell alone gives the NDVI difference a standard deviation of 15 % of that of
+    2021, and 5 m since. A shift of half a pixel alone gives the NDVI difference a standard deviation of 15 % of that of
     the scene's NDVI.
     """
-    name = _comparable_band(pre, post, band)
+    shared = [name for name in post.band_names if name in pre.band_names]
+    if not shared:
+        raise InputError(
+            f"scenes: found the bands {', '.join(pre.band_names)} in pre and {', '.join(post.band_names)} in post, "
+            "expected one in both to measure their shift"
+        )
+    name = next((name for name in ("B8", "B4") if name in shared), shared[-1])
     found: list[ChipShift] = []
     for per_side in _LATTICES:
         found = [shift for window in _windows(grid, per_side) if (shift := _chip_shift(pre, post, window, name))]
@@ -150,7 +155,7 @@ def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox, *
 
 
 def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
-    """Return by how many cells the content of `pre` must be moved to fit `post`; None where there is no structure.
+    """Measure by how many pixels the content of `pre` must be moved to fit `post`; None where there is no structure.
 
     The peak of the cross-correlation of the two gradient fields, upsampled by a matrix Fourier transform [1]_. A
     gradient is the complex number east + i north, divided by its own size plus the median size in the chip: edges count
@@ -159,12 +164,12 @@ def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
     Parameters
     ----------
     pre, post
-        The same window of two scenes, (row, col), any unit; NaN where unknown.
+        The same window of two scenes, (row, col), any unit; nodata NaN.
 
     Returns
     -------
     ChipShift or None
-        None where one of them has no gradient at most of its known cells, or is nowhere known.
+        None where one of them has no gradient at most of its valid pixels, or has none.
 
     Raises
     ------
@@ -173,9 +178,9 @@ def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
 
     Notes
     -----
-    The gradient is that of a Gaussian of one cell: what a sensor samples too coarsely is shifted in another way than
-    the rest and would pull the result towards whole cells. On fractal ground the error is about 0.01 cells for chips of
-    256 and 0.02 for 128, and two to three times that with changed ground.
+    The gradient is that of a Gaussian of one pixel: what a sensor samples too coarsely is shifted in another way than
+    the rest and would pull the result towards whole pixels. On fractal terrain the error is about 0.01 pixels for chips
+    of 256 and 0.02 for 128, and two to three times that where the terrain changed.
 
     References
     ----------
@@ -185,8 +190,8 @@ def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
 
     Examples
     --------
-    >>> ground = gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2.0)
-    >>> measure_shift(ground[8:72, 5:69], ground[8:72, 8:72])  # three columns to the west of where it was
+    >>> terrain = gaussian_filter(np.random.default_rng(0).normal(size=(80, 80)), 2.0)
+    >>> measure_shift(terrain[8:72, 5:69], terrain[8:72, 8:72])  # three columns to the west of where it was
     ChipShift(east_px=-3.0, north_px=0.0, match=0.9...)
     """
     from skimage.registration import phase_cross_correlation
@@ -204,14 +209,14 @@ def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
 
 
 def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
-    """Return the gradient field of a chip, faded out towards its edges; None where there is none."""
-    known = np.isfinite(chip)
-    if not known.any():
+    """Compute the gradient field of a chip, faded out towards its edges; None where there is none."""
+    valid = np.isfinite(chip)
+    if not valid.any():
         return None
-    filled = chip if known.all() else _filled(chip, known)
+    filled = chip if valid.all() else _filled(chip, valid)
     east, north = (gaussian_filter(filled, _GRADIENT_SIGMA_PX, order=order) for order in ((0, 1), (1, 0)))
     size = np.hypot(east, north)
-    typical = np.median(size[known])
+    typical = np.median(size[valid])
     if typical <= 1e-9 * np.abs(filled).max():
         return None
     field: NDArray[np.complex128] = (east + 1j * north) / (size + typical)
@@ -221,28 +226,14 @@ def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
     return field
 
 
-def _filled(chip: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return a chip whose holes are filled from their rims.
+def _filled(chip: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fill the holes of a chip from their rims.
 
     Anything that ends at the rim, as a fixed value or a gradient of 0 would, shows the shape of the hole; and where
     both scenes have the same holes, these correlate best without any shift.
     """
-    ground = np.where(known, chip, 0).astype(np.float32)
-    return np.asarray(
-        fillnodata(ground, mask=known, max_search_distance=sum(chip.shape), smoothing_iterations=3), float
-    )
-
-
-def _comparable_band(pre: "SceneReader", post: "SceneReader", band: str | None) -> str:
-    shared = [name for name in post.band_names if name in pre.band_names]
-    wanted = [band] if band else ["B8", "B4", *shared[-1:]]
-    for name in wanted:
-        if name in shared:
-            return name
-    raise InputError(
-        f"scenes: found the bands {', '.join(pre.band_names)} in pre and {', '.join(post.band_names)} in post, "
-        f"expected {band or 'one'} in both to measure their shift"
-    )
+    holed = np.where(valid, chip, 0).astype(np.float32)
+    return np.asarray(fillnodata(holed, mask=valid, max_search_distance=sum(chip.shape), smoothing_iterations=3), float)
 
 
 def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
@@ -250,15 +241,12 @@ def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
     chip = next((size for size in CHIP_SIZES_PX if min(grid.shape) >= 1.5 * size), None)
     if chip is None:
         return
-    tops, lefts = (_starts(length, chip, per_side) for length in grid.shape)
-    for top in tops:
-        for left in lefts:
-            yield grid[top : top + chip, left : left + chip]
-
-
-def _starts(length: int, chip: int, per_side: int) -> list[int]:
-    count = min(per_side, 1 + 2 * (length - chip) // chip)
-    return [round(start) for start in np.linspace(0, length - chip, count)]
+    tops, lefts = (
+        np.linspace(0, length - chip, min(per_side, 1 + 2 * (length - chip) // chip)).round().astype(int).tolist()
+        for length in grid.shape
+    )
+    for top, left in itertools.product(tops, lefts):
+        yield grid[top : top + chip, left : left + chip]
 
 
 def _chip_shift(pre: "SceneReader", post: "SceneReader", window: GeoBox, band: str) -> ChipShift | None:
@@ -272,7 +260,7 @@ def _chip_shift(pre: "SceneReader", post: "SceneReader", window: GeoBox, band: s
     return shift if shift is not None and shift.match >= MIN_MATCH else None
 
 
-def _agreed(found: list[ChipShift], cell_m: float) -> Shift:
+def _agreed(found: list[ChipShift], side_m: float) -> Shift:
     if not found:
         text = "co-registration: not measured, no part of the scenes is clear in both and alike; left as they are"
         return Shift(0.0, 0.0, 0, math.nan, applied=False, text=text)
@@ -281,33 +269,28 @@ def _agreed(found: list[ChipShift], cell_m: float) -> Shift:
     spread_px = float(np.median(away, axis=0).max())
     kept = np.hypot(*away.T) <= max(_OUTLIER_SPREADS * spread_px, APPLIED_ABOVE_PX)
     east_px, north_px = (float(number) for number in np.median(shifts[kept], axis=0))
-    verdict = _verdict(math.hypot(east_px, north_px), spread_px, [chip.match for chip in found])
-    east_m, north_m = (round(shift_px * cell_m, 3) for shift_px in (east_px, north_px))
+    applied, verdict = _verdict(math.hypot(east_px, north_px), spread_px, [chip.match for chip in found])
+    east_m, north_m = (round(shift_px * side_m, 3) for shift_px in (east_px, north_px))
+    what = verdict.removeprefix("warning: ")
     text = (
-        f"{verdict.prefix}co-registration: the scene before the event lies {-east_m:+.1f} m east and {-north_m:+.1f} m "
-        f"north of the one after it ({kept.sum()} of {len(found)} chips, spread {spread_px * cell_m:.1f} m); "
-        f"{verdict.what}"
+        f"{verdict.removesuffix(what)}co-registration: the scene before the event lies {-east_m:+.1f} m east and "
+        f"{-north_m:+.1f} m north of the one after it ({kept.sum()} of {len(found)} chips, "
+        f"spread {spread_px * side_m:.1f} m); {what}"
     )
-    return Shift(east_m, north_m, int(kept.sum()), round(spread_px * cell_m, 3), applied=verdict.applied, text=text)
+    return Shift(east_m, north_m, int(kept.sum()), round(spread_px * side_m, 3), applied=applied, text=text)
 
 
-class _Verdict(NamedTuple):
-    applied: bool
-    what: str
-    prefix: str = ""
-
-
-def _verdict(length_px: float, spread_px: float, matches: list[float]) -> _Verdict:
+def _verdict(length_px: float, spread_px: float, matches: list[float]) -> tuple[bool, str]:
+    """Decide whether a shift is removed, and tell why."""
     if spread_px > MAX_SPREAD_PX:
-        return _Verdict(applied=False, what="its parts do not agree, so it is left as it is", prefix="warning: ")
+        return False, "warning: its parts do not agree, so it is left as it is"
     if len(matches) < MIN_CHIPS and min(matches) < FEW_CHIPS_MATCH:
-        return _Verdict(applied=False, what="too few parts to rely on, so it is left as it is", prefix="warning: ")
+        return False, "warning: too few parts to rely on, so it is left as it is"
     if length_px > REFUSED_ABOVE_PX:
-        what = f"above {REFUSED_ABOVE_PX:g} cells this is not believed, so it is left as it is: check both scenes"
-        return _Verdict(applied=False, what=what, prefix="warning: ")
+        what = f"above {REFUSED_ABOVE_PX:g} pixels this is not believed, so it is left as it is: check both scenes"
+        return False, f"warning: {what}"
     if APPLIED_ABOVE_PX < length_px <= _CHANCE * spread_px / math.sqrt(len(matches)):
-        return _Verdict(applied=False, what="its parts scatter as much, so it is left as it is")
+        return False, "its parts scatter as much, so it is left as it is"
     if length_px > APPLIED_ABOVE_PX:
-        prefix = "warning: " if length_px > WARNED_ABOVE_PX else ""
-        return _Verdict(applied=True, what="removed", prefix=prefix)
-    return _Verdict(applied=False, what="too little to matter")
+        return True, "warning: removed" if length_px > WARNED_ABOVE_PX else "removed"
+    return False, "too little to matter"

@@ -102,8 +102,8 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.floa
 
     From the polynomial of [1]_ through the nine pixels, of which five matter, as [2]_ gives it::
 
-        D = ((west + east) / 2 - centre) / cell²
-        E = ((north + south) / 2 - centre) / cell²
+        D = ((west + east) / 2 - centre) / pixel²
+        E = ((north + south) / 2 - centre) / pixel²
         curvature = -2 (D + E) 100
 
     At the top of a sphere of radius R it is 200 / R, twice the mean curvature (in the same unit). On slopes it is more,
@@ -263,13 +263,13 @@ def smoothing_margin_px(sigma_px: float) -> int:
 
 def _smooth_strip(metres: NDArray[np.float32], sigma_px: float, radius: int) -> NDArray[np.float64]:
     # float64: sums of 3000 m in float32 would leave steps of 0.2 mm, which curvature sees.
-    known = np.isfinite(metres)
-    if known.all():
+    valid = np.isfinite(metres)
+    if valid.all():
         total = gaussian_filter(metres.astype(np.float64), sigma_px, mode="constant", radius=radius)
         return _divide_by_weights(total, sigma_px, radius)
-    total = gaussian_filter(np.where(known, metres, 0.0).astype(np.float64), sigma_px, mode="constant", radius=radius)
-    weight = gaussian_filter(known.astype(np.float64), sigma_px, mode="constant", radius=radius)
-    smoothed: NDArray[np.float64] = np.divide(total, weight, out=np.full(metres.shape, np.nan), where=known)
+    total = gaussian_filter(np.where(valid, metres, 0.0).astype(np.float64), sigma_px, mode="constant", radius=radius)
+    weight = gaussian_filter(valid.astype(np.float64), sigma_px, mode="constant", radius=radius)
+    smoothed: NDArray[np.float64] = np.divide(total, weight, out=np.full(metres.shape, np.nan), where=valid)
     return smoothed
 
 
@@ -308,7 +308,7 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy")
 # Written without branches, on rows without their first and last pixel: so the compiler computes eight pixels at once.
 @njit(nogil=True, inline="always", error_model="numpy")
 def _arctan(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return the arc tangent of x >= 0 [rad] in float32, right to 2 units of the last place.
+    """Compute the arc tangent of x >= 0 [rad] in float32, right to 2 units of the last place.
 
     Reduced to below tan(pi / 8), then the polynomial of `atanf` in Moshier's Cephes library; NaN stays NaN.
     """
@@ -323,13 +323,13 @@ def _arctan(x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
 
 
 @_compiled
-def _derive_row(north, middle, south, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+def _derive_row(north, middle, south, side, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
     # Constants are float32 so that the kernel is not widened to float64.
     zero, one, two, three, four = np.float32(0), np.float32(1), np.float32(2), np.float32(3), np.float32(4)
     half_turn, full_turn = np.float32(180), np.float32(360)
     right_angle, degrees, missing = np.float32(math.pi / 2), np.float32(180 / math.pi), np.float32(np.nan)
-    first = one / (np.float32(8) * cell)
-    second, mixed = one / (three * cell * cell), one / (four * cell * cell)
+    first = one / (np.float32(8) * side)
+    second, mixed = one / (three * side * side), one / (four * side * side)
     for j in range(slope_deg.size):
         centre = middle[j + 1]
         nw, n, ne = north[j] - centre, north[j + 1] - centre, north[j + 2] - centre
@@ -342,11 +342,11 @@ def _derive_row(north, middle, south, cell, slope_deg, aspect_deg, curvature):  
         zxy = ((ne + sw) - (nw + se)) * mixed
         p2, q2 = p * p, q * q
         steep = p2 + q2
-        known = steep - steep == zero  # finite: all nine cells are in it
-        slope_deg[j] = _arctan(math.sqrt(steep)) * degrees if known else missing
+        valid = steep - steep == zero  # finite: all nine pixels are in it
+        slope_deg[j] = _arctan(math.sqrt(steep)) * degrees if valid else missing
         norm = one + steep
         bend = (one + q2) * zxx - two * p * q * zxy + (one + p2) * zyy
-        curvature[j] = -bend / (two * norm * math.sqrt(norm)) if known else missing
+        curvature[j] = -bend / (two * norm * math.sqrt(norm)) if valid else missing
         # The azimuth of (-p, -q): the angle to the nearest of the four axes, unfolded.
         along_x, along_y = abs(p), abs(q)
         angle = _arctan(min(along_x, along_y) / max(along_x, along_y))
@@ -355,20 +355,20 @@ def _derive_row(north, middle, south, cell, slope_deg, aspect_deg, curvature):  
         angle = full_turn - angle if p > zero else angle
         # A tiny negative angle rounds up to 360, which is 0.
         angle = angle if angle < full_turn else zero
-        aspect_deg[j] = angle if known and max(along_x, along_y) > zero else missing
+        aspect_deg[j] = angle if valid and max(along_x, along_y) > zero else missing
 
 
 @_compiled
-def _derive(z, cell, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
+def _derive(z, side, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202, PLR0917
     last = z.shape[1] - 1
     for i in range(1, z.shape[0] - 1):
         inside = slope_deg[i, 1:last], aspect_deg[i, 1:last], curvature[i, 1:last]
-        _derive_row(z[i - 1], z[i], z[i + 1], cell, *inside)
+        _derive_row(z[i - 1], z[i], z[i + 1], side, *inside)
 
 
 @_compiled
-def _bend_esri(z, cell, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    half, scale, missing = np.float32(0.5), np.float32(-200) / (cell * cell), np.float32(np.nan)
+def _bend_esri(z, side, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    half, scale, missing = np.float32(0.5), np.float32(-200) / (side * side), np.float32(np.nan)
     for i in range(1, z.shape[0] - 1):
         for j in range(1, z.shape[1] - 1):
             centre = z[i, j]

@@ -1,4 +1,4 @@
-"""The parts of a cube: which families of indices an event has, from which files, and the key of each.
+"""The parts of a cube: what an event has, from which files, and the key of each.
 
 A key is a hash of what decides the values of a part: the grid, the settings and source files it is computed from, the
 parts that it reads, and the version of coslide. (The libraries that computed it are recorded, not part of the key.)
@@ -42,14 +42,14 @@ from coslide.sources.sentinel2 import SceneReader, open_scene
 
 
 class LayerSpec(NamedTuple):
-    """A family of indices of an event, before anything is read.
+    """A part of the cube of an event, before anything is read.
 
     Attributes
     ----------
     name
         Such as ``"terrain"``.
     prepare
-        Returns the prepared family. It may read what the parts named in `after` have written.
+        Prepares its layer group. It may read what the parts named in `after` have written.
     settings
         What decides its values besides the files: tables of the event file and what JSON holds.
     files
@@ -57,7 +57,7 @@ class LayerSpec(NamedTuple):
     looks_at
         Other local files that decide its values.
     remote
-        The addresses that it reads; what is known of them is among the settings.
+        The addresses that it reads; their metadata are among the settings.
     after
         The parts that it reads.
     spread

@@ -38,7 +38,7 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     Notes
     -----
     Distances are looked for as far as the last edge, and are that edge beyond it. A grid without any fault in reach has
-    the last class everywhere, and a note says so.
+    the last class everywhere, which a note tells.
     """
     traces = read_traces(faults, grid)
     edges_m = tuple(1000.0 * edge for edge in faults.edges_km)

@@ -17,7 +17,7 @@ from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
 from coslide.sources.geology import WITHOUT_AGE, StratumMap, read_strata, units_by_age
 
-_BLOCK = 512  # side, in cells, of what is filled at once: the distance transform takes 40 bytes for each cell
+_BLOCK = 512  # side, in pixels, of what is filled at once: the distance transform takes 40 bytes for each pixel
 
 
 def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
@@ -28,7 +28,7 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     geology
         The map and the ages of its units.
     grid
-        In metres, square cells.
+        In metres, square pixels.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     Notes
     -----
     The stratum is recognition index "stratum" of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977), whose eight
-    classes are D1, D2, C2, P1, P2-T1, T1, T2, T3. Unmapped ground near a unit is filled (`fill_gaps`). Units without
-    age, and unmapped ground farther away, are 255.
+    classes are D1, D2, C2, P1, P2-T1, T1, T2, T3. Gaps near a unit are filled (`fill_gaps`). Units without
+    age, and gaps farther away, are 255.
     """
     strata = read_strata(geology, grid)
     codes = fill_gaps(strata.codes, pixel_size_m=pixel_size_m(grid), reach_m=geology.fill_gaps_m)
@@ -49,7 +49,7 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     classes = units_by_age(geology)
     names = tuple(" = ".join(units) for units in classes)
     provenance = {
-        "resampling": f"cell centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
+        "resampling": f"pixel centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
         "share_unmapped": before,
         "share_unmapped_after_filling": after,
         "share_overlapping": strata.overlap,
@@ -68,16 +68,16 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
 
 
 def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) -> NDArray[np.uint8]:
-    """Return `codes` with each gap cell (255) given the code of the nearest cell that has one, up to `reach_m` away.
+    """Fill each gap pixel (255) with the code of the nearest pixel that has one, up to `reach_m` away.
 
     Parameters
     ----------
     codes
         uint8 (row, col); 255 is a gap, every other value is kept.
     pixel_size_m
-        Side of a cell.
+        Side of a pixel.
     reach_m
-        Largest distance between the centres of the two cells.
+        Largest distance between the centres of the two pixels.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) 
 
     Notes
     -----
-    Works in blocks, so it takes little memory beside the two arrays. Which of several equally near cells counts is not
+    Works in blocks, so it takes little memory beside the two arrays. Which of several equally near pixels counts is not
     defined, but is always the same.
 
     Examples
@@ -113,7 +113,7 @@ def _filled(
     distance, (rows, columns) = distance_transform_edt(gap, return_indices=True)
     near = distance[inner] <= reach + 1e-9
     nearest = codes[rows[inner], columns[inner]]
-    return np.where(near, nearest, np.uint8(NO_CLASS))  # a cell with a code is its own nearest
+    return np.where(near, nearest, np.uint8(NO_CLASS))  # a pixel with a code is its own nearest
 
 
 def _blocks(shape: tuple[int, ...], margin: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
@@ -141,11 +141,11 @@ def _notes(
         f"{unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
     ]
     if without_age:
-        notes.append(f"{without_age:.2%} of the grid has a unit without age (unknown)")
+        notes.append(f"{without_age:.2%} of the grid has a unit without age (nodata)")
     if strata.overlap:
         notes.append(f"units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts")
     if strata.repaired:
         notes.append(f"{strata.repaired} polygons crossed themselves and were repaired")
     if strata.empty:
-        notes.append(f"{strata.empty} polygons enclose no ground and are left out")
+        notes.append(f"{strata.empty} polygons enclose no area and are left out")
     return tuple(notes)

@@ -28,7 +28,7 @@ _STANDS_FOR = {"ndvi_difference": _NDVI, "esri_curvature": ("mean_curvature",)}
 
 
 def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
-    """Return the bands of a set, in the set's order, as far as the cube has them; units are those of the bands.
+    """Pick the bands of a set, in the set's order, as far as the cube has them; units are those of the bands.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
     Returns
     -------
     list of Band
-        `missing_indices` says what the cube lacks. What an event file may choose instead counts as well:
+        `missing_indices` lists what the cube lacks. What an event file may choose instead counts as well:
         ``esri_curvature`` for mean curvature, and ``ndvi_difference``, which follows the NDVI of the dates.
         Diagnostics and ``pre_available`` are in no set.
 
@@ -63,7 +63,7 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
 
 
 def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
-    """Return the names of the indices of a set that no band of the cube stands for; parameters as `index_set`.
+    """List the indices of a set that no band of the cube stands for; parameters as `index_set`.
 
     Raises
     ------

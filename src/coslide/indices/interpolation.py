@@ -1,4 +1,4 @@
-"""Fields that are known at coarse nodes, evaluated at the pixels of a grid window by window.
+"""Fields at coarse nodes, evaluated at the pixels of a grid window by window.
 
 A pixel's value follows from its row and column in the whole grid alone, so it is the same, to the bit, in whatever
 window it is asked for. Fields hold their nodes only: they are small, can be sent to other processes, and may be asked

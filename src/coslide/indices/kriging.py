@@ -268,7 +268,7 @@ def fit_kriging(
     values
         What they measured, 1-D. Stations on the same metre count as one with the mean of their values.
     variogram
-        The model to fit, ``"spherical"`` or ``"exponential"``, or a variogram that is known.
+        The model to fit, ``"spherical"`` or ``"exponential"``, or a variogram.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     """
     labels = read_inventory(inventory.path, grid, area=inventory.area)
     provenance = {
-        "resampling": "cell centres; polygons without one by touch",
+        "resampling": "pixel centres; polygons without one by touch",
         "polygons": labels.polygons,
         "polygons_burnt_by_touch": len(labels.touched),
         "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),

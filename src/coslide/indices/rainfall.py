@@ -133,9 +133,9 @@ def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
         raise ValueError("rain.raster: found None, expected a raster")
     nodes = read_coarse_raster(path, grid, crs=rain.crs, nodata=rain.nodata)
     values = nodes.values * np.float32(MM_PER_UNIT[rain.unit])
-    known = values[~np.isnan(values)]
-    if known.size and known.min() < 0:
-        raise InputError(f"{path}: found rain of {known.min():g} mm, expected 0 or more (is nodata declared?)")
+    measured = values[~np.isnan(values)]
+    if measured.size and measured.min() < 0:
+        raise InputError(f"{path}: found rain of {measured.min():g} mm, expected 0 or more (is nodata declared?)")
     field = NodesField(nodes._replace(values=values), grid)
     low_mm, high_mm, nodata = summary_of(field)
     if nodata == 1:

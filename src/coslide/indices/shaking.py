@@ -182,7 +182,7 @@ def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
     if shaking.contours is not None:
         contours = read_contours(shaking, str(grid.crs))
         kind = contours.geom_type.iloc[0].lower()
-        how = "cell centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
+        how = "pixel centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
         note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
         return _Source(shaking.contours, contour_field(contours, grid, name=str(shaking.contours)), how, notes=(note,))
     stations = read_stations(shaking)

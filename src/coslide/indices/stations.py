@@ -21,7 +21,7 @@ class Placed(NamedTuple):
 def place_stations(
     grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, values: ArrayLike, within_km: float
 ) -> Placed:
-    """Return the stations to interpolate a grid from, in metres: those near it, and never fewer than the 30 nearest.
+    """Select the stations to interpolate a grid from, in metres: those near it, and never fewer than the 30 nearest.
 
     Far stations tell nothing of the grid and bend the variogram towards long distances.
 

@@ -18,6 +18,7 @@ from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
+from coslide.report.palette import DISTINCT
 from coslide.report.thumbnails import Thumbnail, thumbnail
 
 _COLUMNS = 7
@@ -30,11 +31,6 @@ _MOST_CLASSES = 20
 _LINE_LETTERS = 32  # as many as fit below a picture
 _NODATA: dict[str, Any] = {"facecolor": "0.9", "hatch": "/////", "edgecolor": "0.7", "linewidth": 0}
 
-# Told apart by people who are colour-blind: Okabe and Ito (2008), jfly.uni-koeln.de/color, then Paul Tol's muted set.
-_DISTINCT = (
-    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#332288", "#999933", "#882255",
-    "#44AA99", "#DDCC77",
-)  # fmt: skip
 _MASK = ("#4D4D4D", "#F0E442")
 _FLAT = "#44AA99"
 _HEADINGS = {
@@ -148,33 +144,20 @@ def _draw(groups: Mapping[str, Sequence[_Panel]], cube: Cube, limits: Limits) ->
         places += [(panel, "" if k else heading) for k, panel in enumerate(members)]
     rows, columns = cube.grid.shape
     height_in = min(max(_PANEL_IN * rows / columns, _LOWEST_IN), _TALLEST_IN)
-    count, row_in = math.ceil(len(places) / _COLUMNS), _HEAD_IN + height_in + _KEY_IN
-    whole_in = _TOP_IN + count * row_in + _BOTTOM_IN
+    row_in = _HEAD_IN + height_in + _KEY_IN
+    whole_in = _TOP_IN + math.ceil(len(places) / _COLUMNS) * row_in + _BOTTOM_IN
     figure = Figure(figsize=(_WIDTH_IN, whole_in), facecolor="white")
     FigureCanvasAgg(figure)  # no pyplot: nothing global, nothing to close
-    left = _LEFT_IN / _WIDTH_IN
-    frame = figure.subplots(
-        count,
-        _COLUMNS,
-        squeeze=False,
-        gridspec_kw={
-            "left": left,
-            "right": 1 - left,
-            "top": 1 - (_TOP_IN + _HEAD_IN) / whole_in,
-            "bottom": (_BOTTOM_IN + _KEY_IN) / whole_in,
-            "wspace": _GAP_IN / _PANEL_IN,
-            "hspace": (row_in - height_in) / height_in,
-        },
-    )
-    for axes, place in zip(frame.flat, places + [None] * (frame.size - len(places)), strict=True):
-        if place is None:
-            axes.remove()
-            continue
-        panel, heading = place
-        _draw_panel(figure, axes, panel, limits)
-        box = axes.get_position()
-        figure.text(box.x0, box.y1 + (_HEAD_IN - 0.22) / whole_in, heading, fontsize=11, weight="bold", va="center")
     _write_header(figure, cube)
+    for number, place in enumerate(places):
+        if place is None:
+            continue
+        (panel, heading), (row, column) = place, divmod(number, _COLUMNS)
+        left = (_LEFT_IN + column * (_PANEL_IN + _GAP_IN)) / _WIDTH_IN
+        top = 1 - (_TOP_IN + row * row_in + _HEAD_IN) / whole_in
+        box = (left, top - height_in / whole_in, _PANEL_IN / _WIDTH_IN, height_in / whole_in)
+        _draw_panel(figure, figure.add_axes(box), panel, limits)
+        figure.text(left, top + (_HEAD_IN - 0.22) / whole_in, heading, fontsize=11, weight="bold", va="center")
     return figure
 
 
@@ -191,28 +174,23 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, limits: Limits) -> No
         _write_below(axes, "same stretch before and after", 0.06)
         return
     values = np.ma.masked_invalid(small.image)
+    style: dict[str, Any] = {"interpolation": "none", "aspect": "auto"}
     _, height_in = figure.get_size_inches() * axes.get_position().height
     beside = axes.inset_axes((0, -0.13 / height_in, 1, 0.08 / height_in))
     labels = band.class_names
     if band.classes and len(labels) <= _MOST_CLASSES:
-        codes = range(band.first_class, band.classes + 1)
+        codes = list(range(band.first_class, band.classes + 1))
         if sum(len(label) + 1 for label in labels) > _LINE_LETTERS:
             labels = tuple(map(str, codes))
-        edges = np.arange(codes[0] - 0.5, codes[-1] + 1)
-        drawn = axes.imshow(
-            values,
-            cmap=ListedColormap(_class_colours(band)),
-            norm=BoundaryNorm(edges, len(codes)),
-            interpolation="none",
-            aspect="auto",
-        )
-        bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=list(codes))
+        norm = BoundaryNorm(np.arange(codes[0] - 0.5, codes[-1] + 1), len(codes))
+        drawn = axes.imshow(values, cmap=ListedColormap(_class_colours(band)), norm=norm, **style)
+        bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=codes)
         bar.ax.set_xticklabels(labels)
         bar.ax.tick_params(labelsize=5.5, length=0, pad=1.5)
     else:
         low, high = limits[_kin(band)]
         cmap = "coolwarm" if band.signed else "gray" if band.quantity == "reflectance" else "viridis"
-        drawn = axes.imshow(values, cmap=cmap, norm=Normalize(low, high), interpolation="none", aspect="auto")
+        drawn = axes.imshow(values, cmap=cmap, norm=Normalize(low, high), **style)
         ticks = [low, (low + high) / 2, high]
         bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=ticks)
         bar.ax.set_xticklabels([_number(value) for value in ticks])
@@ -220,6 +198,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, limits: Limits) -> No
         first.set_horizontalalignment("left")
         last.set_horizontalalignment("right")
         bar.ax.tick_params(labelsize=6.5, length=2, width=0.4, pad=1.5)
+    bar.minorticks_off()
     bar.outline.set(linewidth=0.4, color="0.5")
     _write_below(axes, _facts(band, small, named=labels == band.class_names), 0.31)
 
@@ -230,8 +209,8 @@ def _class_colours(band: Band) -> list[tuple[float, ...] | str]:
         return list(_MASK)
     if band.kind == "circular":
         return [_FLAT, *(colormaps["twilight_shifted"](k / (count - 1)) for k in range(count - 1))]
-    if band.group == "geology" and count <= len(_DISTINCT):
-        return list(_DISTINCT[:count])
+    if band.group == "geology" and count <= len(DISTINCT):
+        return list(DISTINCT[:count])
     return [colormaps["viridis"](k / max(count - 1, 1)) for k in range(count)]
 
 

@@ -7,6 +7,7 @@ import shutil
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 
 from coslide.config.event import read_event
 from coslide.errors import InputError
@@ -167,8 +168,10 @@ def test_the_page_says_what_the_scores_are_worth(copied, split, words):
 
 
 def test_a_model_of_another_event_is_named(copied):
-    path = copied / "model" / "model.json"
-    path.write_text(path.read_text().replace("Made-up earthquake", "Other <b>earthquake"))
+    with rasterio.open(copied / "probability.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        metadata = json.loads(file.tags()["coslide"])
+        metadata["model"]["events"] = ["Other <b>earthquake"]
+        file.update_tags(coslide=json.dumps(metadata))
     assert "trained on another event: Other &lt;b&gt;earthquake." in write_report(copied).read_text()
 
 

@@ -18,7 +18,7 @@ from coslide.report.page import render, score_text
 
 EVIL = '<script>alert("x")</script> & "quoted"'
 NOTHING = {
-    "title": "Event", "credit": "", "simulated": False, "when": "", "scores": None, "map": None, "model": {},
+    "title": "Event", "credit": "", "simulated": False, "when": "", "scores": None, "map": None, "model": None,
     "missing": [], "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": None, "charts": {},
     "version": "1", "history": "", "cost": {},
 }  # fmt: skip
@@ -36,12 +36,13 @@ def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
     band = {"band": EVIL, "unit": EVIL, "valid_share": 1, "smallest": 0, "largest": 1, "source": [EVIL] * 3}
+    model = SimpleNamespace(network=EVIL, options={}, settings={}, coslide_version=EVIL, citation=EVIL, events=[""])
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = VitalSigns(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
         "title": EVIL, "credit": EVIL, "simulated": True, "when": EVIL, "scores": scores_of(), "missing": [EVIL],
         "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
-        "model": {"events": [EVIL], "network": EVIL},
+        "model": model,
         "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,
         "vital_signs": [(signs, picture)],
         "history": EVIL, "maps": [picture] * 2, "probability": picture, "framed": True,

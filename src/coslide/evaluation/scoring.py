@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from coslide.errors import InputError
 from coslide.evaluation import blocks, boundaries, calibration, curves, objects
-from coslide.evaluation import scores as records
 from coslide.evaluation.baselines import Baselines
 from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
-from coslide.evaluation.scores import Scores
+from coslide.evaluation.scores import PlaceScores, Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import SplitRaster
@@ -104,29 +103,37 @@ def score(
     maps = [one for one in maps if one.where.any()]
     if not maps:
         raise InputError("no pixel is left to score: the model was trained on all that is mapped inside the inventory")
-    first, calibrated = maps[0], maps[0].temperature is not None
+    first = maps[0]
     truth = np.concatenate([one.mapped[one.where] for one in maps])
     given = np.concatenate([one.probability[one.where] for one in maps])
     squares = np.concatenate([one.block_confusion() for one in maps])
-    found = curves.curve(given, truth)
-    areas = {"average_precision": curves.average_precision(found), "roc_auc": curves.roc_auc(found)}
     content: dict[str, Any] = {
-        "pixels": _map_scores(squares, first.pixel_size_m, areas if calibrated else dict.fromkeys(areas)),
-        "objects": _object_scores(maps),
-        "calibration": None
-        if first.temperature is None
-        else _calibration(given, truth, first.threshold, first.temperature),
-        "curves": curves.decimate_curve(found) if calibrated else None,
-        "tiles": _tile_scores(squares),
-        "baselines": {name: _baseline_scores(maps, name) for name in first.baselines if _covers(maps, name)},
+        "pixels": _pixels(squares, first.pixel_size_m) | {"average_precision": None, "roc_auc": None},
+        "objects": _objects(maps),
+        "calibration": None,
+        "curves": None,
+        "tiles": _tiles(squares),
+        "baselines": {name: _baseline(maps, name) for name in first.baselines if _covers(maps, name)},
         "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": truth.size, **(split or {})},
+        **(learned or {}),
     }
+    if first.temperature is not None:
+        found, table = curves.curve(given, truth), calibration.reliability(given, truth)
+        content["pixels"] |= {"average_precision": curves.average_precision(found), "roc_auc": curves.roc_auc(found)}
+        content["curves"] = curves.decimate_curve(found)
+        content["calibration"] = {
+            "brier": calibration.brier(given, truth),
+            "ece": calibration.expected_calibration_error(table),
+            "threshold": first.threshold,
+            "temperature": first.temperature,
+            "reliability": table,
+        }
     if len(maps) > 1:
-        content["events"] = {one.name: _map_scores(one.block_confusion(), one.pixel_size_m, {}) for one in maps}
-    return Scores.model_validate({**content, **(learned or {})})
+        content["events"] = {one.name: _pixels(one.block_confusion(), one.pixel_size_m) for one in maps}
+    return Scores.model_validate(content)
 
 
-def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[str]) -> dict[str, records.PlaceScores]:
+def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[str]) -> dict[str, PlaceScores]:
     """Score each of some places of a map, such as regions or classes of environment.
 
     Parameters
@@ -140,7 +147,7 @@ def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[st
     """
     counts = one.counts_by(groups, len(names) + 1)[1:].tolist()
     return {
-        name: records.PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
+        name: PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
         for name, row in zip(names, counts, strict=True)
     }
 
@@ -154,49 +161,31 @@ def mean_rates(rows: Sequence[PixelScores]) -> PixelRates | None:
     )
 
 
-def _map_scores(
-    squares: NDArray[np.int64], pixel_size_m: float, areas: Mapping[str, float | None]
-) -> records.MapScores:
-    total = Confusion(*squares.sum(axis=0).tolist())
-    count = int(squares.sum())
-    content: dict[str, Any] = {
+def _pixels(squares: NDArray[np.int64], pixel_size_m: float) -> dict[str, Any]:
+    total, count = Confusion(*squares.sum(axis=0).tolist()), int(squares.sum())
+    return {
         **dict(scores(total)),
         "scored_km2": count * pixel_size_m**2 / 1e6,
         "false_alarm_km2_per_1000_km2": 1000 * total.fp / count,
         "intervals": blocks.bootstrap_intervals(squares, WITH_INTERVALS),
         "interval_blocks": int((squares.sum(axis=1) > 0).sum()),
-        **areas,
     }
-    return records.MapScores(**content)
 
 
-def _calibration(
-    given: NDArray[np.float32], truth: NDArray[np.bool_], threshold: float, temperature: float
-) -> records.Calibration:
-    table = calibration.reliability(given, truth)
-    return records.Calibration(
-        brier=calibration.brier(given, truth),
-        ece=calibration.expected_calibration_error(table),
-        threshold=threshold,
-        temperature=temperature,
-        reliability=table,
-    )
-
-
-def _tile_scores(squares: NDArray[np.int64]) -> records.TileScores:
+def _tiles(squares: NDArray[np.int64]) -> dict[str, Any]:
     rows = [scores(Confusion(*counts)) for counts in squares.tolist() if any(counts)]
     with_landslide = [row for row in rows if row.tp + row.fn]
     f1 = [row.f1 for row in with_landslide]
-    return records.TileScores(
-        side_px=SIDE_PX,
-        count=len(rows),
-        with_landslide=len(with_landslide),
-        mean=mean_rates(with_landslide),
-        f1_p10_p50_p90=np.percentile(f1, [10, 50, 90]).tolist() if f1 else [],
-    )
+    return {
+        "side_px": SIDE_PX,
+        "count": len(rows),
+        "with_landslide": len(with_landslide),
+        "mean": mean_rates(with_landslide),
+        "f1_p10_p50_p90": np.percentile(f1, [10, 50, 90]).tolist() if f1 else [],
+    }
 
 
-def _object_scores(maps: Sequence[ScoredMap]) -> records.ObjectScores:
+def _objects(maps: Sequence[ScoredMap]) -> dict[str, Any]:
     size_m = maps[0].pixel_size_m
     matchings = [objects.match_objects(one.recognised, one.mapped, one.where) for one in maps]
     matching = objects.pooled_matching(matchings)
@@ -213,7 +202,7 @@ def _object_scores(maps: Sequence[ScoredMap]) -> records.ObjectScores:
         )
         for key, pair in (("boundary", (one.recognised, one.mapped)), ("boundary_of_matched", (recognised, mapped))):
             content[key] = boundaries.boundary_distance(pair[0], pair[1], one.where, pixel_size_m=size_m)
-    return records.ObjectScores(**content)
+    return content
 
 
 def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
@@ -221,12 +210,9 @@ def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
     return all(name in one.baselines and np.isfinite(one.baselines[name].probability[one.where]).all() for one in maps)
 
 
-def _baseline_scores(maps: Sequence[ScoredMap], name: str) -> records.BaselineScores:
+def _baseline(maps: Sequence[ScoredMap], name: str) -> dict[str, Any]:
     threshold = maps[0].baselines[name].threshold
     given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
     truth = np.concatenate([one.mapped[one.where] for one in maps])
-    return records.BaselineScores(
-        **dict(scores(confusion(given >= threshold, truth))),
-        average_precision=curves.average_precision(curves.curve(given, truth)),
-        threshold=threshold,
-    )
+    found = dict(scores(confusion(given >= threshold, truth)))
+    return {**found, "average_precision": curves.average_precision(curves.curve(given, truth)), "threshold": threshold}

@@ -20,7 +20,7 @@ from coslide.io.atomic import whole_output
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.inventory import object_areas_m2
-from coslide.mapping.model import BUNDLE
+from coslide.mapping.model import BUNDLE, load_metadata
 from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.report import charts, images, palette
@@ -34,7 +34,6 @@ _FILES = {
     "index.zarr": "scenes, relief and inputs",
     "probability.tif": "map, sizes and their areas",
     METRICS: "scores",
-    "model": "network and settings",
     "training": "course of the training",
     "run.json": "time and memory",
 }
@@ -97,8 +96,11 @@ def _read(folder: Path) -> dict[str, Any]:
     title = event or folder.resolve().name
     mapped = cube.labels if cube is not None and "landslide" in cube else None
     metrics = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None
-    model = _json((folder if BUNDLE.is_in(folder) else folder / "model") / BUNDLE.file)
+    model = found.metadata.model if found and found.metadata else None
+    if model is None and BUNDLE.is_in(folder / "model"):
+        model = load_metadata(folder / "model")
     missing = [f"{name}: {what}" for name, what in _FILES.items() if not (folder / name).exists()]
+    missing += [] if model else ["model: network and settings"]
     if cube is not None:
         missing += [] if any(band.date == "pre" for band in cube.bands) else ["a scene before the earthquake"]
         missing += [] if "landslide" in cube else ["an inventory to compare with"]
@@ -115,7 +117,7 @@ def _read(folder: Path) -> dict[str, Any]:
         "scenes": {} if cube is None else _scenes(cube),
         "bands": [] if cube is None else [row for row in cube.contents() if row["role"] == "index"],
         "loss": _loss(folder),
-        "vital_signs": [_signs(VitalSigns.model_validate(signs)) for signs in model.get("vital_signs", [])],
+        "vital_signs": [_signs(signs) for signs in model.vital_signs] if model else [],
         "version": coslide.__version__,
         "history": str(attrs.get("history", "–")),
         "cost": _json(folder / "run.json"),

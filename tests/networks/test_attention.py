@@ -244,12 +244,6 @@ def test_channels_that_are_no_multiple_of_the_heads_are_refused():
             make(3, 12, heads=8)
 
 
-@pytest.mark.parametrize("size", [(10, 8), (8, 10)])
-def test_a_map_that_cannot_be_reduced_is_refused(size):
-    with pytest.raises(ValueError, match=f"expected a height and width that are multiples of 4, found .{size[0]}, "):
-        EfficientSelfAttention(3, 8, reduction=4)(torch.zeros(1, 3, *size))
-
-
 # The networks
 
 

@@ -220,15 +220,8 @@ class EfficientSelfAttention(nn.Module):
         ----------
         x
             Shape (batch, Cin, row, col), floating point.
-
-        Raises
-        ------
-        ValueError
-            If the map's height or width is not a multiple of the reduction.
         """
         size = (x.shape[-2], x.shape[-1])
-        if any(length % self.reduction for length in size):
-            raise ValueError(f"expected a height and width that are multiples of {self.reduction}, found {size}")
         reduced = self.norm(self.reduce(x).flatten(2).transpose(1, 2))
         q = self.q(x.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(reduced).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()

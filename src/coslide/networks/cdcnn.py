@@ -1,4 +1,4 @@
-"""CDCNN: one residual U-Net looks at both dates, and a head compares what it saw."""
+"""CDCNN: one residual U-Net for both dates, and a head that compares their features."""
 
 from collections.abc import Sequence
 

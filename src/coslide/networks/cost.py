@@ -1,8 +1,8 @@
 """What a network costs: its parameters, its multiply-adds, and the measure of the paper's Table 4."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -75,14 +75,21 @@ def cost(network: nn.Module, bands: int, *, side: int = PAPER_TILE) -> Cost:
     >>> cost(layer, 3, side=4)
     Cost(parameters=224, params_table4=344, multiply_adds=3456)
     """
-    device = next(network.parameters()).device
-    dtype = next(network.parameters()).dtype
-    x = torch.zeros(1, bands, side, side, device=device, dtype=dtype)
+    weight = next(network.parameters())
+    x = torch.zeros(1, bands, side, side, device=weight.device, dtype=weight.dtype)
+    table4 = patches = 0
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal table4, patches
+        table4 += _table4(module, output)
+        patches += output[0].numel() if isinstance(module, PatchUp) else 0  # products that torch does not count
+
     counter = FlopCounterMode(display=False)
-    with evaluating(network), _counted_layers(network) as counted, sdpa_kernel(SDPBackend.MATH), counter:
+    with evaluating(network), ExitStack() as hooks, sdpa_kernel(SDPBackend.MATH), counter:
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_hook(count))
         network(x)
-    multiply_adds = counter.get_total_flops() // 2 + counted["multiply_adds"]
-    return Cost(networks.parameter_count(network), counted["table4"], multiply_adds)
+    return Cost(networks.parameter_count(network), table4, counter.get_total_flops() // 2 + patches)
 
 
 def table(bands: int = 30, *, inputs: Sequence["Band"] | None = None) -> list[dict[str, Any]]:
@@ -122,23 +129,6 @@ def table(bands: int = 30, *, inputs: Sequence["Band"] | None = None) -> list[di
                 raise
         rows.append({"network": name, "width": known.width, **numbers, "reconstruction": known.reconstruction})
     return rows
-
-
-@contextmanager
-def _counted_layers(network: nn.Module) -> Iterator[dict[str, int]]:
-    """Count what the counter of torch does not see while the network runs: Table 4, and products of patches."""
-    counted = {"table4": 0, "multiply_adds": 0}
-
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        counted["table4"] += _table4(module, output)
-        counted["multiply_adds"] += output[0].numel() if isinstance(module, PatchUp) else 0
-
-    hooks = [module.register_forward_hook(count) for module in network.modules()]
-    try:
-        yield counted
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _table4(layer: nn.Module, output: Tensor) -> int:

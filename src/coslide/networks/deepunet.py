@@ -18,11 +18,11 @@ def _body(in_channels: int, width: int) -> list[nn.Module]:
 
 
 class DownBlock(nn.Module):
-    """A block of the way down: it halves the map and adds what it learns to it.
+    """A block of the encoder: it halves the map and adds what it learns to it.
 
     ``p = maxpool2x2(x)`` and ``b = body(p) + p`` (the plus connection); body is a 3 x 3 convolution to twice the width
     with batch normalisation and ReLU, then one back to the width with batch normalisation. The caller takes ReLU(b) on,
-    and keeps b itself for the way up.
+    and keeps b itself for the decoder.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A block of the way up: it doubles the map and adds what it learns from it and from the way down.
+    """A block of the decoder: it doubles the map and adds what it learns from it and from the encoder.
 
     ``u = nearest2x(x)`` and ``y = ReLU(body([b, u]) + u)`` with the body of `DownBlock` on 2 C channels: b of the same
     size first (the U-connection), then u, which is also added (the plus connection).
@@ -91,7 +91,7 @@ class UpBlock(nn.Module):
         x
             Shape (batch, C, row, col), floating point.
         b
-            What the way down kept at twice the size, shape (batch, C, 2 row, 2 col).
+            What the encoder kept at twice the size, shape (batch, C, 2 row, 2 col).
         """
         u: Tensor = self.up(x)
         return F.relu(self.body(torch.cat([b, u], dim=1)) + u)
@@ -133,10 +133,10 @@ class DeepUNet(Network):
     torch.
 
     Differs from the paper, or decides what we could not read there: the layers are those of a co-author's code
-    (shsun-xq/DeepUNet), whose readme says that it differs from the paper without saying where.
+    (shsun-xq/DeepUNet), whose readme mentions differences from the paper, but not which.
 
-    - Six blocks each way and 3 x 3 convolutions throughout, as in that code. Others' versions have seven blocks, and
-      one names the paper's second convolution in an up block as 2 x 2.
+    - Six blocks down, six up, and 3 x 3 convolutions throughout, as in that code. Others' versions have seven blocks,
+      and one names the paper's second convolution in an up block as 2 x 2.
     - One output. The code also trains outputs at 1/2, 1/4 and 1/8 of the size (deep supervision), of equal weight; a
       network here returns one tensor of logits, and every network is trained with the same loss.
     - Batch normalisation as PyTorch has it: its scale is learned and its running statistics move by 0.1. MXNet's

@@ -119,7 +119,7 @@ class EGCN(UNetOfBlocks):
         Returns
         -------
         list of BlockView
-            One for each of the 18 blocks; `coslide.networks.explain.BlockView.weight_map` draws where the pixel looked.
+            One for each of the 18 blocks; `coslide.networks.explain.BlockView.weight_map` draws its weights.
 
         Raises
         ------

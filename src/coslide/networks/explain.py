@@ -1,5 +1,6 @@
 """What decides about a pixel: the neighbours that EGCN's graphs chose for it, and how much each counted."""
 
+from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 
@@ -100,21 +101,18 @@ def explain(network: nn.Module, x: Tensor, row: int, col: int) -> list[BlockView
         raise TypeError(f"expected a network of CGBlocks, found {type(network).__name__}")
     views: list[BlockView] = []
 
-    def look(name: str, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def see(name: str, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         views.append(_view(name, block, inputs[0], shrink=height // inputs[0].shape[-2], pixel=(row, col)))
 
-    hooks = [block.register_forward_pre_hook(partial(look, name)) for name, block in blocks]
-    try:
-        with evaluating(network):
-            network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(network), ExitStack() as hooks:
+        for name, block in blocks:
+            hooks.enter_context(block.register_forward_pre_hook(partial(see, name)))
+        network(x)
     return views
 
 
 def _view(name: str, block: nn.Module, x: Tensor, *, shrink: int, pixel: tuple[int, int]) -> BlockView:
-    """Look at one pixel of the input from a block whose own input is a `shrink` times smaller map."""
+    """View one pixel of the input from a block whose own input is a `shrink` times smaller map."""
     if not (isinstance(block, CGBlock) and isinstance(block.branch, GraphBranch)):
         raise TypeError(f"{name}: expected a CGBlock with a graph, found {type(block).__name__}")
     branch, eisgnn = block.branch, block.branch.eisgnn

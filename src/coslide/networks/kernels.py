@@ -212,24 +212,17 @@ def _mix_back(d_x, weights, d_mixed, x, edges):
 def _describe(p, log_p, unit, h3):
     """Write what cross-entropy and cosine are made of."""
     rows, d = h3.shape
+    p[:] = h3
+    _softmax(p)
     for i in range(rows):
-        top, squares = h3[i, 0], _ZERO
+        top, peak, squares = h3[i, 0], p[i, 0], _ZERO
         for e in range(d):
-            top = max(top, h3[i, e])
+            top, peak = max(top, h3[i, e]), max(peak, p[i, e])
             squares += h3[i, e] * h3[i, e]
-        scale = _ONE / np.sqrt(max(squares, _COSINE_EPS * _COSINE_EPS))
+        log_peak, scale = np.log(peak), _ONE / np.sqrt(max(squares, _COSINE_EPS * _COSINE_EPS))
         for e in range(d):
+            log_p[i, e] = h3[i, e] - top + log_peak
             unit[i, e] = h3[i, e] * scale
-            p[i, e] = log_p[i, e] = h3[i, e] - top
-    _exponentials(p.reshape(-1))
-    for i in range(rows):
-        total = _ZERO
-        for e in range(d):
-            total += p[i, e]
-        log_total = np.log(total)
-        for e in range(d):
-            p[i, e] /= total
-            log_p[i, e] -= log_total
 
 
 @_compiled
@@ -305,7 +298,9 @@ def _softmax(values):
             top = max(top, values[i, s])
         for s in range(k):
             values[i, s] -= top
-    _exponentials(values.reshape(-1))
+    flat = values.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = _exp(flat[i])
     for i in range(rows):
         total = _ZERO
         for s in range(k):
@@ -327,12 +322,6 @@ def _softmax_back(d_values, softmax):
             d_values[i, s] = softmax[i, s] * (d_values[i, s] - mean)
         total += mean
     return total
-
-
-@_compiled
-def _exponentials(values):
-    for i in range(len(values)):
-        values[i] = _exp(values[i])
 
 
 @_exact

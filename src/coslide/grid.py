@@ -1,4 +1,4 @@
-"""The one grid that every index of an event lies on: metres, north up, square cells.
+"""The one grid that every index of an event lies on: metres, north up, square pixels.
 
 A grid is an `odc.geo.geobox.GeoBox` (CRS, transform and shape). Rows run from north to south.
 """
@@ -34,7 +34,7 @@ class Extent(NamedTuple):
 
 
 class Lattice(NamedTuple):
-    """Where the cells of a source lie: those of `crs` with a corner at (`x_m`, `y_m`) and every `step_m` from there."""
+    """Where the pixels of a source lie: of `crs`, with a corner at (`x_m`, `y_m`) and every `step_m` from there."""
 
     crs: str
     x_m: float
@@ -45,22 +45,22 @@ class Lattice(NamedTuple):
 def common_grid(
     extents: Sequence[Extent], *, pixel_size_m: float = 10.0, crs: str | None = None, lattice: Lattice | None = None
 ) -> GeoBox:
-    """Return the grid, in metres, that covers the ground all `extents` share.
+    """Build the grid, in metres, that covers what all `extents` share.
 
-    Its edges are multiples of the cell size, so grids of neighbouring areas fit together.
+    Its edges are multiples of the pixel size, so grids of neighbouring areas fit together.
 
     Parameters
     ----------
     extents
         What must overlap: at least one source.
     pixel_size_m
-        Side of a cell.
+        Side of a pixel.
     crs
         A projected CRS in metres (``"EPSG:32654"``). None chooses the WGS 84 UTM zone of the centre of the first
         extent.
     lattice
-        If it is in the CRS of the grid and its step is a multiple of the cell size, the edges lie on it, and the ground
-        grows by less than a step. So the 20 and 60 m cells of a Sentinel-2 tile hold whole cells of the grid.
+        If it is in the CRS of the grid and its step is a multiple of the pixel size, the edges lie on it, and the grid
+        grows by less than a step. So the 20 and 60 m pixels of a Sentinel-2 tile hold whole pixels of the grid.
 
     Returns
     -------
@@ -97,8 +97,8 @@ def common_grid(
     return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the pixel size
 
 
-def joined(name: str, extents: Sequence[Extent]) -> Extent:
-    """Return the smallest extent that holds all `extents`, in the CRS of the first one.
+def join_extents(name: str, extents: Sequence[Extent]) -> Extent:
+    """Join extents to the smallest one that holds all, in the CRS of the first one.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def joined(name: str, extents: Sequence[Extent]) -> Extent:
     Examples
     --------
     >>> tiles = [Extent("a", "EPSG:32654", (0, 0, 60, 60)), Extent("b", "EPSG:32654", (60, 0, 120, 90))]
-    >>> joined("scene", tiles).bounds
+    >>> join_extents("scene", tiles).bounds
     (0, 0, 120, 90)
     """
     crs = extents[0].crs
@@ -128,7 +128,7 @@ def joined(name: str, extents: Sequence[Extent]) -> Extent:
 
 
 def pixel_size_m(grid: GeoBox) -> float:
-    """Return the side of a cell of `grid` in metres.
+    """Measure the side of a pixel of `grid` in metres.
 
     Examples
     --------
@@ -268,7 +268,7 @@ def slice_within(start: int, stop: int, size: int) -> slice:
 
 
 def utm_zone(crs: str) -> str | None:
-    """Return the code of `crs` if it is a UTM zone, as ``"EPSG:32654"``, else None.
+    """Find the code of `crs` if it is a UTM zone, as ``"EPSG:32654"``, else None.
 
     Examples
     --------
@@ -281,7 +281,7 @@ def utm_zone(crs: str) -> str | None:
 
 
 def short_crs(wkt: str) -> str:
-    """Return the EPSG code of a CRS given as WKT, as ``"EPSG:32654"``; the WKT itself where it has none.
+    """Find the EPSG code of a CRS given as WKT, as ``"EPSG:32654"``; the WKT itself where it has none.
 
     Examples
     --------

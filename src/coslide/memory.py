@@ -13,7 +13,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Return whether the C library keeps, from now on, what the process frees, to give out again.
+    """Make the C library keep, from now on, what the process frees, to give it out again.
 
     By default glibc hands large blocks back to the system as soon as they are freed. A network allocates and frees one
     for every map, and the system then brings each of them in page by page: a fifth of the time of mapping on a CPU and
@@ -44,7 +44,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory_gb(*, since_restart: bool = False) -> float:
-    """Return the largest memory [GB] that the process has taken: since it started, or since `restart_peak`.
+    """Measure the largest memory [GB] that the process has taken: since it started, or since `restart_peak`.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def peak_memory_gb(*, since_restart: bool = False) -> float:
 
 
 def restart_peak() -> None:
-    """Return nothing; `peak_memory_gb` counts anew from now on for who asks for it, where the system allows that.
+    """Let `peak_memory_gb` count anew from now on for who asks for it, where the system allows that.
 
     Examples
     --------

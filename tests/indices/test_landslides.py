@@ -86,7 +86,7 @@ def test_what_is_computed_may_be_changed_without_harm(tmp_path):
 
 
 def test_an_inventory_elsewhere_is_refused(tmp_path):
-    with pytest.raises(InputError, match="none of its features meets the grid"):
+    with pytest.raises(InputError, match="none of its features overlaps the grid"):
         prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [box(0, 0, 1, 1)])), GRID)
 
 

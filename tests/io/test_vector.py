@@ -157,7 +157,7 @@ def test_polygons_beside_the_grid_are_left_out(tmp_path):
     around = Polygon([(499000, 4699000), (501000, 4699000), (499000, 4699900)])  # only its bounds meet the grid
     path = save(tmp_path / "v.gpkg", [around, SQUARES[0], box(0, 0, 1, 1)])
     assert read_polygons(path, GRID, what="squares").frame.index.to_list() == [1]
-    with pytest.raises(InputError, match=r"a\.gpkg: none of its features meets the grid; expected squares"):
+    with pytest.raises(InputError, match=r"a\.gpkg: none of its features overlaps the grid; expected squares"):
         read_polygons(save(tmp_path / "a.gpkg", [box(0, 0, 1, 1)]), GRID, what="squares")
 
 

@@ -20,7 +20,7 @@ from coslide.cube.cube import open_cube
 from coslide.cube.store import NOTHING, Store
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
-from coslide.io.atomic import resumed_output
+from coslide.io.atomic import whole_output
 from coslide.io.executor import open_executor
 from coslide.pipeline.build import CUBE, build_cube, event_grid
 
@@ -142,7 +142,7 @@ def test_an_older_cube_stays_whole_when_the_build_of_a_new_one_is_killed(event_f
 def test_two_builds_of_one_cube_do_not_mix(made_up_event, tmp_path):
     path = tmp_path / "index.zarr"
     with (
-        resumed_output(path, marker=CUBE, worth_keeping=lambda _: False),
+        whole_output(path, marker=CUBE, worth_resuming=lambda _: False),
         pytest.raises(InputError, match="another process is writing it"),
     ):
         build_cube(read_event(made_up_event), path)

@@ -147,7 +147,7 @@ def test_a_field_that_there_is_not_is_refused_naming_those_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        (box(0, 0, 1, 1), "none of its features meets the grid"),
+        (box(0, 0, 1, 1), "none of its features overlaps the grid"),
         (LineString([(300000, 3699700), (300100, 3699700)]), "found LineString, expected polygons of a geological map"),
     ],
 )

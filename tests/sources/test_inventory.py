@@ -158,7 +158,7 @@ def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
         ([Polygon()], "holds no feature"),
         ([LineString([(500000, 4699700), (500100, 4699700)])], "found LineString, expected landslide polygons"),
         ([LARGE, Point(500000, 4699700)], "found Point, expected landslide polygons"),
-        ([box(0, 0, 1, 1)], "none of its features meets the grid"),
+        ([box(0, 0, 1, 1)], "none of its features overlaps the grid"),
     ],
 )
 def test_an_inventory_that_cannot_be_used_is_refused(tmp_path, geometry, message):

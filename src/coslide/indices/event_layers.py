@@ -25,7 +25,7 @@ from coslide.cube.cube import CUBE_FORMAT
 from coslide.cube.layer import LayerGroup
 from coslide.cube.store import Store
 from coslide.errors import InputError
-from coslide.grid import Extent, common_grid, joined, utm_zone
+from coslide.grid import Extent, common_grid, join_extents, utm_zone
 from coslide.indices.coregister import coregistration
 from coslide.indices.faults import prepare_fault_distance
 from coslide.indices.geology import prepare_stratum
@@ -94,8 +94,8 @@ def open_event_scenes(event: Event) -> EventScenes:
     """
     post = open_scene(event.scenes.post, root=event.root)
     pre = open_scene(event.scenes.pre, root=event.root) if event.scenes.pre else None
-    extents = [joined("scenes.post", post.extents())]
-    extents.append(joined("dem", [raster_extent(path, "dem") for path in event.dem.paths]))
+    extents = [join_extents("scenes.post", post.extents())]
+    extents.append(join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths]))
     if event.grid.area is not None:
         extents.insert(0, _area_extent(event.grid.area))
     zones = {utm_zone(extent.crs) for extent in post.extents()}

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,12 @@ _REMOVAL_TRIES = 20
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
+class _DiskFullError(InputError):
+    """The disk is full."""
+
+
 def _concerns(filename: object, path: Path) -> bool:
-    """Return whether an error about `filename` is about `path`, something beside it, or a folder above it."""
+    """Tell whether an error about `filename` is about `path`, something beside it, or a folder above it."""
     return str(filename).startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
 
 
@@ -33,14 +37,16 @@ class Marker(NamedTuple):
     key: str
 
     def is_in(self, folder: Path) -> bool:
-        """Return whether `folder` holds the file, and the file the key."""
+        """Tell whether `folder` holds the file, and the file the key."""
         known = folder / self.file
         return known.is_file() and self.key in known.read_text("utf-8", "replace")
 
 
 @contextmanager
-def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
-    """Return a temporary path beside `path` that takes its name when the block ends without an error.
+def whole_output(
+    path: Path, *, marker: Marker | None = None, worth_resuming: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
+    """Give a temporary path beside `path`, which takes its name when the block ends without an error.
 
     Parameters
     ----------
@@ -49,6 +55,10 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     marker
         For a folder: how an older output of the same kind is known. Only such a folder, or an empty one, is replaced;
         never anything else that a user keeps.
+    worth_resuming
+        For a folder that takes long to write: whether what an error left of it is of use to the next attempt. Then,
+        and after a kill, the next call gives out the temporary folder as it is; a full disk removes it. While one
+        process is in the block, no other can enter it.
 
     Yields
     ------
@@ -58,8 +68,8 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written, the half-written output is removed; or if a folder that
-        is no older output stands where the new one belongs.
+        If the disk is full or the folder cannot be written, the half-written output is removed; if a folder that is no
+        older output stands where the new one belongs; or if another process is writing the same one.
 
     Examples
     --------
@@ -70,71 +80,34 @@ def whole_output(path: Path, *, marker: Marker | None = None) -> Iterator[Path]:
     >>> sorted(p.name for p in folder.iterdir())
     ['scores.txt']
     """
-    path = _own_place(path)
-    with report_write_errors(path):
-        require_replaceable(path, marker)
-    part = _part(path)
-    try:
+    # A link to a folder is followed, and goes on pointing there.
+    path = path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    with ExitStack() as stack:
         with report_write_errors(path):
+            require_replaceable(path, marker)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(part)
             _put_back(path)
-            yield part
-            _take_name(part, path)
-    except BaseException:
-        with suppress(OSError):
-            _remove(part)
-        raise
-
-
-@contextmanager
-def resumed_output(path: Path, *, marker: Marker, worth_keeping: Callable[[Path], bool]) -> Iterator[Path]:
-    """Return a temporary folder beside `path` that outlives a kill and takes the name `path` when the block ends.
-
-    As `whole_output`, for folders that take long to write: what ends the block early leaves the temporary folder, and
-    the next call hands it out again, so that what is whole in it need not be made twice. A full disk removes it. While
-    one process is in the block, no other can enter it.
-
-    Parameters
-    ----------
-    path
-        The folder to write.
-    marker
-        How an older output of the same kind is known.
-    worth_keeping
-        Says, after an error, whether the temporary folder holds anything that the next attempt can use.
-
-    Yields
-    ------
-    Path
-        The temporary folder, with what an earlier attempt left in it.
-
-    Raises
-    ------
-    InputError
-        As `whole_output`; or if another process is writing the same output.
-    """
-    path = _own_place(path)
-    part = _part(path)
-    with report_write_errors(path):
-        require_replaceable(path, marker)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put_back(path)
-        part.mkdir(exist_ok=True)
-        with exclusive_lock(part, path):
-            try:
+            if worth_resuming is None:
+                _remove(part)
+            else:
+                part.mkdir(exist_ok=True)
+                stack.enter_context(exclusive_lock(part, path))
+        try:
+            with report_write_errors(path):
                 yield part
                 _take_name(part, path)
-            except Exception as error:
-                if _disk_is_full(error, path) or not worth_keeping(part):
-                    with suppress(OSError):
-                        _remove(part)
-                raise
+        except BaseException as error:
+            full = isinstance(error, _DiskFullError)
+            if worth_resuming is None or (isinstance(error, Exception) and (full or not worth_resuming(part))):
+                with suppress(OSError):
+                    _remove(part)
+            raise
 
 
 @contextmanager
 def exclusive_lock(folder_path: Path, path: Path) -> Iterator[None]:
-    """Return nothing; while the block lasts no other process may be in a block of this kind for the same folder.
+    """Lock a folder: while the block lasts, no other process gets into a block of this kind for it.
 
     Parameters
     ----------
@@ -161,29 +134,10 @@ def exclusive_lock(folder_path: Path, path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def first_bytes(path: Path, count: int = 1024) -> bytes:
-    """Return the first bytes of a file, by which GDAL tells formats; none for a folder or what does not exist.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> first_bytes(Path("no such file"))
-    b''
-    """
-    if not path.is_file():
-        return b""
-    with path.open("rb") as file:
-        return file.read(count)
-
-
 def link_or_copy(source: Path, target: Path) -> None:
-    """Return nothing; puts the files of the folder `source` into the new folder `target`, without a copy if possible.
+    """Link the files of the folder `source` into the new folder `target`; copy them where links are not possible.
 
-    Hard links: both folders then share the bytes on the disk, so neither may be changed in place.
+    Both folders then share the bytes on the disk, so neither may be changed in place.
 
     Raises
     ------
@@ -202,7 +156,7 @@ def _link(source: str, target: str) -> None:
 
 @contextmanager
 def report_write_errors(path: Path) -> Iterator[None]:
-    """Return nothing; turns a full disk or a path that cannot be written, met inside the block, into one line.
+    """Turn a full disk or a path that cannot be written, met inside the block, into one line.
 
     Parameters
     ----------
@@ -223,12 +177,12 @@ def report_write_errors(path: Path) -> Iterator[None]:
             reason = error.strerror
             raise InputError(f"{path}: cannot be written ({reason}); choose another place") from error
         if _disk_is_full(error, path):
-            raise InputError(f"{path}: the disk is full; free some space and run again") from error
+            raise _DiskFullError(f"{path}: the disk is full; free some space and run again") from error
         raise
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files in the order of their names, as 64 hexadecimal digits.
+    """Compute the SHA-256 of a file, or of a folder's files in the order of their names, as 64 hexadecimal digits.
 
     Parameters
     ----------
@@ -257,13 +211,13 @@ def sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
-    """Return the SHA-256 of a file; provenance and fingerprint of a cube ask for the same large files."""
+    """Compute the SHA-256 of a file once: provenance and fingerprint of a cube ask for the same large files."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Return nothing; writes `content` as indented JSON, whole or not at all.
+    """Write `content` as indented JSON, whole or not at all.
 
     Raises
     ------
@@ -275,7 +229,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def require_replaceable(path: Path, marker: Marker | None) -> None:
-    """Return nothing if an output may take the place of what stands at `path`; `marker` as in `whole_output`.
+    """Require that an output may take the place of what stands at `path`; `marker` as in `whole_output`.
 
     Raises
     ------
@@ -287,15 +241,6 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
             raise InputError(f"{path}: is a folder that holds something else; choose another --out")
     elif marker and (path.is_file() or path.is_symlink()):
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
-
-
-def _own_place(path: Path) -> Path:
-    """Return where an output is to stand: a link to a folder is followed, and goes on pointing there."""
-    return path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.part{path.suffix}")
 
 
 def _old(path: Path) -> Path:
@@ -320,16 +265,16 @@ def _take_name(part: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        for _ in range(_REMOVAL_TRIES):
-            with suppress(OSError):
-                shutil.rmtree(path)
-                return
-            time.sleep(0.05)  # threads of a writer that failed (Zarr has some) may still add files
-        shutil.rmtree(path)
-    else:
+    if not path.is_dir() or path.is_symlink():
         with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
+        return
+    for _ in range(_REMOVAL_TRIES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.05)  # threads of a writer that failed (Zarr has some) may still add files
+    shutil.rmtree(path)
 
 
 def _disk_is_full(error: Exception, path: Path) -> bool:

@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import Extent
-from coslide.io.atomic import first_bytes, whole_output
+from coslide.io.atomic import whole_output
 from coslide.windows import row_strips
 
 _BLOCK_PX = 512
@@ -37,7 +37,7 @@ EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 
 @contextmanager
 def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
-    """Return the opened raster dataset (rasterio) of `path`, known to say where on Earth it lies.
+    """Open a raster whose place on Earth is known.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
 
 
 def require_data(path: Path) -> None:
-    """Return nothing if a file holds data itself, or is a VRT; some formats of GDAL are texts that name other places.
+    """Require that a file holds data itself, or is a VRT; some formats of GDAL are texts that name other places.
 
     Parameters
     ----------
@@ -83,13 +83,21 @@ def require_data(path: Path) -> None:
     InputError
         If it is such a text: XML or JSON that describes a web service, a tile index or a catalogue.
     """
-    head = first_bytes(path).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
 
 
+def read_head(path: Path) -> bytes:
+    """Read the first 1024 bytes of a file, by which GDAL tells formats; none of a folder or what does not exist."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(1024)
+
+
 def require_own_files(dataset: Any, path: Path) -> None:
-    """Return nothing if an opened raster reads no file outside the folder of `path`, as a VRT may want to.
+    """Require that an opened raster reads no file outside the folder of `path`, as a VRT may want to.
 
     Parameters
     ----------
@@ -137,7 +145,7 @@ def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) 
 
 
 def raster_extent(path: Path, name: str, *, crs: str | None = None) -> Extent:
-    """Return the bounds of a raster in its own CRS; `name` is what messages call it, `crs` as in `open_raster`.
+    """Read the bounds of a raster in its own CRS; `name` is what messages call it, `crs` as in `open_raster`.
 
     Raises
     ------
@@ -151,10 +159,10 @@ def raster_extent(path: Path, name: str, *, crs: str | None = None) -> Extent:
 
 
 def require_exact(name: str, crs: Any, target: str) -> None:
-    """Return nothing if coordinates in `crs` can be brought to the CRS `target` by a transformation that PROJ knows.
+    """Require that PROJ knows an exact transformation from `crs` to the CRS `target`.
 
-    Without its grid files PROJ falls back, without a word, on one that ignores the difference of the datums, and ground
-    ends up tens or hundreds of metres away. Between Earth-centred datums (CGCS2000 and WGS 84, say) that is harmless.
+    Without its grid files PROJ falls back, without a word, on one that ignores the difference of the datums, and places
+    end up tens or hundreds of metres away. Between Earth-centred datums (CGCS2000 and WGS 84, say) that is harmless.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ _BESIDE = {"pga.shp": ("mi.shp", "mmi.shp")}  # of a ShakeMap; they tell its fil
 
 
 def with_sidecar_files(path: Path) -> tuple[Path, ...]:
-    """Return `path` and the files beside it that decide what is read from it, each once.
+    """Find the files beside `path` that decide what is read from it; `path` comes first, each comes once.
 
     Attributes and CRS of a Shapefile lie in files of their own, the header of a ``.flt`` too; any raster may have its
     nodata value in an ``.aux.xml``; a VRT reads other rasters.

@@ -13,7 +13,7 @@ _HEADER_LINES = 1
 
 
 def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Return the columns `names` of a CSV file, as text; what is empty, or only blanks, is missing.
+    """Read the columns `names` of a CSV file, as text; what is empty, or only blanks, is missing.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
 
 
 def numbers_of(path: Path, column: pd.Series) -> NDArray[np.float64]:
-    """Return a column of text as numbers, float64 (row,); NaN where it is missing.
+    """Convert a column of text to numbers, float64 (row,); NaN where it is missing.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def numbers_of(path: Path, column: pd.Series) -> NDArray[np.float64]:
 
 
 def require_on_earth(path: Path, lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> None:
-    """Return nothing if all longitudes are within -180 to 360 degrees and all latitudes within -90 to 90; NaN passes.
+    """Require longitudes from -180 to 360 degrees and latitudes from -90 to 90; NaN passes.
 
     Raises
     ------

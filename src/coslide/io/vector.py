@@ -17,8 +17,7 @@ from shapely.errors import GEOSException
 from shapely.geometry import box
 
 from coslide.errors import InputError
-from coslide.io.atomic import first_bytes
-from coslide.io.raster import require_exact
+from coslide.io.raster import read_head, require_exact
 
 LINES = ("LineString", "MultiLineString")
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -31,9 +30,9 @@ _FARTHEST_NORTHING_M = 1.9e7
 
 
 class Polygons(NamedTuple):
-    """Polygons that meet a grid, in its CRS and valid; the index is the number of each in its file, from 0.
+    """Polygons that overlap a grid, in its CRS and valid; the index is the number of each in its file, from 0.
 
-    `repaired` counts those that were not valid, `lost` those of them that enclose no ground and were left out.
+    `repaired` counts those that were not valid, `lost` those of them that enclose no area and were left out.
     """
 
     frame: gpd.GeoDataFrame
@@ -42,7 +41,7 @@ class Polygons(NamedTuple):
 
 
 def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
-    """Return the features of a vector file in `crs`, flat (x, y), without missing or empty geometries.
+    """Read the features of a vector file into `crs`, flat (x, y), without missing or empty geometries.
 
     Parameters
     ----------
@@ -88,9 +87,9 @@ def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) 
 
 
 def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
-    """Return the polygons of a vector file that meet `grid`, in its CRS.
+    """Read the polygons of a vector file that overlap `grid`, in its CRS.
 
-    Polygons that cross themselves are repaired: ground that the outline encloses, once or more, is inside.
+    Polygons that cross themselves are repaired: what the outline encloses, once or more, is inside.
 
     Parameters
     ----------
@@ -102,23 +101,23 @@ def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
     Raises
     ------
     InputError
-        As `read_vector`; or if a feature is no polygon, or none meets the grid.
+        As `read_vector`; or if a feature is no polygon, or none overlaps the grid.
     """
     frame = of_kind(read_vector(path, str(grid.crs), what=what), POLYGONS, path=path, what=what)
-    ground = box(*grid.boundingbox.bbox)
-    frame = frame[shapely.intersects(shapely.box(*frame.bounds.to_numpy().T), ground)]
+    area = box(*grid.boundingbox.bbox)
+    frame = frame[shapely.intersects(shapely.box(*frame.bounds.to_numpy().T), area)]
     invalid = ~frame.is_valid.to_numpy()
     shapes = frame.geometry.to_numpy().copy()
     shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
     frame = _with_shapes(frame, shapes)
-    meets = frame.intersects(ground)
-    if not meets.any():
-        raise InputError(f"{path}: none of its features meets the grid; expected {what} over the scene")
-    return Polygons(frame[meets], int(invalid.sum()), int(frame.is_empty.sum()))
+    overlaps = frame.intersects(area)
+    if not overlaps.any():
+        raise InputError(f"{path}: none of its features overlaps the grid; expected {what} over the scene")
+    return Polygons(frame[overlaps], int(invalid.sum()), int(frame.is_empty.sum()))
 
 
 def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what: str) -> gpd.GeoDataFrame:
-    """Return `frame`, whose geometries are all of `kinds` (`LINES` or `POLYGONS`).
+    """Require geometries of `kinds` (`LINES` or `POLYGONS`) only.
 
     Of a geometry collection, what it holds of these kinds is taken.
 
@@ -141,7 +140,7 @@ def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what
 
 
 def as_text(value: Any) -> str:
-    """Return a value of a field as text, as a user writes it: a whole number without decimals, nothing as "".
+    """Write a value of a field as a user would: a whole number without decimals, nothing as "".
 
     Examples
     --------
@@ -156,7 +155,7 @@ def as_text(value: Any) -> str:
 
 
 def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key: str) -> list[str]:
-    """Return the values of a field as text (`as_text`), one per feature; `key` is where its name was given.
+    """Read the values of a field as text (`as_text`), one per feature; `key` is where its name was given.
 
     Raises
     ------
@@ -171,7 +170,7 @@ def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:
-    """Return names for a message, quoted and sorted, shortened after `most`.
+    """Quote names for a message, sorted and shortened after `most`.
 
     Examples
     --------
@@ -184,7 +183,7 @@ def quote_list(names: Iterable[str], *, most: int = 20) -> str:
 
 
 def holds_layers(path: Path) -> bool:
-    """Return whether `path` opens as a vector file.
+    """Tell whether `path` opens as a vector file.
 
     Raises
     ------
@@ -218,7 +217,7 @@ def _read(path: Path) -> Any:
 
 def _require_features(path: Path) -> None:
     """Raise, before GDAL opens it, if a file is a text that names other places: known as GDAL knows it, by its head."""
-    head = first_bytes(path)
+    head = read_head(path)
     if b"<OGRVRTDataSource" in head:
         raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
     if b"<OGRWFSDataSource" in head:

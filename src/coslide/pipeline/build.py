@@ -26,7 +26,7 @@ from coslide.cube.layer import LayerGroup
 from coslide.cube.store import CHUNK, NOTHING, Entry, Span, Store, recorded
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
-from coslide.io.atomic import Marker, report_write_errors, resumed_output, sha256
+from coslide.io.atomic import Marker, report_write_errors, sha256, whole_output
 from coslide.io.executor import available_processors, map_unordered
 from coslide.memory import peak_memory_gb, restart_peak
 from coslide.progress import report_progress
@@ -92,7 +92,7 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
         describe_cube(path, event)
         _log.info(f"{path}: kept, its sources and settings have not changed")
         return path
-    keep = resumed_output(path, marker=CUBE, worth_keeping=lambda folder: bool(recorded(folder)))
+    keep = whole_output(path, marker=CUBE, worth_resuming=lambda folder: bool(recorded(folder)))
     with keep as folder, warnings.catch_warnings():
         # rasterio silences this one for itself, but in a way that threads undo for each other.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -25,7 +25,7 @@ from coslide.memory import peak_memory_gb
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.train import cube_settings, train
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.write import simulate
+from coslide.simulate.write import simulate_event
 
 _SCORES = ("f1", "precision", "recall", "iou_landslide")
 
@@ -60,7 +60,7 @@ def _time_one(size_km: float, out: Path) -> None:
     folder = out / f"time-{size_km:g}"
     shutil.rmtree(folder, ignore_errors=True)
     started = time.perf_counter()
-    simulate(folder, Recipe(size_km=size_km))
+    simulate_event(folder, Recipe(size_km=size_km))
     print(f"{size_km:<8g} {time.perf_counter() - started:<8.1f} {peak_memory_gb():.2f}", flush=True)
 
 
@@ -71,7 +71,7 @@ def _score(given: argparse.Namespace) -> None:
     for seed in given.seeds:
         recipe = Recipe(size_km=given.size_km, difficulty=given.difficulty, seed=seed)
         folder = given.out / f"{given.difficulty}-{given.size_km:g}-{seed}"
-        index = build_cube(read_event(simulate(folder / "event", recipe, keep=True)), folder / "index.zarr")
+        index = build_cube(read_event(simulate_event(folder / "event", recipe, keep=True)), folder / "index.zarr")
         for network in ("egcn", "unet"):
             started = time.perf_counter()
             metrics = _network(network, index, given.steps)

@@ -1,11 +1,11 @@
 """Coseismic landslide maps and inventories by EGCN (Yang et al. 2023, doi:10.3390/rs15040977).
 
-The steps of the command line, each in one line:
-
-- `read_event`, `build_cube`, `open_cube`: from an event file to the index cube;
-- `train`, `load_model`: from a cube to a model and back from disk;
-- `predict_scene`, `evaluate`, `run`: from a model to a map, from a map to scores, and the whole chain;
-- `networks`: the networks by name.
+- `read_event`, `build_cube`, `open_cube`: from an event file to the index cube (`Cube.to_xarray`: an xarray Dataset);
+- `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
+- `predict`, `predict_scene`, `read_inventory`: from a model to probabilities, map files and polygons (a GeoDataFrame);
+- `evaluate`, `write_report`: from a map to scores, and to one page;
+- `run`, `simulate_event`: the whole pipeline, and a synthetic earthquake to try it on;
+- `networks`: the networks by name; `progress_to`: where progress is reported. Messages go to the logger ``coslide``.
 """
 
 from importlib import import_module
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from coslide import networks
     from coslide.config.event import read_event
     from coslide.cube.cube import open_cube
+    from coslide.mapping.inventory import read_inventory
     from coslide.mapping.model import load_model
     from coslide.pipeline.build import build_cube
     from coslide.pipeline.evaluate import evaluate
-    from coslide.pipeline.predict import predict_scene
+    from coslide.pipeline.predict import predict, predict_scene
+    from coslide.pipeline.report import write_report
     from coslide.pipeline.run import run
     from coslide.pipeline.train import train
+    from coslide.progress import progress_to
+    from coslide.simulate.write import simulate_event
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,10 +33,15 @@ __all__ = [
     "load_model",
     "networks",
     "open_cube",
+    "predict",
     "predict_scene",
+    "progress_to",
     "read_event",
+    "read_inventory",
     "run",
+    "simulate_event",
     "train",
+    "write_report",
 ]
 
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
@@ -40,12 +49,21 @@ _HOMES = {
     "build_cube": "coslide.pipeline.build",
     "evaluate": "coslide.pipeline.evaluate",
     "load_model": "coslide.mapping.model",
-    "predict_scene": "coslide.pipeline.predict",
     "open_cube": "coslide.cube.cube",
+    "predict": "coslide.pipeline.predict",
+    "predict_scene": "coslide.pipeline.predict",
+    "progress_to": "coslide.progress",
     "read_event": "coslide.config.event",
+    "read_inventory": "coslide.mapping.inventory",
     "run": "coslide.pipeline.run",
+    "simulate_event": "coslide.simulate.write",
     "train": "coslide.pipeline.train",
+    "write_report": "coslide.pipeline.report",
 }
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

@@ -146,7 +146,7 @@ def demo(
     """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
     from coslide.config.event import read_event
     from coslide.pipeline.run import run as run_chain
-    from coslide.simulate.write import simulate as write_event
+    from coslide.simulate.write import simulate_event as write_event
 
     with shown(quiet=["coslide.pipeline.build"]):
         event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
@@ -173,7 +173,7 @@ def simulate(
     ] = None,
 ) -> None:
     """Write a simulated earthquake, with known truth, in the formats that real ones come in."""
-    from coslide.simulate.write import simulate as write_event
+    from coslide.simulate.write import simulate_event as write_event
 
     given = {"relief_m": relief_m, "drainage_per_km": drainage_per_km, "landslide_share": landslide_share}
     recipe = _recipe(size_km=size_km, seed=seed, difficulty=difficulty, **given)

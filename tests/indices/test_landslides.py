@@ -1,4 +1,4 @@
-"""The label as a family, against what `read_inventory` returns and the polygons themselves."""
+"""The label as a family, against what `rasterize_inventory` returns and the polygons themselves."""
 
 import geopandas as gpd
 import numpy as np
@@ -10,7 +10,7 @@ from shapely.geometry import Polygon, box
 from coslide.config.schema import InventoryConfig
 from coslide.errors import InputError
 from coslide.indices.landslides import prepare_landslides
-from coslide.sources.inventory import read_inventory
+from coslide.sources.inventory import rasterize_inventory
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -74,7 +74,7 @@ def test_a_cell_has_the_same_label_whatever_the_window(tmp_path):
     """R14."""
     path = save(tmp_path / "l.gpkg", [LARGE, *tiny(60)])
     family = prepare_landslides(InventoryConfig(path=path), GRID)
-    whole = read_inventory(path, GRID).mask
+    whole = rasterize_inventory(path, GRID).mask
     for rows, columns in ((slice(0, 1), slice(0, 50)), (slice(13, 40), slice(7, 9)), (slice(0, 40), slice(0, 50))):
         np.testing.assert_array_equal(family.compute(GRID[rows, columns])["landslide"], whole[rows, columns])
 

@@ -19,14 +19,14 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.build import build_cube, event_grid
 from coslide.simulate.frame import frame_of
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.write import simulate
+from coslide.simulate.write import simulate_event
 
 RECIPE = Recipe(size_km=3, seed=1)
 
 
 @pytest.fixture(scope="module")
 def event_file(tmp_path_factory):
-    return simulate(tmp_path_factory.mktemp("simulated") / "event", RECIPE)
+    return simulate_event(tmp_path_factory.mktemp("simulated") / "event", RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_two_products_have_the_baselines_of_their_dates(event_file):
 
 def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path, monkeypatch):
     monkeypatch.setattr("coslide.simulate.safe.available_processors", lambda: 1)
-    again = simulate(tmp_path / "again", RECIPE).parent
+    again = simulate_event(tmp_path / "again", RECIPE).parent
     first = event_file.parent
     files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
     assert files == [path.relative_to(again) for path in sorted(again.rglob("*")) if path.is_file()]
@@ -110,7 +110,7 @@ def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path
 
 
 def test_another_seed_is_another_earthquake(event_file, tmp_path):
-    other = simulate(tmp_path / "other", RECIPE.model_copy(update={"seed": 2})).parent
+    other = simulate_event(tmp_path / "other", RECIPE.model_copy(update={"seed": 2})).parent
     for name in ("dem.tif", "geology.gpkg", "gauges.csv", "grid.xml", "faults.geojson", "landslides.gpkg"):
         assert sha256(other / name) != sha256(event_file.parent / name), name
 
@@ -125,14 +125,14 @@ def test_an_earlier_simulation_is_kept_only_where_its_recipe_is_the_same(tmp_pat
 
     monkeypatch.setattr(writing, "_write", pretend)
     for seed in (1, 1, 2):
-        simulate(tmp_path / "event", Recipe(seed=seed), keep=True)
+        simulate_event(tmp_path / "event", Recipe(seed=seed), keep=True)
     assert made == [1, 2]
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InputError, match="holds something else"):
-        simulate(tmp_path, RECIPE)
+        simulate_event(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -142,5 +142,5 @@ def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writing, "make_terrain", fail)
     with pytest.raises(RuntimeError):
-        simulate(tmp_path / "event", RECIPE)
+        simulate_event(tmp_path / "event", RECIPE)
     assert list(tmp_path.iterdir()) == []

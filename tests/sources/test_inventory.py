@@ -10,7 +10,7 @@ from shapely.geometry import LineString, Point, Polygon, box
 
 from coslide.errors import InputError
 from coslide.mapping.inventory import vectorize_landslides as polygonize
-from coslide.sources.inventory import rasterize_polygons, read_inventory
+from coslide.sources.inventory import rasterize_inventory, rasterize_polygons
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -37,7 +37,7 @@ def blobs(count, side_m, seed=0):
 def test_a_pixel_is_landslide_if_its_centre_lies_inside(tmp_path):
     """R38: the centre rule, against shapely for every pixel."""
     shapes = [shape for shape in blobs(12, 400) if shape.area > 500]
-    mask = read_inventory(save(tmp_path / "l.gpkg", shapes), GRID).mask
+    mask = rasterize_inventory(save(tmp_path / "l.gpkg", shapes), GRID).mask
     columns, rows = np.meshgrid(np.arange(50), np.arange(40))
     inside = shapely.contains_xy(shapely.union_all(shapes), 500005 + 10 * columns, 4699995 - 10 * rows)
     np.testing.assert_array_equal(mask, inside.astype(np.uint8))
@@ -47,7 +47,7 @@ def test_touched_pixels_do_not_count(tmp_path):
     """R38: the centres of columns 1 to 3 and rows 1 to 2 lie inside."""
     expected = np.zeros(GRID.shape, dtype=np.uint8)
     expected[1:3, 1:4] = 1
-    mask = read_inventory(save(tmp_path / "l.gpkg", [box(500014, 4699971, 500036, 4699986)]), GRID).mask
+    mask = rasterize_inventory(save(tmp_path / "l.gpkg", [box(500014, 4699971, 500036, 4699986)]), GRID).mask
     np.testing.assert_array_equal(mask, expected)
 
 
@@ -55,7 +55,7 @@ def test_the_rasterized_area_is_that_of_the_polygons_within_one_percent(tmp_path
     """R38, on 1500 landslides of a median of about 1200 m2."""
     grid = GeoBox((1000, 1000), GRID.affine, UTM)
     shapes = blobs(1500, 10_000)
-    labels = read_inventory(save(tmp_path / "l.gpkg", shapes), grid)
+    labels = rasterize_inventory(save(tmp_path / "l.gpkg", shapes), grid)
     area_m2 = shapely.union_all(shapely.make_valid(shapes)).area
     assert abs(labels.mask.sum() * 100 / area_m2 - 1) < 0.01
     np.testing.assert_allclose(labels.area_m2, area_m2, rtol=1e-3)
@@ -64,7 +64,7 @@ def test_the_rasterized_area_is_that_of_the_polygons_within_one_percent(tmp_path
 def test_a_landslide_without_a_pixel_centre_is_rasterized_by_touch_and_listed(tmp_path):
     """R38: small landslides are not lost."""
     small = box(500101, 4699901, 500103, 4699903)
-    labels = read_inventory(save(tmp_path / "l.gpkg", [LARGE, small]), GRID)
+    labels = rasterize_inventory(save(tmp_path / "l.gpkg", [LARGE, small]), GRID)
     assert (labels.polygons, labels.touched) == (2, (1,))
     assert labels.mask[9, 10] == 1
     assert labels.mask.sum() == 101
@@ -74,7 +74,7 @@ def test_every_landslide_has_a_cell(tmp_path):
     """R38, on landslides of half a pixel each."""
     random = np.random.default_rng(1)
     small = [box(x, y, x + 7, y + 7) for x, y in random.uniform((500010, 4699610), (500480, 4699980), (200, 2))]
-    labels = read_inventory(save(tmp_path / "l.gpkg", small), GRID)
+    labels = rasterize_inventory(save(tmp_path / "l.gpkg", small), GRID)
     burnt = shapely.union_all(
         [
             box(500000 + 10 * column, 4699990 - 10 * row, 500010 + 10 * column, 4700000 - 10 * row)
@@ -95,7 +95,7 @@ def test_a_landslide_hidden_by_others_is_not_rasterized_by_touch(tmp_path, over)
     """R38: a second outline of the same landslide, before or after it, hides no centre."""
     inner = box(500203, 4699703, 500223, 4699723)
     shapes = [LARGE, inner, LARGE][:: 1 if over == 2 else -1][-over - 1 :]
-    assert read_inventory(save(tmp_path / "l.gpkg", shapes), GRID).touched == ()
+    assert rasterize_inventory(save(tmp_path / "l.gpkg", shapes), GRID).touched == ()
 
 
 def test_a_large_landslide_that_only_grazes_the_grid_is_not_rasterized_by_touch(tmp_path):
@@ -103,7 +103,7 @@ def test_a_large_landslide_that_only_grazes_the_grid_is_not_rasterized_by_touch(
     path = save(
         tmp_path / "l.gpkg", [LARGE, box(499800, 4699700, 500002, 4699800), box(500499, 4699991, 500507, 4699994)]
     )
-    labels = read_inventory(path, GRID)
+    labels = rasterize_inventory(path, GRID)
     assert labels.touched == (2,)
     assert labels.mask.sum() == 101
 
@@ -112,7 +112,7 @@ def test_pixels_outside_the_mapped_area_are_nodata_not_background(tmp_path):
     """R38: nobody looked there."""
     landslides = save(tmp_path / "l.gpkg", [box(500000, 4699600, 500500, 4699700)])
     area = save(tmp_path / "a.gpkg", [box(500000, 4699600, 500250, 4700000)])
-    labels = read_inventory(landslides, GRID, area=area)
+    labels = rasterize_inventory(landslides, GRID, area=area)
     assert (labels.mask[:, 25:] == 255).all()
     assert set(np.unique(labels.mask[:, :25])) == {0, 1}
     np.testing.assert_allclose(labels.area_m2, 250 * 100)
@@ -120,12 +120,12 @@ def test_pixels_outside_the_mapped_area_are_nodata_not_background(tmp_path):
 
 def test_overlapping_landslides_count_once_in_the_area(tmp_path):
     path = save(tmp_path / "l.gpkg", [LARGE, LARGE, box(500300, 4699700, 500700, 4699800)])
-    np.testing.assert_allclose(read_inventory(path, GRID).area_m2, 100 * 100 + 200 * 100)
+    np.testing.assert_allclose(rasterize_inventory(path, GRID).area_m2, 100 * 100 + 200 * 100)
 
 
 def test_landslides_that_cross_themselves_are_repaired_and_counted(tmp_path):
     bowtie = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
-    labels = read_inventory(save(tmp_path / "l.gpkg", [bowtie, LARGE]), GRID)
+    labels = rasterize_inventory(save(tmp_path / "l.gpkg", [bowtie, LARGE]), GRID)
     assert labels.repaired == 1
     np.testing.assert_allclose(labels.area_m2, 2e4 + 1e4)
     assert abs(labels.mask.sum() - 300) <= 20  # centres on the outline may fall either way
@@ -135,18 +135,18 @@ def test_landslides_that_cross_themselves_are_repaired_and_counted(tmp_path):
 def test_labels_made_into_polygons_and_rasterized_again_are_the_same(tmp_path, seed):
     """R37: rasterize -> polygonize -> rasterize is the identity."""
     grid = GeoBox((200, 200), GRID.affine, UTM)
-    first = read_inventory(save(tmp_path / "l.gpkg", blobs(120, 2000, seed)), grid)
+    first = rasterize_inventory(save(tmp_path / "l.gpkg", blobs(120, 2000, seed)), grid)
     drawn = polygonize(first.mask.astype(np.float32), grid)
     drawn.to_file(tmp_path / "again.gpkg")
-    second = read_inventory(tmp_path / "again.gpkg", grid)
+    second = rasterize_inventory(tmp_path / "again.gpkg", grid)
     np.testing.assert_array_equal(second.mask, first.mask)
     assert second.touched == ()
 
 
 def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
     landslides = gpd.GeoSeries([box(500100, 4699700, 500300, 4699900)], crs=UTM)
-    here = read_inventory(save(tmp_path / "a.gpkg", landslides), GRID).mask
-    there = read_inventory(save(tmp_path / "b.gpkg", landslides.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
+    here = rasterize_inventory(save(tmp_path / "a.gpkg", landslides), GRID).mask
+    there = rasterize_inventory(save(tmp_path / "b.gpkg", landslides.to_crs("EPSG:2454"), crs="EPSG:2454"), GRID).mask
     assert here.sum() == 400
     assert (here != there).sum() <= 4
 
@@ -163,7 +163,7 @@ def test_an_inventory_in_another_crs_is_reprojected(tmp_path):
 )
 def test_an_inventory_that_cannot_be_used_is_refused(tmp_path, geometry, message):
     with pytest.raises(InputError, match=message):
-        read_inventory(save(tmp_path / "l.gpkg", geometry), GRID)
+        rasterize_inventory(save(tmp_path / "l.gpkg", geometry), GRID)
 
 
 def test_rasterizing_nothing_gives_background():
@@ -176,7 +176,7 @@ def test_the_real_inventory_keeps_its_area(data_folder):
     grid = GeoBox((976, 647), Affine(10, 0, 572840, 0, -10, 4735680), UTM)
     path = data_folder / "iburi-2018" / "inventory" / "slope_failures.gpkg"
     landslides = gpd.read_file(path).to_crs(UTM).union_all().intersection(box(*grid.boundingbox.bbox))
-    labels = read_inventory(path, grid)
+    labels = rasterize_inventory(path, grid)
     assert abs(labels.mask.sum() * 100 / landslides.area - 1) < 0.01
     np.testing.assert_allclose(labels.area_m2, landslides.area, rtol=1e-4)
     assert len(labels.touched) < 0.02 * labels.polygons

@@ -85,6 +85,12 @@ def read_event(path: Path | str) -> Event:
     InputError
         If the file is missing or not TOML, a key is unknown, missing or has a wrong value, or a source is missing or
         lies outside ``root``.
+
+    Examples
+    --------
+    >>> event = read_event(event_file)
+    >>> event.name, event.scenes.post.band_names, event.training.sampling.tile
+    ('Made-up earthquake', ['B2', 'B3', 'B4'], 32)
     """
     path = Path(path)
     try:

@@ -239,6 +239,14 @@ def open_cube(path: Path | str) -> Cube:
     ------
     InputError
         If there is no such folder, it is no cube of this format, or it was changed so that it is none any more.
+
+    Examples
+    --------
+    >>> cube = open_cube(index)
+    >>> cube.summary
+    '13 bands, 100 x 100 pixels, 94% valid'
+    >>> cube.to_xarray()["slope"].dims
+    ('y', 'x')
     """
     path = Path(path)
     if not path.is_dir():

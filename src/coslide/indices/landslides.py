@@ -9,7 +9,7 @@ from coslide.cube.band import Band
 from coslide.cube.layer import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.labels import BACKGROUND, LANDSLIDE
-from coslide.sources.inventory import Labels, read_inventory
+from coslide.sources.inventory import Labels, rasterize_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 
@@ -27,13 +27,13 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     Raises
     ------
     InputError
-        As `coslide.sources.inventory.read_inventory`.
+        As `coslide.sources.inventory.rasterize_inventory`.
 
     Notes
     -----
     Outside the mapped area nobody looked, so a pixel there is nodata, not background.
     """
-    labels = read_inventory(inventory.path, grid, area=inventory.area)
+    labels = rasterize_inventory(inventory.path, grid, area=inventory.area)
     provenance = {
         "resampling": "pixel centres; polygons without one by touch",
         "polygons": labels.polygons,

@@ -17,6 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.labels import label_objects
 from coslide.mapping.attributes import Landslide, LandslideContext, describe_landslides, measure_shapes
@@ -205,6 +206,32 @@ def write_inventory(
     with whole_output(parquet) as part:
         frame.to_parquet(part, index=False, compression="zstd")
     return package, parquet
+
+
+def read_inventory(folder: Path | str) -> gpd.GeoDataFrame:
+    """Read the landslides of a map: polygons with the columns of `docs/inventory.md`.
+
+    Parameters
+    ----------
+    folder
+        Of the map, with its ``landslides.parquet``.
+
+    Raises
+    ------
+    InputError
+        If it holds none.
+
+    Examples
+    --------
+    >>> from coslide import predict_scene
+    >>> landslides = read_inventory(predict_scene(bundle, index, folder / "map"))
+    >>> landslides.crs.to_epsg(), bool((landslides["area_m2"] > 0).all())
+    (32654, True)
+    """
+    path = Path(folder) / "landslides.parquet"
+    if not path.exists():
+        raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
+    return gpd.read_parquet(path)
 
 
 def object_areas_m2(mask: NDArray[np.bool_], pixel_size_m: float) -> NDArray[np.float64]:

@@ -211,6 +211,12 @@ def load_model(folder: Path | str) -> Model:
     ------
     InputError
         If the folder is no bundle, its metadata has an unknown or missing key, or weights and network do not fit.
+
+    Examples
+    --------
+    >>> model = load_model(bundle)
+    >>> model.metadata.network, model.metadata.tile, len(model.metadata.bands)
+    ('egcn', 32, 12)
     """
     folder = Path(folder)
     metadata = load_metadata(folder)

@@ -81,6 +81,12 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
     ------
     InputError
         If a source cannot be read or does not fit the others, the disk is full, or another process is writing `path`.
+
+    Examples
+    --------
+    >>> from coslide import open_cube, read_event
+    >>> open_cube(build_cube(read_event(event_file), folder / "index.zarr")).title
+    'Made-up earthquake'
     """
     path = Path(path)
     scenes = open_event_scenes(event)

@@ -19,7 +19,7 @@ from coslide.io.vector import read_vector
 from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.pipeline.results import write_scores
-from coslide.sources.inventory import rasterize_polygons, read_inventory
+from coslide.sources.inventory import rasterize_inventory, rasterize_polygons
 
 _NO_CLASS = -(2**31)
 
@@ -62,6 +62,13 @@ def evaluate(
     ------
     InputError
         If there is no map, a file cannot be read, the grids differ, or no pixel is left to score.
+
+    Examples
+    --------
+    >>> from coslide import predict_scene
+    >>> scores = evaluate(predict_scene(bundle, index, folder / "map"), inventory, grid=index)
+    >>> scores.split.scheme, 0 <= scores.pixels.f1 <= 1
+    ('blocks', True)
     """
     folder = Path(folder)
     calibrated = (folder / "probability.tif").exists()
@@ -72,7 +79,7 @@ def evaluate(
     one = ScoredMap(
         folder.resolve().name,
         found.probability,
-        read_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask,
+        rasterize_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask,
         found.seen,
         found.pixel_size_m,
         threshold=found.threshold,

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 
 from coslide.cube.cube import open_cube
@@ -148,6 +149,39 @@ def predict_array(
     return found
 
 
+def predict(model: Model, cube: Cube, options: InferenceOptions | None = None) -> xr.DataArray:
+    """Predict the landslide probability of a whole cube in memory.
+
+    Parameters
+    ----------
+    model, cube
+        As `coslide.load_model` and `coslide.open_cube` give them.
+    options
+        How to map; by default as `coslide map` does.
+
+    Returns
+    -------
+    xarray.DataArray
+        float32 (y, x), 0 to 1, NaN where the cube is not valid, with the cube's coordinates.
+
+    Raises
+    ------
+    InputError
+        If the cube does not fit the model, or the options do not.
+
+    Examples
+    --------
+    >>> from coslide import load_model, open_cube
+    >>> probability = predict(load_model(bundle), open_cube(index))
+    >>> probability.dims, bool(0 <= probability.min() <= probability.max() <= 1)
+    (('y', 'x'), True)
+    """
+    require_same_inputs(model.metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, cube.title)
+    values = predict_array(model, cube, options)[0]
+    coordinates = {name: cube.to_xarray()[name] for name in ("y", "x", "spatial_ref")}
+    return xr.DataArray(values, coordinates, ("y", "x"), "probability", {"long_name": "landslide probability"})
+
+
 def predict_scene(
     model: Path | str,
     index: Path | str,
@@ -190,6 +224,11 @@ def predict_scene(
     ------
     InputError
         If a file cannot be read or written, if model and cube do not fit, or if another process maps into `out`.
+
+    Examples
+    --------
+    >>> sorted(path.name for path in predict_scene(bundle, index, folder / "map").glob("landslides.*"))
+    ['landslides.gpkg', 'landslides.parquet']
     """
     out, loaded, cube = Path(out), load_model(model), open_cube(index)
     metadata, scene = loaded.metadata, cube

@@ -73,6 +73,12 @@ def write_report(folder: Path | str) -> Path:
     ------
     InputError
         If both are missing, a file cannot be read, cube and map lie on different grids, or the page cannot be written.
+
+    Examples
+    --------
+    >>> from coslide import predict_scene
+    >>> write_report(predict_scene(bundle, index, folder / "map")).name
+    'report.html'
     """
     folder = Path(folder)
     path = folder / "report.html"

@@ -62,6 +62,12 @@ def run(
     ------
     InputError
         If anything the user gave cannot be used; nothing half-written is left under a final name.
+
+    Examples
+    --------
+    >>> out = run(event_file, folder / "run")
+    >>> (out / "report.html").exists(), (out / "landslides.gpkg").exists()
+    (True, True)
     """
     started = time.monotonic()
     event, out = read_event(event_file), Path(out)

@@ -109,6 +109,12 @@ def train(
     InputError
         If a cube has no labels or is smaller than a tile, if there is no landslide to train on or no pixel to score,
         if cubes or settings do not go together, if a network cannot be trained, or if `out` holds another training.
+
+    Examples
+    --------
+    >>> scores = train(index, folder / "run", compare=False)
+    >>> 0 <= scores.pixels.f1 <= 1, (folder / "run" / "model" / "model.json").exists()
+    (True, True)
     """
     out = Path(out)
     paths = [index] if isinstance(index, str | Path) else list(index)

@@ -82,7 +82,7 @@ split.test_fraction = 0.33
 """
 
 
-def simulate(folder: Path | str, recipe: Recipe | None = None, *, keep: bool = False) -> Path:
+def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bool = False) -> Path:
     """Write a simulated earthquake with all its sources into `folder` (new, empty or an earlier one); return its event.
 
     Two Sentinel-2 products (SAFE), ``dem.tif``, ``geology.gpkg``, ``gauges.csv``, ``grid.xml`` (ShakeMap),
@@ -94,6 +94,12 @@ def simulate(folder: Path | str, recipe: Recipe | None = None, *, keep: bool = F
     ------
     InputError
         If the folder holds something else or cannot be written. Nothing half-written is left.
+
+    Examples
+    --------
+    >>> from coslide.simulate.recipe import Recipe
+    >>> simulate_event(folder / "event", Recipe(size_km=3)).name
+    'event.toml'
     """
     folder, recipe = Path(folder), recipe or Recipe()
     record = {"coslide_simulation": coslide.__version__, "recipe": recipe.model_dump()}

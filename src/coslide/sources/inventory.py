@@ -42,7 +42,7 @@ class Labels(NamedTuple):
     empty: int
 
 
-def read_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
+def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
     """Read the labels of an inventory on `grid`.
 
     A pixel is landslide if its centre lies inside a polygon, which keeps the mapped area (rasterizing every touched

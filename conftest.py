@@ -12,17 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from _pytest.doctest import DoctestItem
 from pyproj import Transformer
 from rasterio.transform import from_bounds
 from shapely.geometry import LineString, Point, box
 
+import coslide
 from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.labelled_scene import labelled_scene
 from coslide.pipeline.train import fit_model
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parent
 CELLS = 96  # side of the made-up event in cells of 10 m
 TILE = 32
 
@@ -134,6 +136,16 @@ def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     fit_model([labelled_scene(open_cube(made_up_cube))], out, read_event(made_up_event).training)
     return out / "model"
+
+
+@pytest.fixture(autouse=True)
+def example_files(request):
+    """The files that the examples of the public interface are about: of the made-up event, made when one asks."""
+    if isinstance(request.node, DoctestItem) and request.node.name.rpartition(".")[2] in coslide.__all__:
+        event_file, folder = request.getfixturevalue("made_up_event"), request.getfixturevalue("tmp_path")
+        names = {"event_file": event_file, "folder": folder, "inventory": event_file.parent / "landslides.gpkg"}
+        names |= {"index": request.getfixturevalue("made_up_cube"), "bundle": request.getfixturevalue("made_up_model")}
+        request.getfixturevalue("doctest_namespace").update(names)
 
 
 @pytest.fixture(scope="session")

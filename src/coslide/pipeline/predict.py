@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from coslide.cube.cube import open_cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.calibration import apply_temperature
 from coslide.io.atomic import exclusive_lock, report_write_errors, sha256

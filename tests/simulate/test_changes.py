@@ -75,11 +75,11 @@ def _outlines(mask, terrain):
 def test_a_short_river_moves_no_further_than_a_long_one(terrain, length_m, inside):
     x, y = terrain.frame.scene.boundingbox.bbox[:2]
     course = LineString([(x + 2000, y + 2000), (x + 2000 + length_m, y + 2000)])
-    ground = _floor_around(terrain, (River(course, 20.0),), 1000, inside)
+    floored = _floor_around(terrain, (River(course, 20.0),), 1000, inside)
     near = inside([course.buffer(3.5 * 0.8 * 20 + 10 + FINE_M)], terrain)  # 3.5 deviations and half its width
     for seed in range(3):
         recipe = EASY.model_copy(update={"seed": seed})
-        moved = make_covers(recipe, ground, strata=_one_stratum(terrain), slides=[], scars=[]).post == Cover.WATER
+        moved = make_covers(recipe, floored, strata=_one_stratum(terrain), slides=[], scars=[]).post == Cover.WATER
         assert moved.any()
         assert near[moved].all()
 
@@ -96,8 +96,8 @@ def test_narrow_rivers_stay_where_they_are(terrain):
     x, y = terrain.frame.scene.boundingbox.bbox[:2]
     course = LineString([(x + 1000, y + 2000), (x + 3000, y + 2000)])
     for width_m, moves in ((11.0, False), (13.0, True)):
-        ground = dataclasses.replace(terrain, rivers=(River(course, width_m),))
-        covers = make_covers(RECIPE, ground, strata=_one_stratum(terrain), slides=[], scars=[])
+        floored = dataclasses.replace(terrain, rivers=(River(course, width_m),))
+        covers = make_covers(RECIPE, floored, strata=_one_stratum(terrain), slides=[], scars=[])
         assert (covers.shares["rivers"] > 0) == moves
 
 

@@ -111,7 +111,7 @@ def sampled(field, x, y):
 
 
 @pytest.mark.parametrize("share", [1 / 29, 0.015, 0.08])
-def test_they_cover_the_share_of_the_tile_that_was_asked_for(share):
+def test_they_cover_the_share_of_the_scene_that_was_asked_for(share):
     slides = place_landslides(Recipe(seed=2, landslide_share=share), TERRAIN, CHANCE)
     covered = shapely.union_all(slides.geometry.to_numpy()).intersection(FRAME.scene_box).area / FRAME.scene_box.area
     np.testing.assert_allclose(covered, share, rtol=0.01)
@@ -140,7 +140,7 @@ def test_every_landslide_is_one_valid_polygon_with_its_area_apart_from_all_other
     assert slides.crs == FRAME.grid.crs
 
 
-def test_they_lie_where_the_ground_is_likely_to_fail(slides):
+def test_they_lie_where_the_slope_is_likely_to_fail(slides):
     centre = shapely.centroid(slides.geometry.to_numpy())
     there = sampled(CHANCE, shapely.get_x(centre), shapely.get_y(centre))
     assert there.mean() > 1.7 * CHANCE.mean()
@@ -174,8 +174,8 @@ def test_they_do_not_reach_over_a_stream(slides):
     assert (first == last).mean() > 0.99
 
 
-def test_larger_landslides_start_where_more_ground_is_unstable():
-    # Lone steep cells in the north, the same number of them together in the south.
+def test_larger_landslides_start_where_more_slopes_are_unstable():
+    # Lone steep pixels in the north, the same number of them together in the south.
     lone = np.zeros((SIDE, SIDE), dtype=np.float32)
     lone[60:240:3, 60:420:3] = 0.2
     lone[280:360, 200:290] = 0.2
@@ -197,7 +197,7 @@ def test_another_seed_gives_others(slides):
     assert shapely.union_all(other.geometry.to_numpy()).intersection(slides.union_all()).area < 0.3 * other.area.sum()
 
 
-def test_ground_that_cannot_fail_is_refused_in_one_line():
+def test_slopes_that_cannot_fail_is_refused_in_one_line():
     with pytest.raises(InputError, match=r"landslide_share: too few slopes can fail; found a share of 0.000, wanted"):
         place_landslides(RECIPE, TERRAIN, np.zeros_like(CHANCE))
 
@@ -222,13 +222,13 @@ def test_landslides_that_share_an_edge_become_one_and_those_that_share_a_point_d
     assert len(amalgamate(np.array([box(0, 0, 1, 1), box(1, 1, 2, 2)], dtype=object))) == 2
 
 
-def test_ground_enclosed_by_landslides_counts_as_slid_with_the_landslides_in_it():
+def test_land_enclosed_by_landslides_counts_as_slid_with_the_landslides_in_it():
     frame = [box(0, 0, 10, 2), box(0, 8, 10, 10), box(0, 0, 2, 10), box(8, 0, 10, 10), box(4, 4, 5, 5)]
     [whole] = amalgamate(np.array(frame, dtype=object))
     assert whole.area == 100
 
 
-def test_the_file_reads_as_an_inventory_of_the_tile(slides, tmp_path):
+def test_the_file_reads_as_an_inventory_of_the_scene(slides, tmp_path):
     path, area_path = tmp_path / "landslides.gpkg", tmp_path / "mapped.gpkg"
     write_inventory(path, area_path, slides, FRAME)
     labels = read_inventory(path, FRAME.scene, area=area_path)

@@ -20,7 +20,7 @@ def flat():
 
 
 def stepped():
-    """Return ground whose eastern half is 1 km above the western one."""
+    """Return terrain whose eastern half is 1 km above the western one."""
     height = flat()
     height[:, FRAME.side_px // 2 :] += 1000
     return height

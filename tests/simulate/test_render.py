@@ -130,7 +130,7 @@ def test_no_stored_value_is_the_one_for_no_data(plain):
 
 @pytest.mark.parametrize(("axis", "part_of"), [(0, np.cos), (1, np.sin)])
 def test_the_scene_before_lies_beside_where_it_says(plain, monkeypatch, axis, part_of):
-    """A step between dark and bright ground, to the east or to the south: its place is where the bright part begins."""
+    """A step between dark and bright land, to the east or to the south: its place is where the bright part begins."""
     monkeypatch.setitem(DIFFICULTIES, "easy", DIFFICULTIES["easy"]._replace(shift_m=7.0, texture=0.0, noise=0.0))
     cover = np.full(FRAME.fine_grid.shape, Cover.CONIFER, dtype=np.uint8)
     (cover if axis else cover.T)[FRAME.fine_grid.shape.y // 2 :] = Cover.GRAVEL
@@ -140,7 +140,7 @@ def test_the_scene_before_lies_beside_where_it_says(plain, monkeypatch, axis, pa
         red = _scene(plain, cover, date=date)["B04"].mean(axis=axis)
         dark, bright = red[:40].mean(), red[80:].mean()
         place.append(((bright - red) / (bright - dark)).sum())
-    # Ground that is seen further east (south) shows the step further west (north).
+    # What is seen further east (south) shows the step further west (north).
     assert place[0] - place[1] == pytest.approx(-0.7 * part_of(angle), abs=0.05)
 
 
@@ -149,7 +149,7 @@ def test_slopes_that_face_the_sun_are_brighter(plain):
     sun = sun_over(FRAME, SCENE_TIMES["post"])
     toward = dataclasses.replace(plain, slope_deg=slope, aspect_deg=np.full_like(slope, sun.azimuth_deg))
     away = dataclasses.replace(plain, slope_deg=slope, aspect_deg=np.full_like(slope, (sun.azimuth_deg + 180) % 360))
-    bright, dark = (_scene(ground, Cover.GRAVEL)["B08"].mean() for ground in (toward, away))
+    bright, dark = (_scene(terrain, Cover.GRAVEL)["B08"].mean() for terrain in (toward, away))
     zenith = np.radians(sun.zenith_deg)
     ratio = np.cos(zenith - np.radians(25)) / np.cos(zenith + np.radians(25))
     assert 0.9 * ratio < bright / dark < ratio  # the light of the sky lessens it

@@ -183,13 +183,13 @@ def test_the_file_is_the_same_to_the_byte_and_says_that_it_is_a_scenario(event, 
     assert float(about["magnitude"]) == event[1].rupture.magnitude
 
 
-def test_the_map_reaches_a_tenth_of_a_degree_beyond_the_ground(event):
+def test_the_map_reaches_a_tenth_of_a_degree_beyond_the_frame(event):
     nodes = make_shakemap(*event)
     box = event[1].frame.grid.boundingbox
     corners = to_degrees([box.left, box.left, box.right, box.right], [box.bottom, box.top, box.bottom, box.top])
-    for ground, axis in zip(corners, (nodes.lon_deg, nodes.lat_deg), strict=True):
-        assert min(ground) - 0.11 < axis.min() < min(ground) - 0.1
-        assert max(ground) + 0.1 < axis.max() < max(ground) + 0.11
+    for degrees, axis in zip(corners, (nodes.lon_deg, nodes.lat_deg), strict=True):
+        assert min(degrees) - 0.11 < axis.min() < min(degrees) - 0.1
+        assert max(degrees) + 0.1 < axis.max() < max(degrees) + 0.11
     np.testing.assert_allclose(np.diff(nodes.lon_deg), 1 / 120)
 
 
@@ -207,7 +207,7 @@ def test_the_residual_of_the_map_is_that_of_a_gaussian_process(event):
 
 
 def test_the_map_is_off_by_as_much_as_it_says():
-    """Over many earthquakes, at nodes on the ground; sites are alike, so that only the residual is unknown."""
+    """Over many earthquakes, at nodes on the frame; sites are alike, so that only the residual is unknown."""
     scores = []
     for seed in range(30):
         recipe, shaking = shaken(seed)
@@ -222,7 +222,7 @@ def test_the_map_is_off_by_as_much_as_it_says():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_levels_divide_the_tile_into_all_six_classes(seed, tmp_path):
+def test_levels_divide_the_scene_into_all_six_classes(seed, tmp_path):
     frame = Frame(300)
     recipe, shaking = shaken(seed, frame)
     nodes = make_shakemap(recipe, shaking)

@@ -91,45 +91,45 @@ def test_light_on_a_plane_is_the_product_of_its_normal_and_the_sun():
 @pytest.mark.parametrize("azimuth", [0, 90, 180, 270])
 @pytest.mark.parametrize("zenith", [30, 60])
 def test_a_wall_casts_a_shadow_as_long_as_its_height_times_the_tangent(azimuth, zenith):
-    ground = np.zeros((101, 101), dtype=np.float32)
-    ground[50, :] = ground[:, 50] = 100  # a cross: one arm stands across every direction
-    shadow = cast_shadow(ground, PIXEL_M, Sun(zenith, azimuth))
+    height = np.zeros((101, 101), dtype=np.float32)
+    height[50, :] = height[:, 50] = 100  # a cross: one arm stands across every direction
+    shadow = cast_shadow(height, PIXEL_M, Sun(zenith, azimuth))
     lengths = {0: shadow[51:, 10], 180: shadow[49::-1, 10], 90: shadow[10, 49::-1], 270: shadow[10, 51:]}
     expected = 100 * np.tan(np.radians(zenith)) / PIXEL_M
     assert lengths[azimuth].sum() == pytest.approx(expected, abs=1)
     assert lengths[azimuth][: int(expected) - 1].all()
-    assert not shadow[ground > 0].any()
+    assert not shadow[height > 0].any()
 
 
 @pytest.mark.parametrize("azimuth", [20, 75, 152, 293])
 def test_shadows_are_those_of_a_slow_walk_towards_the_sun(azimuth):
     random = np.random.default_rng(azimuth)
     y, x = np.mgrid[:60, :60]
-    ground = sum(
+    height = sum(
         random.uniform(50, 150) * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 40)
         for cx, cy in random.uniform(8, 52, (8, 2))
     ).astype(np.float32)
     sun = Sun(65, azimuth)
-    found = cast_shadow(ground, PIXEL_M, sun)
-    differing = found != _walk(ground, sun)
+    found = cast_shadow(height, PIXEL_M, sun)
+    differing = found != _walk(height, sun)
     assert found.any()
     assert differing.mean() < 0.03  # pixels at the rim of shadows
 
 
 def test_a_sun_overhead_casts_no_shadow():
-    ground = np.random.default_rng(0).uniform(0, 500, (30, 30)).astype(np.float32)
-    assert not cast_shadow(ground, PIXEL_M, Sun(0, 0)).any()
+    height = np.random.default_rng(0).uniform(0, 500, (30, 30)).astype(np.float32)
+    assert not cast_shadow(height, PIXEL_M, Sun(0, 0)).any()
 
 
 def test_the_sky_is_bluer_than_the_sun():
     assert list(DIFFUSE_SHARE) == sorted(DIFFUSE_SHARE, reverse=True)
 
 
-def _walk(ground, sun):
+def _walk(height, sun):
     """Follow the ray from every pixel in steps of a quarter of a pixel."""
     azimuth, rise = np.radians(sun.azimuth_deg), PIXEL_M / np.tan(np.radians(sun.zenith_deg))
-    rows, columns = ground.shape
-    shadow = np.zeros(ground.shape, dtype=bool)
+    rows, columns = height.shape
+    shadow = np.zeros(height.shape, dtype=bool)
     for row in range(rows):
         for column in range(columns):
             for step in np.arange(1.0, 60, 0.25):
@@ -138,9 +138,9 @@ def _walk(ground, sun):
                     break
                 i, j = int(r), int(c)
                 a, b = r - i, c - j
-                near = (1 - a) * (1 - b) * ground[i, j] + (1 - a) * b * ground[i, j + 1]
-                near += a * (1 - b) * ground[i + 1, j] + a * b * ground[i + 1, j + 1]
-                if near > ground[row, column] + step * rise:
+                near = (1 - a) * (1 - b) * height[i, j] + (1 - a) * b * height[i, j + 1]
+                near += a * (1 - b) * height[i + 1, j] + a * b * height[i + 1, j + 1]
+                if near > height[row, column] + step * rise:
                     shadow[row, column] = True
                     break
     return shadow
@@ -198,6 +198,6 @@ def test_a_cloud_and_its_haze_hide_more_than_either(skies):
 def test_the_higher_the_sun_the_nearer_the_shadow():
     low, high = (make_sky(HARD, FRAME, Sun(zenith, 180.0), date="post") for zenith in (40.0, 20.0))
     for sky, zenith in ((low, 40.0), (high, 20.0)):
-        cells = round(1200 * np.tan(np.radians(zenith)) / 10)
-        np.testing.assert_array_equal(sky.shade[:-cells], sky.cloud[cells:])  # sun in the south: to the north
-        assert not sky.shade[-cells:].any()
+        pixels = round(1200 * np.tan(np.radians(zenith)) / 10)
+        np.testing.assert_array_equal(sky.shade[:-pixels], sky.cloud[pixels:])  # sun in the south: to the north
+        assert not sky.shade[-pixels:].any()

@@ -158,7 +158,7 @@ def test_ridges_fail_more_than_valleys_of_the_same_slope():
 
 
 def test_a_plane_neither_adds_to_the_shaking_nor_takes_from_it():
-    # Near the border the smoothed ground bends, for lack of ground beyond.
+    # Near the border the smoothed terrain bends, for lack of terrain beyond.
     np.testing.assert_allclose(ridge_gain(BASE.height_m)[40:-40, 40:-40], 1, atol=1e-3)
 
 

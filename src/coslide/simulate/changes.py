@@ -11,8 +11,8 @@ from shapely.geometry.base import BaseGeometry
 
 from coslide.simulate import landcover
 from coslide.simulate.fields import smooth_field
-from coslide.simulate.frame import PIXEL_M, Frame, River, Terrain
-from coslide.simulate.landcover import BANK_SHARE, PLANTS, Codes, Cover, Shapes, burn, doubled, northness
+from coslide.simulate.frame import PIXEL_M, Codes, River, Terrain
+from coslide.simulate.landcover import BANK_SHARE, PLANTS, Cover, Shapes, burn, doubled, northness
 from coslide.simulate.recipe import FULL_RELIEF_M, Recipe
 
 _USE_EDGES, _USES = (0.6, 0.82, 0.92), (Cover.CROP, Cover.MEADOW, Cover.SOIL, Cover.STUBBLE)
@@ -50,24 +50,16 @@ def make_covers(recipe: Recipe, terrain: Terrain, *, strata: Codes, slides: Shap
         cover[farmed] = use[parcel[farmed]]
         burn(cover, roads, Cover.ROAD, frame)
         burn(cover, roofs, Cover.ROOF, frame)
-    shares = {"fields": _changed_share(pre, post, frame)}
+    inner = tuple(slice(2 * part.start, 2 * part.stop) for part in frame.inner)
+    shares = {"fields": float((pre != post)[inner].mean())}
     _move_rivers(recipe, terrain, post)
-    shares["rivers"] = _changed_share(pre, post, frame) - shares["fields"]
+    shares["rivers"] = float((pre != post)[inner].mean()) - shares["fields"]
     _lay_bare(recipe, terrain, covers=(pre, post), shapes=landcover.open_slopes(recipe, terrain), kind=Cover.CUT)
     _lay_snow(recipe, terrain, post)
     _lay_bare(recipe, terrain, covers=(pre, post), shapes=slides, kind=Cover.DEBRIS)
     for name, kind in (("openings", Cover.CUT), ("snow", Cover.SNOW), ("debris", Cover.DEBRIS)):
-        shares[name] = float((_scene(post, frame) == kind).mean())
+        shares[name] = float((post[inner] == kind).mean())
     return Covers(pre, post, shares)
-
-
-def _scene(cover: Codes, frame: Frame) -> Codes:
-    rows, columns = (slice(2 * part.start, 2 * part.stop) for part in frame.inner)
-    return cover[rows, columns]
-
-
-def _changed_share(pre: Codes, post: Codes, frame: Frame) -> float:
-    return float((_scene(pre, frame) != _scene(post, frame)).mean())
 
 
 def _field_uses(recipe: Recipe, parcels: int) -> tuple[Codes, Codes]:

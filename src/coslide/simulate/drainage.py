@@ -54,18 +54,12 @@ def drain(height_m: ArrayLike, outlets: NDArray[np.bool_] | None = None, *, corn
 
     Priority flood fills depressions (Wang & Liu 2006, doi:10.1080/13658810500433453, in pyflwdir); each pixel then
     drains to its steepest lower neighbour (D8; O'Callaghan & Mark 1984, doi:10.1016/S0734-189X(84)80011-0), and where
-    filled level to the pixel from which the flood reached it, so that no flow stops or turns in circles.
+    filled level to the pixel from which the flood reached it, so that no flow stops or turns in circles. Water may
+    leave at the `outlets`, bool (row, col); None means the outermost ring.
 
-    Parameters
-    ----------
-    height_m
-        Elevation in metres, (row, col), finite; used as float32.
-    outlets
-        bool (row, col), True where water may leave. None means the outermost ring.
-    corner
-        Factor on the fall to the four diagonal neighbours; a number or (row, col). 1 / (2 - r), with r drawn from 0 to
-        1 for each pixel, lets rivers run in any direction on average (Rho8; Fairfield & Leymarie 1991,
-        doi:10.1029/90WR02658), where D8 prefers eight.
+    `corner` is a factor on the fall to the four diagonal neighbours, a number or (row, col). 1 / (2 - r), with r drawn
+    from 0 to 1 for each pixel, lets rivers run in any direction on average (Rho8; Fairfield & Leymarie 1991,
+    doi:10.1029/90WR02658), where D8 prefers eight.
 
     Examples
     --------
@@ -103,11 +97,6 @@ def river_width_m(drained_m2: NDArray[np.floating] | float) -> Numbers:
 
     Downstream hydraulic geometry has the square root of the discharge (Leopold & Maddock 1953, USGS Professional Paper
     252, doi:10.3133/pp252), here proportional to the area: w = 3 m (A / 1 km²)^0.5.
-
-    Examples
-    --------
-    >>> river_width_m(1e8)
-    array(30.)
     """
     width = _WIDTH_M * np.sqrt(np.asarray(drained_m2, dtype=np.float64) / 1e6)
     return np.asarray(np.clip(width, _NARROWEST_M, _WIDEST_M))
@@ -147,8 +136,8 @@ def trace_courses(
     """Trace the courses of all rivers within `inner`, from the one that drains most at its end to the least.
 
     Each runs from its head, or from where it enters, along the larger branch, to the river that it joins or to the
-    edge. The steps of the grid are smoothed out; levels never rise downstream.
-    `level_m` is that of `floor_level`; `affine` leads from (col, row) of the grid to x and y in metres.
+    edge. The steps of the grid are smoothed out; levels never rise downstream. `level_m` is that of `floor_level`;
+    `affine` leads from (col, row) of the grid to x and y in metres.
     """
     placed: dict[int, Numbers] = {}
     courses = []

@@ -1,6 +1,7 @@
-"""Gaussian random fields, and fields that are known at coarse nodes."""
+"""Gaussian random fields, and fields at coarse nodes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from coslide.indices.interpolation import CoarseField, coarse_axes
 
 Numbers = NDArray[np.float64]
+Filter = Callable[[Numbers], Numbers]
 
 NODES_M = 100.0  # spacing of the nodes of what varies over kilometres
 
@@ -21,7 +23,7 @@ def smooth_field(
 
     `shape` is (rows, columns); at the distance `range_m` the correlation, exp(-(d / range_m)²), is 1/e.
     """
-    return _filtered(random, shape, pixel_m, range_m, lambda k: np.exp(-((np.pi * range_m * k) ** 2) / 2))
+    return _filtered(random, shape, (pixel_m, range_m), lambda k: np.exp(-((np.pi * range_m * k) ** 2) / 2))
 
 
 def rough_field(
@@ -33,10 +35,10 @@ def rough_field(
     relief; Turcotte 1997, Fractals and Chaos in Geology and Geophysics, chapter 7); `hurst` is between 0 (rough) and 1
     (smooth).
     """
-    return _filtered(random, shape, pixel_m, range_m, lambda k: (k**2 + range_m**-2.0) ** (-(hurst + 1) / 2))
+    return _filtered(random, shape, (pixel_m, range_m), lambda k: (k**2 + range_m**-2.0) ** (-(hurst + 1) / 2))
 
 
-def coarse_field(grid: GeoBox, spacing_m: float, values: Callable[[Numbers, Numbers], Numbers]) -> CoarseField:
+def coarse_field(grid: GeoBox, spacing_m: float, values: Callable[[Numbers, Numbers], NDArray[Any]]) -> CoarseField:
     """Compute a field at nodes every `spacing_m` around `grid`, bilinear between them.
 
     `values` gets eastings (1, col) and northings (row, 1) of the nodes, row 0 in the south.
@@ -45,14 +47,11 @@ def coarse_field(grid: GeoBox, spacing_m: float, values: Callable[[Numbers, Numb
     return CoarseField(grid, spacing, first, np.asarray(values(x[None, :], y[:, None]), dtype=np.float32))
 
 
-def _filtered(  # noqa: PLR0917
-    random: np.random.Generator,
-    shape: tuple[int, int],
-    pixel_m: float,
-    range_m: float,
-    amplitude: Callable[[Numbers], Numbers],
+def _filtered(
+    random: np.random.Generator, shape: tuple[int, int], sizes_m: tuple[float, float], amplitude: Filter
 ) -> NDArray[np.float32]:
-    """Filter white noise by `amplitude` of the wave number k [1/m] and standardise it."""
+    """Filter white noise by `amplitude` of the wave number k [1/m] and standardise it; `sizes_m` of pixel and range."""
+    pixel_m, range_m = sizes_m
     # Without padding, opposite edges would resemble each other.
     padding = min(int(range_m / pixel_m) + 1, max(shape))
     rows, columns = (next_fast_len(size + padding, real=True) for size in shape)

@@ -15,6 +15,8 @@ from shapely import LineString, Polygon
 from coslide.indices.derivatives import slope_aspect_curvature
 
 Floats = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+Polygons = NDArray[np.object_]
 
 EVENT_TIME = datetime(2022, 4, 28, 6, 12, 0, tzinfo=UTC)
 SCENE_TIMES = {

@@ -10,17 +10,15 @@ import numpy as np
 import pyogrio
 import shapely
 from affine import Affine
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from rasterio.features import shapes, sieve
 from shapely import LineString, Polygon
 from shapely.geometry import shape
 
 from coslide.io.atomic import write_json
 from coslide.simulate.fields import NODES_M, Numbers, coarse_field, smooth_field
-from coslide.simulate.frame import CRS, PIXEL_M, Frame, Terrain, apply_affine, to_degrees
+from coslide.simulate.frame import CRS, PIXEL_M, Codes, Frame, Terrain, apply_affine, to_degrees
 from coslide.simulate.recipe import AGES, Recipe
-
-Codes = NDArray[np.uint8]
 
 # log10 of length along strike and of width down dip in km = a + b M, for the rupture below the surface: Wells and
 # Coppersmith (1994), Table 2A, "RLD" and "RW".
@@ -203,12 +201,8 @@ def make_strata(recipe: Recipe, terrain: Terrain, rupture: Rupture) -> Codes:
 
     Layers one above the other are bent into folds whose axes run about along the fault and plunge a little; the hanging
     wall has been lifted along the fault. Where the folds and the fault have brought layers up, or valleys cut deep, the
-    rock at the surface is old. Boundaries between ages lie such that each has its share of the scene.
-
-    Notes
-    -----
-    The level of a place in the pile of layers is its height less how far folds and fault have lifted the layers there;
-    an age is an interval of levels. Layers are as thick everywhere, measured upright, and none is missing.
+    rock at the surface is old. The level of a place in the pile of layers is its height less how far folds and fault
+    have lifted them there; an age is an interval of levels, such that each has its share of the scene.
     """
     frame, random = terrain.frame, recipe.random("folds")
     axis = math.radians(float(random.uniform(-_AXIS_OFF_DEG, _AXIS_OFF_DEG)))

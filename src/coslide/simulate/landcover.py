@@ -14,11 +14,9 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import substring
 
 from coslide.simulate.fields import Numbers, rough_field, smooth_field
-from coslide.simulate.frame import PIXEL_M, Floats, Frame, River, Terrain, centres_m
+from coslide.simulate.frame import PIXEL_M, Codes, Floats, Frame, Polygons, River, Terrain, centres_m
 from coslide.simulate.recipe import Recipe
 
-Codes = NDArray[np.uint8]
-Polygons = NDArray[np.object_]
 Shapes = Sequence[BaseGeometry] | Polygons
 
 

@@ -15,12 +15,10 @@ from scipy.stats import invgamma
 from coslide.errors import InputError
 from coslide.indices.derivatives import smooth
 from coslide.simulate.fields import Numbers
-from coslide.simulate.frame import CRS, Floats, Frame, Terrain, apply_affine
+from coslide.simulate.frame import CRS, Floats, Frame, Polygons, Terrain, apply_affine
 from coslide.simulate.geology import write_gpkg
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.runout import draw_shapes, run_out
-
-Polygons = NDArray[np.object_]
 
 SHAPE = 1.40  # rho: areas of large landslides thin out as A^-2.4, in all three inventories of Malamud et al. (2004)
 SMALLEST_M2 = 200.0  # two pixels of 10 m: nobody maps less on such a scene
@@ -76,14 +74,7 @@ class SizeLaw:
 
 
 def size_law(small_share: float, largest_m2: float) -> SizeLaw:
-    """Fit the law by which a share of `small_share` of landslides has less than 1104 m2 and none over `largest_m2`.
-
-    Examples
-    --------
-    >>> law = size_law(0.92, 4e5)
-    >>> float(law.share_below(1104.0).round(6)), float(law.area_m2(0.5).round(-1))
-    (0.92, 370.0)
-    """
+    """Fit the law by which a share of `small_share` has less than 1104 m2 (Yang et al. 2023 count 0.92)."""
 
     def excess(scale_m2: float) -> float:
         return float(SizeLaw(scale_m2, largest_m2).share_below(SMALL_M2)) - small_share
@@ -95,12 +86,9 @@ def place_landslides(recipe: Recipe, terrain: Terrain, probability: Floats) -> g
     """Place the mapped landslides: valid polygons in the CRS of the frame, with columns ``id`` and ``area_m2``.
 
     Landslides start at places drawn by their probability, each place once, the larger ones where much of the terrain
-    around may fail. Areas follow `SizeLaw`; each runs out as `coslide.simulate.runout` has it. Those that touch become
-    one polygon without holes, as mappers draw them.
-
-    They cover `Recipe.landslide_share` of the scene within 1 %, and are sorted from the largest to the smallest; `id`
-    counts from 1. Some lie in the margin of the frame or reach into it. Of single landslides 94 % are drawn under
-    1104 m2; of the mapped ones, some of which are several grown together, about 92 %.
+    around may fail. Areas follow `SizeLaw`: 94 % are under 1104 m2. Each runs out as `coslide.simulate.runout` has it.
+    Those that touch become one polygon without holes, as mappers draw them; of these about 92 % are under 1104 m2.
+    They cover `Recipe.landslide_share` of the scene within 1 %, may lie in the margin, and come from the largest on.
 
     Raises
     ------

@@ -134,13 +134,10 @@ def carve_mountains(recipe: Recipe, frame: Frame) -> tuple[Floats, tuple[slice, 
     Channels, where more than `channel_head_m2` is drained, follow the stream power law, S ~ A^-m; hillslopes above
     them stand at their threshold, and both are equally steep at the channel head. Of the m that rivers show, 0.3 to
     0.575, the terrain gets the one with which slopes come out at about 30 degrees after all heights have been stretched
-    to the relief of the recipe. Where no such m gives it, slopes are steeper or gentler: 1600 m within 3 km take
-    55 degrees. Rock and uplift vary from place to place.
+    to the relief of the recipe, if there is one: 1600 m within 3 km take 55 degrees. Rock and uplift vary.
 
-    Returns
-    -------
-    tuple
-        Elevation in metres, float32 (row, col), of more than the frame; and the rows and columns of `Frame.grid` in it.
+    Returns the elevation in metres, float32 (row, col), of more than the frame, and the rows and columns of
+    `Frame.grid` in it.
     """
     side = frame.side_px // STEP_PX
     inner = slice(_AROUND_PX, _AROUND_PX + side)

@@ -1,11 +1,11 @@
 """Rain before a simulated earthquake: what fell, and what rain gauges measured."""
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from coslide.indices.interpolation import CoarseField
@@ -25,7 +25,6 @@ _BREADTH_M = 1000.0  # standard deviation of the Gaussian that smooths the heigh
 _MOST_LIFT_KM = 1.5
 _NODES_M = 250.0
 _GAUGE_KM2, _FEWEST = 60.0, 8
-_CANDIDATES = 12
 _ERROR = 0.03  # of a gauge's daily rain
 _DRY_SHARE = 0.3
 
@@ -96,14 +95,11 @@ def _draw_days(random: np.random.Generator) -> tuple[tuple[dt.date, float], ...]
     return tuple(zip(dates, (amounts / whole).tolist(), strict=True))
 
 
-def _spread(random: np.random.Generator, rain: Rain) -> NDArray[np.float64]:
-    """Place gauges (gauge, xy): each is that of a few at random which is farthest from those before."""
+def _spread(random: np.random.Generator, rain: Rain) -> Numbers:
+    """Place gauges (gauge, xy), at most one in each square of a lattice and none at its sides."""
     box = rain.field.grid.boundingbox
-    side = box.right - box.left
-    count = max(_FEWEST, round((side / 1000) ** 2 / _GAUGE_KM2))
-    placed = random.random((1, 2)) * side
-    while len(placed) < count:
-        offered = random.random((_CANDIDATES, 2)) * side
-        far = np.hypot(*(offered[:, None, :] - placed).transpose(2, 0, 1)).min(axis=1)
-        placed = np.vstack([placed, offered[far.argmax()]])
-    return np.asarray(placed + np.array([box.left, box.bottom]))
+    side_m = box.right - box.left
+    count = max(_FEWEST, round((side_m / 1000) ** 2 / _GAUGE_KM2))
+    squares = math.ceil(math.sqrt(count))
+    places = np.argwhere(np.ones((squares, squares))) + random.uniform(0.2, 0.8, (squares**2, 2))
+    return np.asarray(random.permutation(places)[:count] * (side_m / squares) + np.array([box.left, box.bottom]))

@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from coslide.config.schema import SENTINEL2_BANDS
 from coslide.simulate.fields import rough_field
-from coslide.simulate.frame import FINE_M, PIXEL_M, SCENE_TIMES, Floats, Frame, Terrain
-from coslide.simulate.landcover import Codes, Cover, doubled
+from coslide.simulate.frame import FINE_M, PIXEL_M, SCENE_TIMES, Codes, Floats, Frame, Terrain
+from coslide.simulate.landcover import Cover, doubled
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.safe import NATIVE_M, QUANTIFICATION
 from coslide.simulate.sky import DIFFUSE_SHARE, Sky, cast_shadow, direct_light, make_sky, sky_share, sun_over
@@ -109,11 +109,6 @@ def blur_sigma_m(pixel_m: int) -> float:
     exp(-(pi sigma / pixel)² / 2)::
 
         sigma = pixel / pi * sqrt(-2 ln(pi / 2 * MTF))
-
-    Examples
-    --------
-    >>> blur_sigma_m(10)
-    4.169
     """
     return float(pixel_m / np.pi * np.sqrt(-2 * np.log(np.pi / 2 * MTF_AT_NYQUIST[pixel_m])))
 
@@ -169,8 +164,7 @@ def classify(reflectance: Mapping[str, Floats], sky: Sky, frame: Frame) -> Codes
 def _at_20_m(values: Floats, frame: Frame) -> Floats:
     """Average over pixels of 20 m; what is at 20 m stays."""
     side = frame.scene_px // 2
-    means: Floats = values.reshape(side, values.shape[0] // side, side, -1).mean(axis=(1, 3))
-    return means
+    return np.asarray(values.reshape(side, values.shape[0] // side, side, -1).mean(axis=(1, 3)))
 
 
 def _grain(recipe: Recipe, frame: Frame, own: str) -> Floats:

@@ -116,9 +116,8 @@ def write_safe(
     reflectance * 10000 - `Acquisition.offset_dn`, with 0 for nodata and 65535 for saturated, and uint8 for
     the classes of SCL. `grid` has pixels of 10 m, in UTM. Returns ``folder / seen.name``.
 
-    Elements and names follow the Sentinel-2 Products Specification Document (ESA, S2-PDGS-TAS-DI-PSD, issue 14), but
-    only those that coslide, stactools and GDAL read are written. The shares of classes, clouds among them, are counted
-    in SCL; without it they are 0.
+    Of the Sentinel-2 Products Specification Document (ESA, S2-PDGS-TAS-DI-PSD, issue 14) only elements are written that
+    coslide, stactools and GDAL read. The shares of classes are counted in SCL; without it they are 0.
 
     Raises
     ------
@@ -190,11 +189,6 @@ def _compact(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y%m%dT%H%M%S}"
 
 
-def _iso(time: datetime) -> str:
-    """Write a time in UTC as the metadata of products have it, with milliseconds."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
-
-
 # What is filled in are numbers, names and paths made of those: nothing that XML would escape.
 _DATASTRIP = f"""<n1:Level-2A_DataStrip_ID xmlns:n1="{_PSD}/S2_PDI_Level-2A_Datastrip_Metadata.xsd"><n1:General_Info>
 <Processing_Info><PROCESSING_BASELINE>{{}}</PROCESSING_BASELINE><PROCESSING_CENTER>{_CENTRE}</PROCESSING_CENTER>
@@ -216,13 +210,15 @@ def _product_xml(seen: Acquisition, grid: GeoBox, images: list[str], counts: NDA
     files = "\n".join(f"<IMAGE_FILE>{image}</IMAGE_FILE>" for image in images)
     offsets = "".join(f'<BOA_ADD_OFFSET band_id="{k}">{seen.offset_dn}</BOA_ADD_OFFSET>' for k in range(len(BAND_IDS)))
     listed = f"<BOA_ADD_OFFSET_VALUES_LIST>{offsets}</BOA_ADD_OFFSET_VALUES_LIST>\n" if seen.offset_dn else ""
+    sensed, made = (
+        f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}" for time in (seen.sensed, seen.sensed + _PROCESSING)
+    )
     datastrip = f"S2A_OPER_MSI_L2A_{seen.datastrip.rpartition('/')[2]}_N{seen.baseline}"
     return f"""<n1:Level-2A_User_Product xmlns:n1="{_PSD}/User_Product_Level-2A.xsd">
 <n1:General_Info><Product_Info>
-<PRODUCT_START_TIME>{_iso(seen.sensed)}</PRODUCT_START_TIME><PRODUCT_STOP_TIME>{_iso(seen.sensed)}</PRODUCT_STOP_TIME>
+<PRODUCT_START_TIME>{sensed}</PRODUCT_START_TIME><GENERATION_TIME>{made}</GENERATION_TIME>
 <PRODUCT_URI>{seen.name}</PRODUCT_URI><PROCESSING_LEVEL>Level-2A</PROCESSING_LEVEL><PRODUCT_TYPE>S2MSI2A</PRODUCT_TYPE>
 <PROCESSING_BASELINE>{seen.baseline}</PROCESSING_BASELINE>
-<GENERATION_TIME>{_iso(seen.sensed + _PROCESSING)}</GENERATION_TIME>
 <Datatake datatakeIdentifier="GS2A_{_compact(seen.sensed)}_{seen.absolute_orbit:06d}_N{seen.baseline}">
 <SPACECRAFT_NAME>Sentinel-2A</SPACECRAFT_NAME><DATATAKE_TYPE>INS-NOBS</DATATAKE_TYPE>
 <SENSING_ORBIT_NUMBER>{seen.relative_orbit}</SENSING_ORBIT_NUMBER>

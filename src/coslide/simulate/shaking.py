@@ -88,13 +88,12 @@ def make_shaking(recipe: Recipe, frame: Frame, rupture: Rupture, slope_deg: Floa
     # A spectrum that falls as (k² + (2 pi a)^-2)^-1.5 is that of exp(-d / a) in the plane: the "Hurst exponent" 0.5.
     range_m = 2 * math.pi * 1000 * CORRELATION_KM / 3
     random = recipe.random("residual")
-    residual = coarse_field(
-        frame.grid.pad(round(MARGIN_M / PIXEL_M)),
-        NODES_M,
-        lambda x, y: np.clip(
-            rough_field(random, (y.size, x.size), NODES_M, range_m=range_m, hurst=0.5), -_LARGEST, _LARGEST
-        ),
-    )
+
+    def nodes(x: Numbers, y: Numbers) -> Floats:
+        drawn = rough_field(random, (y.size, x.size), NODES_M, range_m=range_m, hurst=0.5)
+        return np.clip(drawn, -_LARGEST, _LARGEST)
+
+    residual = coarse_field(frame.grid.pad(round(MARGIN_M / PIXEL_M)), NODES_M, nodes)
     distance_km = coarse_field(frame.grid, NODES_M, rupture.distance_km).at(frame.grid)
     vs30 = vs30_of(slope_deg)
     median = pga_median_g(rupture.magnitude, distance_km, vs30, style=rupture.style)
@@ -181,13 +180,14 @@ def make_shakemap(recipe: Recipe, shaking: Shaking) -> ShakeMapNodes:
     they differ, but for errors of Vs30.
 
     There is one station for each 150 km2. Nodes lie every 1/120 degree, over the frame and 0.1 degree around it. Vs30
-    of a node is the geometric mean of some 900 m, beyond the frame that of all of it.
+    of a node is the geometric mean of some 900 m, beyond the frame that at its edge.
     """
     lon, lat = _node_axes(shaking)
     x, y = to_metres(*np.meshgrid(lon, lat))
     places, residuals = stations(recipe, shaking)
-    mean, variance = krige(places, residuals, np.stack([x.ravel(), y.ravel()], axis=1))
-    vs30, rupture = _vs30_at(shaking, x, y), shaking.rupture
+    at, rupture = np.stack([x.ravel(), y.ravel()], axis=1), shaking.rupture
+    vs30 = np.exp(uniform_filter(np.log(shaking.vs30_m_s), _SITE_PX)[shaking.frame.pixels_at(at)]).reshape(x.shape)
+    mean, variance = krige(places, residuals, at)
     distance = rupture.distance_km(x, y)
     phi = pga_phi(rupture.magnitude, distance, vs30)
     median = pga_median_g(rupture.magnitude, distance, vs30, style=rupture.style)
@@ -226,10 +226,8 @@ def write_shakemap(path: Path, recipe: Recipe, shaking: Shaking, nodes: ShakeMap
         stations=nodes.stations,
     )
     rows = np.stack([column.ravel() for column in (lon, lat, 100 * nodes.pga_g, nodes.ln_std)], axis=1)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        np.savetxt(
-            file, rows, "%.6f %.6f %.4g %.4f", header=header, footer="</grid_data>\n</shakemap_grid>", comments=""
-        )
+    footer = "</grid_data>\n</shakemap_grid>"
+    np.savetxt(path, rows, "%.6f %.6f %.4g %.4f", header=header, footer=footer, comments="", encoding="utf-8")
 
 
 def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
@@ -238,8 +236,7 @@ def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
     corner = Affine(step, 0, nodes.lon_deg[0] - step / 2, 0, -step, nodes.lat_deg[0] + step / 2)
     raster = CoarseRaster(nodes.pga_g.astype(np.float32), corner, "EPSG:4326")
     pga = NodesField(raster, shaking.frame.scene).sampled()
-    levels: list[float] = np.quantile(pga.astype(np.float64), np.arange(1, _CLASSES) / _CLASSES).round(3).tolist()
-    return levels
+    return [round(float(level), 3) for level in np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)]
 
 
 def _node_axes(shaking: Shaking) -> tuple[Numbers, Numbers]:
@@ -248,12 +245,3 @@ def _node_axes(shaking: Shaking) -> tuple[Numbers, Numbers]:
     west, south = (math.floor((axis.min() - _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
     east, north = (math.ceil((axis.max() + _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
     return np.arange(west, east + 1) / _NODES_PER_DEGREE, np.arange(north, south - 1, -1) / _NODES_PER_DEGREE
-
-
-def _vs30_at(shaking: Shaking, x_m: Numbers, y_m: Numbers) -> Numbers:
-    logs = np.log(shaking.vs30_m_s)
-    rows, columns = shaking.frame.pixels_at(np.stack([x_m.ravel(), y_m.ravel()], axis=1))
-    box = shaking.frame.grid.boundingbox
-    inside = (x_m > box.left) & (x_m < box.right) & (y_m > box.bottom) & (y_m < box.top)
-    local = uniform_filter(logs, _SITE_PX, mode="reflect")[rows, columns].reshape(x_m.shape)
-    return np.asarray(np.exp(np.where(inside, local, logs.mean(dtype=np.float64))))

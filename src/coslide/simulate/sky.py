@@ -91,8 +91,7 @@ def direct_light(slope_deg: Floats, aspect_deg: Floats, sun: Sun) -> Floats:
     """
     slope, zenith = np.radians(slope_deg), np.float32(np.radians(sun.zenith_deg))
     toward = np.cos(np.radians(np.float32(sun.azimuth_deg) - aspect_deg))
-    factor: Floats = np.maximum(np.cos(slope) + np.tan(zenith) * np.sin(slope) * toward, np.float32(0))
-    return factor
+    return np.asarray(np.maximum(np.cos(slope) + np.tan(zenith) * np.sin(slope) * toward, 0), dtype=np.float32)
 
 
 def sky_share(slope_deg: Floats) -> Floats:

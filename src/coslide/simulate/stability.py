@@ -61,9 +61,8 @@ def failure_probability(
     `fault_m` from the trace, the water of `wetness`, the shaking times `ridge_gain`, and with a strength that varies
     from place to place and that no index of a cube shows. All are (row, col) on `Frame.grid`.
 
-    `scale` is a factor on all strength. None finds the one with which the mean probability is twice
-    `Recipe.landslide_share` (at most 0.25): steep mountains stand because their rock is strong, and the share that
-    slides is given. It lies between 1/4 and 4 whether that is enough or not.
+    `scale` is a factor on all strength. None finds the one between 1/4 and 4 with which the mean probability is twice
+    `Recipe.landslide_share` (at most 0.25): steep mountains stand because their rock is strong.
 
     Slopes that the equation would not let stand at rest get a factor of safety of 1.03 before the earthquake: what
     has stood is stronger than its unit on average (Jibson et al. 2000 raise strengths until that holds).
@@ -176,11 +175,6 @@ def critical_acceleration_g(safety: ArrayLike, slope_deg: ArrayLike) -> Floats:
     """Compute the acceleration along the slope, in g, from which on the block slides: (FS - 1) sin α.
 
     Newmark (1965, doi:10.1680/geot.1965.15.2.139). Negative for slopes that would slide without an earthquake.
-
-    Examples
-    --------
-    >>> critical_acceleration_g([1.0, 1.4], 30.0)
-    array([0. , 0.2], dtype=float32)
     """
     return np.asarray((np.asarray(safety, dtype=np.float32) - 1) * np.sin(_inclined(slope_deg)), dtype=np.float32)
 

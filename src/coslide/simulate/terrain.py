@@ -39,8 +39,6 @@ def make_terrain(recipe: Recipe, frame: Frame) -> Terrain:
     get the small relief of rock, rivers get their beds, and depressions are filled, so that the water of every pixel
     reaches the edge.
 
-    Notes
-    -----
     The relief of the scene is exactly `Recipe.relief_m`, its lowest height 1500 m. Channels, the pixels with more than
     `channel_head_m2` of drained area, are `drainage_per_km` long per km2, to about 20 % on 12 km; a smaller scene holds
     few of them.

@@ -15,9 +15,9 @@ from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.progress import report_progress
 from coslide.simulate.changes import make_covers
 from coslide.simulate.fields import NODES_M, coarse_field
-from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, TILE, Floats, Frame, frame_of
+from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, TILE, Codes, Floats, Frame, Polygons, frame_of
 from coslide.simulate.geology import SEISMOGENIC, make_rupture, make_strata, write_faults, write_geology
-from coslide.simulate.landcover import Codes, Polygons, old_scar_share
+from coslide.simulate.landcover import old_scar_share
 from coslide.simulate.landslides import SMALL_M2, place_landslides, write_inventory
 from coslide.simulate.rain import make_rain, write_gauges
 from coslide.simulate.recipe import AGES, Recipe
@@ -36,7 +36,7 @@ _STEPS = ("terrain", "strata, shaking, rain", "landslides", "maps", "land cover"
 _BASELINES = {"pre": "02.14", "post": "04.00"}
 
 _EVENT = """\
-# A simulated earthquake, written by coslide {version}; simulation.json says how. No score on it is one on the Earth.
+# A simulated earthquake, written by coslide {version}; see simulation.json. No score on it is one on the Earth.
 name = "Simulated earthquake (seed {recipe.seed}, {recipe.difficulty})"
 id = "simulated-{recipe.difficulty}-{recipe.seed}"
 time_utc = {time:%Y-%m-%dT%H:%M:%SZ}
@@ -145,7 +145,10 @@ def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     write_shakemap(folder / "grid.xml", recipe, shaking, nodes)
     write_faults(folder / "faults.geojson", recipe, rupture)
     write_inventory(folder / "landslides.gpkg", folder / "mapped_area.gpkg", slides, frame)
-    scenes = {date: _acquisition(frame, date) for date in _BASELINES}
+    scenes = {}
+    for date, baseline in _BASELINES.items():
+        sun = {f"sun_{name}": angle for name, angle in sun_over(frame, SCENE_TIMES[date])._asdict().items()}
+        scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=TILE, baseline=baseline, **sun)
     text = _EVENT.format(
         version=coslide.__version__,
         recipe=recipe,
@@ -176,13 +179,6 @@ def _reported_steps() -> Iterator[str]:
         report_progress(f"simulate: {step}", number, len(_STEPS))
         yield step
     report_progress("simulate", len(_STEPS), len(_STEPS))
-
-
-def _acquisition(frame: Frame, date: str) -> Acquisition:
-    zenith, azimuth = sun_over(frame, SCENE_TIMES[date])
-    return Acquisition(
-        sensed=SCENE_TIMES[date], tile=TILE, baseline=_BASELINES[date], sun_zenith_deg=zenith, sun_azimuth_deg=azimuth
-    )
 
 
 def _truth(frame: Frame, *, strata: Codes, slides: Polygons, fields: dict[str, Floats]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from coslide.simulate.landslides import (
     write_inventory,
 )
 from coslide.simulate.recipe import Recipe
-from coslide.sources.inventory import read_inventory
+from coslide.sources.inventory import rasterize_inventory
 
 # --- The law of areas ---
 
@@ -231,7 +231,7 @@ def test_land_enclosed_by_landslides_counts_as_slid_with_the_landslides_in_it():
 def test_the_file_reads_as_an_inventory_of_the_scene(slides, tmp_path):
     path, area_path = tmp_path / "landslides.gpkg", tmp_path / "mapped.gpkg"
     write_inventory(path, area_path, slides, FRAME)
-    labels = read_inventory(path, FRAME.scene, area=area_path)
+    labels = rasterize_inventory(path, FRAME.scene, area=area_path)
     assert len(pyogrio.read_dataframe(path)) == labels.polygons
     assert pyogrio.read_dataframe(area_path).union_all().equals(FRAME.scene_box)
     meets = shapely.intersects(slides.geometry.to_numpy(), FRAME.scene_box)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coslide.evaluation.curves import average_precision, curve
 from coslide.evaluation.pixels import confusion, scores
+from coslide.evaluation.probabilities import average_precision, curve
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
 from coslide.memory import keep_freed_memory

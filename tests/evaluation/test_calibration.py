@@ -5,8 +5,8 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_calibration_error
 
-from coslide.evaluation import calibration
-from coslide.evaluation.calibration import brier, expected_calibration_error, reliability
+from coslide.evaluation import probabilities
+from coslide.evaluation.probabilities import brier, expected_calibration_error, reliability
 
 
 def ece(probability, mapped, **options):
@@ -91,7 +91,7 @@ def test_without_any_pixel_there_is_no_score():
 def test_the_size_of_the_pieces_does_not_change_the_scores(monkeypatch):
     probability, mapped = random_map()
     whole = [score(probability, mapped) for score in (brier, ece)]
-    monkeypatch.setattr(calibration, "_PIXELS_AT_ONCE", 1000)
+    monkeypatch.setattr(probabilities, "_PIXELS_AT_ONCE", 1000)
     np.testing.assert_allclose([s(probability, mapped) for s in (brier, ece)], whole, rtol=1e-12)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from coslide import networks
-from coslide.evaluation.curves import average_precision, curve
+from coslide.evaluation.probabilities import average_precision, curve
 from coslide.mapping.vital_signs import HeldOut, modules_of, parameters_of_branch, take_vital_signs
 
 

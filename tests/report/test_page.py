@@ -9,9 +9,8 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from coslide.evaluation.baselines import Baseline
 from coslide.evaluation.scores import VitalSigns
-from coslide.evaluation.scoring import ScoredMap, score
+from coslide.evaluation.scoring import Baseline, ScoredMap, score
 from coslide.pipeline.report import Picture
 from coslide.pipeline.results import COLUMNS
 from coslide.report.page import render, score_text

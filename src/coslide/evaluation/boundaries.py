@@ -65,10 +65,8 @@ def boundary_distance(
         points.append(np.argwhere(beside & mask).astype(np.float64) * pixel_size_m)
     if not (len(points[0]) and len(points[1])):
         return BoundaryDistances(**dict.fromkeys(BoundaryDistances.model_fields))
-    to_recognised, to_mapped = (
-        cKDTree(others, balanced_tree=False, compact_nodes=False).query(own)[0]
-        for own, others in (points, points[::-1])
-    )
+    trees = [cKDTree(own, balanced_tree=False, compact_nodes=False) for own in points]
+    to_recognised, to_mapped = trees[1].query(points[0])[0], trees[0].query(points[1])[0]
     median, p95 = np.percentile(np.concatenate([to_mapped, to_recognised]), [50, 95]).tolist()
     return BoundaryDistances(
         recognised_to_mapped_mean_m=float(to_mapped.mean()),
@@ -92,19 +90,13 @@ def objects_kept(mask: BoolArray, kept: BoolArray, where: BoolArray | None = Non
 
     Raises
     ------
-    TypeError
-        If an array is not bool.
-    ValueError
-        If the shapes of the masks differ or are not (row, col), or `kept` is not one for each landslide.
+    TypeError, ValueError
+        As for `coslide.evaluation.objects.match_objects`.
 
     Examples
     --------
     >>> objects_kept(np.array([[True, False, True, True]]), np.array([False, True]))
     array([[False, False,  True,  True]])
     """
-    if kept.dtype != np.bool_:
-        raise TypeError(f"kept: expected bool, found {kept.dtype}")
     labels = label_objects(scored_masks(where, mask=mask)[0])
-    if kept.shape != (found := (int(labels.max(initial=0)),)):
-        raise ValueError(f"kept: expected one for each landslide {found}, found {kept.shape}")
     return np.asarray(np.concatenate([[False], kept])[labels])

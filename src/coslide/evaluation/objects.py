@@ -334,7 +334,7 @@ def size_frequency(areas_m2: npt.ArrayLike) -> SizeFrequency:
     # A bin more on both sides: log10 may be rounded to the other side of an edge.
     first, last = (math.floor(_BINS_PER_DECADE * math.log10(area)) for area in (areas.min(), areas.max()))
     edges = np.array([10.0 ** (k / _BINS_PER_DECADE) for k in range(first - 1, last + 3)])
-    number = np.bincount(np.searchsorted(edges, areas, side="right") - 1, minlength=len(edges) - 1)
+    number = np.histogram(areas, edges)[0]
     filled = np.flatnonzero(number)
     bins = np.arange(filled[0], filled[-1] + 1)
     low, high, number = edges[bins], edges[bins + 1], number[bins]

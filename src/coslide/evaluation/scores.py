@@ -9,10 +9,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from coslide.config.training import StrictModel, first_problem
 from coslide.errors import InputError
 from coslide.evaluation.boundaries import BoundaryDistances
-from coslide.evaluation.calibration import Reliability
-from coslide.evaluation.curves import CurvePoints
 from coslide.evaluation.objects import ObjectCounts, SizeClass, SizeFrequency
 from coslide.evaluation.pixels import PixelRates, PixelScores
+from coslide.evaluation.probabilities import CurvePoints, Reliability
 
 METRICS = "metrics.json"
 DEAD_BELOW = 0.1  # of the initial spread of a kernel

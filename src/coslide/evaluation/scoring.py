@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
-from coslide.evaluation import blocks, boundaries, calibration, curves, objects
-from coslide.evaluation.baselines import Baselines
+from coslide.evaluation import objects, pixels, probabilities
+from coslide.evaluation.boundaries import boundary_distance, objects_kept
 from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
+from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import PlaceScores, Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
@@ -19,6 +20,20 @@ from coslide.samples.split import SplitRaster
 
 SIDE_PX = 128  # of the squares that the bootstrap draws and that scores are averaged over
 WITH_INTERVALS = ("f1", "precision", "recall", "iou_landslide", "miou", "kappa", "oa")
+
+
+class Baseline(NamedTuple):
+    """A map to compare a network with.
+
+    `probability` is 0 to 1, float32 (row, col), NaN where it was not asked; from `threshold` on a pixel is landslide.
+    """
+
+    probability: NDArray[np.float32]
+    threshold: float
+
+
+Baselines = Mapping[str, Baseline]
+"""Baselines by their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +86,11 @@ class ScoredMap:
 
     def counts_by(self, groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
         """Count tp, fp, fn, tn [pixels] of each group of pixels, int64 (group, 4)."""
-        return blocks.counts_by(groups, self.recognised, self.mapped, self.where, count=count)
+        return pixels.counts_by(groups, self.recognised, self.mapped, self.where, count=count)
 
     def block_confusion(self) -> NDArray[np.int64]:
         """Count tp, fp, fn, tn [pixels] of each square of 128 pixels, row by row, int64 (square, 4)."""
-        return self.counts_by(*blocks.square_blocks(self.where.shape, SIDE_PX))
+        return self.counts_by(*pixels.square_blocks(self.where.shape, SIDE_PX))
 
 
 def score(
@@ -113,17 +128,17 @@ def score(
         "calibration": None,
         "curves": None,
         "tiles": _tiles(squares),
-        "baselines": {name: _baseline(maps, name) for name in first.baselines if _covers(maps, name)},
+        "baselines": {name: _baseline(maps, name, truth) for name in first.baselines if _covers(maps, name)},
         "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": truth.size, **(split or {})},
         **(learned or {}),
     }
     if first.temperature is not None:
-        found, table = curves.curve(given, truth), calibration.reliability(given, truth)
-        content["pixels"] |= {"average_precision": curves.average_precision(found), "roc_auc": curves.roc_auc(found)}
-        content["curves"] = curves.decimate_curve(found)
+        found, table = curve(given, truth), probabilities.reliability(given, truth)
+        content["pixels"] |= {"average_precision": average_precision(found), "roc_auc": probabilities.roc_auc(found)}
+        content["curves"] = probabilities.decimate_curve(found)
         content["calibration"] = {
-            "brier": calibration.brier(given, truth),
-            "ece": calibration.expected_calibration_error(table),
+            "brier": probabilities.brier(given, truth),
+            "ece": probabilities.expected_calibration_error(table),
             "threshold": first.threshold,
             "temperature": first.temperature,
             "reliability": table,
@@ -167,7 +182,7 @@ def _pixels(squares: NDArray[np.int64], pixel_size_m: float) -> dict[str, Any]:
         **dict(scores(total)),
         "scored_km2": count * pixel_size_m**2 / 1e6,
         "false_alarm_km2_per_1000_km2": 1000 * total.fp / count,
-        "intervals": blocks.bootstrap_intervals(squares, WITH_INTERVALS),
+        "intervals": pixels.bootstrap_intervals(squares, WITH_INTERVALS),
         "interval_blocks": int((squares.sum(axis=1) > 0).sum()),
     }
 
@@ -187,21 +202,18 @@ def _tiles(squares: NDArray[np.int64]) -> dict[str, Any]:
 
 def _objects(maps: Sequence[ScoredMap]) -> dict[str, Any]:
     size_m = maps[0].pixel_size_m
-    matchings = [objects.match_objects(one.recognised, one.mapped, one.where) for one in maps]
-    matching = objects.pooled_matching(matchings)
+    matching = objects.pooled_matching([objects.match_objects(one.recognised, one.mapped, one.where) for one in maps])
     content: dict[str, Any] = dict(objects.object_counts(matching, pixel_size_m=size_m))
     content["recall_by_size"] = objects.recall_by_size(matching, pixel_size_m=size_m)
     content["size_frequency"] = {
         name: objects.size_frequency(getattr(matching, name).pixels * size_m**2) for name in ("mapped", "recognised")
     }
     if len(maps) == 1:
-        (one,) = maps
-        recognised, mapped = (
-            boundaries.objects_kept(mask, side.state == objects.State.MATCHED, one.where)
-            for mask, side in ((one.recognised, matching.recognised), (one.mapped, matching.mapped))
-        )
-        for key, pair in (("boundary", (one.recognised, one.mapped)), ("boundary_of_matched", (recognised, mapped))):
-            content[key] = boundaries.boundary_distance(pair[0], pair[1], one.where, pixel_size_m=size_m)
+        one, matched = maps[0], objects.State.MATCHED
+        recognised = objects_kept(one.recognised, matching.recognised.state == matched, one.where)
+        mapped = objects_kept(one.mapped, matching.mapped.state == matched, one.where)
+        content["boundary"] = boundary_distance(one.recognised, one.mapped, one.where, pixel_size_m=size_m)
+        content["boundary_of_matched"] = boundary_distance(recognised, mapped, one.where, pixel_size_m=size_m)
     return content
 
 
@@ -210,9 +222,8 @@ def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
     return all(name in one.baselines and np.isfinite(one.baselines[name].probability[one.where]).all() for one in maps)
 
 
-def _baseline(maps: Sequence[ScoredMap], name: str) -> dict[str, Any]:
+def _baseline(maps: Sequence[ScoredMap], name: str, truth: NDArray[np.bool_]) -> dict[str, Any]:
     threshold = maps[0].baselines[name].threshold
     given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
-    truth = np.concatenate([one.mapped[one.where] for one in maps])
     found = dict(scores(confusion(given >= threshold, truth)))
-    return {**found, "average_precision": curves.average_precision(curves.curve(given, truth)), "threshold": threshold}
+    return {**found, "average_precision": average_precision(curve(given, truth)), "threshold": threshold}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
 
-from coslide.evaluation.curves import average_precision, curve
+from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import DepthSigns, VitalSigns
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.eisgnn import EISGNN

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
-from coslide.evaluation.baselines import Baselines
+from coslide.evaluation.scoring import Baselines
 from coslide.io.atomic import sha256
 from coslide.labels import NODATA
 from coslide.samples.footprint import TrainingFootprint

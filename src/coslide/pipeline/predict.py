@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
-from coslide.evaluation.calibration import apply_temperature
+from coslide.evaluation.probabilities import apply_temperature
 from coslide.io.atomic import exclusive_lock, report_write_errors, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
 from coslide.io.resumable_raster import ResumableRaster

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coslide.evaluation.calibration import apply_temperature
 from coslide.evaluation.pixels import Confusion, PixelRates, confusion, scores
+from coslide.evaluation.probabilities import apply_temperature
 from coslide.evaluation.scores import SampleScores
 from coslide.evaluation.scoring import mean_rates
 from coslide.labels import LANDSLIDE, NODATA

@@ -17,8 +17,7 @@ from torch import nn
 from coslide.config.training import TrainingSettings, first_problem
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
-from coslide.evaluation.calibration import apply_temperature, fit_temperature
-from coslide.evaluation.curves import best_threshold, curve
+from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
 from coslide.evaluation.scores import Scores
 from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable

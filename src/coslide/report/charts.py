@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from coslide.evaluation.curves import CurvePoints
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
+from coslide.evaluation.probabilities import CurvePoints
 from coslide.evaluation.scores import Calibration, Scores, VitalSigns
 from coslide.report import images, palette
 

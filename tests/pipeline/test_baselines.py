@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from coslide.cube.band import Band
-from coslide.evaluation.baselines import fit_change, fit_forest, spectral_change
+from coslide.pipeline.baselines import fit_change, fit_forest, spectral_change
 
 REFLECTANCE = {
     f"reflectance_{date}_{channel}": Band(

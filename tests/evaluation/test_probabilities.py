@@ -5,10 +5,17 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as witness
 
-from coslide.evaluation.blocks import bootstrap_intervals, counts_by, square_blocks
-from coslide.evaluation.calibration import apply_temperature, fit_temperature
-from coslide.evaluation.curves import STEPS, average_precision, best_threshold, curve, decimate_curve, roc_auc
-from coslide.evaluation.pixels import Confusion, confusion, scores
+from coslide.evaluation.pixels import Confusion, bootstrap_intervals, confusion, counts_by, scores, square_blocks
+from coslide.evaluation.probabilities import (
+    STEPS,
+    apply_temperature,
+    average_precision,
+    best_threshold,
+    curve,
+    decimate_curve,
+    fit_temperature,
+    roc_auc,
+)
 
 
 def rare_landslides(count=20_000, seed=0):
@@ -116,7 +123,7 @@ def test_squares_cover_a_raster_and_are_numbered_row_by_row():
 
 
 def test_intervals_of_a_share_are_those_of_the_binomial_law():
-    """Blocks of one cell, each right with chance 0.9: the interval of the accuracy is known in closed form."""
+    """Blocks of one pixel, each right with chance 0.9: the interval of the accuracy is known in closed form."""
     random = np.random.default_rng(3)
     right = random.random(4000) < 0.9
     counts = np.zeros((4000, 4), dtype=np.int64)

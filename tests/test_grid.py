@@ -17,7 +17,7 @@ def test_the_grid_covers_what_all_extents_share():
     assert grid.boundingbox.bbox == (500100, 0, 500300, 100)
 
 
-def test_the_edges_are_multiples_of_the_cell_size():
+def test_the_edges_are_multiples_of_the_pixel_size():
     grid = common_grid([Extent("a", UTM, (500003, 7, 500298, 193))], crs=UTM, pixel_size_m=20)
     assert all(edge % 20 == 0 for edge in grid.boundingbox.bbox)
     assert pixel_size_m(grid) == 20

@@ -14,10 +14,8 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from odc.geo.math import is_almost_int
-from odc.geo.roi import roi_from_points
+from odc.geo.roi import roi_from_points, roi_is_empty
 from pyproj import Transformer
-from pyproj.aoi import AreaOfInterest
-from pyproj.database import query_utm_crs_info
 from pyproj.exceptions import CRSError
 
 from coslide.errors import InputError
@@ -33,17 +31,8 @@ class Extent(NamedTuple):
     bounds: tuple[float, float, float, float]
 
 
-class Lattice(NamedTuple):
-    """Where the pixels of a source lie: of `crs`, with a corner at (`x_m`, `y_m`) and every `step_m` from there."""
-
-    crs: str
-    x_m: float
-    y_m: float
-    step_m: float
-
-
 def common_grid(
-    extents: Sequence[Extent], *, pixel_size_m: float = 10.0, crs: str | None = None, lattice: Lattice | None = None
+    extents: Sequence[Extent], *, pixel_size_m: float = 10.0, crs: str | None = None, lattice: GeoBox | None = None
 ) -> GeoBox:
     """Build the grid, in metres, that covers what all `extents` share.
 
@@ -59,8 +48,9 @@ def common_grid(
         A projected CRS in metres (``"EPSG:32654"``). None chooses the WGS 84 UTM zone of the centre of the first
         extent.
     lattice
-        If it is in the CRS of the grid and its step is a multiple of the pixel size, the edges lie on it, and the grid
-        grows by less than a step. So the 20 and 60 m pixels of a Sentinel-2 tile hold whole pixels of the grid.
+        Any pixel of a coarser raster. If it is in the CRS of the grid and its side is a multiple of the pixel size, the
+        edges lie on those of such pixels, and the grid grows by less than one. So the 20 and 60 m pixels of a
+        Sentinel-2 tile hold whole pixels of the grid.
 
     Returns
     -------
@@ -78,20 +68,16 @@ def common_grid(
     32654
     """
     target = _metric_crs(crs) if crs else _utm_crs(extents[0])
-    boxes = [(extent.name, _reproject(extent, target)) for extent in extents]
-    shared = boxes[0][1]
-    for name, box in boxes[1:]:
-        left, bottom = max(shared.left, box.left), max(shared.bottom, box.bottom)
-        right, top = min(shared.right, box.right), min(shared.top, box.top)
-        if left >= right or bottom >= top:
-            raise InputError(
-                f"{name}: does not overlap {boxes[0][0]}; found {_describe(box)}, expected to meet {_describe(shared)}"
-                f" ({target})"
-            )
-        shared = BoundingBox(left, bottom, right, top, CRS(target))
-    if lattice is not None and is_almost_int(lattice.step_m / pixel_size_m, 1e-9) and CRS(lattice.crs) == shared.crs:
-        step_m = lattice.step_m
-        anchor = xy_(lattice.x_m % step_m / step_m, lattice.y_m % step_m / step_m)
+    shared = _reproject(extents[0], target)
+    for extent in extents[1:]:
+        box, before = _reproject(extent, target), shared
+        shared = before & box
+        if shared.left >= shared.right or shared.bottom >= shared.top:
+            expected = f"expected to meet {_describe(before)} ({target})"
+            raise InputError(f"{extent.name}: does not overlap {extents[0].name}; found {_describe(box)}, {expected}")
+    if lattice is not None and is_almost_int(lattice.affine.a / pixel_size_m, 1e-9) and lattice.crs == shared.crs:
+        step_m, _, x_m, _, _, y_m = lattice.affine[:6]
+        anchor = xy_(x_m % step_m / step_m, y_m % step_m / step_m)
         # A millionth of a step: bounds that come back from another CRS are off by less.
         shared = GeoBox.from_bbox(shared, resolution=step_m, anchor=anchor, tol=1e-6).boundingbox
     return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the pixel size
@@ -153,9 +139,8 @@ def pixel_offset(part: GeoBox, whole: GeoBox) -> tuple[int, int] | None:
         return None
     corners = np.array([(0, 0), (part.shape.x, 0), (0, part.shape.y)], dtype=np.float64).T
     moved = np.stack(~whole.affine @ (part.affine @ tuple(corners))) - corners
-    column, row = moved[:, 0].round().astype(int)
-    coincide = np.abs(moved - [[column], [row]]).max() < _SAME_PIXEL
-    return (int(row), int(column)) if coincide else None
+    column, row = offset = moved[:, 0].round()
+    return (int(row), int(column)) if np.abs(moved.T - offset).max() < _SAME_PIXEL else None
 
 
 def same_grid(one: GeoBox, other: GeoBox) -> bool:
@@ -245,26 +230,14 @@ def overlap_slices(raster: GeoBox, grid: GeoBox, *, padding: int = 0) -> tuple[s
     (slice(2, 5, None), slice(3, 6, None))
     """
     points = pixel_coordinates(raster, grid)[::-1].reshape(2, -1).T
-    rows, cols = roi_from_points(points, raster.shape)
-    if rows.start == rows.stop or cols.start == cols.stop:
+    part = roi_from_points(points, raster.shape)
+    if roi_is_empty(part):
         return slice(0, 0), slice(0, 0)
-    height, width = raster.shape
-    return (
-        slice_within(rows.start - padding, rows.stop + padding, height),
-        slice_within(cols.start - padding, cols.stop + padding, width),
+    rows, cols = (
+        slice(max(span.start - padding, 0), min(span.stop + padding, size))
+        for span, size in zip(part, raster.shape, strict=True)
     )
-
-
-def slice_within(start: int, stop: int, size: int) -> slice:
-    """Clip ``start:stop`` to an axis of `size` pixels; it may become empty.
-
-    Examples
-    --------
-    >>> slice_within(-2, 3, 10), slice_within(12, 14, 10)
-    (slice(0, 3, None), slice(10, 10, None))
-    """
-    start = min(max(start, 0), size)
-    return slice(start, max(min(stop, size), start))
+    return rows, cols
 
 
 def utm_zone(crs: str) -> str | None:
@@ -310,10 +283,11 @@ def _metric_crs(text: str) -> str:
 
 def _utm_crs(extent: Extent) -> str:
     lon, lat = _centre(extent)
-    zones = query_utm_crs_info(datum_name="WGS 84", area_of_interest=AreaOfInterest(lon, lat, lon, lat))
-    if not zones:
-        raise InputError(f"{extent.name}: no UTM zone at longitude {lon:.3f}, latitude {lat:.3f}; give grid.crs")
-    return f"EPSG:{zones[0].code}"
+    try:
+        return str(CRS.utm(lon, lat))
+    except ValueError:
+        problem = f"no UTM zone at longitude {lon:.3f}, latitude {lat:.3f}; give grid.crs"
+        raise InputError(f"{extent.name}: {problem}") from None
 
 
 def _centre(extent: Extent) -> tuple[float, float]:

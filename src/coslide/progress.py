@@ -7,11 +7,7 @@ from contextvars import ContextVar
 Progress = Callable[[str, int, int], None]
 
 
-def _ignore(name: str, done: int, total: int) -> None:
-    pass
-
-
-_callback: ContextVar[Progress] = ContextVar("progress", default=_ignore)
+_callback: ContextVar[Progress] = ContextVar("progress", default=lambda name, done, total: None)
 
 
 def report_progress(name: str, done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset, slice_within
+from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset
 
 Read = Callable[[slice, slice], NDArray[Any]]
 """Reads rows and columns of a raster: float32 with NaN, or uint8 with 0, where there is no value."""
@@ -115,7 +115,8 @@ def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice,
         return slice(0, 0), index[:0], slice(0, 0)
     on_raster = slice(int(inside[0]), int(inside[-1]) + 1)
     index = index[on_raster]
-    return on_raster, index, slice_within(int(index.min()) - margin, int(index.max()) + 1 + margin, size)
+    part = slice(max(int(index.min()) - margin, 0), min(int(index.max()) + 1 + margin, size))
+    return on_raster, index, part
 
 
 def _take(values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:

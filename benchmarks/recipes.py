@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coslide.cube.cube import open_cube
 from coslide.pipeline.train import cube_settings, train
 
 MODERN: dict[str, Any] = {"recipe": "modern"}
@@ -66,9 +65,7 @@ def main() -> None:
 def _one(cube: Path, seed: int, variant: str, given: argparse.Namespace) -> None:
     folder = given.out / f"{cube.stem}-{seed}-{variant}"
     shutil.rmtree(folder, ignore_errors=True)
-    settings = cube_settings(open_cube(cube)).changed(
-        {**VARIANTS[variant], "optimiser.steps": given.steps, "seed": seed}
-    )
+    settings = cube_settings(cube).changed({**VARIANTS[variant], "optimiser.steps": given.steps, "seed": seed})
     started = time.monotonic()
     metrics = train(cube, folder, settings, compare=False)
     minutes = (time.monotonic() - started) / 60

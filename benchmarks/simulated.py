@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coslide.config.event import read_event
-from coslide.cube.cube import open_cube
 from coslide.evaluation.scores import Scores
 from coslide.memory import peak_memory_gb
 from coslide.pipeline.build import build_cube
@@ -86,7 +85,7 @@ def _score(given: argparse.Namespace) -> None:
 
 def _network(name: str, index: Path, steps: int | None) -> Scores:
     """Score a network, and, with the first one, those of the baselines."""
-    settings = cube_settings(open_cube(index)).changed({"optimiser.steps": steps}, network=name)
+    settings = cube_settings(index).changed({"optimiser.steps": steps}, network=name)
     out = index.parent / name
     shutil.rmtree(out, ignore_errors=True)
     return train(index, out, settings, compare=name == "egcn")

@@ -1,9 +1,9 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
-import json
 import logging
 import sys
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,43 +28,18 @@ app = typer.Typer(
 )
 _log = logging.getLogger(__name__)
 
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)]
-IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).", show_default=False)]
-EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).", show_default=False)]
-RecipeName = Annotated[str | None, typer.Option("--recipe", help="paper or modern.")]
-Epochs = Annotated[int | None, typer.Option("--epochs")]
-Steps = Annotated[int | None, typer.Option("--steps")]
-Seed = Annotated[int | None, typer.Option("--seed")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
+EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as loss.gamma=1.", show_default=False),
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as loss.gamma=1."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).", show_default=False)
-]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).")]
 WorkerCount = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes that compute; threads if missing.", show_default=False)
+    int | None, typer.Option("--workers", min=1, help="Processes that compute; threads if missing.")
 ]
-_SETTINGS = {
-    "network": "network",
-    "recipe": "recipe",
-    "split": "split.scheme",
-    "regions": "split.regions",
-    "validation_fraction": "split.validation_fraction",
-    "guard_px": "split.guard_px",
-    "sampling": "sampling.select",
-    "tile": "sampling.tile",
-    "stride": "sampling.stride",
-    "epochs": "optimiser.epochs",
-    "steps": "optimiser.steps",
-    "width": "width",
-    "seed": "seed",
-    "members": "members",
-    "precision": "runtime.precision",
-    "devices": "runtime.devices",
-}
-"""The settings of a training that have an option of their own."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -79,22 +54,29 @@ class _Training(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the settings' own descriptions."""
-        from coslide.config.training import describe_setting, setting_names
+        from coslide.config.training import describe_settings
 
+        names, described = _settings_of_options(), describe_settings()
         for option in self.params:
-            if option.name in _SETTINGS and isinstance(option, TyperOption):
-                option.help = describe_setting(_SETTINGS[option.name])
-        others = [f"{name}: {describe_setting(name)}" for name in setting_names() if name not in _SETTINGS.values()]
-        self.epilog = "\n\n".join(["Settings for --set:", *others])
+            if option.name in names and isinstance(option, TyperOption):
+                option.help = described.pop(names[option.name])
+        self.epilog = "\n\n".join(["Settings for --set:", *(f"{name}: {text}" for name, text in described.items())])
         super().format_help(ctx, formatter)
 
 
-def _given_settings(pairs: Sequence[str] | None, **options: Any) -> dict[str, Any]:
-    """Name the settings that options and --set give, by their dotted names."""
-    import tomllib
+def _settings_of_options() -> dict[str, str]:
+    """Map the names that options may have to the dotted names of settings: ``epochs`` to ``optimiser.epochs``."""
+    from coslide.config.training import describe_settings
 
-    given = {_SETTINGS[name]: value for name, value in options.items()}
-    for pair in pairs or ():
+    own = {name.rpartition(".")[2]: name for name in describe_settings()}
+    return {**own, "split": "split.scheme", "sampling": "sampling.select"}
+
+
+def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the settings that the options of a command and its --set give, by their dotted names."""
+    names = _settings_of_options()
+    given = {names[option]: value for option, value in options.items() if option in names}
+    for pair in options["set_"] or ():
         name, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"--set: found {pair!r}, expected NAME=VALUE, such as loss.gamma=1")
@@ -118,22 +100,17 @@ def run(
     event: EventFile,
     out: OutFolder,
     model: Annotated[Path | None, typer.Option(help="Map with this model instead of training one.")] = None,
-    recipe: RecipeName = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    seed: Seed = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
     set_: Set = None,
     resume: Resume = False,
 ) -> None:
     """Build, train (unless a model is given), map, evaluate and draw."""
-    from coslide.config.event import read_event
-    from coslide.pipeline.run import run as run_chain
-
-    settings = read_event(event).training.changed(
-        _given_settings(set_, recipe=recipe, epochs=epochs, steps=steps, seed=seed)
-    )
+    given = _given_settings(locals())
     with shown():
-        run_chain(event, out, model=model, settings=settings, resume=resume)
+        coslide.run(event, out, model=model, settings=coslide.read_event(event).training.changed(given), resume=resume)
 
 
 @app.command()
@@ -141,49 +118,38 @@ def demo(
     out: OutFolder = Path("runs/demo"),
     size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    steps: Steps = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the training.")] = None,
 ) -> None:
-    """Simulate a small earthquake and run the whole chain on it; goes on where an earlier demo stopped."""
-    from coslide.config.event import read_event
-    from coslide.pipeline.run import run as run_chain
-    from coslide.simulate.write import simulate_event as write_event
-
-    with shown(quiet=["coslide.pipeline.build"]):
-        event = write_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
-        settings = read_event(event).training.changed({"optimiser.steps": steps})
-        run_chain(event, out, settings=settings, resume=True)
+    """Simulate a small earthquake and run the whole pipeline on it; goes on where an earlier demo stopped."""
+    with shown(quiet="coslide.pipeline.build"):
+        event = coslide.simulate_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
+        settings = coslide.read_event(event).training.changed({"optimiser.steps": steps})
+        coslide.run(event, out, settings=settings, resume=True)
 
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the event to.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to write the event to.")],
     size_km: Annotated[float, typer.Option(help="Side of the square that the scenes cover.")] = 12.0,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
     difficulty: Annotated[
         str, typer.Option(help="How hard the landslides are to find: easy, paper or hard.")
     ] = "paper",
     relief_m: Annotated[
-        float | None, typer.Option(help="Height of the highest summit above the lowest valley.", show_default=False)
+        float | None, typer.Option(help="Height of the highest summit above the lowest valley.")
     ] = None,
-    drainage_per_km: Annotated[
-        float | None, typer.Option(help="Length of streams per area, in km per km2.", show_default=False)
-    ] = None,
-    landslide_share: Annotated[
-        float | None, typer.Option(help="Share of the ground that slides.", show_default=False)
-    ] = None,
+    drainage_per_km: Annotated[float | None, typer.Option(help="Length of streams per area, in km per km2.")] = None,
+    landslide_share: Annotated[float | None, typer.Option(help="Share of the area that slides.")] = None,
 ) -> None:
     """Write a simulated earthquake, with known truth, in the formats that real ones come in."""
-    from coslide.simulate.write import simulate_event as write_event
-
-    given = {"relief_m": relief_m, "drainage_per_km": drainage_per_km, "landslide_share": landslide_share}
-    recipe = _recipe(size_km=size_km, seed=seed, difficulty=difficulty, **given)
+    recipe = _recipe(**{name: value for name, value in locals().items() if name != "folder"})
     with shown():
-        event = write_event(folder, recipe)
+        event = coslide.simulate_event(folder, recipe)
         _log.info(f"next: coslide run {event} --out RUN")
 
 
 def _recipe(**given: Any) -> "Recipe":
-    """Return the recipe of a simulation; what is None stays as `Recipe` has it."""
+    """Check the recipe of a simulation; what is None stays as `Recipe` has it."""
     from pydantic import ValidationError
 
     from coslide.config.training import first_problem
@@ -198,45 +164,34 @@ def _recipe(**given: Any) -> "Recipe":
 @app.command()
 def build(
     event: EventFile,
-    out: Annotated[Path, typer.Option("--out", help="Zarr folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Zarr folder to write.")],
     scheduler: Scheduler = None,
     workers: WorkerCount = None,
 ) -> None:
     """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
-    from coslide.config.event import read_event
-    from coslide.cube.cube import open_cube
     from coslide.io.executor import open_executor
-    from coslide.pipeline.build import build_cube
 
     with shown():
-        checked = read_event(event)
+        checked = coslide.read_event(event)
         with open_executor(scheduler=scheduler, count=workers) as executor:
-            build_cube(checked, out, executor=executor)
-        _log.info(f"{out}: {open_cube(out).summary}")
+            coslide.build_cube(checked, out, executor=executor)
+        _log.info(f"{out}: {coslide.open_cube(out).summary}")
 
 
 @app.command("cube")
 def cube_(
     index: IndexCube,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Picture to write; INDEX with .png if missing.", show_default=False)
-    ] = None,
-    cogs: Annotated[
-        Path | None, typer.Option(help="Also write every band as GeoTIFF (COG) into this folder.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Picture to write; INDEX with .png if missing.")] = None,
+    cogs: Annotated[Path | None, typer.Option(help="Also write every band as GeoTIFF (COG) into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List what is in a cube, with units, valid share, range and source, and draw all of it on one sheet."""
-    from coslide.cube.cube import open_cube
     from coslide.cube.export import write_cogs
     from coslide.report.contact_sheet import contact_sheet
 
-    opened = open_cube(index)
+    opened = coslide.open_cube(index)
     rows = opened.contents()
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-    else:
-        print_contents(rows, opened.title)
+    print_contents(rows, opened.title, as_json=as_json)
     with shown():
         _log.info(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
         if cogs is not None:
@@ -247,14 +202,12 @@ def cube_(
 def train(
     index: Annotated[
         list[Path],
-        typer.Argument(help="Index cubes, or folders of Landslide4Sense chips.", show_default=False),
+        typer.Argument(help="Index cubes, or folders of Landslide4Sense chips."),
     ],
     out: OutFolder,
-    test_on: Annotated[
-        list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.", show_default=False)
-    ] = None,
+    test_on: Annotated[list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.")] = None,
     network: str | None = None,
-    recipe: RecipeName = None,
+    recipe: str | None = None,
     split: str | None = None,
     regions: Path | None = None,
     validation_fraction: float | None = None,
@@ -262,10 +215,10 @@ def train(
     sampling: str | None = None,
     tile: int | None = None,
     stride: int | None = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
+    epochs: int | None = None,
+    steps: int | None = None,
     width: int | None = None,
-    seed: Seed = None,
+    seed: int | None = None,
     members: int | None = None,
     precision: str | None = None,
     devices: int | None = None,
@@ -277,24 +230,20 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a network and score it on held-out pixels. What is not given is as the (first) event file has it."""
-    options = {name: value for name, value in locals().items() if name in _SETTINGS}
-    from coslide.config.training import TrainingSettings
-    from coslide.cube.cube import open_cube
+    split = split or ("events" if test_on else "regions" if regions else None)
+    given = _given_settings(locals())
     from coslide.pipeline.train import cube_settings
-    from coslide.pipeline.train import train as train_network
-    from coslide.sources.landslide4sense import is_chip_folder
 
-    options["split"] = split or ("events" if test_on else "regions" if regions else None)
-    of_event = TrainingSettings() if is_chip_folder(index[0]) else cube_settings(open_cube(index[0]))
-    settings = of_event.changed(_given_settings(set_, **options))
     with shown():
-        metrics = train_network(index, out, settings, test_on=test_on or (), compare=baselines, resume=resume)
+        metrics = coslide.train(
+            index, out, cube_settings(index[0]).changed(given), test_on=test_on or (), compare=baselines, resume=resume
+        )
     print_scores(metrics, as_json=as_json)
 
 
 @app.command("map")
 def map_(
-    model: Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")],
     index: IndexCube,
     out: OutFolder,
     window: Annotated[
@@ -317,19 +266,21 @@ def map_(
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
     from coslide.io.executor import open_executor
-    from coslide.pipeline.predict import InferenceOptions, predict_scene
+    from coslide.pipeline.predict import InferenceOptions
 
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
     with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
-        predict_scene(model, index, out, options=options, min_area_m2=min_area_m2, executor=executor, resume=resume)
+        coslide.predict_scene(
+            model, index, out, options=options, min_area_m2=min_area_m2, executor=executor, resume=resume
+        )
 
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="Model bundle.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Model bundle.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False,
 ) -> None:
-    """Write a model in the form that other programs run (ONNX), into its bundle, and check that it says the same."""
+    """Write a model as ONNX, which other programs run, into its bundle, and check that the probabilities agree."""
     from coslide.mapping.export import export_onnx
 
     if not onnx:
@@ -341,54 +292,43 @@ def export(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).", show_default=False)],
-    inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).")],
+    inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).")],
     area: Annotated[Path | None, typer.Option(help="Where they were mapped (polygons); everywhere if missing.")] = None,
-    grid: Annotated[Path | None, typer.Option(help="Index cube whose valid cells to score.")] = None,
-    regions: Annotated[Path | None, typer.Option(help="Polygons to score one by one.", show_default=False)] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="Raster of classes of environment to score one by one.", show_default=False)
-    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="Index cube whose valid pixels to score.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="Polygons to score one by one.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="Raster of classes of environment to score one by one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a map against an inventory, on ground that training did not see."""
-    from coslide.pipeline.evaluate import evaluate as evaluate_map
-
-    metrics = evaluate_map(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
+    """Score a map against an inventory, on pixels that training did not see."""
+    metrics = coslide.evaluate(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
     print_scores(metrics, as_json=as_json)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).")],
 ) -> None:
     """Write report.html: one page with scenes, map, scores and how they came about."""
-    from coslide.pipeline.report import write_report
-
     with shown():
-        write_report(folder)
+        coslide.write_report(folder)
 
 
 @app.command("networks")
 def networks_(
     bands: Annotated[int, typer.Option(min=1, help="Bands of the input, where no cube is given.")] = 30,
-    cube: Annotated[Path | None, typer.Option(help="Index cube to take the bands from.", show_default=False)] = None,
+    cube: Annotated[Path | None, typer.Option(help="Index cube to take the bands from.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the networks with their parameters and multiply-adds."""
-    from coslide.cube.cube import open_cube
     from coslide.networks.cost import table
 
-    inputs = None if cube is None else open_cube(cube).inputs
-    rows = table(bands, inputs=inputs)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-    else:
-        print_networks(rows, bands if inputs is None else len(inputs))
+    inputs = None if cube is None else coslide.open_cube(cube).inputs
+    print_networks(table(bands, inputs=inputs), bands if inputs is None else len(inputs), as_json=as_json)
 
 
 def main() -> None:
-    """Return nothing; runs the command line. Wrong input ends with one line and exit code 2."""
+    """Run the command line. Wrong input ends with one line and exit code 2."""
     keep_freed_memory()
     try:
         app()

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def shown(quiet: Sequence[str] = ()) -> Iterator[None]:
-    """Show messages as lines, those of the loggers `quiet` only from warnings on, and a bar for what is under way."""
+def shown(quiet: str = "") -> Iterator[None]:
+    """Show messages as lines, those of the logger `quiet` only from warnings on, and a bar for what is under way."""
     from rich.progress import Progress
 
     from coslide.progress import progress_to
@@ -44,10 +44,9 @@ def shown(quiet: Sequence[str] = ()) -> Iterator[None]:
             bars.stop()
 
     logger, lines = logging.getLogger("coslide"), _Lines()
+    lines.addFilter(lambda record: record.name != quiet or record.levelno >= logging.WARNING)
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
-    for name in quiet:
-        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with progress_to(show):
             yield
@@ -60,63 +59,67 @@ def shown(quiet: Sequence[str] = ()) -> Iterator[None]:
     finally:
         bars.stop()
         logger.removeHandler(lines)
-        for name in quiet:
-            logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def print_scores(found: "Scores", *, as_json: bool) -> None:
     """Print scores as a table, or as JSON."""
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2))
-        return
-    from rich.table import Table
-
+        return _print_json(found.to_json())
     from coslide.pipeline.results import COLUMNS, result_rows
 
     title = "Scores" if found.split.scheme == "unknown" else "Scores on held-out pixels"
-    table = Table("method", *COLUMNS.values(), title=title, box=None)
-    for row in result_rows(found):
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    return _print_table(["method", *COLUMNS.values()], result_rows(found), title=title)
 
 
-def print_contents(rows: list[dict[str, Any]], title: str) -> None:
-    """Print the bands of a cube as a table."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), box=None, header_style="bold")
-    for name in ("band", "role", "unit", "valid", "from", "to", "source"):
-        table.add_column(name, justify="right" if name in {"valid", "from", "to"} else "left", no_wrap=name != "source")
-    for row in rows:
-        numbers = ("", "") if row["smallest"] is None else (f"{row['smallest']:.4g}", f"{row['largest']:.4g}")
-        first, *more = row["source"] or [""]
+def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: bool) -> None:
+    """Print the bands of a cube as a table, or as JSON."""
+    if as_json:
+        return _print_json(bands)
+    rows = []
+    for band in bands:
+        ends = ["" if end is None else f"{end:.4g}" for end in (band["smallest"], band["largest"])]
+        first, *more = band["source"] or [""]
         source = f"{Path(first).name} +{len(more)}" if more else Path(first).name
-        table.add_row(
-            row["band"], row["role"], row["unit"], f"{100 * row['valid_share']:.1f} %", *numbers, escape(source)
-        )
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+        rows.append((band["band"], band["role"], band["unit"], f"{100 * band['valid_share']:.1f} %", *ends, source))
+    head = ("band", "role", "unit", "valid", "from", "to", "source")
+    return _print_table(head, rows, right=("valid", "from", "to"), title=title)
 
 
-def print_networks(rows: list[dict[str, Any]], bands: int) -> None:
-    """Print the networks with their sizes as a table."""
-    from rich.table import Table
-
-    title = f"{bands} bands, 2 classes, a tile of 128 x 128"
+def print_networks(networks: Sequence[Mapping[str, Any]], bands: int, *, as_json: bool) -> None:
+    """Print the networks with their sizes as a table, or as JSON."""
+    if as_json:
+        return _print_json(networks)
     caption = (
         "Table 4: weights and elements of feature maps, as the paper counts. Reconstruction: built from what is\n"
         "known of a network whose paper could not be read; low confidence: from little more than its title."
     )
-    columns = Table(title=title, caption=caption, box=None)
-    for name in ("network", "width", "parameters", "Table 4", "multiply-adds"):
-        columns.add_column(name, justify="left" if name == "network" else "right")
-    columns.add_column("")
-    for row in rows:
-        if row["parameters"] is None:
+    rows = []
+    for network in networks:
+        if network["parameters"] is None:
             numbers, note = ("", "", ""), "which bands are before and after? --cube"
         else:
-            table4, multiply_adds = row["params_table4"] / 1e6, row["multiply_adds"] / 1e9
-            numbers = (f"{row['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
-            note = row["reconstruction"].split(":")[0]
-        columns.add_row(row["network"], str(row["width"]), *numbers, note)
-    Console().print(columns)
+            table4, multiply_adds = network["params_table4"] / 1e6, network["multiply_adds"] / 1e9
+            numbers = (f"{network['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
+            note = network["reconstruction"].split(":")[0]
+        rows.append((network["network"], str(network["width"]), *numbers, note))
+    right = ("width", "parameters", "Table 4", "multiply-adds")
+    title = f"{bands} bands, 2 classes, a tile of 128 x 128"
+    return _print_table(("network", *right, ""), rows, right=right, title=title, caption=caption)
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _print_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, right: Sequence[str] = (), caption: str = ""
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), caption=caption, box=None)
+    for name in head:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=name != head[-1])
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)

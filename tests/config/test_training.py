@@ -40,8 +40,8 @@ def test_the_modern_recipe_does_not_decay_what_it_learns():
     ("values", "message"),
     [
         ({"optimiser.batch": 4, "runtime.devices": 3}, "optimiser.batch: found 4, expected a multiple of 3 devices"),
-        ({"optimiser.keep": "best"}, "optimiser.keep = 'best' needs a validation part"),
-        ({"optimiser.patience": 2}, "optimiser.patience needs a validation part"),
+        ({"optimiser.keep": "best"}, "optimiser.keep = 'best' needs a validation set"),
+        ({"optimiser.patience": 2}, "optimiser.patience needs a validation set"),
         ({"sampling.places": "random"}, "sampling.places = 'random' has no tiles to select"),
         (
             {"recipe": "modern", "split.scheme": "paper"},

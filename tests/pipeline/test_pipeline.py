@@ -246,7 +246,7 @@ def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cub
             super().__init__(rasters, windows, **options)
 
     monkeypatch.setattr("coslide.pipeline.training_data.Tiles", Noted)
-    settings = cube_settings(open_cube(made_up_cube))
+    settings = cube_settings(made_up_cube)
     found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     directions = seen["directions"]
     assert directions.encoding == "ordinal"

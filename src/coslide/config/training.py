@@ -42,61 +42,37 @@ class StrictModel(BaseModel):
 class InputSettings(StrictModel):
     """Which bands of the cube the network is fed, and how."""
 
-    indices: Literal["all", "a", "b", "c", "d"] = Field(
-        default="d",
-        description="`all` indices of the cube, or a set of the paper's Table 6; d is Table 2 whole, 30 bands",
-    )
-    encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(
-        default_factory=dict,
-        description="how class maps are fed, by name: `ordinal` as the paper stacks them and where nothing is given, "
-        "`onehot`, `circular` (aspect), or `continuous` (the PGA or the distance behind the classes)",
-    )
-    flags: bool = Field(
-        default=False,
-        description="an input for each source that an event may lack, 1 where it has a value and 0 elsewhere",
-    )
-    bands: Literal["common", "all"] = Field(
-        default="common",
-        description="of several events: the bands that all of them have, or all, those that an event lacks as nodata",
-    )
-    normalise: Literal["global", "event"] = Field(
-        default="global",
-        description="mean and deviation of each band over all training pixels, or over the valid pixels of each event",
-    )
+    indices: Literal["all", "a", "b", "c", "d"] = "d"
+    """`all` indices of the cube, or a set of the paper's Table 6; d is Table 2 whole, 30 bands."""
+    encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(default_factory=dict)
+    """How class maps are fed, by name: `ordinal` as the paper stacks them and where nothing is given, `onehot`,
+    `circular` (aspect), or `continuous` (the PGA or the distance behind the classes)."""
+    flags: bool = False
+    """An input for each source that an event may lack, 1 where it has a value and 0 elsewhere."""
+    bands: Literal["common", "all"] = "common"
+    """Of several events: the bands that all of them have, or all, those that an event lacks as nodata."""
+    normalise: Literal["global", "event"] = "global"
+    """Mean and deviation of each band over all training pixels, or over the valid pixels of each event."""
 
 
 class SplitSettings(StrictModel):
     """Which part of the events is held out, and how."""
 
-    scheme: Literal["blocks", "paper", "paper-random", "regions", "events"] = Field(
-        default="blocks",
-        description="`blocks`, `regions` or whole `events` are held out; `paper` and `paper-random` are the published "
-        "protocol, whose overlapping samples leak into training",
-    )
-    regions: Path | None = Field(
-        default=None,
-        description="polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`",
-    )
-    test_side: Literal["north", "south", "east", "west"] = Field(
-        default="east", description="side of the area that is held out with `regions` where no polygons are given"
-    )
-    block_windows: int = Field(
-        default=4, ge=1, description="side of a block in windows: about tile + (block_windows - 1) * stride pixels"
-    )
-    test_fraction: float = Field(
-        default=0.5, gt=0, lt=1, description="share of the blocks, tiles or rows that is held out"
-    )
-    validation_fraction: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="share of the training blocks that chooses weights, threshold and temperature instead",
-    )
-    guard_px: int = Field(
-        default=0,
-        ge=0,
-        description="width of the guard beside held-out pixels, whose labels are neither trained on nor scored",
-    )
+    scheme: Literal["blocks", "paper", "paper-random", "regions", "events"] = "blocks"
+    """`blocks`, `regions` or whole `events` are held out; `paper` and `paper-random` are the published protocol, whose
+    overlapping samples leak into training."""
+    regions: Path | None = None
+    """Polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`."""
+    test_side: Literal["north", "south", "east", "west"] = "east"
+    """Side of the area that is held out with `regions` where no polygons are given."""
+    block_windows: int = Field(default=4, ge=1)
+    """Side of a block in windows: about tile + (block_windows - 1) * stride pixels."""
+    test_fraction: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the blocks, tiles or rows that is held out."""
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training blocks that chooses weights, threshold and temperature instead."""
+    guard_px: int = Field(default=0, ge=0)
+    """Width of the guard beside held-out pixels, whose labels are neither trained on nor scored."""
 
     @property
     def by_samples(self) -> bool:
@@ -107,87 +83,91 @@ class SplitSettings(StrictModel):
 class SamplingSettings(StrictModel):
     """Which windows of the training pixels the network sees."""
 
-    tile: int = Field(default=128, ge=16, description="side of a tile in pixels")
-    stride: int = Field(default=96, ge=1, description="step between tiles in pixels")
-    places: Literal["tiles", "random"] = Field(
-        default="tiles", description="the same tiles in every epoch, or windows of their size at random places"
-    )
-    select: Literal["positive", "prevalence"] = Field(
-        default="positive", description="tiles with more landslide than `positive_share` (Eq. 27), or all as they come"
-    )
-    positive_share: float = Field(default=0.01, ge=0, lt=1, description="the ratio of Eq. 27")
+    tile: int = Field(default=128, ge=16)
+    """Side of a tile in pixels."""
+    stride: int = Field(default=96, ge=1)
+    """Step between tiles in pixels."""
+    places: Literal["tiles", "random"] = "tiles"
+    """The same tiles in every epoch, or windows of their size at random places."""
+    select: Literal["positive", "prevalence"] = "positive"
+    """Tiles with more landslide than `positive_share` (Eq. 27), or all as they come."""
+    positive_share: float = Field(default=0.01, ge=0, lt=1)
+    """The ratio of Eq. 27."""
 
 
 class LossSettings(StrictModel):
     """Class-balanced focal loss (`coslide.training.loss`)."""
 
-    gamma: float = Field(default=0.5, ge=0, description="focusing exponent")
-    eta: float = Field(default=0.999, ge=0, lt=1, description="eta of the effective number of pixels of a class")
-    scope: Literal["batch", "image"] = Field(default="image", description="what the pixels of a class are counted over")
-    reduction: Literal["sum", "mean"] = Field(
-        default="sum", description="sum over the pixels of an image (Eq. 26), or mean over those of a batch"
-    )
-    normalise: bool = Field(default=False, description="scale the class weights to sum to 2")
+    gamma: float = Field(default=0.5, ge=0)
+    """Focusing exponent."""
+    eta: float = Field(default=0.999, ge=0, lt=1)
+    """`eta` of the effective number of pixels of a class."""
+    scope: Literal["batch", "image"] = "image"
+    """What the pixels of a class are counted over."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Sum over the pixels of an image (Eq. 26), or mean over those of a batch."""
+    normalise: bool = False
+    """Scale the class weights to sum to 2."""
 
 
 class OptimiserSettings(StrictModel):
     """How the weights are updated, for how long, and which are kept."""
 
-    name: Literal["adam", "adamw"] = Field(
-        default="adam", description="`adam` (weight decay is part of the gradient) or `adamw` (decoupled)"
-    )
-    learning_rate: float = Field(default=1e-4, gt=0, description="largest learning rate")
-    weight_decay: float = Field(default=7e-4, ge=0, description="weight decay")
-    decay: Literal["all", "weights"] = Field(
-        default="all", description="all parameters decay, or the weights of convolutions and matrices only"
-    )
-    schedule: Literal["poly", "cosine"] = Field(default="poly", description="how the learning rate falls")
-    poly_power: float = Field(default=0.9, ge=0, description="power of `poly`: (1 - step / steps) ** poly_power")
-    warmup_steps: int = Field(default=0, ge=0, description="steps over which the learning rate rises in a line first")
-    average: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="decay per step of the moving average of the weights, which is kept; 0 for none",
-    )
-    batch: int = Field(default=4, ge=1, description="samples of a step, over all devices together")
-    epochs: int = Field(default=70, ge=1, description="passes over fixed tiles")
-    steps: int = Field(default=960, ge=1, description="steps of a training at random places, in rounds of a twentieth")
-    keep: Literal["last", "best"] = Field(
-        default="last", description="last weights, or those of the best F1 on validation"
-    )
-    patience: int = Field(
-        default=0, ge=0, description="epochs without a better F1 on validation after which training ends; 0 for never"
-    )
+    name: Literal["adam", "adamw"] = "adam"
+    """`adam` (weight decay is part of the gradient) or `adamw` (decoupled)."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Largest learning rate."""
+    weight_decay: float = Field(default=7e-4, ge=0)
+    """Weight decay."""
+    decay: Literal["all", "weights"] = "all"
+    """All parameters decay, or the weights of convolutions and matrices only."""
+    schedule: Literal["poly", "cosine"] = "poly"
+    """How the learning rate falls."""
+    poly_power: float = Field(default=0.9, ge=0)
+    """Power of `poly`: (1 - step / steps) ** poly_power."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises in a line first."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay per step of the moving average of the weights, which is kept; 0 for none."""
+    batch: int = Field(default=4, ge=1)
+    """Samples of a step, over all devices together."""
+    epochs: int = Field(default=70, ge=1)
+    """Passes over fixed tiles."""
+    steps: int = Field(default=960, ge=1)
+    """Steps of a training at random places, in rounds of a twentieth."""
+    keep: Literal["last", "best"] = "last"
+    """Last weights, or those of the best F1 on validation."""
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better F1 on validation after which training ends; 0 for never."""
+
+    @property
+    def chooses(self) -> str:
+        """The setting by which the validation set decides when training ends or what is kept; empty if none does."""
+        return "keep = 'best'" if self.keep == "best" else "patience" if self.patience else ""
 
 
 class AugmentSettings(StrictModel):
     """How samples are varied."""
 
-    flips: bool = Field(
-        default=False, description="mirror and turn each tile at random, and its aspect classes with it"
-    )
-    jitter_gain: float = Field(
-        default=0.0, ge=0, description="standard deviation of the gain of each date, in standardised units"
-    )
-    jitter_offset: float = Field(
-        default=0.0, ge=0, description="standard deviation of the offset of each date, in standardised units"
-    )
-    jitter_band: float = Field(
-        default=0.0, ge=0, description="standard deviation of the offset of each band, in standardised units"
-    )
-    band_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="chance that a tile is seen without a source that another event may lack"
-    )
+    flips: bool = False
+    """Mirror and turn each tile at random, and its aspect classes with it."""
+    jitter_gain: float = Field(default=0.0, ge=0)
+    """Standard deviation of the gain of each date, in standardised units."""
+    jitter_offset: float = Field(default=0.0, ge=0)
+    """Standard deviation of the offset of each date, in standardised units."""
+    jitter_band: float = Field(default=0.0, ge=0)
+    """Standard deviation of the offset of each band, in standardised units."""
+    band_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Chance that a tile is seen without a source that another event may lack."""
 
 
 class RuntimeSettings(StrictModel):
     """What computes a training."""
 
-    precision: Literal["auto", "32", "bf16", "16"] = Field(
-        default="32", description="`auto` is bfloat16 where a device has it, on a CPU where a timed trial is faster"
-    )
-    devices: int = Field(default=1, ge=1, description="GPUs, or processes of a CPU, that share each batch")
+    precision: Literal["auto", "32", "bf16", "16"] = "32"
+    """`auto` is bfloat16 where a device has it, on a CPU where a timed trial is faster."""
+    devices: int = Field(default=1, ge=1)
+    """GPUs, or processes of a CPU, that share each batch."""
 
 
 class TrainingSettings(StrictModel):
@@ -200,33 +180,25 @@ class TrainingSettings(StrictModel):
     (100, 'mean', 128)
     """
 
-    recipe: Literal["paper", "modern"] = Field(
-        default="paper", description="`paper` (as published) or `modern` (the best found; minutes on two cores)"
-    )
-    network: str = Field(default="egcn", description="network to train (`coslide networks` lists them)")
-    width: int | None = Field(
-        default=None,
-        ge=8,
-        description="channels at full resolution; None is the original's on a GPU and a quarter on a CPU",
-    )
-    options: dict[str, bool | int | float | str | list[int]] = Field(
-        default_factory=dict, description="other options of the network by name, such as `k = 16` for EGCN"
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**32, description="decides the split, the first weights and the order of the tiles"
-    )
-    members: int = Field(
-        default=1,
-        ge=1,
-        description="networks to train, from seeds on, and average; the map then has their standard deviation",
-    )
-    inputs: InputSettings = Field(default=InputSettings(), description=InputSettings.__doc__)
-    split: SplitSettings = Field(default=SplitSettings(), description=SplitSettings.__doc__)
-    sampling: SamplingSettings = Field(default=SamplingSettings(), description=SamplingSettings.__doc__)
-    loss: LossSettings = Field(default=LossSettings(), description=LossSettings.__doc__)
-    optimiser: OptimiserSettings = Field(default=OptimiserSettings(), description=OptimiserSettings.__doc__)
-    augment: AugmentSettings = Field(default=AugmentSettings(), description=AugmentSettings.__doc__)
-    runtime: RuntimeSettings = Field(default=RuntimeSettings(), description=RuntimeSettings.__doc__)
+    recipe: Literal["paper", "modern"] = "paper"
+    """`paper` (as published) or `modern` (the best found; minutes on two cores)."""
+    network: str = "egcn"
+    """Network to train (`coslide networks` lists them)."""
+    width: int | None = Field(default=None, ge=8)
+    """Channels at full resolution; None is the original's on a GPU and a quarter on a CPU."""
+    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
+    """Other options of the network by name, such as `k = 16` for EGCN."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Decides the split, the first weights and the order of the tiles."""
+    members: int = Field(default=1, ge=1)
+    """Networks to train, from seeds on, and average; the map then has their standard deviation."""
+    inputs: InputSettings = InputSettings()
+    split: SplitSettings = SplitSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    loss: LossSettings = LossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    augment: AugmentSettings = AugmentSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -234,10 +206,9 @@ class TrainingSettings(StrictModel):
         if not isinstance(values, dict):
             return values
         for key in values.keys() - cls.model_fields.keys():
-            if places := [
-                f"{group}.{key}" for group in _GROUPS if key in type(cls.model_fields[group].default).model_fields
-            ]:
-                raise ValueError(f"{key}: unknown key; expected {places[0]}")
+            for group, model in _GROUPS.items():
+                if key in model.model_fields:
+                    raise ValueError(f"{key}: unknown key; expected {group}.{key}")
         recipe = values.get("recipe", "paper")
         return _grouped({**RECIPES[recipe], **_dotted(values)}) if recipe in RECIPES else values
 
@@ -264,9 +235,11 @@ class TrainingSettings(StrictModel):
             raise ValueError(
                 f"optimiser.batch: found {optimiser.batch}, expected a multiple of {self.runtime.devices} devices"
             )
-        chooses = "keep = 'best'" if optimiser.keep == "best" else "patience" if optimiser.patience else ""
-        if chooses and not split.validation_fraction and not (split.scheme == "regions" and split.regions):
-            raise ValueError(f"optimiser.{chooses} needs a validation part; expected split.validation_fraction above 0")
+        validated = split.validation_fraction or (split.scheme == "regions" and split.regions)
+        if optimiser.chooses and not validated:
+            raise ValueError(
+                f"optimiser.{optimiser.chooses} needs a validation set; expected split.validation_fraction above 0"
+            )
         return self
 
     def dotted(self) -> dict[str, Any]:
@@ -306,25 +279,22 @@ class TrainingSettings(StrictModel):
             raise InputError(f"training settings: {first_problem(error)}") from None
 
 
-def describe_setting(dotted: str) -> str:
-    """Describe the setting of a dotted name: what it is, and its default.
+def describe_settings() -> dict[str, str]:
+    """Describe all settings by their dotted names: what each is, and its default.
 
     Examples
     --------
-    >>> describe_setting("sampling.stride")
-    'step between tiles in pixels; default 96'
+    >>> describe_settings()["sampling.stride"]
+    'Step between tiles in pixels; default 96.'
     """
-    *groups, name = dotted.split(".")
-    model: Any = TrainingSettings
-    for group in groups:
-        model = model.model_fields[group].annotation
-    field = model.model_fields[name]
-    return f"{field.description}; default {field.get_default(call_default_factory=True)}".replace("`", "")
-
-
-def setting_names() -> list[str]:
-    """List the dotted names of all settings."""
-    return list(TrainingSettings().dotted())
+    fields = {key: field for key, field in TrainingSettings.model_fields.items() if key not in _GROUPS}
+    for group, model in _GROUPS.items():
+        fields |= {f"{group}.{key}": field for key, field in model.model_fields.items()}
+    found = {}
+    for name, field in fields.items():
+        text = " ".join((field.description or "").rstrip(".").replace("`", "").split())
+        found[name] = f"{text}; default {field.get_default(call_default_factory=True)}."
+    return found
 
 
 def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,7 +323,11 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_GROUPS = {name for name, field in TrainingSettings.model_fields.items() if isinstance(field.default, StrictModel)}
+_GROUPS: dict[str, type[StrictModel]] = {
+    name: type(field.default)
+    for name, field in TrainingSettings.model_fields.items()
+    if isinstance(field.default, StrictModel)
+}
 
 
 def first_problem(error: ValidationError) -> str:
@@ -372,18 +346,14 @@ def first_problem(error: ValidationError) -> str:
     ...     first_problem(error)
     'optimiser.epochs: found 0, expected: input should be greater than or equal to 1'
     """
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = f"{key}: unknown key"
-    elif first["type"] == "missing":
-        text = f"{key}: missing, and it is required"
-    elif first["type"] == "value_error":
-        text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
-    elif first["type"] == "json_invalid":
-        text = "is not valid JSON"
-    else:
-        message = first["msg"][0].lower() + first["msg"][1:]
-        text = f"{key}: found {first['input']!r}, expected: {message}"
-    return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+    first, *more = error.errors(include_url=False)
+    key = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    texts = {
+        "extra_forbidden": f"{key}: unknown key",
+        "missing": f"{key}: missing, and it is required",
+        "value_error": f"{key}: {message}" if key else message,
+        "json_invalid": "is not valid JSON",
+    }
+    otherwise = f"{key}: found {first['input']!r}, expected: {message[0].lower()}{message[1:]}"
+    return texts.get(first["type"], otherwise) + (f" (and {len(more)} more)" if more else "")

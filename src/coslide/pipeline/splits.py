@@ -172,8 +172,7 @@ def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings
             "the split leaves nothing to choose the threshold on; lower training.split.block_windows or "
             "training.split.guard_px, or set training.split.validation_fraction = 0"
         )
-    optimiser = settings.optimiser
-    chooses = "keep = 'best'" if optimiser.keep == "best" else "patience" if optimiser.patience else ""
+    chooses = settings.optimiser.chooses
     if chooses and not _landslide_in(Subset.VALIDATION, scenes):
         raise InputError(
             f"training.optimiser.{chooses}: the validation set holds no landslide to choose by; choose another --seed"

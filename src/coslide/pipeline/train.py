@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from coslide.config.training import TrainingSettings, first_problem
-from coslide.cube.cube import Cube, open_cube
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
 from coslide.evaluation.scores import Scores
@@ -35,6 +35,7 @@ from coslide.pipeline.training_data import Prepared, choose_inputs, prepare_tile
 from coslide.samples.footprint import is_held_out
 from coslide.samples.order import rounded_steps
 from coslide.samples.split import Subset
+from coslide.sources.landslide4sense import is_chip_folder
 from coslide.training.checkpoints import require_unused
 from coslide.training.fit import (
     TrainingData,
@@ -59,16 +60,19 @@ class Trained(NamedTuple):
     scenes: list[LabelledScene]
 
 
-def cube_settings(cube: Cube) -> TrainingSettings:
-    """Read the training settings of the event file that `cube` was built from.
+def cube_settings(index: Path | str) -> TrainingSettings:
+    """Read the training settings of the event file that a cube was built from; for a folder of chips, the defaults.
 
     Raises
     ------
     InputError
         If this version of coslide does not know them.
     """
+    index = Path(index)
+    if is_chip_folder(index):
+        return TrainingSettings()
     try:
-        return TrainingSettings.model_validate_json(cube.attrs.get("coslide_training", "{}"))
+        return TrainingSettings.model_validate_json(open_cube(index).attrs.get("coslide_training", "{}"))
     except ValidationError as error:
         raise InputError(f"training settings of the cube: {first_problem(error)}; build it again") from None
 
@@ -118,8 +122,7 @@ def train(
     out = Path(out)
     paths = [index] if isinstance(index, str | Path) else list(index)
     scenes = [open_labelled_scene(path) for path in paths]
-    if settings is None:
-        settings = TrainingSettings() if scenes[0].chips else cube_settings(open_cube(paths[0]))
+    settings = settings or cube_settings(paths[0])
     held_out = [open_labelled_scene(path) for path in test_on]
     model, scenes = fit_model(scenes, out, settings, test_on=held_out, compare=compare, resume=resume)
     metadata, maps = model.metadata, []

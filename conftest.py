@@ -19,9 +19,8 @@ from shapely.geometry import LineString, Point, box
 
 import coslide
 from coslide.config.event import read_event
-from coslide.cube.cube import open_cube
 from coslide.pipeline.build import build_cube
-from coslide.pipeline.labelled_scene import labelled_scene
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.train import fit_model
 
 REPOSITORY = Path(__file__).resolve().parent
@@ -134,7 +133,7 @@ def made_up_cube(made_up_event, tmp_path_factory):
 def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     """The path of a bundle trained for one epoch on the made-up event."""
     out = tmp_path_factory.mktemp("run")
-    fit_model([labelled_scene(open_cube(made_up_cube))], out, read_event(made_up_event).training)
+    fit_model([open_labelled_scene(made_up_cube)], out, read_event(made_up_event).training)
     return out / "model"
 
 

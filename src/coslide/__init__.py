@@ -12,43 +12,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coslide import networks
-    from coslide.config.event import read_event
-    from coslide.cube.cube import open_cube
-    from coslide.mapping.inventory import read_inventory
-    from coslide.mapping.model import load_model
-    from coslide.pipeline.build import build_cube
-    from coslide.pipeline.evaluate import evaluate
-    from coslide.pipeline.predict import predict, predict_scene
-    from coslide.pipeline.report import write_report
-    from coslide.pipeline.run import run
-    from coslide.pipeline.train import train
-    from coslide.progress import progress_to
-    from coslide.simulate.write import simulate_event
+    from coslide import networks as networks
+    from coslide.config.event import read_event as read_event
+    from coslide.cube.cube import open_cube as open_cube
+    from coslide.mapping.inventory import read_inventory as read_inventory
+    from coslide.mapping.model import load_model as load_model
+    from coslide.pipeline.build import build_cube as build_cube
+    from coslide.pipeline.evaluate import evaluate as evaluate
+    from coslide.pipeline.predict import predict as predict
+    from coslide.pipeline.predict import predict_scene as predict_scene
+    from coslide.pipeline.report import write_report as write_report
+    from coslide.pipeline.run import run as run
+    from coslide.pipeline.train import train as train
+    from coslide.progress import progress_to as progress_to
+    from coslide.simulate.write import simulate_event as simulate_event
 
 __version__ = "0.1.0"
-__all__ = [
-    "build_cube",
-    "evaluate",
-    "load_model",
-    "networks",
-    "open_cube",
-    "predict",
-    "predict_scene",
-    "progress_to",
-    "read_event",
-    "read_inventory",
-    "run",
-    "simulate_event",
-    "train",
-    "write_report",
-]
-
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
 _HOMES = {
     "build_cube": "coslide.pipeline.build",
     "evaluate": "coslide.pipeline.evaluate",
     "load_model": "coslide.mapping.model",
+    "networks": "coslide.networks",
     "open_cube": "coslide.cube.cube",
     "predict": "coslide.pipeline.predict",
     "predict_scene": "coslide.pipeline.predict",
@@ -60,6 +45,9 @@ _HOMES = {
     "train": "coslide.pipeline.train",
     "write_report": "coslide.pipeline.report",
 }
+
+
+__all__ = list(_HOMES)
 
 
 def __dir__() -> list[str]:

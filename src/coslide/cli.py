@@ -18,8 +18,6 @@ from coslide.terminal import error_console, print_contents, print_networks, prin
 if TYPE_CHECKING:
     from coslide.simulate.recipe import Recipe
 
-INPUT_ERROR = 2
-
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
     no_args_is_help=True,
@@ -31,15 +29,11 @@ _log = logging.getLogger(__name__)
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
 EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, such as loss.gamma=1."),
-]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting, as in loss.gamma=1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).")]
-WorkerCount = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes that compute; threads if missing.")
-]
+WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that compute; else threads.")]
+Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -132,12 +126,8 @@ def simulate(
     folder: Annotated[Path, typer.Argument(help="Folder to write the event to.")],
     size_km: Annotated[float, typer.Option(help="Side of the square that the scenes cover.")] = 12.0,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    difficulty: Annotated[
-        str, typer.Option(help="How hard the landslides are to find: easy, paper or hard.")
-    ] = "paper",
-    relief_m: Annotated[
-        float | None, typer.Option(help="Height of the highest summit above the lowest valley.")
-    ] = None,
+    difficulty: Annotated[str, typer.Option(help="How hard landslides are to find: easy, paper or hard.")] = "paper",
+    relief_m: Annotated[float | None, typer.Option(help="Height of the highest summit above the valleys.")] = None,
     drainage_per_km: Annotated[float | None, typer.Option(help="Length of streams per area, in km per km2.")] = None,
     landslide_share: Annotated[float | None, typer.Option(help="Share of the area that slides.")] = None,
 ) -> None:
@@ -190,20 +180,16 @@ def cube_(
     from coslide.report.contact_sheet import contact_sheet
 
     opened = coslide.open_cube(index)
-    rows = opened.contents()
-    print_contents(rows, opened.title, as_json=as_json)
+    print_contents(opened.contents(), opened.title, as_json=as_json)
     with shown():
         _log.info(f"picture: {contact_sheet(opened, out or index.with_suffix('.png'))}")
         if cogs is not None:
-            _log.info(f"{len(rows)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
+            _log.info(f"{len(opened.bands)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
 
 
 @app.command(cls=_Training)
 def train(
-    index: Annotated[
-        list[Path],
-        typer.Argument(help="Index cubes, or folders of Landslide4Sense chips."),
-    ],
+    index: Annotated[list[Path], typer.Argument(help="Index cubes, or folders of Landslide4Sense chips.")],
     out: OutFolder,
     test_on: Annotated[list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.")] = None,
     network: str | None = None,
@@ -223,9 +209,7 @@ def train(
     precision: str | None = None,
     devices: int | None = None,
     set_: Set = None,
-    baselines: Annotated[
-        bool, typer.Option("--baselines/--no-baselines", help="Also score a random forest and a change threshold.")
-    ] = True,
+    baselines: Annotated[bool, typer.Option(help="Also score a random forest and a change threshold.")] = True,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -234,31 +218,23 @@ def train(
     given = _given_settings(locals())
     from coslide.pipeline.train import cube_settings
 
+    settings = cube_settings(index[0]).changed(given)
     with shown():
-        metrics = coslide.train(
-            index, out, cube_settings(index[0]).changed(given), test_on=test_on or (), compare=baselines, resume=resume
-        )
+        metrics = coslide.train(index, out, settings, test_on=test_on or (), compare=baselines, resume=resume)
     print_scores(metrics, as_json=as_json)
 
 
 @app.command("map")
 def map_(
-    model: Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")],
+    model: Model,
     index: IndexCube,
     out: OutFolder,
-    window: Annotated[
-        int | None,
-        typer.Option(help="Side of the windows that the network sees; the tile of its training by default."),
-    ] = None,
+    window: Annotated[int | None, typer.Option(help="Side of a window; by default the tile of the training.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
-    tta: Annotated[
-        bool, typer.Option(help="Average the eight orientations of each window, and map how far they lie apart.")
-    ] = False,
+    tta: Annotated[bool, typer.Option(help="Average eight orientations of each window, and map their spread.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
-    precision: Annotated[
-        str, typer.Option(help="32, bf16, or auto: bfloat16 where a timed trial shows that it is faster.")
-    ] = "auto",
+    precision: Annotated[str, typer.Option(help="32, bf16, or auto: bf16 if a timed trial is faster.")] = "auto",
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
     scheduler: Scheduler = None,
     workers: WorkerCount = None,
@@ -277,7 +253,7 @@ def map_(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="Model bundle.")],
+    model: Model,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False,
 ) -> None:
     """Write a model as ONNX, which other programs run, into its bundle, and check that the probabilities agree."""
@@ -306,9 +282,7 @@ def evaluate(
 
 
 @app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).")],
-) -> None:
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide run writes one).")]) -> None:
     """Write report.html: one page with scenes, map, scores and how they came about."""
     with shown():
         coslide.write_report(folder)
@@ -336,7 +310,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         error_console.print(f"coslide: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(INPUT_ERROR)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from coslide.evaluation.scores import read_scores
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import labelled_scene, open_labelled_scene
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_scene
 from coslide.pipeline.run import run
 from coslide.pipeline.train import cube_settings, fit_model, train
@@ -257,7 +257,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = listening()
     settings = read_event(made_up_event).training.changed({"inputs.indices": "b"})
-    model = fit_model([labelled_scene(open_cube(made_up_cube))], tmp_path / "run", settings).model
+    model = fit_model([open_labelled_scene(made_up_cube)], tmp_path / "run", settings).model
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.metadata.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
     assert any(line.startswith("indices (b): 9 bands") for line in lines)
@@ -268,7 +268,7 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
 def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path, listening):
     lines = listening()
     settings = read_event(made_up_event).training.changed({"inputs.indices": "d"})
-    fit_model([labelled_scene(open_cube(made_up_cube))], tmp_path / "run", settings)
+    fit_model([open_labelled_scene(made_up_cube)], tmp_path / "run", settings)
     assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
 
 

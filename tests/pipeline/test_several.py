@@ -24,7 +24,7 @@ from coslide.io.atomic import exclusive_lock
 from coslide.mapping.model import load_model
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import labelled_scene, open_labelled_scene
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
 from coslide.pipeline.splits import split_scenes
 from coslide.pipeline.train import fit_model, train
@@ -146,33 +146,33 @@ def test_a_model_with_optional_bands_maps_a_cube_without_them(made_up_cube, othe
 def prepared(cubes, tmp_path, changes=None, **own):
     settings = SETTINGS.changed(changes, **own)
     scenes = split_scenes([open_labelled_scene(cube) for cube in cubes], settings)
-    return scenes, prepare_tiles(scenes, choose_inputs(scenes, settings)[0], settings, tmp_path / "tiles")
+    return scenes, *prepare_tiles(scenes, choose_inputs(scenes, settings)[0], settings, tmp_path / "tiles")
 
 
 def test_global_normalisation_pools_the_training_ground_of_all_events(made_up_cube, other_cube, tmp_path):
-    areas, found = prepared([made_up_cube, other_cube], tmp_path)
+    areas, _, encoder = prepared([made_up_cube, other_cube], tmp_path)
     elevation = [
-        area.scene.read(slice(None), found.encoder.bands)[
-            [band.name for band in found.encoder.bands].index("elevation")
-        ][(area.split.parts == Subset.TRAIN) & area.scene.valid(slice(None))].astype(np.float64)
+        area.scene.read(slice(None), encoder.bands)[[band.name for band in encoder.bands].index("elevation")][
+            (area.split.parts == Subset.TRAIN) & area.scene.valid(slice(None))
+        ].astype(np.float64)
         for area in areas
     ]
-    place = [band.name for band in found.encoder.bands].index("elevation")
-    assert found.encoder.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
-    assert found.encoder.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
+    place = [band.name for band in encoder.bands].index("elevation")
+    assert encoder.normalisation.offset[place] == pytest.approx(np.concatenate(elevation).mean(), rel=1e-6)
+    assert encoder.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
 
 
 def test_tiles_are_normalised_by_their_own_event_if_asked(made_up_cube, other_cube, tmp_path):
-    areas, found = prepared([made_up_cube, other_cube], tmp_path, {"inputs.normalise": "event"})
-    place = [band.name for band in found.encoder.bands].index("elevation")
+    areas, data, encoder = prepared([made_up_cube, other_cube], tmp_path, {"inputs.normalise": "event"})
+    place = [band.name for band in encoder.bands].index("elevation")
     own = []
     for area in areas:
         where = area.scene.valid(slice(None))
-        own.append(area.scene.read(slice(None), found.encoder.bands)[place][where].astype(np.float64))
+        own.append(area.scene.read(slice(None), encoder.bands)[place][where].astype(np.float64))
     window = areas[1].split.train[0]
     number = len(areas[0].split.train)  # the first tile of the second event
-    seen, _ = found.tiles[found.tiles.draws[number]]
-    raw = areas[1].scene.read(slice(None), found.encoder.bands)[(place, *window.slices)]
+    seen, _ = data.tiles[data.tiles.draws[number]]
+    raw = areas[1].scene.read(slice(None), encoder.bands)[(place, *window.slices)]
     np.testing.assert_allclose(seen[place], np.nan_to_num((raw - own[1].mean()) / own[1].std()), atol=1e-4)
 
 
@@ -535,9 +535,3 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_part_alone(made_
         return 2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1)
 
     assert f1(metadata.threshold) == pytest.approx(max(f1(k / 4096) for k in range(1, 4097)), abs=2e-3)
-
-
-def test_the_area_of_an_opened_cube_is_that_of_its_path(made_up_cube):
-    a, b = labelled_scene(open_cube(made_up_cube)), open_labelled_scene(made_up_cube)
-    assert (a.name, a.fingerprint, a.scene.inputs) == (b.name, b.fingerprint, b.scene.inputs)
-    np.testing.assert_array_equal(a.labels, b.labels)

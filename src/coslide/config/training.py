@@ -221,16 +221,12 @@ class TrainingSettings(StrictModel):
                 "pixels between tiles would be lost"
             )
         if sampling.places == "random" and sampling.select == "positive":
-            raise ValueError(
-                "sampling.places = 'random' has no tiles to select; expected sampling.select = 'prevalence'"
-            )
+            raise ValueError("sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
         if sampling.places == "random" and split.by_samples:
             raise ValueError(f"split.scheme = '{split.scheme}' splits tiles; expected sampling.places = 'tiles'")
         unused, used = ("epochs", "steps") if sampling.places == "random" else ("steps", "epochs")
         if getattr(optimiser, unused) != OptimiserSettings.model_fields[unused].default:
-            raise ValueError(
-                f"optimiser.{unused}: found with sampling.places = '{sampling.places}', expected optimiser.{used}"
-            )
+            raise ValueError(f"optimiser.{unused}: found with places = '{sampling.places}', expected optimiser.{used}")
         if optimiser.batch % self.runtime.devices:
             raise ValueError(
                 f"optimiser.batch: found {optimiser.batch}, expected a multiple of {self.runtime.devices} devices"

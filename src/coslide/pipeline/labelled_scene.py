@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.cube.band import Band
-from coslide.cube.cube import Cube, open_cube
+from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
 from coslide.io.atomic import sha256
@@ -21,7 +21,6 @@ from coslide.sources import landslide4sense
 from coslide.windows import Window
 
 CHIP = landslide4sense.SIDE
-CHIP_PIXEL_M = 10.0
 _CHIP_BANDS = (
     *(
         Band(f"reflectance_post_{name}", group="scene_after", date="post", quantity="reflectance", channel=name)
@@ -39,40 +38,32 @@ class Scene(Protocol):
     @property
     def inputs(self) -> tuple[Band, ...]:
         """Its indices."""
-        ...
 
     @property
     def diagnostics(self) -> tuple[Band, ...]:
         """Its other bands: what was measured behind class maps, and more to look at."""
-        ...
 
     @property
     def shape(self) -> tuple[int, int]:
         """Size (row, col) in pixels."""
-        ...
 
     @property
     def grid(self) -> GeoBox | None:
         """Grid of its pixels; None where it has no location."""
-        ...
 
     @property
     def pixel_size_m(self) -> float:
         """Side of a pixel [m]."""
-        ...
 
     @property
     def block_rows(self) -> int:
         """Rows that are stored, and decoded, together."""
-        ...
 
     def read(self, window: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
         """Read rows of `bands` into a new array, float32 (band, row, col); NaN where there is no value or no band."""
-        ...
 
     def valid(self, window: slice) -> NDArray[np.bool_]:
         """Read, as (row, col), which pixels can be mapped."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ class Chips:
     inputs: tuple[Band, ...] = _CHIP_BANDS
     diagnostics: tuple[Band, ...] = ()
     grid: None = None
-    pixel_size_m: float = CHIP_PIXEL_M
+    pixel_size_m: float = 10.0
     block_rows: int = CHIP
 
     @property
@@ -161,27 +152,15 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
         If `path` is neither, cannot be read, or has no landslide labels.
     """
     path = Path(path)
-    return _chips(path) if landslide4sense.is_chip_folder(path) else labelled_scene(open_cube(path))
-
-
-def labelled_scene(cube: Cube) -> LabelledScene:
-    """Take scene and labels from an opened index cube.
-
-    Raises
-    ------
-    InputError
-        If the cube was built without an inventory.
-    """
-    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels)
-
-
-def _chips(folder: Path) -> LabelledScene:
-    found = landslide4sense.find_chips(folder)
+    if not landslide4sense.is_chip_folder(path):
+        cube = open_cube(path)
+        return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels)
+    found = landslide4sense.find_chips(path)
     masks = [mask for mask in found.masks if mask is not None]
     if len(masks) < len(found.images):
-        raise InputError(f"{folder}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
+        raise InputError(f"{path}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
     scene = Chips(found.images)
     labels = np.concatenate([landslide4sense.read_mask(path) for path in masks])
     labels[~scene.valid(slice(None))] = NODATA
     names = [path.stem for path in found.images]
-    return LabelledScene(f"Landslide4Sense patches ({folder.name})", sha256(folder), scene, labels, names)
+    return LabelledScene(f"Landslide4Sense patches ({path.name})", sha256(path), scene, labels, names)

@@ -1,4 +1,4 @@
-"""The whole chain for one event: build, train where no model is given, map, evaluate, draw."""
+"""The whole pipeline for one event: build, train where no model is given, map, evaluate, draw."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from coslide.memory import peak_memory_gb
 from coslide.networks import spec
 from coslide.pipeline.build import build_cube, event_grid
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import labelled_scene
+from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
@@ -39,10 +39,11 @@ def run(
     settings: TrainingSettings | None = None,
     resume: bool = False,
 ) -> Path:
-    """Return the folder that holds everything coslide makes of an event.
+    """Map an event: build, train where no model is given, map, evaluate and draw, all in one folder.
 
-    ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``, ``landslides.gpkg``, ``landslides.parquet``,
-    ``metrics.json`` (where there is an inventory), ``landslides.png``, ``run.json`` (time, memory) and ``report.html``.
+    The folder is returned. It holds ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``,
+    ``landslides.gpkg``, ``landslides.parquet``, ``metrics.json`` (where there is an inventory), ``landslides.png``,
+    ``run.json`` (time, memory) and ``report.html``.
 
     Parameters
     ----------
@@ -78,14 +79,14 @@ def run(
     _log.info(f"{index}: {open_cube(index).summary}")
     if model is None:
         model = out / "model"
-        fit_model([labelled_scene(open_cube(index))], out, settings, resume=resume)
+        fit_model([open_labelled_scene(index)], out, settings, resume=resume)
     predict_scene(model, index, out, resume=resume)
     metrics = None
     if event.inventory:
         metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index)
-        if Path(model) == out / "model":  # not into a bundle of somebody else
+        if Path(model) == out / "model":  # not into the bundle of another training
             record_scores(out / "model", metrics)
-    draw(index, out, metrics)
+    _draw(index, out, metrics)
     wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
     write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
     write_report(out)
@@ -93,18 +94,12 @@ def run(
     return out
 
 
-def draw(index: Path, out: Path, metrics: Scores | None) -> Path:
-    """Return the figure of a run: the scene, the mapped and the recognised landslides side by side.
-
-    Raises
-    ------
-    InputError
-        If the cube or the map cannot be read.
-    """
+def _draw(index: Path, out: Path, metrics: Scores | None) -> None:
+    """Draw the scene, the mapped and the recognised landslides side by side."""
     cube, found = open_cube(index), read_probability_map(out)
     first = next(band for band in cube.inputs if band.date == "post")
     colours = cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3  # grey without true colour
-    return scene_figure(
+    scene_figure(
         out / "landslides.png",
         rgb=cube.read(bands=colours),
         mapped=cube.labels if "landslide" in cube else None,
@@ -120,20 +115,18 @@ def draw(index: Path, out: Path, metrics: Scores | None) -> Path:
 def _require_runnable(
     event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings, resume: bool
 ) -> None:
-    """Raise, before any long work, what would stop the run later."""
+    """Check, before any long work, what would stop the run later."""
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
     if model is not None:
         load_model(model)
-    else:
-        require_trainable(settings)
-        if settings.split.scheme == "events":
-            raise InputError(
-                "training.split.scheme: a run has one event; hold out others with: coslide train --test-on"
-            )
-        if spec(settings.network).two_dates and event.scenes.pre is None:
-            raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
-        if event.inventory is None:
-            raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
-        grid = event_grid(event)
-        require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)
+        return
+    require_trainable(settings)
+    if settings.split.scheme == "events":
+        raise InputError("training.split.scheme: a run has one event; hold out others with: coslide train --test-on")
+    if spec(settings.network).two_dates and event.scenes.pre is None:
+        raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
+    if event.inventory is None:
+        raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
+    grid = event_grid(event)
+    require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)

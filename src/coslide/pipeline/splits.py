@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,9 +42,7 @@ def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
     _log_split(found, settings.split.scheme)
     if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
-        raise InputError(
-            "no pixel is left to score: training saw all held-out pixels with a label; hold out another area"
-        )
+        raise InputError("no pixel is left to score: training saw all held-out pixels with a label; hold out others")
     return found
 
 
@@ -72,22 +71,18 @@ def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: Traini
             write_split_raster(name.with_suffix(".tif"), split.parts, scene.scene.grid, fingerprint=scene.fingerprint)
         else:
             subsets = [Subset(int(split.parts[b.row, b.col])).name.lower() for b in scene.blocks or []]
-            _write_rows(
-                name.with_suffix(".csv"),
-                "patch,part",
-                [f"{chip},{subset}" for chip, subset in zip(scene.chips, subsets, strict=True)],
-            )
+            _write_table(name.with_suffix(".csv"), {"patch": scene.chips, "part": subsets})
         if settings.split.by_samples:
             samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
             subset_of = {w: subset for subset in ("train", "validation", "test") for w in getattr(split, subset)}
-            _write_rows(
-                name.with_name(f"{name.name}-samples.csv"),
-                "sample,part,row,col,landslide_share",
-                [
-                    f"{i},{subset_of.get(w, 'unused')},{w.row},{w.col},{landslide_share(scene.labels[w.slices]):.5f}"
-                    for i, w in enumerate(samples, start=1)
-                ],
-            )
+            columns = {
+                "sample": range(1, len(samples) + 1),
+                "part": [subset_of.get(window, "unused") for window in samples],
+                "row": [window.row for window in samples],
+                "col": [window.col for window in samples],
+                "landslide_share": [landslide_share(scene.labels[window.slices]) for window in samples],
+            }
+            _write_table(name.with_name(f"{name.name}-samples.csv"), columns)
 
 
 def file_name(scene: LabelledScene, number: int) -> str:
@@ -111,9 +106,9 @@ def _log_split(scenes: Sequence[LabelledScene], scheme: str) -> None:
         )
 
 
-def _write_rows(path: Path, head: str, rows: Sequence[str]) -> None:
+def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     with whole_output(path) as part:
-        part.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+        pd.DataFrame(columns).to_csv(part, index=False, float_format="%.5f", lineterminator="\n")
 
 
 def _split_of(scene: LabelledScene, settings: TrainingSettings) -> Split:
@@ -137,8 +132,8 @@ def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     subsets = {subset.name.lower(): subset for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)}
     if not words.isin(list(subsets)).all():
-        unknown = words[~words.isin(list(subsets))].min()
-        raise InputError(f"{path}: part: found {unknown!r}, expected one of {', '.join(subsets)}")
+        wrong = words[~words.isin(list(subsets))].min()
+        raise InputError(f"{path}: part: found {wrong!r}, expected one of {', '.join(subsets)}")
     parts = np.full(scene.labels.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
     for name, subset in subsets.items():  # where polygons overlap, the test set has the pixels
         outlines = frame.geometry[(words == name) & ~frame.geometry.is_empty]

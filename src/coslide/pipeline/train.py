@@ -1,13 +1,13 @@
 """From cubes to a trained model and its scores on held-out pixels."""
 
-import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from coslide.config.training import TrainingSettings, first_problem
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
-from coslide.evaluation.scores import Scores
+from coslide.evaluation.scores import Scores, VitalSigns
 from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
@@ -31,7 +31,8 @@ from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.results import write_scores
 from coslide.pipeline.sample_scores import sample_scores
 from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
-from coslide.pipeline.training_data import Prepared, choose_inputs, prepare_tiles
+from coslide.pipeline.training_data import choose_inputs, prepare_tiles
+from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out
 from coslide.samples.order import rounded_steps
 from coslide.samples.split import Subset
@@ -125,17 +126,22 @@ def train(
     settings = settings or cube_settings(paths[0])
     held_out = [open_labelled_scene(path) for path in test_on]
     model, scenes = fit_model(scenes, out, settings, test_on=held_out, compare=compare, resume=resume)
-    metadata, maps = model.metadata, []
-    chosen = metadata.threshold, metadata.temperature
-    for number, scene in enumerate(scenes):
-        if scene.split.test:
-            probability = mapped_where(model, scene, is_held_out(scene.seen))
-            name = _name_among(scene, number, scenes)
-            one = ScoredMap(
-                name, probability, scene.labels, scene.seen, scene.scene.pixel_size_m, *chosen, scene.baselines
-            )
-            maps.append(one)
-    found = score(maps, split=metadata.split, learned=metadata.learned)
+    names = Counter(scene.name for scene in scenes)
+    maps = [
+        ScoredMap(
+            scene.name if names[scene.name] == 1 else f"{scene.name} ({number})",
+            mapped_where(model, scene, is_held_out(scene.seen)),
+            scene.labels,
+            scene.seen,
+            scene.scene.pixel_size_m,
+            model.metadata.threshold,
+            model.metadata.temperature,
+            scene.baselines,
+        )
+        for number, scene in enumerate(scenes, start=1)
+        if scene.split.test
+    ]
+    found = score(maps, split=model.metadata.split, learned=model.metadata.learned)
     write_scores(out, found, maps)
     record_scores(out / "model", found)
     return found
@@ -176,9 +182,7 @@ def fit_model(
         As `train`.
     """
     require_replaceable(out / "model", BUNDLE)
-    _require_split_by_events(settings, test_on)
-    scenes = [*scenes, *(replace(scene, role=Subset.TEST) for scene in test_on)]
-    _require_one_pixel_size(scenes)
+    scenes = _with_held_out(scenes, test_on, settings.split.scheme)
     folder = out / "training"
     require_unused(folder, resume=resume)
     with report_write_errors(folder):
@@ -188,23 +192,17 @@ def fit_model(
             encoder, optional_bands = choose_inputs(scenes, settings)
             require_trainable(settings, encoder.inputs)
             scenes = split_scenes(scenes, settings)
-            prepared = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
-            made_from = {
-                "cube": _hash(scene.fingerprint for scene in scenes),
-                "parts": _hash(scene.split.parts for scene in scenes),
-            }
-            data = TrainingData(prepared.tiles, encoder.inputs, prepared.validation, made_from)
+            data, encoder = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
             settings = with_precision(data, settings, folder)  # one for all members
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
     write_splits(out / SPLITS, scenes, settings)
-    model = Model(members, _metadata(scenes, prepared, settings).model_copy(update={"optional_bands": optional_bands}))
-    model = _with_vital_signs(model, scenes, settings)
-    model = _calibrated(model, scenes)
+    model = Model(members, _metadata(scenes, encoder, settings, len(data.tiles)))
+    model = _changed(model, optional_bands=optional_bands, vital_signs=_vital_signs(model, scenes, settings))
+    model = _changed(model, **_calibration(model, scenes))
     if settings.split.by_samples:
-        samples = sample_scores(model, scenes)
-        model = Model(model.networks, model.metadata.model_copy(update={"samples": samples.model_dump()}))
+        model = _changed(model, samples=sample_scores(model, scenes).model_dump())
     save_model(model, out / "model")
     if compare:
         scenes = make_baselines(scenes, encoder.bands, seed=settings.seed)
@@ -251,39 +249,31 @@ def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -
     return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
 
 
-def _require_split_by_events(settings: TrainingSettings, test_on: Sequence[LabelledScene]) -> None:
-    if settings.split.scheme == "events" and not test_on:
+def _with_held_out(
+    scenes: Sequence[LabelledScene], test_on: Sequence[LabelledScene], scheme: str
+) -> list[LabelledScene]:
+    """Join the scenes to train on and to hold out as a whole, if they go together."""
+    if scheme == "events" and not test_on:
         raise InputError("training.split.scheme: found events, but no event to hold out; expected --test-on INDEX.zarr")
-    if test_on and settings.split.scheme != "events":
-        raise InputError(
-            f"training.split.scheme: found {settings.split.scheme}, expected events where --test-on is given"
-        )
-
-
-def _require_one_pixel_size(scenes: Sequence[LabelledScene]) -> None:
-    first = scenes[0]
-    for other in scenes[1:]:
+    if test_on and scheme != "events":
+        raise InputError(f"training.split.scheme: found {scheme}, expected events where --test-on is given")
+    first, *others = found = [*scenes, *(replace(scene, role=Subset.TEST) for scene in test_on)]
+    for other in others:
         if other.scene.pixel_size_m != first.scene.pixel_size_m:
             raise InputError(
                 f"{other.name}: found pixels of {other.scene.pixel_size_m:g} m, expected {first.scene.pixel_size_m:g} "
                 f"m as {first.name} has; build it on such a grid"
             )
+    return found
 
 
-def _name_among(scene: LabelledScene, number: int, scenes: Sequence[LabelledScene]) -> str:
-    """Name a scene; with its number where another one has the same name."""
-    return scene.name if sum(other.name == scene.name for other in scenes) == 1 else f"{scene.name} ({number + 1})"
+def _changed(model: Model, **values: Any) -> Model:
+    return replace(model, metadata=model.metadata.model_copy(update=values))
 
 
-def _hash(items: Iterable[str | NDArray[np.uint8]]) -> str:
-    """Hash texts or arrays; one text is its own hash."""
-    found = list(items)
-    if len(found) == 1 and isinstance(found[0], str):
-        return found[0]
-    return hashlib.sha256(b"\n".join(i.encode() if isinstance(i, str) else i.tobytes() for i in found)).hexdigest()
-
-
-def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: TrainingSettings) -> ModelMetadata:
+def _metadata(
+    scenes: Sequence[LabelledScene], encoder: Encoder, settings: TrainingSettings, train_tiles: int
+) -> ModelMetadata:
     trained = [scene for scene in scenes if scene.split.train]
     counts = tile_counts(scenes)
     given = settings.dotted()
@@ -291,9 +281,9 @@ def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: Tra
         given["split.regions"] = settings.split.regions.name  # not where it lies on this machine
     return ModelMetadata(
         network=settings.network,
-        options=network_options(settings, prepared.encoder.inputs),
-        channels=channels_of(prepared.encoder),
-        flags=list(prepared.encoder.flags),
+        options=network_options(settings, encoder.inputs),
+        channels=channels_of(encoder),
+        flags=list(encoder.flags),
         normalise=settings.inputs.normalise,
         members=settings.members,
         tile=settings.sampling.tile,
@@ -304,7 +294,7 @@ def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: Tra
         split={
             "scheme": settings.split.scheme,
             "seed": settings.seed,
-            "train_tiles": len(prepared.tiles),
+            "train_tiles": train_tiles,
             "validation_tiles": counts["validation"],
             "test_tiles": counts["test"],
             "guard_px": settings.split.guard_px,
@@ -314,7 +304,7 @@ def _metadata(scenes: Sequence[LabelledScene], prepared: Prepared, settings: Tra
     )
 
 
-def _with_vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> Model:
+def _vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[VitalSigns]:
     """Take the vital signs of each member, and log which depth is dead."""
     held_out = held_out_windows(scenes, model.metadata)
     found = []
@@ -323,28 +313,24 @@ def _with_vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: T
         found.append(take_vital_signs(network, first, held_out))
         for line in found[-1].warnings():
             _log.info(line)
-    return Model(model.networks, model.metadata.model_copy(update={"vital_signs": found}))
+    return found
 
 
-def _calibrated(model: Model, scenes: Sequence[LabelledScene]) -> Model:
+def _calibration(model: Model, scenes: Sequence[LabelledScene]) -> dict[str, float]:
     """Choose the temperature and threshold that are best on the validation set, where there is one."""
-    probabilities, truths = [], []
+    found = []
     for scene in scenes:
         where = (scene.seen == Subset.VALIDATION) & (scene.labels != NODATA)
         if where.any():
-            found = mapped_where(model, scene, where)
-            where &= np.isfinite(found)
-            probabilities.append(found[where])
-            truths.append(scene.labels[where] == LANDSLIDE)
-    if not probabilities:
-        _log.info("no validation set: the threshold stays 0.5 and the probabilities as they are")
-        return model
-    probability, truth = np.concatenate(probabilities), np.concatenate(truths)
-    if not truth.any():
-        _log.info("warning: no landslide in the validation set; the threshold stays 0.5, the probabilities as they are")
-        return model
+            mapped = mapped_where(model, scene, where)
+            where &= np.isfinite(mapped)
+            found.append((mapped[where], scene.labels[where] == LANDSLIDE))
+    if not any(truth.any() for _, truth in found):
+        why = "warning: no landslide in the validation set" if found else "no validation set"
+        _log.info(f"{why}: the threshold stays 0.5 and the probabilities as they are")
+        return {}
+    probability, truth = (np.concatenate(parts) for parts in zip(*found, strict=True))
     temperature = fit_temperature(probability, truth)
     threshold = best_threshold(curve(apply_temperature(probability, temperature), truth))
     _log.info(f"on {truth.size} validation pixels: temperature {temperature:.2f}, threshold {threshold:.3f}")
-    metadata = model.metadata.model_copy(update={"temperature": temperature, "threshold": threshold})
-    return Model(model.networks, metadata)
+    return {"temperature": temperature, "threshold": threshold}

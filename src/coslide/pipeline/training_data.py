@@ -1,10 +1,10 @@
 """The tiles that a network sees: bands, selection, encoded inputs."""
 
 import functools
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,32 +20,19 @@ from coslide.samples.normalise import Moments, Normalisation
 from coslide.samples.rasters import encode_raster, read_raster, require_finite
 from coslide.samples.selection import select_tiles
 from coslide.samples.split import Subset
+from coslide.training.fit import TrainingData
 from coslide.windows import Window, row_strips
 
 _log = logging.getLogger(__name__)
 
 
-class Prepared(NamedTuple):
-    """The tiles that a network is trained on.
-
-    Attributes
-    ----------
-    encoder
-        How bands become inputs. Its normalisation is that of the training pixels of all scenes; it is not used where
-        each event is normalised by itself.
-    tiles, validation
-        The tiles of the training set and, where there is one, of the validation set.
-    """
-
-    encoder: Encoder
-    tiles: Tiles
-    validation: Tiles | None
-
-
 def prepare_tiles(
     scenes: Sequence[LabelledScene], encoder: Encoder, settings: TrainingSettings, folder: Path
-) -> Prepared:
+) -> tuple[TrainingData, Encoder]:
     """Prepare the tiles of split scenes; their inputs are left in `folder`, from where they are read when needed.
+
+    The encoder has the normalisation of the training pixels of all scenes then; it is not used where each event is
+    normalised by itself.
 
     Raises
     ------
@@ -60,7 +47,8 @@ def prepare_tiles(
         )
     used = [i for i, windows in enumerate(selected) if windows or scenes[i].split.validation]
     for i in set(range(len(scenes))) - set(used):  # found now, not when the training is done; the others are read below
-        _require_finite_inputs(scenes[i], encoder.bands)
+        for rows in row_strips(scenes[i].labels.shape[0]):
+            require_finite(scenes[i].scene.read(rows, encoder.bands), encoder.bands, scenes[i].name)
     own = [scenes[i] for i in used]
     rasters, moments = _rasters(own, encoder, folder, by_event=settings.inputs.normalise == "event")
     for band, count in zip(encoder.bands, moments.count, strict=True):
@@ -75,8 +63,14 @@ def prepare_tiles(
         jitter=Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band),
     )
     validation = Tiles(rasters, [scene.split.validation for scene in own], part=Subset.VALIDATION)
-    encoder = encoder._replace(normalisation=moments.normalisation())
-    return Prepared(encoder, tiles, validation if len(validation) else None)
+    fingerprints = [scene.fingerprint for scene in scenes]
+    parts = b"\n".join(scene.split.parts.tobytes() for scene in scenes)
+    made_from = {
+        "cube": hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0],
+        "parts": hashlib.sha256(parts).hexdigest(),
+    }
+    data = TrainingData(tiles, encoder.inputs, validation if len(validation) else None, made_from)
+    return data, encoder._replace(normalisation=moments.normalisation())
 
 
 def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> tuple[Encoder, list[str]]:
@@ -90,11 +84,9 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
         If there is no band, one means something else in another scene, or an encoding does not go with its band.
     """
     indices, lacking = _indices_of(scenes, settings)
-    measured = [
-        band for band in scenes[0].scene.diagnostics if all(band in scene.scene.diagnostics for scene in scenes)
-    ]
     classified = {band.measured for band in indices}
-    behind = [band for band in scenes[0].scene.diagnostics if band in measured and band.name in classified]
+    first, *others = (scene.scene.diagnostics for scene in scenes)
+    behind = [band for band in first if band.name in classified and all(band in other for other in others)]
     if settings.inputs.flags:
         indices = [band for band in indices if band.kind != "flag"]
     bands, encodings = chosen_encodings([*indices, *behind], settings.inputs.encoding)
@@ -145,11 +137,6 @@ def _selected(scene: LabelledScene, settings: TrainingSettings) -> list[Window]:
             f"{100 * selection.share_after:.1f} % of them and {100 * selection.share_before:.1f} % of all"
         )
     return selection.windows
-
-
-def _require_finite_inputs(scene: LabelledScene, bands: tuple[Band, ...]) -> None:
-    for rows in row_strips(scene.labels.shape[0]):
-        require_finite(scene.scene.read(rows, bands), bands, scene.name)
 
 
 def _rasters(

@@ -24,7 +24,7 @@ from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.train import fit_model
 
 REPOSITORY = Path(__file__).resolve().parent
-CELLS = 96  # side of the made-up event in cells of 10 m
+PIXELS = 96  # side of the made-up event, of 10 m
 TILE = 32
 
 EVENT_TOML = """
@@ -194,10 +194,10 @@ def small_disk(tmp_path):
         subprocess.run([unmount, "--lazy", folder], check=True)  # noqa: S603 - a log may still be open
 
 
-def write_event(folder, *, cells=CELLS, left=575000.0):
+def write_event(folder, *, left=575000.0):
     """Write a made-up event into `folder`: bright scars on slopes; no pre-event scene in the northern third."""
     to_degrees = Transformer.from_crs("EPSG:32654", "EPSG:4326", always_xy=True)
-    bottom, side = 4730000.0, 10.0 * cells
+    bottom, side = 4730000.0, 10.0 * PIXELS
     west, south, east, north = to_degrees.transform_bounds(left, bottom, left + side, bottom + side)
     random = np.random.default_rng(0)
     scars = [
@@ -210,7 +210,7 @@ def write_event(folder, *, cells=CELLS, left=575000.0):
     mapped = box(left - 100, bottom - 100, left + side + 100, bottom + 0.95 * side)
     gpd.GeoDataFrame({"id": [1]}, geometry=[mapped], crs=crs).to_file(folder / "area.gpkg")
 
-    shape = (cells + 6, cells + 2)
+    shape = (PIXELS + 6, PIXELS + 2)
     transform = from_bounds(west, south, east, north, shape[1], shape[0])
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     lon, lat = transform.c + (cols + 0.5) * transform.a, transform.f + (rows + 0.5) * transform.e

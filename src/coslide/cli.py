@@ -131,7 +131,7 @@ def simulate(
     drainage_per_km: Annotated[float | None, typer.Option(help="Length of streams per area, in km per km2.")] = None,
     landslide_share: Annotated[float | None, typer.Option(help="Share of the area that slides.")] = None,
 ) -> None:
-    """Write a simulated earthquake, with known truth, in the formats that real ones come in."""
+    """Write a simulated earthquake, whose landslides are all mapped, in the formats that real ones come in."""
     recipe = _recipe(**{name: value for name, value in locals().items() if name != "folder"})
     with shown():
         event = coslide.simulate_event(folder, recipe)

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: messages as lines, progress as a bar, results as tables."""
+"""Output in a terminal: messages as lines, progress as a bar, results as tables."""
 
 import json
 import logging

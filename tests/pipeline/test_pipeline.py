@@ -1,4 +1,4 @@
-"""The steps from files to files, and the whole chain."""
+"""The steps from files to files, and all of them in one run."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from coslide.config.event import read_event
-from coslide.cube.cube import open_cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scores import read_scores
 from coslide.mapping.model import load_model
@@ -50,10 +50,10 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def finished(made_up_event, tmp_path_factory, listen):
-    """The folder of a whole run on the made-up event, and what it said."""
-    with listen() as said:
-        out = run(made_up_event, tmp_path_factory.mktemp("chain") / "run")
-    return out, said
+    """The folder of a whole run on the made-up event, and its messages."""
+    with listen() as messages:
+        out = run(made_up_event, tmp_path_factory.mktemp("whole") / "run")
+    return out, messages
 
 
 @pytest.fixture
@@ -65,8 +65,9 @@ def test_a_run_leaves_every_output_and_nothing_half_written(finished):
     assert {path.name for path in finished[0].iterdir()} == OUTPUTS
 
 
-def test_the_leak_of_the_split_is_said(finished):
+def test_the_leak_of_the_split_and_what_the_cube_lacks_of_the_index_set_are_logged(finished):
     assert any("0.0 % of the pixels of held-out tiles leak" in line for line in finished[1])
+    assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in finished[1])
 
 
 def test_the_model_carries_its_scores_and_their_split(finished):
@@ -90,7 +91,7 @@ def test_the_scores_repeat_what_the_model_that_made_the_map_has_learned_not_one_
     assert len(evaluate(mapped, event.inventory.path, area=event.inventory.area).vital_signs) == 1
 
 
-def test_every_valid_cell_is_mapped_and_no_other(finished):
+def test_every_valid_pixel_is_mapped_and_no_other(finished):
     with rasterio.open(finished[0] / "probability.tif") as file:
         probability = file.read(1)
     np.testing.assert_array_equal(np.isfinite(probability), open_cube(finished[0] / "index.zarr").valid())
@@ -98,7 +99,7 @@ def test_every_valid_cell_is_mapped_and_no_other(finished):
     assert np.nanmax(probability) <= 1
 
 
-def test_the_metrics_count_exactly_the_known_cells_that_training_did_not_see(finished):
+def test_the_metrics_count_exactly_the_labelled_pixels_that_training_did_not_see(finished):
     out = finished[0]
     metrics = json.loads((out / "metrics.json").read_text())
     trained = read_probability_map(out).seen == 1
@@ -124,7 +125,7 @@ def test_the_counts_are_those_of_the_map_by_hand(finished):
 
 def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up_cube, tmp_path, assert_same_map):
     event = read_event(made_up_event)
-    scores = train(made_up_cube, tmp_path / "run", event.training)
+    scores = train(made_up_cube, tmp_path / "run")  # the cube has the settings of its event
     predict_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
     again = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area, grid=made_up_cube)
     whole = read_scores(finished[0] / "metrics.json")
@@ -133,25 +134,25 @@ def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up
     assert_same_map(finished[0], tmp_path / "map")
 
 
-def test_a_cube_remembers_how_its_event_wants_to_be_trained(made_up_cube, tmp_path):
-    train(made_up_cube, tmp_path)
-    assert load_model(tmp_path / "model").metadata.settings["sampling.tile"] == 32
-
-
 def test_a_run_is_not_overwritten(mapped, made_up_event):
     with pytest.raises(InputError, match="is not empty; use --resume"):
         run(made_up_event, mapped)
 
 
-def test_a_resumed_run_keeps_the_cube_and_the_map(finished, mapped, made_up_event, assert_same_map, listening):
+def test_a_resumed_run_keeps_the_cube_and_the_map_of_an_event_that_was_renamed_and_moved(
+    finished, mapped, made_up_event, tmp_path, assert_same_map, listening
+):
+    moved = shutil.copytree(made_up_event.parent, tmp_path / "moved")
+    (moved / "event.toml").write_text(made_up_event.read_text().replace("Made-up", "Renamed"))
     chunk = mapped / "index.zarr" / "slope" / "0.0"
     stamp = chunk.stat().st_mtime_ns
     (mapped / "probability.tif").unlink()
-    said = listening()
-    run(made_up_event, mapped, resume=True)
+    messages = listening()
+    run(moved / "event.toml", mapped, resume=True)
     assert_same_map(mapped, finished[0])
     assert chunk.stat().st_mtime_ns == stamp
-    assert any("kept" in line for line in said)
+    assert any("kept" in line for line in messages)
+    assert open_cube(mapped / "index.zarr").title == "Renamed earthquake"
 
 
 def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_path):
@@ -162,16 +163,19 @@ def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_p
     assert found == OUTPUTS - {"model", "training", "splits", "baselines"}
 
 
-def test_an_event_without_inventory_is_mapped_but_not_scored(made_up_event, made_up_model, tmp_path):
+def test_an_event_without_inventory_is_mapped_but_not_scored_and_drawn_in_grey_without_true_colour(
+    made_up_event, made_up_model, tmp_path, monkeypatch
+):
     folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
     text = made_up_event.read_text()
     start, end = text.index("[inventory]"), text.index("[training]")
     (folder / "event.toml").write_text(text[:start] + text[end:])
     with pytest.raises(InputError, match=r"has no \[inventory\] to train on"):
         run(folder / "event.toml", tmp_path / "run")
+    monkeypatch.setattr(Cube, "reflectance", lambda *_: [])
     run(folder / "event.toml", tmp_path / "run", model=made_up_model)
     assert not (tmp_path / "run" / "metrics.json").exists()
-    assert (tmp_path / "run" / "landslides.png").exists()
+    assert (tmp_path / "run" / "landslides.png").stat().st_size > 10_000
 
 
 def test_an_area_smaller_than_a_tile_is_refused_before_anything_is_built(made_up_event, tmp_path):
@@ -203,7 +207,7 @@ def footprint(*bounds):
     return [{"crs": "EPSG:32654", "train": rings, "test": []}]
 
 
-def test_ground_that_was_all_trained_on_is_not_scored(mapped, made_up_event):
+def test_a_map_whose_pixels_were_all_trained_on_is_not_scored(mapped, made_up_event):
     change_footprints(mapped / "probability.tif", footprint(0, 0, 1e6, 1e7))
     inventory = read_event(made_up_event).inventory
     with pytest.raises(InputError, match="no pixel is left to score"):
@@ -214,19 +218,19 @@ def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
     change_footprints(mapped / "probability.tif", footprint(0, 0, 10, 10))
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
-    known = (open_cube(mapped / "index.zarr").labels != 255).sum()
-    assert metrics.to_json()["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": known}
+    labelled = (open_cube(mapped / "index.zarr").labels != 255).sum()
+    assert metrics.to_json()["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": labelled}
 
 
-def test_a_map_that_does_not_say_where_its_model_was_trained_is_not_scored(mapped, made_up_event):
-    """Otherwise a map could be scored on ground that training saw."""
+def test_a_map_without_the_footprints_of_its_training_is_not_scored(mapped, made_up_event):
+    """Otherwise a map could be scored on pixels that training saw."""
     change_footprints(mapped / "probability.tif", "unknown")
     with pytest.raises(InputError, match="lacks what coslide map writes into its tags"):
         evaluate(mapped, read_event(made_up_event).inventory.path)
 
 
-def test_the_normalisation_knows_the_training_ground_only(finished):
-    """A leak of held-out ground through mean and deviation would show here."""
+def test_the_normalisation_is_that_of_the_training_pixels_only(finished):
+    """A leak of held-out pixels through mean and deviation would show here."""
     out = finished[0]
     cube, metadata = open_cube(out / "index.zarr"), load_model(out / "model").metadata
     trained = (split_raster(metadata.footprints, cube.grid) == Subset.TRAIN) & cube.valid()
@@ -237,7 +241,7 @@ def test_the_normalisation_knows_the_training_ground_only(finished):
     assert channel.offset != pytest.approx(elevation[cube.valid()].mean(), rel=1e-5)
 
 
-def test_training_tells_the_tiles_which_inputs_turn_with_the_terrain(made_up_cube, tmp_path, monkeypatch):
+def test_tiles_are_told_which_inputs_turn_with_the_terrain(made_up_cube, tmp_path, monkeypatch):
     seen = {}
 
     class Noted(Tiles):
@@ -263,33 +267,6 @@ def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, mad
     assert any(line.startswith("indices (b): 9 bands") for line in lines)
     predict_scene(tmp_path / "run" / "model", made_up_cube, tmp_path / "map")
     assert (tmp_path / "map" / "probability.tif").exists()
-
-
-def test_what_a_cube_lacks_of_an_index_set_is_said(made_up_cube, made_up_event, tmp_path, listening):
-    lines = listening()
-    settings = read_event(made_up_event).training.changed({"inputs.indices": "d"})
-    fit_model([open_labelled_scene(made_up_cube)], tmp_path / "run", settings)
-    assert any("the cube has no ndvi_pre, ndvi_post, stratum_class, rainfall" in line for line in lines)
-
-
-def test_a_renamed_or_moved_event_keeps_its_cube_under_the_new_name(finished, made_up_event, tmp_path, listening):
-    moved, out = (
-        shutil.copytree(made_up_event.parent, tmp_path / "moved"),
-        shutil.copytree(finished[0], tmp_path / "run"),
-    )
-    (moved / "event.toml").write_text(made_up_event.read_text().replace("Made-up", "Renamed"))
-    said = listening()
-    run(moved / "event.toml", out, resume=True)
-    assert any("kept" in line for line in said)
-    assert open_cube(out / "index.zarr").title == "Renamed earthquake"
-
-
-def test_a_scene_without_true_colour_is_drawn_in_grey(made_up_event, made_up_model, tmp_path):
-    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
-    text = made_up_event.read_text().replace("B2 =", "B8 =")
-    (folder / "event.toml").write_text(text)
-    run(folder / "event.toml", tmp_path / "run")
-    assert (tmp_path / "run" / "landslides.png").stat().st_size > 10_000
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_built(made_up_event, tmp_path):

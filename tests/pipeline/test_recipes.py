@@ -78,25 +78,18 @@ def test_decay_does_not_outgrow_the_gradient_of_any_depth(recipe, monkeypatch):
 
 
 def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cube, tmp_path, listening):
-    """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a line says so."""
+    """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a message tells it."""
     settings = TrainingSettings(
         recipe="modern",
         width=8,
         sampling={"tile": 32, "stride": 24},
         split={"block_windows": 1},
-        optimiser={"steps": 60},
+        optimiser={"steps": 60, "weight_decay": 100.0, "learning_rate": 2e-3, "average": 0.0},
         runtime={"precision": "32"},
-    ).changed(
-        {
-            "optimiser.weight_decay": 100.0,
-            "optimiser.learning_rate": 1e-3,
-            "optimiser.average": 0.0,
-            "optimiser.steps": 120,
-        }
     )
-    said = listening()
+    messages = listening()
     found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     (signs,) = found.model.metadata.vital_signs
     dead = [row.depth for row in signs.depths if row.dead]
     assert 5 in dead
-    assert sum("is dead: its kernels have" in line for line in said) == len(dead)
+    assert sum("is dead: its kernels have" in line for line in messages) == len(dead)

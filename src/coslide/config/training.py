@@ -28,7 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "runtime.precision": "auto",
     },
 }
-"""What each recipe changes of the defaults; `docs/training.md` says why."""
+"""What each recipe changes of the defaults; the reasons are in `docs/training.md`."""
 
 ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance_class"]
 
@@ -81,7 +81,7 @@ class SplitSettings(StrictModel):
 
 
 class SamplingSettings(StrictModel):
-    """Which windows of the training pixels the network sees."""
+    """Which windows of the training pixels the network is fed."""
 
     tile: int = Field(default=128, ge=16)
     """Side of a tile in pixels."""
@@ -158,7 +158,7 @@ class AugmentSettings(StrictModel):
     jitter_band: float = Field(default=0.0, ge=0)
     """Standard deviation of the offset of each band, in standardised units."""
     band_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Chance that a tile is seen without a source that another event may lack."""
+    """Chance that a tile is fed without a source that another event may lack."""
 
 
 class RuntimeSettings(StrictModel):

@@ -104,7 +104,7 @@ class Chips:
 
 @dataclass(frozen=True, eq=False)
 class LabelledScene:
-    """A scene whose landslides are mapped, with all that training and scoring need to know of it.
+    """A scene whose landslides are mapped, with all that training and scoring need of it.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class LabelledScene:
 
 
 def open_labelled_scene(path: Path | str) -> LabelledScene:
-    """Open an index cube with labels, or a folder of Landslide4Sense patches.
+    """Open an index cube with labels, or a folder of Landslide4Sense chips.
 
     Raises
     ------

@@ -96,7 +96,7 @@ def train(
     Parameters
     ----------
     index
-        A cube with landslide labels, or several, or folders of Landslide4Sense patches.
+        A cube with landslide labels, or several, or folders of Landslide4Sense chips.
     out
         Folder of the run.
     settings
@@ -164,7 +164,7 @@ def fit_model(
     Parameters
     ----------
     scenes
-        Scenes with labels; each is split as the settings say.
+        Scenes with labels; each is split by `settings`.
     out
         Folder of the run.
     settings

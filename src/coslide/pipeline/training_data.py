@@ -1,4 +1,4 @@
-"""The tiles that a network sees: bands, selection, encoded inputs."""
+"""The tiles that a network is fed: bands, selection, encoded inputs."""
 
 import functools
 import hashlib

@@ -243,16 +243,14 @@ class TrainingSettings(StrictModel):
         return _dotted(self.model_dump(mode="json"))
 
     def changed(self, values: Mapping[str, Any] | None = None, /, **groups: Any) -> Self:
-        """Return these settings with some values replaced; a value of None is not given and changes nothing.
+        """Replace some of these settings, in a copy; a value of None is not given and changes nothing.
 
         A new recipe replaces every value that is as the old recipe sets it; values given beside it win over it.
 
         Parameters
         ----------
-        values
-            By dotted name, such as ``{"loss.gamma": 1}``.
-        **groups
-            By name, groups as dictionaries.
+        values, **groups
+            By dotted name, such as ``{"loss.gamma": 1}``, or by name, groups as dictionaries.
 
         Raises
         ------
@@ -328,11 +326,6 @@ _GROUPS: dict[str, type[StrictModel]] = {
 
 def first_problem(error: ValidationError) -> str:
     """Put the first problem that pydantic found in one line, ``key: found ..., expected ...``.
-
-    Parameters
-    ----------
-    error
-        What validation raised.
 
     Examples
     --------

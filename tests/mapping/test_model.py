@@ -141,13 +141,13 @@ def rectangle(left, bottom, right, top):
 def test_the_footprint_on_the_grid_of_the_training_is_the_split_itself(made_up_cube):
     """Every part by its number, with a hole and a slanted border; the guard counts as seen."""
     grid = open_cube(made_up_cube).grid
-    parts = np.zeros(grid.shape, dtype=np.uint8)
-    parts[:40, :50], parts[40:70, :50], parts[70:80, :50] = Subset.TRAIN, Subset.TEST, Subset.VALIDATION
-    parts[10:20, 10:20], parts[30:40, :50] = Subset.NONE, Subset.GUARD
+    subsets = np.zeros(grid.shape, dtype=np.uint8)
+    subsets[:40, :50], subsets[40:70, :50], subsets[70:80, :50] = Subset.TRAIN, Subset.TEST, Subset.VALIDATION
+    subsets[10:20, 10:20], subsets[30:40, :50] = Subset.NONE, Subset.GUARD
     rows, cols = np.mgrid[: grid.shape[0], : grid.shape[1]]
-    parts[(cols > 50) & (rows > cols)] = Subset.TEST
-    expected = np.where(parts == Subset.GUARD, Subset.TRAIN, parts)
-    np.testing.assert_array_equal(split_raster([footprint_of(parts, grid)], grid), expected)
+    subsets[(cols > 50) & (rows > cols)] = Subset.TEST
+    expected = np.where(subsets == Subset.GUARD, Subset.TRAIN, subsets)
+    np.testing.assert_array_equal(split_raster([footprint_of(subsets, grid)], grid), expected)
 
 
 def test_pixels_that_one_event_trained_on_are_not_held_out_by_another(made_up_cube):
@@ -162,10 +162,10 @@ def test_pixels_that_one_event_trained_on_are_not_held_out_by_another(made_up_cu
 
 def test_the_split_raster_explains_its_numbers(made_up_cube, tmp_path):
     grid = open_cube(made_up_cube).grid
-    parts = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
-    write_split_raster(tmp_path / "split.tif", parts, grid, fingerprint="abc")
+    subsets = np.random.default_rng(0).integers(0, 5, grid.shape).astype(np.uint8)
+    write_split_raster(tmp_path / "split.tif", subsets, grid, fingerprint="abc")
     with rasterio.open(tmp_path / "split.tif") as file:
-        np.testing.assert_array_equal(file.read(1), parts)
+        np.testing.assert_array_equal(file.read(1), subsets)
         assert file.tags()["cube"] == "abc"
         assert file.tags()["part_2"] == "test"
         assert file.colormap(1)[1] != file.colormap(1)[2]

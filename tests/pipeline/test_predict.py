@@ -27,7 +27,7 @@ from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
 from coslide.pipeline import predict as map_module
 from coslide.pipeline.predict import InferenceOptions, ScenePredictor, predict_array, predict_scene
-from coslide.samples.dihedral import apply_dihedral, undo_dihedral
+from coslide.samples.augment import apply_dihedral, undo_dihedral
 
 FILES = {
     "probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "summary.json", "summary.png",

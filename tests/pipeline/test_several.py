@@ -151,7 +151,7 @@ def test_global_normalisation_pools_the_training_pixels_of_all_events(made_up_cu
     areas, _, encoder = prepared([made_up_cube, other_cube], tmp_path)
     elevation = [
         area.scene.read(slice(None), encoder.bands)[[band.name for band in encoder.bands].index("elevation")][
-            (area.split.parts == Subset.TRAIN) & area.scene.valid(slice(None))
+            (area.split.subsets == Subset.TRAIN) & area.scene.valid(slice(None))
         ].astype(np.float64)
         for area in areas
     ]
@@ -289,7 +289,7 @@ def test_nodata_pixels_of_chips_neither_train_nor_score_and_have_no_guard(chips,
         ),
         blocks=area.blocks,
     )
-    assert not (split.parts == Subset.GUARD).any()
+    assert not (split.subsets == Subset.GUARD).any()
 
 
 def test_a_folder_that_holds_a_training_is_left_as_it_is(made_up_cube, made_up_model, tmp_path):
@@ -496,7 +496,7 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_set_alone(made_u
     metadata, area = trained.model.metadata, trained.scenes[0]
     split = area.split
     bare = trained.model.__class__(trained.model.networks, metadata.model_copy(update={"temperature": 1.0}))
-    where = (split.parts == Subset.VALIDATION) & (area.labels != 255)
+    where = (split.subsets == Subset.VALIDATION) & (area.labels != 255)
     probability = predict_array(bare, area.scene)[0][where].astype(np.float64)
     truth = area.labels[where] == 1
 

@@ -6,7 +6,7 @@ import pytest
 from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES, slope_aspect_curvature
-from coslide.samples.dihedral import apply_dihedral, turn_inputs
+from coslide.samples.augment import apply_dihedral, turn_inputs
 from coslide.samples.encode import Encoder, chosen_encodings
 from coslide.samples.normalise import Normalisation
 
@@ -82,7 +82,7 @@ def test_inputs_have_names_groups_dates_and_directions():
 @pytest.mark.parametrize("orientation", range(8))
 def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, orientation):
     """Turned inputs are those of turned classes; that classes turn rightly is checked against the terrain kernel."""
-    from coslide.samples.dihedral import turn_aspect
+    from coslide.samples.augment import turn_aspect
 
     classes = np.random.default_rng(0).integers(1, 10, (6, 6))
     how = encoder([ASPECT], (encoding,))

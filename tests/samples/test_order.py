@@ -14,12 +14,12 @@ SIDE = 16
 
 
 def raster_of(shape=(64, 48), **options):
-    parts = np.full(shape, Subset.TRAIN, dtype=np.uint8)
-    parts[:, 32:] = Subset.TEST
+    subsets = np.full(shape, Subset.TRAIN, dtype=np.uint8)
+    subsets[:, 32:] = Subset.TEST
     inputs = np.ones((3, *shape), dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
     labels[40:, :8] = 255  # nobody knows
-    return Raster(inputs, labels, parts, **options)
+    return Raster(inputs, labels, subsets, **options)
 
 
 def windows(rasters, steps=200, seed=0, **options):
@@ -57,7 +57,7 @@ def test_every_training_pixel_is_in_the_middle_as_often_as_any_other():
 def test_events_are_drawn_by_their_training_pixels():
     small, large = raster_of((64, 48)), raster_of((192, 48))
     share = np.mean([draw.raster for draw in windows([small, large], steps=1000)])
-    trained = [int(((r.parts == Subset.TRAIN) & (r.labels != 255)).sum()) for r in (small, large)]
+    trained = [int(((r.subsets == Subset.TRAIN) & (r.labels != 255)).sum()) for r in (small, large)]
     assert share == pytest.approx(trained[1] / sum(trained), abs=0.03)
 
 

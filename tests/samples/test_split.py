@@ -6,8 +6,15 @@ from scipy.spatial import cKDTree
 
 from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.samples.selection import select_tiles
-from coslide.samples.split import Split, Subset, blocks_of, leak_fraction, shown_to_training, split_windows
+from coslide.samples.split import (
+    Split,
+    Subset,
+    blocks_of,
+    leak_fraction,
+    select_tiles,
+    shown_to_training,
+    split_windows,
+)
 from coslide.windows import Window, cover, windows_in
 
 
@@ -38,7 +45,7 @@ def test_a_block_split_shares_no_pixel(seed):
 def blocks_in(split, part):
     """How many of the 12 blocks of 976 x 647 pixels belong to a subset, found from the raster of subsets."""
     blocks = blocks_of((976, 647), tile=128, block_px=224)
-    return sum((split.parts[block.slices] == part).all() for block in blocks)
+    return sum((split.subsets[block.slices] == part).all() for block in blocks)
 
 
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.5, 6), (0.33, 4), (0.25, 3), (0.75, 9), (0.01, 1), (0.99, 11)])
@@ -52,7 +59,7 @@ def test_blocks_with_many_and_with_few_landslides_are_held_out_alike():
     labels = labels_with_landslides((1040, 2080))
     for seed in range(10):
         split = split_windows(labels, TrainingSettings(seed=seed, split={"block_windows": 2}))
-        share = [labels[split.parts == part].mean() for part in (Subset.TRAIN, Subset.TEST)]
+        share = [labels[split.subsets == part].mean() for part in (Subset.TRAIN, Subset.TEST)]
         assert abs(share[0] - share[1]) < 0.01
 
 
@@ -134,7 +141,7 @@ def test_validation_blocks_are_taken_from_the_training_blocks():
         2,
         6,
     )
-    np.testing.assert_array_equal(split.parts == Subset.TEST, plain.parts == Subset.TEST)
+    np.testing.assert_array_equal(split.subsets == Subset.TEST, plain.subsets == Subset.TEST)
     windows = [cover(of_one, labels.shape) for of_one in (split.train, split.validation, split.test)]
     assert (np.sum(windows, axis=0) <= 1).all()
     assert split.leak_fraction == 0
@@ -147,13 +154,16 @@ def test_no_training_pixel_lies_nearer_to_held_out_pixels_than_the_guard(guard_p
     settings = TrainingSettings(
         split={"block_windows": 2, "test_fraction": 0.33, "validation_fraction": 0.25, "guard_px": guard_px}
     )
-    parts = split_windows(labels, settings).parts
-    trained = np.argwhere(parts == Subset.TRAIN)
+    subsets = split_windows(labels, settings).subsets
+    trained = np.argwhere(subsets == Subset.TRAIN)
     for held_out in (Subset.TEST, Subset.VALIDATION):
-        nearest, _ = cKDTree(np.argwhere(parts == held_out)).query(trained)
+        nearest, _ = cKDTree(np.argwhere(subsets == held_out)).query(trained)
         assert nearest.min() > guard_px
-    assert cKDTree(np.argwhere(parts == Subset.TEST)).query(np.argwhere(parts == Subset.VALIDATION))[0].min() > guard_px
-    assert (parts == Subset.GUARD).any()
+    assert (
+        cKDTree(np.argwhere(subsets == Subset.TEST)).query(np.argwhere(subsets == Subset.VALIDATION))[0].min()
+        > guard_px
+    )
+    assert (subsets == Subset.GUARD).any()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +175,7 @@ def test_a_side_of_the_area_is_held_out(side, held_out):
     split = split_windows(np.zeros((800, 600), dtype=np.uint8), settings)
     expected = np.full((800, 600), Subset.TRAIN)
     expected[held_out] = Subset.TEST
-    np.testing.assert_array_equal(split.parts, expected)
+    np.testing.assert_array_equal(split.subsets, expected)
     assert split.leak_fraction == 0
 
 
@@ -185,7 +195,7 @@ def test_windows_across_the_border_of_a_region_show_training_nothing_of_it():
     )
     crossing = [w for w in split.train if (regions[w.slices] == Subset.TEST).any()]
     assert crossing
-    assert not (cover(split.train, (400, 400)) & shown_to_training(split.parts) & (regions == Subset.TEST)).any()
+    assert not (cover(split.train, (400, 400)) & shown_to_training(split.subsets) & (regions == Subset.TEST)).any()
     assert split.leak_fraction == 0
 
 
@@ -194,8 +204,8 @@ def test_an_event_as_a_whole_trains_or_is_held_out():
     settings = TrainingSettings(split={"scheme": "events", "block_windows": 1, "validation_fraction": 0.2})
     train = split_windows(labels, settings)
     test = split_windows(labels, settings, role=Subset.TEST)
-    assert set(np.unique(train.parts)) == {Subset.TRAIN, Subset.VALIDATION}
-    assert set(np.unique(test.parts)) == {Subset.TEST}
+    assert set(np.unique(train.subsets)) == {Subset.TRAIN, Subset.VALIDATION}
+    assert set(np.unique(test.subsets)) == {Subset.TEST}
     assert (not train.test, not test.train, not test.validation) == (True, True, True)
 
 
@@ -221,26 +231,23 @@ def labels_with_shares(*landslide_pixels):
     return labels
 
 
-def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio():
+def test_eq_27_keeps_the_tiles_with_more_landslide_than_the_ratio(caplog):
     """Of 256 pixels, 25.6 are a tenth: 25 are less, 26 more; the share before and after is that of the pixels."""
+    caplog.set_level("INFO")
     labels = labels_with_shares(0, 25, 26, 200)
     windows = [Window(0, 16 * i, 16, 16) for i in range(4)]
-    parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
-    split = Split(parts, windows, [], [], 0.0)
-    found = select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16, "positive_share": 0.1}))
-    assert found.windows == windows[2:]
-    assert found.share_before == pytest.approx(251 / 1024)
-    assert found.share_after == pytest.approx(226 / 512)
-    everything = select_tiles(
-        split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16, "select": "prevalence"})
-    )
-    assert everything.windows == windows
-    assert everything.share_after == everything.share_before
+    split = Split(np.full(labels.shape, Subset.TRAIN, dtype=np.uint8), windows, [], [], 0.0)
+    rules = {"tile": 16, "stride": 16, "positive_share": 0.1}
+    assert select_tiles(split, labels, TrainingSettings(sampling=rules), name="valley") == windows[2:]
+    assert "valley: 2 of 4 training tiles have more than 10 % landslide (Eq. 27) and are kept" in caplog.text
+    assert f"cover {100 * 226 / 512:.1f} % of them and {100 * 251 / 1024:.1f} % of all" in caplog.text
+    everything = TrainingSettings(sampling={**rules, "select": "prevalence"})
+    assert select_tiles(split, labels, everything, name="valley") == windows
 
 
 def test_unlabelled_pixels_and_other_subsets_do_not_count_for_eq_27():
     labels = labels_with_shares(30)
-    parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
-    parts[:2] = Subset.TEST  # 30 landslide pixels lie in the first two rows
-    split = Split(parts, [Window(0, 0, 16, 16)], [], [], 0.0)
-    assert not select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16})).windows
+    subsets = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8)
+    subsets[:2] = Subset.TEST  # 30 landslide pixels lie in the first two rows
+    split = Split(subsets, [Window(0, 0, 16, 16)], [], [], 0.0)
+    assert not select_tiles(split, labels, TrainingSettings(sampling={"tile": 16, "stride": 16}), name="valley")

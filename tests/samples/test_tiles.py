@@ -1,5 +1,7 @@
 """What a network is fed with: normalisation, orientations and order."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ import torch
 from coslide.config.training import AugmentSettings
 from coslide.cube.band import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
+from coslide.samples.augment import Directions, apply_dihedral, turn_aspect
 from coslide.samples.dataset import MappedArray, Raster, Tiles, TileSample
-from coslide.samples.dihedral import Directions, apply_dihedral, turn_aspect
 from coslide.samples.encode import Encoder
 from coslide.samples.normalise import Moments
 from coslide.samples.order import TileBatches
@@ -16,9 +18,9 @@ from coslide.samples.split import Subset
 from coslide.windows import Window
 
 
-def tiles_of(inputs, labels, windows, *, parts=None, **options):
-    parts = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8) if parts is None else parts
-    return Tiles([Raster(inputs, labels, parts)], [windows], **options)
+def tiles_of(inputs, labels, windows, *, subsets=None, **options):
+    subsets = np.full(labels.shape, Subset.TRAIN, dtype=np.uint8) if subsets is None else subsets
+    return Tiles([Raster(inputs, labels, subsets)], [windows], **options)
 
 
 def numbered(count, groups=0):
@@ -160,15 +162,15 @@ def test_the_labels_of_a_filler_are_nodata():
 
 def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_pixels():
     """The left half trains; beyond lie a guard column, whose bands may be seen, validation and test pixels."""
-    parts = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
-    parts[:, 8], parts[:, 9:12], parts[:, 12:] = Subset.GUARD, Subset.VALIDATION, Subset.TEST
+    subsets = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
+    subsets[:, 8], subsets[:, 9:12], subsets[:, 12:] = Subset.GUARD, Subset.VALIDATION, Subset.TEST
     inputs, labels = np.ones((2, 16, 16), dtype=np.float32), np.ones((16, 16), dtype=np.uint8)
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts)[TileSample(0, Window(0, 0, 16, 16))]
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], subsets=subsets)[TileSample(0, Window(0, 0, 16, 16))]
     assert (seen[:, :, :9] == 1).all()
     assert (seen[:, :, 9:] == 0).all()
     assert (truth[:, :8] == 1).all()
     assert (truth[:, 8:] == 255).all()
-    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], parts=parts, part=Subset.VALIDATION)[
+    seen, truth = tiles_of(inputs, labels, [Window(0, 0, 16, 16)], subsets=subsets, subset=Subset.VALIDATION)[
         TileSample(0, Window(0, 0, 16, 16))
     ]
     assert (seen == 1).all()
@@ -176,22 +178,19 @@ def test_a_training_tile_shows_neither_labels_nor_inputs_of_held_out_pixels():
 
 
 def test_tiles_of_two_events_come_from_their_own_rasters():
-    parts = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
-    rasters = [Raster(np.full((1, 16, 16), k, np.float32), np.zeros((16, 16), np.uint8), parts) for k in (1, 2)]
+    subsets = np.full((16, 16), Subset.TRAIN, dtype=np.uint8)
+    rasters = [Raster(np.full((1, 16, 16), k, np.float32), np.zeros((16, 16), np.uint8), subsets) for k in (1, 2)]
     window = Window(0, 0, 16, 16)
     tiles = Tiles(rasters, [[window], [window, window]])
     assert [float(tiles[draw][0].mean()) for draw in tiles.draws] == [1, 2, 2]
 
 
-def test_a_mapped_array_is_opened_anew_in_another_process(tmp_path):
-    np.save(tmp_path / "a.npy", np.arange(6))
+def test_a_mapped_array_goes_to_another_process_without_its_data(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(100_000))
     mapped = MappedArray(tmp_path / "a.npy")
-    assert mapped.array.sum() == 15
-    state = mapped.__getstate__()
-    assert state["_array"] is None
-    other = MappedArray.__new__(MappedArray)
-    other.__dict__.update(state)
-    assert other.array.sum() == 15
+    for array in (mapped, copy.deepcopy(mapped)):  # a process that is started gets a copy
+        np.testing.assert_array_equal(array[7:9], [7, 8])
+        assert vars(array) == {"path": tmp_path / "a.npy"}
 
 
 def test_moments_of_pieces_are_those_of_the_whole():

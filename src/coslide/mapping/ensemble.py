@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.mapping.model import Predict
-from coslide.samples.dihedral import ORIENTATIONS, Directions, turn_inputs, undo_dihedral
+from coslide.samples.augment import ORIENTATIONS, Directions, turn_inputs, undo_dihedral
 
 
 def augmented(predict: Predict, directions: Directions | None = None) -> list[Predict]:

@@ -217,7 +217,7 @@ def _pixels(
     """Draw pixels from a subset: their values (pixel, band) and whether they are landslide."""
     values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
     for scene in scenes:
-        known = int(((scene.split.parts == part) & (scene.labels != NODATA)).sum())
+        known = int(((scene.split.subsets == part) & (scene.labels != NODATA)).sum())
         share = min(1.0, _PIXELS / max(known, 1))
         for rows, where in _labelled(scene, part):
             drawn = where & (random.random(where.shape) < share)
@@ -229,6 +229,6 @@ def _pixels(
 def _labelled(scene: LabelledScene, part: Subset) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
     """Yield strips of a scene with their valid, labelled pixels of `part`; none without such."""
     for rows in row_strips(scene.labels.shape[0]):
-        where = (scene.split.parts[rows] == part) & (scene.labels[rows] != NODATA) & scene.scene.valid(rows)
+        where = (scene.split.subsets[rows] == part) & (scene.labels[rows] != NODATA) & scene.scene.valid(rows)
         if where.any():
             yield rows, where

@@ -134,7 +134,7 @@ class LabelledScene:
     role: Subset = Subset.TRAIN
     split: Split = _UNSPLIT
     footprint: TrainingFootprint | None = None
-    seen: SplitRaster = field(default_factory=lambda: _UNSPLIT.parts)
+    seen: SplitRaster = field(default_factory=lambda: _UNSPLIT.subsets)
     baselines: Baselines = field(default_factory=dict)
 
     @property

@@ -38,7 +38,7 @@ def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     found = [replace(scene, split=_split_of(scene, settings)) for scene in scenes]
     _require_subsets(found, settings)
     placed = [(scene, scene.scene.grid) for scene in found]
-    found = [s if grid is None else replace(s, footprint=footprint_of(s.split.parts, grid)) for s, grid in placed]
+    found = [s if grid is None else replace(s, footprint=footprint_of(s.split.subsets, grid)) for s, grid in placed]
     found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
     _log_split(found, settings.split.scheme)
     if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
@@ -68,9 +68,9 @@ def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: Traini
     for number, scene in enumerate(scenes):
         name, split = folder / file_name(scene, number), scene.split
         if scene.scene.grid is not None:
-            write_split_raster(name.with_suffix(".tif"), split.parts, scene.scene.grid, fingerprint=scene.fingerprint)
+            write_split_raster(name.with_suffix(".tif"), split.subsets, scene.scene.grid, fingerprint=scene.fingerprint)
         else:
-            subsets = [Subset(int(split.parts[b.row, b.col])).name.lower() for b in scene.blocks or []]
+            subsets = [Subset(int(split.subsets[b.row, b.col])).name.lower() for b in scene.blocks or []]
             _write_table(name.with_suffix(".csv"), {"patch": scene.chips, "part": subsets})
         if settings.split.by_samples:
             samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
@@ -147,10 +147,10 @@ def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> Labelle
     grid, split = scene.scene.grid, scene.split
     elsewhere = [other.footprint for other in others if other.footprint is not None]
     if grid is None or scene.footprint is None or not elsewhere:
-        return replace(scene, seen=split.parts)
+        return replace(scene, seen=split.subsets)
     if split.test:
         trained = split_raster(elsewhere, grid) == Subset.TRAIN
-        leak = split.leak_fraction + leak_fraction(trained, split.test, split.parts == Subset.TEST)
+        leak = split.leak_fraction + leak_fraction(trained, split.test, split.subsets == Subset.TEST)
         split = split._replace(leak_fraction=min(1.0, leak))
     return replace(scene, split=split, seen=split_raster([scene.footprint, *elsewhere], grid))
 
@@ -175,4 +175,4 @@ def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings
 
 
 def _landslide_in(subset: Subset, scenes: Sequence[LabelledScene]) -> bool:
-    return any((scene.labels[scene.split.parts == subset] == LANDSLIDE).any() for scene in scenes)
+    return any((scene.labels[scene.split.subsets == subset] == LANDSLIDE).any() for scene in scenes)

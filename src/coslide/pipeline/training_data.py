@@ -14,14 +14,12 @@ from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.samples.augment import Jitter
-from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.dataset import Raster, Tiles, encode_raster, read_raster, require_finite
 from coslide.samples.encode import Encoder, chosen_encodings
 from coslide.samples.normalise import Moments, Normalisation
-from coslide.samples.rasters import encode_raster, read_raster, require_finite
-from coslide.samples.selection import select_tiles
-from coslide.samples.split import Subset
+from coslide.samples.split import Subset, select_tiles
 from coslide.training.fit import TrainingData
-from coslide.windows import Window, row_strips
+from coslide.windows import row_strips
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ def prepare_tiles(
     InputError
         If no tile is selected, an input is infinite, or the disk is full.
     """
-    selected = [_selected(scene, settings) for scene in scenes]
+    selected = [select_tiles(scene.split, scene.labels, settings, name=scene.name) for scene in scenes]
     if not any(selected):
         raise InputError(
             f"training.sampling.positive_share: no training tile has more than {settings.sampling.positive_share:g} "
@@ -62,9 +60,9 @@ def prepare_tiles(
         groups=list(encoder.groups.values()),
         jitter=Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band),
     )
-    validation = Tiles(rasters, [scene.split.validation for scene in own], part=Subset.VALIDATION)
+    validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)
     fingerprints = [scene.fingerprint for scene in scenes]
-    parts = b"\n".join(scene.split.parts.tobytes() for scene in scenes)
+    parts = b"\n".join(scene.split.subsets.tobytes() for scene in scenes)
     made_from = {
         "cube": hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0],
         "parts": hashlib.sha256(parts).hexdigest(),
@@ -128,17 +126,6 @@ def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> 
     return list(bands), lacking
 
 
-def _selected(scene: LabelledScene, settings: TrainingSettings) -> list[Window]:
-    selection = select_tiles(scene.split, scene.labels, settings)
-    if settings.sampling.select == "positive" and scene.split.train:
-        _log.info(
-            f"{scene.name}: {len(selection.windows)} of {len(scene.split.train)} training tiles have more than "
-            f"{100 * settings.sampling.positive_share:g} % landslide (Eq. 27) and are kept; landslides cover "
-            f"{100 * selection.share_after:.1f} % of them and {100 * selection.share_before:.1f} % of all"
-        )
-    return selection.windows
-
-
 def _rasters(
     scenes: Sequence[LabelledScene], encoder: Encoder, folder: Path, *, by_event: bool
 ) -> tuple[list[Raster], Moments]:
@@ -146,7 +133,7 @@ def _rasters(
     bands, whole, each = encoder.bands, Moments(encoder.bands), []
     for number, scene in enumerate(scenes):
         valid = scene.scene.valid(slice(None))
-        where = valid if by_event else valid & (scene.split.parts == Subset.TRAIN)
+        where = valid if by_event else valid & (scene.split.subsets == Subset.TRAIN)
         read = functools.partial(scene.scene.read, bands=bands)
         each.append(read_raster(read, folder / f"{number}.npy", bands, where, name=scene.name))
         whole.merge(each[-1])
@@ -154,5 +141,5 @@ def _rasters(
     for number, (scene, moments) in enumerate(zip(scenes, each, strict=True)):
         own = (moments if by_event else whole).normalisation()
         inputs = encode_raster(folder / f"{number}.npy", encoder._replace(normalisation=own))
-        rasters.append(Raster(inputs, scene.labels, scene.split.parts, chips=bool(scene.chips)))
+        rasters.append(Raster(inputs, scene.labels, scene.split.subsets, chips=bool(scene.chips)))
     return rasters, whole

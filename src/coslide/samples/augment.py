@@ -1,10 +1,110 @@
-"""Light that varies from sample to sample, so that a network does not learn that of one scene by heart."""
+"""How a sample is varied: its orientation (dihedral group D4), its aspect turned along, and its light."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+ORIENTATIONS = 8
+FIRST_DIRECTION = 2  # of the classes of a circular band: 1 is flat, then north and clockwise
+
+
+def apply_dihedral(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Mirror `array` left to right if `orientation` is 4 to 7, then turn it left by `orientation` % 4 quarters.
+
+    The result is a view of the array.
+
+    Parameters
+    ----------
+    array
+        (..., row, col).
+    orientation
+        0 to 7; 0 changes nothing.
+
+    Examples
+    --------
+    >>> apply_dihedral(np.array([[1, 2], [3, 4]]), 1)
+    array([[2, 4],
+           [1, 3]])
+    """
+    mirrored = array[..., ::-1] if orientation >= 4 else array
+    return np.rot90(mirrored, orientation % 4, axes=(-2, -1))
+
+
+def undo_dihedral(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror `array` (..., row, col) back to what it was before `apply_dihedral`.
+
+    Examples
+    --------
+    >>> tile = np.eye(3)[:2, :2]
+    >>> all((undo_dihedral(apply_dihedral(tile, k), k) == tile).all() for k in range(ORIENTATIONS))
+    True
+    """
+    turned = np.rot90(array, -(orientation % 4), axes=(-2, -1))
+    return turned[..., ::-1] if orientation >= 4 else turned
+
+
+def turn_aspect(classes: NDArray[np.integer], orientation: int, *, last: int) -> NDArray[np.integer]:
+    """Rename aspect classes as `apply_dihedral` turns them: a north slope turned left once faces west.
+
+    Only the names of the directions change here; `apply_dihedral` moves the pixels. Flat (1) and nodata stay. `last`
+    is the number of the last class.
+
+    Examples
+    --------
+    >>> turn_aspect(np.array([1, 2, 4]), 1, last=9)  # flat, north, east
+    array([1, 8, 2])
+    """
+    directions = last - FIRST_DIRECTION + 1
+    direction = classes - FIRST_DIRECTION
+    turned = (-direction if orientation >= 4 else direction) - directions // 4 * (orientation % 4)
+    is_direction = (classes >= FIRST_DIRECTION) & (classes <= last)
+    return np.where(is_direction, FIRST_DIRECTION + turned % directions, classes)
+
+
+class Directions(NamedTuple):
+    """Which inputs hold directions: how the aspect classes are encoded, their first input, and their number."""
+
+    encoding: Literal["ordinal", "onehot", "circular"]
+    first: int
+    classes: int
+
+
+def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, directions: Directions | None) -> NDArray[np.float32]:
+    """Turn the inputs of a network (..., input, row, col) into an orientation, and their directions along.
+
+    Parameters
+    ----------
+    tiles
+        What a network sees; not changed.
+    orientation
+        As for `apply_dihedral`.
+    directions
+        The inputs that hold aspect, or None.
+    """
+    if orientation and directions is not None:
+        tiles = np.array(tiles)
+        _turn_directions(tiles, orientation, directions)
+    return np.ascontiguousarray(apply_dihedral(tiles, orientation), dtype=np.float32)
+
+
+def _turn_directions(tiles: NDArray[np.float32], orientation: int, directions: Directions) -> None:
+    first, last = directions.first, directions.classes
+    if directions.encoding == "ordinal":
+        classes = np.rint(tiles[..., first, :, :] * last).astype(np.int64)
+        tiles[..., first, :, :] = turn_aspect(classes, orientation, last=last) / np.float32(last)
+    elif directions.encoding == "onehot":
+        classes = np.arange(1, last + 1)
+        tiles[..., first + turn_aspect(classes, orientation, last=last) - 1, :, :] = tiles[
+            ..., first + classes - 1, :, :
+        ]
+    else:
+        sine, cosine = tiles[..., first, :, :].copy(), tiles[..., first + 1, :, :].copy()
+        sine = -sine if orientation >= 4 else sine
+        quarter = orientation % 4  # turned left by that many: the angle, clockwise from north, falls
+        tiles[..., first, :, :] = (sine, -cosine, -sine, cosine)[quarter]
+        tiles[..., first + 1, :, :] = (cosine, sine, -cosine, -sine)[quarter]
 
 
 class Jitter(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError
-from coslide.samples.dihedral import FIRST_DIRECTION, Directions
+from coslide.samples.augment import FIRST_DIRECTION, Directions
 from coslide.samples.normalise import Normalisation
 
 Encoding = Literal["continuous", "ordinal", "onehot", "circular"]

@@ -38,17 +38,17 @@ class TrainingFootprint(StrictModel):
     validation: Polygons = Field(default_factory=list)
 
 
-def footprint_of(parts: SplitRaster, grid: GeoBox) -> TrainingFootprint:
+def footprint_of(subsets: SplitRaster, grid: GeoBox) -> TrainingFootprint:
     """Outline the subsets of a split in the CRS of its grid.
 
     Parameters
     ----------
-    parts
+    subsets
         `Subset` of each pixel, uint8 (row, col).
     grid
         Of the pixels.
     """
-    seen = np.where(parts == Subset.GUARD, np.uint8(Subset.TRAIN), parts)
+    seen = np.where(subsets == Subset.GUARD, np.uint8(Subset.TRAIN), subsets)
     found: dict[str, Polygons] = {"train": [], "test": [], "validation": []}
     for outline, subset in rasterio.features.shapes(seen, mask=seen > 0, transform=grid.affine):
         found[Subset(int(subset)).name.lower()].append(outline["coordinates"])
@@ -70,14 +70,14 @@ def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> Split
     >>> split_raster([TrainingFootprint(crs="EPSG:32654", train=[train], test=[test])], grid)
     array([[1, 1, 2, 0]], dtype=uint8)
     """
-    parts = np.full(grid.shape, Subset.NONE, dtype=np.uint8)
+    subsets = np.full(grid.shape, Subset.NONE, dtype=np.uint8)
     for subset in (Subset.TEST, Subset.VALIDATION, Subset.TRAIN):
         for footprint in footprints:
             outline = shape({"type": "MultiPolygon", "coordinates": getattr(footprint, subset.name.lower())})
             if not outline.is_empty:
                 outlines = gpd.GeoSeries([outline], crs=footprint.crs).to_crs(str(grid.crs))
-                rasterio.features.rasterize(outlines, out=parts, transform=grid.affine, default_value=int(subset))
-    return parts
+                rasterio.features.rasterize(outlines, out=subsets, transform=grid.affine, default_value=int(subset))
+    return subsets
 
 
 def is_held_out(seen: SplitRaster) -> NDArray[np.bool_]:
@@ -91,14 +91,14 @@ def is_held_out(seen: SplitRaster) -> NDArray[np.bool_]:
     return np.isin(seen, (Subset.NONE, Subset.TEST))
 
 
-def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerprint: str) -> None:
+def write_split_raster(path: Path, subsets: SplitRaster, grid: GeoBox, *, fingerprint: str) -> None:
     """Write a raster of the subset of each pixel.
 
     Parameters
     ----------
     path
         GeoTIFF to write, whole or not at all: uint8, a `Subset` each, with a name and a colour for every number.
-    parts, grid
+    subsets, grid
         The subsets, uint8 (row, col), and their grid.
     fingerprint
         Of the cube that was split; kept as the tag ``cube``.
@@ -110,5 +110,5 @@ def write_split_raster(path: Path, parts: SplitRaster, grid: GeoBox, *, fingerpr
     """
     colours = {int(number): colour for number, colour in _COLOURS.items()}
     bands = RasterBands(["subset"], dtype="uint8", nodata=int(Subset.NONE), colours=colours)
-    tags = {"cube": fingerprint, **{f"part_{int(number)}": number.name.lower() for number in Subset}}
-    write_cog(path, grid, bands, lambda rows: parts[np.newaxis, rows], tags=tags)
+    tags = {"cube": fingerprint, **{f"subset_{int(number)}": number.name.lower() for number in Subset}}
+    write_cog(path, grid, bands, lambda rows: subsets[np.newaxis, rows], tags=tags)

@@ -9,8 +9,8 @@ from torch.utils.data import Sampler
 
 from coslide.config.training import AugmentSettings
 from coslide.labels import NODATA
+from coslide.samples.augment import ORIENTATIONS
 from coslide.samples.dataset import Tiles, TileSample
-from coslide.samples.dihedral import ORIENTATIONS
 from coslide.windows import Window
 
 _ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
@@ -77,7 +77,7 @@ class TileBatches(Sampler[list[TileSample]]):
 
 
 class RandomPlaces(TileBatches):
-    """Batches of windows at random places of the training part, in rounds of a twentieth of all steps.
+    """Batches of windows at random places of the training subset, in rounds of a twentieth of all steps.
 
     The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
     inwards where it would cross the rim of the raster. It may reach into held-out pixels, of which `Tiles` shows
@@ -99,7 +99,7 @@ class RandomPlaces(TileBatches):
         super().__init__(tiles, size, seed=seed, augment=augment)
         self._side = side_px
         self._steps = math.ceil(steps / _ROUNDS)  # of a round
-        self._trains = [(raster.parts == tiles.part) & (raster.labels != NODATA) for raster in tiles.rasters]
+        self._trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
         self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
 
     def __len__(self) -> int:

@@ -167,7 +167,7 @@ def test_the_split_raster_explains_its_numbers(made_up_cube, tmp_path):
     with rasterio.open(tmp_path / "split.tif") as file:
         np.testing.assert_array_equal(file.read(1), subsets)
         assert file.tags()["cube"] == "abc"
-        assert file.tags()["part_2"] == "test"
+        assert file.tags()["subset_2"] == "test"
         assert file.colormap(1)[1] != file.colormap(1)[2]
         assert file.crs.to_epsg() == 32654
         assert file.transform.almost_equals(grid.affine)

@@ -131,13 +131,7 @@ def terrain_of(
 
 
 def frame_of(size_km: float) -> Frame:
-    """Frame a square of `size_km`, rounded up to whole 60 m.
-
-    Examples
-    --------
-    >>> frame_of(12.0).scene.shape
-    Shape2d(x=1200, y=1200)
-    """
+    """Frame a square of `size_km`, rounded up to whole 60 m."""
     return Frame(_LATTICE_PX * math.ceil(size_km * 1000 / (PIXEL_M * _LATTICE_PX)))
 
 

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from shapely import LineString, MultiLineString, Point, STRtree, points
 
 from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
-from coslide.indices.classes import class_by_edges
+from coslide.cube.band import class_by_edges
 from coslide.indices.faults import fault_distance, prepare_fault_distance
 from coslide.sources.faults import read_traces
 

@@ -13,7 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from scipy.interpolate import RegularGridInterpolator
 
-from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes, summary_of
+from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes, span_of
 from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
 
 CRS = "EPSG:32610"
@@ -153,18 +153,17 @@ def test_a_raster_with_rows_running_north_gives_the_same_field():
 
 
 def test_the_summary_reaches_the_edges_of_the_grid():
-    """From sparse pixels of a large grid."""
+    """Strip by strip."""
     grid = GeoBox((5000, 3000), Affine(10, 0, 560000, 0, -10, 4110000), CRS)
     spacing_m, first, (x_m, y_m) = coarse_axes(grid, 250.0)
     plane = (x_m - 2.0 * y_m[:, np.newaxis]).astype(np.float32)
     field = CoarseField(grid, spacing_m, first, plane - plane.mean())
-    low, high, nodata = summary_of(field)
+    valid, low, high = span_of(field.at, grid)
     corners = [field.at(grid[row : row + 1, col : col + 1])[0, 0] for row, col in ((0, 0), (4999, 2999))]
-    assert (low, high, nodata) == (*corners, 0.0)
+    assert (valid, low, high) == (5000 * 3000, *corners)
     whole = coarse().at(GRID)
-    assert summary_of(coarse()) == (whole.min(), whole.max(), 0.0)
-    nowhere = summary_of(CoarseField(grid, spacing_m, first, np.full_like(plane, np.nan)))
-    assert nowhere.nodata == 1.0
+    assert span_of(coarse().at, GRID) == (whole.size, whole.min(), whole.max())
+    assert span_of(CoarseField(grid, spacing_m, first, np.full_like(plane, np.nan)).at, grid).valid == 0
 
 
 def test_nodes_are_spread_out_where_they_would_be_too_many():

@@ -16,8 +16,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from shapely.geometry import LineString, Polygon
 
 from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
+from coslide.cube.band import class_by_edges
 from coslide.errors import InputError
-from coslide.indices.classes import class_by_edges
 from coslide.indices.kriging import fit_kriging
 from coslide.indices.shaking import krige_pga, prepare_shaking
 

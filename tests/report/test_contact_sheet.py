@@ -16,8 +16,8 @@ from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES
-from coslide.report import contact_sheet as module
 from coslide.report.contact_sheet import contact_sheet
+from coslide.report.palette import GREY, YELLOW
 from coslide.report.thumbnails import thumbnail
 
 ROWS, COLS = 40, 30
@@ -243,8 +243,8 @@ def test_landslides_are_painted_in_the_colour_of_the_key(tmp_path, drawn):
     contact_sheet(cube_of(landslide=labels), tmp_path / "sheet.png")
     shown = picture(drawn[0], "landslide")
     painted = shown.cmap(shown.norm(shown.get_array()))[..., :3]
-    assert_allclose(painted[15, 15], to_rgb(module._MASK[1]))
-    assert_allclose(painted[0, 0], to_rgb(module._MASK[0]))
+    assert_allclose(painted[15, 15], to_rgb(YELLOW))
+    assert_allclose(painted[0, 0], to_rgb(GREY))
 
 
 def test_a_cube_with_nothing_before_the_event_has_no_heading_for_it(tmp_path, drawn):

@@ -6,7 +6,7 @@ from defusedxml import ElementTree
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
-from coslide.indices.classes import class_by_edges
+from coslide.cube.band import class_by_edges
 from coslide.indices.interpolation import NodesField
 from coslide.simulate.frame import EVENT_TIME, Frame, centres_m, to_degrees, to_metres
 from coslide.simulate.geology import make_rupture

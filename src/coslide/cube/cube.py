@@ -147,8 +147,7 @@ class Cube:
                 continue
             stored = self._stored(band.name, window)
             plane[...] = stored
-            if band.kind != "continuous":
-                plane[stored == band.nodata] = np.nan
+            plane[stored == band.nodata] = np.nan
         return values
 
     def array(self, band: Band) -> xr.DataArray:
@@ -174,18 +173,12 @@ class Cube:
         ndarray or None
             NaN where there is no value.
         """
-        if name not in self:
+        band = self._by_name.get(name)
+        if band is None:
             return None
-        rows, width = self.grid.shape
-        order = np.argsort(place, kind="stable")
-        ordered = place[order]
-        values = np.empty(len(place), dtype=np.float32)
-        for top in range(0, rows, _ROWS):
-            first, last = np.searchsorted(ordered, [top * width, (top + _ROWS) * width])
-            if first < last:
-                strip = self.read(slice(top, top + _ROWS), [self._by_name[name]])
-                values[order[first:last]] = strip.ravel()[ordered[first:last] - top * width]
-        return values
+        rows, columns = (xr.DataArray(numbers, dims="pixel") for numbers in np.unravel_index(place, self.shape))
+        stored = self.array(band).isel(y=rows, x=columns).values
+        return np.where(stored == band.nodata, np.float32(np.nan), stored)
 
     def valid(self, window: Window | slice = EVERYWHERE) -> NDArray[np.bool_]:
         """Read, as (row, col), which pixels can be mapped: the scene after the event and the DEM have a value there."""

@@ -49,9 +49,7 @@ def write_cogs(cube: Cube, folder: Path | str) -> Path:
             name=str(cube.attrs.get("event_id") or cube.title),
             date=cube.date,
             properties={"title": cube.title, "coslide:cube": cube.fingerprint},
-            assets={
-                f"{band.name}.tif": _asset(band, row) for row, band in zip(cube.contents(), cube.bands, strict=True)
-            },
+            assets={f"{band.name}.tif": _asset(band) for band in cube.bands},
         )
     return folder
 
@@ -74,12 +72,12 @@ def _tags(band: Band) -> dict[str, str]:
     return {key: text for key, text in found.items() if text}
 
 
-def _asset(band: Band, row: dict[str, Any]) -> dict[str, Any]:
-    """Describe the file of a band for the STAC item; `row` is its row in the contents of the cube."""
+def _asset(band: Band) -> dict[str, Any]:
+    """Describe the file of a band for the STAC item."""
     nodata = "nan" if np.isnan(band.nodata) else band.nodata
     raster: dict[str, Any] = {"data_type": band.dtype, "unit": band.unit, "nodata": nodata}
-    if row["smallest"] is not None:
-        spans = {"minimum": row["smallest"], "maximum": row["largest"], "valid_percent": 100 * row["valid_share"]}
-        raster["statistics"] = spans
+    if span := band.provenance["value_range"]:
+        statistics = dict(zip(("minimum", "maximum"), span, strict=True))
+        raster["statistics"] = statistics | {"valid_percent": 100 * band.provenance["valid_share"]}
     extra = {"raster:bands": [raster], **{f"coslide:{key}": text for key, text in _tags(band).items()}}
     return {"title": band.name, "description": band.long_name, "extra_fields": extra}

@@ -1,4 +1,8 @@
-"""The Zarr store of a cube while it is built: variables are created, written window by window, and finished.
+"""What computes the bands of a cube, and the Zarr store that they are written to while it is built.
+
+A layer group is prepared once for a grid: that reads and checks the sources and computes what needs the whole area.
+Then windows are computed in any order and in several processes, and written. What is prepared may hold a few bytes for
+each pixel of the grid; what a window takes does not grow with the area.
 
 A part, what was computed together, is recorded when all its variables are whole, with a key that stands for all that
 decides their values. So a build that was killed knows what it need not do again, and a part of an older cube is taken
@@ -6,13 +10,13 @@ over if its key is the same.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
-from numba import njit
 from numcodecs import Blosc
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -25,6 +29,31 @@ from coslide.labels import NO_CLASS
 
 CHUNK = 512
 _RECORD = "coslide_parts"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGroup:
+    """Bands that come from one source and are computed together.
+
+    Attributes
+    ----------
+    bands
+        What is computed, in the order of the cube.
+    notes
+        Lines for the log: what was found in the source and what was decided.
+    compute
+        ``compute(window)`` computes each variable on a part of the grid: (row, col), or (band, row, col) if it has
+        several. Whatever the window, a pixel has the same value, to the bit. The caller may change what it gets.
+    """
+
+    bands: tuple[Band, ...]
+    notes: tuple[str, ...]
+    compute: Callable[[GeoBox], dict[str, NDArray[Any]]]
+
+
+def cut(grid: GeoBox, values: Mapping[str, NDArray[Any]], window: GeoBox) -> dict[str, NDArray[Any]]:
+    """Cut a part of a grid from variables that are computed already."""
+    return {name: whole[slices_of(window, grid)].copy() for name, whole in values.items()}
 
 
 class Span(NamedTuple):
@@ -46,7 +75,7 @@ class Entry(NamedTuple):
     """A whole part of a cube: the key that stands for all that decides its values, and its variables."""
 
     key: str
-    variables: tuple[str, ...]
+    variables: Sequence[str]
 
 
 class Store(NamedTuple):
@@ -67,23 +96,18 @@ class Store(NamedTuple):
     def lies_on_grid_of(self, other: Path) -> bool:
         """Tell whether a cube has the coordinates of the grid: an older one may lie elsewhere, or may have been cut."""
         try:
-            group = zarr.open_group(other, mode="r")
-            return all(
-                np.array_equal(np.asarray(group[name]), values) for name, (values, _) in _coordinates(self.grid).items()
-            )
+            group, own = zarr.open_group(other, mode="r"), _coordinates(self.grid)
+            return all(np.array_equal(np.asarray(group[name]), values) for name, (values, _) in own.items())
         except (OSError, KeyError, ValueError):
             return False
 
     def take_over(self, part: str, source: Path) -> None:
         """Take a whole part from the cube `source`, without copying its values if possible."""
         entry = recorded(source)[part]
-        for name in entry.variables:
+        several = any(zarr.open_array(source / name, mode="r").ndim == 3 for name in entry.variables)
+        for name in [*entry.variables, *([BAND_DIMENSION] * several)]:
             self._discard(name)
             link_or_copy(source / name, self.path / name)
-            dimensions: Any = zarr.open_array(source / name, mode="r").attrs["_ARRAY_DIMENSIONS"]
-            if BAND_DIMENSION in dimensions:
-                self._discard(BAND_DIMENSION)
-                link_or_copy(source / BAND_DIMENSION, self.path / BAND_DIMENSION)
         self.record(part, entry)
 
     def create(self, bands: Sequence[Band]) -> None:
@@ -134,15 +158,14 @@ class Store(NamedTuple):
             found = [counted[band.name] for band in members]
             shares: list[Any] = [round(each.valid / pixels, 6) for each in found]
             ranges: list[Any] = [[each.smallest, each.largest] if each.valid else None for each in found]
-            several = bool(members[0].channel)
-            if several:
-                channels = np.array([band.channel for band in members], dtype=str)
-                _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
+            channels = [band.channel for band in members if band.channel]
+            if channels:
+                _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, np.array(channels), {})
             attributes = {
                 **members[0].attributes(),
                 **provenance,
-                "valid_share": shares if several else shares[0],
-                "value_range": ranges if several else ranges[0],
+                "valid_share": shares if channels else shares[0],
+                "value_range": ranges if channels else ranges[0],
                 "grid_mapping": "spatial_ref",
                 "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()},
             }
@@ -168,7 +191,7 @@ class Store(NamedTuple):
                 self._discard(folder.name)
 
     def _write_record(self, entries: dict[str, Entry]) -> None:
-        text = {name: {"key": entry.key, "variables": list(entry.variables)} for name, entry in entries.items()}
+        text: dict[str, Any] = {name: entry._asdict() for name, entry in entries.items()}
         zarr.open_group(self.path, mode="r+").attrs.update({_RECORD: text})
 
     def _discard(self, name: str) -> None:
@@ -179,8 +202,8 @@ def recorded(cube: Path) -> dict[str, Entry]:
     """Read which parts of a cube are whole, or of one that is being built: none where there is no such folder."""
     try:
         found: Any = zarr.open_group(cube, mode="r").attrs.get(_RECORD, {})
-        return {name: Entry(str(each["key"]), tuple(each["variables"])) for name, each in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, cut off, or something else
+        return {name: Entry(**each) for name, each in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # not there, cut off, or something else
         return {}
 
 
@@ -192,24 +215,8 @@ def span(values: NDArray[Any]) -> Span:
     >>> span(np.array([[2.0, np.nan, 1.0]], dtype=np.float32))
     Span(valid=2, smallest=1.0, largest=2.0)
     """
-    flat = np.ascontiguousarray(values).reshape(-1)
-    if values.dtype == np.uint8:
-        counts = np.bincount(flat, minlength=NO_CLASS + 1)[:NO_CLASS]
-        found = np.flatnonzero(counts)
-        return Span(int(counts.sum()), float(found[0]), float(found[-1])) if found.size else NOTHING
-    valid, smallest, largest = _span(flat)
-    return Span(int(valid), float(smallest), float(largest)) if valid else NOTHING
-
-
-@njit(nogil=True, cache=True)
-def _span(values):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    valid, smallest, largest = 0, np.float32(np.inf), np.float32(-np.inf)
-    for value in values:
-        if np.isfinite(value):
-            valid += 1
-            smallest = min(smallest, value)
-            largest = max(largest, value)
-    return valid, smallest, largest
+    found = values[values != NO_CLASS if values.dtype == np.uint8 else np.isfinite(values)]
+    return Span(found.size, float(found.min()), float(found.max())) if found.size else NOTHING
 
 
 def _coordinates(grid: GeoBox) -> dict[str, tuple[NDArray[Any], dict[str, Any]]]:
@@ -228,13 +235,6 @@ def _coordinates(grid: GeoBox) -> dict[str, tuple[NDArray[Any], dict[str, Any]]]
 
 
 def _write_coordinate(group: zarr.Group, name: str, values: NDArray[Any], attrs: dict[str, Any]) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=tuple(max(1, size) for size in values.shape),
-        dtype=values.dtype,
-        fill_value=None,  # every value counts, 0 too
-        attributes={**attrs, "_ARRAY_DIMENSIONS": [name] * values.ndim},
-        overwrite=True,
-    )
-    array[...] = values
+    attributes = {**attrs, "_ARRAY_DIMENSIONS": [name] * values.ndim}
+    # No fill value: every value counts, 0 too.
+    group.create_array(name, data=values, chunks=values.shape, fill_value=None, attributes=attributes, overwrite=True)

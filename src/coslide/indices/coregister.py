@@ -213,7 +213,12 @@ def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
     valid = np.isfinite(chip)
     if not valid.any():
         return None
-    filled = chip if valid.all() else _filled(chip, valid)
+    filled = chip
+    if not valid.all():
+        # Filled from the rims of the holes. Anything that ends there, as a fixed value or a gradient of 0 would, shows
+        # the shape of the hole; and where both scenes have the same holes, these correlate best without any shift.
+        holed, reach = np.where(valid, chip, 0).astype(np.float32), sum(chip.shape)
+        filled = np.asarray(fillnodata(holed, mask=valid, max_search_distance=reach, smoothing_iterations=3), float)
     east, north = (gaussian_filter(filled, _GRADIENT_SIGMA_PX, order=order) for order in ((0, 1), (1, 0)))
     size = np.hypot(east, north)
     typical = np.median(size[valid])
@@ -224,16 +229,6 @@ def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
     field -= field.mean()  # that of a ramp across the chip would show the window, which does not move
     field *= np.outer(rows, cols)
     return field
-
-
-def _filled(chip: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Fill the holes of a chip from their rims.
-
-    Anything that ends at the rim, as a fixed value or a gradient of 0 would, shows the shape of the hole; and where
-    both scenes have the same holes, these correlate best without any shift.
-    """
-    holed = np.where(valid, chip, 0).astype(np.float32)
-    return np.asarray(fillnodata(holed, mask=valid, max_search_distance=sum(chip.shape), smoothing_iterations=3), float)
 
 
 def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
@@ -269,28 +264,25 @@ def _agreed(found: list[ChipShift], side_m: float) -> Shift:
     spread_px = float(np.median(away, axis=0).max())
     kept = np.hypot(*away.T) <= max(_OUTLIER_SPREADS * spread_px, APPLIED_ABOVE_PX)
     east_px, north_px = (float(number) for number in np.median(shifts[kept], axis=0))
-    applied, verdict = _verdict(math.hypot(east_px, north_px), spread_px, [chip.match for chip in found])
-    east_m, north_m = (round(shift_px * side_m, 3) for shift_px in (east_px, north_px))
+    length_px, matches = math.hypot(east_px, north_px), [chip.match for chip in found]
+    if spread_px > MAX_SPREAD_PX:
+        verdict = "warning: its parts do not agree, so it is left as it is"
+    elif len(matches) < MIN_CHIPS and min(matches) < FEW_CHIPS_MATCH:
+        verdict = "warning: too few parts to rely on, so it is left as it is"
+    elif length_px > REFUSED_ABOVE_PX:
+        limit = f"above {REFUSED_ABOVE_PX:g} pixels"
+        verdict = f"warning: {limit} this is not believed, so it is left as it is: check both scenes"
+    elif APPLIED_ABOVE_PX < length_px <= _CHANCE * spread_px / math.sqrt(len(matches)):
+        verdict = "its parts scatter as much, so it is left as it is"
+    elif length_px > APPLIED_ABOVE_PX:
+        verdict = "warning: removed" if length_px > WARNED_ABOVE_PX else "removed"
+    else:
+        verdict = "too little to matter"
+    east_m, north_m, spread_m = (round(number_px * side_m, 3) for number_px in (east_px, north_px, spread_px))
     what = verdict.removeprefix("warning: ")
     text = (
         f"{verdict.removesuffix(what)}co-registration: the scene before the event lies {-east_m:+.1f} m east and "
         f"{-north_m:+.1f} m north of the one after it ({kept.sum()} of {len(found)} chips, "
-        f"spread {spread_px * side_m:.1f} m); {what}"
+        f"spread {spread_m:.1f} m); {what}"
     )
-    return Shift(east_m, north_m, int(kept.sum()), round(spread_px * side_m, 3), applied=applied, text=text)
-
-
-def _verdict(length_px: float, spread_px: float, matches: list[float]) -> tuple[bool, str]:
-    """Decide whether a shift is removed, and tell why."""
-    if spread_px > MAX_SPREAD_PX:
-        return False, "warning: its parts do not agree, so it is left as it is"
-    if len(matches) < MIN_CHIPS and min(matches) < FEW_CHIPS_MATCH:
-        return False, "warning: too few parts to rely on, so it is left as it is"
-    if length_px > REFUSED_ABOVE_PX:
-        what = f"above {REFUSED_ABOVE_PX:g} pixels this is not believed, so it is left as it is: check both scenes"
-        return False, f"warning: {what}"
-    if APPLIED_ABOVE_PX < length_px <= _CHANCE * spread_px / math.sqrt(len(matches)):
-        return False, "its parts scatter as much, so it is left as it is"
-    if length_px > APPLIED_ABOVE_PX:
-        return True, "warning: removed" if length_px > WARNED_ABOVE_PX else "removed"
-    return False, "too little to matter"
+    return Shift(east_m, north_m, int(kept.sum()), spread_m, applied=what == "removed", text=text)

@@ -1,6 +1,7 @@
 """Slope, aspect and curvature of an elevation grid, and the smoothing that whole-metre elevations need first."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -90,9 +91,7 @@ def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float) -> Derivat
     0.0
     """
     metres = _as_grid(elevation, pixel_size_m)
-    found = Derivatives(*(np.empty_like(metres) for _ in range(3)))
-    for values in found:
-        _clear_ring(values)
+    found = Derivatives(*(_ringed(metres) for _ in range(3)))
     _derive(metres, np.float32(pixel_size_m), *found)
     return found
 
@@ -138,8 +137,7 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.floa
     -4.0
     """
     metres = _as_grid(elevation, pixel_size_m)
-    curvature = np.empty_like(metres)
-    _clear_ring(curvature)
+    curvature = _ringed(metres)
     _bend_esri(metres, np.float32(pixel_size_m), curvature)
     return curvature
 
@@ -263,27 +261,18 @@ def smoothing_margin_px(sigma_px: float) -> int:
 
 def _smooth_strip(metres: NDArray[np.float32], sigma_px: float, radius: int) -> NDArray[np.float64]:
     # float64: sums of 3000 m in float32 would leave steps of 0.2 mm, which curvature sees.
-    valid = np.isfinite(metres)
-    if valid.all():
-        total = gaussian_filter(metres.astype(np.float64), sigma_px, mode="constant", radius=radius)
-        return _divide_by_weights(total, sigma_px, radius)
-    total = gaussian_filter(np.where(valid, metres, 0.0).astype(np.float64), sigma_px, mode="constant", radius=radius)
-    weight = gaussian_filter(valid.astype(np.float64), sigma_px, mode="constant", radius=radius)
-    smoothed: NDArray[np.float64] = np.divide(total, weight, out=np.full(metres.shape, np.nan), where=valid)
-    return smoothed
-
-
-def _divide_by_weights(total: NDArray[np.float64], sigma_px: float, radius: int) -> NDArray[np.float64]:
-    """Divide by the weights of a strip without holes: away from its sides they are the same in every column.
-
-    So a narrow strip of ones is filtered instead of a wide one; to the bit it gives the same.
-    """
-    rows, columns = total.shape
-    narrow = min(columns, 2 * radius + 1)
-    weight = gaussian_filter(np.ones((rows, narrow)), sigma_px, mode="constant", radius=radius)
-    column = np.arange(columns)
-    alike = np.maximum(np.minimum(column, narrow // 2), column - (columns - narrow))
-    total /= weight[:, alike]
+    blur = partial(gaussian_filter, sigma=sigma_px, mode="constant", radius=radius, output=np.float64)
+    valid, columns = np.isfinite(metres), np.arange(metres.shape[1])
+    total: NDArray[np.float64] = blur(np.where(valid, metres, np.float32(0.0)))
+    if not valid.all():
+        np.divide(total, blur(valid), out=total, where=valid)
+        total[~valid] = np.nan
+        return total
+    # Without holes the weights are the same, to the bit, in every column away from the sides: a narrow strip has them.
+    narrow = valid[:, : 2 * radius + 1]
+    weight = blur(narrow)
+    middle, last = narrow.shape[1] // 2, columns.size - narrow.shape[1]
+    total /= weight[:, np.maximum(np.minimum(columns, middle), columns - last)]
     return total
 
 
@@ -296,9 +285,11 @@ def _as_grid(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.float32]:
     return metres
 
 
-def _clear_ring(values: NDArray[np.float32]) -> None:
+def _ringed(metres: NDArray[np.float32]) -> NDArray[np.float32]:
+    values = np.empty_like(metres)
     for side in (values[:1], values[-1:], values[:, :1], values[:, -1:]):
         side[...] = np.nan
+    return values
 
 
 # error_model="numpy": no test for division by zero in the inner loop. fastmath stays off, it would drop NaN.

@@ -19,11 +19,9 @@ from pydantic import BaseModel
 
 import coslide
 from coslide.config.event import Event
-from coslide.config.schema import SceneConfig
-from coslide.cube.band import Band
+from coslide.cube.band import YES_NO, Band
 from coslide.cube.cube import CUBE_FORMAT
-from coslide.cube.layer import LayerGroup
-from coslide.cube.store import Store
+from coslide.cube.store import LayerGroup, Store
 from coslide.errors import InputError
 from coslide.grid import Extent, common_grid, join_extents, utm_zone
 from coslide.indices.coregister import coregistration
@@ -32,7 +30,7 @@ from coslide.indices.geology import prepare_stratum
 from coslide.indices.landslides import prepare_landslides
 from coslide.indices.rainfall import prepare_rainfall
 from coslide.indices.shaking import prepare_shaking
-from coslide.indices.spectral import ndvi_roles, prepare_ndvi_difference, prepare_scene
+from coslide.indices.spectral import NIR, RED, When, ndvi_roles, prepare_ndvi_difference, prepare_scene
 from coslide.indices.terrain import prepare_terrain
 from coslide.io.atomic import sha256
 from coslide.io.raster import raster_extent
@@ -106,33 +104,29 @@ def open_event_scenes(event: Event) -> EventScenes:
 
 def layer_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
     """List the parts of the cube of `event`, in the order of the cube."""
-    specs, grid = [_post_spec(event, scenes)], scenes.grid
-    if event.scenes.pre and scenes.pre:
-        specs.append(_pre_spec(event, event.scenes.pre, scenes, scenes.pre))
-        if {"B4", "B8"} <= set(scenes.pre.band_names):
-            specs.append(_ndvi_difference_spec(event))
+    specs = _scene_specs(event, scenes)
 
-    def add(
-        name: str, prepare: Callable[[], LayerGroup], settings: Any, *paths: Path | None, spread: bool = False
-    ) -> None:
+    def add(name: str, prepare: Callable[..., LayerGroup], config: Any, *paths: Path | None, **settings: Any) -> None:
         files = tuple(file for path in paths if path is not None for file in with_sidecar_files(path))
-        specs.append(LayerSpec(name, lambda _: prepare(), settings, files, spread=spread))
+        compute = partial(prepare, config, scenes.grid, **settings)
+        specs.append(LayerSpec(name, lambda _: compute(), [config, settings], files))
 
-    add("terrain", lambda: prepare_terrain(event.dem, grid), event.dem, *event.dem.paths)
+    add("terrain", prepare_terrain, event.dem, *event.dem.paths)
     if geology := event.geology:
-        add("geology", lambda: prepare_stratum(geology, grid), geology, geology.path)
+        add("geology", prepare_stratum, geology, geology.path)
     if rain := event.rain:
-        time = event.time_utc
-        prepare = partial(prepare_rainfall, rain, grid, event_time=time)
-        add("rain", prepare, [rain, time], rain.gauges, rain.raster)
+        add("rain", prepare_rainfall, rain, rain.path, event_time=event.time_utc)
     if shaking := event.shaking:
-        paths = (shaking.shakemap, shaking.uncertainty, shaking.raster, shaking.raster_std)
-        add("shaking", lambda: prepare_shaking(shaking, grid), shaking, *paths, shaking.contours, shaking.stations)
+        add("shaking", prepare_shaking, shaking, shaking.path, shaking.uncertainty, shaking.raster_std)
     if faults := event.faults:
-        add("faults", lambda: prepare_fault_distance(faults, grid), faults, faults.path)
+        add("faults", prepare_fault_distance, faults, faults.path)
     if inventory := event.inventory:
-        add("landslides", lambda: prepare_landslides(inventory, grid), inventory, inventory.path, inventory.area)
-    return [*specs, _valid_spec()]
+        add("landslides", prepare_landslides, inventory, inventory.path, inventory.area)
+    source = {"source": ["reflectance_post", "elevation"], "resampling": "none"}
+    band = Band("valid", role="mask", long_name="the pixel can be mapped", provenance=source, **YES_NO)
+    after = ("scene_post", "terrain")
+    valid = LayerSpec("valid", lambda store: LayerGroup((band,), (), partial(_valid, store)), None, after=after)
+    return [*specs, valid]
 
 
 def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[str, str]:
@@ -156,57 +150,40 @@ def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[s
     return keys
 
 
-def _post_spec(event: Event, scenes: EventScenes) -> LayerSpec:
-    reader, scene = scenes.post, event.scenes.post
-    role = ndvi_roles(event.ndvi, has_pre=scenes.pre is not None).date
+def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
+    """List the parts that are computed from the scenes alone."""
+    post, pre, grid = scenes
+    role, role_of_difference = ndvi_roles(event.ndvi, has_pre=pre is not None)
 
-    def prepare(_: Store) -> LayerGroup:
-        reader.check_radiometry(scenes.grid)
-        attrs = {"resampling": scene.resampling}
-        return prepare_scene(reader, "post", grid=scenes.grid, ndvi_role=role, attrs=attrs)
+    def scene_spec(reader: SceneReader, when: When, settings: list[Any], looks_at: tuple[Path, ...]) -> LayerSpec:
+        def prepare(_: Store) -> LayerGroup:
+            reader.check_radiometry(grid)
+            shift = coregistration(event.scenes.coregister, reader, post, grid) if when == "pre" else None
+            return prepare_scene(reader, when, grid=grid, shift=shift, ndvi_role=role, attrs=resampling)
 
-    settings = [scene, role, reader.remote_metadata]  # whether there is a scene before decides the role of NDVI
-    return LayerSpec("scene_post", prepare, settings, reader.files, remote=reader.remote, spread=True)
+        resampling = {"resampling": settings[0].resampling}
+        name, settings = f"scene_{when}", [*settings, reader.remote_metadata]
+        return LayerSpec(name, prepare, settings, reader.files, looks_at, reader.remote, spread=True)
 
-
-def _pre_spec(event: Event, scene: SceneConfig, scenes: EventScenes, reader: SceneReader) -> LayerSpec:
-    grid, role = scenes.grid, ndvi_roles(event.ndvi, has_pre=True).date
-
-    def prepare(_: Store) -> LayerGroup:
-        reader.check_radiometry(grid)
-        shift = coregistration(event.scenes.coregister, reader, scenes.post, grid)
-        attrs = {"resampling": scene.resampling}
-        return prepare_scene(reader, "pre", grid=grid, shift=shift, ndvi_role=role, attrs=attrs)
-
-    settings = [scene, event.ndvi, reader.remote_metadata]
-    spec = LayerSpec("scene_pre", prepare, settings, reader.files, remote=reader.remote, spread=True)
-    if event.scenes.coregister == "off":
-        return spec
+    # Whether there is a scene before decides the role of NDVI.
+    specs = [scene_spec(post, "post", [event.scenes.post, role], ())]
+    if pre is None:
+        return specs
     # Co-registration reads the other scene too.
-    settings += [event.scenes, scenes.post.remote_metadata]
-    return spec._replace(looks_at=scenes.post.files)
-
-
-def _ndvi_difference_spec(event: Event) -> LayerSpec:
-    def prepare(store: Store) -> LayerGroup:
-        role = ndvi_roles(event.ndvi, has_pre=True).difference
-        return prepare_ndvi_difference(partial(store.read, "ndvi_pre"), partial(store.read, "ndvi_post"), role=role)
-
-    return LayerSpec("ndvi_difference", prepare, event.ndvi, after=("scene_post", "scene_pre"))
-
-
-def _valid_spec() -> LayerSpec:
-    band = Band(
-        "valid",
-        kind="flag",
-        class_names=("no", "yes"),
-        first_class=0,
-        role="mask",
-        long_name="the pixel can be mapped",
-        provenance={"source": ["reflectance_post", "elevation"], "resampling": "none"},
-    )
-    after = ("scene_post", "terrain")
-    return LayerSpec("valid", lambda store: LayerGroup((band,), (), partial(_valid, store)), None, after=after)
+    both = [event.scenes, post.remote_metadata] if event.scenes.coregister != "off" else []
+    specs.append(scene_spec(pre, "pre", [event.scenes.pre, event.ndvi, *both], post.files if both else ()))
+    if {RED, NIR} <= set(pre.band_names) & set(post.band_names):
+        specs.append(
+            LayerSpec(
+                "ndvi_difference",
+                lambda store: prepare_ndvi_difference(
+                    partial(store.read, "ndvi_pre"), partial(store.read, "ndvi_post"), role=role_of_difference
+                ),
+                event.ndvi,
+                after=("scene_post", "scene_pre"),
+            )
+        )
+    return specs
 
 
 def _valid(store: Store, window: GeoBox) -> dict[str, NDArray[Any]]:

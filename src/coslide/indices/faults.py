@@ -6,7 +6,6 @@ from functools import partial
 
 import edt
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -14,10 +13,9 @@ from shapely import clip_by_rect, total_bounds
 from shapely.geometry.base import BaseGeometry
 
 from coslide.config.schema import FaultsConfig
-from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup, cut
-from coslide.indices.classes import class_by_edges, class_names
-from coslide.sources.faults import FaultTraces, read_traces
+from coslide.cube.band import Band, class_by_edges, edge_classes
+from coslide.cube.store import LayerGroup, cut
+from coslide.sources.faults import read_traces
 
 
 def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
@@ -44,9 +42,34 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     edges_m = tuple(1000.0 * edge for edge in faults.edges_km)
     distance_m = fault_distance(traces.lines, grid, reach_m=edges_m[-1])
     classes = class_by_edges(distance_m, edges_m, lowest=1)
-    notes = _notes(traces, float(distance_m.min()), edges_m[-1])
+    notes = [f"{len(traces.lines)} of {traces.features} features are taken for traces"]
+    if traces.pointlike:
+        notes.append(f"{traces.pointlike} features without length are left out")
+    if (nearest_m := distance_m.min()) >= edges_m[-1]:
+        notes.append(f"none within {edges_m[-1]:g} m of the grid, every pixel is in the last class")
+    else:
+        notes.append(f"the nearest pixel lies {nearest_m:.0f} m from a trace")
+    long_name, method = "distance to the nearest fault trace", {"resampling": "Euclidean distance on the grid"}
+    classed = Band(
+        "fault_distance_class",
+        measured="fault_distance",
+        group="faults",
+        optional=True,
+        long_name=f"{long_name}, classes 1 to {len(edges_m) + 1}",
+        provenance=method,
+        **edge_classes(edges_m, "m", lowest=1, what="edges"),
+    )
+    distance = Band(
+        "fault_distance",
+        "m",
+        role="diagnostic",
+        group="faults",
+        optional=True,
+        long_name=f"{long_name}, capped at {edges_m[-1]:g} m",
+        provenance={**method, "capped_at_m": edges_m[-1]},
+    )
     compute = partial(cut, grid, {"fault_distance_class": classes, "fault_distance": distance_m})
-    return LayerGroup(_bands(edges_m), notes, compute)
+    return LayerGroup((classed, distance), tuple(notes), compute)
 
 
 def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> NDArray[np.float32]:
@@ -93,69 +116,18 @@ def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: flo
     transform = grid.affine
     if transform.b or transform.d:
         raise ValueError(f"grid: found the transform {transform!r}, expected axes along x and y")
-    near = _within_reach(traces, grid, reach_m=reach_m)
+    around = grid.pad(1).boundingbox.buffered(reach_m)  # a pixel more than what is within reach
+    near = [part for trace in traces if not (part := clip_by_rect(trace, *around.bbox)).is_empty]
     if not near:
         return np.full(grid.shape, reach_m, dtype=np.float32)
-    wide, inside = _widened_to(near, grid)
+    (west, south, east, north), box = total_bounds(near), grid.boundingbox
+    columns = math.ceil(max(box.left - west, east - box.right, 0.0) / abs(transform.a)) + 1
+    rows = math.ceil(max(box.bottom - south, north - box.top, 0.0) / abs(transform.e)) + 1
+    wide = grid.pad(columns, rows)
     # Pixels are one byte either way, but edt is faster with a mask than with labels.
     away = rasterize(
         near, out_shape=wide.shape, transform=wide.affine, fill=1, default_value=0, all_touched=True, dtype=np.uint8
     ).view(bool)
     sides_m = (abs(transform.e), abs(transform.a))
-    distance_m: NDArray[np.float32] = edt.edt(away, anisotropy=sides_m, parallel=0)[inside]  # 0: all processors
-    return np.minimum(distance_m, np.float32(reach_m))
-
-
-def _within_reach(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> list[BaseGeometry]:
-    """Cut from each trace what lies within `reach_m`, and a pixel more, of the grid."""
-    bounds = grid.pad(1).boundingbox.buffered(reach_m)
-    parts = [clip_by_rect(trace, *bounds.bbox) for trace in traces]
-    return [part for part in parts if not part.is_empty]
-
-
-def _widened_to(near: list[BaseGeometry], grid: GeoBox) -> tuple[GeoBox, tuple[slice, slice]]:
-    """Compute the smallest grid of the same pixels that holds `grid` and the traces, and where in it `grid` is."""
-    west, south, east, north = total_bounds(near)
-    corners = np.array([~grid.affine * corner for corner in ((west, south), (east, north))])
-    columns, rows = grid.shape.x, grid.shape.y
-    left, top = np.maximum(0, 1 - np.floor(corners.min(axis=0))).astype(int).tolist()
-    right, bottom = np.maximum(0, np.ceil(corners.max(axis=0)) + 1 - (columns, rows)).astype(int).tolist()
-    shape = top + rows + bottom, left + columns + right
-    wide = GeoBox(shape, grid.affine * Affine.translation(-left, -top), grid.crs)
-    return wide, (slice(top, top + rows), slice(left, left + columns))
-
-
-def _bands(edges_m: tuple[float, ...]) -> tuple[Band, ...]:
-    method, long_name = {"resampling": "Euclidean distance on the grid"}, "distance to the nearest fault trace"
-    classes = Band(
-        "fault_distance_class",
-        kind="ordinal",
-        class_names=class_names(edges_m, "m"),
-        definition=f"edges {', '.join(f'{edge:g}' for edge in edges_m)} m",
-        group="faults",
-        optional=True,
-        measured="fault_distance",
-        long_name=f"{long_name}, classes 1 to {len(edges_m) + 1}",
-        provenance=method,
-    )
-    distance = Band(
-        "fault_distance",
-        "m",
-        group="faults",
-        optional=True,
-        role="diagnostic",
-        long_name=f"{long_name}, capped at {edges_m[-1]:g} m",
-        provenance={**method, "capped_at_m": edges_m[-1]},
-    )
-    return classes, distance
-
-
-def _notes(traces: FaultTraces, nearest_m: float, reach_m: float) -> tuple[str, ...]:
-    notes = [f"{len(traces.lines)} of {traces.features} features are taken for traces"]
-    if traces.pointlike:
-        notes.append(f"{traces.pointlike} features without length are left out")
-    if nearest_m >= reach_m:
-        notes.append(f"none within {reach_m:g} m of the grid, every pixel is in the last class")
-    else:
-        notes.append(f"the nearest pixel lies {nearest_m:.0f} m from a trace")
-    return tuple(notes)
+    distance_m: NDArray[np.float32] = edt.edt(away, anisotropy=sides_m, parallel=0)  # 0: all processors
+    return np.minimum(distance_m[rows:-rows, columns:-columns], np.float32(reach_m))

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -11,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import GeologyConfig
 from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup, cut
+from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
@@ -46,14 +45,7 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     before, after = (float(np.mean(array == NO_CLASS)) for array in (strata.codes, codes))
     notes = _notes(geology, strata, gaps=(before, after), without_age=float(np.mean(codes == WITHOUT_AGE)))
     codes[codes == WITHOUT_AGE] = NO_CLASS
-    classes = units_by_age(geology)
-    names = tuple(" = ".join(units) for units in classes)
-    provenance = {
-        "resampling": f"pixel centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
-        "share_unmapped": before,
-        "share_unmapped_after_filling": after,
-        "share_overlapping": strata.overlap,
-    }
+    names = tuple(" = ".join(units) for units in units_by_age(geology))
     band = Band(
         "stratum_class",
         kind="ordinal",
@@ -61,8 +53,13 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
         definition=f"old to young: {'; '.join(names)}",
         group="geology",
         optional=True,
-        long_name=f"stratum by age, classes 1 (oldest) to {len(classes)}",
-        provenance=provenance,
+        long_name=f"stratum by age, classes 1 (oldest) to {len(names)}",
+        provenance={
+            "resampling": f"pixel centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
+            "share_unmapped": before,
+            "share_unmapped_after_filling": after,
+            "share_overlapping": strata.overlap,
+        },
     )
     return LayerGroup((band,), notes, partial(cut, grid, {"stratum_class": codes}))
 
@@ -94,47 +91,30 @@ def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) 
     >>> fill_gaps(np.array([[1, 255, 255, 255, 255, 7]], dtype=np.uint8), pixel_size_m=10, reach_m=15)
     array([[  1,   1, 255, 255,   7,   7]], dtype=uint8)
     """
+    from scipy.ndimage import distance_transform_edt
+
     filled = codes.copy()
     margin = min(math.floor(reach_m / pixel_size_m + 1e-9), max(codes.shape))
     if margin == 0:
         return filled
-    for block, inner in _blocks(codes.shape, margin):
+    side, reach_px = max(_BLOCK, 2 * margin), reach_m / pixel_size_m
+    for place in itertools.product(*(range(0, size, side) for size in codes.shape)):
+        first = [max(0, start - margin) for start in place]
+        block = tuple(slice(low, start + side + margin) for low, start in zip(first, place, strict=True))
+        inner = tuple(slice(start - low, start - low + side) for low, start in zip(first, place, strict=True))
         gap = codes[block] == NO_CLASS
         if gap[inner].any() and not gap.all():
-            filled[block][inner] = _filled(codes[block], gap, inner, reach=reach_m / pixel_size_m)
+            distance, nearest = distance_transform_edt(gap, return_indices=True)
+            near = distance <= reach_px + 1e-9  # a pixel with a code is its own nearest
+            filled[block][inner] = np.where(near, codes[block][tuple(nearest)], np.uint8(NO_CLASS))[inner]
     return filled
-
-
-def _filled(
-    codes: NDArray[np.uint8], gap: NDArray[np.bool_], inner: tuple[slice, slice], *, reach: float
-) -> NDArray[np.uint8]:
-    from scipy.ndimage import distance_transform_edt
-
-    distance, (rows, columns) = distance_transform_edt(gap, return_indices=True)
-    near = distance[inner] <= reach + 1e-9
-    nearest = codes[rows[inner], columns[inner]]
-    return np.where(near, nearest, np.uint8(NO_CLASS))  # a pixel with a code is its own nearest
-
-
-def _blocks(shape: tuple[int, ...], margin: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Yield blocks that cover `shape`, each with `margin` around it, and where in it the block without margin is."""
-    side = max(_BLOCK, 2 * margin)
-    rows, columns = ([_widened(start, side, margin, size) for start in range(0, size, side)] for size in shape)
-    for (row, inner_row), (column, inner_column) in itertools.product(rows, columns):
-        yield (row, column), (inner_row, inner_column)
-
-
-def _widened(start: int, side: int, margin: int, size: int) -> tuple[slice, slice]:
-    first = max(0, start - margin)
-    outer = slice(first, min(size, start + side + margin))
-    return outer, slice(start - first, min(size, start + side) - first)
 
 
 def _notes(
     geology: GeologyConfig, strata: StratumMap, *, gaps: tuple[float, float], without_age: float
 ) -> tuple[str, ...]:
-    named = {unit for units in units_by_age(geology) for unit in units}
-    absent = [unit for units in units_by_age(geology) for unit in units if unit not in strata.units]
+    named = [unit for units in units_by_age(geology) for unit in units]
+    absent = [unit for unit in named if unit not in strata.units]
     unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)
     notes = [
         f"not on the grid: {quote_list(absent) or 'none'} of the {len(named)} units with an age",

@@ -5,45 +5,33 @@ window it is asked for. Fields hold their nodes only: they are small, can be sen
 from several threads at once.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from rasterio.enums import Resampling
 
+from coslide.cube.store import Span, span
 from coslide.grid import slices_of
 from coslide.io.coarse_raster import CoarseRaster
 from coslide.io.resample import resample
+from coslide.windows import row_strips
+
+Field = Callable[[GeoBox], NDArray[np.float32]]
+"""A quantity that has a value, or NaN, at every pixel of a grid: float32 (row, col) at those of a part of the grid."""
+
+NEAREST_STATIONS = 30
 
 MOST_NODES = 2**21
 """Where nodes as close as asked for would be more than this, their spacing is widened."""
 
 _MARGIN_NODES = 2
-_MOST_SAMPLES = 2048  # along each side
-
-
-class Summary(NamedTuple):
-    """Smallest and largest value of a field on a grid, and its share of nodata; NaN and 1 where it has no value."""
-
-    low: float
-    high: float
-    nodata: float
-
-
-class Field(Protocol):
-    """A quantity that has a value, or NaN, at every pixel of a grid."""
-
-    def at(self, window: GeoBox) -> NDArray[np.float32]:
-        """Interpolate the values at the pixel centres of `window`, a part of the grid, float32 (row, col)."""
-        ...
-
-    def sampled(self) -> NDArray[np.float32]:
-        """Interpolate at pixels that are spread evenly over the grid, up to its edges, at most 2048 along each side."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +69,7 @@ class CoarseField:
         ValueError
             If `window` is no part of the grid.
         """
-        field = self._between(self.nodes, *_indices_of(window, self.grid))
+        field = self._between_nodes(self.nodes, window)
         return np.exp(field, out=field) if self.log else field
 
     def variance_at(self, window: GeoBox) -> NDArray[np.float32]:
@@ -94,38 +82,31 @@ class CoarseField:
         """
         if self.variance is None:
             raise ValueError("variance: found None, expected a field that was kriged with a variogram")
-        return self._between(self.variance, *_indices_of(window, self.grid))
-
-    def sampled(self) -> NDArray[np.float32]:
-        """Interpolate at pixels that are spread evenly over the grid (`Field.sampled`)."""
-        rows, columns = (
-            np.unique(np.linspace(0, size - 1, min(size, _MOST_SAMPLES)).round().astype(np.int64))
-            for size in self.grid.shape
-        )
-        field = self._between(self.nodes, rows, columns)
-        return np.exp(field, out=field) if self.log else field
+        return self._between_nodes(self.variance, window)
 
     def node_value(self, x_m: float, y_m: float) -> float:
         """Interpolate between the nodes at one place on the grid; a logarithm if `log`."""
-        value = np.empty((1, 1), dtype=np.float32)
-        column, row = x_m / self.spacing_m - self.first_node[0], y_m / self.spacing_m - self.first_node[1]
-        _bilinear(self.nodes, np.array([row]), np.array([column]), value)
-        return float(value[0, 0])
+        return float(self._bilinear(self.nodes, np.array([x_m]), np.array([y_m]))[0, 0])
 
-    def _between(
-        self, nodes: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def _between_nodes(self, nodes: NDArray[np.float32], window: GeoBox) -> NDArray[np.float32]:
         transform = self.grid.affine
-        x_m = transform.c + transform.a * (columns + 0.5)
-        y_m = transform.f + transform.e * (rows + 0.5)
+        rows, columns = (np.arange(part.start, part.stop) + 0.5 for part in slices_of(window, self.grid))
+        return self._bilinear(nodes, transform.c + transform.a * columns, transform.f + transform.e * rows)
+
+    def _bilinear(
+        self, nodes: NDArray[np.float32], x_m: NDArray[np.float64], y_m: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
         column, row = x_m / self.spacing_m - self.first_node[0], y_m / self.spacing_m - self.first_node[1]
-        field = np.empty((rows.size, columns.size), dtype=np.float32)
-        _bilinear(nodes, row, column, field)
+        left, above = (np.floor(place).astype(np.int64) for place in (column, row))
+        right_share, below_share = column - left, (row - above)[:, np.newaxis]
+        lines = nodes[above] * (1.0 - below_share) + nodes[above + 1] * below_share
+        field = np.empty((row.size, column.size), dtype=np.float32)
+        for line, pixels in zip(lines, field, strict=True):
+            pixels[:] = line[left] * (1.0 - right_share) + line[left + 1] * right_share
         return field
 
 
-@dataclass(frozen=True, eq=False)
-class NodesField:
+class NodesField(NamedTuple):
     """A raster in any CRS at the pixels of a grid, bilinear between its nodes (`coslide.io.resample.resample`).
 
     Attributes
@@ -153,14 +134,6 @@ class NodesField:
             If `window` is no part of the grid.
         """
         slices_of(window, self.grid)  # refuses what is no part of it
-        return self._at(window)
-
-    def sampled(self) -> NDArray[np.float32]:
-        """Interpolate at pixels that are spread evenly over the grid (`Field.sampled`)."""
-        rows, columns = (min(size, _MOST_SAMPLES) for size in self.grid.shape)
-        return self._at(self.grid.zoom_to((rows, columns)))
-
-    def _at(self, window: GeoBox) -> NDArray[np.float32]:
         values = self.nodes.values
         field: NDArray[np.float32] = resample(
             self.nodes.geobox, lambda rows, columns: values[rows, columns], window, how=Resampling.bilinear
@@ -208,35 +181,52 @@ def coarse_axes(
     return spacing_m, (limits[0][0], limits[1][0]), (x_m, y_m)
 
 
-def _indices_of(window: GeoBox, grid: GeoBox) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    rows, columns = slices_of(window, grid)
-    return np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
+def span_of(field: Field, grid: GeoBox) -> Span:
+    """Count the pixels of `grid` that have a value, and find the smallest and the largest value, strip by strip."""
+    strips = (field(grid[rows, :]) for rows in row_strips(grid.shape.y, 1024))
+    return functools.reduce(Span.joined, map(span, strips))
 
 
-def summary_of(field: Field) -> Summary:
-    """Compute the range of a field on its grid and its share of nodata, from the pixels that it samples."""
-    sampled = field.sampled()
-    nodata = float(np.isnan(sampled).mean())
-    if nodata == 1:
-        return Summary(np.nan, np.nan, nodata)
-    return Summary(float(np.nanmin(sampled)), float(np.nanmax(sampled)), nodata)
+def place_stations(
+    grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, values: ArrayLike, within_km: float
+) -> NDArray[np.float64]:
+    """Select the stations to interpolate a grid from, in metres: those near it, and never fewer than the 30 nearest.
 
+    Far stations tell nothing of the grid and bend the variogram towards long distances.
 
-@njit(nogil=True, cache=True)
-def _bilinear(
-    nodes: NDArray[np.float32],
-    row: NDArray[np.floating[Any]],
-    column: NDArray[np.floating[Any]],
-    out: NDArray[np.float32],
-) -> None:
-    left = np.floor(column).astype(np.int64)
-    right_share = column - left
-    line = np.empty(nodes.shape[1], dtype=np.float64)
-    for i in range(row.size):
-        above = math.floor(row[i])
-        share = row[i] - above
-        for k in range(line.size):
-            line[k] = nodes[above, k] * (1.0 - share) + nodes[above + 1, k] * share
-        for j in range(column.size):
-            k = left[j]
-            out[i, j] = line[k] * (1.0 - right_share[j]) + line[k + 1] * right_share[j]
+    Parameters
+    ----------
+    grid
+        In a projected CRS in metres.
+    lon_deg, lat_deg
+        Stations, WGS 84, 1-D. Those so far away that the projection has no place for them are left out.
+    values
+        What they measured, 1-D. Stations whose value is NaN or infinite are left out.
+    within_km
+        Distance from the edge of the grid; stations on it are at distance 0.
+
+    Returns
+    -------
+    ndarray of float64, (3, station)
+        x and y in metres in the CRS of the grid, and what was measured; without any station where none is usable.
+
+    Raises
+    ------
+    ValueError
+        If the CRS of the grid is not projected in metres or the columns differ in length.
+
+    Examples
+    --------
+    >>> grid = GeoBox.from_bbox((574000, 4725000, 574020, 4725010), crs="EPSG:32654", resolution=10)
+    >>> place_stations(grid, lon_deg=[141.8, 141.9], lat_deg=[42.7, 42.7], values=[3.0, np.nan], within_km=10)[2]
+    array([3.])
+    """
+    if grid.crs is None or not grid.crs.projected or set(grid.crs.units) != {"metre"}:
+        raise ValueError(f"grid: found the CRS {grid.crs}, expected a projected one in metres")
+    to_grid = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
+    table = np.array([*to_grid.transform(lon_deg, lat_deg), values], dtype=np.float64)
+    table = table[:, np.isfinite(table).all(axis=0)]  # a projection answers with infinity far from its own zone
+    (x_m, y_m, _), box = table, grid.boundingbox
+    distance_m = np.hypot(x_m - np.clip(x_m, box.left, box.right), y_m - np.clip(y_m, box.bottom, box.top))
+    nearest_m = np.sort(distance_m)[:NEAREST_STATIONS]
+    return table[:, distance_m <= max([within_km * 1000.0, *nearest_m[-1:]])]

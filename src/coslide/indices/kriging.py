@@ -106,8 +106,8 @@ class Kriging(NamedTuple):
         if self.constant:
             return np.full(shape, self.values[0]), np.zeros(shape)
         if self.variogram is None:
-            nodes = np.stack(np.meshgrid(x_km, y_km), axis=-1).reshape(-1, 2)
-            return _inverse_distance(self.xy_km, self.values, nodes).reshape(shape), np.full(shape, np.nan)
+            weight = self._inverse_square(np.stack(np.meshgrid(x_km, y_km), axis=-1).reshape(-1, 2))
+            return (weight @ self.values / weight.sum(axis=1)).reshape(shape), np.full(shape, np.nan)
         # Scaled to a sill of 1, or the matrix is ill-conditioned for values that are small or large.
         model, psill, range_m, nugget = self.variogram
         sill, centre = psill + nugget, self.values.mean()
@@ -148,26 +148,31 @@ class Kriging(NamedTuple):
         >>> fit_kriging([0.0, 1000.0], [0.0, 0.0], [2.0, 5.0]).leave_one_out_rmse()
         3.0
         """
+        from pykrige.ok import OrdinaryKriging
+
         count = self.values.size
         if count < 2:
             raise ValueError("values: found one station, expected at least two to leave one out")
         if self.constant:
             return 0.0
         if self.variogram is None:
-            kept = ~np.eye(count, dtype=bool)
-            errors = np.array(
-                [
-                    _inverse_distance(self.xy_km[kept[i]], self.values[kept[i]], self.xy_km[[i]])[0] - self.values[i]
-                    for i in range(count)
-                ]
-            )
+            weight = self._inverse_square(self.xy_km)
+            np.fill_diagonal(weight, 0.0)
+            errors = weight @ self.values / weight.sum(axis=1) - self.values
         else:
+            model, psill, range_m, nugget = self.variogram
+            semivariance = OrdinaryKriging.variogram_dict[model]
             matrix = np.ones((count + 1, count + 1))
-            matrix[:-1, :-1] = -_semivariance(self.variogram, cdist(self.xy_km, self.xy_km))
+            matrix[:-1, :-1] = -semivariance([psill, range_m / 1000.0, nugget], cdist(self.xy_km, self.xy_km))
             np.fill_diagonal(matrix, 0.0)
             inverse = np.linalg.inv(matrix)[:-1, :-1]
             errors = inverse @ self.values / np.diag(inverse)
         return float(np.sqrt(np.mean(np.square(errors))))
+
+    def _inverse_square(self, nodes_km: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Within a metre the station's value holds; the floor also keeps the weights finite.
+        weight: NDArray[np.float64] = np.maximum(cdist(nodes_km, self.xy_km), 1e-3) ** -2
+        return weight
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -320,20 +325,3 @@ def _fit(stations: Kriging, model: str) -> Variogram:
     if close.any():
         nugget = max(nugget, float(pdist(standard[:, np.newaxis], "sqeuclidean")[close].mean()) / 2)
     return Variogram(model, float(psill * spread**2), float(range_km * 1000.0), float(nugget * spread**2))
-
-
-def _semivariance(variogram: Variogram, distance_km: NDArray[np.float64]) -> NDArray[np.float64]:
-    share = distance_km * 1000.0 / variogram.range_m
-    if variogram.model == "exponential":
-        return variogram.nugget + variogram.psill * (1.0 - np.exp(-3.0 * share))
-    near = np.minimum(share, 1.0)
-    return variogram.nugget + variogram.psill * (1.5 * near - 0.5 * near**3)
-
-
-def _inverse_distance(
-    xy_km: NDArray[np.float64], values: NDArray[np.float64], nodes_km: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    # Within a metre the station's value holds; the floor also keeps the weights finite.
-    weight = np.maximum(cdist(nodes_km, xy_km), 1e-3) ** -2
-    estimate: NDArray[np.float64] = weight @ values / weight.sum(axis=1)
-    return estimate

@@ -6,10 +6,10 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import InventoryConfig
 from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup, cut
+from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.labels import BACKGROUND, LANDSLIDE
-from coslide.sources.inventory import Labels, rasterize_inventory
+from coslide.sources.inventory import rasterize_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 
@@ -34,13 +34,16 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     Outside the mapped area nobody looked, so a pixel there is nodata, not background.
     """
     labels = rasterize_inventory(inventory.path, grid, area=inventory.area)
-    provenance = {
-        "resampling": "pixel centres; polygons without one by touch",
-        "polygons": labels.polygons,
-        "polygons_burnt_by_touch": len(labels.touched),
-        "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),
-        "polygons_repaired": labels.repaired,
-    }
+    burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * pixel_size_m(grid) ** 2
+    drawn, burnt = (f"{area_m2 / 1e6:.4g} km2" for area_m2 in (labels.area_m2, burnt_m2))
+    notes = [f"{labels.polygons} polygons cover {drawn} of the mapped area, their pixels {burnt}"]
+    if labels.touched:
+        first = ", ".join(str(number) for number in labels.touched[:5])
+        notes.append(f"{len(labels.touched)} hold no pixel centre and are burnt by touch, first those numbered {first}")
+    if labels.repaired:
+        notes.append(f"{labels.repaired} crossed themselves and were repaired")
+    if labels.empty:
+        notes.append(f"{labels.empty} enclose no area and are left out")
     band = Band(
         "landslide",
         kind="flag",
@@ -50,22 +53,12 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
         optional=True,
         role="label",
         long_name="mapped landslides",
-        provenance=provenance,
+        provenance={
+            "resampling": "pixel centres; polygons without one by touch",
+            "polygons": labels.polygons,
+            "polygons_burnt_by_touch": len(labels.touched),
+            "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),
+            "polygons_repaired": labels.repaired,
+        },
     )
-    return LayerGroup((band,), _notes(labels, pixel_size_m(grid)), partial(cut, grid, {"landslide": labels.mask}))
-
-
-def _notes(labels: Labels, side_m: float) -> tuple[str, ...]:
-    burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * side_m**2
-    drawn, burnt = (f"{area_m2 / 1e6:.4g} km2" for area_m2 in (labels.area_m2, burnt_m2))
-    notes = [f"{labels.polygons} polygons cover {drawn} of the mapped area, their pixels {burnt}"]
-    if labels.touched:
-        notes.append(
-            f"{len(labels.touched)} hold no pixel centre and are burnt by touch, first those numbered "
-            f"{', '.join(str(number) for number in labels.touched[:5])}"
-        )
-    if labels.repaired:
-        notes.append(f"{labels.repaired} crossed themselves and were repaired")
-    if labels.empty:
-        notes.append(f"{labels.empty} enclose no area and are left out")
-    return tuple(notes)
+    return LayerGroup((band,), tuple(notes), partial(cut, grid, {"landslide": labels.mask}))

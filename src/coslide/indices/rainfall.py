@@ -11,11 +11,10 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import RainConfig
 from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
+from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
-from coslide.indices.interpolation import MOST_NODES, Field, NodesField, summary_of
+from coslide.indices.interpolation import MOST_NODES, NodesField, place_stations, span_of
 from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse
-from coslide.indices.stations import place_stations
 from coslide.io.coarse_raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, read_gauges
 
@@ -25,7 +24,6 @@ WITHIN_KM = 200.0
 _COARSE_M, _CLOSEST_M = 250.0, 30.0
 _MOST_WORK = 1e11  # nodes times the square of the gauges: half a minute
 _LARGEST_ERROR_MM = 0.08  # at the gauges, where it is largest; 0.1 mm is promised
-_KRIGED = "ordinary kriging on a coarse grid, then bilinear"
 
 
 def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime | None) -> LayerGroup:
@@ -69,7 +67,7 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
     return _from_gauges(rain, grid, event_time) if rain.gauges else _from_raster(rain, grid)
 
 
-def _compute(field: Field, window: GeoBox) -> dict[str, NDArray[Any]]:
+def _compute(field: KrigedField | NodesField, window: GeoBox) -> dict[str, NDArray[Any]]:
     rain_mm = field.at(window)
     computed = {"rainfall": np.maximum(rain_mm, np.float32(0.0), out=rain_mm)}
     if isinstance(field, KrigedField) and field.variance is not None:
@@ -79,21 +77,22 @@ def _compute(field: Field, window: GeoBox) -> dict[str, NDArray[Any]]:
 
 def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> LayerGroup:
     gauges = read_gauges(rain, event_time=event_time)
-    placed = place_stations(
+    x_m, y_m, rain_mm = place_stations(
         grid, lon_deg=gauges.lon_deg, lat_deg=gauges.lat_deg, values=gauges.rain_mm, within_km=WITHIN_KM
     )
-    if placed.values.size == 0:
-        raise InputError(f"{rain.gauges}: found no gauge that has a place in {grid.crs}, the CRS of the grid")
-    kriging = fit_kriging(*placed, variogram=rain.variogram)
+    if rain_mm.size == 0:
+        raise InputError(f"{rain.path}: found no gauge that has a place in {grid.crs}, the CRS of the grid")
+    kriging = fit_kriging(x_m, y_m, rain_mm, variogram=rain.variogram)
     field, error_mm = _kriged(kriging, grid)
-    provenance: dict[str, Any] = {"resampling": _KRIGED, "gauges": int(placed.values.size)}
+    provenance: dict[str, Any] = {"resampling": "ordinary kriging on a coarse grid, then bilinear"}
+    provenance["gauges"] = rain_mm.size
     if kriging.variogram:
         provenance["variogram"] = kriging.variogram._asdict()
     bands = [_rainfall_band(provenance)]
     if field.variance is not None:
         long_name = "kriging variance of the rain"
         bands.append(replace(bands[0], name="rainfall_variance", unit="mm2", role="diagnostic", long_name=long_name))
-    notes = (*gauges.notes, *_accuracy(kriging, placed.values.size, field.spacing_m, error_mm))
+    notes = (*gauges.notes, *_accuracy(kriging, rain_mm.size, field.spacing_m, error_mm))
     return LayerGroup(tuple(bands), notes, partial(_compute, field))
 
 
@@ -128,20 +127,18 @@ def _accuracy(kriging: Kriging, count: int, spacing_m: float, error_mm: float) -
 
 
 def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
-    path = rain.raster
-    if path is None:
-        raise ValueError("rain.raster: found None, expected a raster")
-    nodes = read_coarse_raster(path, grid, crs=rain.crs, nodata=rain.nodata)
+    nodes = read_coarse_raster(rain.path, grid, crs=rain.crs, nodata=rain.nodata)
     values = nodes.values * np.float32(MM_PER_UNIT[rain.unit])
     measured = values[~np.isnan(values)]
     if measured.size and measured.min() < 0:
-        raise InputError(f"{path}: found rain of {measured.min():g} mm, expected 0 or more (is nodata declared?)")
+        raise InputError(f"{rain.path}: found rain of {measured.min():g} mm, expected 0 or more (is nodata declared?)")
     field = NodesField(nodes._replace(values=values), grid)
-    low_mm, high_mm, nodata = summary_of(field)
-    if nodata == 1:
-        raise InputError(f"{path}: has no value on the grid, expected rain")
+    valid, low_mm, high_mm = span_of(field.at, grid)
+    if not valid:
+        raise InputError(f"{rain.path}: has no value on the grid, expected rain")
     notes = [f"rain from a raster, bilinear: {low_mm:.1f} to {high_mm:.1f} mm on the grid"]
-    notes += [f"{nodata:.1%} of the grid has no rain value"] if nodata else []
+    if nodata := 1 - valid / (grid.shape.y * grid.shape.x):
+        notes.append(f"{nodata:.1%} of the grid has no rain value")
     return LayerGroup((_rainfall_band({"resampling": "bilinear"}),), tuple(notes), partial(_compute, field))
 
 

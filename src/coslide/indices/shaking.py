@@ -1,34 +1,35 @@
 """Peak ground acceleration (PGA) on the grid, from ShakeMap, rasters, contours or stations, and its classes."""
 
 import math
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.roi import roi_is_empty
+from rasterio.features import rasterize
 
 from coslide.config.schema import ShakingConfig
-from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
+from coslide.cube.band import Band, class_by_edges, edge_classes
+from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
-from coslide.grid import overlap_slices
-from coslide.indices.classes import class_by_edges, class_names
-from coslide.indices.contours import contour_field
-from coslide.indices.interpolation import Field, NodesField, summary_of
+from coslide.grid import overlap_slices, slices_of
+from coslide.indices.interpolation import CoarseField, Field, NodesField, coarse_axes, place_stations, span_of
 from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse
-from coslide.indices.stations import place_stations
-from coslide.io.coarse_raster import CoarseRaster
+from coslide.labels import NO_CLASS
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
 
 WITHIN_KM = 150.0
 _CLOSEST_M, _WIDEST_M = 100.0, 250.0  # largest error against the direct solution 0.4 % and 0.9 %, see krige_coarse
 _NODES = 300_000  # take seconds with hundreds of stations
-_KRIGED = "ordinary kriging of ln PGA on a coarse grid, then bilinear"
+_CONTOUR_NODES_M = 100.0
+_VERTEX_EVERY_M = 200.0
+_REACH_M = 50_000.0  # contours beyond shape the field at the edge of the grid no more
+_MOST_VERTICES = 300_000
 
 
 def krige_pga(
@@ -79,10 +80,10 @@ def krige_pga(
     """
     recorded_g = np.asarray(pga_g, dtype=np.float64)
     usable = np.where(recorded_g > 0, recorded_g, np.nan)
-    placed = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=usable, within_km=within_km)
-    if placed.values.size == 0:
+    x_m, y_m, near_g = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=usable, within_km=within_km)
+    if near_g.size == 0:
         raise InputError(f"shaking: found no station with a PGA above 0 among {usable.size}, expected at least one")
-    kriging = fit_kriging(placed.x_m, placed.y_m, np.log(placed.values))
+    kriging = fit_kriging(x_m, y_m, np.log(near_g))
     box = grid.boundingbox
     spacing_m = math.sqrt((box.right - box.left) * (box.top - box.bottom) / _NODES)
     return krige_coarse(grid, kriging, coarse_m=min(max(spacing_m, _CLOSEST_M), _WIDEST_M), log=True)
@@ -120,71 +121,53 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     maximum.
     """
     source = _source(shaking, grid)
-    low_g, high_g, nodata = summary_of(source.pga)
-    if nodata == 1:
-        raise InputError(f"shaking: {source.path} does not reach the grid; expected PGA there")
+    valid, low_g, high_g = span_of(source.pga, grid)
+    if not valid:
+        raise InputError(f"shaking: {shaking.path} does not reach the grid; expected PGA there")
     notes = [*source.notes, f"PGA from {low_g:.3g} to {high_g:.3g} g on the grid"]
-    notes += [f"{nodata:.1%} of the grid has no PGA: it lies outside"] if nodata else []
-    compute = partial(_compute, source, shaking.levels_g)
-    return LayerGroup(_bands(shaking, source, (low_g, high_g)), tuple(notes), compute)
+    if nodata := 1 - valid / (grid.shape.y * grid.shape.x):
+        notes.append(f"{nodata:.1%} of the grid has no PGA: it lies outside")
+    name = "peak ground acceleration"
+    shared: dict[str, Any] = {"group": "shaking", "optional": True}
+    shared["provenance"] = {"resampling": source.resampling, "range_g": [low_g, high_g], **source.attrs}
+    levels = edge_classes(shaking.levels_g, "g", lowest=0, what="levels")
+    long_name = f"{name}: number of the levels that it reaches"
+    classes = Band("pga_class", measured="pga", long_name=long_name, **levels, **shared)
+    bands = [classes, Band("pga", "g", role="diagnostic", long_name=name, **shared)]
+    if source.ln_std is not None:
+        long_name = f"standard deviation of the logarithm of {name}"
+        bands.append(Band("pga_ln_std", role="diagnostic", long_name=long_name, **shared))
+    return LayerGroup(tuple(bands), tuple(notes), partial(_compute, source, shaking.levels_g))
 
 
 class _Source(NamedTuple):
-    """PGA in g on a grid, the standard deviation of its logarithm, and what is recorded of them."""
+    """PGA in g on a grid, how it was brought there, the standard deviation of its logarithm, and what is recorded."""
 
-    path: Path | None
     pga: Field
     resampling: str
-    ln_std: Callable[[GeoBox], NDArray[np.float32]] | None = None
+    ln_std: Field | None = None
     notes: tuple[str, ...] = ()
     attrs: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 def _compute(source: _Source, levels_g: tuple[float, ...], window: GeoBox) -> dict[str, NDArray[Any]]:
     """Compute the classes of PGA, PGA in g and, where it has one, the deviation of its logarithm on `window`."""
-    pga_g = source.pga.at(window)
+    pga_g = source.pga(window)
     computed: dict[str, NDArray[Any]] = {"pga_class": class_by_edges(pga_g, levels_g, lowest=0), "pga": pga_g}
     if source.ln_std is not None:
         computed["pga_ln_std"] = source.ln_std(window)
     return computed
 
 
-def _bands(shaking: ShakingConfig, source: _Source, range_g: tuple[float, float]) -> tuple[Band, ...]:
-    name = "peak ground acceleration"
-    classes = Band(
-        "pga_class",
-        kind="ordinal",
-        class_names=class_names(shaking.levels_g, "g"),
-        first_class=0,
-        definition=f"levels {', '.join(f'{level:g}' for level in shaking.levels_g)} g",
-        group="shaking",
-        optional=True,
-        measured="pga",
-        long_name=f"{name}: number of the levels that it reaches",
-        provenance={"resampling": source.resampling, "range_g": list(range_g), **source.attrs},
-    )
-    shared: dict[str, Any] = {"group": "shaking", "optional": True, "role": "diagnostic"}
-    shared["provenance"] = classes.provenance
-    bands = [classes, Band("pga", "g", long_name=name, **shared)]
-    if source.ln_std is not None:
-        bands.append(Band("pga_ln_std", long_name=f"standard deviation of the logarithm of {name}", **shared))
-    return tuple(bands)
-
-
 def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
-    if shaking.shakemap is not None:
-        found = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
-        said = {"shakemap": found.version}
-        _require_meeting(found.pga_g, grid, shaking.shakemap)
-        return _from_nodes(shaking.shakemap, grid, found.pga_g, found.ln_std)._replace(notes=found.notes, attrs=said)
-    if shaking.raster is not None:
-        return _from_nodes(shaking.raster, grid, *read_pga_raster(shaking, grid))
-    if shaking.contours is not None:
+    if shaking.shakemap or shaking.raster:
+        return _from_nodes(shaking, grid)
+    if shaking.contours:
         contours = read_contours(shaking, str(grid.crs))
         kind = contours.geom_type.iloc[0].lower()
         how = "pixel centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
         note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
-        return _Source(shaking.contours, contour_field(contours, grid, name=str(shaking.contours)), how, notes=(note,))
+        return _Source(contour_field(contours, grid, name=str(shaking.path)), how, notes=(note,))
     stations = read_stations(shaking)
     field = krige_pga(grid, lon_deg=stations.lon_deg, lat_deg=stations.lat_deg, pga_g=stations.pga_g)
     count = field.kriging.values.size
@@ -193,7 +176,8 @@ def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
         factor = np.exp(field.kriging.leave_one_out_rmse())
         notes.append(f"each station estimated from the others is wrong by a factor of {factor:.2f}")
     ln_std = partial(_ln_std, field) if field.variance is not None else None
-    return _Source(shaking.stations, field, _KRIGED, ln_std, tuple(notes), {"stations": count})
+    how = "ordinary kriging of ln PGA on a coarse grid, then bilinear"
+    return _Source(field.at, how, ln_std, tuple(notes), {"stations": count})
 
 
 def _ln_std(field: KrigedField, window: GeoBox) -> NDArray[np.float32]:
@@ -201,14 +185,96 @@ def _ln_std(field: KrigedField, window: GeoBox) -> NDArray[np.float32]:
     return np.sqrt(variance, out=variance)
 
 
-def _require_meeting(nodes: CoarseRaster, grid: GeoBox, path: Path) -> None:
-    if roi_is_empty(overlap_slices(nodes.geobox, grid)):
-        rows, columns = nodes.values.shape
-        (west, north), (east, south) = (nodes.transform @ corner for corner in ((0, 0), (columns, rows)))
-        found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
-        raise InputError(f"{path}: does not overlap the grid; found {found}")
+def _from_nodes(shaking: ShakingConfig, grid: GeoBox) -> _Source:
+    if shaking.shakemap:
+        pga_g, ln_std, version, notes = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
+        attrs = {"shakemap": version}
+        if roi_is_empty(overlap_slices(pga_g.geobox, grid)):
+            west, south, east, north = pga_g.geobox.boundingbox.bbox
+            found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
+            raise InputError(f"{shaking.path}: does not overlap the grid; found {found}")
+    else:
+        (pga_g, ln_std), notes, attrs = read_pga_raster(shaking, grid), (), {}
+    deviation = NodesField(ln_std, grid).at if ln_std is not None else None
+    return _Source(NodesField(pga_g, grid).at, "bilinear in g", deviation, notes, attrs)
 
 
-def _from_nodes(path: Path, grid: GeoBox, pga_g: CoarseRaster, ln_std: CoarseRaster | None) -> _Source:
-    ln_std_at = NodesField(ln_std, grid).at if ln_std is not None else None
-    return _Source(path, NodesField(pga_g, grid), "bilinear in g", ln_std_at)
+def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Field:
+    """Interpolate PGA, in g, on `grid` from contours.
+
+    Parameters
+    ----------
+    contours
+        All lines or all polygons, with PGA in g in the column ``pga_g``, in the CRS of the grid.
+    grid
+        In metres.
+    name
+        The source, for messages.
+
+    Returns
+    -------
+    Field
+        A pixel in polygons has the value of the highest one there, by its centre. Between lines the
+        logarithm is interpolated (Clough and Tocher [1]_: smooth, so that it goes on rising inside the innermost line
+        and falling in a hollow), from vertices at most 200 m apart. NaN outside all polygons, or outside the convex
+        hull of the lines: beyond the outermost contour nothing is recorded.
+
+    Raises
+    ------
+    InputError
+        If there are more than 254 different values among polygons, or lines of fewer than two values near the grid.
+
+    References
+    ----------
+    .. [1] Alfeld (1984), A trivariate Clough-Tocher scheme for tetrahedral data, Comput. Aided Geom. Des. 1, 169-181,
+       doi:10.1016/0167-8396(84)90029-3; as in `scipy.interpolate.CloughTocher2DInterpolator`.
+    """
+    from scipy.interpolate import CloughTocher2DInterpolator
+    from scipy.spatial import QhullError
+
+    if (contours.geom_type == "Polygon").all():
+        return _burnt(contours, grid, name)
+    xy_m, ln_g = _vertices(contours, grid)
+    spacing_m, first_node, (x_m, y_m) = coarse_axes(grid, _CONTOUR_NODES_M)
+    if np.unique(ln_g).size < 2:
+        raise InputError(f"{name}: found fewer than two values of contours around the grid, expected more")
+    origin_m = xy_m.mean(axis=0)  # squares of UTM northings waste digits
+    try:
+        interpolate = CloughTocher2DInterpolator((xy_m - origin_m) / 1000.0, ln_g)
+    except QhullError:
+        raise InputError(f"{name}: found contours along one straight line, expected them around the grid") from None
+    nodes = np.empty((y_m.size, x_m.size), dtype=np.float32)
+    for row, y in enumerate(y_m):
+        nodes[row] = interpolate((x_m - origin_m[0]) / 1000.0, (y - origin_m[1]) / 1000.0)
+    return CoarseField(grid, spacing_m, first_node, nodes, log=True).at
+
+
+def _burnt(contours: gpd.GeoDataFrame, grid: GeoBox, name: str) -> Field:
+    levels, codes = np.unique(contours["pga_g"].to_numpy(), return_inverse=True)
+    if levels.size > NO_CLASS:
+        raise InputError(f"{name}: found {levels.size} different values, expected at most {NO_CLASS}")
+    order = np.argsort(codes, kind="stable")  # the highest is burnt last
+    shapes = zip(contours.geometry.to_numpy()[order], codes[order], strict=True)
+    burnt = rasterize(shapes, tuple(grid.shape), fill=NO_CLASS, transform=grid.affine, dtype="uint8")
+    values_g = np.full(NO_CLASS + 1, np.nan, dtype=np.float32)
+    values_g[: levels.size] = levels
+    return partial(_look_up, values_g, burnt, grid)
+
+
+def _look_up(
+    values_g: NDArray[np.float32], burnt: NDArray[np.uint8], grid: GeoBox, window: GeoBox
+) -> NDArray[np.float32]:
+    return values_g[burnt[slices_of(window, grid)]]
+
+
+def _vertices(contours: gpd.GeoDataFrame, grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute vertices of the lines near the grid, x and y in metres, (vertex, 2), and the logarithm of their PGA."""
+    left, bottom, right, top = grid.boundingbox.bbox
+    around = shapely.box(left - _REACH_M, bottom - _REACH_M, right + _REACH_M, top + _REACH_M)
+    lines = shapely.intersection(contours.geometry.to_numpy(), around)
+    spacing_m = max(_VERTEX_EVERY_M, float(shapely.length(lines).sum()) / _MOST_VERTICES)
+    places, owner = shapely.get_coordinates(shapely.segmentize(lines, spacing_m), return_index=True)
+    # Closed lines repeat their first vertex, and files may repeat a line.
+    _, kept = np.unique(places.round(1), axis=0, return_index=True)
+    places, owner = places[kept], owner[kept]
+    return places, np.log(contours["pga_g"].to_numpy()[owner])

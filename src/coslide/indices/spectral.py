@@ -1,16 +1,17 @@
 """Reflectance and NDVI of the scenes before and after the event."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import NdviConfig
-from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
+from coslide.cube.band import YES_NO, Band, Role
+from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
@@ -21,17 +22,9 @@ MIN_REFLECTANCE_SUM = 0.001
 """Below it, ten steps of the stored values, NDVI is noise."""
 
 When = Literal["pre", "post"]
-Role = Literal["index", "diagnostic"]
 
 
-class NdviRoles(NamedTuple):
-    """The roles of the NDVI bands: those of the dates (`date`) and that of their `difference`."""
-
-    date: Role
-    difference: Role
-
-
-def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
+def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> tuple[Role, Role]:
     """Choose which NDVI bands are inputs of a network (``"index"``) and which are only to look at (``"diagnostic"``).
 
     Parameters
@@ -42,15 +35,18 @@ def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> NdviRoles:
         Whether there is a scene before the event. Without one there is no difference, so the NDVI after the event is
         an input in any case.
 
+    Returns
+    -------
+    tuple of str
+        The role of NDVI on each date, and that of its difference.
+
     Examples
     --------
     >>> ndvi_roles(NdviConfig(inputs="difference"), has_pre=True)
-    NdviRoles(date='diagnostic', difference='index')
+    ('diagnostic', 'index')
     """
-    return NdviRoles(
-        date="index" if inputs.inputs in {"both", "all"} or not has_pre else "diagnostic",
-        difference="index" if inputs.inputs in {"difference", "all"} else "diagnostic",
-    )
+    of_dates: Role = "index" if inputs.inputs in {"both", "all"} or not has_pre else "diagnostic"
+    return of_dates, "index" if inputs.inputs in {"difference", "all"} else "diagnostic"
 
 
 def ndvi(red: ArrayLike, nir: ArrayLike) -> NDArray[np.float32]:
@@ -149,44 +145,18 @@ def prepare_scene(
     if shift:
         shared["coregistration"] = shift.text
     group, optional = ("scene_before", True) if when == "pre" else ("scene_after", False)
-    common: dict[str, Any] = {"group": group, "optional": optional, "date": when}
-    bands = [
-        Band(
-            f"reflectance_{when}_{name}",
-            channel=name,
-            quantity="reflectance",
-            long_name=f"surface reflectance {when}-event",
-            provenance=shared,
-            **common,
-        )
-        for name in names
-    ]
+    common: dict[str, Any] = {"group": group, "optional": optional, "date": when, "provenance": shared}
+    seen = {**common, "quantity": "reflectance", "long_name": f"surface reflectance {when}-event"}
+    bands = [Band(f"reflectance_{when}_{name}", channel=name, **seen) for name in names]
     notes = [*reader.notes, *([shift.text] if shift else [])]
     if RED in names and NIR in names:
-        bands.append(
-            Band(
-                f"ndvi_{when}",
-                quantity="ndvi",
-                role=ndvi_role,
-                long_name=f"NDVI {when}-event",
-                provenance={**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"},
-                **common,
-            )
-        )
+        index = Band(f"ndvi_{when}", quantity="ndvi", role=ndvi_role, long_name=f"NDVI {when}-event", **common)
+        bands.append(replace(index, provenance={**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}))
     else:
         notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR}; found {', '.join(names)}")
     if when == "pre":
-        bands.append(
-            Band(
-                "pre_available",
-                kind="flag",
-                class_names=("no", "yes"),
-                first_class=0,
-                long_name="every pre-event band has a value",
-                provenance={**shared, "resampling": "none"},
-                **common,
-            )
-        )
+        common["provenance"] = {**shared, "resampling": "none"}
+        bands.append(Band("pre_available", long_name="every pre-event band has a value", **YES_NO, **common))
     compute = partial(_compute_scene, reader=reader, when=when, grid=grid, shift_m=shift_m)
     return LayerGroup(tuple(bands), tuple(notes), compute)
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import DemConfig
-from coslide.cube.band import Band
-from coslide.cube.layer import LayerGroup
+from coslide.cube.band import YES_NO, Band
+from coslide.cube.store import LayerGroup
 from coslide.grid import pixel_size_m, slices_of
 from coslide.indices import derivatives
 from coslide.labels import NO_CLASS
@@ -85,7 +85,7 @@ def _bands(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Ba
         long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
     else:
         name, unit, long_name = "mean_curvature", "m-1", "mean curvature, positive on hilltops"
-    group = "terrain"
+    group, filled = "terrain", "a void of the DEM was filled"
     return (
         Band("elevation", "m", group=group, long_name="elevation, not smoothed", provenance=plain),
         Band("slope", "degree", group=group, long_name="slope (Horn)", provenance=smoothed),
@@ -100,14 +100,5 @@ def _bands(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Ba
             provenance=smoothed,
         ),
         Band(name, unit, group=group, signed=True, long_name=long_name, provenance=smoothed),
-        Band(
-            "dem_void",
-            kind="flag",
-            class_names=("no", "yes"),
-            first_class=0,
-            group=group,
-            role="diagnostic",
-            long_name="a void of the DEM was filled",
-            provenance=void,
-        ),
+        Band("dem_void", group=group, role="diagnostic", long_name=filled, provenance=void, **YES_NO),
     )

@@ -7,30 +7,28 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import rasterio
 import zarr
-from odc.geo.geobox import GeoBox
+from odc.geo.geobox import GeoBox, GeoboxTiles
 from rasterio.errors import NotGeoreferencedWarning
 
 import coslide
 from coslide.config.event import Event
 from coslide.cube.band import by_variable
 from coslide.cube.cube import CUBE_FORMAT
-from coslide.cube.layer import LayerGroup
-from coslide.cube.store import CHUNK, NOTHING, Entry, Span, Store, recorded
+from coslide.cube.store import CHUNK, NOTHING, Entry, LayerGroup, Span, Store, recorded
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
 from coslide.io.atomic import Marker, report_write_errors, sha256, whole_output
 from coslide.io.executor import available_processors, map_unordered
 from coslide.memory import peak_memory_gb, restart_peak
 from coslide.progress import report_progress
-from coslide.windows import Window
 
 _log = logging.getLogger(__name__)
 
@@ -179,7 +177,10 @@ def _compute(ready: _Ready, store: Store, root: Path, executor: Executor | None)
     started = time.monotonic()
     spec, bands = ready.spec, ready.group.bands
     store.create(bands)
-    spans, windows = [NOTHING] * len(bands), list(_windows(store.grid))
+    # They hold whole chunks, so no two write to the same one.
+    tiles = GeoboxTiles(store.grid, (WINDOW_ROWS, WINDOW_COLUMNS))
+    windows: list[Any] = [tiles[row, col] for row, col in np.ndindex(*tiles.shape)]
+    spans = [NOTHING] * len(bands)
     report_progress(spec.name, 0, len(windows))
     with ThreadPoolExecutor(available_processors()) as threads:
         own = executor if executor and spec.spread else threads
@@ -195,18 +196,9 @@ def _compute(ready: _Ready, store: Store, root: Path, executor: Executor | None)
     return names
 
 
-def _compute_window(shared: tuple[LayerGroup, Store], place: Window) -> list[Span]:
+def _compute_window(shared: tuple[LayerGroup, Store], window: GeoBox) -> list[Span]:
     group, store = shared
-    window = store.grid[place.slices]
     return store.write(group.bands, group.compute(window), window)
-
-
-def _windows(grid: GeoBox) -> Iterator[Window]:
-    """Yield the windows that the grid is computed in; they hold whole chunks, so no two write to the same one."""
-    height, width = grid.shape
-    for row in range(0, height, WINDOW_ROWS):
-        for col in range(0, width, WINDOW_COLUMNS):
-            yield Window(row, col, min(WINDOW_ROWS, height - row), min(WINDOW_COLUMNS, width - col))
 
 
 def _provenance(spec: LayerSpec, root: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The contact sheet of a cube: a small picture of every band, to see at a glance whether the inputs are right."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill, shorten
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -18,7 +18,7 @@ from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
-from coslide.report.palette import DISTINCT
+from coslide.report.palette import DISTINCT, GREY, NODATA, YELLOW
 from coslide.report.thumbnails import Thumbnail, thumbnail
 
 _COLUMNS = 7
@@ -29,20 +29,18 @@ _PANEL_IN = (_WIDTH_IN - 2 * _LEFT_IN - (_COLUMNS - 1) * _GAP_IN) / _COLUMNS
 _TALLEST_IN, _LOWEST_IN = 2.4, 0.5
 _MOST_CLASSES = 20
 _LINE_LETTERS = 32  # as many as fit below a picture
-_NODATA: dict[str, Any] = {"facecolor": "0.9", "hatch": "/////", "edgecolor": "0.7", "linewidth": 0}
+_HATCH: dict[str, Any] = {"facecolor": NODATA, "hatch": "/////", "edgecolor": GREY, "linewidth": 0}
 
-_MASK = ("#4D4D4D", "#F0E442")
-_FLAT = "#44AA99"
-_HEADINGS = {
-    "scene_before": "Scene before the event",
-    "scene_after": "Scene after the event",
-    "terrain": "Terrain",
-    "other": "Ground, rain and shaking",
-    "diagnostic": "Diagnostics",
-    "mask": "Masks and labels",
-}
+_GROUPS = (
+    ("scene_before", "pre", "Scene before the event"),
+    ("scene_after", "post", "Scene after the event"),
+    ("terrain", "", "Terrain"),
+    ("other", "", "Ground, rain and shaking"),
+    ("diagnostic", "", "Diagnostics"),
+    ("mask", "", "Masks and labels"),
+)
 
-Limits = Mapping[tuple[str, str], tuple[float, float]]
+Norms = Mapping[tuple[str, str], Normalize]
 
 
 class _Panel(NamedTuple):
@@ -83,16 +81,17 @@ def contact_sheet(cube: Cube, path: Path) -> Path:
     percentile of the picture; those of curvature and of differences are the same on both sides of 0.
     """
     step = max(1, math.ceil(max(cube.grid.shape) / (_PANEL_IN * _DPI)))
-    panels = [_Panel(band, thumbnail(cube.array(band), step)) for band in cube.bands]
-    limits = _limits(panels)
-    groups = {heading: [panel for panel in panels if _group(panel.band) == key] for key, heading in _HEADINGS.items()}
-    for date, key in (("pre", "scene_before"), ("post", "scene_after")):
-        names = [band.name for band in cube.reflectance(date, ("B4", "B3", "B2"))]
-        if names:
-            by_name = {panel.band.name: panel for panel in panels}
-            colours = _true_colour([by_name[name] for name in names], limits)
-            groups[_HEADINGS[key]].insert(0, by_name[names[0]]._replace(colours=colours))
-    figure = _draw({heading: members for heading, members in groups.items() if members}, cube, limits)
+    panels = {band.name: _Panel(band, thumbnail(cube.array(band), step)) for band in cube.bands}
+    norms = _norms(panels.values())
+    places: list[tuple[_Panel, str] | None] = []
+    for key, date, heading in _GROUPS:
+        members = [panel for panel in panels.values() if _group(panel.band) == key]
+        if shown := [panels[band.name] for band in cube.reflectance(date, ("B4", "B3", "B2"))]:
+            members.insert(0, shown[0]._replace(colours=_true_colour(shown, norms)))
+        if len(places) % _COLUMNS + len(members) > _COLUMNS:  # a group goes on in a row if all of it fits
+            places += [None] * (-len(places) % _COLUMNS)
+        places += [(panel, "" if k else heading) for k, panel in enumerate(members)]
+    figure = _draw(places, cube, norms)
     with whole_output(path) as part:
         figure.savefig(part, dpi=_DPI, metadata={"Software": None})  # no version inside: equal inputs, equal bytes
     return path
@@ -101,23 +100,20 @@ def contact_sheet(cube: Cube, path: Path) -> Path:
 def _group(band: Band) -> str:
     if band.role != "index" or band.kind == "flag":
         return "diagnostic" if band.role == "diagnostic" else "mask"
-    return band.group if band.group in _HEADINGS else "other"
+    return band.group if band.group in {"scene_before", "scene_after", "terrain"} else "other"
 
 
-def _limits(panels: Sequence[_Panel]) -> Limits:
+def _norms(panels: Collection[_Panel]) -> Norms:
     """Find the numbers at the ends of the colours; a band shares them with that of the other date."""
-    images: dict[tuple[str, str], list[Any]] = {}
-    for band, small, _ in panels:
-        images.setdefault(_kin(band), []).append(small.image[np.isfinite(small.image)])
-    signed = {_kin(panel.band) for panel in panels if panel.band.signed}
     found = {}
-    for kin, parts in images.items():
-        values = np.concatenate(parts)
-        low, high = (float(number) for number in np.percentile(values, (2, 98))) if values.size else (0.0, 1.0)
-        if kin in signed:
+    for kin in {_kin(panel.band) for panel in panels}:
+        members = [panel for panel in panels if _kin(panel.band) == kin]
+        values = np.concatenate([panel.small.image[np.isfinite(panel.small.image)] for panel in members])
+        low, high = np.percentile(values, (2, 98)).tolist() if values.size else (0.0, 1.0)
+        if members[0].band.signed:
             high = max(abs(low), abs(high))
             low = -high
-        found[kin] = (low, high) if high > low else (low - 0.5, high + 0.5)
+        found[kin] = Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
     return found
 
 
@@ -125,23 +121,15 @@ def _kin(band: Band) -> tuple[str, str]:
     return band.quantity or band.name, band.channel
 
 
-def _true_colour(panels: Sequence[_Panel], limits: Limits) -> Any:
-    layers = []
-    for band, small, _ in panels:
-        low, high = limits[_kin(band)]
-        layers.append((small.image - low) / max(high - low, 1e-6))
+def _true_colour(panels: Sequence[_Panel], norms: Norms) -> Any:
+    layers = [np.asarray(norms[_kin(panel.band)](panel.small.image)) for panel in panels]
     image = np.clip(np.stack(layers, axis=-1), 0, 1) ** 0.8
     valid = np.isfinite(image).all(axis=-1, keepdims=True)
     return np.concatenate([np.where(valid, image, 0), valid], axis=-1)
 
 
-def _draw(groups: Mapping[str, Sequence[_Panel]], cube: Cube, limits: Limits) -> Figure:
-    """Draw the groups in rows of seven pictures; a group goes on in a row if all of it fits."""
-    places: list[tuple[_Panel, str] | None] = []
-    for heading, members in groups.items():
-        if len(places) % _COLUMNS + len(members) > _COLUMNS:
-            places += [None] * (-len(places) % _COLUMNS)
-        places += [(panel, "" if k else heading) for k, panel in enumerate(members)]
+def _draw(places: Sequence[tuple[_Panel, str] | None], cube: Cube, norms: Norms) -> Figure:
+    """Draw panels and the headings above them in rows of seven; None leaves a place free."""
     rows, columns = cube.grid.shape
     height_in = min(max(_PANEL_IN * rows / columns, _LOWEST_IN), _TALLEST_IN)
     row_in = _HEAD_IN + height_in + _KEY_IN
@@ -156,15 +144,15 @@ def _draw(groups: Mapping[str, Sequence[_Panel]], cube: Cube, limits: Limits) ->
         left = (_LEFT_IN + column * (_PANEL_IN + _GAP_IN)) / _WIDTH_IN
         top = 1 - (_TOP_IN + row * row_in + _HEAD_IN) / whole_in
         box = (left, top - height_in / whole_in, _PANEL_IN / _WIDTH_IN, height_in / whole_in)
-        _draw_panel(figure, figure.add_axes(box), panel, limits)
+        _draw_panel(figure, figure.add_axes(box), panel, norms)
         figure.text(left, top + (_HEAD_IN - 0.22) / whole_in, heading, fontsize=11, weight="bold", va="center")
     return figure
 
 
-def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, limits: Limits) -> None:
+def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None:
     band, small, colours = panel
     axes.set(xticks=[], yticks=[])
-    axes.patch.set(**_NODATA)
+    axes.patch.set(**_HATCH)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="0.5")
     name = band.name if colours is None else "true colour (B4, B3, B2)"
@@ -173,45 +161,42 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, limits: Limits) -> No
         axes.imshow(colours, interpolation="none", aspect="auto")
         _write_below(axes, "same stretch before and after", 0.06)
         return
-    values = np.ma.masked_invalid(small.image)
-    style: dict[str, Any] = {"interpolation": "none", "aspect": "auto"}
+    classes = bool(band.classes) and len(band.class_names) <= _MOST_CLASSES
+    named = not classes or sum(len(label) + 1 for label in band.class_names) <= _LINE_LETTERS
+    if classes:
+        ticks: list[float] = list(range(band.first_class, band.classes + 1))
+        labels = list(band.class_names if named else map(str, ticks))
+        norm: Normalize = BoundaryNorm(np.arange(ticks[0] - 0.5, ticks[-1] + 1), len(ticks))
+    else:
+        norm = norms[_kin(band)]
+        ticks = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 3).tolist()
+        labels = [_number(value) for value in ticks]
+    drawn = axes.imshow(np.ma.masked_invalid(small.image), _colours(band), norm, interpolation="none", aspect="auto")
     _, height_in = figure.get_size_inches() * axes.get_position().height
     beside = axes.inset_axes((0, -0.13 / height_in, 1, 0.08 / height_in))
-    labels = band.class_names
-    if band.classes and len(labels) <= _MOST_CLASSES:
-        codes = list(range(band.first_class, band.classes + 1))
-        if sum(len(label) + 1 for label in labels) > _LINE_LETTERS:
-            labels = tuple(map(str, codes))
-        norm = BoundaryNorm(np.arange(codes[0] - 0.5, codes[-1] + 1), len(codes))
-        drawn = axes.imshow(values, cmap=ListedColormap(_class_colours(band)), norm=norm, **style)
-        bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=codes)
-        bar.ax.set_xticklabels(labels)
-        bar.ax.tick_params(labelsize=5.5, length=0, pad=1.5)
-    else:
-        low, high = limits[_kin(band)]
-        cmap = "coolwarm" if band.signed else "gray" if band.quantity == "reflectance" else "viridis"
-        drawn = axes.imshow(values, cmap=cmap, norm=Normalize(low, high), **style)
-        ticks = [low, (low + high) / 2, high]
-        bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=ticks)
-        bar.ax.set_xticklabels([_number(value) for value in ticks])
-        first, _, last = bar.ax.get_xticklabels()
-        first.set_horizontalalignment("left")
-        last.set_horizontalalignment("right")
-        bar.ax.tick_params(labelsize=6.5, length=2, width=0.4, pad=1.5)
+    bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=ticks)
+    bar.ax.set_xticklabels(labels)
+    bar.ax.tick_params(labelsize=5.5 if classes else 6.5, length=0 if classes else 2, width=0.4, pad=1.5)
+    if not classes:  # numbers are kept from reaching beyond the picture
+        bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
+        bar.ax.get_xticklabels()[-1].set_horizontalalignment("right")
     bar.minorticks_off()
     bar.outline.set(linewidth=0.4, color="0.5")
-    _write_below(axes, _facts(band, small, named=labels == band.class_names), 0.31)
+    _write_below(axes, _facts(band, small, named=named), 0.31)
 
 
-def _class_colours(band: Band) -> list[tuple[float, ...] | str]:
+def _colours(band: Band) -> Colormap | str:
     count = len(band.class_names)
+    if not 0 < count <= _MOST_CLASSES:
+        return "coolwarm" if band.signed else "gray" if band.quantity == "reflectance" else "viridis"
     if band.kind == "flag":
-        return list(_MASK)
+        return ListedColormap([GREY, YELLOW])
     if band.kind == "circular":
-        return [_FLAT, *(colormaps["twilight_shifted"](k / (count - 1)) for k in range(count - 1))]
+        turning = colormaps["twilight_shifted"](np.linspace(0, 1, count - 1, endpoint=False))
+        return ListedColormap([DISTINCT[10], *turning])
     if band.group == "geology" and count <= len(DISTINCT):
-        return list(DISTINCT[:count])
-    return [colormaps["viridis"](k / max(count - 1, 1)) for k in range(count)]
+        return ListedColormap(DISTINCT[:count])
+    return ListedColormap(colormaps["viridis"](np.linspace(0, 1, count)))
 
 
 def _facts(band: Band, small: Thumbnail, *, named: bool) -> str:
@@ -261,5 +246,5 @@ def _write_header(figure: Figure, cube: Cube) -> None:
         "Colours span the 2nd to the 98th percentile."
     )
     figure.text(left, 1 - 0.55 / height_in, text, fontsize=9, color="0.25", va="top", parse_math=False)
-    patch, corner = Patch(**_NODATA, label="nodata"), (1 - left, 1 - 0.15 / height_in)
+    patch, corner = Patch(**_HATCH, label="nodata"), (1 - left, 1 - 0.15 / height_in)
     figure.legend(handles=[patch], loc="upper right", bbox_to_anchor=corner, frameon=False, fontsize=9, borderpad=0)

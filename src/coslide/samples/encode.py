@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,11 +182,9 @@ def _checked(band: Band, how: str) -> Encoding:
     circular, measured = band.kind == "circular", bool(band.measured)
     of_classes = ["ordinal", "onehot", *["circular"] * circular, *["continuous"] * measured]
     allowed = of_classes if band.classes else ["continuous"]
-    for encoding in get_args(Encoding):
-        if encoding == how and how in allowed:
-            found: Encoding = encoding
-            return found
-    raise InputError(f"training.inputs.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
+    if how not in allowed:
+        raise InputError(f"training.inputs.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
+    return cast("Encoding", how)
 
 
 def _inputs_of(band: Band, how: Encoding) -> list[Band]:

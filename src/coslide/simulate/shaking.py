@@ -235,7 +235,7 @@ def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
     step = 1 / _NODES_PER_DEGREE
     corner = Affine(step, 0, nodes.lon_deg[0] - step / 2, 0, -step, nodes.lat_deg[0] + step / 2)
     raster = CoarseRaster(nodes.pga_g.astype(np.float32), corner, "EPSG:4326")
-    pga = NodesField(raster, shaking.frame.scene).sampled()
+    pga = NodesField(raster, shaking.frame.scene).at(shaking.frame.scene)
     return [round(float(level), 3) for level in np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)]
 
 

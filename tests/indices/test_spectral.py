@@ -189,24 +189,30 @@ def test_an_unknown_day_is_left_out():
     assert "acquired" not in prepare_scene(scene, "post", grid=GRID).bands[0].provenance
 
 
-def stored_ndvi(scene, when):
-    return lambda window: prepare_scene(scene, when, grid=GRID).compute(window)[f"ndvi_{when}"]
+def reading_ndvi(**scenes):
+    def read(name, window):
+        when = name.removeprefix("ndvi_")
+        return prepare_scene(scenes[when], when, grid=GRID).compute(window)[name]
+
+    return read
 
 
 def test_unchanged_ground_in_two_processing_baselines_has_no_ndvi_difference():
     """R5."""
     old, new = Counts(), Counts(offset=-1000)
     assert (old.stored["B4"] != new.stored["B4"]).any()
-    family = prepare_ndvi_difference(stored_ndvi(old, "pre"), stored_ndvi(new, "post"))
+    family = prepare_ndvi_difference(reading_ndvi(pre=old, post=new))
     difference = family.compute(GRID)["ndvi_difference"]
     assert np.isfinite(difference).any()
     assert_array_equal(difference[np.isfinite(difference)], 0)
 
 
 def test_lost_vegetation_is_negative_and_the_difference_needs_both_dates():
-    before = np.array([[0.8, 0.8, np.nan]], np.float32)
-    after = np.array([[0.2, np.nan, 0.2]], np.float32)
-    family = prepare_ndvi_difference(lambda _: before, lambda _: after, role="diagnostic")
+    stored = {
+        "ndvi_pre": np.array([[0.8, 0.8, np.nan]], np.float32),
+        "ndvi_post": np.array([[0.2, np.nan, 0.2]], np.float32),
+    }
+    family = prepare_ndvi_difference(lambda name, _: stored[name], role="diagnostic")
     difference = family.compute(GRID)["ndvi_difference"]
     assert difference.dtype == np.float32
     assert_array_equal(difference, np.array([[-0.6, np.nan, np.nan]], np.float32))
@@ -216,7 +222,7 @@ def test_lost_vegetation_is_negative_and_the_difference_needs_both_dates():
 @pytest.mark.parametrize("window", WINDOWS, ids=lambda window: str(tuple(window.shape)))
 def test_the_difference_on_a_window_is_that_of_the_whole_to_the_bit(window):
     """R14."""
-    family = prepare_ndvi_difference(stored_ndvi(Counts(), "pre"), stored_ndvi(Counts(seed=1), "post"))
+    family = prepare_ndvi_difference(reading_ndvi(pre=Counts(), post=Counts(seed=1)))
     whole = family.compute(GRID)["ndvi_difference"]
     assert family.compute(window)["ndvi_difference"].tobytes() == whole[slices_of(window, GRID)].tobytes()
 

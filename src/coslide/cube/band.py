@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, field, fields
 from typing import Annotated, Any, Literal
 
@@ -145,12 +145,10 @@ class Band:
 _RECORDED = ("class_names", "definition", "group", "optional", "date", "quantity", "measured", "signed")
 
 
-def by_variable(bands: Iterable[Band]) -> dict[str, list[Band]]:
+def by_variable(bands: Sequence[Band]) -> dict[str, list[Band]]:
     """Group bands by the variable of the cube that holds them, in their order."""
-    found: dict[str, list[Band]] = {}
-    for band in bands:
-        found.setdefault(band.variable, []).append(band)
-    return found
+    variables = dict.fromkeys(band.variable for band in bands)
+    return {variable: [band for band in bands if band.variable == variable] for variable in variables}
 
 
 def optional_groups(bands: Sequence[Band]) -> dict[str, list[int]]:
@@ -162,11 +160,11 @@ def optional_groups(bands: Sequence[Band]) -> dict[str, list[int]]:
     >>> optional_groups([Band("reflectance_pre_B2", **pre), Band("slope", group="terrain"), Band("ndvi_pre", **pre)])
     {'scene_before': [0, 2]}
     """
-    found: dict[str, list[int]] = {}
-    for number, band in enumerate(bands):
-        if band.optional:
-            found.setdefault(band.group, []).append(number)
-    return found
+    groups = dict.fromkeys(band.group for band in bands if band.optional)
+    return {
+        group: [number for number, band in enumerate(bands) if band.optional and band.group == group]
+        for group in groups
+    }
 
 
 def band_mismatch(found: Sequence[Band], expected: Sequence[Band]) -> str:
@@ -235,9 +233,7 @@ def class_by_edges(values: ArrayLike, edges: Sequence[float], *, lowest: int) ->
     measured = np.asarray(values, dtype=np.float32)
     if (measured < 0).any():
         raise ValueError(f"values: found {measured[measured < 0].min():g}, expected 0 or more")
-    classes = np.full(measured.shape, lowest, dtype=np.uint8)
-    for limit in limits:
-        classes += measured >= limit
+    classes = np.asarray(np.digitize(measured, limits) + lowest, dtype=np.uint8)
     classes[np.isnan(measured)] = NO_CLASS
     return classes
 

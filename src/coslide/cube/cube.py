@@ -139,15 +139,13 @@ class Cube:
             NaN where a band has no value, and in all of a band that the cube does not have with this meaning.
         """
         wanted = self.inputs if bands is None else bands
-        place = _place(window)
-        shape = self._dataset["y"][place["y"]].size, self._dataset["x"][place["x"]].size
+        shape = self._dataset["valid"].isel(_place(window)).shape
         values = np.full((len(wanted), *shape), np.nan, dtype=np.float32)
         for plane, band in zip(values, wanted, strict=True):
-            if self._by_name.get(band.name) != band:
-                continue
-            stored = self._stored(band.name, window)
-            plane[...] = stored
-            plane[stored == band.nodata] = np.nan
+            if self._by_name.get(band.name) == band:
+                stored = self._stored(band.name, window)
+                plane[...] = stored
+                plane[stored == band.nodata] = np.nan
         return values
 
     def array(self, band: Band) -> xr.DataArray:

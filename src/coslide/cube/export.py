@@ -1,9 +1,12 @@
 """The bands of a cube as Cloud-Optimised GeoTIFFs, with a STAC item that lists them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube
@@ -42,7 +45,9 @@ def write_cogs(cube: Cube, folder: Path | str) -> Path:
     with whole_output(folder, marker=COGS) as part:
         part.mkdir()
         for band in cube.bands:
-            _write_band(cube, band, part)
+            described = RasterBands([band.name], [band.unit], band.dtype, band.nodata)
+            read = partial(_read_rows, cube.array(band))
+            write_cog(part / f"{band.name}.tif", cube.grid, described, read, tags=_tags(band))
         write_item(
             part,
             cube.grid,
@@ -54,15 +59,8 @@ def write_cogs(cube: Cube, folder: Path | str) -> Path:
     return folder
 
 
-def _write_band(cube: Cube, band: Band, folder: Path) -> None:
-    values = cube.array(band)
-    write_cog(
-        folder / f"{band.name}.tif",
-        cube.grid,
-        RasterBands([band.name], [band.unit], band.dtype, band.nodata),
-        lambda rows: values.isel(y=rows).values[np.newaxis],
-        tags=_tags(band),
-    )
+def _read_rows(values: xr.DataArray, rows: slice) -> NDArray[Any]:
+    return np.asarray(values.isel(y=rows).values[np.newaxis])
 
 
 def _tags(band: Band) -> dict[str, str]:

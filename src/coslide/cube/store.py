@@ -106,7 +106,7 @@ class Store(NamedTuple):
         entry = recorded(source)[part]
         several = any(zarr.open_array(source / name, mode="r").ndim == 3 for name in entry.variables)
         for name in [*entry.variables, *([BAND_DIMENSION] * several)]:
-            self._discard(name)
+            shutil.rmtree(self.path / name, ignore_errors=True)
             link_or_copy(source / name, self.path / name)
         self.record(part, entry)
 
@@ -115,7 +115,7 @@ class Store(NamedTuple):
         group = zarr.open_group(self.path, mode="a", zarr_format=2)
         for name, members in by_variable(bands).items():
             first, several = members[0], (len(members),) if members[0].channel else ()
-            self._discard(name)
+            shutil.rmtree(self.path / name, ignore_errors=True)
             group.create_array(
                 name,
                 shape=several + tuple(self.grid.shape),
@@ -188,14 +188,11 @@ class Store(NamedTuple):
         wanted |= {"x", "y", "spatial_ref", BAND_DIMENSION}
         for folder in self.path.iterdir():
             if folder.is_dir() and folder.name not in wanted:
-                self._discard(folder.name)
+                shutil.rmtree(folder)
 
     def _write_record(self, entries: dict[str, Entry]) -> None:
         text: dict[str, Any] = {name: entry._asdict() for name, entry in entries.items()}
         zarr.open_group(self.path, mode="r+").attrs.update({_RECORD: text})
-
-    def _discard(self, name: str) -> None:
-        shutil.rmtree(self.path / name, ignore_errors=True)
 
 
 def recorded(cube: Path) -> dict[str, Entry]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
-
-if TYPE_CHECKING:
-    from coslide.sources.sentinel2 import SceneReader
+from coslide.sources.sentinel2 import SceneReader
 
 CHIP_SIZES_PX = (256, 128, 64)
 APPLIED_ABOVE_PX = 0.1
@@ -82,7 +80,7 @@ class Shift(NamedTuple):
 
 
 def coregistration(
-    setting: Literal["auto", "measure", "off"], pre: "SceneReader | None", post: "SceneReader", grid: GeoBox
+    setting: Literal["auto", "measure", "off"], pre: SceneReader | None, post: SceneReader, grid: GeoBox
 ) -> Shift | None:
     """Measure the shift in metres between two scenes as the event file asks; None if not at all.
 
@@ -108,7 +106,7 @@ def coregistration(
     return shift
 
 
-def measure_scene_shift(pre: "SceneReader", post: "SceneReader", grid: GeoBox) -> Shift:
+def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox) -> Shift:
     """Measure by how many metres the content of `pre` must be moved to fit `post`.
 
     The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is nodata in either
@@ -244,7 +242,7 @@ def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
         yield grid[top : top + chip, left : left + chip]
 
 
-def _chip_shift(pre: "SceneReader", post: "SceneReader", window: GeoBox, band: str) -> ChipShift | None:
+def _chip_shift(pre: SceneReader, post: SceneReader, window: GeoBox, band: str) -> ChipShift | None:
     chips = []
     for scene in (post, pre):
         chip = np.where(scene.clear(window), scene.reflectance(band, window), np.float32(np.nan))

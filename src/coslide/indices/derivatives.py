@@ -137,8 +137,15 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.floa
     -4.0
     """
     metres = _as_grid(elevation, pixel_size_m)
-    curvature = _ringed(metres)
-    _bend_esri(metres, np.float32(pixel_size_m), curvature)
+    centre, side = metres[1:-1, 1:-1], np.float32(pixel_size_m)
+    sides = metres[1:-1, :-2], metres[1:-1, 2:], metres[:-2, 1:-1], metres[2:, 1:-1]
+    with np.errstate(invalid="ignore"):  # infinite elevations
+        west, east, north, south = (values - centre for values in sides)
+        corners = metres[:-2, :-2] + metres[:-2, 2:] + metres[2:, :-2] + metres[2:, 2:]
+        half, scale = np.float32(0.5), np.float32(-200) / (side * side)
+        bend = ((west + east) * half + (north + south) * half) * scale
+        curvature = _ringed(metres)
+        curvature[1:-1, 1:-1] = np.where(np.isfinite(bend + corners), bend, np.float32(np.nan))
     return curvature
 
 
@@ -172,13 +179,14 @@ def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg:
     >>> aspect_class([0.1, 359.9, 22.5, 90.0, np.nan, 90.0], [30.0, 30.0, 30.0, 30.0, 0.0, np.nan])
     array([  2,   2,   3,   4,   1, 255], dtype=uint8)
     """
-    aspect = np.ascontiguousarray(aspect_deg, dtype=np.float32)
-    slope = np.ascontiguousarray(slope_deg, dtype=np.float32)
+    aspect, slope = (np.asarray(values, dtype=np.float32) for values in (aspect_deg, slope_deg))
     if aspect.shape != slope.shape:
         raise ValueError(f"slope_deg: found the shape {slope.shape}, expected that of aspect_deg, {aspect.shape}")
-    classes = np.empty(aspect.shape, dtype=np.uint8)
-    _classify(aspect.reshape(-1), slope.reshape(-1), flat_below_deg, classes.reshape(-1))
-    return classes
+    # In float64 the sum is exact and the quotient is whole exactly at the edges of the classes.
+    octant = np.floor((aspect.astype(np.float64) + 22.5) / 45.0) % 8
+    flat = (slope < flat_below_deg) | np.isnan(aspect)
+    classes = np.where(flat, FLAT_CLASS, octant + (FLAT_CLASS + 1))
+    return np.where(np.isnan(slope), NO_CLASS, classes).astype(np.uint8)
 
 
 def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
@@ -221,9 +229,7 @@ def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
            [0.67,  nan, 0.67]], dtype=float32)
     """
     radius = smoothing_margin_px(sigma_px) - 1
-    metres = np.asarray(elevation, dtype=np.float32)
-    if metres.ndim != 2:
-        raise ValueError(f"elevation: found {metres.ndim} dimensions, expected 2 (row, col)")
+    metres = _as_grid(elevation)
     if sigma_px == 0:
         return metres
     smoothed = np.empty_like(metres)
@@ -276,7 +282,7 @@ def _smooth_strip(metres: NDArray[np.float32], sigma_px: float, radius: int) -> 
     return total
 
 
-def _as_grid(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.float32]:
+def _as_grid(elevation: ArrayLike, pixel_size_m: float = 1.0) -> NDArray[np.float32]:
     metres = np.ascontiguousarray(elevation, dtype=np.float32)
     if metres.ndim != 2:
         raise ValueError(f"elevation: found {metres.ndim} dimensions, expected 2 (row, col)")
@@ -355,28 +361,3 @@ def _derive(z, side, slope_deg, aspect_deg, curvature):  # type: ignore[no-untyp
     for i in range(1, z.shape[0] - 1):
         inside = slope_deg[i, 1:last], aspect_deg[i, 1:last], curvature[i, 1:last]
         _derive_row(z[i - 1], z[i], z[i + 1], side, *inside)
-
-
-@_compiled
-def _bend_esri(z, side, curvature):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    half, scale, missing = np.float32(0.5), np.float32(-200) / (side * side), np.float32(np.nan)
-    for i in range(1, z.shape[0] - 1):
-        for j in range(1, z.shape[1] - 1):
-            centre = z[i, j]
-            w, e, n, s = z[i, j - 1] - centre, z[i, j + 1] - centre, z[i - 1, j] - centre, z[i + 1, j] - centre
-            corners = z[i - 1, j - 1] + z[i - 1, j + 1] + z[i + 1, j - 1] + z[i + 1, j + 1]
-            bend = ((w + e) * half + (n + s) * half) * scale
-            curvature[i, j] = bend if math.isfinite(bend + corners) else missing
-
-
-@_compiled
-def _classify(aspect_deg, slope_deg, flat_below_deg, classes):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    for i in range(aspect_deg.size):
-        if math.isnan(slope_deg[i]):
-            classes[i] = NO_CLASS
-        elif slope_deg[i] < flat_below_deg or math.isnan(aspect_deg[i]):
-            classes[i] = FLAT_CLASS
-        else:
-            # In float64 the sum is exact and the quotient is whole exactly at the edges of the classes.
-            octant = math.floor((np.float64(aspect_deg[i]) + 22.5) / 45.0)
-            classes[i] = FLAT_CLASS + 1 + octant % 8

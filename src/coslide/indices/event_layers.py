@@ -92,8 +92,8 @@ def open_event_scenes(event: Event) -> EventScenes:
     """
     post = open_scene(event.scenes.post, root=event.root)
     pre = open_scene(event.scenes.pre, root=event.root) if event.scenes.pre else None
-    extents = [join_extents("scenes.post", post.extents())]
-    extents.append(join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths]))
+    of_dem = join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths])
+    extents = [join_extents("scenes.post", post.extents()), of_dem]
     if event.grid.area is not None:
         extents.insert(0, _area_extent(event.grid.area))
     zones = {utm_zone(extent.crs) for extent in post.extents()}
@@ -165,6 +165,9 @@ def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
         name, settings = f"scene_{when}", [*settings, reader.remote_metadata]
         return LayerSpec(name, prepare, settings, reader.files, looks_at, reader.remote, spread=True)
 
+    def prepare_difference(store: Store) -> LayerGroup:
+        return prepare_ndvi_difference(store.read, role=role_of_difference)
+
     # Whether there is a scene before decides the role of NDVI.
     specs = [scene_spec(post, "post", [event.scenes.post, role], ())]
     if pre is None:
@@ -173,16 +176,8 @@ def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
     both = [event.scenes, post.remote_metadata] if event.scenes.coregister != "off" else []
     specs.append(scene_spec(pre, "pre", [event.scenes.pre, event.ndvi, *both], post.files if both else ()))
     if {RED, NIR} <= set(pre.band_names) & set(post.band_names):
-        specs.append(
-            LayerSpec(
-                "ndvi_difference",
-                lambda store: prepare_ndvi_difference(
-                    partial(store.read, "ndvi_pre"), partial(store.read, "ndvi_post"), role=role_of_difference
-                ),
-                event.ndvi,
-                after=("scene_post", "scene_pre"),
-            )
-        )
+        after = ("scene_post", "scene_pre")
+        specs.append(LayerSpec("ndvi_difference", prepare_difference, event.ndvi, after=after))
     return specs
 
 

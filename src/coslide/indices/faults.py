@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import edt
 import numpy as np
@@ -49,27 +50,17 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
         notes.append(f"none within {edges_m[-1]:g} m of the grid, every pixel is in the last class")
     else:
         notes.append(f"the nearest pixel lies {nearest_m:.0f} m from a trace")
-    long_name, method = "distance to the nearest fault trace", {"resampling": "Euclidean distance on the grid"}
-    classed = Band(
-        "fault_distance_class",
-        measured="fault_distance",
-        group="faults",
-        optional=True,
-        long_name=f"{long_name}, classes 1 to {len(edges_m) + 1}",
-        provenance=method,
-        **edge_classes(edges_m, "m", lowest=1, what="edges"),
-    )
-    distance = Band(
-        "fault_distance",
-        "m",
-        role="diagnostic",
-        group="faults",
-        optional=True,
-        long_name=f"{long_name}, capped at {edges_m[-1]:g} m",
-        provenance={**method, "capped_at_m": edges_m[-1]},
+    name, method = "distance to the nearest fault trace", {"resampling": "Euclidean distance on the grid"}
+    shared: dict[str, Any] = {"group": "faults", "optional": True}
+    classed = {**shared, "measured": "fault_distance", **edge_classes(edges_m, "m", lowest=1, what="edges")}
+    capped = {**shared, "role": "diagnostic", "provenance": {**method, "capped_at_m": edges_m[-1]}}
+    of_classes, of_distance = f"{name}, classes 1 to {len(edges_m) + 1}", f"{name}, capped at {edges_m[-1]:g} m"
+    bands = (
+        Band("fault_distance_class", long_name=of_classes, provenance=method, **classed),
+        Band("fault_distance", "m", long_name=of_distance, **capped),
     )
     compute = partial(cut, grid, {"fault_distance_class": classes, "fault_distance": distance_m})
-    return LayerGroup((classed, distance), tuple(notes), compute)
+    return LayerGroup(bands, tuple(notes), compute)
 
 
 def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: float) -> NDArray[np.float32]:
@@ -128,6 +119,6 @@ def fault_distance(traces: Iterable[BaseGeometry], grid: GeoBox, *, reach_m: flo
     away = rasterize(
         near, out_shape=wide.shape, transform=wide.affine, fill=1, default_value=0, all_touched=True, dtype=np.uint8
     ).view(bool)
-    sides_m = (abs(transform.e), abs(transform.a))
-    distance_m: NDArray[np.float32] = edt.edt(away, anisotropy=sides_m, parallel=0)  # 0: all processors
+    # parallel=0: all processors.
+    distance_m: NDArray[np.float32] = edt.edt(away, anisotropy=(abs(transform.e), abs(transform.a)), parallel=0)
     return np.minimum(distance_m[rows:-rows, columns:-columns], np.float32(reach_m))

@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
-from coslide.sources.geology import WITHOUT_AGE, StratumMap, read_strata, units_by_age
+from coslide.sources.geology import WITHOUT_AGE, read_strata, units_by_age
 
 _BLOCK = 512  # side, in pixels, of what is filled at once: the distance transform takes 40 bytes for each pixel
 
@@ -43,25 +44,36 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     strata = read_strata(geology, grid)
     codes = fill_gaps(strata.codes, pixel_size_m=pixel_size_m(grid), reach_m=geology.fill_gaps_m)
     before, after = (float(np.mean(array == NO_CLASS)) for array in (strata.codes, codes))
-    notes = _notes(geology, strata, gaps=(before, after), without_age=float(np.mean(codes == WITHOUT_AGE)))
+    without_age = float(np.mean(codes == WITHOUT_AGE))
     codes[codes == WITHOUT_AGE] = NO_CLASS
-    names = tuple(" = ".join(units) for units in units_by_age(geology))
-    band = Band(
-        "stratum_class",
-        kind="ordinal",
-        class_names=names,
-        definition=f"old to young: {'; '.join(names)}",
-        group="geology",
-        optional=True,
-        long_name=f"stratum by age, classes 1 (oldest) to {len(names)}",
-        provenance={
-            "resampling": f"pixel centres; gaps up to {geology.fill_gaps_m:g} m from the nearest unit",
-            "share_unmapped": before,
-            "share_unmapped_after_filling": after,
-            "share_overlapping": strata.overlap,
-        },
-    )
-    return LayerGroup((band,), notes, partial(cut, grid, {"stratum_class": codes}))
+    ages = units_by_age(geology)
+    named = [unit for units in ages for unit in units]
+    absent = [unit for unit in named if unit not in strata.units]
+    reach = f"gaps up to {geology.fill_gaps_m:g} m"
+    notes = [
+        f"not on the grid: {quote_list(absent) or 'none'} of the {len(named)} units with an age",
+        f"{before:.2%} of the grid is not mapped, {after:.2%} of the grid after filling {reach}",
+    ]
+    if without_age:
+        notes.append(f"{without_age:.2%} of the grid has a unit without age (nodata)")
+    if strata.overlap:
+        notes.append(f"units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts")
+    if strata.repaired:
+        notes.append(f"{strata.repaired} polygons crossed themselves and were repaired")
+    if strata.empty:
+        notes.append(f"{strata.empty} polygons enclose no area and are left out")
+    provenance = {
+        "resampling": f"pixel centres; {reach} from the nearest unit",
+        "share_unmapped": before,
+        "share_unmapped_after_filling": after,
+        "share_overlapping": strata.overlap,
+    }
+    names = tuple(" = ".join(units) for units in ages)
+    described: dict[str, Any] = {"class_names": names, "definition": f"old to young: {'; '.join(names)}"}
+    described["long_name"] = f"stratum by age, classes 1 (oldest) to {len(names)}"
+    shared: dict[str, Any] = {"group": "geology", "optional": True, "provenance": provenance}
+    band = Band("stratum_class", kind="ordinal", **described, **shared)
+    return LayerGroup((band,), tuple(notes), partial(cut, grid, {"stratum_class": codes}))
 
 
 def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) -> NDArray[np.uint8]:
@@ -108,24 +120,3 @@ def fill_gaps(codes: NDArray[np.uint8], *, pixel_size_m: float, reach_m: float) 
             near = distance <= reach_px + 1e-9  # a pixel with a code is its own nearest
             filled[block][inner] = np.where(near, codes[block][tuple(nearest)], np.uint8(NO_CLASS))[inner]
     return filled
-
-
-def _notes(
-    geology: GeologyConfig, strata: StratumMap, *, gaps: tuple[float, float], without_age: float
-) -> tuple[str, ...]:
-    named = [unit for units in units_by_age(geology) for unit in units]
-    absent = [unit for unit in named if unit not in strata.units]
-    unmapped, left = (f"{gap:.2%} of the grid" for gap in gaps)
-    notes = [
-        f"not on the grid: {quote_list(absent) or 'none'} of the {len(named)} units with an age",
-        f"{unmapped} is not mapped, {left} after filling gaps up to {geology.fill_gaps_m:g} m",
-    ]
-    if without_age:
-        notes.append(f"{without_age:.2%} of the grid has a unit without age (nodata)")
-    if strata.overlap:
-        notes.append(f"units of different age overlap on {strata.overlap:.2%} of the grid; the youngest counts")
-    if strata.repaired:
-        notes.append(f"{strata.repaired} polygons crossed themselves and were repaired")
-    if strata.empty:
-        notes.append(f"{strata.empty} polygons enclose no area and are left out")
-    return tuple(notes)

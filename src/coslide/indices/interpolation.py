@@ -134,11 +134,7 @@ class NodesField(NamedTuple):
             If `window` is no part of the grid.
         """
         slices_of(window, self.grid)  # refuses what is no part of it
-        values = self.nodes.values
-        field: NDArray[np.float32] = resample(
-            self.nodes.geobox, lambda rows, columns: values[rows, columns], window, how=Resampling.bilinear
-        )
-        return field
+        return resample(self.nodes.geobox, lambda *part: self.nodes.values[part], window, how=Resampling.bilinear)
 
 
 def coarse_axes(

@@ -1,7 +1,7 @@
 """Ordinary kriging of what stations measured, solved on a coarse grid and interpolated to the pixels of an event."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -98,10 +98,7 @@ class Kriging(NamedTuple):
         """
         from pykrige.ok import OrdinaryKriging  # takes seconds to import
 
-        x_km, y_km = (
-            (np.asarray(axis, dtype=np.float64) - origin) / 1000.0
-            for axis, origin in zip((x_m, y_m), self.origin_m, strict=True)
-        )
+        x_km, y_km = (np.asarray(x_m) - self.origin_m[0]) / 1000.0, (np.asarray(y_m) - self.origin_m[1]) / 1000.0
         shape = (y_km.size, x_km.size)
         if self.constant:
             return np.full(shape, self.values[0]), np.zeros(shape)
@@ -246,15 +243,8 @@ def krige_coarse(grid: GeoBox, kriging: Kriging, *, coarse_m: float = 250.0, log
     """
     spacing_m, first_node, (node_x_m, node_y_m) = coarse_axes(grid, coarse_m)
     field, variance = kriging.solve(node_x_m, node_y_m)
-    return KrigedField(
-        grid,
-        spacing_m,
-        first_node,
-        field.astype(np.float32),
-        log=log,
-        variance=np.maximum(variance, 0.0).astype(np.float32) if kriging.variogram else None,
-        kriging=kriging,
-    )
+    kriged = KrigedField(grid, spacing_m, first_node, field.astype(np.float32), log, kriging=kriging)
+    return replace(kriged, variance=np.maximum(variance, 0.0).astype(np.float32)) if kriging.variogram else kriged
 
 
 def fit_kriging(

@@ -5,10 +5,10 @@ from functools import partial
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import InventoryConfig
-from coslide.cube.band import Band
+from coslide.cube.band import YES_NO, Band
 from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
-from coslide.labels import BACKGROUND, LANDSLIDE
+from coslide.labels import LANDSLIDE
 from coslide.sources.inventory import rasterize_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
@@ -44,21 +44,13 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
         notes.append(f"{labels.repaired} crossed themselves and were repaired")
     if labels.empty:
         notes.append(f"{labels.empty} enclose no area and are left out")
-    band = Band(
-        "landslide",
-        kind="flag",
-        class_names=("background", "landslide"),
-        first_class=BACKGROUND,
-        group="inventory",
-        optional=True,
-        role="label",
-        long_name="mapped landslides",
-        provenance={
-            "resampling": "pixel centres; polygons without one by touch",
-            "polygons": labels.polygons,
-            "polygons_burnt_by_touch": len(labels.touched),
-            "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),
-            "polygons_repaired": labels.repaired,
-        },
-    )
+    provenance = {
+        "resampling": "pixel centres; polygons without one by touch",
+        "polygons": labels.polygons,
+        "polygons_burnt_by_touch": len(labels.touched),
+        "polygons_burnt_by_touch_ids": list(labels.touched[:_MOST_NUMBERS]),
+        "polygons_repaired": labels.repaired,
+    }
+    shared = {**YES_NO, "class_names": ("background", "landslide"), "group": "inventory", "optional": True}
+    band = Band("landslide", role="label", long_name="mapped landslides", provenance=provenance, **shared)
     return LayerGroup((band,), tuple(notes), partial(cut, grid, {"landslide": labels.mask}))

@@ -23,6 +23,8 @@ from coslide.labels import NO_CLASS
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
 
+Floats = NDArray[np.float32]
+
 WITHIN_KM = 150.0
 _CLOSEST_M, _WIDEST_M = 100.0, 250.0  # largest error against the direct solution 0.4 % and 0.9 %, see krige_coarse
 _NODES = 300_000  # take seconds with hundreds of stations
@@ -180,7 +182,7 @@ def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
     return _Source(field.at, how, ln_std, tuple(notes), {"stations": count})
 
 
-def _ln_std(field: KrigedField, window: GeoBox) -> NDArray[np.float32]:
+def _ln_std(field: KrigedField, window: GeoBox) -> Floats:
     variance = field.variance_at(window)
     return np.sqrt(variance, out=variance)
 
@@ -243,9 +245,8 @@ def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Fie
         interpolate = CloughTocher2DInterpolator((xy_m - origin_m) / 1000.0, ln_g)
     except QhullError:
         raise InputError(f"{name}: found contours along one straight line, expected them around the grid") from None
-    nodes = np.empty((y_m.size, x_m.size), dtype=np.float32)
-    for row, y in enumerate(y_m):
-        nodes[row] = interpolate((x_m - origin_m[0]) / 1000.0, (y - origin_m[1]) / 1000.0)
+    x_km, y_km = (x_m - origin_m[0]) / 1000.0, (y_m - origin_m[1]) / 1000.0
+    nodes = np.array([interpolate(x_km, y) for y in y_km], dtype=np.float32)
     return CoarseField(grid, spacing_m, first_node, nodes, log=True).at
 
 
@@ -261,10 +262,8 @@ def _burnt(contours: gpd.GeoDataFrame, grid: GeoBox, name: str) -> Field:
     return partial(_look_up, values_g, burnt, grid)
 
 
-def _look_up(
-    values_g: NDArray[np.float32], burnt: NDArray[np.uint8], grid: GeoBox, window: GeoBox
-) -> NDArray[np.float32]:
-    return values_g[burnt[slices_of(window, grid)]]
+def _look_up(values_g: Floats, codes: NDArray[np.uint8], grid: GeoBox, window: GeoBox) -> Floats:
+    return values_g[codes[slices_of(window, grid)]]
 
 
 def _vertices(contours: gpd.GeoDataFrame, grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

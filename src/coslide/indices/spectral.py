@@ -1,7 +1,6 @@
 """Reflectance and NDVI of the scenes before and after the event."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ MIN_REFLECTANCE_SUM = 0.001
 """Below it, ten steps of the stored values, NDVI is noise."""
 
 When = Literal["pre", "post"]
+Read = Callable[[str, GeoBox], NDArray[np.float32]]
 
 
 def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> tuple[Role, Role]:
@@ -150,8 +150,8 @@ def prepare_scene(
     bands = [Band(f"reflectance_{when}_{name}", channel=name, **seen) for name in names]
     notes = [*reader.notes, *([shift.text] if shift else [])]
     if RED in names and NIR in names:
-        index = Band(f"ndvi_{when}", quantity="ndvi", role=ndvi_role, long_name=f"NDVI {when}-event", **common)
-        bands.append(replace(index, provenance={**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}))
+        seen = {**common, "provenance": {**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}}
+        bands.append(Band(f"ndvi_{when}", quantity="ndvi", role=ndvi_role, long_name=f"NDVI {when}-event", **seen))
     else:
         notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR}; found {', '.join(names)}")
     if when == "pre":
@@ -161,18 +161,13 @@ def prepare_scene(
     return LayerGroup(tuple(bands), tuple(notes), compute)
 
 
-def prepare_ndvi_difference(
-    read_pre: Callable[[GeoBox], NDArray[np.float32]],
-    read_post: Callable[[GeoBox], NDArray[np.float32]],
-    *,
-    role: Role = "index",
-) -> LayerGroup:
+def prepare_ndvi_difference(read: Read, *, role: Role = "index") -> LayerGroup:
     """Prepare ``ndvi_difference`` (1): NDVI after the event minus NDVI before it, from -2 to 2.
 
     Parameters
     ----------
-    read_pre, read_post
-        Read the NDVI of a date on a window, float32 (row, col), nodata NaN.
+    read
+        Reads ``ndvi_pre`` or ``ndvi_post`` on a window, float32 (row, col), nodata NaN.
     role
         Whether it is an input of a network (`ndvi_roles`).
 
@@ -181,17 +176,11 @@ def prepare_ndvi_difference(
     LayerGroup
         One band, NaN where either date is. Negative where vegetation was lost.
     """
-    band = Band(
-        "ndvi_difference",
-        group="scene_before",
-        optional=True,
-        date="post",
-        signed=True,
-        role=role,
-        long_name="NDVI after minus before the event, negative where vegetation was lost",
-        provenance={"resampling": "none", "formula": "ndvi_post - ndvi_pre"},
-    )
-    return LayerGroup((band,), (), partial(_compute_difference, read_pre, read_post))
+    long_name = "NDVI after minus before the event, negative where vegetation was lost"
+    made = {"resampling": "none", "formula": "ndvi_post - ndvi_pre"}
+    shared: dict[str, Any] = {"group": "scene_before", "optional": True, "date": "post", "provenance": made}
+    band = Band("ndvi_difference", signed=True, role=role, long_name=long_name, **shared)
+    return LayerGroup((band,), (), partial(_compute_difference, read))
 
 
 def _compute_scene(
@@ -213,9 +202,5 @@ def _compute_scene(
     return computed
 
 
-def _compute_difference(
-    read_pre: Callable[[GeoBox], NDArray[np.float32]],
-    read_post: Callable[[GeoBox], NDArray[np.float32]],
-    window: GeoBox,
-) -> dict[str, NDArray[Any]]:
-    return {"ndvi_difference": np.subtract(read_post(window), read_pre(window), dtype=np.float32)}
+def _compute_difference(read: Read, window: GeoBox) -> dict[str, NDArray[Any]]:
+    return {"ndvi_difference": np.subtract(read("ndvi_post", window), read("ndvi_pre", window), dtype=np.float32)}

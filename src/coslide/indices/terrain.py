@@ -16,6 +16,10 @@ from coslide.labels import NO_CLASS
 from coslide.sources.dem import ElevationSource, open_elevation
 
 INTEGER_DEM_SIGMA_PX = 3.0  # the sigma at which curvature from a whole-metre DEM agrees best with the truth
+_CURVATURES = {
+    "mean": ("m-1", "mean curvature, positive on hilltops"),
+    "esri": ("1e-2 m-1", "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"),
+}
 
 
 def prepare_terrain(dem: DemConfig, grid: GeoBox) -> LayerGroup:
@@ -78,27 +82,16 @@ def _compute(
 
 def _bands(dem: DemConfig, source: ElevationSource, sigma_px: float) -> tuple[Band, ...]:
     plain = {**source.attrs, "integer_source": int(source.integer)}
-    smoothed = {**plain, "smoothing_sigma_px": sigma_px}
     void = {**plain, "resampling": "nearest", "filled_up_to_km2": dem.fill_voids_km2}
-    if dem.curvature == "esri":
-        name, unit = "esri_curvature", "1e-2 m-1"
-        long_name = "curvature of ArcGIS: -100 times the Laplacian, positive on hilltops"
-    else:
-        name, unit, long_name = "mean_curvature", "m-1", "mean curvature, positive on hilltops"
-    group, filled = "terrain", "a void of the DEM was filled"
+    smoothed: dict[str, Any] = {"group": "terrain", "provenance": {**plain, "smoothing_sigma_px": sigma_px}}
+    flat = f"flat below a slope of {dem.flat_below_deg:g} degrees; the others at 22.5 + 45 k degrees from north"
+    aspect = {"kind": "circular", "class_names": derivatives.ASPECT_CLASSES, "definition": flat, **smoothed}
+    unit, curvature = _CURVATURES[dem.curvature]
+    filled = "a void of the DEM was filled"
     return (
-        Band("elevation", "m", group=group, long_name="elevation, not smoothed", provenance=plain),
-        Band("slope", "degree", group=group, long_name="slope (Horn)", provenance=smoothed),
-        Band(
-            "aspect_class",
-            kind="circular",
-            class_names=derivatives.ASPECT_CLASSES,
-            definition=f"flat below a slope of {dem.flat_below_deg:g} degrees; "
-            "the others at 22.5 + 45 k degrees from north",
-            group=group,
-            long_name="aspect",
-            provenance=smoothed,
-        ),
-        Band(name, unit, group=group, signed=True, long_name=long_name, provenance=smoothed),
-        Band("dem_void", group=group, role="diagnostic", long_name=filled, provenance=void, **YES_NO),
+        Band("elevation", "m", group="terrain", long_name="elevation, not smoothed", provenance=plain),
+        Band("slope", "degree", long_name="slope (Horn)", **smoothed),
+        Band("aspect_class", long_name="aspect", **aspect),
+        Band(f"{dem.curvature}_curvature", unit, signed=True, long_name=curvature, **smoothed),
+        Band("dem_void", group="terrain", role="diagnostic", long_name=filled, provenance=void, **YES_NO),
     )

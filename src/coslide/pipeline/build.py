@@ -188,7 +188,11 @@ def _compute(ready: _Ready, store: Store, root: Path, executor: Executor | None)
         for done, (_, found) in enumerate(computed, start=1):
             spans = [one.joined(other) for one, other in zip(spans, found, strict=True)]
             report_progress(spec.name, done, len(windows))
-    store.finish(bands, _provenance(spec, root), spans)
+    made: dict[str, Any] = {"computed": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", "libraries": _libraries()}
+    if spec.files or spec.remote:
+        made["source"] = [str(path.relative_to(root)) for path in spec.files] + list(spec.remote)
+        made["source_sha256"] = [sha256(path) for path in spec.files]
+    store.finish(bands, made, spans)
     wall_s, peak_gb = ready.wall_s + time.monotonic() - started, max(ready.peak_gb, peak_memory_gb(since_restart=True))
     here = " in this process" if executor and spec.spread else ""
     names = tuple(by_variable(bands))
@@ -199,15 +203,6 @@ def _compute(ready: _Ready, store: Store, root: Path, executor: Executor | None)
 def _compute_window(shared: tuple[LayerGroup, Store], window: GeoBox) -> list[Span]:
     group, store = shared
     return store.write(group.bands, group.compute(window), window)
-
-
-def _provenance(spec: LayerSpec, root: Path) -> dict[str, Any]:
-    """Describe where the values of a part come from."""
-    made: dict[str, Any] = {"computed": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}", "libraries": _libraries()}
-    if spec.files or spec.remote:
-        made["source"] = [str(path.relative_to(root)) for path in spec.files] + list(spec.remote)
-        made["source_sha256"] = [sha256(path) for path in spec.files]
-    return made
 
 
 @functools.cache

@@ -121,8 +121,7 @@ class Encoder(NamedTuple):
             for k in range(band.classes):
                 out[k] = values == k + 1
         elif how == "circular":
-            directions = band.classes - FIRST_DIRECTION + 1
-            angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / directions)
+            angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / (band.classes - FIRST_DIRECTION + 1))
             directed = values >= FIRST_DIRECTION  # False where missing
             out[0] = np.where(directed, np.sin(angle), 0)
             out[1] = np.where(directed, np.cos(angle), 0)
@@ -179,8 +178,7 @@ def chosen_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
 
 
 def _checked(band: Band, how: str) -> Encoding:
-    circular, measured = band.kind == "circular", bool(band.measured)
-    of_classes = ["ordinal", "onehot", *["circular"] * circular, *["continuous"] * measured]
+    of_classes = ["ordinal", "onehot", *["circular"] * (band.kind == "circular"), *["continuous"] * bool(band.measured)]
     allowed = of_classes if band.classes else ["continuous"]
     if how not in allowed:
         raise InputError(f"training.inputs.encoding: found {how!r} for {band.name}, expected {' or '.join(allowed)}")
@@ -188,10 +186,5 @@ def _checked(band: Band, how: str) -> Encoding:
 
 
 def _inputs_of(band: Band, how: Encoding) -> list[Band]:
-    if how == "onehot":
-        names = [f"{band.name}_{k + 1}" for k in range(band.classes)]
-    elif how == "circular":
-        names = [f"{band.name}_sin", f"{band.name}_cos"]
-    else:
-        return [band]
-    return [replace(band, name=name, measured="") for name in names]
+    suffixes = {"onehot": range(1, band.classes + 1), "circular": ("sin", "cos")}.get(how)
+    return [replace(band, name=f"{band.name}_{suffix}", measured="") for suffix in suffixes] if suffixes else [band]

@@ -28,8 +28,7 @@ from coslide.samples.dataset import MappedArray, Raster, Tiles
 from coslide.samples.split import Subset
 from coslide.training import fit as fit_module
 from coslide.training.loss import ClassBalancedFocalLoss
-from coslide.training.module import Training
-from coslide.training.parallel import parts_of, summed_loss
+from coslide.training.module import Training, parts_of, summed_loss
 from coslide.windows import Window, windows_in
 
 _SIDE = 800  # pixels of the made-up raster: 64 tiles, 16 steps an epoch

@@ -8,7 +8,7 @@ import torch
 
 from coslide import networks
 from coslide.training.loss import ClassBalancedFocalLoss
-from coslide.training.parallel import parts_of, summed_loss
+from coslide.training.module import parts_of, summed_loss
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from coslide.config.training import OptimiserSettings
-from coslide.training.schedule import PAPER, rate_factor
+from coslide.training.module import rate_factor
+
+PAPER = OptimiserSettings()
 
 
 def adam(*rates):

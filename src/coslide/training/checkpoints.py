@@ -96,9 +96,7 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
             found = json.loads(record.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _broken(folder, error) from None
-        changed = [key for key in wanted if found.get(key) != wanted[key]]
-        if changed:
-            key = changed[0]
+        for key in (key for key in wanted if found.get(key) != wanted[key]):
             why = {
                 "cube": "; the cube has changed since its split was made",
                 "parts": "; the area is split in another way than it was",
@@ -109,9 +107,8 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
             network.load_state_dict(weights_of(checkpoint))
         except RuntimeError as error:
             differs = " ".join(str(error).split())
-            raise InputError(
-                f"{checkpoint}: is of another network than {wanted['network']} ({differs}); use another --out"
-            ) from None
+            message = f"{checkpoint}: is of another network than {wanted['network']} ({differs}); use another --out"
+            raise InputError(message) from None
         return checkpoint
     with whole_output(record) as part:
         part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")

@@ -29,7 +29,6 @@ from coslide.samples.order import RandomPlaces, TileBatches, rounded_steps
 from coslide.training import checkpoints
 from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
 from coslide.training.module import Training
-from coslide.training.progress import ReportedProgress
 
 _log = logging.getLogger(__name__)
 
@@ -38,18 +37,22 @@ CPU_SHARE = 4  # of the channels of the original, a CPU trains one in so many
 _LOADERS = 4  # processes that read tiles while a GPU computes
 
 
-def network_options(settings: TrainingSettings, bands: Sequence[Band]) -> dict[str, Any]:
+def network_options(settings: TrainingSettings, bands: Sequence[Band] | None) -> dict[str, Any]:
     """Collect the options to create the network of `settings` with, for these inputs.
 
     A width of None becomes that of the original on a GPU and a quarter of it on a CPU. A network that compares two
-    dates is told which bands are before and after the event. The settings' own `options` win over both.
+    dates is told which bands are before and after the event, where the bands are known. The settings' own `options` win
+    over both.
 
     Raises
     ------
     InputError
         If there is no such network, or it compares two dates and the bands are all of one.
     """
-    return {**networks.date_options(settings.network, bands), **_own_options(settings)}
+    share = 1 if torch.cuda.is_available() else CPU_SHARE
+    width = settings.width or networks.spec(settings.network).width // share
+    dates = {} if bands is None else networks.date_options(settings.network, bands)
+    return {**dates, "width": width, **settings.options}
 
 
 def require_trainable(settings: TrainingSettings, bands: Sequence[Band] | None = None) -> None:
@@ -67,11 +70,9 @@ def require_trainable(settings: TrainingSettings, bands: Sequence[Band] | None =
     InputError
         If not.
     """
+    count = 30 if bands is None else len(bands)  # of 30, networks that compare two dates know the dates themselves
     with torch.device("meta"):
-        if bands is None:  # the number by which networks that compare two dates know the dates themselves
-            network = networks.create(settings.network, 30, **_own_options(settings))
-        else:
-            network = networks.create(settings.network, len(bands), **network_options(settings, bands))
+        network = networks.create(settings.network, count, **network_options(settings, bands))
     tile, multiple = settings.sampling.tile, int(getattr(network, "size_multiple", 1))
     if tile % multiple:
         raise InputError(f"tile: found {tile}, expected a multiple of {multiple} for {settings.network}")
@@ -134,21 +135,20 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     if settings.runtime.precision == "16" and not torch.cuda.is_available():
         raise InputError("training.runtime.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
     settings = with_precision(data, settings, folder)
-    options = network_options(settings, data.inputs)
     network = first_network(settings, data.inputs)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
     record = {name: value for name, value in settings.dotted().items() if name not in {"split.regions", "members"}}
-    record |= {**options, **data.fingerprints, "bands": len(data.inputs), "tiles": len(data.tiles)}
+    record |= network_options(settings, data.inputs) | {**data.fingerprints}
+    record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}
     checkpoint = checkpoints.prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
     optimiser = settings.optimiser
-    places = settings.sampling.places
-    epochs = rounded_steps(optimiser.steps) // len(loader) if places == "random" else optimiser.epochs
-    steps = epochs * len(loader)
-    training = Training(network, settings, total_steps=steps)
+    in_steps = settings.sampling.places == "random"
+    epochs = rounded_steps(optimiser.steps) // len(loader) if in_steps else optimiser.epochs
+    training = Training(network, settings, total_steps=epochs * len(loader))
     with report_write_errors(folder), _lightning_notes_hidden():
-        callbacks = [ReportedProgress(steps), *_keepers(settings, folder, validated=data.validation is not None)]
+        callbacks = _keepers(settings, folder, validated=data.validation is not None)
         trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
         try:
             if checkpoint is None or not checkpoints.ended_early(checkpoint, optimiser.patience):
@@ -164,9 +164,7 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     kept = checkpoints.BEST if optimiser.keep == "best" else checkpoints.LAST
     network.load_state_dict(checkpoints.weights_of(folder / kept))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
-        raise InputError(
-            f"{folder}: the training diverged (weights are no numbers); lower training.optimiser.learning_rate"
-        )
+        raise InputError(f"{folder}: the weights are no numbers any more; lower training.optimiser.learning_rate")
     return network.eval()
 
 
@@ -213,9 +211,7 @@ def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
 def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, folder: Path) -> lightning.Trainer:
     gpus, devices = torch.cuda.device_count(), settings.runtime.devices
     if gpus and devices > gpus:
-        raise InputError(
-            f"training.runtime.devices: found {devices}, expected at most {gpus}, the GPUs of this machine"
-        )
+        raise InputError(f"training.runtime.devices: found {devices}, expected at most {gpus}, the GPUs there are")
     # On a CPU `Training` sees to the precision, in each of its threads.
     precision = settings.runtime.precision if gpus else "32"
     return lightning.Trainer(
@@ -260,12 +256,6 @@ def _as_raised(error: ProcessRaisedException) -> Exception:
     return InputError(last.removeprefix(name)) if last.startswith(name) else error
 
 
-def _own_options(settings: TrainingSettings) -> dict[str, Any]:
-    share = 1 if torch.cuda.is_available() else CPU_SHARE
-    width = settings.width or networks.spec(settings.network).width // share
-    return {"width": width, **settings.options}
-
-
 @contextmanager
 def _lightning_notes_hidden() -> Iterator[None]:
     """Hide what Lightning says of devices and services; its errors and other warnings are shown."""
@@ -280,8 +270,7 @@ def _lightning_notes_hidden() -> Iterator[None]:
     )
     try:
         with warnings.catch_warnings():
-            for message in hidden:
-                warnings.filterwarnings("ignore", message=message)
+            warnings.filterwarnings("ignore", message="|".join(hidden))
             yield
     finally:
         logger.setLevel(level)

@@ -176,17 +176,6 @@ class ClassBalancedFocalLoss(nn.Module):
         return loss.where(labelled, 0).sum() / weighing.denominator
 
 
-def class_ratio(weights: Tensor) -> Tensor:
-    """Compare the weight of a landslide pixel with that of a background pixel, the mean over a batch; a scalar.
-
-    Parameters
-    ----------
-    weights
-        Of a `Weighing`, (batch, classes).
-    """
-    return (weights[:, 1] / weights[:, 0]).mean()
-
-
 def _processes() -> int:
     """Count the processes that share a batch."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()

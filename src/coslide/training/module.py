@@ -1,5 +1,15 @@
-"""One training step, as Lightning runs it."""
+"""One training step, as Lightning runs it.
 
+On a CPU threads share a batch: each computes the gradients of some of its tiles with one of torch's threads. Operations
+of a network of 16 channels are too small for two cores to share. With two threads inside each operation, a training
+step takes longer than with one as soon as another program runs; two halves of a batch in two Python threads, with one
+of torch's each, have nothing to wait for.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -11,22 +21,25 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.classification import BinaryF1Score
 
-from coslide.config.training import TrainingSettings
+from coslide.config.training import OptimiserSettings, TrainingSettings
 from coslide.errors import InputError
 from coslide.io.executor import available_processors
 from coslide.labels import NODATA
-from coslide.networks.precision import mixed_precision
-from coslide.training.loss import ClassBalancedFocalLoss, class_ratio
-from coslide.training.parallel import parts_of, summed_loss
-from coslide.training.schedule import rate_factor
+from coslide.networks.precision import mixed_precision, one_thread
+from coslide.progress import report_progress
+from coslide.training.loss import ClassBalancedFocalLoss
 
+_log = logging.getLogger(__name__)
+_PAPER = OptimiserSettings()
+_LINES = 10  # of progress in the log of a training
 _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queue
+TILES_PER_PART = 2  # of one, the convolutions of the lower depths take a third longer; of two, a twentieth
 
 
 class Training(lightning.LightningModule):
     """A network with its loss, optimiser and schedule (Yang et al. 2023, Table 3).
 
-    On a CPU the parts of a batch are computed in threads (`coslide.training.parallel`). Logs ``loss``, ``class_ratio``
+    On a CPU the parts of a batch are computed in threads (`summed_loss`). Logs ``loss``, ``class_ratio``
     (what a landslide pixel weighs against a background pixel) and, where there is a validation part, ``val_loss`` and
     ``val_f1``.
 
@@ -48,9 +61,11 @@ class Training(lightning.LightningModule):
         self._loss = ClassBalancedFocalLoss(settings.loss)
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
+        self._started, self._first = 0.0, 0
 
     def on_fit_start(self) -> None:
-        """Start the threads; processes that share the batch share the processors too."""
+        """Start clock and threads; processes that share the batch share the processors too."""
+        self._started, self._first = time.monotonic(), self.trainer.global_step
         self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.runtime.devices))
 
     def close(self) -> None:
@@ -89,14 +104,23 @@ class Training(lightning.LightningModule):
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
                 f"lower training.optimiser.learning_rate (found {self._settings.optimiser.learning_rate:g})"
             )
-        shared: dict[str, Any] = {
-            "batch_size": len(inputs),
-            "on_epoch": True,
-            "sync_dist": self._settings.runtime.devices > 1,
-        }
+        distributed = self._settings.runtime.devices > 1
+        shared: dict[str, Any] = {"batch_size": len(inputs), "on_epoch": True, "sync_dist": distributed}
         self.log("loss", loss, prog_bar=True, on_step=True, **shared)
-        self.log("class_ratio", class_ratio(weighing.weights), on_step=False, **shared)
+        background, landslide = weighing.weights.T
+        self.log("class_ratio", (landslide / background).mean(), on_step=False, **shared)
         return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Report a step, and log a line for every tenth of them with the loss and the time left."""
+        if not self.trainer.is_global_zero:
+            return
+        done, steps = self.trainer.global_step, self._total_steps
+        report_progress("training", done, steps)
+        if done * _LINES // steps > (done - 1) * _LINES // steps:
+            left_min = (time.monotonic() - self._started) / max(1, done - self._first) * (steps - done) / 60
+            loss = float(self.trainer.callback_metrics.get("loss_step", float("nan")))
+            _log.info(f"step {done} of {steps}, loss {loss:.4f}, {left_min:.1f} min left")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count one batch of the validation part."""
@@ -119,3 +143,88 @@ class Training(lightning.LightningModule):
         optimiser = kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = LambdaLR(optimiser, partial(rate_factor, total_steps=self._total_steps, settings=settings))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def rate_factor(step: int, total_steps: int, settings: OptimiserSettings = _PAPER) -> float:
+    """Compute the share of the initial learning rate that holds at a step.
+
+    ``"poly"`` is (1 - step / total_steps)^power, the schedule of Yang et al. (2023, doi:10.3390/rs15040977) with the
+    power that DeepLab made common (Chen et al. 2018, arXiv:1606.00915); ``"cosine"`` is (1 + cos(pi step /
+    total_steps)) / 2 (Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts). Over the first warm-up steps
+    the share is multiplied with (step + 1) / (warmup_steps + 1).
+
+    Parameters
+    ----------
+    step
+        Steps done, >= 0. From `total_steps` on the factor is 0.
+    total_steps
+        Steps of the whole training, >= 1.
+    settings
+        Shape of the schedule, power and warm-up.
+
+    Examples
+    --------
+    >>> [round(rate_factor(step, 100), 3) for step in (0, 50, 99, 100, 101)]
+    [1.0, 0.536, 0.016, 0.0, 0.0]
+    >>> [round(rate_factor(step, 100, OptimiserSettings(schedule="cosine")), 3) for step in (0, 50, 100)]
+    [1.0, 0.5, 0.0]
+    >>> rising = OptimiserSettings(poly_power=0, warmup_steps=3)
+    >>> [round(rate_factor(step, 100, rising), 2) for step in (0, 1, 2, 3)]
+    [0.25, 0.5, 0.75, 1.0]
+    """
+    done = min(step, total_steps) / total_steps
+    cosine = (1 + math.cos(math.pi * done)) / 2
+    fall = (1 - done) ** settings.poly_power if settings.schedule == "poly" else cosine
+    return float(min(1.0, (step + 1) / (settings.warmup_steps + 1)) * fall)
+
+
+def parts_of(network: nn.Module, count: int) -> list[slice]:
+    """Divide a batch of `count` tiles into the parts that are computed by themselves.
+
+    They depend on the batch alone, not on the number of threads, so that sums are made in the same order anywhere. A
+    network that normalises over the batch takes it whole.
+
+    Examples
+    --------
+    >>> parts_of(nn.Conv2d(1, 1, 1), 5)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    size = count if whole else TILES_PER_PART
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def summed_loss(
+    network: nn.Module, parts: Sequence[Callable[[], Tensor]], pool: ThreadPoolExecutor, *, precision: str
+) -> Tensor:
+    """Sum the losses of the parts of a batch; the gradients are computed along with them, in the threads of `pool`.
+
+    Parameters
+    ----------
+    network
+        Whose parameters get gradients.
+    parts
+        Each computes the loss of its part, a scalar.
+    pool
+        Threads of this process.
+    precision
+        ``"bf16"``: under automatic mixed precision; ``"32"``: not.
+
+    Returns
+    -------
+    Tensor
+        A scalar whose backward pass gives the gradients that were computed already, so that whatever wraps it (gradient
+        hooks, scaling) works as for any other loss.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    def gradients(part: Callable[[], Tensor]) -> tuple[Tensor, ...]:
+        with one_thread(), torch.enable_grad():
+            with mixed_precision(precision):
+                loss = part()
+            return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+    # added part by part in their order, whichever is done first
+    total, *found = (sum(several[1:], several[0]) for several in zip(*pool.map(gradients, parts), strict=True))
+    terms = (((one - one.detach()) * gradient).sum() for one, gradient in zip(parameters, found, strict=True))
+    return sum(terms, total)  # the terms are 0, and their gradients are those found

@@ -2,10 +2,11 @@
 
 import pytest
 
+from coslide import networks
 from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
-from coslide.networks.dates import date_bands, paired_bands
+from coslide.networks.dates import date_bands
 
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
@@ -50,7 +51,7 @@ def test_the_order_is_the_one_that_networks_of_two_dates_take_30_bands_to_have()
     ordered = names(bands)
     assert ordered[:10] == [f"reflectance_pre_{band}" for band in BANDS]
     assert ordered[20:22] == ["ndvi_pre", "ndvi_post"]
-    by_name = paired_bands(bands)
+    by_name = networks.date_options("cdcnn", bands)
     assert date_bands(30) == date_bands(30, pre=by_name["pre"], post=by_name["post"])
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from coslide import networks
-from coslide.networks.explain import explain
 from coslide.networks.graph import neighbours
 
 
@@ -97,13 +96,3 @@ def test_one_set_of_coefficients_for_all_heads_is_one_row(x):
 def test_what_is_no_pixel_of_one_map_is_refused(net, shape, pixel, text):
     with pytest.raises(ValueError, match=text):
         net.explain(torch.zeros(shape), *pixel)
-
-
-def test_a_network_without_such_blocks_is_refused(x):
-    with pytest.raises(TypeError, match="expected a network of CGBlocks, found UNet"):
-        explain(networks.create("unet", bands=5, width=4), x, 0, 0)
-
-
-def test_a_network_whose_blocks_have_no_graph_is_refused(x):
-    with pytest.raises(TypeError, match=r"encoder\.0\.0\.0: expected a CGBlock with a graph"):
-        explain(networks.create("egcn-msa", bands=5, width=16), x, 0, 0)

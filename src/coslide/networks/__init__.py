@@ -13,7 +13,6 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from coslide.config.training import first_problem
 from coslide.errors import InputError
-from coslide.networks.dates import paired_bands
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,6 +96,10 @@ def spec(name: str) -> NetworkSpec:
 def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
     """Find the options that tell a network which bands show the state before and after the event.
 
+    A band before the event makes a pair with the band after it that shows the same quantity in the same channel. Pairs
+    come in the order of their bands before the event. All other bands are static, such as slope, or a reflectance that
+    only one of the scenes has.
+
     Parameters
     ----------
     name
@@ -107,13 +110,13 @@ def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
     Returns
     -------
     dict
-        `pre` and `post` for a network that compares two dates (`coslide.networks.dates.paired_bands`); nothing for the
+        `pre` and `post`, the numbers from 0 of the bands of each date, for a network that compares two; nothing for the
         others.
 
     Raises
     ------
     InputError
-        If there is no such network, or it compares two dates and the bands are all of one.
+        If there is no such network, or it compares two dates and there is no pair.
 
     Examples
     --------
@@ -126,10 +129,18 @@ def date_options(name: str, bands: Sequence["Band"]) -> dict[str, list[int]]:
     """
     if not spec(name).two_dates:
         return {}
-    try:
-        return paired_bands(bands)
-    except ValueError as error:
-        raise InputError(f"network {name}: {error}") from None
+    after = {(band.quantity, band.channel): number for number, band in enumerate(bands) if band.date == "post"}
+    pairs = [
+        (number, after[band.quantity, band.channel])
+        for number, band in enumerate(bands)
+        if band.date == "pre" and band.quantity and (band.quantity, band.channel) in after
+    ]
+    if not pairs:
+        raise InputError(
+            f"network {name}: needs bands before and after the event, such as reflectance_pre_B2 and "
+            f"reflectance_post_B2; found {', '.join(band.name for band in bands) or 'no band'}"
+        )
+    return {"pre": [before for before, _ in pairs], "post": [after for _, after in pairs]}
 
 
 def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "nn.Module":

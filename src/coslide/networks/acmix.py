@@ -8,7 +8,7 @@ from pydantic import FiniteFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import head_channels
+from coslide.networks.base import from_windows, head_channels, to_windows
 from coslide.networks.unet import UNetOfBlocks
 
 _WINDOW = 8  # side of the windows that share their keys [pixel]; 4 and 16 took longer to train on a CPU
@@ -54,24 +54,21 @@ def neighbourhood_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, kern
     [0.67, 1.00, 2.00, 3.00, 3.33]
     """
     batch, channels, height, width = q.shape
-    rim, side = kernel // 2, _WINDOW
-    d = channels // heads
-    padding = (0, -width % side, 0, -height % side)
-    padded = F.pad(q, padding) if any(padding) else q
-    rows, cols = padded.shape[-2] // side, padded.shape[-1] // side  # of windows
-    queries = padded.permute(0, 2, 3, 1).reshape(batch, rows, side, cols, side, heads, d)
-    queries = queries.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side**2, d)
-
+    rim, padding = kernel // 2, (0, -width % _WINDOW, 0, -height % _WINDOW)
+    padded = (F.pad(q, padding) if any(padding) else q).permute(0, 2, 3, 1)
     pixels = _window_pixels(height, width, rim=rim, device=q.device)
 
-    def take(x: Tensor) -> Tensor:  # (batch * window, head, pixel of the window and its rim, d)
-        found = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels).index_select(1, pixels.flatten())
-        return found.view(-1, pixels.shape[1], heads, d).transpose(1, 2)
+    def by_head(windows: Tensor) -> Tensor:  # (batch * window, head, pixel, d)
+        return windows.reshape(-1, windows.shape[-2], heads, channels // heads).transpose(1, 2)
 
-    near = _near(rim, device=q.device)
-    out = F.scaled_dot_product_attention(queries, take(k), take(v), attn_mask=near)
-    out = out.reshape(batch, rows, cols, heads, side, side, d).permute(0, 1, 4, 2, 5, 3, 6)
-    return out.reshape(batch, rows * side, cols * side, channels)[:, :height, :width].permute(0, 3, 1, 2)
+    def take(x: Tensor) -> Tensor:  # the pixels of each window and its rim
+        found = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels).index_select(1, pixels.flatten())
+        return by_head(found.view(batch, *pixels.shape, channels))
+
+    queries = by_head(to_windows(padded, _WINDOW))
+    out = F.scaled_dot_product_attention(queries, take(k), take(v), attn_mask=_near(rim, device=q.device))
+    windows = out.transpose(1, 2).reshape(batch, -1, _WINDOW**2, channels)
+    return from_windows(windows, *padded.shape[1:3])[:, :height, :width].permute(0, 3, 1, 2)
 
 
 class ACmix(nn.Module):
@@ -248,16 +245,8 @@ class AcmixUnet(UNetOfBlocks):
         attention_rate: FiniteFloat = 1.0,
         convolution_rate: FiniteFloat = 1.0,
     ) -> None:
-        def block(in_channels: int, out_channels: int, _depth: int) -> ACmix:
-            layer = partial(ACmix, attention_rate=attention_rate, convolution_rate=convolution_rate)
-            return layer(in_channels, out_channels, heads=heads)
-
-        super().__init__(bands, block, classes=classes, width=width)
-
-
-def _mirrored(places: Tensor, size: int) -> Tensor:
-    """Compute places in 0..size-1 for any places on a line that is mirrored about its first and its last one."""
-    return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
+        layer = partial(ACmix, heads=heads, attention_rate=attention_rate, convolution_rate=convolution_rate)
+        super().__init__(bands, lambda cin, cout, _depth: layer(cin, cout), classes=classes, width=width)
 
 
 def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -> Tensor:
@@ -265,7 +254,8 @@ def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -
     inside = torch.arange(-rim, _WINDOW + rim, device=device)
 
     def lines(size: int) -> Tensor:
-        return _mirrored(torch.arange(0, size, _WINDOW, device=device).unsqueeze(1) + inside, size)
+        places = torch.arange(0, size, _WINDOW, device=device).unsqueeze(1) + inside
+        return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
 
     pixels = lines(height).view(-1, 1, len(inside), 1) * width + lines(width).view(1, -1, 1, len(inside))
     return pixels.flatten(0, 1).flatten(1)

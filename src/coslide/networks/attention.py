@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import head_channels
+from coslide.networks.base import from_windows, head_channels, to_windows
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
 
@@ -99,24 +99,17 @@ class WindowAttention(nn.Module):
         if any(shifts):
             # rolled backwards, the moved borders fall on multiples of the window
             x = x.roll((-shifts[0], -shifts[1]), (1, 2))
-        rows, cols = x.shape[1] // side, x.shape[2] // side
-
         bias = self._offset_bias()
         if any(padding) or any(shifts):
             bias = bias.masked_fill(self._apart(size, padding, shifts), -torch.inf).flatten(0, 1)
-        qkv = self.qkv(_cut(x, side)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        qkv = self.qkv(to_windows(x, side)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         # Fused kernels take four axes. A bias that differs between windows is given one "head" per window and head.
         q, k, v = qkv.reshape(3, -1, bias.shape[0], *qkv.shape[-2:]).unbind()
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        y = y.reshape(qkv.shape[1:]).transpose(2, 3)
-
-        y = y.reshape(-1, rows, cols, side, side, self.proj.in_features)
-        y = y.transpose(2, 3).reshape(-1, rows * side, cols * side, self.proj.in_features)
+        y = from_windows(y.reshape(qkv.shape[1:]).transpose(2, 3).flatten(3), *x.shape[1:3])
         if any(shifts):
             y = y.roll(shifts, (1, 2))
-        if any(padding):
-            y = y[:, : size[0], : size[1]]
-        out: Tensor = self.proj(y).permute(0, 3, 1, 2)
+        out: Tensor = self.proj(y[:, : size[0], : size[1]]).permute(0, 3, 1, 2)
         return out
 
     def _offset_bias(self) -> Tensor:
@@ -139,7 +132,7 @@ class WindowAttention(nn.Module):
         for length, pad, shift in zip(size, padding, shifts, strict=True):
             place = torch.arange(length + pad, device=self.bias_table.device)
             kinds.append(((place < shift) + 2 * (place >= length)).roll(-shift))
-        kind = _cut((3 * kinds[0][:, None] + kinds[1])[None, :, :, None], self.window)[0, :, :, 0]
+        kind = to_windows((3 * kinds[0][:, None] + kinds[1])[None, :, :, None], self.window)[0, :, :, 0]
         return (kind[:, :, None] != kind[:, None, :])[:, None]
 
 
@@ -356,10 +349,3 @@ def _reset_linear(*layers: nn.Linear) -> None:
     for layer in layers:
         nn.init.trunc_normal_(layer.weight, std=0.02)
         nn.init.zeros_(layer.bias)
-
-
-def _cut(x: Tensor, side: int) -> Tensor:
-    """Cut a map (batch, row, col, channel) into windows, row by row: (batch, window, pixel, channel)."""
-    batch, rows, cols, channels = x.shape
-    windows = x.reshape(batch, rows // side, side, cols // side, side, channels).transpose(2, 3)
-    return windows.reshape(batch, -1, side * side, channels)

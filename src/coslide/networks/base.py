@@ -1,5 +1,6 @@
 """What networks have in common: the sizes they take, their memory order, norms, and the shape of a U."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,18 +15,20 @@ Activation = Literal["relu", "gelu"]
 
 
 class Network(nn.Module):
-    """A network from standardised indices to the logits of each class; subclasses say how in `logits`.
+    """A network from standardised indices to the logits of each class; subclasses define `features` and `head`.
 
     Attributes
     ----------
     size_multiple
         The height and the width of the input must be multiples of it [pixel].
+    head
+        The last layers, from the features of each pixel to its logits.
 
     Examples
     --------
     >>> class Pixelwise(Network):
-    ...     size_multiple = 2
-    ...     def logits(self, x):
+    ...     size_multiple, head = 2, nn.Identity()
+    ...     def features(self, x):
     ...         return x[:, :2]
     >>> Pixelwise()(torch.zeros(1, 3, 4, 5))
     Traceback (most recent call last):
@@ -34,6 +37,7 @@ class Network(nn.Module):
     """
 
     size_multiple: int = 1
+    head: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the logits of each class, shape (batch, class, row, col), unit free.
@@ -56,10 +60,12 @@ class Network(nn.Module):
             raise ValueError(
                 f"expected a height and width that are multiples of {self.size_multiple}, found {tuple(x.shape[-2:])}"
             )
-        return self.logits(x.contiguous(memory_format=torch.channels_last))  # up to three times faster so on a CPU
+        x = x.contiguous(memory_format=torch.channels_last)  # up to three times faster on a CPU
+        logits: Tensor = self.head(self.features(x))
+        return logits
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of an input whose size fits, shape (batch, class, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel of an input whose size fits, shape (batch, channel, row, col).
 
         Parameters
         ----------
@@ -237,6 +243,29 @@ def decode(
     for skip, up, unit in zip(reversed(skips), ups, units, strict=True):
         x = unit(torch.cat([skip, up(x)] if skip_first else [up(x), skip], dim=1))
     return x
+
+
+def to_windows(x: Tensor, side: int) -> Tensor:
+    """Cut a map (batch, row, col, channel) into windows, row by row: (batch, window, pixel, channel).
+
+    Parameters
+    ----------
+    x
+        Its rows and columns are multiples of `side`.
+    side
+        Of a window [pixel].
+    """
+    batch, rows, cols, channels = x.shape
+    windows = x.reshape(batch, rows // side, side, cols // side, side, channels).transpose(2, 3)
+    return windows.reshape(batch, -1, side * side, channels)
+
+
+def from_windows(windows: Tensor, rows: int, cols: int) -> Tensor:
+    """Join the windows that `to_windows` cut from a map of rows x cols pixels: (batch, row, col, channel)."""
+    batch, _, pixels, channels = windows.shape
+    side = math.isqrt(pixels)
+    tiled = windows.reshape(batch, rows // side, cols // side, side, side, channels)
+    return tiled.transpose(2, 3).reshape(batch, rows, cols, channels)
 
 
 def head_channels(channels: int, heads: int) -> int:

@@ -194,8 +194,8 @@ class CDCNN(Network):
         self.trunk = ResUnet(len(self.dates.pre), width=width)
         self.head = nn.Sequential(conv_norm_relu(3 * width, width), nn.Conv2d(width, classes, 1))
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, 3 width, row, col).
 
         Parameters
         ----------
@@ -209,5 +209,4 @@ class CDCNN(Network):
         """
         features = self.trunk(torch.cat(self.dates.split(x)))
         before, after = features.unflatten(0, (2, -1)).unbind()
-        logits: Tensor = self.head(torch.cat([before, after, (before - after).abs()], dim=1))
-        return logits
+        return torch.cat([before, after, (before - after).abs()], dim=1)

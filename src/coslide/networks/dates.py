@@ -1,20 +1,15 @@
 """Which bands of the stacked input show the state before the event, and which the state after it.
 
-Networks that compare two dates take one tensor like all others and split it themselves. Importing this module does not
-import torch.
+Networks that compare two dates take one tensor like all others and split it themselves.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from coslide.cube.band import Band
+from torch import Tensor
 
 Static = Literal["both", "none"]
 
-_PAPER_BANDS = 30
 # ten reflectances before, ten after, NDVI before, NDVI after, then eight static indices
 _PAPER_PRE = (*range(10), 20)
 _PAPER_POST = (*range(10, 20), 21)
@@ -30,7 +25,7 @@ class DateBands(NamedTuple):
     pre: tuple[int, ...]
     post: tuple[int, ...]
 
-    def split(self, x: "Tensor") -> "tuple[Tensor, Tensor]":
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Take the input of each date, before and after the event, (batch, band, row, col), channels last in memory.
 
         Parameters
@@ -90,10 +85,9 @@ def date_bands(
     ValueError: found 13 bands and no pre and post; expected the bands of each date, or the paper's 30
     """
     if pre is None and post is None:
-        if bands != _PAPER_BANDS:
+        if bands != 30:
             raise ValueError(
-                f"found {bands} bands and no pre and post; "
-                f"expected the bands of each date, or the paper's {_PAPER_BANDS}"
+                f"found {bands} bands and no pre and post; expected the bands of each date, or the paper's 30"
             )
         pre, post = _PAPER_PRE, _PAPER_POST
     for name, found in (("pre", pre), ("post", post)):
@@ -107,41 +101,3 @@ def date_bands(
         )
     rest = tuple(number for number in range(bands) if number not in dated) if static == "both" else ()
     return DateBands(bands, before + rest, after + rest)
-
-
-def paired_bands(bands: Sequence["Band"]) -> dict[str, list[int]]:
-    """Find the options `pre` and `post` of a network: the numbers, from 0, of the bands of each date.
-
-    A band before the event makes a pair with the band after it that shows the same quantity in the same channel. Pairs
-    come in the order of their bands before the event. All other bands are static, such as slope, or a reflectance that
-    only one of the scenes has.
-
-    Parameters
-    ----------
-    bands
-        The inputs of the network, in their order.
-
-    Raises
-    ------
-    ValueError
-        If there is no pair.
-
-    Examples
-    --------
-    >>> from coslide.cube.band import Band
-    >>> dates = [Band(f"ndvi_{date}", date=date, quantity="ndvi") for date in ("post", "pre")]
-    >>> paired_bands([*dates, Band("slope", "degree")])
-    {'pre': [1], 'post': [0]}
-    """
-    after = {(band.quantity, band.channel): number for number, band in enumerate(bands) if band.date == "post"}
-    pairs = [
-        (number, after[band.quantity, band.channel])
-        for number, band in enumerate(bands)
-        if band.date == "pre" and band.quantity and (band.quantity, band.channel) in after
-    ]
-    if not pairs:
-        raise ValueError(
-            "a network that compares two dates needs bands before and after the event, such as reflectance_pre_B2 and "
-            f"reflectance_post_B2; found {', '.join(band.name for band in bands) or 'no band'}"
-        )
-    return {"pre": [before for before, _ in pairs], "post": [after for _, after in pairs]}

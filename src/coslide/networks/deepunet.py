@@ -5,7 +5,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import Network, conv_norm_relu
+from coslide.networks.base import Network, conv_norm_relu, encode
 
 
 def _body(in_channels: int, width: int) -> list[nn.Module]:
@@ -20,9 +20,9 @@ def _body(in_channels: int, width: int) -> list[nn.Module]:
 class DownBlock(nn.Module):
     """A block of the encoder: it halves the map and adds what it learns to it.
 
-    ``p = maxpool2x2(x)`` and ``b = body(p) + p`` (the plus connection); body is a 3 x 3 convolution to twice the width
-    with batch normalisation and ReLU, then one back to the width with batch normalisation. The caller takes ReLU(b) on,
-    and keeps b itself for the decoder.
+    ``p = maxpool2x2(ReLU(x))`` and ``b = body(p) + p`` (the plus connection); body is a 3 x 3 convolution to twice the
+    width with batch normalisation and ReLU, then one back to the width with batch normalisation. b has no ReLU yet, and
+    so it is kept for the decoder.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class DownBlock(nn.Module):
         x
             Shape (batch, C, row, col), floating point.
         """
-        pooled: Tensor = self.pool(x)
+        pooled: Tensor = self.pool(F.relu(x))
         b: Tensor = self.body(pooled) + pooled
         return b
 
@@ -106,7 +106,7 @@ class DeepUNet(Network):
     part           layers                                                             map after it, 32 channels
     ============== ================================================================== =======================
     stem           30 to 32 and ReLU, 32 to 64 and ReLU, 64 to 32: b0                 H x W
-    down 1 to 6    `DownBlock` of ReLU(b), which gives the next b: b1 to b6           H / 2 to H / 64
+    down 1 to 6    `DownBlock` of b, which gives the next b: b1 to b6                 H / 2 to H / 64
     up 6 to 1      `UpBlock` of ReLU(b6) or the block below, with b5 to b0            H / 32 to H
     head           1 x 1 convolution                                                  H x W, `classes` channels
     ============== ================================================================== =======================
@@ -156,21 +156,16 @@ class DeepUNet(Network):
         self.up = nn.ModuleList(UpBlock(width) for _ in range(depth))
         self.head = nn.Conv2d(width, classes, 1)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, width, row, col).
 
         Parameters
         ----------
         x
             Standardised indices, shape (batch, bands, row, col), floating point.
         """
-        b = self.stem(x)
-        kept = []
-        for down in self.down:
-            kept.append(b)
-            b = down(F.relu(b))
+        *kept, b = encode([self.stem, *self.down], x)
         x = F.relu(b)
         for up, b in zip(self.up, reversed(kept), strict=True):
             x = up(x, b)
-        logits: Tensor = self.head(x)
-        return logits
+        return x

@@ -133,8 +133,8 @@ class DPFCN(Network):
         self.decoder = nn.ModuleList(_two_convolutions(3 * outputs, outputs) for outputs in channels[:-1])
         self.head = nn.Conv2d(width, classes, 1)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, width, row, col).
 
         Parameters
         ----------
@@ -149,9 +149,7 @@ class DPFCN(Network):
         before, after = self.dates.split(x)
         paths = zip(self.path_pre(before), self.path_post(after), strict=True)
         *skips, x = [torch.cat(dates, dim=1) for dates in paths]
-        x = decode(x, skips, reversed(self.up), reversed(self.decoder))
-        logits: Tensor = self.head(x)
-        return logits
+        return decode(x, skips, reversed(self.up), reversed(self.decoder))
 
 
 def _two_convolutions(in_channels: int, out_channels: int) -> nn.Sequential:

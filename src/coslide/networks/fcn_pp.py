@@ -183,8 +183,8 @@ class FCNPP(Network):
         self.decoder = nn.ModuleList(conv_norm_relu(found * width, kept * width) for found, kept in joins)
         self.head = nn.Conv2d(width, classes, 1)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, width, row, col).
 
         Parameters
         ----------
@@ -192,6 +192,4 @@ class FCNPP(Network):
             Standardised indices, shape (batch, bands, row, col), floating point.
         """
         *skips, x = encode(self.encoder, x, self.pool)
-        x = decode(self.narrow(self.pyramid(x)), skips, [self.up] * len(skips), self.decoder, skip_first=True)
-        logits: Tensor = self.head(x)
-        return logits
+        return decode(self.narrow(self.pyramid(x)), skips, [self.up] * len(skips), self.decoder, skip_first=True)

@@ -122,8 +122,8 @@ class LandsNet(Network):
         )
         self.head = nn.Conv2d(width, classes, 1)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, width, row, col).
 
         Parameters
         ----------
@@ -131,6 +131,4 @@ class LandsNet(Network):
             Standardised indices, shape (batch, bands, row, col), floating point.
         """
         *skips, x = encode(self.encoder, x, self.pool)
-        x = decode(x, skips, [self.up] * len(skips), self.decoder)
-        logits: Tensor = self.head(x)
-        return logits
+        return decode(x, skips, [self.up] * len(skips), self.decoder)

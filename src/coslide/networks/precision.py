@@ -1,6 +1,5 @@
 """Which precision a CPU computes a network in: chosen by a timed trial."""
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from coslide.errors import InputError
@@ -21,6 +21,12 @@ CHOSEN = "precision.json"
 """Name of the file that keeps which precision a trial chose, so that what is resumed keeps it."""
 _WORTH = 0.7  # of the time in single precision: what gains less is not worth the digits, nor a choice by chance
 _TILES, _ROUNDS = 2, 3
+
+
+class _Choice(BaseModel):
+    """What the file `CHOSEN` holds."""
+
+    precision: Precision
 
 
 def mixed_precision(precision: str, device: str = "cpu") -> Any:
@@ -80,7 +86,11 @@ def choose_precision(
     True
     """
     if kept is not None and kept.exists():
-        return _kept_precision(kept)
+        try:
+            return _Choice.model_validate_json(kept.read_bytes()).precision
+        except (OSError, ValueError):
+            expected = ", ".join(get_args(Precision))
+            raise InputError(f"{kept}: found no precision in it, expected one of {expected}; remove it") from None
     single_s, half_s = (
         _least_s(network, inputs, side_px, precision, gradients=gradients) for precision in get_args(Precision)
     )
@@ -90,20 +100,8 @@ def choose_precision(
     _log.info(f"{what} is computed in {name} precision (a trial took {times} in bfloat16 and in single)")
     if kept is not None:
         with whole_output(kept) as part:
-            part.write_text(json.dumps({"precision": chosen}), encoding="utf-8")
+            part.write_text(_Choice(precision=chosen).model_dump_json(), encoding="utf-8")
     return chosen
-
-
-def _kept_precision(kept: Path) -> Precision:
-    try:
-        found = json.loads(kept.read_text(encoding="utf-8"))["precision"]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found not in get_args(Precision):
-        expected = ", ".join(get_args(Precision))
-        raise InputError(f"{kept}: found no precision in it, expected one of {expected}; remove it")
-    choice: Precision = found
-    return choice
 
 
 def _least_s(network: nn.Module, inputs: int, side_px: int, precision: Precision, *, gradients: bool) -> float:

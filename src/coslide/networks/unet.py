@@ -90,8 +90,8 @@ class UNetOfBlocks(Network):
         self.decoder = nn.ModuleList(pair(2 * channels[depth - 1], depth) for depth in range(1, DEPTHS))
         self.head = nn.Conv2d(width, classes, 1)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits of each class, shape (batch, classes, row, col).
+    def features(self, x: Tensor) -> Tensor:
+        """Compute the features of each pixel, shape (batch, width, row, col).
 
         Parameters
         ----------
@@ -106,8 +106,7 @@ class UNetOfBlocks(Network):
         if self.fixed_side is not None and tuple(x.shape[-2:]) != (self.fixed_side, self.fixed_side):
             raise ValueError(f"expected a height and width of {self.fixed_side} (full_ln), found {tuple(x.shape[-2:])}")
         *skips, x = encode([*self.encoder, self.bottom], x, self.pool)
-        logits: Tensor = self.head(decode(x, skips, reversed(self.up), reversed(self.decoder)))
-        return logits
+        return decode(x, skips, reversed(self.up), reversed(self.decoder))
 
 
 class UNet(UNetOfBlocks):

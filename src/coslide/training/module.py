@@ -227,4 +227,5 @@ def summed_loss(
     # added part by part in their order, whichever is done first
     total, *found = (sum(several[1:], several[0]) for several in zip(*pool.map(gradients, parts), strict=True))
     terms = (((one - one.detach()) * gradient).sum() for one, gradient in zip(parameters, found, strict=True))
-    return sum(terms, total)  # the terms are 0, and their gradients are those found
+    loss: Tensor = sum(terms, total)  # the terms are 0, and their gradients are those found
+    return loss

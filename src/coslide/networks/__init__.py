@@ -187,10 +187,9 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
     fields: dict[str, Any] = {option: (kind, None) for option, kind in types.items()}
     try:
         create_model("Options", __config__=ConfigDict(strict=True), **fields).model_validate(options)
+        network: nn.Module = make(bands, classes=classes, **options, **known.fixed)
     except ValidationError as error:
         raise InputError(f"network {name}: option {first_problem(error)}") from None
-    try:
-        network: nn.Module = make(bands, classes=classes, **options, **known.fixed)
     except ValueError as error:
         raise InputError(f"network {name}: {error}") from error
     return network
@@ -215,10 +214,11 @@ def parameter_count(network: "nn.Module") -> int:
 
 
 def _types_of_options(make: Any) -> dict[str, Any]:
-    """List the options of a network's class with their types, those of its graph among them."""
+    """List the options of a network's class with their types, those of its graph or dates among them."""
+    from coslide.networks.dates import date_bands
     from coslide.networks.graph import GraphOptions
 
     types = get_type_hints(make.__init__, include_extras=True)
-    graph = get_type_hints(GraphOptions, include_extras=True) if "graph" in types else {}
-    own = {option: kind for option, kind in types.items() if option not in ("bands", "classes", "graph", "return")}
-    return own | graph
+    for group, taker in (("graph", GraphOptions), ("dates", date_bands)):
+        types |= get_type_hints(taker, include_extras=True) if types.pop(group, None) else {}
+    return {option: kind for option, kind in types.items() if option not in ("bands", "classes", "return")}

@@ -116,10 +116,8 @@ class WindowAttention(nn.Module):
         """Look up the bias of each pair of a window's pixels, shape (head, query, key)."""
         place = torch.arange(self.window**2, device=self.bias_table.device)
         row, col = place // self.window, place % self.window
-        offsets = 2 * self.window - 1
-        down = row[:, None] - row + self.window - 1
-        right = col[:, None] - col + self.window - 1
-        return self.bias_table[down * offsets + right].permute(2, 0, 1).contiguous()
+        down, right = (one[:, None] - one + self.window - 1 for one in (row, col))
+        return self.bias_table[down * (2 * self.window - 1) + right].permute(2, 0, 1).contiguous()
 
     def _apart(self, size: tuple[int, int], padding: tuple[int, ...], shifts: tuple[int, ...]) -> Tensor:
         """Find which pixels of each rolled window may not attend to each other, (window, 1, query, key).
@@ -331,10 +329,8 @@ class EGCNESA(UNetOfBlocks):
         reductions: Sequence[PositiveInt] = (16, 8, 4, 2, 1),
     ) -> None:
         largest = [self.size_multiple >> level for level in range(DEPTHS)]
-        divide = len(reductions) == DEPTHS and all(
-            r and most % r == 0 for most, r in zip(largest, reductions, strict=True)
-        )
-        if not divide:
+        fit = (r > 0 and most % r == 0 for most, r in zip(largest, reductions, strict=False))
+        if len(reductions) != DEPTHS or not all(fit):
             raise ValueError(f"reductions: found {list(reductions)}, expected {DEPTHS} numbers that divide {largest}")
 
         def block(in_channels: int, out_channels: int, depth: int) -> CGBlock:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -168,9 +169,12 @@ def runs_compiled(x: Tensor, weight: Tensor) -> bool:
     return single and x.is_cpu and type(x) in (Tensor, nn.Parameter) and not recorded
 
 
-def arrays_of(*tensors: Tensor) -> list[Any]:
-    """Lay open the memory of contiguous tensors on a CPU as arrays, or that of copies, as compiled loops take it."""
-    return [one.detach().contiguous().numpy() for one in tensors]
+def run_loops(name: str, *arguments: Any) -> None:
+    """Run a function of `coslide.networks.kernels` on the memory of tensors on a CPU; outputs must be contiguous."""
+    from coslide.networks import kernels
+
+    tensors_as_arrays = (one.detach().contiguous().numpy() if isinstance(one, Tensor) else one for one in arguments)
+    getattr(kernels, name)(*tensors_as_arrays)
 
 
 @contextmanager
@@ -279,6 +283,17 @@ def head_channels(channels: int, heads: int) -> int:
     if channels % heads:
         raise ValueError(f"expected channels that are a multiple of heads, found {channels} and {heads}")
     return channels // heads
+
+
+def units(*channels: int) -> nn.Sequential:
+    """Make 3 x 3 units of convolution, batch normalisation and ReLU in a row, for the channels before and after each.
+
+    Examples
+    --------
+    >>> units(3, 8, 4)(torch.zeros(1, 3, 5, 6)).shape
+    torch.Size([1, 4, 5, 6])
+    """
+    return nn.Sequential(*(conv_norm_relu(found, made) for found, made in pairwise(channels)))
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:

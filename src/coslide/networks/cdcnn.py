@@ -1,13 +1,13 @@
 """CDCNN: one residual U-Net for both dates, and a head that compares their features."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from coslide.networks.base import Network, conv_norm_relu, decode, encode
-from coslide.networks.dates import Static, date_bands
+from coslide.networks.dates import date_bands
 
 
 class ResUnit(nn.Module):
@@ -103,13 +103,8 @@ class ResUnet(nn.Module):
 
     def __init__(self, bands: int, *, width: int = 64) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(
-            [
-                ResUnit(bands, width, first=True),
-                ResUnit(width, 2 * width, stride=2),
-                ResUnit(2 * width, 4 * width, stride=2),
-            ]
-        )
+        halved = (ResUnit(channels, 2 * channels, stride=2) for channels in (width, 2 * width))
+        self.encoder = nn.ModuleList([ResUnit(bands, width, first=True), *halved])
         self.bridge = ResUnit(4 * width, 8 * width, stride=2)
         self.up = nn.Upsample(scale_factor=2)  # nearest
         self.decoder = nn.ModuleList(ResUnit(3 * channels, channels) for channels in (width, 2 * width, 4 * width))
@@ -142,8 +137,9 @@ class CDCNN(Network):
         Classes of the output: 0 background, 1 landslide.
     width
         Channels at full resolution.
-    pre, post, static
-        Which bands show which date, see `coslide.networks.dates.date_bands`; needed unless there are 30 bands.
+    dates
+        Those of `coslide.networks.dates.date_bands` by name: pre, post and static, which tell the bands of each date;
+        needed unless there are 30 bands.
 
     Raises
     ------
@@ -179,18 +175,9 @@ class CDCNN(Network):
 
     size_multiple = 8
 
-    def __init__(
-        self,
-        bands: int = 30,
-        *,
-        classes: int = 2,
-        width: PositiveInt = 64,
-        pre: Sequence[int] | None = None,
-        post: Sequence[int] | None = None,
-        static: Static = "both",
-    ) -> None:
+    def __init__(self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 64, **dates: Any) -> None:
         super().__init__()
-        self.dates = date_bands(bands, pre=pre, post=post, static=static)
+        self.dates = date_bands(bands, **dates)
         self.trunk = ResUnet(len(self.dates.pre), width=width)
         self.head = nn.Sequential(conv_norm_relu(3 * width, width), nn.Conv2d(width, classes, 1))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import arrays_of, runs_compiled
+from coslide.networks.base import run_loops, runs_compiled
 from coslide.networks.eisgnn import EISGNN
 
 UpMode = Literal["depthwise", "grouped", "full", "k2_chain", "nearest"]
@@ -63,16 +63,14 @@ class CGBlock(nn.Module):
         x
             Shape (batch, Cin, row, col), floating point.
         """
-        patched = isinstance(self.branch, GraphBranch) and isinstance(self.branch.up, PatchUp)
-        if patched and runs_compiled(x, self.convolution.weight):
-            return self._tuned(x)
+        branch, weight = self.branch, self.convolution.weight
+        if isinstance(branch, GraphBranch) and isinstance(branch.up, PatchUp) and runs_compiled(x, weight):
+            return self._tuned(x, branch, branch.up)
         y = self.convolution(x)
-        return torch.addcmul(y if self.folded else self.alpha * y, self.beta, self.branch(x))
+        return torch.addcmul(y if self.folded else self.alpha * y, self.beta, branch(x))
 
-    def _tuned(self, x: Tensor) -> Tensor:
+    def _tuned(self, x: Tensor, branch: "GraphBranch", up: "PatchUp") -> Tensor:
         """Compute what `forward` does, in float32."""
-        branch = cast("GraphBranch", self.branch)
-        up = cast("PatchUp", branch.up)
         if branch.down_mode == "nearest":
             x, nodes = _TakeNodes.apply(x, branch.rate)  # type: ignore[no-untyped-call]
         else:
@@ -243,11 +241,9 @@ class _AddPatches(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
         """Add the patches."""
-        from coslide.networks import kernels
-
         rate = len(patch)
         nodes, patch = nodes.unsqueeze(3).expand(-1, -1, -1, rate, -1).flatten(3), patch.flatten(1)
-        kernels.add_patches(*arrays_of(_rows_of_patches(y, rate), nodes, patch))
+        run_loops("add_patches", _rows_of_patches(y, rate), nodes, patch)
         ctx.mark_dirty(y)
         ctx.save_for_backward(nodes, patch)
         return y
@@ -256,12 +252,10 @@ class _AddPatches(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the gradients of map, nodes and patch."""
-        from coslide.networks import kernels
-
         nodes, patch = ctx.saved_tensors
         of_nodes, of_patch = torch.zeros_like(nodes), torch.zeros_like(patch)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        kernels.add_patches_back(*arrays_of(of_nodes, of_patch, _rows_of_patches(grad, len(patch)), nodes, patch))
+        run_loops("add_patches_back", of_nodes, of_patch, _rows_of_patches(grad, len(patch)), nodes, patch)
         rate = len(patch)
         return grad, of_nodes.view(*nodes.shape[:3], rate, -1).sum(dim=3), of_patch.view(rate, rate, -1)
 

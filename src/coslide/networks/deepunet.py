@@ -10,11 +10,7 @@ from coslide.networks.base import Network, conv_norm_relu, encode
 
 def _body(in_channels: int, width: int) -> list[nn.Module]:
     """List the layers that every block has: a unit of twice the width, then convolution and norm without a ReLU."""
-    return [
-        conv_norm_relu(in_channels, 2 * width),
-        nn.Conv2d(2 * width, width, 3, padding=1),
-        nn.BatchNorm2d(width),
-    ]
+    return [conv_norm_relu(in_channels, 2 * width), nn.Conv2d(2 * width, width, 3, padding=1), nn.BatchNorm2d(width)]
 
 
 class DownBlock(nn.Module):

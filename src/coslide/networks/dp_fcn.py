@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from coslide.networks.base import Network, conv_norm_relu, decode, encode
-from coslide.networks.dates import Static, date_bands
+from coslide.networks.base import Network, decode, encode, units
+from coslide.networks.dates import date_bands
 
 STAGES = 5  # resolutions; each halves the side and doubles the channels
 
@@ -33,9 +34,7 @@ class DatePath(nn.Module):
 
     def __init__(self, bands: int, channels: Sequence[int]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            _two_convolutions(inputs, outputs) for inputs, outputs in pairwise([bands, *channels])
-        )
+        self.stages = nn.ModuleList(units(above, here, here) for above, here in pairwise([bands, *channels]))
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -79,8 +78,9 @@ class DPFCN(Network):
         Classes of the output: 0 background, 1 landslide.
     width
         Channels of each path at full resolution.
-    pre, post, static
-        Which bands show which date, see `coslide.networks.dates.date_bands`; needed unless there are 30 bands.
+    dates
+        Those of `coslide.networks.dates.date_bands` by name: pre, post and static, which tell the bands of each date;
+        needed unless there are 30 bands.
 
     Raises
     ------
@@ -110,18 +110,9 @@ class DPFCN(Network):
 
     size_multiple = 2 ** (STAGES - 1)
 
-    def __init__(
-        self,
-        bands: int = 30,
-        *,
-        classes: int = 2,
-        width: PositiveInt = 32,
-        pre: Sequence[int] | None = None,
-        post: Sequence[int] | None = None,
-        static: Static = "both",
-    ) -> None:
+    def __init__(self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 32, **dates: Any) -> None:
         super().__init__()
-        self.dates = date_bands(bands, pre=pre, post=post, static=static)
+        self.dates = date_bands(bands, **dates)
         channels = [width * 2**stage for stage in range(STAGES)]
         self.path_pre = DatePath(len(self.dates.pre), channels)
         self.path_post = DatePath(len(self.dates.post), channels)
@@ -130,7 +121,7 @@ class DPFCN(Network):
             nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
             for inputs, outputs in zip(below, channels[:-1], strict=True)
         )
-        self.decoder = nn.ModuleList(_two_convolutions(3 * outputs, outputs) for outputs in channels[:-1])
+        self.decoder = nn.ModuleList(units(3 * outputs, outputs, outputs) for outputs in channels[:-1])
         self.head = nn.Conv2d(width, classes, 1)
 
     def features(self, x: Tensor) -> Tensor:
@@ -150,7 +141,3 @@ class DPFCN(Network):
         paths = zip(self.path_pre(before), self.path_post(after), strict=True)
         *skips, x = [torch.cat(dates, dim=1) for dates in paths]
         return decode(x, skips, reversed(self.up), reversed(self.decoder))
-
-
-def _two_convolutions(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(conv_norm_relu(in_channels, out_channels), conv_norm_relu(out_channels, out_channels))

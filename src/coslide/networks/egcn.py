@@ -202,7 +202,28 @@ class EGCN(UNetOfBlocks):
         views: list[BlockView] = []
 
         def see(name: str, block: CGBlock, inputs: tuple[Tensor, ...]) -> None:
-            views.append(_view(name, block, inputs[0], shrink=height // inputs[0].shape[-2], pixel=(row, col)))
+            (seen,), branch = inputs, cast("GraphBranch", block.branch)
+            eisgnn, shrink = branch.eisgnn, height // seen.shape[-2]
+            patch, across = branch.rate * shrink, seen.shape[-1] // branch.rate
+            node = row // patch * across + col // patch
+            nodes, *weights = (one[0, ..., node, :] for one in eisgnn.neighbourhood(branch.nodes(seen)))
+            numbers = (one.float().numpy(force=True) for one in (eisgnn.lambda_, eisgnn.mu, *weights))
+            lambda_, mu, attention, eic, selection = numbers
+            view = BlockView(
+                block=name,
+                depth=shrink.bit_length(),
+                patch=patch,
+                alpha=block.alpha.item(),
+                beta=block.beta.item(),
+                lambda_=lambda_,
+                mu=mu,
+                node=(row // patch * patch, col // patch * patch),
+                neighbours=(torch.stack([nodes // across, nodes % across], dim=1) * patch).numpy(force=True),
+                attention=attention,
+                eic=eic,
+                weights=selection,
+            )
+            views.append(view)
 
         with evaluating(self), ExitStack() as hooks:
             for name, module in self.named_modules():
@@ -210,32 +231,3 @@ class EGCN(UNetOfBlocks):
                     hooks.enter_context(module.register_forward_pre_hook(partial(see, name)))
             self(x)
         return views
-
-
-def _view(name: str, block: CGBlock, x: Tensor, *, shrink: int, pixel: tuple[int, int]) -> BlockView:
-    """View one pixel of the input from a block whose own input is a `shrink` times smaller map."""
-    branch = cast("GraphBranch", block.branch)
-    eisgnn = branch.eisgnn
-    patch, across = branch.rate * shrink, x.shape[-1] // branch.rate
-    row, col = pixel[0] // patch, pixel[1] // patch
-    nodes, *weights = (one[0, ..., row * across + col, :] for one in eisgnn.neighbourhood(branch.nodes(x)))
-    attention, eic, selection = map(_floats, weights)
-    return BlockView(
-        block=name,
-        depth=shrink.bit_length(),
-        patch=patch,
-        alpha=block.alpha.item(),
-        beta=block.beta.item(),
-        lambda_=_floats(eisgnn.lambda_),
-        mu=_floats(eisgnn.mu),
-        node=(row * patch, col * patch),
-        neighbours=(torch.stack([nodes // across, nodes % across], dim=1) * patch).cpu().numpy(),
-        attention=attention,
-        eic=eic,
-        weights=selection,
-    )
-
-
-def _floats(values: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = values.detach().float().cpu().numpy()
-    return array

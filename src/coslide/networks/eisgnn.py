@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import arrays_of, head_channels, runs_compiled
+from coslide.networks.base import head_channels, run_loops, runs_compiled
 from coslide.networks.graph import PAPER, GraphOptions, nearest, neighbours, selected_count
 
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
@@ -153,28 +153,28 @@ class EISGNN(nn.Module):
         if self._runs_tuned(x):
             return self._tuned(x)
         h = self.w1(x)
-        found = self._weigh(x, h)
+        found = self.neighbourhood(x, h)
         attended = _spread(found.attention, found.nodes) @ self._by_head(h)
         aggregated = _spread(found.weights.to(h.dtype), found.nodes) @ self._by_scope(_joined(attended))
         lambda_, mu = self.lambda_.view(-1, 1, 1), self.mu.view(-1, 1, 1)
         return _joined(lambda_ * self._by_head(_joined(aggregated)) + mu * attended) + self._own(x, h)
 
-    def neighbourhood(self, x: Tensor) -> Neighbourhood:
+    def neighbourhood(self, x: Tensor, h: Tensor | None = None) -> Neighbourhood:
         """Find which neighbours each node has, and how it weighs them.
 
         Parameters
         ----------
         x
             Node features, shape (batch, node, Cin), floating point.
+        h
+            W1 x, where it is there already.
 
         Raises
         ------
         ValueError
             If `x` has not three axes, or holds a single node and `include_self` is false.
         """
-        return self._weigh(x, self.w1(x))
-
-    def _weigh(self, x: Tensor, h: Tensor) -> Neighbourhood:
+        h = self.w1(x) if h is None else h
         nodes = neighbours(x, self.options.k, include_self=self.options.include_self)
         eic = self._eic(self.w3(x), nodes)
         return Neighbourhood(nodes, self._attention_weights(x, h, nodes), eic, self._selection_weights(eic))
@@ -262,13 +262,10 @@ class _Graphs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, edges: Tensor, selection: tuple[int, float], own: Tensor, *inputs: Tensor) -> Tensor:
         """Compute lambda_c sum_s w_is F_s + mu_c F_i + own_i, (batch, node, head, d)."""
-        from coslide.networks import kernels
-
         batch, nodes, heads, d = own.shape
         out = torch.empty(own.shape)
         kept = torch.empty(4, batch, heads, nodes, d), torch.empty(3, batch, heads, nodes, edges.shape[-1])
-        arguments = (*arrays_of(out, *kept, edges, own, *inputs), selection[0], np.float32(selection[1]))
-        kernels.run_graphs(*arguments)
+        run_loops("run_graphs", out, *kept, edges, own, *inputs, selection[0], np.float32(selection[1]))
         ctx.save_for_backward(*inputs, edges, *kept)
         return out
 
@@ -276,10 +273,8 @@ class _Graphs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients of the inputs."""
-        from coslide.networks import kernels
-
         of_inputs = [torch.zeros(one.shape) for one in ctx.saved_tensors[:6]]
-        kernels.run_graphs_back(*arrays_of(*of_inputs, grad, *ctx.saved_tensors))
+        run_loops("run_graphs_back", *of_inputs, grad, *ctx.saved_tensors)
         return None, None, grad, *of_inputs
 
 

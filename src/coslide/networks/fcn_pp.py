@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslide.networks.base import Network, conv_norm_relu, decode, encode
+from coslide.networks.base import Network, conv_norm_relu, decode, encode, units
 
 
 def bin_means(x: Tensor, bins: int) -> Tensor:
@@ -166,18 +166,15 @@ class FCNPP(Network):
     ) -> None:
         super().__init__()
 
-        channels, units = [width, 2 * width, 4 * width, 8 * width, 8 * width], [2, 2, 3, 3, 3]
+        channels, counts = [width, 2 * width, 4 * width, 8 * width, 8 * width], [2, 2, 3, 3, 3]
         self.encoder = nn.ModuleList(
-            nn.Sequential(conv_norm_relu(above, here), *(conv_norm_relu(here, here) for _ in range(count - 1)))
-            for above, here, count in zip([bands, *channels], channels, units, strict=False)
+            units(above, *[here] * count)
+            for above, here, count in zip([bands, *channels], channels, counts, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         self.pyramid = PyramidPooling(8 * width, bins)
         joined = (1 + len(bins)) * 8 * width
-        if wide:
-            self.narrow = nn.Sequential(conv_norm_relu(joined, 16 * width), conv_norm_relu(16 * width, 8 * width))
-        else:
-            self.narrow = conv_norm_relu(joined, 8 * width)
+        self.narrow = units(joined, 16 * width, 8 * width) if wide else conv_norm_relu(joined, 8 * width)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         joins = [(16, 4), (8, 2), (4, 1), (2, 1)]  # channels in and out, in widths
         self.decoder = nn.ModuleList(conv_norm_relu(found * width, kept * width) for found, kept in joins)

@@ -1,6 +1,7 @@
 """A network for inference alone: factors folded into the layers that they multiply."""
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -42,14 +43,7 @@ def fuse(network: nn.Module) -> nn.Module:
             del module.alpha  # so that weights of the original, in which it is not folded, cannot be loaded by mistake
             module.folded = True
         elif isinstance(module, nn.Sequential):
-            _fold_norms(module)
+            for number, (convolution, norm) in enumerate(pairwise(list(module))):
+                if type(convolution) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d):
+                    module[number], module[number + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
     return fused
-
-
-def _fold_norms(layers: nn.Sequential) -> None:
-    """Fold each batch normalisation into the convolution right before it."""
-    for number in range(len(layers) - 1):
-        convolution, norm = layers[number], layers[number + 1]
-        if type(convolution) is nn.Conv2d and isinstance(norm, nn.BatchNorm2d):
-            layers[number] = fuse_conv_bn_eval(convolution, norm)
-            layers[number + 1] = nn.Identity()

@@ -7,8 +7,10 @@ from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from coslide.networks.base import arrays_of
+from coslide.networks.base import run_loops
 
+SEARCHED = 512
+"""Nodes of a graph up to which `coslide.networks.kernels` numbers them; it compares all with all."""
 _TIE = 2.0**-50  # of the largest squared norm: above the rounding of a matrix product, below that of the features
 _SMALLEST = 1e-290  # where all features are 0, the indices still count
 
@@ -134,15 +136,12 @@ def nearest(x: Tensor, k: int, *, include_self: bool) -> Tensor:
     ValueError
         As `neighbours` does.
     """
-    from coslide.networks import kernels
-
     batch, nodes, _ = x.shape if x.ndim == 3 else (0, 0, 0)
     count = min(k, nodes if include_self else nodes - 1)
-    if nodes > kernels.SEARCHED or count < 1:  # a matrix product finds them faster, or `neighbours` names what is wrong
+    if nodes > SEARCHED or count < 1:  # a matrix product finds them faster, or `neighbours` names what is wrong
         return neighbours(x, k, include_self=include_self).int()
     edges = torch.empty(batch, nodes, count, dtype=torch.int32)
-    arguments = (*arrays_of(edges, x), include_self)
-    kernels.nearest(*arguments)
+    run_loops("nearest", edges, x, include_self)
     return edges
 
 

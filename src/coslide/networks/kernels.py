@@ -15,8 +15,8 @@ numba, which compiles at the first call and keeps the result on the disk.
 import numpy as np
 from numba import njit
 
-SEARCHED = 512
-"""Nodes of a graph up to which `nearest` numbers them; it compares all with all."""
+from coslide.networks.graph import SEARCHED
+
 _NUMBERS, _MOST = np.int64(SEARCHED - 1), np.iinfo(np.int64).max
 _ZERO, _ONE, _INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 _NEGATIVE_SLOPE, _COSINE_EPS = np.float32(0.2), np.float32(1e-6)  # as in EISGNN

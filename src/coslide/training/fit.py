@@ -144,8 +144,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     checkpoint = checkpoints.prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
     optimiser = settings.optimiser
-    in_steps = settings.sampling.places == "random"
-    epochs = rounded_steps(optimiser.steps) // len(loader) if in_steps else optimiser.epochs
+    random = settings.sampling.places == "random"
+    epochs = rounded_steps(optimiser.steps) // len(loader) if random else optimiser.epochs
     training = Training(network, settings, total_steps=epochs * len(loader))
     with report_write_errors(folder), _lightning_notes_hidden():
         callbacks = _keepers(settings, folder, validated=data.validation is not None)
@@ -197,10 +197,9 @@ def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> li
     """Make what keeps the weights: checkpoints, their average, and the end when nothing is gained."""
     # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
     whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs)]
     if validated:  # before the last one, which is to know which epoch was the best
-        callbacks.append(MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
-    callbacks.append(MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs))
+        callbacks.insert(0, MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
     if settings.optimiser.average:
         callbacks.append(EMAWeightAveraging(decay=settings.optimiser.average))
     if settings.optimiser.patience:

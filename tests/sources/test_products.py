@@ -19,7 +19,6 @@ from stactools.sentinel2.stac import create_item
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.sources.products import read_products
 from coslide.sources.sentinel2 import open_scene
 
 SPEC = importlib.util.spec_from_file_location("safe_files", Path(__file__).with_name("safe_files.py"))
@@ -82,7 +81,7 @@ def scene_of(*products, bands=("B4",), **keys):
 
 
 def read(*products, root, **keys):
-    return read_products(scene_of(*products, **keys), root=root)[0]
+    return open_scene(scene_of(*products, **keys), root=root).products
 
 
 def stored_offsets(product):
@@ -128,7 +127,7 @@ def test_offsets_land_on_their_bands_and_id_8_is_b8a(tmp_path, stored):
     (product,) = read(safe, root=tmp_path, bands=("B1", *BANDS, "B9"))
     ids = {"B1": 0, "B2": 1, "B3": 2, "B4": 3, "B5": 4, "B6": 5, "B7": 6, "B8": 7, "B8A": 8, "B9": 9, "B11": 11}
     assert stored_offsets(product) == {name: -100 * number for name, number in {**ids, "B12": 12}.items()}
-    assert (product.scl.scale, product.scl.offset) == (1.0, 0.0)
+    assert (product.rasters["SCL"].scale, product.rasters["SCL"].offset) == (1.0, 0.0)
 
 
 def test_bands_are_those_that_stactools_finds(tmp_path, stored):
@@ -428,7 +427,7 @@ def test_a_band_of_an_asset_with_several_is_told_by_its_place(tmp_path):
 def test_an_item_without_a_scale_is_refused_unless_the_offset_is_given(tmp_path):
     """R1, R6: a scale is never assumed; nor is an offset where the baseline asks for one."""
     item = write_item(tmp_path / "item.json", {"B04": {"href": red_file(tmp_path)}})
-    with pytest.raises(InputError, match=r"item\.json: red\.tif has no scale .*boa_offset"):
+    with pytest.raises(InputError, match=r"/red\.tif has no scale .*boa_offset"):
         read(item, root=tmp_path)
     assert stored_offsets(read(item, root=tmp_path, boa_offset=-1000)[0]) == {"B4": -1000}
     said = {"B04": {"href": "red.tif", "raster:bands": [{"scale": 1e-4}]}}
@@ -545,7 +544,7 @@ def test_of_one_tile_the_highest_baseline_is_kept(tmp_path):
     old = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="02.14")
     new = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="05.09")
     other = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="02.14", tile="54TXN")
-    found, notes = read_products(scene_of(old, new, other), root=tmp_path)
+    _, found, notes = open_scene(scene_of(old, new, other), root=tmp_path)
     assert [product.name for product in found] == [str(new), str(other)]
     assert any(f"{old}: left out, tile 54TWN" in note for note in notes)
 

@@ -15,6 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
@@ -101,11 +102,8 @@ class BandRaster(NamedTuple):
         InputError
             If the raster cannot be read.
         """
-        if rows.start == rows.stop or cols.start == cols.stop:
-            return np.empty((0, 0), dtype=np.float32)
-        window = (rows.start, rows.stop), (cols.start, cols.stop)
         with open_band(self.href, self.driver) as dataset:
-            stored = dataset.read(self.number, window=window, **options)
+            stored = dataset.read(self.number, window=Window.from_slices(rows, cols), **options)
         values: NDArray[np.float32] = stored.astype(np.float32)  # before the offset: unsigned integers would wrap
         if self.offset:
             values += np.float32(self.offset / self.scale)
@@ -174,7 +172,12 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
     """
     name, driver = redact_url(band.href), product_driver(band.href) if sentinel2 else None
     with open_band(band.href, driver) as dataset:
-        number = _checked_number(dataset, name, band.number)
+        number = band.number or 1
+        if band.number is None and dataset.count > 1:
+            hint = f'{{ path = "{Path(name).name}", band = 1 }}'
+            raise InputError(f"{name}: holds {dataset.count} bands; expected the number of one, as in {hint}")
+        if number > dataset.count:
+            raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
         dtype = np.dtype(dataset.dtypes[number - 1])
         nodata = nodata_of(dataset, given=band.nodata, name=name, number=number)
         invalid = set() if nodata is None else {nodata}
@@ -218,20 +221,10 @@ def product_driver(href: str) -> str:
 def _crs_of(dataset: Any, name: str, given: str | None) -> str:
     if dataset.transform.is_identity:
         raise InputError(f"{name}: has no transform; expected a georeferenced raster")
-    if dataset.crs is not None:
-        return short_crs(dataset.crs.to_wkt())
-    if given is None:
+    declared = dataset.crs.to_wkt() if dataset.crs else given
+    if declared is None:
         raise InputError(f"{name}: has no CRS; expected a georeferenced raster, or crs in the event file")
     try:
-        return short_crs(pyproj.CRS.from_user_input(given).to_wkt())
+        return short_crs(pyproj.CRS.from_user_input(declared).to_wkt())
     except pyproj.exceptions.CRSError:
         raise InputError(f"{name}: crs: found {given!r}, expected one such as 'EPSG:32654'") from None
-
-
-def _checked_number(dataset: Any, name: str, number: int | None) -> int:
-    if number is None and dataset.count > 1:
-        hint = f'{{ path = "{Path(name).name}", band = 1 }}'
-        raise InputError(f"{name}: holds {dataset.count} bands; expected the number of one, as in {hint}")
-    if number is not None and number > dataset.count:
-        raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
-    return number or 1

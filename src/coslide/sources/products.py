@@ -1,17 +1,50 @@
-"""What there is to read of a scene: for each product, the raster of each band and what its values mean."""
+"""Sentinel-2 products in the forms that they come in: SAFE folders, folders of GeoTIFF or COG, and STAC items."""
 
+import json
 import math
+import re
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
 from coslide.io.sidecar_files import with_sidecar_files
-from coslide.sources.bands import Band, BandRaster, locate_band
-from coslide.sources.product_forms import ProductDescription, describe_product
-from coslide.sources.safe import BAND_IDS, FIRST_BASELINE_WITH_OFFSET, plain_band
+from coslide.sources.bands import Band, BandRaster, locate_band, open_band, product_driver, redact_url
+from coslide.sources.safe import (
+    BAND_IDS,
+    FIRST_BASELINE_WITH_OFFSET,
+    ProductMetadata,
+    first_line,
+    inside,
+    plain_band,
+    read_document,
+    read_product_metadata,
+    require_level_2a,
+)
+
+if TYPE_CHECKING:
+    import pystac
 
 USUAL_QUANTIFICATION = 10000.0
+
+COMMON_NAMES = {
+    "coastal": "B1", "blue": "B2", "green": "B3", "red": "B4", "nir": "B8", "nir08": "B8A", "nir09": "B9",
+    "rededge1": "B5", "rededge2": "B6", "rededge3": "B7", "rededge071": "B5", "rededge075": "B6", "rededge078": "B7",
+    "cirrus": "B10", "swir16": "B11", "swir22": "B12",
+}  # fmt: skip
+"""What STAC catalogues call the bands; plain "rededge" is three of them and names none."""
+
+_METADATA = re.compile(r"^(MTD_MSI(L1C|L2A)|S2\w_(OPER|USER)_MTD_SAF(L1C|L2A).*)\.xml$", re.IGNORECASE)
+_BAND_FILE = re.compile(
+    r"(?<![A-Za-z0-9])(?P<band>B(?:0?[1-9]|1[0-2]|8A)|SCL)(?![A-Za-z0-9])(?:.*_(?P<size>[126]0)m)?.*\.(?:tiff?|jp2)$",
+    re.IGNORECASE,
+)
+_SENSING_DAY = re.compile(r"(?<!\d)(20\d\d)(\d\d)(\d\d)T\d{6}(?!\d)")
+_TILE = re.compile(r"(?:^|[_\s-])T?(\d{2}[A-Z]{3})(?=_|\s|$)")
+_NO_BANDS = re.compile(r"visual|tci|preview|thumbnail|overview|pvi|-jp2$", re.IGNORECASE)
+_NO_BAND_ROLES = {"thumbnail", "overview", "visual", "metadata"}
 
 
 class Product(NamedTuple):
@@ -21,142 +54,100 @@ class Product(NamedTuple):
     ----------
     name
         What messages call it.
-    bands
-        By the names of the event file.
-    scl
-        The scene classification, or None.
-    files
-        The local files that it consists of.
+    rasters
+        The bands by the names of the event file, and the scene classification as ``"SCL"`` where there is one.
     sentinel2
         Whether it is a product of Sentinel-2.
     acquired, baseline, tile
-        ISO date, such as ``"05.09"`` and ``"54TWN"``; empty where not known.
+        ISO date, such as ``"05.09"`` and ``"54TWN"``; empty where not stated.
+    metadata
+        The local files that this was read from.
     """
 
     name: str
-    bands: dict[str, BandRaster]
-    scl: BandRaster | None
-    files: tuple[Path, ...]
+    rasters: dict[str, BandRaster]
     sentinel2: bool = False
     acquired: str = ""
     baseline: str = ""
     tile: str = ""
+    metadata: tuple[Path, ...] = ()
 
     @property
-    def rasters(self) -> dict[str, BandRaster]:
-        """The bands and, where there is one, the classification."""
-        return {**self.bands, **({"SCL": self.scl} if self.scl else {})}
+    def bands(self) -> dict[str, BandRaster]:
+        """The rasters without the classification."""
+        return {name: raster for name, raster in self.rasters.items() if name != "SCL"}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The local files that it consists of."""
+        local = [Path(raster.href) for raster in self.rasters.values() if not raster.remote]
+        return tuple(dict.fromkeys([*self.metadata, *(file for path in local for file in with_sidecar_files(path))]))
 
 
-def read_products(scene: SceneConfig, *, root: Path) -> tuple[list[Product], list[str]]:
-    """Open the products of `scene` in the order of the event file, with all that is needed to read their bands.
-
-    Every raster is opened once, to know where it lies.
+def read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product:
+    """Open the rasters of a Sentinel-2 product, with what turns their values into reflectance.
 
     Parameters
     ----------
+    address
+        A SAFE folder, a folder of GeoTIFF, or a STAC item, local or at an http address.
     scene
-        Its paths are absolute.
+        Which bands count, and their offset where it is given.
     root
-        The folder of the event: hrefs of local STAC items may not leave it.
-
-    Returns
-    -------
-    tuple
-        The products, and lines for the log.
+        The folder that hrefs of local STAC items may not leave.
 
     Raises
     ------
     InputError
-        If a product cannot be read, is not L2A, lacks a band or what turns its values into reflectance; if products
-        are of several days, or of another day than `scene.date`; or if only some have a scene classification.
-
-    Notes
-    -----
-    Of products of one tile, those of the highest processing baseline are kept. In a product, 0 (no data) and 65535
-    (saturated) are nodata, and so is the nodata value of its metadata [1]_. An offset is never applied to the
-    classification.
-
-    References
-    ----------
-    .. [1] Sentinel-2 Products Specification Document (ESA, S2-PDGS-TAS-DI-PSD), special values of the L2A product.
+        If it is of no known form, cannot be read, is not L2A, or lacks a band, its scale or its offset.
     """
-    if isinstance(scene.bands, dict):
-        return [_own_rasters(scene)], []
-    found = [_read_product(address, scene, root.absolute()) for address in scene.products]
-    _require_one_day(found, scene)
-    newest: dict[str, str] = {}
-    for product in found:
-        newest[product.tile] = max(product.baseline, newest.get(product.tile, ""))
-    kept = [product for product in found if not product.tile or product.baseline == newest[product.tile]]
-    notes = [_describe(product, scene) for product in kept]
-    notes += [
-        f"{product.name}: left out, tile {product.tile} is there with a higher processing baseline than its "
-        f"{product.baseline}"
-        for product in found
-        if product not in kept
-    ]
-    without = [product.name for product in kept if product.scl is None]
-    if 0 < len(without) < len(kept):
-        raise InputError(f"{without[0]}: has no scene classification (SCL), and other products of the scene have one")
-    if without:
-        notes.append("no scene classification (SCL): clouds, shadows and snow are not masked")
-    return kept, notes
-
-
-def _own_rasters(scene: SceneConfig) -> Product:
-    """Open the rasters that the event file names one by one; what it states precedes what they declare."""
-    files = {name: scene.bands[name] for name in scene.band_names} if isinstance(scene.bands, dict) else {}
-    bands = {
-        name: locate_band(
-            Band(name, str(own.path.absolute()), own.band, own.scale, own.offset, own.nodata, own.crs), sentinel2=False
+    names = {name: plain_band(name) for name in scene.band_names}
+    other = [name for name, plain in names.items() if plain not in BAND_IDS]
+    if other:
+        raise InputError(f"bands: found {other[0]!r}, expected bands of Sentinel-2: {', '.join(BAND_IDS)}")
+    address = address if isinstance(address, str) else address.absolute()
+    wanted = {*names.values(), "SCL"}
+    if isinstance(address, str) or address.suffix.lower() in {".json", ".geojson"}:
+        product, bands = _describe_item(address, root.absolute(), wanted)
+    elif address.is_dir():
+        product, bands = _describe_folder(address, wanted)
+    else:
+        raise InputError(
+            f"{address}: is no product; expected an unpacked SAFE folder (with manifest.safe), a folder of GeoTIFF or "
+            "COG, or a STAC item (.json or an http address)"
         )
-        for name, own in ({**files, "SCL": scene.scl} if scene.scl else files).items()
-    }
-    scl = bands.pop("SCL", None)
-    return Product("scene", bands, scl, _local_files((), bands, scl))
-
-
-def _read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product:
-    unknown = [name for name in scene.band_names if plain_band(name) not in BAND_IDS]
-    if unknown:
-        raise InputError(f"bands: found {unknown[0]!r}, expected bands of Sentinel-2: {', '.join(BAND_IDS)}")
-    wanted = {plain_band(name) for name in scene.band_names}
-    about = describe_product(address if isinstance(address, str) else address.absolute(), root, wanted)
-    finest = {band.name: band for band in sorted(about.bands, key=lambda band: -band.size_m)}
-    lacking = [name for name in scene.band_names if plain_band(name) not in finest]
+    finest = {band.name: band for band in sorted(bands, key=lambda band: -band.size_m)}
+    lacking = [name for name, plain in names.items() if plain not in finest]
     if lacking:
-        raise InputError(f"{about.name}: has no band {lacking[0]}; found {', '.join(sorted(finest)) or 'none'}")
-    bands = {name: _locate(finest[plain_band(name)], about, scene) for name in scene.band_names}
-    scl = _locate(finest["SCL"], about, scene) if "SCL" in finest else None
-    files = _local_files(about.files, bands, scl)
-    return Product(about.name, bands, scl, files, True, about.acquired, about.baseline, about.tile)
+        raise InputError(f"{product.name}: has no band {lacking[0]}; found {', '.join(sorted(finest)) or 'none'}")
+    if "SCL" in finest:
+        names["SCL"] = "SCL"
+    rasters = {
+        name: locate_band(_with_radiometry(finest[plain], product.baseline, scene), sentinel2=True)
+        for name, plain in names.items()
+    }
+    return product._replace(rasters=rasters)
 
 
-def _locate(band: Band, product: ProductDescription, scene: SceneConfig) -> BandRaster:
-    scale, offset = (None, None) if band.name == "SCL" else _radiometry(band, product, scene)
-    located = band._replace(href=str(product.locate(band.href)), scale=scale, offset=offset)
-    return locate_band(located, sentinel2=True)
-
-
-def _radiometry(band: Band, product: ProductDescription, scene: SceneConfig) -> tuple[float, float]:
-    """Decide on scale and offset of a band of a product."""
-    name = f"{product.name}: {band.href}"
-    if scene.boa_offset != "auto":
-        scale = _finite(1 / USUAL_QUANTIFICATION if band.scale is None else band.scale, "scale", name)
-        return scale, scene.boa_offset * scale
-    if band.scale is None:
+def _with_radiometry(band: Band, baseline: str, scene: SceneConfig) -> Band:
+    """Decide on scale and offset of a band of a product; the classification has none."""
+    if band.name == "SCL":
+        return band
+    name, fixed = redact_url(band.href), scene.boa_offset
+    if band.scale is None and fixed == "auto":
         raise InputError(
             f"{name} has no scale that turns its values into reflectance (in its tags, in an MTD_MSIL2A.xml beside it, "
             "as raster:bands or raster:scale); give boa_offset (-1000 from processing baseline 04.00 on, else 0)"
         )
-    offset = 0.0 if product.offset_applied else band.offset
-    if offset is None and product.baseline >= FIRST_BASELINE_WITH_OFFSET:
+    scale = _finite(1 / USUAL_QUANTIFICATION if band.scale is None else band.scale, "scale", name)
+    if fixed != "auto":
+        return band._replace(scale=scale, offset=fixed * scale)
+    if band.offset is None and baseline >= FIRST_BASELINE_WITH_OFFSET:
         raise InputError(
-            f"{name} has a scale and no offset, although its processing baseline is {product.baseline}; "
+            f"{name} has a scale and no offset, although its processing baseline is {baseline}; "
             "give boa_offset (-1000, or 0 where it was applied already)"
         )
-    return _finite(band.scale, "scale", name), _finite(offset or 0.0, "offset", name)
+    return band._replace(scale=scale, offset=_finite(band.offset or 0.0, "offset", name))
 
 
 def _finite(value: Any, what: str, name: str) -> float:
@@ -165,27 +156,135 @@ def _finite(value: Any, what: str, name: str) -> float:
     return float(value)
 
 
-def _local_files(metadata: tuple[Path, ...], bands: dict[str, BandRaster], scl: BandRaster | None) -> tuple[Path, ...]:
-    rasters = [raster.href for raster in [*bands.values(), *([scl] if scl else [])] if not raster.remote]
-    return tuple(dict.fromkeys([*metadata, *(file for href in rasters for file in with_sidecar_files(Path(href)))]))
+def _describe_folder(folder: Path, wanted: set[str]) -> tuple[Product, list[Band]]:
+    """Describe a SAFE folder or a folder of GeoTIFF.
+
+    Rasters of a SAFE folder are those that its metadata list, others are found by their names.
+    """
+    is_safe = (folder / "manifest.safe").is_file()
+    listed = sorted(path for path in folder.iterdir() if _METADATA.match(path.name))
+    files = listed[:1] or [folder / "MTD_MSIL2A.xml"] * is_safe
+    metadata = read_product_metadata(files[0]) if files else ProductMetadata()
+    rasters = [inside(folder, image) for image in metadata.images] if is_safe else sorted(folder.iterdir())
+    bands: dict[tuple[str, float], Band] = {}
+    days = set()
+    for raster in rasters:
+        match = _BAND_FILE.search(raster.name)
+        if match is None:
+            continue
+        days |= {"-".join(day) for day in _SENSING_DAY.findall(raster.name)[:1]}
+        name, size_m = plain_band(match["band"]), float(match["size"] or 0)
+        if (same := bands.get((name, size_m))) is not None:
+            files_of_band = f"{Path(same.href).name} and {raster.name}"
+            raise InputError(f"{folder}: found {files_of_band} for {name}, expected one of them")
+        scale, offset = metadata.radiometry.get(name, (None, None))
+        if name in wanted and not is_safe:
+            with open_band(str(raster), product_driver(raster.name)) as dataset:
+                tagged, dtype = (dataset.scales[0], dataset.offsets[0]), dataset.dtypes[0]
+            if tagged != (1, 0) or dtype.startswith("float"):  # else an integer without tags
+                scale, offset = tagged
+        bands[name, size_m] = Band(name, str(raster), scale=scale, offset=offset, size_m=size_m)
+    if not bands:
+        raise InputError(f"{folder}: found no band, expected GeoTIFF files such as B02.tif or T54TWN_B02_10m.tif")
+    day = metadata.acquired or (days.pop() if len(days) == 1 else "")
+    tile = _first_tile(metadata.name or folder.name)
+    return Product(str(folder), {}, True, day, metadata.baseline, tile, tuple(files)), list(bands.values())
 
 
-def _require_one_day(products: list[Product], scene: SceneConfig) -> None:
-    days = {product.acquired: product.name for product in products if product.acquired}
-    if scene.date is not None and days and set(days) != {str(scene.date)}:
-        other = next(day for day in days if day != str(scene.date))
-        raise InputError(f"date: found {scene.date}, but {days[other]} was acquired on {other}")
-    if len(days) > 1:
-        (first, one), (second, other) = sorted(days.items())[:2]
-        raise InputError(f"products: found {one} of {first} and {other} of {second}, expected products of one day")
-
-
-def _describe(product: Product, scene: SceneConfig) -> str:
-    offsets = sorted({round(raster.offset / raster.scale, 3) for raster in product.bands.values()})
-    scales = sorted({raster.scale for raster in product.bands.values()})
-    origin = "of its metadata" if scene.boa_offset == "auto" else "of the event file"
-    return (
-        f"{product.name}: tile {product.tile or 'unknown'}, {product.acquired or 'no date'}, baseline "
-        f"{product.baseline or 'unknown'}, offset {', '.join(f'{offset:g}' for offset in offsets)} {origin}, "
-        f"scale {', '.join(f'{scale:g}' for scale in scales)}"
+def _describe_item(address: Path | str, root: Path, wanted: set[str]) -> tuple[Product, list[Band]]:
+    """Describe a STAC item; scale and offset come from the product metadata that it links to where it states none."""
+    name = redact_url(str(address))
+    item = _parse_item(read_document(address), name)
+    stated = item.properties
+    collection = "S2MSI1C" if re.search("l1c", str(item.collection_id or ""), re.IGNORECASE) else ""
+    require_level_2a(str(stated.get("s2:product_type") or stated.get("product:type") or collection), name)
+    places: list[Path | str] = [address]
+    bands = [
+        band._replace(href=str(_locate(band.href, address, root))) if band.name in wanted else band
+        for band in _bands_of(item)
+    ]
+    link = item.assets.get("product_metadata") or item.assets.get("product-metadata")
+    if link is not None and all(band.scale is None for band in bands):
+        places.append(_locate(link.href, address, root))
+        radiometry = read_product_metadata(places[-1]).radiometry
+        known = ((band, *radiometry.get(band.name, (None, None))) for band in bands)
+        bands = [band._replace(scale=scale, offset=offset) for band, scale, offset in known]
+    if stated.get("earthsearch:boa_offset_applied"):  # whatever the metadata state
+        bands = [band._replace(offset=0.0) for band in bands]
+    product = Product(
+        name=name,
+        rasters={},
+        sentinel2=True,
+        acquired=item.datetime.date().isoformat() if item.datetime else "",
+        baseline=str(stated.get("s2:processing_baseline") or stated.get("processing:version") or ""),
+        tile=_first_tile(f"{stated.get('grid:code', '')} {stated.get('s2:mgrs_tile', '')} {item.id}"),
+        metadata=tuple(place for place in places if isinstance(place, Path)),
     )
+    return product, bands
+
+
+def _locate(href: str, item: Path | str, root: Path) -> Path | str:
+    """Resolve an href of an item: to a file that does not leave `root`, or to an http address."""
+    joined = urljoin(item, href) if isinstance(item, str) else href
+    if re.match(r"https?://[^/\s]", joined) and not re.search(r"[\s<>\"\\]", joined):
+        return joined
+    if isinstance(item, str) or re.match(r"\w{2,}:|/vsi|\s*<", href):
+        name = redact_url(str(item))
+        raise InputError(f"{name}: found the address {href[:100]!r}, expected a file beside it or http(s)")
+    return inside(root, str(item.parent / href))
+
+
+def _parse_item(text: bytes, name: str) -> "pystac.Item":
+    import pystac
+
+    wrong = ValueError, LookupError, RecursionError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError
+    try:
+        return pystac.Item.from_dict(json.loads(text), preserve_dict=False)
+    except wrong as error:
+        raise InputError(f"{name}: is not a STAC item ({first_line(error)[:200]})") from None
+
+
+def _bands_of(item: "pystac.Item") -> list[Band]:
+    """List the bands of an item: of an asset with several bands only those that no asset holds alone."""
+    assets = [
+        _bands_of_asset(key, asset)
+        for key, asset in sorted(item.assets.items())
+        if not _NO_BANDS.search(key) and not _NO_BAND_ROLES & {str(role) for role in asset.roles or []}
+    ]
+    alone = {bands[0].name for bands in assets if len(bands) == 1}
+    return [band for bands in assets for band in bands if band.name and (len(bands) == 1 or band.name not in alone)]
+
+
+def _bands_of_asset(key: str, asset: "pystac.Asset") -> list[Band]:
+    """List the bands of an asset in order, from the fields of STAC 1.0 and of STAC 1.1; the name of some may be ""."""
+    lists = [asset.extra_fields.get(field) for field in ("bands", "eo:bands", "raster:bands")]
+    known = [entries for entries in lists if isinstance(entries, list) and all(isinstance(e, dict) for e in entries)]
+    bands = []
+    for number, parts in enumerate(zip_longest(*known, fillvalue={}) if any(known) else [()], start=1):
+        stated = {name.rpartition(":")[2]: v for part in (asset.extra_fields, *parts) for name, v in part.items()}
+        in_name = re.search(r"_(\d0)m", f"{key} {asset.href}")
+        sizes = [stated.get("spatial_resolution"), float(in_name[1]) if in_name else None, stated.get("gsd"), 0.0]
+        nodata = stated.get("nodata")
+        band = Band(
+            name=_known_name(stated.get("name")) or _known_name(stated.get("common_name")),
+            href=asset.href,
+            number=number,
+            scale=stated.get("scale"),
+            offset=stated.get("offset"),
+            nodata=nodata if isinstance(nodata, int | float) else None,
+            size_m=next(size for size in sizes if isinstance(size, int | float)),
+        )
+        bands.append(band)
+    if not any(band.name for band in bands):
+        bands = [bands[0]._replace(name=_known_name(re.sub(r"_\d0m$", "", key)))]
+    return bands
+
+
+def _known_name(name: object) -> str:
+    plain = COMMON_NAMES.get(str(name).lower()) or plain_band(str(name))
+    return plain if plain in {*BAND_IDS, "SCL"} else ""
+
+
+def _first_tile(text: str) -> str:
+    match = _TILE.search(text)
+    return match[1] if match else ""

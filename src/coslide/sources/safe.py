@@ -3,12 +3,14 @@
 import math
 import os
 import re
-import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -25,31 +27,23 @@ _LARGEST_DOCUMENT_BYTES = 64 * 2**20
 
 
 class ProductMetadata(NamedTuple):
-    """What the metadata of a product state; texts may be empty.
+    """What the metadata of a product state; texts are empty where they state nothing.
 
     Attributes
     ----------
-    quantification, offsets
-        Reflectance = (stored value + offset) / quantification. One offset for each band in `BAND_IDS`, in stored units;
-        0 for products of processing baselines before 04.00.
-    baseline, acquired, name
-        Such as ``"05.09"``, an ISO date, and the name of the product.
+    name, acquired, baseline
+        The name of the product, an ISO date, and such as ``"05.09"``.
+    radiometry
+        Scale and offset of each band in `BAND_IDS`: reflectance = stored value * scale + offset.
     images
         Paths of its rasters, relative to the SAFE folder.
     """
 
-    quantification: float
-    offsets: dict[str, float]
-    baseline: str
-    acquired: str
-    name: str
-    images: tuple[str, ...]
-
-    def radiometry(self, band: str) -> tuple[float, float] | tuple[None, None]:
-        """Compute scale and offset of a band: reflectance = stored value * scale + offset; None for other rasters."""
-        if band not in self.offsets:
-            return None, None
-        return 1 / self.quantification, self.offsets[band] / self.quantification
+    name: str = ""
+    acquired: str = ""
+    baseline: str = ""
+    radiometry: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    images: tuple[str, ...] = ()
 
 
 def read_product_metadata(place: Path | str) -> ProductMetadata:
@@ -63,28 +57,38 @@ def read_product_metadata(place: Path | str) -> ProductMetadata:
 
     Notes
     -----
-    Elements ``BOA_QUANTIFICATION_VALUE`` and ``BOA_ADD_OFFSET``, whose ``band_id`` counts B1 to B8, B8A, B9 to B12 from
-    0 (Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issue 14.9 and later).
+    Reflectance = (stored value + offset) / quantification, of the elements ``BOA_QUANTIFICATION_VALUE`` and
+    ``BOA_ADD_OFFSET``, whose ``band_id`` counts B1 to B8, B8A, B9 to B12 from 0 (Sentinel-2 Products Specification
+    Document, S2-PDGS-TAS-DI-PSD, issue 14.9 and later). Before baseline 04.00 there is no offset.
     """
     name = redact_url(str(place))
     root = parse_xml(read_document(place), name)
-    require_level_2a(_text(root, "PRODUCT_TYPE"), name)
-    quantification = _number(_text(root, "BOA_QUANTIFICATION_VALUE"))
+
+    def text(tag: str) -> str:
+        return (root.findtext(f".//{{*}}{tag}") or "").strip()
+
+    require_level_2a(text("PRODUCT_TYPE"), name)
+    quantification, baseline = _number(text("BOA_QUANTIFICATION_VALUE")), text("PROCESSING_BASELINE")
     if not quantification > 0:
         found = f"found BOA_QUANTIFICATION_VALUE {quantification:g}"
         raise InputError(f"{name}: {found}, expected a number above 0, such as 10000")
-    suffixes = {"GeoTIFF": ".tif", "JPEG2000": ".jp2"}
+    offsets = {str(item.get("band_id")): _number(item.text) for item in root.iterfind(".//{*}BOA_ADD_OFFSET")}
+    if not offsets and baseline < FIRST_BASELINE_WITH_OFFSET:
+        offsets = {str(i): 0.0 for i in range(len(BAND_IDS))}
+    for i, band in enumerate(BAND_IDS):
+        if not math.isfinite(offsets.get(str(i), math.nan)):
+            expected = f"expected one for each band (baseline {baseline})"
+            raise InputError(f"{name}: found no BOA_ADD_OFFSET for {band}, {expected}")
     images = [
-        f"{(image.text or '').strip()}{suffixes.get(granule.get('imageFormat', ''), '.jp2')}"
-        for granule in _all(root, "Granule")
-        for image in _all(granule, "IMAGE_FILE")
+        f"{(image.text or '').strip()}{'.tif' if granule.get('imageFormat') == 'GeoTIFF' else '.jp2'}"
+        for granule in root.iterfind(".//{*}Granule")
+        for image in granule.iterfind(".//{*}IMAGE_FILE")
     ]
     return ProductMetadata(
-        quantification=quantification,
-        offsets=_offsets(root, name),
-        baseline=_text(root, "PROCESSING_BASELINE"),
-        acquired=_text(root, "PRODUCT_START_TIME")[:10],
-        name=_text(root, "PRODUCT_URI"),
+        name=text("PRODUCT_URI"),
+        acquired=text("PRODUCT_START_TIME")[:10],
+        baseline=baseline,
+        radiometry={band: (1 / quantification, offsets[str(i)] / quantification) for i, band in enumerate(BAND_IDS)},
         images=tuple(images),
     )
 
@@ -113,20 +117,17 @@ def read_document(place: Path | str) -> bytes:
         If it cannot be read, or is larger than any metadata.
     """
     name = redact_url(str(place))
+    local = isinstance(place, Path)
     try:
-        if isinstance(place, Path):
-            with place.open("rb") as file:
-                text = file.read(_LARGEST_DOCUMENT_BYTES + 1)
-        else:
-            with urllib.request.urlopen(place, timeout=TIMEOUT_S) as answer:  # noqa: S310 - http(s) by pattern
-                if urlsplit(answer.url).scheme not in {"http", "https"}:
-                    raise InputError(f"{name}: leads to {redact_url(answer.url)}, expected http(s)")
-                text = answer.read(_LARGEST_DOCUMENT_BYTES + 1)
+        with place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S) as file:  # noqa: S310
+            if not local and urlsplit(file.url).scheme not in {"http", "https"}:
+                raise InputError(f"{name}: leads to {redact_url(file.url)}, expected http(s)")
+            text: bytes = file.read(_LARGEST_DOCUMENT_BYTES + 1)
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):  # an answer of its own, with a connection
             error.close()
-        reason = error.strerror if isinstance(place, Path) and isinstance(error, OSError) else first_line(error)
-        raise InputError(f"{name}: cannot be {'read' if isinstance(place, Path) else 'fetched'} ({reason})") from None
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{name}: cannot be {'read' if local else 'fetched'} ({reason})") from None
     if len(text) > _LARGEST_DOCUMENT_BYTES:
         raise InputError(f"{name}: is larger than {_LARGEST_DOCUMENT_BYTES // 2**20} MB, expected metadata")
     return text
@@ -190,32 +191,8 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
-def _offsets(root: Element, name: str) -> dict[str, float]:
-    listed = {element.get("band_id"): _number(element.text or "") for element in _all(root, "BOA_ADD_OFFSET")}
-    baseline = _text(root, "PROCESSING_BASELINE")
-    if not listed and baseline < FIRST_BASELINE_WITH_OFFSET:
-        return dict.fromkeys(BAND_IDS, 0.0)
-    offsets = {band: listed.get(str(i), math.nan) for i, band in enumerate(BAND_IDS)}
-    missing = [band for band, offset in offsets.items() if not math.isfinite(offset)]
-    if missing:
-        raise InputError(
-            f"{name}: found no BOA_ADD_OFFSET for {missing[0]}, expected one for each band (baseline {baseline})"
-        )
-    return offsets
-
-
-def _all(root: Element, tag: str) -> list[Element]:
-    """Find the elements of a name, whatever their namespace."""
-    return [element for element in root.iter() if str(element.tag).rpartition("}")[2] == tag]
-
-
-def _text(root: Element, tag: str) -> str:
-    found = _all(root, tag)
-    return (found[0].text or "").strip() if found else ""
-
-
-def _number(text: str) -> float:
+def _number(text: str | None) -> float:
     try:
-        return float(text)
+        return float(text or "")
     except ValueError:
         return math.nan

@@ -1,7 +1,7 @@
 """Sentinel-2 scenes as reflectance on windows of the grid."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices, utm_zone
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
-from coslide.sources.bands import HTTP, BandRaster, open_band, redact_url
-from coslide.sources.products import Product, read_products
+from coslide.sources.bands import HTTP, Band, BandRaster, locate_band, open_band, redact_url
+from coslide.sources.products import Product, read_product
 
 TILE_LATTICE_M = 60.0
 MAX_PLAUSIBLE_REFLECTANCE = 3.0  # sun glint and fresh snow on sunlit slopes stay below it
@@ -64,20 +64,21 @@ class SceneReader(NamedTuple):
     def remote(self) -> tuple[str, ...]:
         """The http addresses that are read, without what may be a secret in them (user, query)."""
         items = [product.name for product in self.products if product.name.startswith(HTTP)]
-        hrefs = [redact_url(raster.href) for _, _, raster in self._remote_rasters()]
-        return tuple(dict.fromkeys(items + hrefs))
+        return tuple(dict.fromkeys([*items, *(raster.href for _, _, raster in self._remote_rasters())]))
 
     @property
     def remote_metadata(self) -> tuple[str, ...]:
         """What is known beforehand of each raster that is read over http: its address and what metadata state of it."""
-        return tuple(
-            repr((product.acquired, product.baseline, name, raster._replace(href=redact_url(raster.href))))
-            for product, name, raster in self._remote_rasters()
-        )
+        known = self._remote_rasters()
+        return tuple(repr((product.acquired, product.baseline, name, raster)) for product, name, raster in known)
 
     def _remote_rasters(self) -> list[tuple[Product, str, BandRaster]]:
-        everything = [(product, *item) for product in self.products for item in product.rasters.items()]
-        return [entry for entry in everything if entry[2].remote]
+        return [
+            (product, name, raster._replace(href=redact_url(raster.href)))
+            for product in self.products
+            for name, raster in product.rasters.items()
+            if raster.remote
+        ]
 
     def extents(self) -> list[Extent]:
         """Intersect, for each product, the footprints of its bands.
@@ -156,7 +157,7 @@ class SceneReader(NamedTuple):
         InputError
             If a raster cannot be read.
         """
-        rasters = [product.scl for product in self.products if product.scl is not None]
+        rasters = [product.rasters["SCL"] for product in self.products if "SCL" in product.rasters]
         if not rasters:
             return np.ones(window.shape, dtype=bool)
         classes = _mosaic(rasters, window, Resampling.nearest, shift_m)
@@ -183,37 +184,86 @@ class SceneReader(NamedTuple):
 
 
 def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
-    """Open `scene`: the metadata of its products and the heads of its rasters are read here.
+    """Open the products of `scene` in the order of the event file, or its rasters; each raster is opened once here.
 
     Parameters
     ----------
     scene
         Its paths are absolute.
     root
-        The folder of the event.
+        The folder of the event: hrefs of local STAC items may not leave it.
 
     Raises
     ------
     InputError
-        As `coslide.sources.products.read_products`.
+        If a product cannot be read, is not L2A, lacks a band or what turns its values into reflectance; if products
+        are of several days, or of another day than `scene.date`; or if only some have a scene classification.
+
+    Notes
+    -----
+    Of products of one tile, those of the highest processing baseline are kept. In a product, 0 (no data) and 65535
+    (saturated) are nodata, and so is the nodata value of its metadata [1]_. An offset is never applied to the
+    classification. What the event file states of a raster precedes what the raster declares.
+
+    References
+    ----------
+    .. [1] Sentinel-2 Products Specification Document (ESA, S2-PDGS-TAS-DI-PSD), special values of the L2A product.
     """
-    products, notes = read_products(scene, root=root)
-    return SceneReader(scene, tuple(products), tuple(notes))
+    if isinstance(scene.bands, dict):
+        own = {name: scene.bands[name] for name in scene.band_names} | ({"SCL": scene.scl} if scene.scl else {})
+        bands = [Band(k, str(b.path.absolute()), b.band, b.scale, b.offset, b.nodata, b.crs) for k, b in own.items()]
+        rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
+        return SceneReader(scene, (Product("scene", rasters),), ())
+    found = [read_product(address, scene, root) for address in scene.products]
+    _require_one_day(found, scene)
+    newest = {product.tile: product.baseline for product in sorted(found, key=lambda product: product.baseline)}
+    kept = [product for product in found if not product.tile or product.baseline == newest[product.tile]]
+    notes = [_describe(product, scene) for product in kept]
+    notes += [
+        f"{product.name}: left out, tile {product.tile} is there with a higher processing baseline than its "
+        f"{product.baseline}"
+        for product in found
+        if product not in kept
+    ]
+    without = [product.name for product in kept if "SCL" not in product.rasters]
+    if 0 < len(without) < len(kept):
+        raise InputError(f"{without[0]}: has no scene classification (SCL), and other products of the scene have one")
+    if without:
+        notes.append("no scene classification (SCL): clouds, shadows and snow are not masked")
+    return SceneReader(scene, tuple(kept), tuple(notes))
+
+
+def _require_one_day(products: list[Product], scene: SceneConfig) -> None:
+    days = {product.acquired: product.name for product in products if product.acquired}
+    other = next((day for day in days if scene.date is not None and day != str(scene.date)), None)
+    if other is not None:
+        raise InputError(f"date: found {scene.date}, but {days[other]} was acquired on {other}")
+    if len(days) > 1:
+        (first, one), (second, another) = sorted(days.items())[:2]
+        raise InputError(f"products: found {one} of {first} and {another} of {second}, expected products of one day")
+
+
+def _describe(product: Product, scene: SceneConfig) -> str:
+    bands = product.bands.values()
+    offsets = ", ".join(f"{offset:g}" for offset in sorted({round(band.offset / band.scale, 3) for band in bands}))
+    scales = ", ".join(f"{scale:g}" for scale in sorted({band.scale for band in bands}))
+    origin = "of its metadata" if scene.boa_offset == "auto" else "of the event file"
+    return (
+        f"{product.name}: tile {product.tile or 'unknown'}, {product.acquired or 'no date'}, "
+        f"baseline {product.baseline or 'unknown'}, offset {offsets} {origin}, scale {scales}"
+    )
 
 
 def _mosaic(
-    rasters: Iterable[BandRaster], window: GeoBox, kernel: Resampling, shift_m: tuple[float, float]
+    rasters: Sequence[BandRaster], window: GeoBox, kernel: Resampling, shift_m: tuple[float, float]
 ) -> NDArray[np.float32]:
     """Take, at each pixel, the value of the first raster that has one."""
-    out: NDArray[np.float32] | None = None
+    out = np.full(window.shape, np.nan, dtype=np.float32)
     for raster in rasters:
         require_exact(redact_url(raster.href), raster.geobox.crs, str(window.crs))
-        if out is not None and not np.isnan(out).any():
-            break
-        values = resample(raster.geobox, raster.read, window, how=kernel, shift_m=shift_m)
-        out = values if out is None else np.where(np.isnan(out), values, out)
-    if out is None:
-        raise ValueError("rasters: found none, expected at least one")
+        missing = np.isnan(out)
+        if missing.any():
+            np.copyto(out, resample(raster.geobox, raster.read, window, how=kernel, shift_m=shift_m), where=missing)
     return out
 
 

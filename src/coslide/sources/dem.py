@@ -1,22 +1,32 @@
-"""Elevation models on the grid."""
+"""Elevation models, one raster or several tiles, on the grid."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from pyproj import CRS
+from rasterio.enums import MaskFlags, Resampling, WktVersion
+from rasterio.windows import Window
+from scipy import ndimage
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slices_of
-from coslide.io.raster import require_exact
+from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slice_within, slices_of
+from coslide.io.raster import nodata_of, open_raster, require_exact
 from coslide.io.resample import resample
 from coslide.labels import label_objects
-from coslide.sources.dem_tiles import describe_tiles, read_mosaic
+from coslide.windows import row_strips
 
+USUAL_VOIDS_M = (-32768.0, -9999.0, float(np.finfo(np.float32).min))
+LOWEST_LAND_M, HIGHEST_LAND_M = -500.0, 9000.0  # the Dead Sea shore lies at -430 m, Everest at 8849 m
+_OTHER_UNITS = ("f", "us", "dm", "deci", "cm", "centi", "km", "kilo", "mm", "milli")
+_STRIP_PX = 2**24  # read at once
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
 _POINTS = 33  # along each side of the grid, where the DEM is located
 
@@ -49,30 +59,20 @@ class ElevationSource:
 
         Whatever the window, a pixel has the same value, to 1e-4 m.
 
-        Parameters
-        ----------
-        window
-            A part of the grid and its margin.
-
         Raises
         ------
         ValueError
-            If it reaches beyond.
+            If `window` reaches beyond the grid and its margin.
         """
         return self._onto(window, self._metres, Resampling.cubic_spline)
 
     def void(self, window: GeoBox) -> NDArray[np.uint8]:
         """Mark with 1 the pixels of `window` whose nearest pixel of the DEM was a void that has been filled, else 0.
 
-        Parameters
-        ----------
-        window
-            A part of the grid and its margin.
-
         Raises
         ------
         ValueError
-            If it reaches beyond.
+            If `window` reaches beyond the grid and its margin.
         """
         return self._onto(window, self._filled, Resampling.nearest)
 
@@ -106,21 +106,21 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         known; or the DEM does not overlap the grid.
     """
     frame = grid.pad(margin_px) if margin_px else grid
-    tiles = describe_tiles(dem)
+    tiles = _describe_tiles(dem)
     first = tiles[0]
     require_exact(f"dem: {first.path}", first.geobox.crs, str(grid.crs))
     places = pixel_coordinates(first.geobox, frame, points=_POINTS)
     size_m = _dem_pixel_m(places, frame)
     if not np.isfinite(size_m).all():
         raise InputError(f"dem: {first.path}: does not overlap the grid")
-    down, across = (max(1, math.floor(pixel_size_m(grid) / size + 1e-3)) for size in size_m)
+    down, across = factors = [max(1, math.floor(pixel_size_m(grid) / size + 1e-3)) for size in size_m]
     reach_m = 2000.0 * math.sqrt(dem.fill_voids_km2)  # to see the far rim of holes at the border of the grid
-    reach = [
-        math.ceil(reach_m / size) + _KERNEL_PX * factor for size, factor in zip(size_m, (down, across), strict=True)
+    part = [
+        _span(own, math.ceil(reach_m / size) + _KERNEL_PX * factor)
+        for own, size, factor in zip(places, size_m, factors, strict=True)
     ]
-    part = _span(places[0], reach[0]), _span(places[1], reach[1])
-    mosaic = read_mosaic(dem, tiles, part, factors=(down, across))
-    metres, geobox = _turned_north_up(mosaic.metres, mosaic.geobox)
+    seen = _Seen()
+    metres, geobox = _turned_north_up(*_read_mosaic(dem, tiles, part=part, factors=factors, seen=seen))
     filled = _fill_voids(metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
     attrs: dict[str, Any] = {
         "resampling": "cubic_spline" if pixel_offset(geobox, frame) is None else "none",
@@ -128,17 +128,151 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         "dem_pixel_m": [round(size, 2) for size in size_m],
     }
     notes = []
-    if (down, across) != (1, 1):
-        attrs["averaged"] = [down, across]
+    if max(factors) > 1:
+        attrs["averaged"] = factors
         notes.append(f"dem: pixels of {size_m[1]:.3g} x {size_m[0]:.3g} m averaged by {across} x {down}")
-    if mosaic.undeclared:
-        values = ", ".join(f"{value:g}" for value in sorted(mosaic.undeclared))
+    if seen.undeclared:
+        values = ", ".join(f"{value:g}" for value in sorted(seen.undeclared))
         notes.append(f"dem: {values} taken for voids, though the file does not declare them so")
     if first.vertical:
         notes.append(f"dem: heights refer to {first.vertical}")
-    around = pixel_coordinates(geobox, frame, points=_POINTS)
-    notes += _describe_voids(metres, filled, around)
-    return ElevationSource(mosaic.whole_metres, attrs, tuple(notes), frame, geobox, metres, filled)
+    notes += _describe_voids(metres, filled, pixel_coordinates(geobox, frame, points=_POINTS))
+    return ElevationSource(seen.whole_metres, attrs, tuple(notes), frame, geobox, metres, filled)
+
+
+class _Tile(NamedTuple):
+    """What a tile declares: where its pixels lie, the name of its vertical CRS or "", whether it stores integers."""
+
+    path: Path
+    geobox: GeoBox
+    vertical: str
+    integer: bool
+
+
+@dataclass
+class _Seen:
+    """What is learnt while tiles are read: whether all is whole metres, and which values stood for undeclared voids."""
+
+    whole_metres: bool = True
+    undeclared: set[float] = field(default_factory=set)
+
+
+def _describe_tiles(dem: DemConfig) -> list[_Tile]:
+    """Read what each tile declares; all must have one CRS and one vertical CRS."""
+    first, *others = tiles = [_describe_tile(path) for path in dem.paths]
+    for tile in others:
+        found, expected = (CRS.from_user_input(str(own.geobox.crs)) for own in (tile, first))
+        if not found.equals(expected, ignore_axis_order=True):
+            raise InputError(
+                f"dem: {tile.path}: found the CRS {found.name}, expected that of {first.path}, {expected.name}"
+            )
+        if tile.vertical != first.vertical:
+            raise InputError(
+                f"dem: {tile.path}: its heights refer to {tile.vertical or 'a datum not recorded'}, those of "
+                f"{first.path} to {first.vertical or 'one not recorded'}; expected one vertical datum"
+            )
+    return tiles
+
+
+def _describe_tile(path: Path) -> _Tile:
+    with open_raster(path) as dataset:
+        if dataset.count > 1:
+            raise InputError(f"dem: {path}: holds {dataset.count} bands; expected elevation alone")
+        crs = CRS.from_wkt(dataset.crs.to_wkt(version=WktVersion.WKT2_2019))
+        unit = (dataset.units[0] or "").strip()
+        vertical = ""
+        if crs.is_compound:
+            crs, upright = crs.sub_crs_list[:2]
+            vertical, unit = upright.name, upright.axis_info[0].unit_name
+        elif len(crs.axis_info) == 3:
+            vertical, unit = f"the ellipsoid of {crs.name}", crs.axis_info[2].unit_name
+            crs = crs.to_2d()
+        if unit.lower().startswith(_OTHER_UNITS):
+            raise InputError(f"dem: {path}: found heights in {unit!r}, expected metres")
+        integer = np.dtype(dataset.dtypes[0]).kind in "iu"
+        return _Tile(path, GeoBox(dataset.shape, dataset.transform, crs.to_wkt()), vertical, integer)
+
+
+def _read_mosaic(
+    dem: DemConfig, tiles: list[_Tile], *, part: list[slice], factors: list[int], seen: _Seen
+) -> tuple[NDArray[np.float32], GeoBox]:
+    """Mosaic the elevations, in metres, of a part of the lattice that the pixels of the first tile lie on.
+
+    Rows and columns of `part` count from that tile's upper left corner; what no tile reaches is cut off. `factors` are
+    how many rows and columns are averaged into one, without voids. Where two tiles have a value, the first one's
+    counts.
+    """
+    lattice, (down, across) = tiles[0].geobox, factors
+    corners = np.stack([pixel_coordinates(lattice, tile.geobox, points=2).reshape(2, -1) for tile in tiles])
+    least, most = corners.min(axis=2), corners.max(axis=2)  # each (tile, row and column)
+    blocks = []
+    for start, stop, wanted, factor in zip(least.min(axis=0), most.max(axis=0), part, factors, strict=True):
+        first, last = max(wanted.start, round(start)), min(wanted.stop, round(stop))
+        if first >= last:
+            raise InputError(f"dem: {', '.join(str(tile.path) for tile in tiles)}: does not overlap the grid")
+        blocks.append(range(first // factor, -(-last // factor)))
+    rows, cols = blocks
+    metres = np.empty((len(rows), len(cols)), dtype=np.float32)
+    for strip in row_strips(len(rows), max(1, _STRIP_PX // (down * across * len(cols)))):
+        shape = (strip.stop - strip.start) * down, len(cols) * across
+        begin = np.array([(rows.start + strip.start) * down, cols.start * across])
+        window = GeoBox(shape, lattice.affine * Affine.translation(begin[1], begin[0]), lattice.crs)
+        values = np.full(shape, np.nan, dtype=np.float32)
+        for tile, own_least, own_most in zip(tiles, least, most, strict=True):
+            if (own_least < begin + shape).all() and (own_most > begin).all():
+                with open_raster(tile.path) as dataset:
+                    read = partial(_read_metres, dataset=dataset, dem=dem, seen=seen)
+                    found = resample(tile.geobox, read, window, how=Resampling.bilinear)
+                np.copyto(values, found, where=np.isnan(values))
+        metres[strip] = _average(values, down, across)
+    # A float raster of one single value does not show its steps.
+    seen.whole_metres &= all(tile.integer for tile in tiles) or bool(np.ptp(metres[np.isfinite(metres)]) > 0)
+    corner = Affine.translation(cols.start * across, rows.start * down) * Affine.scale(across, down)
+    return metres, GeoBox(metres.shape, lattice.affine * corner, lattice.crs)
+
+
+def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen: _Seen) -> NDArray[np.float32]:
+    """Read a part of a tile, NaN in its voids, and check that it holds land in metres."""
+    window = Window.from_slices(rows, cols)
+    stored = dataset.read(1, window=window)
+    with np.errstate(over="ignore"):  # the lowest float64 means a void
+        metres: NDArray[np.float32] = stored.astype(np.float32)
+    void = ~np.isfinite(metres)
+    nodata = nodata_of(dataset, given=dem.nodata, name=f"dem: {dataset.name}")
+    if nodata is not None:
+        void |= stored == nodata
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        void |= dataset.read_masks(1, window=window) == 0
+    for value in USUAL_VOIDS_M:
+        usual = (metres == np.float32(value)) & ~void
+        if usual.any():
+            seen.undeclared.add(value)
+            void |= usual
+    scale, offset = dataset.scales[0], dataset.offsets[0]
+    if (scale, offset) != (1.0, 0.0):
+        metres = (metres * scale + offset).astype(np.float32)
+    metres[void] = np.nan
+    valid = metres[~void]
+    seen.whole_metres &= bool((valid == np.rint(valid)).all())
+    lowest, highest = valid.min(initial=np.inf), valid.max(initial=-np.inf)
+    if lowest < LOWEST_LAND_M:
+        expected = "land; if that is its void, give dem.nodata"
+        raise InputError(f"dem: {dataset.name}: found elevations down to {lowest:.0f} m, expected {expected}")
+    if highest > HIGHEST_LAND_M:
+        expected = "metres (not feet or decimetres)"
+        raise InputError(f"dem: {dataset.name}: found elevations up to {highest:.0f} m, expected {expected}")
+    return metres
+
+
+def _average(values: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
+    """Average the valid pixels in each block of `down` x `across` pixels."""
+    if (down, across) == (1, 1):
+        return values
+    blocks = values.reshape(values.shape[0] // down, down, -1, across).astype(np.float64)
+    total, count = np.nansum(blocks, axis=(1, 3)), np.isfinite(blocks).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):  # where no pixel is valid
+        mean: NDArray[np.float32] = (total / count).astype(np.float32)
+    return mean
 
 
 def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
@@ -177,23 +311,19 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
     hole[0] = False  # what is no void
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         hole[side] = False
-    filled: NDArray[np.bool_] = hole[labels]
+    filled: NDArray[np.uint8] = hole[labels].astype(np.uint8)
     if filled.any():
         reach = 2 * math.ceil(math.sqrt(sizes[hole].max())) + 2  # more than to the rim of a hole of that size
-        rows, cols = (np.flatnonzero(filled.any(axis=axis)) for axis in (1, 0))
-        box = slice(max(0, rows[0] - reach), rows[-1] + reach + 1), slice(max(0, cols[0] - reach), cols[-1] + reach + 1)
-        valid = (~void[box]).astype(np.uint8)
-        guess = fillnodata(metres[box], mask=valid, max_search_distance=reach, smoothing_iterations=0)
-        metres[box] = np.where(filled[box], guess, metres[box])
-    return (filled & np.isfinite(metres)).astype(np.uint8)
+        box = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in ndimage.find_objects(filled)[0])
+        guess = fillnodata(metres[box], mask=~void[box], max_search_distance=reach, smoothing_iterations=0)
+        np.copyto(metres[box], guess, where=filled[box] == 1)
+    return filled * np.isfinite(metres)
 
 
 def _describe_voids(metres: NDArray[np.float32], filled: NDArray[np.uint8], places: NDArray[np.float64]) -> list[str]:
     """Count the voids in the box around the grid."""
     spans = [_span(own, 0) for own in places]
-    rows, cols = (
-        slice(*np.clip((span.start, span.stop), 0, size)) for span, size in zip(spans, metres.shape, strict=True)
-    )
+    rows, cols = (slice_within(span.start, span.stop, size) for span, size in zip(spans, metres.shape, strict=True))
     within = metres[rows, cols]
     open_px, closed_px = int(np.isnan(within).sum()), int(filled[rows, cols].sum())
     if not open_px and not closed_px:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -119,7 +119,8 @@ def read_document(place: Path | str) -> bytes:
     name = redact_url(str(place))
     local = isinstance(place, Path)
     try:
-        with place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S) as file:  # noqa: S310
+        opened: Any = place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S)  # noqa: S310
+        with opened as file:
             if not local and urlsplit(file.url).scheme not in {"http", "https"}:
                 raise InputError(f"{name}: leads to {redact_url(file.url)}, expected http(s)")
             text: bytes = file.read(_LARGEST_DOCUMENT_BYTES + 1)

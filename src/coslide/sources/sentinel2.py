@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.grid import Extent, overlap_slices, utm_zone
+from coslide.grid import Extent, Lattice, overlap_slices, utm_zone
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
 from coslide.sources.bands import HTTP, Band, BandRaster, locate_band, open_band, redact_url
@@ -90,8 +89,8 @@ class SceneReader(NamedTuple):
         """
         return [_shared_extent(product) for product in self.products]
 
-    def lattice(self) -> GeoBox | None:
-        """Find a pixel of the lattice of 60 m that all bands of the first product fit in; None for other rasters.
+    def lattice(self) -> Lattice | None:
+        """Find the lattice of 60 m that the pixels of all bands of the first product fit in; None for other rasters.
 
         It has a corner where the coarsest band has one: at multiples of 60 m in the north, but not in the south.
         """
@@ -99,8 +98,7 @@ class SceneReader(NamedTuple):
         coarsest = max((raster.geobox for raster in first.rasters.values()), key=lambda own: own.transform.a)
         if not first.sentinel2 or utm_zone(str(coarsest.crs)) is None:
             return None
-        x, y = coarsest.affine.c, coarsest.affine.f
-        return GeoBox((1, 1), Affine(TILE_LATTICE_M, 0, x, 0, -TILE_LATTICE_M, y), coarsest.crs)
+        return Lattice(str(coarsest.crs), coarsest.transform.c, coarsest.transform.f, TILE_LATTICE_M)
 
     def reflectance(
         self, name: str, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)

@@ -6,14 +6,14 @@ from xml.etree.ElementTree import Element  # the type only: defusedxml does the 
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
 from coslide.errors import InputError
 from coslide.io.coarse_raster import CoarseRaster
-from coslide.sources.pga import in_g, parse_unit, require_ln_std, require_pga
 from coslide.sources.safe import parse_xml, read_document
+from coslide.sources.shaking import parse_unit, pga_in_g, require_ln_std
 
-_CRS = "EPSG:4326"
 _SPECIFICATION = ("lon_min", "lat_min", "lon_max", "lat_max", "nlon", "nlat")
 
 
@@ -40,9 +40,13 @@ class ShakeMap(NamedTuple):
 
 class _Grid(NamedTuple):
     about: dict[str, str]
-    units: dict[str, str]
-    fields: dict[str, NDArray[np.float64]]  # (row, col), from north to south
-    transform: Affine
+    geobox: GeoBox
+    fields: dict[str, tuple[str, NDArray[np.float64]]]  # unit, and values (row, col) from north to south
+
+    def field(self, path: Path, name: str) -> tuple[str, NDArray[np.float64]]:
+        if name not in self.fields:
+            raise InputError(f"{path}: has no field {name}; found {', '.join(self.fields)}")
+        return self.fields[name]
 
 
 def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
@@ -75,53 +79,45 @@ def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
     .. [1] Worden, Thompson, Hearne, Wald (2020), ShakeMap Manual, doi:10.5066/F7D21VPQ, "XML grid".
     """
     grid = _read_grid(path)
-    pga_g, notes = _pga_g(path, grid)
-    beside = uncertainty or path
-    ln_std = _ln_std(beside, _read_grid(beside) if uncertainty else grid, required=uncertainty is not None)
+    stated, values = grid.field(path, "PGA")
+    unit = parse_unit(stated or "%g")
+    if unit is None:
+        raise InputError(f"{path}: found the unit {stated!r} for PGA, expected pctg, %g, g, ln(g) or ln(pctg)")
+    pga_g = pga_in_g(str(path), values, unit)
+    if not (pga_g > 0).any():
+        raise InputError(f"{path}: holds no value of PGA above 0")
+    ln_std = None
+    if uncertainty is not None:
+        ln_std = _ln_std(uncertainty, _read_grid(uncertainty))
+    elif "STDPGA" in grid.fields:
+        ln_std = _ln_std(path, grid)
     about = grid.about
     version = f"{about.get('shakemap_id', 'no id')} version {about.get('shakemap_version', 'not recorded')}"
     version += f" ({about.get('map_status', 'no status')}, {about.get('process_timestamp', 'no time')})"
     rows, columns = pga_g.shape
-    extent = f"{columns} x {rows} nodes, {np.nanmin(pga_g):.3g} to {np.nanmax(pga_g):.3g} g"
-    pga = CoarseRaster(pga_g.astype(np.float32), grid.transform, _CRS)
-    return ShakeMap(pga, ln_std, version, (f"ShakeMap {version}: {extent}", *notes))
+    notes = [f"ShakeMap {version}: {columns} x {rows} nodes, {np.nanmin(pga_g):.3g} to {np.nanmax(pga_g):.3g} g"]
+    if not stated:
+        notes.append("PGA has no unit in the file: taken for percent of g, as ShakeMap documents it")
+    pga = CoarseRaster(pga_g.astype(np.float32), grid.geobox.affine, str(grid.geobox.crs))
+    return ShakeMap(pga, ln_std, version, tuple(notes))
 
 
-def _pga_g(path: Path, grid: _Grid) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    if "PGA" not in grid.fields:
-        raise InputError(f"{path}: has no field PGA; found {', '.join(grid.fields)}")
-    stated = grid.units["PGA"]
-    unit = parse_unit(stated or "%g")
-    if unit is None:
-        raise InputError(f"{path}: found the unit {stated!r} for PGA, expected pctg, %g, g, ln(g) or ln(pctg)")
-    pga_g = in_g(grid.fields["PGA"], unit)
-    require_pga(str(path), pga_g, unit)
-    if not (pga_g > 0).any():
-        raise InputError(f"{path}: holds no value of PGA above 0")
-    return pga_g, () if stated else ("PGA has no unit in the file: taken for percent of g, as ShakeMap documents it",)
-
-
-def _ln_std(path: Path, grid: _Grid, *, required: bool) -> CoarseRaster | None:
-    if "STDPGA" not in grid.fields:
-        if required:
-            raise InputError(f"{path}: has no field STDPGA; found {', '.join(grid.fields)}")
-        return None
-    stated = grid.units["STDPGA"]
+def _ln_std(path: Path, grid: _Grid) -> CoarseRaster:
+    stated, values = grid.field(path, "STDPGA")
     if stated and parse_unit(stated) is None:
         raise InputError(f"{path}: found the unit {stated!r} for STDPGA, expected ln(g) or ln(pctg)")
-    require_ln_std(str(path), grid.fields["STDPGA"])
-    return CoarseRaster(grid.fields["STDPGA"].astype(np.float32), grid.transform, _CRS)
+    require_ln_std(str(path), values)
+    return CoarseRaster(values.astype(np.float32), grid.geobox.affine, str(grid.geobox.crs))
 
 
 def _read_grid(path: Path) -> _Grid:
     root = parse_xml(read_document(path), str(path))
-    parts: dict[str, list[Element]] = {}
-    for child in root:
-        parts.setdefault(child.tag.rpartition("}")[2], []).append(child)  # whichever namespace they are in
-    if not {"grid_specification", "grid_data"} <= set(parts):
+    specification, data = root.find("{*}grid_specification"), root.find("{*}grid_data")  # whatever their namespace
+    if specification is None or data is None:
         raise InputError(f"{path}: has no grid_specification and grid_data; expected a ShakeMap grid.xml")
-    (rows, columns), transform = _specification(path, parts["grid_specification"][0])
-    listed = [field.attrib for field in parts.get("grid_field", [])]
+    geobox = _geobox(path, specification)
+    rows, columns = geobox.shape
+    listed = root.findall("{*}grid_field")
     by_index = {field.get("index", ""): field for field in listed}
     order = [str(number) for number in range(1, len(listed) + 1)]
     if not listed or set(order) != set(by_index):
@@ -131,19 +127,21 @@ def _read_grid(path: Path) -> _Grid:
     units = [by_index[index].get("units", "").strip() for index in order]
     try:
         # 27 MB of text in less than a second
-        values: NDArray[np.float64] = np.fromstring(parts["grid_data"][0].text or "", sep=" ")
+        values: NDArray[np.float64] = np.fromstring(data.text or "", sep=" ")
     except ValueError:
         raise InputError(f"{path}: grid_data holds something that is no number") from None
     if values.size != len(names) * rows * columns:
         expected = f"{len(names) * rows * columns} ({len(names)} fields of {rows * columns} nodes)"
         raise InputError(f"{path}: found {values.size} values in grid_data, expected {expected}")
-    fields = dict(zip(names, np.moveaxis(values.reshape(rows, columns, len(names)), -1, 0), strict=True))
-    _require_order(path, fields, transform)
-    return _Grid(dict(root.attrib), dict(zip(names, units, strict=True)), fields, transform)
+    planes = np.moveaxis(values.reshape(rows, columns, len(names)), -1, 0)
+    fields = {name: (unit, plane) for name, unit, plane in zip(names, units, planes, strict=True)}
+    if {"LON", "LAT"} <= set(fields):
+        _require_order(path, fields["LON"][1], fields["LAT"][1], geobox)
+    return _Grid(dict(root.attrib), geobox, fields)
 
 
-def _specification(path: Path, element: Element) -> tuple[tuple[int, int], Affine]:
-    """Read the shape of the grid, and the transform of pixels that have its nodes in their centres."""
+def _geobox(path: Path, element: Element) -> GeoBox:
+    """Read the grid of pixels that have the nodes in their centres."""
     try:
         west, south, east, north, columns, rows = (float(element.attrib[key]) for key in _SPECIFICATION)
     except KeyError as error:
@@ -157,17 +155,14 @@ def _specification(path: Path, element: Element) -> tuple[tuple[int, int], Affin
         found = ", ".join(f"{key} {element.attrib[key]}" for key in _SPECIFICATION)
         raise InputError(f"{path}: grid_specification: found {found}, expected an area and at least 2 x 2 nodes")
     step_x, step_y = (east - west) / (columns - 1), (north - south) / (rows - 1)
-    return (int(rows), int(columns)), Affine(step_x, 0.0, west - step_x / 2, 0.0, -step_y, north + step_y / 2)
+    transform = Affine(step_x, 0.0, west - step_x / 2, 0.0, -step_y, north + step_y / 2)
+    return GeoBox((int(rows), int(columns)), transform, "EPSG:4326")
 
 
-def _require_order(path: Path, fields: dict[str, NDArray[np.float64]], transform: Affine) -> None:
+def _require_order(path: Path, lon: NDArray[np.float64], lat: NDArray[np.float64], geobox: GeoBox) -> None:
     """Refuse nodes that do not run eastwards and then southwards; the printed places drift by far less than a node."""
-    if not {"LON", "LAT"} <= set(fields):
-        return
-    rows, columns = fields["LON"].shape
-    lon = transform.c + transform.a * (np.arange(columns) + 0.5)
-    lat = transform.f + transform.e * (np.arange(rows) + 0.5)
-    off_x = np.abs((fields["LON"] - lon + 180.0) % 360.0 - 180.0).max() / transform.a
-    off_y = np.abs(fields["LAT"] - lat[:, np.newaxis]).max() / -transform.e
+    expected_lat, expected_lon = (axis.values for axis in geobox.coordinates.values())
+    off_x = np.abs((lon - expected_lon + 180.0) % 360.0 - 180.0).max() / geobox.affine.a
+    off_y = np.abs(lat - expected_lat[:, np.newaxis]).max() / -geobox.affine.e
     if not max(off_x, off_y) < 0.5:
         raise InputError(f"{path}: grid_data is in another order, expected rows from west to east, north to south")

@@ -1,12 +1,15 @@
-"""Shaking from stations, rasters and contours; `coslide.sources.shakemap` reads ShakeMap grids."""
+"""Peak ground acceleration (PGA): its units, and stations, rasters and contours of it.
+
+`coslide.sources.shakemap` reads ShakeMap grids.
+"""
 
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import geopandas as gpd
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import ShakingConfig
@@ -14,7 +17,18 @@ from coslide.errors import InputError
 from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
 from coslide.io.tables import numbers_of, read_table, require_on_earth
 from coslide.io.vector import read_vector
-from coslide.sources.pga import SMALLEST_LN_G, in_g, parse_unit, require_ln_std, require_pga
+
+STANDARD_GRAVITY_M_S2 = 9.80665
+G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}
+LARGEST_RECORDED_G = 5.0  # 4.36 g at IWTH25 on 2008-06-14 is the largest recorded so far (Aoi et al. 2008)
+SMALLEST_LN_G = 1e-6  # below it a logarithm is no acceleration that anybody measures
+LARGEST_LN_STD = 5.0
+"""A standard deviation of ln PGA beyond this (a factor of 148) is none; ground motion models have 0.5 to 0.8."""
+
+_OTHER_NAMES = {
+    "pctg": "%g", "percentg": "%g", "gal": "cm/s2", "cm/s^2": "cm/s2", "cm/s/s": "cm/s2", "m/s^2": "m/s2",
+    "m/s/s": "m/s2",
+}  # fmt: skip
 
 
 class Stations(NamedTuple):
@@ -23,6 +37,76 @@ class Stations(NamedTuple):
     lon_deg: NDArray[np.float64]
     lat_deg: NDArray[np.float64]
     pga_g: NDArray[np.float64]
+
+
+def parse_unit(text: str) -> str | None:
+    """Parse a unit of acceleration to a key of `G_PER_UNIT` or ``"ln(...)"`` of one; None where it is no such unit.
+
+    Examples
+    --------
+    >>> parse_unit("pctg"), parse_unit("ln(pctg)"), parse_unit("cm/s")
+    ('%g', 'ln(%g)', None)
+    """
+    plain = text.lower().replace(" ", "")
+    if plain.startswith("ln(") and plain.endswith(")"):
+        inner = parse_unit(plain[3:-1])
+        return f"ln({inner})" if inner else None
+    unit = _OTHER_NAMES.get(plain, plain)
+    return unit if unit in G_PER_UNIT else None
+
+
+def pga_in_g(name: str, values: ArrayLike, unit: str, *, positive: bool = False) -> NDArray[np.float64]:
+    """Convert peak ground accelerations to g, float64 of the shape of `values`; each must be a possible one, or NaN.
+
+    Parameters
+    ----------
+    name
+        What messages call the source.
+    values
+        In `unit`.
+    unit
+        A key of `G_PER_UNIT`, or ``"ln(...)"`` of one for natural logarithms.
+    positive
+        Whether 0 is refused too.
+
+    Raises
+    ------
+    InputError
+        If one is negative, less than 1e-6 g as a logarithm (the exponential of -9999 is 0: an undeclared nodata value
+        would pass for no shaking), or beyond 5 g: then the unit is wrong, or a value stands for nodata.
+
+    Examples
+    --------
+    >>> pga_in_g("grid.xml", [25.0], "%g"), pga_in_g("pga_mean.flt", [np.log(0.25)], "ln(g)")
+    (array([0.25]), array([0.25]))
+    """
+    numbers, logarithms = np.asarray(values, dtype=np.float64), unit.startswith("ln(")
+    with np.errstate(over="ignore"):  # what is too large for a float becomes infinite, and is refused
+        linear = np.exp(numbers) if logarithms else numbers
+    pga_g = np.asarray(linear * G_PER_UNIT[unit.removeprefix("ln(").removesuffix(")")])
+    least_g = SMALLEST_LN_G if logarithms else 0.0
+    valid = pga_g[~np.isnan(pga_g)]
+    if ((valid < least_g) | (valid > LARGEST_RECORDED_G) | (positive & (valid == 0))).any():
+        expected = "above 0" if positive else f"of {least_g:g} or more"
+        raise InputError(
+            f"{name}: found PGA from {valid.min():.3g} to {valid.max():.3g} g with unit {unit!r}, expected values "
+            f"{expected} and up to {LARGEST_RECORDED_G:g} g (is the unit right, and is nodata declared?)"
+        )
+    return pga_g
+
+
+def require_ln_std(name: str, ln_std: NDArray[Any]) -> None:
+    """Check that values can be standard deviations of ln PGA; NaN passes.
+
+    Raises
+    ------
+    InputError
+        If they are negative or beyond 5.
+    """
+    valid = ln_std[~np.isnan(ln_std)]
+    if not ((valid >= 0) & (valid <= LARGEST_LN_STD)).all():
+        found = f"found {valid.min():.3g} to {valid.max():.3g}"
+        raise InputError(f"{name}: {found}, expected standard deviations of ln PGA from 0 to {LARGEST_LN_STD:g}")
 
 
 def read_stations(shaking: ShakingConfig) -> Stations:
@@ -36,7 +120,7 @@ def read_stations(shaking: ShakingConfig) -> Stations:
         If the table cannot be read, lacks a column, holds text where a number belongs, a place that is none or no
         station with a value, or if a value is not positive or beyond 5 g (a wrong unit).
     """
-    path, unit, columns = shaking.path, str(shaking.unit), shaking.columns
+    path, columns = shaking.path, shaking.columns
     names = columns.lon, columns.lat, columns.pga
     table = read_table(path, names)
     lon, lat, pga = values = np.stack([numbers_of(path, table[name]) for name in names])
@@ -44,9 +128,7 @@ def read_stations(shaking: ShakingConfig) -> Stations:
     usable = np.isfinite(values).all(axis=0)
     if not usable.any():
         raise InputError(f"{path}: no station has a value in column {columns.pga!r}")
-    pga_g = in_g(pga[usable], unit)
-    require_pga(str(path), pga_g, unit, positive=True)
-    return Stations(lon[usable], lat[usable], pga_g)
+    return Stations(lon[usable], lat[usable], pga_in_g(str(path), pga[usable], str(shaking.unit), positive=True))
 
 
 def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster, CoarseRaster | None]:
@@ -65,11 +147,9 @@ def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster,
         As `coslide.io.coarse_raster.read_coarse_raster`, or if values are negative, or beyond 5 g: then the unit is
         wrong, or an undeclared value means "nothing here".
     """
-    unit = str(shaking.unit)
     stored = read_coarse_raster(shaking.path, grid, crs=shaking.crs, nodata=shaking.nodata)
-    pga = stored._replace(values=in_g(stored.values, unit).astype(np.float32))
-    # The exponential of -9999 is 0: an undeclared nodata value would pass for no shaking.
-    require_pga(str(shaking.path), pga.values, unit, least_g=SMALLEST_LN_G if unit.startswith("ln") else 0.0)
+    pga_g = pga_in_g(str(shaking.path), stored.values, str(shaking.unit)).astype(np.float32)
+    pga = stored._replace(values=pga_g)
     if shaking.raster_std is None:
         return pga, None
     deviation = read_coarse_raster(shaking.raster_std, grid, crs=shaking.crs, nodata=shaking.nodata)
@@ -112,12 +192,11 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     if any(parse_unit(text) != unit for text in stated):
         raise InputError(f"{path}: found units {', '.join(sorted(stated))}, expected {unit!r} as in shaking.unit")
     try:
-        pga_g = in_g(frame[field].astype("float64"), unit)
+        pga_g = pga_in_g(str(path), frame[field].astype("float64"), unit, positive=True)
     except (ValueError, TypeError):
         raise InputError(f"{path}: field {field!r} holds something that is no number") from None
     if np.isnan(pga_g).any():
         raise InputError(f"{path}: field {field!r} is empty for some contours, expected numbers")
-    require_pga(str(path), pga_g, unit, positive=True)
     kinds = set(frame.geom_type)
     if kinds not in ({"LineString"}, {"Polygon"}):
         raise InputError(f"{path}: found {' and '.join(sorted(kinds))}, expected either lines or polygons")

@@ -56,7 +56,7 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
     ("change", "message"),
     [
         (('id = "made-up"', 'idd = "made-up"'), "idd: unknown key"),
-        (("[grid]", "[grid]\ncell_size_m = 10"), "grid: cell_size_m: unknown key; expected pixel_size_m"),
+        (("[grid]", "[grid]\ncell_size_m = 10"), "grid.cell_size_m: unknown key"),
         (('name = "Made-up earthquake"', ""), "name: missing"),
         (('path = "dem.tif"', 'path = "none.tif"'), "dem.path: .*none.tif does not exist"),
         (('path = "dem.tif"', 'path = "../../etc/passwd"'), "dem.path: .* leads out of"),

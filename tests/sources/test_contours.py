@@ -75,10 +75,10 @@ def test_a_field_that_is_not_there_is_named(tmp_path):
 
 def test_a_shapefile_of_hazus_is_refused(tmp_path):
     """R27: it looks like that of shape.zip, but its shaking is scaled down; shape.zip has intensity beside it."""
-    with pytest.raises(InputError, match=r"pga.shp: may be from hazus.zip, which is scaled down by 15 %"):
+    with pytest.raises(InputError, match=r"pga.shp: may be one of the HAZUS shapefiles, which are scaled down by 15 %"):
         read(tmp_path / "pga.shp", BOXES, field="PARAMVALUE")
     gpd.GeoDataFrame({"PARAMVALUE": [5.0]}, geometry=BOXES[:1], crs=4326).to_file(tmp_path / "mi.shp")
     np.testing.assert_allclose(read(tmp_path / "pga.shp", BOXES, field="PARAMVALUE")["pga_g"], [0.12, 0.24])
     (tmp_path / "hazus").mkdir()
-    with pytest.raises(InputError, match="HAZUS shapefiles are scaled down by 15 %"):
+    with pytest.raises(InputError, match="contours.shp: may be one of the HAZUS shapefiles"):
         read(tmp_path / "hazus" / "contours.shp", BOXES, field="PARAMVALUE")

@@ -8,6 +8,7 @@ A page of ``docs/`` marks where a table belongs::
 and ``python -m coslide.config.document`` writes what lies between, on every page; a test fails where a page is stale.
 """
 
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -86,7 +87,7 @@ def _type(field: dict[str, Any]) -> str:
         kinds = [_type(part) for part in field["anyOf"] if part.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if "enum" in field or "const" in field:
-        return ", ".join(f"`{_toml(value)}`" for value in field.get("enum", [field.get("const")]))
+        return ", ".join(f"`{json.dumps(value)}`" for value in field.get("enum", [field.get("const")]))
     if field.get("type") == "array":
         item = _type(field["items"])
         return f"list of ({item})" if re.search(", | or ", item) else f"list of {item}"
@@ -96,17 +97,7 @@ def _type(field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     value = field.get("default")
-    return "" if value is None or isinstance(value, dict) else f"`{_toml(value)}`"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return "" if value is None or isinstance(value, dict) else f"`{json.dumps(value)}`"
 
 
 if __name__ == "__main__":

@@ -10,17 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from coslide.config.schema import (
-    DemConfig,
-    FaultsConfig,
-    GeologyConfig,
-    GridConfig,
-    InventoryConfig,
-    NdviConfig,
-    RainConfig,
-    ScenesConfig,
-    ShakingConfig,
-)
+from coslide.config import schema
 from coslide.config.training import StrictModel, TrainingSettings, first_problem
 from coslide.errors import InputError
 
@@ -47,23 +37,23 @@ class Event(StrictModel):
     """Line that credits the data, printed at the bottom of figures."""
     simulated: bool = False
     """Whether the earthquake never was; the report then warns of it."""
-    grid: GridConfig = GridConfig()
+    grid: schema.GridConfig = schema.GridConfig()
     """CRS, pixel size and extent of the grid to map on."""
-    scenes: ScenesConfig
+    scenes: schema.ScenesConfig
     """Satellite scenes; `scenes.post` is required."""
-    ndvi: NdviConfig = NdviConfig()
+    ndvi: schema.NdviConfig = schema.NdviConfig()
     """NDVI layers."""
-    dem: DemConfig
+    dem: schema.DemConfig
     """Elevation model."""
-    geology: GeologyConfig | None = None
+    geology: schema.GeologyConfig | None = None
     """Geological map."""
-    rain: RainConfig | None = None
+    rain: schema.RainConfig | None = None
     """Rain before the event."""
-    shaking: ShakingConfig | None = None
+    shaking: schema.ShakingConfig | None = None
     """Peak ground acceleration."""
-    faults: FaultsConfig | None = None
+    faults: schema.FaultsConfig | None = None
     """Fault traces."""
-    inventory: InventoryConfig | None = None
+    inventory: schema.InventoryConfig | None = None
     """Mapped landslides, needed to train and to score."""
     training: TrainingSettings = TrainingSettings()
     """How to train on this event: every key of [training](training.md)."""
@@ -112,10 +102,9 @@ def read_event(path: Path | str) -> Event:
 
 def _expand(text: str, path: Path) -> str:
     def value(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
-        found = os.environ.get(name) or default
+        found = os.environ.get(match[1]) or match[2]
         if found is None:
-            raise InputError(f"{path}: root: ${{{name}}} is not set in the environment")
+            raise InputError(f"{path}: root: ${{{match[1]}}} is not set in the environment")
         return found
 
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, text)
@@ -124,28 +113,20 @@ def _expand(text: str, path: Path) -> str:
 def _with_absolute_paths(event: Event, file: Path) -> Event:
     def resolve(value: Any, key: str) -> Any:
         if isinstance(value, Path):
-            return _source_path(value, key, root=event.root, file=file)
+            full = Path(os.path.normpath(event.root / value))
+            if value.is_absolute() or not full.is_relative_to(event.root):
+                root = f"{event.root}; expected a path inside it (see root)"
+                raise InputError(f"{file}: {key}: {value} leads out of {root}")
+            if not full.exists():
+                raise InputError(f"{file}: {key}: {full} does not exist")
+            return full
         if isinstance(value, BaseModel):
-            fields = {name: resolve(getattr(value, name), f"{key}.{name}") for name in type(value).model_fields}
-            return value.model_copy(update=fields)
+            found = {name: (old, resolve(old, f"{key}.{name}")) for name, old in value}
+            return value.model_copy(update={name: new for name, (old, new) in found.items() if new != old})
         if isinstance(value, dict):
             return {name: resolve(item, f"{key}.{name}") for name, item in value.items()}
         if isinstance(value, tuple):
             return tuple(resolve(item, f"{key}[{i}]") for i, item in enumerate(value))
         return value
 
-    found = {name: resolve(getattr(event, name), name) for name in SOURCES}
-    if event.training.split.regions is not None:
-        regions = resolve(event.training.split.regions, "training.split.regions")
-        split = event.training.split.model_copy(update={"regions": regions})
-        found["training"] = event.training.model_copy(update={"split": split})
-    return event.model_copy(update=found)
-
-
-def _source_path(value: Path, key: str, *, root: Path, file: Path) -> Path:
-    full = Path(os.path.normpath(root / value))
-    if value.is_absolute() or not full.is_relative_to(root):
-        raise InputError(f"{file}: {key}: {value} leads out of {root}; expected a path inside it (see root)")
-    if not full.exists():
-        raise InputError(f"{file}: {key}: {full} does not exist")
-    return full
+    return event.model_copy(update={name: resolve(getattr(event, name), name) for name in (*SOURCES, "training")})

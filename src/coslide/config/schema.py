@@ -360,10 +360,3 @@ class GridConfig(StrictModel):
     """Side of a pixel."""
     area: Path | None = None
     """Polygons: only the rectangle around them is mapped; by default all that the sources share."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _old_names(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "cell_size_m" in values:
-            raise ValueError("cell_size_m: unknown key; expected pixel_size_m")
-        return values

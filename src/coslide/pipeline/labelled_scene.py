@@ -156,11 +156,10 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
         cube = open_cube(path)
         return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels)
     found = landslide4sense.find_chips(path)
-    masks = [mask for mask in found.masks if mask is not None]
-    if len(masks) < len(found.images):
+    if not found.masks:
         raise InputError(f"{path}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
     scene = Chips(found.images)
-    labels = np.concatenate([landslide4sense.read_mask(path) for path in masks])
+    labels = np.concatenate([landslide4sense.read_mask(path) for path in found.masks])
     labels[~scene.valid(slice(None))] = NODATA
     names = [path.stem for path in found.images]
     return LabelledScene(f"Landslide4Sense patches ({path.name})", sha256(path), scene, labels, names)

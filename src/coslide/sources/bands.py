@@ -23,7 +23,6 @@ from coslide.io.raster import nodata_of, require_data, require_own_files
 
 TIMEOUT_S = 30.0
 HTTP = ("http://", "https://")
-_NODATA_DN, _SATURATED_DN = 0.0, 65535.0
 _MOST_OPEN = 256
 _HTTP_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -105,10 +104,8 @@ class BandRaster(NamedTuple):
         with open_band(self.href, self.driver) as dataset:
             stored = dataset.read(self.number, window=Window.from_slices(rows, cols), **options)
         values: NDArray[np.float32] = stored.astype(np.float32)  # before the offset: unsigned integers would wrap
-        if self.offset:
-            values += np.float32(self.offset / self.scale)
-        if self.scale != 1:
-            values *= np.float32(self.scale)
+        values += np.float32(self.offset / self.scale)
+        values *= np.float32(self.scale)
         for value in self.invalid:
             values[stored == value] = np.nan
         return values
@@ -186,7 +183,7 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
         if band.name == "SCL":
             scale, offset, invalid = 1.0, 0.0, invalid | {0.0}
         elif sentinel2 and dtype.kind in "ui":
-            invalid |= {_NODATA_DN, _SATURATED_DN}
+            invalid |= {0.0, 65535.0}  # no data, and saturated
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
         geobox = GeoBox(dataset.shape, dataset.transform, _crs_of(dataset, name, band.crs))

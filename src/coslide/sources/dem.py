@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slice_within, slices_of
+from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slices_of
 from coslide.io.raster import nodata_of, open_raster, require_exact
 from coslide.io.resample import resample
 from coslide.labels import label_objects
@@ -323,7 +323,9 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
 def _describe_voids(metres: NDArray[np.float32], filled: NDArray[np.uint8], places: NDArray[np.float64]) -> list[str]:
     """Count the voids in the box around the grid."""
     spans = [_span(own, 0) for own in places]
-    rows, cols = (slice_within(span.start, span.stop, size) for span, size in zip(spans, metres.shape, strict=True))
+    rows, cols = (
+        slice(*np.clip((span.start, span.stop), 0, size)) for span, size in zip(spans, metres.shape, strict=True)
+    )
     within = metres[rows, cols]
     open_px, closed_px = int(np.isnan(within).sum()), int(filled[rows, cols].sum())
     if not open_px and not closed_px:

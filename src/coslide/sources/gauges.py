@@ -56,15 +56,15 @@ def read_gauges(rain: RainConfig, *, event_time: dt.datetime | None) -> Gauges:
     tenths of mm, empty; GSOD: inches, 99.99), so both are stated, never guessed.
     """
     path, columns = rain.path, rain.columns
-    if columns.date is not None and event_time is None:
-        raise InputError(f"{path}: holds daily rain; found no time_utc in the event file, expected the event's time")
     rows, notes = _usable_rows(rain)
-    if columns.date is not None and event_time is not None:
+    if columns.date is None:
+        gauges = _merged(path, rows) if columns.station else rows
+        _require_totals(path, gauges)
+    elif event_time is not None:
         gauges, summed = _sums_before(path, rows, day_weights(rain, event_time))
         notes += summed
     else:
-        gauges = _merged(path, rows) if columns.station else rows
-        _require_totals(path, gauges)
+        raise InputError(f"{path}: holds daily rain; found no time_utc in the event file, expected the event's time")
     lon, lat, rain_mm = gauges[["lon", "lat", "rain"]].to_numpy(dtype=np.float64).T
     notes.append(f"{rain_mm.size} gauges with {rain_mm.min():.1f} to {rain_mm.max():.1f} mm")
     return Gauges(lon, lat, rain_mm, tuple(notes))
@@ -111,14 +111,11 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     if columns.quality:
         counts &= table[columns.quality].isna()
     if not counts.any():
+        counting = f"has a place and a value of {columns.rain!r} that counts"
+        raise InputError(f"{path}: none of its {len(rows)} rows {counting}")
+    for row, found in rows["rain"][counts & (rows["rain"] < 0)].items():
         raise InputError(
-            f"{path}: none of its {len(rows)} rows has a place and a value of {columns.rain!r} that counts"
-        )
-    negative = rows.index[counts & (rows["rain"] < 0)]
-    if negative.size:
-        found = rows["rain"][negative[0]]
-        raise InputError(
-            f"{path}: line {negative[0] + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
+            f"{path}: line {row + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
             f"'no measurement', give rain.missing = [{found:g}]"
         )
     rows["rain"] *= MM_PER_UNIT[rain.unit]
@@ -151,12 +148,9 @@ def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby(["station", "date"] if "date" in rows else ["station"])
     spread = groups["rain"].max() - groups["rain"].min()
     if (spread > 1e-6).any():
-        first = spread.index[spread > 1e-6][0]
-        name, *date = first if isinstance(first, tuple) else (first,)
-        values = ", ".join(f"{value:g}" for value in groups.get_group((name, *date))["rain"].unique())
-        raise InputError(
-            f"{path}: found {values} mm for station {' on '.join(map(str, (name, *date)))}, expected one value"
-        )
+        first = np.atleast_1d(spread.idxmax()).tolist()
+        values = ", ".join(f"{value:g}" for value in groups.get_group(tuple(first))["rain"].unique())
+        raise InputError(f"{path}: found {values} mm for station {' on '.join(map(str, first))}, expected one value")
     places = rows.groupby("station")[["lon", "lat"]]
     moved = (places.max() - places.min()).max(axis=1)
     if (moved > _FARTHEST_MOVE_DEG).any():
@@ -174,8 +168,8 @@ def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) 
         found = f"{rows['date'].min()} to {rows['date'].max()}"
         raise InputError(f"{path}: found days from {found}, expected {first} to {last}")
     inside["rain"] *= inside["date"].map(weights)
-    totals = {"lon": ("lon", "first"), "lat": ("lat", "first"), "rain": ("rain", "sum"), "days": ("rain", "size")}
-    sums = inside.groupby("station").agg(**totals)
+    stations = inside.groupby("station")
+    sums = stations[["lon", "lat"]].first().assign(rain=stations["rain"].sum(), days=stations.size())
     complete = sums[sums["days"] == len(weights)]
     if complete.empty:
         raise InputError(
@@ -195,11 +189,7 @@ def _dates(path: Path, column: pd.Series) -> pd.Series:
     day = column.str.split("[T ]", regex=True).str[0]
     dates = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
     dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
-    wrong = column[dates.isna()]
-    if wrong.isna().any():
-        row = wrong.index[wrong.isna()][0]
-        raise InputError(f"{path}: line {row + 2}: has no {column.name}, expected a date such as 2017-08-08")
-    if not wrong.empty:
-        found = f"found {wrong.iloc[0]!r} as {column.name}"
-        raise InputError(f"{path}: {found}, expected dates such as 2017-08-08 or 20170808")
+    for row, wrong in column[dates.isna()].items():
+        found = f"has no {column.name}" if pd.isna(wrong) else f"found {wrong!r} as {column.name}"
+        raise InputError(f"{path}: line {row + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
     return dates.dt.date

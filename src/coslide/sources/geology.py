@@ -17,12 +17,12 @@ from coslide.errors import InputError
 from coslide.io.raster import open_raster, require_exact
 from coslide.io.vector import as_text, field_as_text, holds_layers, quote_list, read_polygons
 from coslide.labels import NO_CLASS
+from coslide.windows import row_strips
 
 WITHOUT_AGE = 0
 """Pixels of units that have no age, in what `read_strata` returns."""
 
 _MAX_CODES = 1000  # a raster with more different values holds measurements
-_STRIP_ROWS = 1024
 
 
 class StratumMap(NamedTuple):
@@ -123,14 +123,9 @@ def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]
     # What is rasterized last covers all others.
     order = np.argsort(np.where(codes == WITHOUT_AGE, NO_CLASS, codes), kind="stable")
     shapes = polygons.frame.geometry.to_numpy()
+    options = {"fill": NO_CLASS, "transform": grid.affine, "dtype": np.uint8}
     youngest, oldest = (
-        rasterize(
-            zip(shapes[own], codes[own].tolist(), strict=True),
-            grid.shape,
-            fill=NO_CLASS,
-            transform=grid.affine,
-            dtype=np.uint8,
-        )
+        rasterize(zip(shapes[own], codes[own].tolist(), strict=True), grid.shape, **options)
         for own in (order, order[::-1])
     )
     overlap = float(np.mean(youngest != oldest))
@@ -150,8 +145,8 @@ def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) 
             dataset, crs=str(grid.crs), transform=grid.affine, width=columns, height=rows,
             resampling=Resampling.nearest, **options,
         ) as warped:  # fmt: skip
-            for top in range(0, rows, _STRIP_ROWS):
-                window = Window(0, top, columns, min(_STRIP_ROWS, rows - top))
+            for strip in row_strips(rows, 1024):
+                window = Window.from_slices(strip, (0, columns))
                 codes, valid = warped.read(1, window=window), warped.read_masks(1, window=window) > 0
                 indices, found = pd.factorize(codes[valid])  # -1 for NaN
                 names = [as_text(code) for code in found]  # not of found.tolist(): a float32 has fewer digits
@@ -159,7 +154,7 @@ def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) 
                 if len(units) > _MAX_CODES:
                     raise InputError(f"{path}: found more than {_MAX_CODES} different values, expected codes of units")
                 table = np.array([*(classes.get(name, NO_CLASS) for name in names), NO_CLASS], dtype=np.uint8)
-                out[top : top + window.height][valid] = table[indices]
+                out[strip][valid] = table[indices]
     if not units:
         raise InputError(f"{path}: has no code on the grid; expected a geological map of the scene")
     _require_named(units, classes, geology)

@@ -34,18 +34,17 @@ MEANS = (
 )  # fmt: skip
 """What each band was divided by: stored value x mean = reflectance x 10 000, degrees or metres, in whole numbers."""
 
-_DIVISORS = (*(DN_PER_REFLECTANCE for _ in CHANNELS), 1.0, 1.0)
-_MOST_NAMED = 5
+_FACTORS = np.array(MEANS) / [DN_PER_REFLECTANCE if unit == "1" else 1.0 for _, unit in BANDS]
 
 
 class Chips(NamedTuple):
     """The files of a folder, in the order of their numbers (2 before 10), images and masks side by side.
 
-    `masks` holds None for each image of a folder without masks; a folder with masks has one for each image.
+    A folder with masks has one for each image.
     """
 
     images: list[Path]
-    masks: list[Path | None]
+    masks: list[Path]
 
 
 def is_chip_folder(folder: Path) -> bool:
@@ -84,10 +83,14 @@ def find_chips(folder: Path) -> Chips:
     if inner and any(_number(path, "image") is not None for path in _listed(folder)):
         raise InputError(f"{folder}: found images in it and in its folder img, expected them in one place")
     masks = _numbered(folder / "mask", "mask")
-    if masks:
-        _require_pairs(folder, images, masks)
+    alone = sorted(images.keys() ^ masks.keys()) if masks else []
+    if alone:  # a half copied folder would train on half of it
+        number, more = alone[0], f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+        name, what = (images[number].name, "mask") if number in images else (masks[number].name, "image")
+        expected = f"expected {what}_{number}.h5 for it, or no masks at all"
+        raise InputError(f"{folder}: found {name}{more} without {what}, {expected}")
     order = sorted(images)
-    return Chips([images[number] for number in order], [masks.get(number) for number in order])
+    return Chips([images[number] for number in order], [masks[number] for number in order if masks])
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
@@ -110,13 +113,12 @@ def read_image(path: Path) -> NDArray[np.float32]:
         numbers, or infinite.
     """
     stored = _read(path, "img", shape=(SIDE, SIDE, len(BANDS)))
-    factors = np.array(MEANS) / _DIVISORS
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
-        values = (stored.astype(np.float64) * factors).astype(np.float32)
+        values = (stored.astype(np.float64) * _FACTORS).astype(np.float32)
     infinite = np.isinf(values)
     if infinite.any():
-        names = [BANDS[band][0] for band in np.unique(np.nonzero(infinite)[2])]
-        found = f"{int(infinite.sum())} infinite values in {_some(names)}"
+        names = _some([BANDS[band][0] for band in np.unique(np.nonzero(infinite)[2])])
+        found = f"{int(infinite.sum())} infinite values in {names}"
         raise InputError(f"{path}: img: found {found}, expected numbers, or NaN where there is none")
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
@@ -176,17 +178,6 @@ def _read(path: Path, name: str, *, shape: tuple[int, ...]) -> NDArray[Any]:
         raise InputError(f"{path}: cannot be read as HDF5 ({first_line(error)})") from None
 
 
-def _require_pairs(folder: Path, images: dict[int, Path], masks: dict[int, Path]) -> None:
-    """Raise unless each image has a mask, and each mask an image: a half copied folder would train on half of it."""
-    for what, here, other in (("mask", images, masks), ("image", masks, images)):
-        if missing := sorted(here.keys() - other.keys()):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InputError(
-                f"{folder}: found {here[missing[0]].name}{more} without {what}, expected {what}_{missing[0]}.h5 for "
-                "it, or no masks at all"
-            )
-
-
 def _numbered(folder: Path, stem: str) -> dict[int, Path]:
     """List the files ``<stem>_<number>.h5`` of a folder by number; none if there is no such folder.
 
@@ -219,5 +210,4 @@ def _number(path: Path, stem: str) -> int | None:
 
 def _some(names: list[str]) -> str:
     """Join names in one line, the first few of many."""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -105,10 +105,9 @@ def read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product
     other = [name for name, plain in names.items() if plain not in BAND_IDS]
     if other:
         raise InputError(f"bands: found {other[0]!r}, expected bands of Sentinel-2: {', '.join(BAND_IDS)}")
-    address = address if isinstance(address, str) else address.absolute()
     wanted = {*names.values(), "SCL"}
     if isinstance(address, str) or address.suffix.lower() in {".json", ".geojson"}:
-        product, bands = _describe_item(address, root.absolute(), wanted)
+        product, bands = _describe_item(address, root, wanted)
     elif address.is_dir():
         product, bands = _describe_folder(address, wanted)
     else:
@@ -134,26 +133,22 @@ def _with_radiometry(band: Band, baseline: str, scene: SceneConfig) -> Band:
     if band.name == "SCL":
         return band
     name, fixed = redact_url(band.href), scene.boa_offset
+    scale: Any = 1 / USUAL_QUANTIFICATION if band.scale is None else band.scale
+    offset: Any = (band.offset or 0.0) if fixed == "auto" else 0.0
     if band.scale is None and fixed == "auto":
         raise InputError(
             f"{name} has no scale that turns its values into reflectance (in its tags, in an MTD_MSIL2A.xml beside it, "
             "as raster:bands or raster:scale); give boa_offset (-1000 from processing baseline 04.00 on, else 0)"
         )
-    scale = _finite(1 / USUAL_QUANTIFICATION if band.scale is None else band.scale, "scale", name)
-    if fixed != "auto":
-        return band._replace(scale=scale, offset=fixed * scale)
-    if band.offset is None and baseline >= FIRST_BASELINE_WITH_OFFSET:
+    if band.offset is None and fixed == "auto" and baseline >= FIRST_BASELINE_WITH_OFFSET:
         raise InputError(
             f"{name} has a scale and no offset, although its processing baseline is {baseline}; "
             "give boa_offset (-1000, or 0 where it was applied already)"
         )
-    return band._replace(scale=scale, offset=_finite(band.offset or 0.0, "offset", name))
-
-
-def _finite(value: Any, what: str, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{name}: found {what} {value!r}, expected a number")
-    return float(value)
+    for what, value in (("scale", scale), ("offset", offset)):  # an item may hold anything
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{name}: found {what} {value!r}, expected a number")
+    return band._replace(scale=float(scale), offset=float(offset) if fixed == "auto" else fixed * scale)
 
 
 def _describe_folder(folder: Path, wanted: set[str]) -> tuple[Product, list[Band]]:
@@ -193,8 +188,14 @@ def _describe_folder(folder: Path, wanted: set[str]) -> tuple[Product, list[Band
 
 def _describe_item(address: Path | str, root: Path, wanted: set[str]) -> tuple[Product, list[Band]]:
     """Describe a STAC item; scale and offset come from the product metadata that it links to where it states none."""
-    name = redact_url(str(address))
-    item = _parse_item(read_document(address), name)
+    import pystac
+
+    name, text = redact_url(str(address)), read_document(address)
+    wrong = ValueError, LookupError, RecursionError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError
+    try:
+        item = pystac.Item.from_dict(json.loads(text), preserve_dict=False)
+    except wrong as error:
+        raise InputError(f"{name}: is not a STAC item ({first_line(error)[:200]})") from None
     stated = item.properties
     collection = "S2MSI1C" if re.search("l1c", str(item.collection_id or ""), re.IGNORECASE) else ""
     require_level_2a(str(stated.get("s2:product_type") or stated.get("product:type") or collection), name)
@@ -232,16 +233,6 @@ def _locate(href: str, item: Path | str, root: Path) -> Path | str:
         name = redact_url(str(item))
         raise InputError(f"{name}: found the address {href[:100]!r}, expected a file beside it or http(s)")
     return inside(root, str(item.parent / href))
-
-
-def _parse_item(text: bytes, name: str) -> "pystac.Item":
-    import pystac
-
-    wrong = ValueError, LookupError, RecursionError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError
-    try:
-        return pystac.Item.from_dict(json.loads(text), preserve_dict=False)
-    except wrong as error:
-        raise InputError(f"{name}: is not a STAC item ({first_line(error)[:200]})") from None
 
 
 def _bands_of(item: "pystac.Item") -> list[Band]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.grid import Extent, Lattice, overlap_slices, utm_zone
+from coslide.grid import Extent, overlap_slices, utm_zone
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
 from coslide.sources.bands import HTTP, Band, BandRaster, locate_band, open_band, redact_url
@@ -89,8 +90,8 @@ class SceneReader(NamedTuple):
         """
         return [_shared_extent(product) for product in self.products]
 
-    def lattice(self) -> Lattice | None:
-        """Find the lattice of 60 m that the pixels of all bands of the first product fit in; None for other rasters.
+    def lattice(self) -> GeoBox | None:
+        """Find a pixel of the lattice of 60 m that all bands of the first product fit in; None for other rasters.
 
         It has a corner where the coarsest band has one: at multiples of 60 m in the north, but not in the south.
         """
@@ -98,7 +99,8 @@ class SceneReader(NamedTuple):
         coarsest = max((raster.geobox for raster in first.rasters.values()), key=lambda own: own.transform.a)
         if not first.sentinel2 or utm_zone(str(coarsest.crs)) is None:
             return None
-        return Lattice(str(coarsest.crs), coarsest.transform.c, coarsest.transform.f, TILE_LATTICE_M)
+        x, y = coarsest.affine.c, coarsest.affine.f
+        return GeoBox((1, 1), Affine(TILE_LATTICE_M, 0, x, 0, -TILE_LATTICE_M, y), coarsest.crs)
 
     def reflectance(
         self, name: str, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)
@@ -176,9 +178,22 @@ class SceneReader(NamedTuple):
             If more than 5 % of the values of a band lie below -0.02, as where an offset was subtracted twice, or its
             median lies above 3, as without a scale.
         """
-        for product in self.products:
-            for raster in product.bands.values():
-                _require_plausible(_glance(raster, grid), raster, sentinel2=product.sentinel2)
+        rasters = [(raster, product.sentinel2) for product in self.products for raster in product.bands.values()]
+        for raster, sentinel2 in rasters:
+            name, values = redact_url(raster.href), _glance(raster, grid)
+            low = (values < LEAST_PLAUSIBLE_REFLECTANCE).sum() / max(values.size, 1)
+            if low > MAX_IMPLAUSIBLE_SHARE:
+                key = "boa_offset" if sentinel2 else "offset"
+                raise InputError(
+                    f"{name}: found {low:.0%} of its values below reflectance {LEAST_PLAUSIBLE_REFLECTANCE:g}, "
+                    f"expected at most {MAX_IMPLAUSIBLE_SHARE:.0%}; was the offset ({raster.offset / raster.scale:g} "
+                    f"in stored values) subtracted before? give {key} (0 if so)"
+                )
+            if values.size and (median := np.median(values)) > MAX_PLAUSIBLE_REFLECTANCE:
+                found, hint = f"found a median of {median:.4g}", "check the scale in its metadata"
+                raise InputError(
+                    f"{name}: {found}, expected reflectance between 0 and 1; {hint if sentinel2 else SCALE_HINT}"
+                )
 
 
 def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
@@ -209,7 +224,7 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
     """
     if isinstance(scene.bands, dict):
         own = {name: scene.bands[name] for name in scene.band_names} | ({"SCL": scene.scl} if scene.scl else {})
-        bands = [Band(k, str(b.path.absolute()), b.band, b.scale, b.offset, b.nodata, b.crs) for k, b in own.items()]
+        bands = [Band(k, str(b.path), b.band, b.scale, b.offset, b.nodata, b.crs) for k, b in own.items()]
         rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
         return SceneReader(scene, (Product("scene", rasters),), ())
     found = [read_product(address, scene, root) for address in scene.products]
@@ -299,20 +314,3 @@ def _samples(part: slice) -> list[slice]:
         return [part]
     starts = part.start + np.linspace(0, size - _SAMPLE_PX, _SAMPLES).astype(int)
     return [slice(int(start), int(start) + _SAMPLE_PX) for start in starts]
-
-
-def _require_plausible(valid: NDArray[np.float32], raster: BandRaster, *, sentinel2: bool) -> None:
-    if valid.size == 0:
-        return
-    name, key = redact_url(raster.href), "boa_offset" if sentinel2 else "offset"
-    low = float((valid < LEAST_PLAUSIBLE_REFLECTANCE).mean())
-    if low > MAX_IMPLAUSIBLE_SHARE:
-        raise InputError(
-            f"{name}: found {low:.0%} of its values below reflectance {LEAST_PLAUSIBLE_REFLECTANCE:g}, expected at "
-            f"most {MAX_IMPLAUSIBLE_SHARE:.0%}; was the offset ({raster.offset / raster.scale:g} in stored values) "
-            f"subtracted before? give {key} (0 if so)"
-        )
-    median = float(np.median(valid))
-    if median > MAX_PLAUSIBLE_REFLECTANCE:
-        hint = "check the scale in its metadata" if sentinel2 else SCALE_HINT
-        raise InputError(f"{name}: found a median of {median:.4g}, expected reflectance between 0 and 1; {hint}")

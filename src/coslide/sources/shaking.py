@@ -206,17 +206,12 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
 def _refuse_hazus(path: Path, fields: set[str]) -> None:
     if "PARAMVALUE" not in fields:
         return
-    if any(name.lower().startswith("hazus") for name in (path.stem, path.parent.name)):
-        raise InputError(
-            f"{path}: HAZUS shapefiles are scaled down by 15 %; expected shape.zip, raster.zip or grid.xml"
-        )
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             beside = {Path(name).stem.lower() for name in archive.namelist()}
     else:
         beside = {file.stem.lower() for file in path.parent.glob("*.shp")}
-    if path.stem.lower() == "pga" and not {"mi", "mmi"} & beside:
-        raise InputError(
-            f"{path}: may be from hazus.zip, which is scaled down by 15 %; expected mi.shp beside it as in shape.zip, "
-            "or raster.zip or grid.xml"
-        )
+    named = any(name.lower().startswith("hazus") for name in (path.stem, path.parent.name))
+    if named or (path.stem.lower() == "pga" and not {"mi", "mmi"} & beside):
+        expected = "expected one with mi.shp beside it as in shape.zip, or raster.zip or grid.xml"
+        raise InputError(f"{path}: may be one of the HAZUS shapefiles, which are scaled down by 15 %; {expected}")

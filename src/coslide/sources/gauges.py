@@ -2,7 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,9 +113,11 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     if not counts.any():
         counting = f"has a place and a value of {columns.rain!r} that counts"
         raise InputError(f"{path}: none of its {len(rows)} rows {counting}")
-    for row, found in rows["rain"][counts & (rows["rain"] < 0)].items():
+    negative = rows["rain"][counts & (rows["rain"] < 0)]
+    if negative.size:
+        found = negative.iloc[0]
         raise InputError(
-            f"{path}: line {row + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
+            f"{path}: line {negative.index[0] + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
             f"'no measurement', give rain.missing = [{found:g}]"
         )
     rows["rain"] *= MM_PER_UNIT[rain.unit]
@@ -148,8 +150,9 @@ def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows.groupby(["station", "date"] if "date" in rows else ["station"])
     spread = groups["rain"].max() - groups["rain"].min()
     if (spread > 1e-6).any():
-        first = np.atleast_1d(spread.idxmax()).tolist()
-        values = ", ".join(f"{value:g}" for value in groups.get_group(tuple(first))["rain"].unique())
+        key: Any = spread.idxmax()
+        first = key if isinstance(key, tuple) else (key,)
+        values = ", ".join(f"{value:g}" for value in groups.get_group(first)["rain"].unique())
         raise InputError(f"{path}: found {values} mm for station {' on '.join(map(str, first))}, expected one value")
     places = rows.groupby("station")[["lon", "lat"]]
     moved = (places.max() - places.min()).max(axis=1)
@@ -189,7 +192,8 @@ def _dates(path: Path, column: pd.Series) -> pd.Series:
     day = column.str.split("[T ]", regex=True).str[0]
     dates = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
     dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
-    for row, wrong in column[dates.isna()].items():
-        found = f"has no {column.name}" if pd.isna(wrong) else f"found {wrong!r} as {column.name}"
-        raise InputError(f"{path}: line {row + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
+    wrong = column[dates.isna()]
+    if wrong.size:
+        found = f"has no {column.name}" if pd.isna(wrong.iloc[0]) else f"found {wrong.iloc[0]!r} as {column.name}"
+        raise InputError(f"{path}: line {wrong.index[0] + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
     return dates.dt.date

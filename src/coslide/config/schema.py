@@ -35,12 +35,6 @@ def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
 Rising = Annotated[tuple[float, ...], AfterValidator(_rising)]
 
 
-def _reachable(values: tuple[float, ...]) -> tuple[float, ...]:
-    if values[-1] > MAX_FAULT_REACH_KM:
-        raise ValueError(f"found {list(values)}, expected edges up to {MAX_FAULT_REACH_KM:g} km")
-    return values
-
-
 def _one_of(table: StrictModel, *keys: str) -> str:
     """Find which one of `keys` is given; it must be exactly one."""
     given = [key for key in keys if getattr(table, key) is not None]
@@ -332,13 +326,16 @@ class FaultsConfig(StrictModel):
     """The seismogenic fault by an attribute, such as `{ field = "name", values = ["Huya"] }`; by default all traces."""
     ids: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """Instead of `select`: numbers of features in the file, from 0."""
-    edges_km: Annotated[Rising, AfterValidator(_reachable)] = FAULT_EDGES_KM
+    edges_km: Rising = FAULT_EDGES_KM
     """Edges of the distance classes, up to 50 km."""
 
     @model_validator(mode="after")
-    def _one_choice(self) -> Self:
+    def _one_choice_within_reach(self) -> Self:
         if self.select is not None and self.ids is not None:
             raise ValueError("found select and ids, expected at most one of them")
+        if self.edges_km[-1] > MAX_FAULT_REACH_KM:
+            expected = f"expected edges up to {MAX_FAULT_REACH_KM:g} km"
+            raise ValueError(f"edges_km: found {list(self.edges_km)}, {expected}")
         return self
 
 

@@ -298,7 +298,7 @@ def _glance(raster: BandRaster, grid: GeoBox) -> NDArray[np.float32]:
     with open_band(raster.href, raster.driver) as dataset:
         reduced = bool(dataset.overviews(raster.number))
     if reduced:
-        shape = tuple(max(min(part.stop - part.start, _GLANCE_PX), 1) for part in (rows, cols))
+        shape = tuple(min(part.stop - part.start, _GLANCE_PX) for part in (rows, cols))
         parts = [raster.read(rows, cols, out_shape=shape)]
     else:
         parts = [raster.read(*part) for part in itertools.product(_samples(rows), _samples(cols))]

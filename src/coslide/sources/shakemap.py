@@ -44,6 +44,7 @@ class _Grid(NamedTuple):
     fields: dict[str, tuple[str, NDArray[np.float64]]]  # unit, and values (row, col) from north to south
 
     def field(self, path: Path, name: str) -> tuple[str, NDArray[np.float64]]:
+        """Find the unit and the values of a field of the file at `path`."""
         if name not in self.fields:
             raise InputError(f"{path}: has no field {name}; found {', '.join(self.fields)}")
         return self.fields[name]

@@ -65,7 +65,7 @@ def print_scores(found: "Scores", *, as_json: bool) -> None:
     """Print scores as a table, or as JSON."""
     if as_json:
         return _print_json(found.to_json())
-    from coslide.pipeline.results import COLUMNS, result_rows
+    from coslide.pipeline.evaluate import COLUMNS, result_rows
 
     title = "Scores" if found.split.scheme == "unknown" else "Scores on held-out pixels"
     return _print_table(["method", *COLUMNS.values()], result_rows(found), title=title)

@@ -17,8 +17,8 @@ from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES
 from coslide.report.contact_sheet import contact_sheet
+from coslide.report.images import thumbnail
 from coslide.report.palette import GREY, YELLOW
-from coslide.report.thumbnails import thumbnail
 
 ROWS, COLS = 40, 30
 BANDS = ("B2", "B3", "B4")
@@ -300,14 +300,14 @@ def test_a_small_picture_averages_what_is_known(rows):
             assert_allclose(small.image[row, col], expected, rtol=1e-6)
     assert (small.low, small.high) == (np.nanmin(values), np.nanmax(values))
     assert small.mean == pytest.approx(np.nanmean(values), abs=1e-6)
-    assert small.known == np.isfinite(values).mean()
+    assert small.valid == np.isfinite(values).mean()
 
 
 def test_a_small_picture_of_classes_has_no_class_that_is_not_there():
     classes = np.random.default_rng(0).choice(np.array([1, 9, 255], np.uint8), (50, 50))
     small = thumbnail(array(classes), 7)
     assert_array_equal(np.unique(small.image[np.isfinite(small.image)]), [1, 9])
-    assert small.known == (classes != 255).mean()
+    assert small.valid == (classes != 255).mean()
 
 
 def test_no_landslide_is_lost_in_a_small_picture():

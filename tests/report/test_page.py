@@ -2,7 +2,7 @@
 
 import re
 from html.parser import HTMLParser
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.scores import VitalSigns
 from coslide.evaluation.scoring import Baseline, ScoredMap, score
+from coslide.pipeline.evaluate import COLUMNS
 from coslide.pipeline.report import Picture
-from coslide.pipeline.results import COLUMNS
 from coslide.report.page import render, score_text
 
 EVIL = '<script>alert("x")</script> & "quoted"'
+FILES = {"index.zarr", "probability.tif", "metrics.json", "training", "run.json"}
 NOTHING = {
-    "title": "Event", "credit": "", "simulated": False, "when": "", "scores": None, "map": None, "model": None,
-    "missing": [], "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": None, "charts": {},
-    "version": "1", "history": "", "cost": {},
+    "title": "Event", "files": FILES, "cube": None, "when": "", "scores": None, "map": None, "model": None,
+    "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
 }  # fmt: skip
 
 
@@ -31,6 +31,14 @@ def scores_of(**options):
     return score([ScoredMap(EVIL, probability, labels, seen, 10.0, baselines=baselines, **options)])
 
 
+class EvilCube:
+    attrs = MappingProxyType({"credit": EVIL, "simulated": 1, "history": EVIL})
+    bands = ()
+
+    def __contains__(self, band):
+        return False
+
+
 def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
@@ -39,14 +47,14 @@ def evil_run():
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = VitalSigns(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
-        "title": EVIL, "credit": EVIL, "simulated": True, "when": EVIL, "scores": scores_of(), "missing": [EVIL],
+        "title": EVIL, "cube": EvilCube(), "when": EVIL, "scores": scores_of(),
         "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
         "model": model,
         "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,
         "vital_signs": [(signs, picture)],
-        "history": EVIL, "maps": [picture] * 2, "probability": picture, "framed": True,
+        "maps": [picture] * 2, "probability": picture, "framed": True,
         "mapped_km2": 9.0, "nodata_share": 0.1, "areas_m2": [100.0, 300.0], "summary": picture,
-        "sizes": {"chart": picture, "columns": [EVIL, "n"], "rows": [(EVIL, 1)], "everywhere": 0},
+        "sizes": {EVIL: np.array([100.0, 300.0])}, "size_chart": picture,
     }  # fmt: skip
 
 
@@ -109,7 +117,8 @@ def test_headings_come_in_order_and_table_heads_have_a_scope(page):
 def test_what_is_missing_leaves_no_trace():
     text = render("report.html.j2", run=NOTHING)
     read(text)
-    assert text.count("<section>") == 1  # how it came about
+    assert text.count("<section>") == 2  # how it came about, and that no model is there
+    assert "<li>model: network and settings</li>" in text
     assert "<footer>" not in text
     assert 'class="warning"' not in text
     assert "No map of landslides has been made yet." in text

@@ -1,8 +1,11 @@
-"""Scores of a map against a mapped inventory, never on pixels that training saw."""
+"""Scores of a map against a mapped inventory, never on pixels that training saw, and the files they are left in."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
@@ -11,16 +14,34 @@ from rasterio.vrt import WarpedVRT
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.evaluation.scores import Scores
-from coslide.evaluation.scoring import ScoredMap, score, score_places
+from coslide.evaluation.objects import PAPER_SMALLEST_PX
+from coslide.evaluation.pixels import Confusion, PixelCounts, PixelRates, scores
+from coslide.evaluation.scores import METRICS, Scores
+from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
+from coslide.io.atomic import whole_output, write_json
 from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
 from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
-from coslide.pipeline.results import write_scores
+from coslide.report.charts import error_figure, score_charts
+from coslide.report.page import render, score_text
 from coslide.sources.inventory import rasterize_inventory, rasterize_polygons
 
+_log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "iou_landslide": "IoU",
+    "average_precision": "AP",
+    "kappa": "kappa",
+    "oa": "OA",
+    "miou": "mIoU",
+    "miou_paper": "mIoU of the paper",
+}
+"""Scores of a table and their headings."""
 _NO_CLASS = -(2**31)
 
 
@@ -96,6 +117,62 @@ def evaluate(
     metrics = metrics.model_copy(update=places)
     write_scores(folder, metrics, [one])
     return metrics
+
+
+def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None:
+    """Write ``metrics.json``, ``metrics.md``, ``tiles.csv`` and ``figures/`` into the folder of a run.
+
+    Parameters
+    ----------
+    folder
+        Of a run.
+    found
+        From `coslide.evaluation.scoring.score`.
+    maps
+        What was scored.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    """
+    write_json(folder / METRICS, found.to_json())
+    rates = {column: head for column, head in COLUMNS.items() if column in PixelRates.model_fields}
+    numbers = {"side_px": SIDE_PX, "smallest_px": PAPER_SMALLEST_PX}
+    with whole_output(folder / "metrics.md") as part:
+        text = render("metrics.md.j2", found=found, columns=COLUMNS, rates=rates, **numbers)
+        part.write_text(text, encoding="utf-8")
+    with whole_output(folder / "tiles.csv") as part:
+        pd.concat([_tiles(one) for one in maps]).to_csv(part, index=False, lineterminator="\r\n")
+    for old in (folder / "figures").glob("*.png"):  # of an earlier evaluation, which may have drawn others
+        old.unlink()
+    figures = {name: figure for name, _, _, figure in score_charts(found)}
+    for number, one in enumerate((one for one in maps if one.where.any()), start=1):
+        name = "errors" if number == 1 else f"errors_{number}"
+        figures[name] = error_figure(one.recognised, one.mapped, one.where, pixel_size_m=one.pixel_size_m)
+    for name, figure in figures.items():
+        with whole_output(folder / "figures" / f"{name}.png") as part:
+            figure.savefig(part, format="png", metadata={"Software": None})
+    _log.info(found.line())
+
+
+def result_rows(found: Scores) -> list[tuple[str, ...]]:
+    """Write the scores of the model and of each baseline as text: name, then `COLUMNS`."""
+    rows = {"model": found.pixels, **found.baselines}
+    return [(name, *(score_text(getattr(row, column, None), 4) for column in COLUMNS)) for name, row in rows.items()]
+
+
+def _tiles(one: ScoredMap) -> pd.DataFrame:
+    """List the squares of a map that have a scored pixel, with their counts and scores."""
+    across, rows = -(-one.labels.shape[1] // SIDE_PX), []
+    for number, counts in enumerate(one.block_confusion().tolist()):
+        if any(counts):
+            place = {"row": SIDE_PX * (number // across), "col": SIDE_PX * (number % across)}
+            found = scores(Confusion(*counts))
+            rates = {key: round(getattr(found, key), 4) for key in ("f1", "precision", "recall", "iou_landslide")}
+            counted = found.model_dump(include=set(PixelCounts.model_fields))
+            rows.append({"event": one.name, **place, **counted, **rates})
+    return pd.DataFrame(rows)
 
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:

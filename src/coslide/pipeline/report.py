@@ -9,34 +9,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import coslide
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
-from coslide.evaluation.scores import METRICS, Scores, VitalSigns, read_scores
+from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.inventory import object_areas_m2
 from coslide.mapping.model import BUNDLE, load_metadata
-from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
+from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.report import charts, images, palette
 from coslide.report.page import render
-from coslide.report.thumbnails import thumbnail
 from coslide.samples.footprint import is_held_out
 
 _log = logging.getLogger(__name__)
 
-_FILES = {
-    "index.zarr": "scenes, relief and inputs",
-    "probability.tif": "map, sizes and their areas",
-    METRICS: "scores",
-    "training": "course of the training",
-    "run.json": "time and memory",
-}
 _COMPOSITES = {
     "Before and after": ("true colour", ("B4", "B3", "B2")),
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
@@ -81,67 +74,57 @@ def write_report(folder: Path | str) -> Path:
     'report.html'
     """
     folder = Path(folder)
-    path = folder / "report.html"
+    index, path = folder / "index.zarr", folder / "report.html"
+    if not index.is_dir() and not (folder / PROBABILITY).is_file():
+        raise InputError(f"{folder}: has neither index.zarr nor probability.tif; expected the folder of a run")
+    cube = open_cube(index) if index.is_dir() else None
+    found = read_probability_map(folder) if (folder / PROBABILITY).is_file() else None
+    if cube is not None and found is not None:
+        require_grid(found.grid, index)
     with whole_output(path) as part:
-        part.write_text(render("report.html.j2", run=_read(folder)), encoding="utf-8")
+        part.write_text(render("report.html.j2", run=_content(folder, cube, found)), encoding="utf-8")
     _log.info(f"report: {path}")
     return path
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> dict[str, Any]:
     """Collect all that the page shows."""
-    index, probability = folder / "index.zarr", folder / "probability.tif"
-    if not index.is_dir() and not probability.is_file():
-        raise InputError(f"{folder}: has neither index.zarr nor probability.tif; expected the folder of a run")
-    cube = open_cube(index) if index.is_dir() else None
-    found = read_probability_map(folder) if probability.is_file() else None
-    if cube is not None and found is not None:
-        require_grid(found.grid, index)
-    attrs: Mapping[str, Any] = {} if cube is None else cube.attrs
-    event = cube.title if cube is not None else found.metadata.event if found and found.metadata else ""
-    title = event or folder.resolve().name
-    mapped = cube.labels if cube is not None and "landslide" in cube else None
-    metrics = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None
-    model = found.metadata.model if found and found.metadata else None
-    if model is None and BUNDLE.is_in(folder / "model"):
-        model = load_metadata(folder / "model")
-    missing = [f"{name}: {what}" for name, what in _FILES.items() if not (folder / name).exists()]
-    missing += [] if model else ["model: network and settings"]
-    if cube is not None:
-        missing += [] if any(band.date == "pre" for band in cube.bands) else ["a scene before the earthquake"]
-        missing += [] if "landslide" in cube else ["an inventory to compare with"]
+    made_by = found.metadata if found else None
+    scores = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None
+    model = made_by.model if made_by else load_metadata(folder / "model") if BUNDLE.is_in(folder / "model") else None
+    event = cube.title if cube else made_by.event if made_by else ""
+    drawn = charts.score_charts(scores) if scores else ()
+    signs = model.vital_signs if model else []
+    alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
     return {
-        "title": title,
-        "credit": str(attrs.get("credit", "")),
-        "simulated": bool(attrs.get("simulated")),
-        "when": _when(attrs),
-        "scores": metrics,
-        "charts": {} if metrics is None else _charts(metrics),
+        "title": event or folder.resolve().name,
+        "files": {path.name for path in folder.iterdir()},
+        "cube": cube,
+        "when": _when(cube.attrs) if cube else "",
+        "scores": scores,
+        "charts": {name: _chart(figure, title, caption) for name, title, caption, figure in drawn},
         "map": found,
         "model": model,
-        "missing": missing,
-        "scenes": {} if cube is None else _scenes(cube),
-        "bands": [] if cube is None else [row for row in cube.contents() if row["role"] == "index"],
+        "scenes": _scenes(cube) if cube else {},
+        "bands": [row for row in cube.contents() if row["role"] == "index"] if cube else [],
         "loss": _loss(folder),
-        "vital_signs": [_signs(signs) for signs in model.vital_signs] if model else [],
+        "vital_signs": [(one, _chart(charts.vital_signs_figure(one), alt)) for one in signs],
         "version": coslide.__version__,
-        "history": str(attrs.get("history", "–")),
-        "cost": _json(folder / "run.json"),
-        **(_map_parts(folder, found, cube, mapped) if found else {"sizes": None}),
+        "cost": _cost(folder / "run.json"),
+        **(_map_parts(folder, found, cube) if found else {"sizes": {}}),
     }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """Read a JSON file; empty where there is none."""
-    if not path.is_file():
-        return {}
+def _chart(figure: Figure, alt: str, caption: str = "") -> Picture:
+    return Picture(charts.figure_uri(figure), alt, caption)
+
+
+def _cost(path: Path) -> dict[str, Any]:
+    """Read time and memory of a run; empty where it left none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: is not what coslide writes (JSON); run again")
-    return found
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: is not what coslide writes (JSON); run again") from None
 
 
 def _when(attrs: Mapping[str, Any]) -> str:
@@ -156,66 +139,68 @@ def _when(attrs: Mapping[str, Any]) -> str:
 
 def _scenes(cube: Cube) -> dict[str, list[Picture]]:
     """Draw the scenes before and after the earthquake with one stretch; a date that lacks a band is left out."""
-    step = images.step_of(cube.grid.shape)
-    width_km = cube.grid.shape.x * pixel_size_m(cube.grid) / 1000
+    step, width_km = images.step_of(cube.grid.shape), cube.grid.shape.x * pixel_size_m(cube.grid) / 1000
     found = {}
     for title, (words, channels) in _COMPOSITES.items():
         scenes = {
-            when: np.stack([thumbnail(cube.array(band), step).image for band in bands], axis=-1)
+            when: np.stack([images.thumbnail(cube.array(band), step).image for band in bands], axis=-1)
             for date, when in (("pre", "before"), ("post", "after"))
             if (bands := cube.reflectance(date, channels))
         }
-        if scenes:
-            drawn = zip(scenes, images.true_colours(list(scenes.values())), strict=True)
-            found[title] = [
-                Picture(
-                    images.jpeg_uri(colours),
-                    f"Scene {when} the earthquake, {words}",
-                    f"{when.capitalize()}: {words}.",
-                    width_km=width_km,
-                )
-                for when, colours in drawn
-            ]
+        drawn = images.true_colours(list(scenes.values())) if scenes else []
+        found[title] = [
+            Picture(
+                images.jpeg_uri(colours),
+                f"Scene {when} the earthquake, {words}",
+                f"{when.capitalize()}: {words}.",
+                width_km=width_km,
+            )
+            for when, colours in zip(scenes, drawn, strict=True)
+        ]
     return found
 
 
-def _map_parts(
-    folder: Path, found: ProbabilityMap, cube: Cube | None, mapped: NDArray[np.uint8] | None
-) -> dict[str, Any]:
+def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[str, Any]:
     """Draw the map, and measure it."""
     valid, held_out = np.isfinite(found.probability), is_held_out(found.seen)
     recognised = np.asarray(np.nan_to_num(found.probability) >= found.threshold)
-    landslide = None if mapped is None else mapped == LANDSLIDE
-    judged = valid & held_out & (True if mapped is None else mapped != NODATA)
-    step = images.step_of(found.grid.shape)
-    elevation = cube.to_xarray()["elevation"] if cube is not None and "elevation" in cube else None
-    relief = None if elevation is None else thumbnail(elevation, step).image
+    labels = cube.labels if cube and "landslide" in cube else None
+    mapped = None if labels is None else labels == LANDSLIDE
+    judged = valid & held_out & (True if labels is None else labels != NODATA)
+    step, width_km = images.step_of(found.grid.shape), found.grid.shape.x * found.pixel_size_m / 1000
+    elevation = cube.to_xarray()["elevation"] if cube and "elevation" in cube else None
+    relief = None if elevation is None else images.thumbnail(elevation, step).image
     small = -(-found.grid.shape.y // step), -(-found.grid.shape.x // step)
     background = images.shaded_relief(relief, small, found.pixel_size_m * step)
     framed = None if held_out.all() else held_out
-    width_km = found.grid.shape.x * found.pixel_size_m / 1000
 
     def draw(codes: NDArray[np.uint8], title: str, words: Mapping[int, str]) -> Picture:
         colours = images.landslide_colours(codes, valid, step=step, background=background, held_out=framed)
-        legend = [(images.COLOURS[code], label) for code, label in words.items()]
+        legend = [(images.COLOURS[code], label) for code, label in words.items() if (codes == code).any()]
         alt = f"{title} on the shaded relief: {', '.join(words.values())}"
         return Picture(images.jpeg_uri(colours, sharp=True), alt, f"{title}.", legend, width_km)
 
-    maps, words = [], {images.NOT_SCORED: "recognised"}
-    codes = images.landslide_codes(recognised, landslide, judged)
-    if landslide is not None:
-        of_mapping = np.where(landslide, images.CORRECT, images.NOTHING).astype(np.uint8)
-        maps.append(draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"}))
+    codes = images.landslide_codes(recognised, mapped, judged)
+    if mapped is None:
+        maps = [draw(codes, "Recognised landslides", {images.NOT_SCORED: "recognised"})]
+    else:
+        of_mapping = np.where(mapped, images.CORRECT, images.NOTHING).astype(np.uint8)
         words = {images.CORRECT: "correct", images.FALSE_ALARM: "false alarm", images.MISSED: "missed"}
-        if (codes == images.NOT_SCORED).any():
-            words[images.NOT_SCORED] = "recognised, not scored"
-    maps.append(draw(codes, "Recognised landslides", words))
+        words[images.NOT_SCORED] = "recognised, not scored"
+        maps = [
+            draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"}),
+            draw(codes, "Recognised landslides", words),
+        ]
     probability = Picture(
         images.jpeg_uri(images.probability_colours(found.probability, background, step=step), sharp=True),
         "Map of landslide probability on the shaded relief",
         legend=[(palette.PROBABILITY[1], "probability 0.5"), (palette.PROBABILITY[2], "probability 1")],
         width_km=width_km,
     )
+    masks = {"recognised": recognised}
+    if mapped is not None:
+        masks = {"mapped": mapped & judged, "recognised": recognised & judged}
+    sizes = {name: object_areas_m2(mask, found.pixel_size_m) for name, mask in masks.items()}
     summary, alt = folder / "summary.png", "Area-frequency curve of the landslides, and a map of their number per km²"
     return {
         "maps": maps,
@@ -225,7 +210,8 @@ def _map_parts(
         "nodata_share": float(1 - valid.mean()),
         "areas_m2": _inventory_m2(folder, found, recognised),
         "summary": Picture(images.data_uri(summary.read_bytes(), "png"), alt) if summary.is_file() else None,
-        "sizes": _sizes(recognised, landslide, judged, found.pixel_size_m),
+        "sizes": {name: areas for name, areas in sizes.items() if areas.size},
+        "size_chart": _chart(charts.size_figure(sizes), "How many landslides are at least so large"),
     }
 
 
@@ -238,48 +224,13 @@ def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bo
     return [float(area) for area in frame.get("area_m2", frame.geometry.area)]
 
 
-def _sizes(
-    recognised: NDArray[np.bool_], landslide: NDArray[np.bool_] | None, judged: NDArray[np.bool_], size_m: float
-) -> dict[str, Any] | None:
-    """Compare the sizes of mapped and recognised landslides where they can be judged, or list all recognised ones."""
-    masks = {"recognised": recognised}
-    if landslide is not None:
-        masks = {"mapped": landslide & judged, "recognised": recognised & judged}
-    areas = {name: object_areas_m2(mask, size_m) for name, mask in masks.items()}
-    rows = [
-        (name, len(own), f"{own.sum() / 1e6:.2f}", f"{np.median(own):.0f}", f"{own.max():.0f}")
-        for name, own in areas.items()
-        if len(own)
-    ]
-    if not rows:
-        return None
-    chart = charts.figure_uri(charts.size_figure(areas))
-    return {
-        "chart": Picture(chart, "How many landslides are at least so large"),
-        "columns": ["landslides", "number", "area [km²]", "median [m²]", "largest [m²]"],
-        "rows": rows,
-        "everywhere": landslide is None,
-    }
-
-
-def _charts(found: Scores) -> dict[str, Picture]:
-    drawn = charts.score_charts(found)
-    return {name: Picture(charts.figure_uri(figure), title, caption) for name, title, caption, figure in drawn}
-
-
 def _loss(folder: Path) -> Picture | None:
     """Draw the course of the training, which has several logs where it was resumed."""
     logs = [log for log in folder.glob("training/csv/version_*/metrics.csv") if log.stat().st_size]
     if not logs:
         return None
     logs.sort(key=lambda path: int(path.parent.name.removeprefix("version_")))
-    rows = pd.concat([pd.read_csv(log) for log in logs])
     # No such column where the first epoch was interrupted.
-    losses = rows.reindex(columns=["epoch", "loss_epoch"]).dropna().groupby("epoch")["loss_epoch"].last()
-    chart = charts.figure_uri(charts.loss_figure(losses.tolist()))
-    return Picture(chart, "Training loss of each epoch") if len(losses) else None
-
-
-def _signs(signs: VitalSigns) -> tuple[VitalSigns, Picture]:
-    alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
-    return signs, Picture(charts.figure_uri(charts.vital_signs_figure(signs)), alt)
+    rows = pd.concat(map(pd.read_csv, logs)).reindex(columns=["epoch", "loss_epoch"]).dropna()
+    losses = rows.groupby("epoch")["loss_epoch"].last().tolist()
+    return _chart(charts.loss_figure(losses), "Training loss of each epoch") if losses else None

@@ -18,8 +18,8 @@ from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output
+from coslide.report.images import Thumbnail, thumbnail
 from coslide.report.palette import DISTINCT, GREY, NODATA, YELLOW
-from coslide.report.thumbnails import Thumbnail, thumbnail
 
 _COLUMNS = 7
 _WIDTH_IN, _DPI = 12.0, 200
@@ -201,9 +201,9 @@ def _colours(band: Band) -> Colormap | str:
 
 def _facts(band: Band, small: Thumbnail, *, named: bool) -> str:
     """Put into words what was counted; of classes whose names did not fit, what bounds them too."""
-    if not small.known:
+    if not small.valid:
         return "no valid pixel"
-    valid = "all valid" if small.known == 1 else f"{_share(small.known)} valid"
+    valid = "all valid" if small.valid == 1 else f"{_share(small.valid)} valid"
     if band.kind == "flag":
         what = f"{_share(small.mean)} {band.class_names[1]}"
     elif band.classes:

@@ -6,14 +6,16 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from coslide.labels import NO_CLASS
 from coslide.report import palette
 
 Floats = NDArray[np.floating]
@@ -24,9 +26,12 @@ Codes = NDArray[np.uint8]
 WIDEST_PX = 1200  # of a picture in a page
 _GAMMA = 0.7  # below 1 brightens forest, which would be near black
 _JPEG_QUALITY = 85
+FLAT = "0.66"
+"""Grey of terrain without relief."""
 _NODATA = np.array(to_rgb(palette.NODATA), np.float32)
 _PROBABILITY = LinearSegmentedColormap.from_list("probability", palette.PROBABILITY)
-_FLAT, _FADE = 0.66, 0.6  # grey of terrain without relief; how dark what lies outside the frame stays
+_FADE = 0.6  # how dark what lies outside the frame stays
+_STRIP_ROWS = 512
 
 NOTHING, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED = range(5)
 """Codes of a map of landslides."""
@@ -64,6 +69,67 @@ def reduce_blocks(values: NDArray[Any], step: int, how: Callable[..., Any] = MEA
         warnings.simplefilter("ignore", RuntimeWarning)  # a block without a value is NaN
         found = np.asarray(how(blocks, axis=(1, 3)))
     return found.astype(values.dtype) if values.dtype.kind == "f" else found
+
+
+class Thumbnail(NamedTuple):
+    """A band made small, and what was counted on the whole of it.
+
+    Attributes
+    ----------
+    image
+        float32 (row, col), NaN is nodata.
+    low, high, mean
+        Of the valid pixels, in the band's unit; NaN where there is none.
+    valid
+        Share of the pixels that are valid, 0 to 1.
+    """
+
+    image: NDArray[np.float32]
+    low: float
+    high: float
+    mean: float
+    valid: float
+
+
+def thumbnail(variable: xr.DataArray, step: int) -> Thumbnail:
+    """Make a band `step` times smaller, in its own unit, strip by strip.
+
+    Parameters
+    ----------
+    variable
+        A variable of a cube with the dimensions y and x, as stored.
+    step
+        Side of the block of pixels that becomes one.
+
+    Notes
+    -----
+    Numbers are averaged over the valid pixels of a block. Of classes, whose mean means nothing, the most northwestern
+    is taken; of labels the highest, so that no landslide is lost. NaN is nodata, and so is the fill value of integers:
+    what the variable declares, or 255.
+
+    Examples
+    --------
+    >>> thumbnail(xr.DataArray(np.array([[1.0, np.nan], [3.0, 5.0]], np.float32), dims=("y", "x")), 2)
+    Thumbnail(image=array([[3.]], dtype=float32), low=1.0, high=5.0, mean=3.0, valid=0.75)
+    """
+    fill, whole = variable.attrs.get("_FillValue", NO_CLASS), variable.dtype.kind != "f"
+    label = variable.attrs.get("role") == "label"
+    rows = step * max(1, _STRIP_ROWS // step)
+    images, lows, highs, total, count = [], [], [], 0.0, 0
+    for top in range(0, variable.sizes["y"], rows):
+        stored = variable.isel(y=slice(top, top + rows)).values
+        strip = np.where(stored == fill, np.float32(np.nan), stored.astype(np.float32)) if whole else stored
+        finite = np.isfinite(strip)
+        lows.append(strip.min(where=finite, initial=np.inf))
+        highs.append(strip.max(where=finite, initial=-np.inf))
+        total += float(strip.sum(where=finite, dtype=np.float64))
+        count += int(finite.sum())
+        classes = whole and not label
+        images.append(strip[::step, ::step] if classes else reduce_blocks(strip, step, np.nanmax if label else MEAN))
+    image = np.concatenate(images)
+    if not count:
+        return Thumbnail(image, np.nan, np.nan, np.nan, 0.0)
+    return Thumbnail(image, float(min(lows)), float(max(highs)), total / count, count / variable.size)
 
 
 def landslide_codes(recognised: Mask, mapped: Mask | None, judged: Mask) -> Codes:
@@ -109,7 +175,7 @@ def landslide_colours(
         Pixels kept from training, bool (row, col): they are framed, and the rest is paler.
     """
     small = _commonest(codes, step)
-    colours = np.full((*small.shape, 3), _FLAT, np.float32) if background is None else background.copy()
+    colours = np.full((*small.shape, 3), float(FLAT), np.float32) if background is None else background.copy()
     framed = None if held_out is None else reduce_blocks(held_out, step, np.any)
     if framed is not None:
         colours[~framed] = 1 - _FADE * (1 - colours[~framed])
@@ -148,10 +214,10 @@ def shaded_relief(elevation: Floats | None, shape: tuple[int, int], pixel_size_m
     pixel_size_m
         Side of a pixel of the picture [m].
     """
-    shade = np.full(shape, _FLAT, np.float32)
+    shade = np.full(shape, float(FLAT), np.float32)
     if elevation is not None:
         relief = 0.2 + 0.65 * hillshade(elevation, pixel_size_m)
-        shade = np.where(np.isfinite(relief), relief, _FLAT).astype(np.float32)
+        shade = np.where(np.isfinite(relief), relief, float(FLAT)).astype(np.float32)
     return np.repeat(shade[..., np.newaxis], 3, axis=-1)
 
 

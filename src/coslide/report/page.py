@@ -2,6 +2,7 @@
 
 import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -33,7 +34,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     filters = {"percent": percent, "score": score_text, "round_length": round_length, "basename": os.path.basename}
-    environment.filters |= filters | {"listed": listed}
+    environment.filters |= filters | {"listed": listed, "median": statistics.median}
     return environment
 
 

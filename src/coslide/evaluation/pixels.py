@@ -113,16 +113,8 @@ def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None =
     Confusion(tp=1, fp=1, fn=1, tn=0)
     """
     counted = np.ones_like(mapped) if where is None else where
-    for name, array in (("predicted", predicted), ("mapped", mapped), ("where", counted)):
-        if array.dtype != np.bool_:
-            raise TypeError(f"{name}: expected bool, found {array.dtype}")
-        if array.shape != mapped.shape:
-            raise ValueError(f"{name}: expected the shape of mapped {mapped.shape}, found {array.shape}")
-    landslide = mapped & counted
-    total, recognised, positives, tp = (
-        int(np.count_nonzero(mask)) for mask in (counted, predicted & counted, landslide, predicted & landslide)
-    )
-    return Confusion(tp, recognised - tp, positives - tp, total - recognised - positives + tp)
+    whole = np.zeros(mapped.shape, dtype=np.uint8)
+    return Confusion(*counts_by(whole, predicted, mapped, counted, count=1)[0].tolist())
 
 
 def scores(counts: Confusion) -> PixelScores:
@@ -192,8 +184,8 @@ def counts_by(
 
     Raises
     ------
-    ValueError
-        If the shapes differ or a number is outside its range.
+    TypeError, ValueError
+        As for `confusion`; also if a number is outside its range.
 
     Examples
     --------
@@ -202,8 +194,12 @@ def counts_by(
     array([[1, 1, 0, 0],
            [0, 0, 0, 1]])
     """
-    if not groups.shape == predicted.shape == mapped.shape == where.shape:
-        raise ValueError("expected groups, predicted, mapped and where of one shape")
+    masks = {"predicted": predicted, "mapped": mapped, "where": where}
+    for name, array in {"groups": groups, **masks}.items():
+        if name in masks and array.dtype != np.bool_:
+            raise TypeError(f"{name}: expected bool, found {array.dtype}")
+        if array.shape != mapped.shape:
+            raise ValueError(f"{name}: expected the shape of mapped {mapped.shape}, found {array.shape}")
     found = np.zeros(4 * count, dtype=np.int64)
     arrays = [array.reshape(-1) for array in (groups, predicted, mapped, where)]
     for start in range(0, groups.size, _PIXELS_AT_ONCE):

@@ -197,11 +197,11 @@ def require_grid(found: GeoBox, index: Path) -> None:
     """
     expected = open_cube(index).grid
     if not same_grid(found, expected):
-        raise InputError(
-            f"{index}: found a grid of {expected.shape.y} x {expected.shape.x} pixels at {expected.affine.c:.0f}, "
-            f"{expected.affine.f:.0f} ({expected.crs}), expected that of the map, {found.shape.y} x {found.shape.x} at "
-            f"{found.affine.c:.0f}, {found.affine.f:.0f} ({found.crs})"
+        of_index, of_map = (
+            f"{grid.shape.y} x {grid.shape.x} pixels at {grid.affine.c:.0f}, {grid.affine.f:.0f} ({grid.crs})"
+            for grid in (expected, found)
         )
+        raise InputError(f"{index}: found a grid of {of_index}, expected that of the map, {of_map}")
 
 
 def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
@@ -209,10 +209,9 @@ def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
     frame = read_vector(path, str(grid.crs), what="regions")
     column = next((name for name in ("name", "id") if name in frame.columns), None)
     names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
-    shapes = [(outline, numbers[name]) for outline, name in zip(frame.geometry, names, strict=True)]
-    found = rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32")
-    return found, list(numbers)
+    numbers, places = pd.factorize(np.array(names, dtype=object))
+    shapes = zip(frame.geometry, numbers + 1, strict=True)
+    return rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32"), list(places)
 
 
 def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
@@ -223,8 +222,8 @@ def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
         options = {"crs": str(grid.crs), "transform": grid.affine, "height": grid.shape[0], "width": grid.shape[1]}
         with WarpedVRT(file, resampling=Resampling.nearest, nodata=_NO_CLASS, dtype="int32", **options) as warped:
             found = warped.read(1)
-    values = [int(value) for value in np.unique(found) if value != _NO_CLASS]
-    if not values:
+    values = np.setdiff1d(found, _NO_CLASS)
+    if not values.size:
         raise InputError(f"{path}: has no class where the map lies; expected a raster that covers it")
-    numbers = np.searchsorted(values, found) + 1
-    return np.where(found == _NO_CLASS, 0, numbers).astype(np.int32), [str(value) for value in values]
+    numbers = np.where(found == _NO_CLASS, 0, np.searchsorted(values, found) + 1)
+    return numbers.astype(np.int32), [str(value) for value in values]

@@ -140,7 +140,7 @@ def error_figure(recognised: images.Mask, mapped: images.Mask, where: images.Mas
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")
     axes.grid(visible=False)
     axes.set(xlabel="km", ylabel="km")
-    words = {palette.CORRECT: "found", palette.FALSE_ALARM: "false alarm", palette.MISSED: "missed"}
+    words = {palette.CORRECT: "correct", palette.FALSE_ALARM: "false alarm", palette.MISSED: "missed"}
     words |= {images.FLAT: "no landslide", palette.NODATA: "not scored"}
     handles = [Patch(color=colour, label=label) for colour, label in words.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False)
@@ -158,9 +158,9 @@ def size_figure(areas_m2: Mapping[str, NDArray[np.float64]]) -> Figure:
     figure, (axes,) = _chart((5, 3.4))
     styles = _MAPPED_AND_RECOGNISED[-len(areas_m2) :]  # without an inventory the recognised ones only
     for (name, areas), style in zip(areas_m2.items(), styles, strict=True):
-        ordered = np.sort(areas)[::-1]
-        label = f"{name} ({len(ordered)})"
-        axes.loglog(ordered, np.arange(1, len(ordered) + 1), color=style["color"], label=label)
+        sizes, counts = np.unique(areas, return_counts=True)
+        at_least = np.cumsum(counts[::-1])[::-1]
+        axes.loglog(sizes, at_least, color=style["color"], label=f"{name} ({len(areas)})")
     axes.set(xlabel="area A [m²]", ylabel="landslides of at least A")
     axes.legend(frameon=False)
     return figure

@@ -14,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from skimage.measure import block_reduce
 
 from coslide.labels import NO_CLASS
 from coslide.report import palette
@@ -62,13 +63,12 @@ def reduce_blocks(values: NDArray[Any], step: int, how: Callable[..., Any] = MEA
     """
     if step == 1:
         return values
-    edges = [(0, -length % step) for length in values.shape]
-    padded = np.pad(values, edges, constant_values=np.nan if values.dtype.kind == "f" else 0)
-    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    numbers = values.dtype.kind == "f"
+    beyond = np.nan if numbers else 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a block without a value is NaN
-        found = np.asarray(how(blocks, axis=(1, 3)))
-    return found.astype(values.dtype) if values.dtype.kind == "f" else found
+        found: NDArray[Any] = block_reduce(values, step, how, cval=beyond)  # type: ignore[no-untyped-call]
+    return found.astype(values.dtype) if numbers else found
 
 
 class Thumbnail(NamedTuple):

@@ -111,16 +111,14 @@ def scene_figure(
     (scene,) = images.true_colours([np.stack([images.reduce_blocks(band, step) for band in rgb], axis=-1)], (2, 98))
     valid = np.asarray(np.isfinite(rgb).all(axis=0))
     labelled = np.ones_like(valid) if mapped is None else mapped != NODATA
-    panels: list[tuple[str, images.Codes, dict[int, str]]] = []
-    if mapped is not None:
-        codes = np.where(mapped == LANDSLIDE, images.CORRECT, 0).astype(np.uint8)
-        panels.append(("Mapped landslides", codes, {images.CORRECT: "Mapped"}))
-    judged = labelled if held_out is None else labelled & held_out
-    codes = images.landslide_codes(recognised, None if mapped is None else mapped == LANDSLIDE, judged)
-    words = {images.NOT_SCORED: "Recognised"} if mapped is None else _SCORED
-    panels.append(
-        ("Recognised landslides", codes, {code: text for code, text in words.items() if (codes == code).any()})
-    )
+    landslide = None if mapped is None else mapped == LANDSLIDE
+    codes = images.landslide_codes(recognised, landslide, labelled if held_out is None else labelled & held_out)
+    panels = [("Recognised landslides", codes, _SCORED)]
+    if landslide is None:
+        panels = [("Recognised landslides", codes, {images.NOT_SCORED: "Recognised"})]
+    else:
+        codes = np.where(landslide, images.CORRECT, images.NOTHING).astype(np.uint8)
+        panels.insert(0, ("Mapped landslides", codes, {images.CORRECT: "Mapped"}))
 
     figure, axes = _layout(grid, 1 + len(panels))
     edges = [edge / 1000 for edge in grid.boundingbox.bbox]
@@ -131,7 +129,8 @@ def scene_figure(
     for ax, letter, (name, codes, words) in zip(axes[1:], "bc", panels, strict=False):
         colours = images.landslide_colours(codes, valid, step=step, background=dimmed, held_out=held_out)
         ax.imshow(colours, extent=extent, interpolation="antialiased")
-        handles = [Patch(facecolor=images.COLOURS[code], edgecolor="0.3", label=text) for code, text in words.items()]
+        drawn = {images.COLOURS[code]: text for code, text in words.items() if (codes == code).any()}
+        handles = [Patch(facecolor=colour, edgecolor="0.3", label=text) for colour, text in drawn.items()]
         if not labelled.all():
             unmapped = images.reduce_blocks(~labelled, step, np.all)
             ax.contourf(unmapped, [0.5, 1], colors="none", hatches=["///"], extent=extent, origin="upper")
@@ -139,15 +138,8 @@ def scene_figure(
         if held_out is not None:
             handles.append(Patch(facecolor="white", edgecolor="black", linewidth=1.6, label="Held out from training"))
         ax.set_title(f"({letter}) {name}", fontsize=11, loc="left")
-        ax.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=(0, 0),
-            borderaxespad=4,
-            ncols=2,
-            fontsize=9,
-            frameon=False,
-        )
+        spacing: Any = {"borderaxespad": 4, "columnspacing": 1.2, "handlelength": 1.6, "frameon": False}
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), ncols=2, fontsize=9, **spacing)
     _write_captions(figure, grid, captions, held_out=held_out is not None)
     with whole_output(path) as part:
         figure.savefig(part, dpi=_DPI, metadata={"Software": None})  # no version inside: equal inputs, equal bytes
@@ -191,8 +183,9 @@ def _decorate(ax: Axes, title: str, width_km: float) -> None:
     bar.patch.set(alpha=0.85, linewidth=0)
     ax.add_artist(bar)
     arrow = {"facecolor": "black", "edgecolor": "white", "width": 4, "headwidth": 12, "headlength": 11}
-    place: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    ax.annotate("N", (0.94, 0.98), (0, -33), ha="center", va="top", fontsize=11, arrowprops=arrow, **place)
+    place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
+    behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
+    ax.annotate("N", (0.94, 0.98), (0, -33), fontsize=11, arrowprops=arrow, bbox=behind, **place)
 
 
 def _write_captions(figure: Figure, grid: GeoBox, captions: Captions, *, held_out: bool) -> None:

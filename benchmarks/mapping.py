@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide import networks
+from coslide.io.atomic import ResumableRaster
 from coslide.io.executor import available_processors, prefetch
-from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping.attributes import LandslideContext
 from coslide.mapping.inventory import vectorize_landslides
 from coslide.mapping.sliding_window import TilingOptions, predict_rows

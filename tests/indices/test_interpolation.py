@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 from scipy.interpolate import RegularGridInterpolator
 
 from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes, span_of
-from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
+from coslide.io.raster import CoarseRaster, read_coarse_raster
 
 CRS = "EPSG:32610"
 GRID = GeoBox((701, 903), Affine(10, 0, 560000, 0, -10, 4110000), CRS)

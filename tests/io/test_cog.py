@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo import cog_validate
 
 from coslide.errors import InputError
-from coslide.io.raster import RasterBands, write_cog
+from coslide.io.cog import RasterBands, write_cog
 
 GRID = GeoBox((70, 90), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
 

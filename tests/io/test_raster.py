@@ -1,13 +1,16 @@
 """Rasters onto the grid."""
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine, from_origin
+from shapely.geometry import box
 
 from coslide.errors import InputError
-from coslide.io.raster import open_raster, raster_extent, require_exact
+from coslide.io.atomic import sha256
+from coslide.io.raster import open_raster, raster_extent, require_exact, with_sidecar_files
 
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), "EPSG:32654")
 
@@ -64,11 +67,7 @@ def test_a_vrt_may_read_its_own_folder_and_no_other(tmp_path, nested):
     folder = tmp_path / "event"
     folder.mkdir()
     for place in (folder / "own.tif", tmp_path / "secret.tif"):
-        with rasterio.open(
-            place, "w", driver="GTiff", width=2, height=2, count=1, dtype="uint8", crs="EPSG:32654",
-            transform=from_origin(500000, 20, 10, 10),
-        ) as file:  # fmt: skip
-            file.write(np.ones((1, 2, 2), dtype=np.uint8))
+        write(place, np.ones((2, 2), np.uint8), transform=from_origin(500000, 20, 10, 10))
 
     def vrt(name, source):
         path = folder / name
@@ -99,3 +98,35 @@ def test_a_text_that_describes_a_raster_elsewhere_is_refused(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"dem\.tif: is a text that describes a raster elsewhere"), open_raster(path):
         pass
+
+
+def test_a_shapefile_is_all_its_files(tmp_path):
+    frame = gpd.GeoDataFrame({"age": ["T1"]}, geometry=[box(0, 0, 1, 1)], crs=4326)
+    frame.to_file(tmp_path / "units.shp")
+    names = {file.suffix for file in with_sidecar_files(tmp_path / "units.shp")}
+    assert {".shp", ".shx", ".dbf", ".prj"} <= names
+    before = [sha256(file) for file in with_sidecar_files(tmp_path / "units.shp")]
+    frame.assign(age="T2").to_file(tmp_path / "units.shp")
+    assert [sha256(file) for file in with_sidecar_files(tmp_path / "units.shp")] != before
+
+
+def test_the_tiles_behind_a_vrt_belong_to_it(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.tif", np.ones((2, 2), np.uint8), transform=from_origin(0, 20, 10, 10))
+    sources = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{name}.tif</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource>"
+        for name in ("a", "b")
+    )
+    (tmp_path / "dem.vrt").write_text(
+        '<VRTDataset rasterXSize="2" rasterYSize="2"><SRS>EPSG:32654</SRS>'
+        "<GeoTransform>0, 10, 0, 20, 0, -10</GeoTransform>"
+        f'<VRTRasterBand dataType="Byte" band="1">{sources}</VRTRasterBand></VRTDataset>'
+    )
+    assert {file.name for file in with_sidecar_files(tmp_path / "dem.vrt")} == {"dem.vrt", "a.tif", "b.tif"}
+
+
+def test_the_metadata_beside_a_raster_belong_to_it(tmp_path):
+    for name in ("pga.flt", "pga.hdr", "pga.flt.aux.xml", "std.hdr"):
+        (tmp_path / name).touch()
+    assert [file.name for file in with_sidecar_files(tmp_path / "pga.flt")] == ["pga.flt", "pga.hdr", "pga.flt.aux.xml"]

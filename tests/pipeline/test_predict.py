@@ -19,8 +19,8 @@ import rasterio
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
+from coslide.io.atomic import ResumableRaster
 from coslide.io.executor import open_executor
-from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping import export as onnx_module
 from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import export_onnx

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.io.atomic import Marker, whole_output
-from coslide.io.raster import RasterBands, write_cog
-from coslide.io.stac import ITEM, write_item
+from coslide.io.cog import ITEM, RasterBands, write_cog, write_item
 
 _RECORDED = ("acquired", "computed", "resampling", "libraries")
 COGS = Marker(ITEM, "coslide:cube")

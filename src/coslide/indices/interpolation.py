@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 
 from coslide.cube.store import Span, span
 from coslide.grid import slices_of
-from coslide.io.coarse_raster import CoarseRaster
+from coslide.io.raster import CoarseRaster
 from coslide.io.resample import resample
 from coslide.windows import row_strips
 

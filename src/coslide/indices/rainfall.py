@@ -15,7 +15,7 @@ from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.indices.interpolation import MOST_NODES, NodesField, place_stations, span_of
 from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse
-from coslide.io.coarse_raster import read_coarse_raster
+from coslide.io.raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, read_gauges
 
 WITHIN_KM = 200.0
@@ -48,7 +48,7 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
     Raises
     ------
     InputError
-        As `coslide.sources.gauges.read_gauges` and `coslide.io.coarse_raster.read_coarse_raster`; if no gauge has a
+        As `coslide.sources.gauges.read_gauges` and `coslide.io.raster.read_coarse_raster`; if no gauge has a
         place in the CRS of the grid; or if a raster has negative rain or no value on the grid.
 
     Notes

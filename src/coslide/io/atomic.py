@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, and the hash that names an input."""
+"""Outputs that appear whole or not at all, or go on where they were interrupted, and the hash that names an input."""
 
 import errno
 import fcntl
@@ -13,21 +13,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from coslide.errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _REMOVAL_TRIES = 20
+_KEY, _ROWS, _DONE = "map.json", "rows.bin", "done.bin"
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
 class _DiskFullError(InputError):
     """The disk is full."""
-
-
-def _concerns(filename: object, path: Path) -> bool:
-    """Tell whether an error about `filename` is about `path`, something beside it, or a folder above it."""
-    return str(filename).startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
 
 
 class Marker(NamedTuple):
@@ -82,12 +81,13 @@ def whole_output(
     """
     # A link to a folder is followed, and goes on pointing there.
     path = path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    part, old = path.with_name(f".{path.stem}.part{path.suffix}"), path.with_name(f".{path.name}.old")
     with ExitStack() as stack:
         with report_write_errors(path):
             require_replaceable(path, marker)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _put_back(path)
+            if old.exists() and not path.exists():
+                old.rename(path)  # undo a replacement that was killed between its two steps
             if worth_resuming is None:
                 _remove(part)
             else:
@@ -96,10 +96,16 @@ def whole_output(
         try:
             with report_write_errors(path):
                 yield part
-                _take_name(part, path)
+                if path.is_dir():
+                    _remove(old)
+                    path.rename(old)  # a folder cannot be replaced in one step while it has content
+                    part.rename(path)
+                    _remove(old)
+                else:
+                    part.replace(path)
         except BaseException as error:
             full = isinstance(error, _DiskFullError)
-            if worth_resuming is None or (isinstance(error, Exception) and (full or not worth_resuming(part))):
+            if worth_resuming is None or full or (isinstance(error, Exception) and not worth_resuming(part)):
                 with suppress(OSError):
                     _remove(part)
             raise
@@ -173,10 +179,13 @@ def report_write_errors(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE and _concerns(error.filename, path):
-            reason = error.strerror
-            raise InputError(f"{path}: cannot be written ({reason}); choose another place") from error
-        if _disk_is_full(error, path):
+        number, filename = (error.errno, str(error.filename)) if isinstance(error, OSError) else (None, "")
+        # About the path, something beside it or a folder above it; not about an input.
+        concerned = filename.startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
+        if number in _UNWRITABLE and concerned:
+            raise InputError(f"{path}: cannot be written ({os.strerror(number)}); choose another place") from error
+        folder = next(p for p in path.absolute().parents if p.exists())
+        if number in _NO_SPACE or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
             raise _DiskFullError(f"{path}: the disk is full; free some space and run again") from error
         raise
 
@@ -243,31 +252,82 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
 
 
-def _old(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+class ResumableRaster:
+    """Layers of a map, float32 (layer, row, col), in a folder; blocks of rows may come in any order.
 
+    Parameters
+    ----------
+    folder
+        Where the rows lie. It is made anew unless it holds rows of the same `key`.
+    shape
+        (row, col) of the map.
+    layers
+        Number of layers.
+    key
+        What the map is made from: rows of another key are thrown away.
 
-def _put_back(path: Path) -> None:
-    """Undo a replacement that was killed between taking the old folder away and naming the new one."""
-    if not path.exists() and _old(path).exists():
-        _old(path).rename(path)
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "map"
+    >>> ResumableRaster(folder, (4, 2), key="a").write(1, np.ones((1, 2, 2), np.float32))
+    >>> ResumableRaster(folder, (4, 2), key="a").missing()
+    [(0, 1), (3, 4)]
+    >>> ResumableRaster(folder, (4, 2), key="b").missing()
+    [(0, 4)]
+    """
 
+    def __init__(self, folder: Path, shape: tuple[int, int], *, layers: int = 1, key: str = "") -> None:
+        self._folder, self.shape, self.layers = folder, shape, layers
+        wanted = {"key": key, "shape": list(shape), "layers": layers}
+        sizes = {folder / _ROWS: 4 * layers * shape[0] * shape[1], folder / _DONE: shape[0]}
+        found = None
+        with suppress(OSError, ValueError):
+            found = json.loads((folder / _KEY).read_text(encoding="utf-8"))
+        if found != wanted or not all(file.is_file() for file in sizes):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for path, size in sizes.items():
+                with path.open("wb") as file:  # a full disk is an error now, not in the middle
+                    os.posix_fallocate(file.fileno(), 0, size)
+            write_json(folder / _KEY, wanted)
 
-def _take_name(part: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        old = _old(path)
-        _remove(old)
-        path.rename(old)  # a folder cannot be replaced in one step while it has content
-        part.rename(path)
-        _remove(old)
-    else:
-        part.replace(path)
+    def write(self, start: int, block: npt.NDArray[np.float32]) -> None:
+        """Keep rows from `start` on, (layer, row, col).
+
+        Raises
+        ------
+        ValueError
+            If the rows do not fit into the map.
+        """
+        rows = slice(start, start + block.shape[1])
+        target = self._values()[:, rows]
+        if target.shape != block.shape:
+            size = f"{self.layers} x {self.shape[0]} x {self.shape[1]}"
+            raise ValueError(f"expected rows of a map of {size}, found {block.shape} at row {start}")
+        target[:] = block
+        self._done()[rows] = 1  # only now: the rows themselves are there
+
+    def read(self, rows: slice) -> npt.NDArray[np.float32]:
+        """Read rows of all layers, float32 (layer, row, col)."""
+        return np.array(self._values()[:, rows])
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Find the runs of rows that are not there yet: first row, and one past the last."""
+        edges = np.flatnonzero(np.diff(self._done(), prepend=1, append=1))
+        return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+    # Files are mapped for each access alone: pages that stay mapped would count as memory of the process.
+    def _values(self) -> npt.NDArray[np.float32]:
+        return np.memmap(self._folder / _ROWS, np.float32, "r+", shape=(self.layers, *self.shape))
+
+    def _done(self) -> npt.NDArray[np.int8]:
+        return np.memmap(self._folder / _DONE, np.int8, "r+", shape=self.shape[:1])
 
 
 def _remove(path: Path) -> None:
-    if not path.is_dir() or path.is_symlink():
-        with suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
         return
     for _ in range(_REMOVAL_TRIES):
         shutil.rmtree(path, ignore_errors=True)
@@ -275,10 +335,3 @@ def _remove(path: Path) -> None:
             return
         time.sleep(0.05)  # threads of a writer that failed (Zarr has some) may still add files
     shutil.rmtree(path)
-
-
-def _disk_is_full(error: Exception, path: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return True
-    folder = next((p for p in path.absolute().parents if p.exists()), None)
-    return folder is not None and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES

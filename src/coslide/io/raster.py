@@ -1,18 +1,14 @@
-"""Rasters of any format and CRS, opened where their place on Earth is known; and the one writer of GeoTIFFs."""
+"""Rasters of any format and CRS, opened where their place on Earth is known."""
 
-import errno
 import functools
-import math
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
-import rasterio.shutil
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -21,18 +17,16 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from coslide.errors import InputError
-from coslide.grid import Extent
-from coslide.io.atomic import whole_output
-from coslide.windows import row_strips
+from coslide.grid import Extent, overlap_slices, short_crs
 
-_BLOCK_PX = 512
-_PLAIN = {
-    "driver": "GTiff", "tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "compress": "zstd",
-    "zstd_level": 1, "bigtiff": "if_safer",
-}  # fmt: skip
-_COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": _BLOCK_PX, "num_threads": "ALL_CPUS"}
+_SAME_STEM = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".hdr", ".tfw", ".jgw", ".j2w", ".wld", ".blw")
+_APPENDED = (".aux.xml", ".msk")
+_BESIDE = {"pga.shp": ("mi.shp", "mmi.shp")}  # of a ShakeMap; they tell its files from those of HAZUS
+_MARGIN = 2
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
+LARGEST_NODES = 2**28
+"""Most nodes that are held at once (1 GiB); a raster with more around the grid is no coarse one."""
 
 
 @contextmanager
@@ -144,21 +138,25 @@ def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) 
     raise InputError(f"{name}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
 
 
-def raster_extent(path: Path, name: str, *, crs: str | None = None) -> Extent:
-    """Read the bounds of a raster in its own CRS; `name` is what messages call it, `crs` as in `open_raster`.
+def raster_extent(path: Path, name: str) -> Extent:
+    """Read the bounds of a raster in its own CRS; `name` is what messages call it.
 
     Raises
     ------
     InputError
         As `open_raster`.
     """
-    with open_raster(path, crs=crs) as dataset:
-        left, bottom, right, top = dataset.bounds
-        ordered = (min(left, right), min(bottom, top), max(left, right), max(bottom, top))  # rows may run northwards
-        return Extent(f"{name} ({path})", dataset.crs.to_wkt() if dataset.crs else str(crs), ordered)
+    with open_raster(path) as dataset:
+        return Extent(f"{name} ({path})", dataset.crs.to_wkt(), grid_of(dataset).boundingbox.bbox)
 
 
-def require_exact(name: str, crs: Any, target: str) -> None:
+def grid_of(dataset: Any) -> GeoBox:
+    """Find the grid that the pixels of an opened raster lie on; it declares a CRS."""
+    return GeoBox(dataset.shape, dataset.transform, short_crs(dataset.crs.to_wkt()))
+
+
+@functools.lru_cache(maxsize=256)
+def require_exact(name: str, crs: Hashable, target: str) -> None:
     """Require that PROJ knows an exact transformation from `crs` to the CRS `target`.
 
     Without its grid files PROJ falls back, without a word, on one that ignores the difference of the datums, and places
@@ -169,7 +167,7 @@ def require_exact(name: str, crs: Any, target: str) -> None:
     name
         The source, for the message.
     crs
-        Anything that pyproj or rasterio takes for a CRS.
+        Anything that pyproj takes for a CRS.
     target
         The CRS of the grid.
 
@@ -178,134 +176,108 @@ def require_exact(name: str, crs: Any, target: str) -> None:
     InputError
         If only such a "ballpark" transformation is at hand, or `crs` is no CRS.
     """
-    wkt = crs.to_wkt() if hasattr(crs, "to_wkt") else str(crs)
-    if problem := _transformation_problem(wkt, target):
-        raise InputError(f"{name}: {problem}")
-
-
-@functools.lru_cache(maxsize=256)
-def _transformation_problem(source: str, target: str) -> str:
     try:
-        Transformer.from_crs(source, target, allow_ballpark=False)
+        Transformer.from_crs(crs, target, allow_ballpark=False)
     except CRSError:
-        return f"found the CRS {source!r}, expected one such as 'EPSG:4326'"
+        raise InputError(f"{name}: found the CRS {str(crs)!r}, expected one such as 'EPSG:4326'") from None
     except ProjError:
-        known = CRS.from_user_input(source)
-        if known.ellipsoid is not None and known.ellipsoid.semi_major_metre == EARTH_CENTRED_SEMI_MAJOR_M:
-            return ""
-        name = known.name
-        return f"no exact transformation from its CRS ({name}) to {target} is at hand; reproject it beforehand"
-    return ""
+        known = CRS.from_user_input(crs)
+        if known.ellipsoid is None or known.ellipsoid.semi_major_metre != EARTH_CENTRED_SEMI_MAJOR_M:
+            problem = f"no exact transformation from its CRS ({known.name}) to {target} is at hand"
+            raise InputError(f"{name}: {problem}; reproject it beforehand") from None
 
 
-class RasterBands(NamedTuple):
-    """What the bands of a raster hold.
+class CoarseRaster(NamedTuple):
+    """Values at the nodes of a regular lattice; a node is the centre of a pixel.
 
     Attributes
     ----------
-    names
-        One for each band.
-    units
-        One for each band, or none.
-    dtype, nodata
-        Of all bands.
-    colours
-        (red, green, blue, opacity) of the values of a band of classes.
+    values
+        float32 (row, col), NaN where it is nodata.
+    transform
+        From (column, row), counted from the outer corner of the first pixel, to x and y.
+    crs
+        Of x and y, as text.
     """
 
-    names: Sequence[str]
-    units: Sequence[str] = ()
-    dtype: str = "float32"
-    nodata: float = math.nan
-    colours: Mapping[int, tuple[int, int, int, int]] | None = None
+    values: NDArray[np.float32]
+    transform: Affine
+    crs: str
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Where its pixels lie."""
+        return GeoBox(self.values.shape, self.transform, self.crs)
 
 
-def write_cog(
-    path: Path,
-    grid: GeoBox,
-    bands: RasterBands,
-    read: Callable[[slice], NDArray[Any]],
-    *,
-    tags: Mapping[str, str] | None = None,
-) -> None:
-    """Write a raster as a Cloud-Optimised GeoTIFF, whole or not at all, rows by rows.
-
-    It is compressed by DEFLATE, in blocks of 512 x 512 pixels, with overviews.
+def read_coarse_raster(
+    path: Path, grid: GeoBox, *, crs: str | None = None, nodata: float | None = None
+) -> CoarseRaster:
+    """Read the part of a raster around `grid`, in the raster's own unit.
 
     Parameters
     ----------
     path
-        The file to write.
+        A raster in any format of GDAL. A scale and an offset that it declares are applied.
     grid
-        CRS, transform and size.
-    bands
-        What it holds.
-    read
-        Gives rows of the raster, (band, row, col). Each is asked for twice: GDAL does not report a disk that fills
-        while a file is closed, so the file is read again before it takes its name.
-    tags
-        Metadata of the file.
+        What is to be covered.
+    crs
+        Where the file declares none.
+    nodata
+        A value that means "nothing here", besides the one that the file declares and NaN.
 
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written.
-    ValueError
-        If the grid has no CRS.
-    OSError
-        If the file does not read back as it was written although the disk has room.
+        If it cannot be read, has several bands, has no CRS and none is given, does not overlap the grid, cannot hold
+        `nodata`, or has more than 2**28 pixels there.
+    """
+    with open_raster(path, crs=crs) as dataset:
+        if dataset.count > 1:
+            raise InputError(f"{path}: holds {dataset.count} bands; expected one")
+        own_crs = dataset.crs.to_wkt() if dataset.crs else str(crs)
+        require_exact(str(path), own_crs, str(grid.crs))
+        geobox = GeoBox(dataset.shape, dataset.transform, own_crs)
+        window = Window.from_slices(*overlap_slices(geobox, grid, padding=_MARGIN))
+        if window.width == 0:
+            left, bottom, right, top = geobox.boundingbox
+            found = f"x {left:g} to {right:g}, y {bottom:g} to {top:g}"
+            raise InputError(f"{path}: does not overlap the grid; found {found}")
+        if window.width * window.height > LARGEST_NODES:
+            raise InputError(f"{path}: has {window.width} x {window.height} pixels on the grid; give a coarser raster")
+        given = nodata_of(dataset, given=nodata, name=str(path))
+        stored = dataset.read(1, window=window, masked=True)
+        values = stored.data.astype(np.float32) * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
+        values[np.ma.getmaskarray(stored) | (stored.data == given)] = np.nan
+        return CoarseRaster(values, dataset.window_transform(window), own_crs)
+
+
+def with_sidecar_files(path: Path) -> tuple[Path, ...]:
+    """Find the files beside `path` that decide what is read from it; `path` comes first, each comes once.
+
+    Attributes and CRS of a Shapefile lie in files of their own, the header of a ``.flt`` too; any raster may have its
+    nodata value in an ``.aux.xml``; a VRT reads other rasters.
+
+    Parameters
+    ----------
+    path
+        A source, as an event file names it.
 
     Examples
     --------
     >>> import tempfile
-    >>> from affine import Affine
-    >>> path, grid = Path(tempfile.mkdtemp()) / "a.tif", GeoBox((1, 2), Affine(10, 0, 0, 0, -10, 10), "EPSG:32648")
-    >>> write_cog(path, grid, RasterBands(["rain"], ["mm"]), lambda rows: np.array([[[1, 2]]], np.float32)[:, rows])
-    >>> with rasterio.open(path) as file:
-    ...     file.read(1), file.units
-    (array([[1., 2.]], dtype=float32), ('mm',))
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("faults.shp", "faults.dbf", "other.dbf"):
+    ...     (folder / name).touch()
+    >>> [file.name for file in with_sidecar_files(folder / "faults.shp")]
+    ['faults.shp', 'faults.dbf']
     """
-    if grid.crs is None:
-        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
-    height, width = grid.shape
-    profile = {
-        "count": len(bands.names),
-        "dtype": bands.dtype,
-        "nodata": bands.nodata,
-        "height": height,
-        "width": width,
-    }
-    with whole_output(path) as part:
-        work = part.with_suffix(".work")  # a fixed name: what a killed run left is removed by the next one
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        plain, cog = work / "plain.tif", work / "cog.tif"
-        try:
-            with rasterio.open(plain, "w", **_PLAIN, **profile, crs=str(grid.crs), transform=grid.affine) as file:
-                file.descriptions, file.units = tuple(bands.names), tuple(bands.units or [""] * len(bands.names))
-                file.update_tags(**(tags or {}))
-                if bands.colours:
-                    file.write_colormap(1, bands.colours)
-                for rows in row_strips(height, _BLOCK_PX):
-                    file.write(read(rows), window=Window.from_slices(rows, (0, width)))
-            overviews = "AVERAGE" if np.dtype(bands.dtype).kind == "f" else "NEAREST"  # a mean of classes is none
-            rasterio.shutil.copy(plain, cog, driver="COG", overview_resampling=overviews, **_COG)
-            _require_equal(cog, read)
-            cog.replace(part)
-        except Exception as error:
-            # GDAL names other causes than a full disk. As much may be needed: with overviews, not compressed.
-            largest = len(bands.names) * height * width * np.dtype(bands.dtype).itemsize * 4 // 3 + 2**16
-            if shutil.disk_usage(work).free < largest:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent)) from error
-            raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _require_equal(path: Path, read: Callable[[slice], NDArray[Any]]) -> None:
-    with rasterio.open(path) as file:
-        for rows in row_strips(file.height, _BLOCK_PX):
-            found, expected = file.read(window=Window.from_slices(rows, (0, file.width))), read(rows)
-            if not np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f"):
-                problem = f"rows {rows.start} to {rows.stop - 1} do not read back as written"
-                raise OSError(errno.EIO, problem, str(path))
+    beside = [path.with_suffix(suffix) for suffix in _SAME_STEM]
+    beside += [path.with_name(path.name + suffix) for suffix in _APPENDED]
+    beside += [path.with_name(name) for name in _BESIDE.get(path.name.lower(), ())]
+    found = [path, *filter(Path.is_file, beside)]
+    if path.suffix.lower() == ".vrt":
+        with suppress(RasterioError), rasterio.open(path) as dataset:  # whoever reads it reports what is wrong
+            parts = [part for part in map(Path, dataset.files) if part != path and part.is_file()]
+            found += [file for part in parts for file in with_sidecar_files(part)]
+    return tuple(dict.fromkeys(found))

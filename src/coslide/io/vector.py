@@ -1,6 +1,6 @@
-"""Vector files of any format, brought into the CRS of the grid."""
+"""Vector files of any format, brought into the CRS of the grid, and tables of stations (CSV)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
     invalid = ~frame.is_valid.to_numpy()
     shapes = frame.geometry.to_numpy().copy()
     shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
-    frame = _with_shapes(frame, shapes)
+    frame = frame.set_geometry(shapes, crs=frame.crs)
     overlaps = frame.intersects(area)
     if not overlaps.any():
         raise InputError(f"{path}: none of its features overlaps the grid; expected {what} over the scene")
@@ -126,16 +126,12 @@ def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what
     InputError
         If a geometry is or holds nothing of these kinds.
     """
-    shapes = frame.geometry.to_numpy()
-    collections = np.flatnonzero(frame.geometry.geom_type == "GeometryCollection")
-    if collections.size:
-        shapes = shapes.copy()
-        for i in collections:
-            shapes[i] = _parts_of_kind(shapes[i], kinds)
-        frame = _with_shapes(frame, shapes)
-    found = set(frame.geometry.geom_type)
-    if not found <= set(kinds):
-        raise InputError(f"{path}: found {', '.join(sorted(found - set(kinds)))}, expected {what}")
+    shapes = frame.geometry.to_numpy().copy()
+    for i in np.flatnonzero(frame.geom_type == "GeometryCollection"):
+        shapes[i] = _parts_of_kind(shapes[i], kinds)
+    frame = frame.set_geometry(shapes, crs=frame.crs)
+    if others := sorted(set(frame.geom_type) - set(kinds)):
+        raise InputError(f"{path}: found {', '.join(others)}, expected {what}")
     return frame
 
 
@@ -167,6 +163,74 @@ def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key
         found = "missing" if field is None else f"found {field!r}"
         raise InputError(f"{key}: {found}, expected a field of {path}: {', '.join(fields) or 'it has none'}")
     return [as_text(value) for value in frame[field].to_list()]
+
+
+def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file with the columns `names`, as text; what is empty, or only blanks, is missing.
+
+    Parameters
+    ----------
+    path
+        A file with a header line, separated by commas, in UTF-8.
+    names
+        The columns that it must have.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
+    lacking = [name for name in names if name not in table.columns]
+    if lacking:
+        raise InputError(f"{path}: has no column {lacking[0]!r}; found {', '.join(map(str, table.columns))}")
+    stripped: pd.DataFrame = table.apply(lambda column: column.str.strip().mask(lambda text: text == ""))
+    return stripped
+
+
+def numbers_of(path: Path, column: pd.Series) -> NDArray[np.float64]:
+    """Convert a column of text to numbers, float64 (row,); NaN where it is missing.
+
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    column
+        As `read_table` returns it: its name and its rows from 0.
+
+    Raises
+    ------
+    InputError
+        If a value is no finite number.
+
+    Examples
+    --------
+    >>> numbers_of(Path("a.csv"), pd.Series(["1.5", None], name="pga"))
+    array([1.5, nan])
+    """
+    numbers: NDArray[np.float64] = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.flatnonzero(column.notna().to_numpy() & ~np.isfinite(numbers))
+    if wrong.size:
+        row = int(wrong[0])  # line 2 of the file is row 0
+        raise InputError(f"{path}: line {row + 2}: found {column.iloc[row]!r} as {column.name}, expected numbers")
+    return numbers
+
+
+def require_on_earth(path: Path, lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> None:
+    """Require longitudes from -180 to 360 degrees and latitudes from -90 to 90; NaN passes.
+
+    Raises
+    ------
+    InputError
+        Naming the first place that lies elsewhere.
+    """
+    away = np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360))
+    if away.size:
+        found = f"longitude {lon_deg[away[0]]:g} and latitude {lat_deg[away[0]]:g}"
+        raise InputError(f"{path}: line {away[0] + 2}: found {found}, expected degrees")
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:
@@ -237,10 +301,6 @@ def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFram
     frame = frame.set_geometry(shapes)
     bounds = frame.bounds  # infinite where `crs` has no coordinates
     return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]
-
-
-def _with_shapes(frame: gpd.GeoDataFrame, shapes: NDArray[np.object_]) -> gpd.GeoDataFrame:
-    return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
 
 
 def _parts_of_kind(collection: Any, kinds: tuple[str, ...]) -> Any:

@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError
 
 from coslide.config.training import StrictModel
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m, short_crs
-from coslide.io.raster import RasterBands, open_raster, write_cog
-from coslide.io.resumable_raster import ResumableRaster
+from coslide.grid import pixel_size_m
+from coslide.io.atomic import ResumableRaster
+from coslide.io.cog import RasterBands, write_cog
+from coslide.io.raster import grid_of, open_raster
 from coslide.mapping.model import ModelMetadata
 from coslide.samples.footprint import split_raster
 from coslide.samples.split import SplitRaster
@@ -97,7 +98,7 @@ class ProbabilityMap:
 
 
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
-    """Write ``probability.tif`` and, where there is a spread, ``uncertainty.tif``; see `coslide.io.raster.write_cog`.
+    """Write ``probability.tif`` and, where there is a spread, ``uncertainty.tif``; see `coslide.io.cog.write_cog`.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def read_probability_map(folder: Path) -> ProbabilityMap:
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
     with open_raster(path) as file:
         probability, text = file.read(1), file.tags().get(_TAG, "")
-        grid = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
+        grid = grid_of(file)
     try:
         metadata = MapMetadata.model_validate_json(text)
     except ValidationError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.objects import size_frequency
-from coslide.io.raster import RasterBands, write_cog
+from coslide.io.cog import RasterBands, write_cog
 
 SQUARE_M = 1000.0
 _SIZES = {"smallest": "min", "median": "median", "mean": "mean", "largest": "max"}

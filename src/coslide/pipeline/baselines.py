@@ -14,10 +14,11 @@ from odc.geo.geobox import GeoBox
 from coslide.cube.band import Band
 from coslide.evaluation.probabilities import best_threshold, curve
 from coslide.evaluation.scoring import Baseline, Baselines
-from coslide.grid import same_grid, short_crs
+from coslide.grid import same_grid
 from coslide.io.atomic import write_json
+from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
-from coslide.io.raster import RasterBands, write_cog
+from coslide.io.raster import grid_of
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.progress import report_progress
@@ -94,8 +95,7 @@ def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     found, known = [], json.loads(thresholds.read_text(encoding="utf-8"))
     for path in sorted((folder / FOLDER).glob("*.tif")):
         with rasterio.open(path) as file:
-            own = GeoBox(file.shape, file.transform, short_crs(file.crs.to_wkt()))
-            if same_grid(own, grid):
+            if same_grid(grid_of(file), grid):
                 names = enumerate(file.descriptions, start=1)
                 found.append({name: Baseline(file.read(number), known[name]) for number, name in names})
     return found[0] if len(found) == 1 else {}

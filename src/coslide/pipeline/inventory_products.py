@@ -9,7 +9,7 @@ import numpy as np
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
-from coslide.io.stac import write_item
+from coslide.io.cog import write_item
 from coslide.mapping.attributes import LandslideContext
 from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata

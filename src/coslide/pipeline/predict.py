@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
-from coslide.io.atomic import exclusive_lock, report_write_errors, sha256
+from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
-from coslide.io.resumable_raster import ResumableRaster
 from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import onnx_predictors
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs

@@ -12,7 +12,7 @@ from pydantic import Field
 from shapely.geometry import shape
 
 from coslide.config.training import StrictModel
-from coslide.io.raster import RasterBands, write_cog
+from coslide.io.cog import RasterBands, write_cog
 from coslide.samples.split import SplitRaster, Subset
 
 Polygons = list[list[list[tuple[float, float]]]]

@@ -13,7 +13,7 @@ from scipy.ndimage import uniform_filter
 from scipy.spatial.distance import cdist
 
 from coslide.indices.interpolation import CoarseField, NodesField
-from coslide.io.coarse_raster import CoarseRaster
+from coslide.io.raster import CoarseRaster
 from coslide.simulate.fields import NODES_M, Numbers, coarse_field, rough_field
 from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, to_degrees, to_metres
 from coslide.simulate.geology import Rupture

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coslide.config.schema import RainConfig
 from coslide.errors import InputError
-from coslide.io.tables import numbers_of, read_table, require_on_earth
+from coslide.io.vector import numbers_of, read_table, require_on_earth
 
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
 _DAY = dt.timedelta(days=1)

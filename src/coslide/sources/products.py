@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.io.sidecar_files import with_sidecar_files
+from coslide.io.raster import with_sidecar_files
 from coslide.sources.bands import Band, BandRaster, locate_band, open_band, product_driver, redact_url
 from coslide.sources.safe import (
     BAND_IDS,

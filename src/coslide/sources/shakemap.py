@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
 from coslide.errors import InputError
-from coslide.io.coarse_raster import CoarseRaster
+from coslide.io.raster import CoarseRaster
 from coslide.sources.safe import parse_xml, read_document
 from coslide.sources.shaking import parse_unit, pga_in_g, require_ln_std
 

@@ -14,9 +14,8 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
-from coslide.io.coarse_raster import CoarseRaster, read_coarse_raster
-from coslide.io.tables import numbers_of, read_table, require_on_earth
-from coslide.io.vector import read_vector
+from coslide.io.raster import CoarseRaster, read_coarse_raster
+from coslide.io.vector import numbers_of, read_table, read_vector, require_on_earth
 
 STANDARD_GRAVITY_M_S2 = 9.80665
 G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}
@@ -144,7 +143,7 @@ def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster,
     Raises
     ------
     InputError
-        As `coslide.io.coarse_raster.read_coarse_raster`, or if values are negative, or beyond 5 g: then the unit is
+        As `coslide.io.raster.read_coarse_raster`, or if values are negative, or beyond 5 g: then the unit is
         wrong, or an undeclared value means "nothing here".
     """
     stored = read_coarse_raster(shaking.path, grid, crs=shaking.crs, nodata=shaking.nodata)

@@ -1,0 +1,193 @@
+"""Rasters as Cloud-Optimised GeoTIFFs, and the STAC item that lists the files of a folder."""
+
+import datetime as dt
+import errno
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.windows import Window
+from shapely.geometry import box, mapping
+
+from coslide.io.atomic import whole_output, write_json
+from coslide.windows import row_strips
+
+ITEM = "item.json"
+_EXTENSIONS = "https://stac-extensions.github.io"
+_BLOCK_PX = 512
+_PLAIN = {
+    "driver": "GTiff", "tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "compress": "zstd",
+    "zstd_level": 1, "bigtiff": "if_safer",
+}  # fmt: skip
+_COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": _BLOCK_PX, "num_threads": "ALL_CPUS"}
+
+
+class RasterBands(NamedTuple):
+    """What the bands of a raster hold.
+
+    Attributes
+    ----------
+    names
+        One for each band.
+    units
+        One for each band, or none.
+    dtype, nodata
+        Of all bands.
+    colours
+        (red, green, blue, opacity) of the values of a band of classes.
+    """
+
+    names: Sequence[str]
+    units: Sequence[str] = ()
+    dtype: str = "float32"
+    nodata: float = math.nan
+    colours: Mapping[int, tuple[int, int, int, int]] | None = None
+
+
+def write_cog(
+    path: Path,
+    grid: GeoBox,
+    bands: RasterBands,
+    read: Callable[[slice], NDArray[Any]],
+    *,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a raster as a Cloud-Optimised GeoTIFF, whole or not at all, rows by rows.
+
+    It is compressed by DEFLATE, in blocks of 512 x 512 pixels, with overviews.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    grid
+        CRS, transform and size.
+    bands
+        What it holds.
+    read
+        Gives rows of the raster, (band, row, col). Each is asked for twice: GDAL does not report a disk that fills
+        while a file is closed, so the file is read again before it takes its name.
+    tags
+        Metadata of the file.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    ValueError
+        If the grid has no CRS.
+    OSError
+        If the file does not read back as it was written although the disk has room.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from affine import Affine
+    >>> path, grid = Path(tempfile.mkdtemp()) / "a.tif", GeoBox((1, 2), Affine(10, 0, 0, 0, -10, 10), "EPSG:32648")
+    >>> write_cog(path, grid, RasterBands(["rain"], ["mm"]), lambda rows: np.array([[[1, 2]]], np.float32)[:, rows])
+    >>> with rasterio.open(path) as file:
+    ...     file.read(1), file.units
+    (array([[1., 2.]], dtype=float32), ('mm',))
+    """
+    if grid.crs is None:
+        raise ValueError(f"expected a grid with a CRS, found {grid!r}")
+    height, width = grid.shape
+    place = {"height": height, "width": width, "crs": str(grid.crs), "transform": grid.affine}
+    profile = {"count": len(bands.names), "dtype": bands.dtype, "nodata": bands.nodata}
+    with whole_output(path) as part:
+        work = part.with_suffix(".work")  # a fixed name: what a killed run left is removed by the next one
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        plain, cog = work / "plain.tif", work / "cog.tif"
+        try:
+            with rasterio.open(plain, "w", **_PLAIN, **profile, **place) as file:
+                file.descriptions, file.units = tuple(bands.names), tuple(bands.units or [""] * len(bands.names))
+                file.update_tags(**(tags or {}))
+                if bands.colours:
+                    file.write_colormap(1, bands.colours)
+                for rows in row_strips(height, _BLOCK_PX):
+                    file.write(read(rows), window=Window.from_slices(rows, (0, width)))
+            overviews = "AVERAGE" if np.dtype(bands.dtype).kind == "f" else "NEAREST"  # a mean of classes is none
+            rasterio.shutil.copy(plain, cog, driver="COG", overview_resampling=overviews, **_COG)
+            _require_equal(cog, read)
+            cog.replace(part)
+        except Exception as error:
+            # GDAL names other causes than a full disk. As much may be needed: with overviews, not compressed.
+            largest = len(bands.names) * height * width * np.dtype(bands.dtype).itemsize * 4 // 3 + 2**16
+            if shutil.disk_usage(work).free < largest:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent)) from error
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _require_equal(path: Path, read: Callable[[slice], NDArray[Any]]) -> None:
+    with rasterio.open(path) as file:
+        for rows in row_strips(file.height, _BLOCK_PX):
+            found, expected = file.read(window=Window.from_slices(rows, (0, file.width))), read(rows)
+            if not np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f"):
+                raise OSError(errno.EIO, f"rows {rows.start} to {rows.stop - 1} do not read back as written", str(path))
+
+
+def write_item(
+    folder: Path,
+    grid: GeoBox,
+    *,
+    name: str,
+    date: dt.datetime,
+    properties: Mapping[str, Any],
+    assets: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write ``item.json`` into a folder, its addresses relative to itself.
+
+    Parameters
+    ----------
+    folder
+        Of the files.
+    grid
+        Of the rasters.
+    name
+        Identifies the item.
+    date
+        Of the scene.
+    properties
+        What else is known of all files, in plain JSON values.
+    assets
+        Of each file, by its name in `folder`: `title`, `description` and `extra_fields` of a `pystac.Asset`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    from pystac import Asset, Item, MediaType
+
+    kinds = {".tif": MediaType.COG, ".gpkg": MediaType.GEOPACKAGE, ".parquet": MediaType.VND_APACHE_PARQUET}
+    kinds |= {".json": MediaType.JSON, ".png": MediaType.PNG}
+    to_degrees = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
+    outline = box(*to_degrees.transform_bounds(*grid.boundingbox.bbox))
+    place = {"proj:code": str(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+    extensions = [f"{_EXTENSIONS}/projection/v2.0.0/schema.json"]
+    if any("raster:bands" in asset.get("extra_fields", {}) for asset in assets.values()):
+        extensions.append(f"{_EXTENSIONS}/raster/v1.1.0/schema.json")
+    item = Item(
+        id=name,
+        geometry=mapping(outline),
+        bbox=list(outline.bounds),
+        datetime=date,
+        properties={**place, **properties},
+        stac_extensions=extensions,
+    )
+    for file, fields in assets.items():
+        asset = Asset(f"./{file}", media_type=kinds[Path(file).suffix], roles=["data"], **fields)
+        item.add_asset(file.removesuffix(".tif"), asset)
+    write_json(folder / ITEM, item.to_dict(include_self_link=False))

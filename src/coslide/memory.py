@@ -51,7 +51,12 @@ def peak_memory_gb(*, since_restart: bool = False) -> float:
     >>> 0.001 < peak_memory_gb() < 1000
     True
     """
-    peak_gb = _counted_peak_gb()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_gb = peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # macOS counts bytes, Linux kilobytes
+    # That also counts what the parent had taken before this program was loaded; this does not.
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        peak_gb = int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
     return peak_gb if since_restart else max(peak_gb, _before_restarts_gb[0])
 
 
@@ -67,12 +72,3 @@ def restart_peak() -> None:
     _before_restarts_gb[0] = peak_memory_gb()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _counted_peak_gb() -> float:
-    # getrusage would also count what the parent had taken before this program was loaded.
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # macOS counts bytes, Linux kilobytes

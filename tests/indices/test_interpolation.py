@@ -32,7 +32,7 @@ def coarse(grid=GRID, coarse_m=250.0, **options):
 def wavy_nodes(step_deg=0.0083, rows=40, columns=60):
     """Return a lattice of degrees around the grid."""
     values = np.random.default_rng(0).uniform(1, 2, (rows, columns)).astype(np.float32)
-    return CoarseRaster(values, Affine(step_deg, 0, -122.45, 0, -step_deg, 37.2), "EPSG:4326")
+    return CoarseRaster(values, GeoBox(values.shape, Affine(step_deg, 0, -122.45, 0, -step_deg, 37.2), "EPSG:4326"))
 
 
 def on(grid):
@@ -81,7 +81,7 @@ def test_strips_may_be_computed_by_threads_and_in_other_processes():
         np.testing.assert_array_equal(np.concatenate(strips), whole)
 
 
-def test_a_bilinear_field_is_met_exactly_at_the_cell_centres():
+def test_a_bilinear_field_is_met_exactly_at_the_pixel_centres():
     """R28: a + bx + cy + dxy; half a cell of shift would be 0.05."""
     spacing_m, first, (x_m, y_m) = coarse_axes(GRID, 250.0)
 
@@ -95,11 +95,11 @@ def test_a_bilinear_field_is_met_exactly_at_the_cell_centres():
     np.testing.assert_allclose(field.at(GRID), expected, atol=2e-4)
 
 
-def test_a_raster_that_is_linear_in_degrees_is_met_at_the_cell_centres():
+def test_a_raster_that_is_linear_in_degrees_is_met_at_the_pixel_centres():
     """R28: nodes are pixel centres; half a node of shift would be 0.4, what is allowed is half a metre of ground."""
     template = wavy_nodes()
     rows, columns = np.indices(template.values.shape)
-    lon, lat = template.transform.c + 0.0083 * (columns + 0.5), template.transform.f - 0.0083 * (rows + 0.5)
+    lon, lat = template.geobox.affine.c + 0.0083 * (columns + 0.5), template.geobox.affine.f - 0.0083 * (rows + 0.5)
     plane = template._replace(values=(100 * (lon + 122) + 30 * (lat - 37)).astype(np.float32))
     cell_lon, cell_lat = on(GRID)
     expected = 100 * (cell_lon + 122) + 30 * (cell_lat - 37)
@@ -131,10 +131,10 @@ def test_beside_unknown_nodes_the_known_ones_share_the_weight_and_their_cells_st
     np.testing.assert_array_equal(field[clear], np.where(hole, np.nan, np.float32(7.0))[clear])
 
 
-def test_a_raster_ends_where_its_outer_cells_end():
-    """R28: half a cell beyond the outermost nodes, with their value; then nothing."""
+def test_a_raster_ends_where_its_outer_pixels_end():
+    """R28: half a pixel beyond the outermost nodes, with their value; then nothing."""
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
-    nodes = CoarseRaster(values, Affine(1000, 0, 561000, 0, -1000, 4109000), CRS)
+    nodes = CoarseRaster(values, GeoBox(values.shape, Affine(1000, 0, 561000, 0, -1000, 4109000), CRS))
     field = NodesField(nodes, GRID).at(GRID)
     known = np.isfinite(field)
     assert known.sum() == 200 * 300
@@ -146,9 +146,7 @@ def test_a_raster_ends_where_its_outer_cells_end():
 def test_a_raster_with_rows_running_north_gives_the_same_field():
     """R19."""
     nodes = wavy_nodes()
-    south_up = CoarseRaster(
-        nodes.values[::-1].copy(), nodes.transform @ Affine.translation(0, 40) @ Affine.scale(1, -1), nodes.crs
-    )
+    south_up = CoarseRaster(nodes.values[::-1].copy(), nodes.geobox.flipy())
     np.testing.assert_allclose(NodesField(south_up, GRID).at(GRID), NodesField(nodes, GRID).at(GRID), atol=2e-6)
 
 
@@ -210,7 +208,7 @@ def test_only_the_part_of_a_raster_around_the_grid_is_read_and_nothing_changes(t
     path = save(tmp_path / "a.tif", values, transform=Affine(0.01, 0, -125, 0, -0.01, 39))
     part = read_coarse_raster(path, GRID)
     assert part.values.size < 400
-    whole = CoarseRaster(values, Affine(0.01, 0, -125, 0, -0.01, 39), "EPSG:4326")
+    whole = CoarseRaster(values, GeoBox(values.shape, Affine(0.01, 0, -125, 0, -0.01, 39), "EPSG:4326"))
     np.testing.assert_allclose(NodesField(part, GRID).at(GRID), NodesField(whole, GRID).at(GRID), atol=1e-5)
 
 

@@ -209,7 +209,7 @@ def test_a_vrt_that_reads_another_file_is_refused(tmp_path):
         f'<OGRVRTDataSource><OGRVRTLayer name="secret"><SrcDataSource>{tmp_path}/secret.geojson</SrcDataSource>'
         "</OGRVRTLayer></OGRVRTDataSource>"
     )
-    with pytest.raises(InputError, match="is a VRT, which reads other files"):
+    with pytest.raises(InputError, match="is a VRT or describes a web service"):
         read_vector(vrt, "EPSG:32654", what="units")
 
 
@@ -217,5 +217,5 @@ def test_a_text_that_describes_a_web_service_is_refused_before_it_is_asked(tmp_p
     path = tmp_path / "units.xml"
     path.write_text("<OGRWFSDataSource><URL>http://127.0.0.1:9/wfs</URL></OGRWFSDataSource>")
     monkeypatch.setattr("pyogrio.list_layers", lambda _: pytest.fail("was opened"))
-    with pytest.raises(InputError, match="describes a web service; expected the features themselves"):
+    with pytest.raises(InputError, match="is a VRT or describes a web service; expected the features themselves"):
         read_vector(path, "EPSG:32654", what="units")

@@ -167,7 +167,7 @@ def test_coslide_reads_what_was_written(event, tmp_path):
     found = read_shakemap(tmp_path / "grid.xml")
     np.testing.assert_allclose(found.pga_g.values, nodes.pga_g, rtol=1e-3)
     np.testing.assert_allclose(found.ln_std.values, nodes.ln_std, atol=1e-4)
-    column, row = ~found.pga_g.transform * (nodes.lon_deg[5], nodes.lat_deg[7])
+    column, row = ~found.pga_g.geobox.affine * (nodes.lon_deg[5], nodes.lat_deg[7])
     assert (column, row) == pytest.approx((5.5, 7.5), abs=1e-3)
     assert not any("no unit" in note for note in found.notes)
 

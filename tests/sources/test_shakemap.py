@@ -42,12 +42,12 @@ def test_pga_is_found_by_its_name_and_its_rows_run_from_north_to_south(tmp_path)
     found = read_shakemap(grid_xml(tmp_path / "grid.xml", fields))
     np.testing.assert_allclose(found.pga_g.values, PGA / 100, rtol=1e-6)
     assert found.ln_std is None
-    assert found.pga_g.crs == "EPSG:4326"
+    assert found.pga_g.geobox.crs == "EPSG:4326"
 
 
 def test_nodes_are_the_centres_of_pixels(tmp_path):
     """R28: the outer corner lies half a step to the north-west of the first node."""
-    transform = read_shakemap(grid_xml(tmp_path / "grid.xml", {"PGA": ("pctg", PGA)})).pga_g.transform
+    transform = read_shakemap(grid_xml(tmp_path / "grid.xml", {"PGA": ("pctg", PGA)})).pga_g.geobox.affine
     np.testing.assert_allclose(transform @ (0.5, 0.5), (WEST, NORTH))
     np.testing.assert_allclose(transform @ (3.5, 2.5), (WEST + 3 * STEP, NORTH - 2 * STEP))
 
@@ -58,7 +58,7 @@ def test_printed_places_that_drift_do_not_move_the_nodes(tmp_path):
     drifted = path.read_text().replace("-121.5 ", "-121.50017 ").replace(" 36.7 ", " 36.69983 ")
     assert drifted != path.read_text()
     path.write_text(drifted)
-    np.testing.assert_allclose(read_shakemap(path).pga_g.transform @ (2.5, 1.5), (-121.5, 36.7))
+    np.testing.assert_allclose(read_shakemap(path).pga_g.geobox.affine @ (2.5, 1.5), (-121.5, 36.7))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_map_across_the_180th_meridian_goes_on_eastwards(tmp_path):
     """R28: longitudes are printed as -180 to 180."""
     path = grid_xml(tmp_path / "grid.xml", {"PGA": ("pctg", PGA)}, west=179.0, lon_max=-179.5)
     path.write_text(path.read_text().replace("\n180.5 ", "\n-179.5 "))
-    np.testing.assert_allclose(read_shakemap(path).pga_g.transform @ (3.5, 0.5), (180.5, NORTH))
+    np.testing.assert_allclose(read_shakemap(path).pga_g.geobox.affine @ (3.5, 0.5), (180.5, NORTH))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_the_real_map_of_1989_says_what_its_text_says(data_folder):
     text = ET.parse(folder / "grid.xml").getroot().find(f"{{{NAMESPACE}}}grid_data").text  # noqa: S314
     for line in text.strip().splitlines()[::37]:
         lon, lat, pga, *others = map(float, line.split())
-        column, row = ~found.pga_g.transform @ (lon, lat)
+        column, row = ~found.pga_g.geobox.affine @ (lon, lat)
         place = int(row), int(column)
         np.testing.assert_allclose((column % 1, row % 1), 0.5, atol=0.01)
         np.testing.assert_allclose(found.pga_g.values[place], pga / 100, rtol=1e-6)

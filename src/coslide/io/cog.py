@@ -21,6 +21,10 @@ from shapely.geometry import box, mapping
 from coslide.io.atomic import whole_output, write_json
 from coslide.windows import row_strips
 
+RowReader = Callable[[slice], NDArray[Any]]
+"""Gives rows of a raster, (band, row, col)."""
+Fields = Mapping[str, Any]
+
 ITEM = "item.json"
 _EXTENSIONS = "https://stac-extensions.github.io"
 _BLOCK_PX = 512
@@ -54,12 +58,7 @@ class RasterBands(NamedTuple):
 
 
 def write_cog(
-    path: Path,
-    grid: GeoBox,
-    bands: RasterBands,
-    read: Callable[[slice], NDArray[Any]],
-    *,
-    tags: Mapping[str, str] | None = None,
+    path: Path, grid: GeoBox, bands: RasterBands, read: RowReader, *, tags: Mapping[str, str] | None = None
 ) -> None:
     """Write a raster as a Cloud-Optimised GeoTIFF, whole or not at all, rows by rows.
 
@@ -130,7 +129,7 @@ def write_cog(
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _require_equal(path: Path, read: Callable[[slice], NDArray[Any]]) -> None:
+def _require_equal(path: Path, read: RowReader) -> None:
     with rasterio.open(path) as file:
         for rows in row_strips(file.height, _BLOCK_PX):
             found, expected = file.read(window=Window.from_slices(rows, (0, file.width))), read(rows)
@@ -139,13 +138,7 @@ def _require_equal(path: Path, read: Callable[[slice], NDArray[Any]]) -> None:
 
 
 def write_item(
-    folder: Path,
-    grid: GeoBox,
-    *,
-    name: str,
-    date: dt.datetime,
-    properties: Mapping[str, Any],
-    assets: Mapping[str, Mapping[str, Any]],
+    folder: Path, grid: GeoBox, *, name: str, date: dt.datetime, properties: Fields, assets: Mapping[str, Fields]
 ) -> None:
     """Write ``item.json`` into a folder, its addresses relative to itself.
 
@@ -175,18 +168,12 @@ def write_item(
     kinds |= {".json": MediaType.JSON, ".png": MediaType.PNG}
     to_degrees = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
     outline = box(*to_degrees.transform_bounds(*grid.boundingbox.bbox))
-    place = {"proj:code": str(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+    found = {"proj:code": str(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+    found |= properties
     extensions = [f"{_EXTENSIONS}/projection/v2.0.0/schema.json"]
     if any("raster:bands" in asset.get("extra_fields", {}) for asset in assets.values()):
         extensions.append(f"{_EXTENSIONS}/raster/v1.1.0/schema.json")
-    item = Item(
-        id=name,
-        geometry=mapping(outline),
-        bbox=list(outline.bounds),
-        datetime=date,
-        properties={**place, **properties},
-        stac_extensions=extensions,
-    )
+    item = Item(name, mapping(outline), list(outline.bounds), date, found, stac_extensions=extensions)
     for file, fields in assets.items():
         asset = Asset(f"./{file}", media_type=kinds[Path(file).suffix], roles=["data"], **fields)
         item.add_asset(file.removesuffix(".tif"), asset)

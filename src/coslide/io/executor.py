@@ -31,9 +31,8 @@ def available_processors() -> int:
     >>> available_processors() >= 1
     True
     """
-    if hasattr(os, "sched_getaffinity"):  # Linux: containers and schedulers may allow fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    # Linux: containers and schedulers may allow fewer than there are.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -72,30 +71,22 @@ def open_executor(*, scheduler: str | None = None, count: int | None = None) -> 
         if scheduler is None:
             free = {"dashboard_address": ":0"}  # otherwise a second cluster on this machine warns of port 8787
             local = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free)
-            client = stack.enter_context(Client(stack.enter_context(local)))
+            client: Any = Client(stack.enter_context(local))
         else:
-            client = stack.enter_context(_connect(scheduler))
+            try:
+                client = Client(scheduler, timeout=_CONNECT_S)
+            except (OSError, ValueError) as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
+        stack.enter_context(client)
+        if not client.scheduler_info()["workers"]:
+            raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
         try:
             yield client.get_executor(pure=False)
         except KilledWorker as error:
             raise InputError(
                 f"workers of {client.scheduler.address} died over the same work; give them more memory ({error})"
             ) from None
-
-
-def _connect(scheduler: str) -> Any:
-    """Connect to a dask scheduler that has workers."""
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=_CONNECT_S)
-    except (OSError, TimeoutError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
-    if not client.scheduler_info()["workers"]:
-        client.close()
-        raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
-    return client
 
 
 def map_unordered(

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -20,9 +19,7 @@ from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices, short_crs
 
 _SAME_STEM = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".hdr", ".tfw", ".jgw", ".j2w", ".wld", ".blw")
-_APPENDED = (".aux.xml", ".msk")
 _BESIDE = {"pga.shp": ("mi.shp", "mmi.shp")}  # of a ShakeMap; they tell its files from those of HAZUS
-_MARGIN = 2
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
 LARGEST_NODES = 2**28
@@ -52,9 +49,7 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
         files outside its own folder.
     """
     try:
-        require_data(path)
-        with rasterio.open(path) as dataset:
-            require_own_files(dataset, path)
+        with open_own_files(str(path)) as dataset:
             if dataset.crs is None and crs is None:
                 raise InputError(f"{path}: has no CRS; expected a georeferenced raster")
             if dataset.transform.is_identity:
@@ -64,22 +59,40 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
         raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
 
 
-def require_data(path: Path) -> None:
-    """Require that a file holds data itself, or is a VRT; some formats of GDAL are texts that name other places.
+def open_own_files(place: str, driver: str | None = None) -> Any:
+    """Open a raster that reads no file outside its own folder, whether or not its place on Earth is known.
 
     Parameters
     ----------
-    path
-        What is about to be opened as a raster.
+    place
+        A path, or an address as GDAL takes it.
+    driver
+        Its format in GDAL's words; None lets GDAL find it.
+
+    Returns
+    -------
+    DatasetReader
+        To be closed.
 
     Raises
     ------
     InputError
-        If it is such a text: XML or JSON that describes a web service, a tile index or a catalogue.
+        If it is a text (XML or JSON) that describes a web service, a tile index or a catalogue, or a VRT that reads
+        files elsewhere.
+    RasterioError
+        If GDAL cannot open it.
     """
+    path = Path(place)
     head = read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
+    dataset = rasterio.open(place, driver=driver)
+    for other in map(Path, dataset.files if dataset.driver == "VRT" else ()):
+        if not other.resolve().is_relative_to(path.parent.resolve()):
+            raise InputError(f"{path}: reads {other}; expected a VRT of files in its own folder or below it")
+        if other.resolve() != path.resolve():
+            open_own_files(str(other)).close()
+    return dataset
 
 
 def read_head(path: Path) -> bytes:
@@ -88,33 +101,6 @@ def read_head(path: Path) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(1024)
-
-
-def require_own_files(dataset: Any, path: Path) -> None:
-    """Require that an opened raster reads no file outside the folder of `path`, as a VRT may want to.
-
-    Parameters
-    ----------
-    dataset
-        What rasterio opened.
-    path
-        Where.
-
-    Raises
-    ------
-    InputError
-        If it does; the line names the file.
-    """
-    if dataset.driver != "VRT":
-        return
-    folder = path.parent.resolve()
-    for name in dataset.files:
-        other = Path(name)
-        if not other.resolve().is_relative_to(folder):
-            raise InputError(f"{path}: reads {other}; expected a VRT of files in its own folder or below it")
-        if other.resolve() != path.resolve():
-            with rasterio.open(other) as part:
-                require_own_files(part, other)
 
 
 def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) -> float | None:
@@ -194,20 +180,12 @@ class CoarseRaster(NamedTuple):
     ----------
     values
         float32 (row, col), NaN where it is nodata.
-    transform
-        From (column, row), counted from the outer corner of the first pixel, to x and y.
-    crs
-        Of x and y, as text.
+    geobox
+        Where its pixels lie.
     """
 
     values: NDArray[np.float32]
-    transform: Affine
-    crs: str
-
-    @property
-    def geobox(self) -> GeoBox:
-        """Where its pixels lie."""
-        return GeoBox(self.values.shape, self.transform, self.crs)
+    geobox: GeoBox
 
 
 def read_coarse_raster(
@@ -238,18 +216,20 @@ def read_coarse_raster(
         own_crs = dataset.crs.to_wkt() if dataset.crs else str(crs)
         require_exact(str(path), own_crs, str(grid.crs))
         geobox = GeoBox(dataset.shape, dataset.transform, own_crs)
-        window = Window.from_slices(*overlap_slices(geobox, grid, padding=_MARGIN))
+        part = overlap_slices(geobox, grid, padding=2)
+        window = Window.from_slices(*part)
         if window.width == 0:
             left, bottom, right, top = geobox.boundingbox
-            found = f"x {left:g} to {right:g}, y {bottom:g} to {top:g}"
-            raise InputError(f"{path}: does not overlap the grid; found {found}")
+            raise InputError(
+                f"{path}: does not overlap the grid; found x {left:g} to {right:g}, y {bottom:g} to {top:g}"
+            )
         if window.width * window.height > LARGEST_NODES:
             raise InputError(f"{path}: has {window.width} x {window.height} pixels on the grid; give a coarser raster")
         given = nodata_of(dataset, given=nodata, name=str(path))
         stored = dataset.read(1, window=window, masked=True)
         values = stored.data.astype(np.float32) * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
         values[np.ma.getmaskarray(stored) | (stored.data == given)] = np.nan
-        return CoarseRaster(values, dataset.window_transform(window), own_crs)
+        return CoarseRaster(values, geobox[part])
 
 
 def with_sidecar_files(path: Path) -> tuple[Path, ...]:
@@ -273,7 +253,7 @@ def with_sidecar_files(path: Path) -> tuple[Path, ...]:
     ['faults.shp', 'faults.dbf']
     """
     beside = [path.with_suffix(suffix) for suffix in _SAME_STEM]
-    beside += [path.with_name(path.name + suffix) for suffix in _APPENDED]
+    beside += [path.with_name(path.name + suffix) for suffix in (".aux.xml", ".msk")]
     beside += [path.with_name(name) for name in _BESIDE.get(path.name.lower(), ())]
     found = [path, *filter(Path.is_file, beside)]
     if path.suffix.lower() == ".vrt":

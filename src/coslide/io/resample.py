@@ -86,12 +86,12 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
         _reached(at, size, margin=int(bilinear)) for at, size in zip((down, right), raster.shape, strict=True)
     )
     values = read(rows, cols)
-    out = _nodata_array((down.size, right.size), values.dtype)
+    out = np.full((down.size, right.size), _nodata(values.dtype), values.dtype)
     if not values.size:
         return out
-    nearest = own_rows - rows.start, own_cols - cols.start
+    own_rows, own_cols = own_rows - rows.start, own_cols - cols.start
     if not bilinear:
-        out[in_rows, in_cols] = _take(values, *nearest)
+        out[in_rows, in_cols] = values.take(own_rows, axis=0).take(own_cols, axis=1)
         return out
     positions = down[in_rows] - rows.start, right[in_cols] - cols.start
     valid = np.isfinite(values)
@@ -100,7 +100,7 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
         return out
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = _interpolate(np.where(valid, values, 0), *positions) / _interpolate(valid.astype("f4"), *positions)
-    out[in_rows, in_cols] = np.where(_take(valid, *nearest), mean, np.nan)
+    out[in_rows, in_cols] = np.where(valid.take(own_rows, axis=0).take(own_cols, axis=1), mean, np.nan)
     return out
 
 
@@ -117,13 +117,6 @@ def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice,
     index = index[on_raster]
     part = slice(max(int(index.min()) - margin, 0), min(int(index.max()) + 1 + margin, size))
     return on_raster, index, part
-
-
-def _take(values: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
-    for axis, index in enumerate((rows, cols)):
-        if index.size != values.shape[axis]:  # else pixels coincide and are copied as they are
-            values = values.take(index, axis=axis)
-    return values
 
 
 def _interpolate(
@@ -147,7 +140,7 @@ def _warped(raster: GeoBox, read: Read, place: GeoBox, how: Resampling) -> NDArr
     if np.isfinite(scale).all():  # else it lies so far away that a CRS does not reach
         rows, cols = overlap_slices(raster, place, padding=math.ceil(_KERNEL_PX[how] * max(1.0, *scale)) + 2)
     values = read(rows, cols)
-    out = _nodata_array((place.shape.y, place.shape.x), values.dtype)
+    out = np.full(place.shape, _nodata(values.dtype), values.dtype)
     if not values.size:
         return out
     down, right = (1.0 if size <= 1 / _NOT_COARSER else 1 / size for size in scale)
@@ -168,14 +161,14 @@ def _turns_deg(raster: GeoBox) -> list[float]:
 
 
 def _warp(values: NDArray[Any], raster: GeoBox, place: GeoBox, **options: Any) -> NDArray[Any]:
-    nodata = np.nan if values.dtype.kind == "f" else 0
+    source, target = (
+        {"crs": str(box.crs), "transform": box.affine, "height": box.shape.y, "width": box.shape.x}
+        for box in (raster, place)
+    )
+    profile = {"driver": "GTiff", "count": 1, "dtype": values.dtype, "nodata": _nodata(values.dtype)}
     with MemoryFile() as file:
-        with file.open(
-            driver="GTiff", count=1, dtype=values.dtype, nodata=nodata, crs=str(raster.crs), transform=raster.affine,
-            height=raster.shape.y, width=raster.shape.x,
-        ) as dataset:  # fmt: skip
+        with file.open(**profile, **source) as dataset:
             dataset.write(values, 1)
-        target = {"crs": str(place.crs), "transform": place.affine, "height": place.shape.y, "width": place.shape.x}
         with file.open() as dataset, WarpedVRT(dataset, **target, **options) as warped:
             found: NDArray[Any] = warped.read(1)
     return found
@@ -186,13 +179,11 @@ def _scale_of_grid(raster: GeoBox, grid: GeoBox) -> tuple[float, float]:
     to_grid = Transformer.from_crs(str(raster.crs), str(grid.crs), always_xy=True)
     x, y = to_grid.transform(*(raster.affine @ (raster.shape.x / 2, raster.shape.y / 2)))
     pixel = GeoBox((1, 1), Affine(grid.affine.a, 0, x, 0, grid.affine.e, y), grid.crs)
-    down, right = (
-        float(np.hypot(at[0, 1] - at[0, 0], at[1, 0] - at[0, 0])) for at in pixel_coordinates(raster, pixel, points=2)
-    )
-    return down, right
+    at = pixel_coordinates(raster, pixel, points=2)
+    down, right = np.hypot(at[:, 0, 1] - at[:, 0, 0], at[:, 1, 0] - at[:, 0, 0])
+    return float(down), float(right)
 
 
-def _nodata_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Make an array without a value anywhere: NaN if `dtype` is a float, else 0."""
-    empty: NDArray[Any] = np.full(shape, np.nan if dtype.kind == "f" else 0, dtype=dtype)
-    return empty
+def _nodata(dtype: np.dtype[Any]) -> float:
+    """Name what stands for no value: NaN in floats, 0 in integers."""
+    return np.nan if dtype.kind == "f" else 0

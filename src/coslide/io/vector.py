@@ -191,46 +191,43 @@ def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
     return stripped
 
 
-def numbers_of(path: Path, column: pd.Series) -> NDArray[np.float64]:
-    """Convert a column of text to numbers, float64 (row,); NaN where it is missing.
+def read_values(path: Path, table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
+    """Convert columns of text to numbers, float64 (column, row); NaN where one is missing.
 
     Parameters
     ----------
     path
-        The file, for the message.
-    column
-        As `read_table` returns it: its name and its rows from 0.
+        The file, for messages.
+    table
+        As `read_table` returns it: rows from 0.
+    names
+        The columns of longitude and latitude in degrees, and others.
 
     Raises
     ------
     InputError
-        If a value is no finite number.
+        If a value is no finite number, a longitude not from -180 to 360, or a latitude not from -90 to 90.
 
     Examples
     --------
-    >>> numbers_of(Path("a.csv"), pd.Series(["1.5", None], name="pga"))
-    array([1.5, nan])
+    >>> read_values(Path("a.csv"), pd.DataFrame({"x": ["141"], "y": ["42"], "pga": [None]}), ["x", "y", "pga"])
+    array([[141.],
+           [ 42.],
+           [ nan]])
     """
-    numbers: NDArray[np.float64] = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(column.notna().to_numpy() & ~np.isfinite(numbers))
+    text = table[[*names]]
+    numbers: NDArray[np.float64] = text.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64).T
+    wrong = np.argwhere(text.notna().to_numpy().T & ~np.isfinite(numbers))
     if wrong.size:
-        row = int(wrong[0])  # line 2 of the file is row 0
-        raise InputError(f"{path}: line {row + 2}: found {column.iloc[row]!r} as {column.name}, expected numbers")
-    return numbers
-
-
-def require_on_earth(path: Path, lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> None:
-    """Require longitudes from -180 to 360 degrees and latitudes from -90 to 90; NaN passes.
-
-    Raises
-    ------
-    InputError
-        Naming the first place that lies elsewhere.
-    """
+        column, row = wrong[0]
+        found = f"found {text.iloc[row, column]!r} as {names[column]}"
+        raise InputError(f"{path}: line {row + 2}: {found}, expected numbers")  # the header is line 1
+    lon_deg, lat_deg = numbers[:2]
     away = np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360))
     if away.size:
-        found = f"longitude {lon_deg[away[0]]:g} and latitude {lat_deg[away[0]]:g}"
-        raise InputError(f"{path}: line {away[0] + 2}: found {found}, expected degrees")
+        found = f"found longitude {lon_deg[away[0]]:g} and latitude {lat_deg[away[0]]:g}"
+        raise InputError(f"{path}: line {away[0] + 2}: {found}, expected degrees")
+    return numbers
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:
@@ -281,23 +278,18 @@ def _read(path: Path) -> Any:
 
 def _require_features(path: Path) -> None:
     """Raise, before GDAL opens it, if a file is a text that names other places: known as GDAL knows it, by its head."""
-    head = read_head(path)
-    if b"<OGRVRTDataSource" in head:
-        raise InputError(f"{path}: is a VRT, which reads other files; expected the file itself")
-    if b"<OGRWFSDataSource" in head:
-        raise InputError(f"{path}: describes a web service; expected the features themselves")
+    if any(word in read_head(path) for word in (b"<OGRVRTDataSource", b"<OGRWFSDataSource")):
+        raise InputError(f"{path}: is a VRT or describes a web service; expected the features themselves")
 
 
 def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFrame:
     source = frame.crs
     require_exact(str(path), source, crs)
-    degrees = source.is_geographic
-    bounds = frame.bounds
-    farthest = _FARTHEST_DEG if degrees else _FARTHEST_UNITS
-    frame = frame[(np.isfinite(bounds) & (bounds.abs() <= farthest)).all(axis=1)].copy()
+    step, farthest = (_STEP_DEG, _FARTHEST_DEG) if source.is_geographic else (_STEP_UNITS, _FARTHEST_UNITS)
+    frame = frame[(frame.bounds.abs() <= farthest).all(axis=1)]  # no infinity, no NaN
     shapes = frame.geometry.force_2d()
     if source != CRS.from_user_input(crs):
-        shapes = shapes.segmentize(_STEP_DEG if degrees else _STEP_UNITS).to_crs(crs)
+        shapes = shapes.segmentize(step).to_crs(crs)
     frame = frame.set_geometry(shapes)
     bounds = frame.bounds  # infinite where `crs` has no coordinates
     return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
+from odc.geo.geobox import GeoBox
 from scipy.ndimage import uniform_filter
 from scipy.spatial.distance import cdist
 
@@ -234,7 +235,7 @@ def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
     """Choose five levels in g, rounded to 0.001 g, that divide the scene by PGA of its ShakeMap into equal parts."""
     step = 1 / _NODES_PER_DEGREE
     corner = Affine(step, 0, nodes.lon_deg[0] - step / 2, 0, -step, nodes.lat_deg[0] + step / 2)
-    raster = CoarseRaster(nodes.pga_g.astype(np.float32), corner, "EPSG:4326")
+    raster = CoarseRaster(nodes.pga_g.astype(np.float32), GeoBox(nodes.pga_g.shape, corner, "EPSG:4326"))
     pga = NodesField(raster, shaking.frame.scene).at(shaking.frame.scene)
     return [round(float(level), 3) for level in np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)]
 

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
-from coslide.io.raster import nodata_of, require_data, require_own_files
+from coslide.io.raster import nodata_of, open_own_files
 
 TIMEOUT_S = 30.0
 HTTP = ("http://", "https://")
@@ -144,10 +144,7 @@ def _dataset(place: str, driver: str | None, _state: tuple[int, ...]) -> Any:
     GDAL forgets what it decoded when a dataset is closed, and strips of the grid do not end where tiles of JPEG 2000
     do, so most tiles are wanted twice.
     """
-    require_data(Path(place))
-    dataset = rasterio.open(place, driver=driver)
-    require_own_files(dataset, Path(place))
-    return dataset
+    return open_own_files(place, driver)
 
 
 def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coslide.config.schema import RainConfig
 from coslide.errors import InputError
-from coslide.io.vector import numbers_of, read_table, require_on_earth
+from coslide.io.vector import read_table, read_values
 
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
 _DAY = dt.timedelta(days=1)
@@ -105,8 +105,8 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     """Read lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
     path, columns = rain.path, rain.columns
     table = read_table(path, [name for name in columns.model_dump().values() if name is not None])
-    rows = pd.DataFrame({key: numbers_of(path, table[getattr(columns, key)]) for key in ("lon", "lat", "rain")})
-    require_on_earth(path, rows["lon"].to_numpy(), rows["lat"].to_numpy())
+    values = read_values(path, table, [columns.lon, columns.lat, columns.rain])
+    rows = pd.DataFrame(values.T, columns=["lon", "lat", "rain"])
     counts = rows.notna().all(axis=1) & ~rows["rain"].isin(rain.missing)
     if columns.quality:
         counts &= table[columns.quality].isna()

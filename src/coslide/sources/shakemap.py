@@ -99,7 +99,7 @@ def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
     notes = [f"ShakeMap {version}: {columns} x {rows} nodes, {np.nanmin(pga_g):.3g} to {np.nanmax(pga_g):.3g} g"]
     if not stated:
         notes.append("PGA has no unit in the file: taken for percent of g, as ShakeMap documents it")
-    pga = CoarseRaster(pga_g.astype(np.float32), grid.geobox.affine, str(grid.geobox.crs))
+    pga = CoarseRaster(pga_g.astype(np.float32), grid.geobox)
     return ShakeMap(pga, ln_std, version, tuple(notes))
 
 
@@ -108,7 +108,7 @@ def _ln_std(path: Path, grid: _Grid) -> CoarseRaster:
     if stated and parse_unit(stated) is None:
         raise InputError(f"{path}: found the unit {stated!r} for STDPGA, expected ln(g) or ln(pctg)")
     require_ln_std(str(path), values)
-    return CoarseRaster(values.astype(np.float32), grid.geobox.affine, str(grid.geobox.crs))
+    return CoarseRaster(values.astype(np.float32), grid.geobox)
 
 
 def _read_grid(path: Path) -> _Grid:

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from coslide.report import images, palette
-from coslide.report.charts import figure_uri, loss_figure, size_figure
+from coslide.report.charts import figure_uri, loss_figure, size_figure, summary_figure
 from coslide.report.images import (
     COLOURS,
     CORRECT,
@@ -67,6 +67,19 @@ def test_pictures_stand_in_the_page_itself():
     for figure in (size_figure(sizes), loss_figure([0.5, 0.2])):
         assert figure_uri(figure).startswith("data:image/png;base64,iVBOR")
     assert jpeg_uri(np.zeros((30, 40, 3))).startswith("data:image/jpeg;base64,/9j/")
+
+
+def test_landslides_of_one_size_are_one_point_that_counts_them_all():
+    (line,) = size_figure({"recognised": np.array([100.0, 400.0, 100.0, 900.0])}).axes[0].lines
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([100, 400, 900], [4, 2, 1])
+
+
+def test_a_map_without_landslides_is_pale():
+    summary = {"landslides": 0, "area_km2": 0.0, "valid_km2": 3.0}
+    summary["size_frequency"] = {"area_m2": [], "density_per_m2": []}
+    per_km2 = np.array([[0, 0], [0, np.nan]], np.float32)
+    figure = summary_figure(summary, per_km2, bounds_km=(0, 0, 2, 2), title="Nothing moved")
+    assert figure.axes[1].images[0].get_clim() == (0, 1)
 
 
 def test_the_relief_shines_through_a_low_probability_and_nodata_is_grey():

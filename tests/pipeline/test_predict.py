@@ -22,9 +22,9 @@ from coslide.errors import InputError
 from coslide.io.atomic import ResumableRaster
 from coslide.io.executor import open_executor
 from coslide.mapping import export as onnx_module
-from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
+from coslide.mapping.sliding_window import augmented, mean_and_spread
 from coslide.pipeline import predict as map_module
 from coslide.pipeline.predict import InferenceOptions, ScenePredictor, predict_array, predict_scene
 from coslide.samples.augment import apply_dihedral, undo_dihedral

@@ -71,7 +71,16 @@ def onnx_predictors(folder: Path) -> list[Predict]:
         If the bundle has no ONNX form, it cannot be read, or ONNX Runtime is not installed.
     """
     _require_onnx()
-    return [_opened(folder / name) for name in member_files(FILE, load_metadata(folder))]
+    predictors = []
+    for path in (folder / name for name in member_files(FILE, load_metadata(folder))):
+        try:
+            predictors.append(_predictor(path.read_bytes()))
+        except OSError:
+            raise InputError(f"{folder}: has no {path.name}; coslide export makes one") from None
+        except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: cannot be read ({reason}); coslide export makes it again") from None
+    return predictors
 
 
 def _exported(network: nn.Module, x: torch.Tensor) -> bytes:
@@ -82,16 +91,6 @@ def _exported(network: nn.Module, x: torch.Tensor) -> bytes:
         program: Any = torch.onnx.export(network, (x,), dynamo=True, dynamic_shapes=batch, verbose=False)
         program.save(file)
     return file.getvalue()
-
-
-def _opened(path: Path) -> Predict:
-    try:
-        return _predictor(path.read_bytes())
-    except OSError:
-        raise InputError(f"{path.parent}: has no {path.name}; coslide export makes one") from None
-    except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read ({reason}); coslide export makes it again") from None
 
 
 def _predictor(content: bytes) -> Predict:

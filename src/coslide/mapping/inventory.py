@@ -274,17 +274,7 @@ def _geodesic_area_m2(geometry: NDArray[np.object_], grid: GeoBox) -> NDArray[np
 
 def _qgis_style() -> pd.DataFrame:
     """Build the table ``layer_styles``, in which QGIS looks for the style of a layer of a GeoPackage."""
-    return pd.DataFrame(
-        {
-            "f_table_catalog": [""],
-            "f_table_schema": [""],
-            "f_table_name": [_LAYER],
-            "f_geometry_column": ["geom"],
-            "styleName": ["probability"],
-            "styleQML": [files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")],
-            "styleSLD": [""],
-            "useAsDefault": [True],
-            "description": ["landslides by their mean probability"],
-            "owner": [""],
-        }
-    )
+    style = files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")
+    place = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": _LAYER, "f_geometry_column": "geom"}
+    named = {"styleName": "probability", "styleQML": style, "styleSLD": "", "useAsDefault": True}
+    return pd.DataFrame([{**place, **named, "description": "landslides by their mean probability", "owner": ""}])

@@ -70,7 +70,7 @@ class ModelMetadata(StrictModel):
     vital_signs
         What each member has learned (`coslide.mapping.vital_signs`).
     samples
-        Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.sample_scores`).
+        Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.held_out.sample_scores`).
     scores
         Of the model on held-out pixels, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation

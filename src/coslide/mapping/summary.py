@@ -1,7 +1,6 @@
 """What an inventory comes to: how many landslides, how large they are, and how dense they lie."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.objects import size_frequency
-from coslide.io.cog import RasterBands, write_cog
 
 SQUARE_M = 1000.0
 _SIZES = {"smallest": "min", "median": "median", "mean": "mean", "largest": "max"}
@@ -98,15 +96,3 @@ def count_density(
         found = np.stack([number / (valid_m2 / 1e6), area_m2 / valid_m2])
     found[:, valid_m2 == 0] = np.nan
     return found.astype(np.float32), squares
-
-
-def write_density(path: Path, density: NDArray[np.float32], grid: GeoBox) -> None:
-    """Write what `count_density` gives as a GeoTIFF, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    bands = RasterBands(["landslides per km2", "share of the area that slid"], ["km-2", "1"])
-    write_cog(path, grid, bands, lambda rows: density[:, rows])

@@ -9,12 +9,12 @@ import numpy as np
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
-from coslide.io.cog import write_item
+from coslide.io.cog import RasterBands, write_cog, write_item
 from coslide.mapping.attributes import LandslideContext
 from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, read_probability_map
-from coslide.mapping.summary import count_density, summarise_inventory, write_density
+from coslide.mapping.summary import count_density, summarise_inventory
 from coslide.report.charts import summary_figure
 
 _TITLES = {
@@ -63,7 +63,8 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     )
     write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
     density, squares = count_density(frame, valid, found.grid)
-    write_density(out / "density.tif", density, squares)
+    bands = RasterBands(["landslides per km2", "share of the area that slid"], ["km-2", "1"])
+    write_cog(out / "density.tif", squares, bands, lambda rows: density[:, rows])
     summary = summarise_inventory(frame, valid_km2=np.count_nonzero(valid) * pixel_size_m(found.grid) ** 2 / 1e6)
     write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
     west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)

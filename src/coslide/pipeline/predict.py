@@ -18,11 +18,10 @@ from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
 from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
-from coslide.mapping.ensemble import augmented, mean_and_spread
 from coslide.mapping.export import onnx_predictors
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
-from coslide.mapping.sliding_window import TilingOptions, predict_rows
+from coslide.mapping.sliding_window import TilingOptions, augmented, mean_and_spread, predict_rows
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.pipeline.inventory_products import write_inventory_products
@@ -230,8 +229,8 @@ def predict_scene(
     ['landslides.gpkg', 'landslides.parquet']
     """
     out, loaded, cube = Path(out), load_model(model), open_cube(index)
-    metadata, scene = loaded.metadata, cube
-    missing = require_same_inputs(metadata, [*scene.inputs, *scene.diagnostics], scene.pixel_size_m, str(index))
+    metadata = loaded.metadata
+    missing = require_same_inputs(metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     options = options or InferenceOptions()
@@ -248,7 +247,7 @@ def predict_scene(
         options = with_precision(options, loaded, work / CHOSEN)
         made_from = f"{sha256(Path(model))} {cube.fingerprint}"
         key = f"{made_from} {options} {_tiling(options, metadata, 1)}"
-        store = ResumableRaster(work / _ROWS, scene.shape, layers=_layers(options, metadata), key=key)
+        store = ResumableRaster(work / _ROWS, cube.shape, layers=_layers(options, metadata), key=key)
         job = _Job(Path(model).absolute(), Path(index).absolute(), options, made_from)
         _fill(store, job, executor)
         made_by = MapMetadata(
@@ -289,22 +288,17 @@ def _fill(store: ResumableRaster, job: _Job, executor: Executor | None) -> None:
     done = height - sum(stop - start for start, stop in missing)
     if done:
         _log.info(f"{done} of {height} rows are there already")
-    with prefetch(_blocks(job, missing, executor)) as blocks:  # the next is computed while one is written
+    if executor is None:
+        predictor = _predictor(job)
+        computed = (block for rows in missing for block in predictor.blocks(rows=rows))
+    else:
+        pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
+        computed = ((start, block) for (start, _), block in map_unordered(executor, _block_of, job, pieces))
+    with prefetch(computed) as blocks:  # the next is computed while one is written
         for start, block in blocks:
             store.write(start, block)
             done += block.shape[1]
             report_progress("mapping", done, height)
-
-
-def _blocks(job: _Job, missing: list[tuple[int, int]], executor: Executor | None) -> Iterator[tuple[int, Block]]:
-    if executor is None:
-        predictor = _predictor(job)
-        for rows in missing:
-            yield from predictor.blocks(rows=rows)
-    else:
-        pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
-        for (start, _), block in map_unordered(executor, _block_of, job, pieces):
-            yield start, block
 
 
 def _layers(options: InferenceOptions, metadata: ModelMetadata) -> int:
@@ -341,9 +335,8 @@ def require_options(options: InferenceOptions, model: Model) -> None:
         raise InputError(f"--stride: found {options.stride}, expected 1 to {window}, the side of a window")
     if options.onnx and options.precision == "bf16":
         raise InputError("--precision: found bf16, expected 32 or auto with --onnx, which runs in single precision")
-    if options.precision not in get_args(PrecisionChoice):
-        expected = ", ".join(get_args(PrecisionChoice))
-        raise InputError(f"--precision: found {options.precision}, expected one of {expected}")
+    if options.precision not in (choices := get_args(PrecisionChoice)):
+        raise InputError(f"--precision: found {options.precision}, expected one of {', '.join(choices)}")
 
 
 def with_precision(options: InferenceOptions, model: Model, kept: Path | None = None) -> InferenceOptions:
@@ -355,9 +348,9 @@ def with_precision(options: InferenceOptions, model: Model, kept: Path | None = 
         return options
     if options.onnx or torch.cuda.is_available():
         return options._replace(precision="32")
-    inputs, window = len(model.metadata.encoder.names), options.window or model.metadata.tile
-    network = fuse(model.networks[0])
-    chosen = choose_precision(network, inputs, window, gradients=False, what="the map", kept=kept)
+    network, inputs = fuse(model.networks[0]), len(model.metadata.encoder.names)
+    side_px = options.window or model.metadata.tile
+    chosen = choose_precision(network, inputs, side_px, gradients=False, what="the map", kept=kept)
     return options._replace(precision=chosen)
 
 

@@ -26,10 +26,9 @@ from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, rec
 from coslide.mapping.vital_signs import take_vital_signs
 from coslide.pipeline.baselines import FOLDER, make_baselines, write_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.held_out import held_out_windows
+from coslide.pipeline.held_out import held_out_windows, sample_scores
 from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array
-from coslide.pipeline.sample_scores import sample_scores
 from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
 from coslide.samples.encode import Encoder

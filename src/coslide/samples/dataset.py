@@ -128,8 +128,7 @@ def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str
     InputError
         If one is; `name` is what the area is called in it.
     """
-    for channel, band in zip(values, bands, strict=True):
-        infinite = int(np.isinf(channel).sum())
+    for band, infinite in zip(bands, np.isinf(values).sum(axis=(1, 2)), strict=True):
         if infinite:
             raise InputError(
                 f"{name}: band {band.name} is infinite in {infinite} pixels, expected numbers (or nodata); "

@@ -117,8 +117,11 @@ class RandomPlaces(TileBatches):
         col = int(random.choice(np.flatnonzero(trains[row])))
         if self.tiles.rasters[number].chips:
             return TileSample(number, Window(row - row % self._side, 0, self._side, self._side))
-        top, left = (_first(at, self._side, size) for at, size in zip((row, col), trains.shape, strict=True))
-        return TileSample(number, Window(top, left, self._side, self._side))
+        side = self._side
+        top, left = (
+            min(max(0, at - side // 2), size - side) for at, size in zip((row, col), trains.shape, strict=True)
+        )
+        return TileSample(number, Window(top, left, side, side))
 
 
 def rounded_steps(steps: int) -> int:
@@ -131,11 +134,6 @@ def rounded_steps(steps: int) -> int:
     """
     of_round = math.ceil(steps / _ROUNDS)
     return math.ceil(steps / of_round) * of_round
-
-
-def _first(middle: int, side: int, size: int) -> int:
-    """Find where a window around `middle` begins, moved inwards at the rim."""
-    return min(max(0, middle - side // 2), size - side)
 
 
 def _shared(draws: Sequence[TileSample], size: int) -> Iterator[list[TileSample]]:

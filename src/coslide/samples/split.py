@@ -18,8 +18,8 @@ from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.io.executor import available_processors
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.samples.paper_split import split_samples
-from coslide.windows import Window, cover, require_tile, windows_in
+from coslide.samples.paper_split import numbered_samples, split_samples
+from coslide.windows import Window, cover, require_tile
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def split_windows(
     if blocks is None:  # given blocks do not lie beside each other on Earth
         _guard(subsets, rules.guard_px)
     areas = pieces if rules.scheme == "blocks" or blocks else whole
-    return _cut(subsets, labels, [w for area in areas for w in windows_in(area, tile=tile, stride=stride)])
+    return _cut(subsets, labels, numbered_samples(areas, settings))
 
 
 def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Window]:

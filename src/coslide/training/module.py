@@ -226,6 +226,7 @@ def summed_loss(
 
     # added part by part in their order, whichever is done first
     total, *found = (sum(several[1:], several[0]) for several in zip(*pool.map(gradients, parts), strict=True))
-    terms = (((one - one.detach()) * gradient).sum() for one, gradient in zip(parameters, found, strict=True))
-    loss: Tensor = sum(terms, total)  # the terms are 0, and their gradients are those found
+    products = [one.flatten().dot(gradient.flatten()) for one, gradient in zip(parameters, found, strict=True)]
+    weighed = torch.stack(products).sum()
+    loss: Tensor = total + (weighed - weighed.detach())  # the total, with the gradients that were found
     return loss

@@ -4,7 +4,7 @@
 class InputError(Exception):
     """What the user gave cannot be used.
 
-    The text is one line and says which file or key, what was found and what was expected. The command line prints it
+    The text is one line with the file or key, what was found and what was expected. The command line prints it
     without a traceback and ends with exit code 2; everything else that is raised is a fault of coslide (exit code 1).
 
     Examples

@@ -69,7 +69,7 @@ def test_xarray_decodes_the_cube_as_cf(made_up_cube):
         assert np.isnan(decoded["aspect_class"].values).sum() == (decoded["slope"].isnull()).sum()
 
 
-def test_a_cell_without_the_pre_event_scene_stays_valid_and_is_marked(cube):
+def test_a_pixel_without_the_pre_event_scene_stays_valid_and_is_marked(cube):
     available, valid = cube.to_xarray()["pre_available"].values == 1, cube.valid()
     assert (valid & ~available).sum() > 0.2 * valid.sum()
     pre = cube.to_xarray()["reflectance_pre"].values
@@ -77,7 +77,7 @@ def test_a_cell_without_the_pre_event_scene_stays_valid_and_is_marked(cube):
     assert np.isnan(pre[:, ~available]).all()
 
 
-def test_a_cell_is_valid_where_the_post_event_scene_and_the_dem_are(cube):
+def test_a_pixel_is_valid_where_the_post_event_scene_and_the_dem_are(cube):
     post = np.isfinite(cube.to_xarray()["reflectance_post"].values).all(axis=0)
     np.testing.assert_array_equal(cube.valid(), post & np.isfinite(cube.to_xarray()["elevation"].values))
     assert 0.9 < cube.valid().mean() < 1
@@ -99,7 +99,7 @@ def test_terrain_has_no_empty_ring_where_the_dem_goes_on(made_up_event, tmp_path
 
 
 def test_terrain_lies_where_the_dem_says(cube, made_up_event):
-    """The margin that derivatives need is cut off again to the cell: a shift by one row would show."""
+    """The margin that derivatives need is cut off again to the pixel: a shift by one row would show."""
     event = read_event(made_up_event)
     alone = open_elevation(event.dem, cube.grid).elevation(cube.grid)
     inner = (slice(20, -20), slice(20, -20))  # beyond the reach of the edge, which `alone` has no margin for
@@ -134,12 +134,12 @@ def test_channels_are_picked_by_name_in_the_order_asked(cube):
     np.testing.assert_array_equal(cube.read(bands=wanted), expected)
 
 
-def test_an_unclassified_cell_is_nan_to_the_network(cube):
+def test_an_unclassified_pixel_is_nan_to_the_network(cube):
     aspect = [band.name for band in cube.inputs].index("aspect_class")
     np.testing.assert_array_equal(np.isnan(cube.read()[aspect]), cube.to_xarray()["aspect_class"].values == 255)
 
 
-def test_labels_are_unknown_outside_the_mapped_area_and_where_nothing_is_valid(cube):
+def test_labels_are_nodata_outside_the_mapped_area_and_where_nothing_is_valid(cube):
     labels = cube.labels
     assert (labels[~cube.valid()] == 255).all()
     assert (labels[:4] == 255).all()

@@ -82,7 +82,7 @@ def test_pixels_that_touch_at_a_corner_are_one_landslide():
 
 
 def test_a_landslide_with_less_than_half_of_its_pixels_in_a_union_is_not_merged():
-    # Of the mapped landslide on the right one cell of four lies in the recognised one.
+    # Of the mapped landslide on the right one pixel of four lies in the recognised one.
     matching = match_objects(*draw("bbrbbbrbmmm"))
     assert sorted(matching.mapped.state.tolist()) == [U, G, G]
     assert matching.recognised.state.tolist() == [G]
@@ -254,7 +254,7 @@ def test_a_mask_of_another_type_or_shape_is_refused(function, name):
 
 def test_8_and_11_pixels_are_in_one_size_class_and_7_and_12_are_not():
     rows = recall_by_size(rows_of_pixels(7, 8, 11, 12, 24, 200, 900, found=(4, 5, 2, 12)), pixel_size_m=10)
-    assert [(row.cells_min, row.cells_max) for row in rows] == [
+    assert [(row.pixels_min, row.pixels_max) for row in rows] == [
         (1, 7),
         (8, 11),
         (12, 24),

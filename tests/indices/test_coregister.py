@@ -13,12 +13,12 @@ from coslide.grid import slices_of
 from coslide.indices.coregister import ChipShift, _agreed, coregistration, measure_scene_shift, measure_shift
 from coslide.indices.spectral import prepare_scene
 
-CELL_M = 10.0
-FINE = 2  # ground is made on half cells and averaged, so that it is sampled as coarsely as a sensor does it
+PIXEL_M = 10.0
+FINE = 2  # ground is made on half pixels and averaged, so that it is sampled as coarsely as a sensor does it
 
 
 def grid_of(rows, cols):
-    return GeoBox((rows, cols), Affine(CELL_M, 0, 300000, 0, -CELL_M, 3700000), "EPSG:32648")
+    return GeoBox((rows, cols), Affine(PIXEL_M, 0, 300000, 0, -PIXEL_M, 3700000), "EPSG:32648")
 
 
 def fractal(size, random, power=1.2):
@@ -101,7 +101,7 @@ class Rendered:
 
 @pytest.mark.parametrize("size", [256, 128])
 @pytest.mark.parametrize(("east_px", "north_px"), [(0.0, 0.0), (0.5, -0.25), (-1.37, 0.81), (3.2, 4.1)])
-def test_a_chip_shows_its_shift_to_a_thirtieth_of_a_cell(size, east_px, north_px):
+def test_a_chip_shows_its_shift_to_a_thirtieth_of_a_pixel(size, east_px, north_px):
     found = measure_shift(*pair(size, east_px=east_px, north_px=north_px))
     assert_allclose((found.east_px, found.north_px), (-east_px, -north_px), atol=1 / 30)
     assert found.match > 0.9
@@ -117,7 +117,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_what_has_changed_on_the_ground_moves_the_shift_by_less_than_a_twentieth_of_a_cell(changes):
+def test_what_has_changed_in_the_scene_moves_the_shift_by_less_than_a_twentieth_of_a_pixel(changes):
     grid = grid_of(512, 512)
     before, after = pair(512, east_px=0.62, north_px=-0.35, seed=1, **changes)
     found = measure_scene_shift(Held(before, grid), Held(after, grid), grid)
@@ -155,21 +155,21 @@ def test_the_line_for_the_log_says_where_the_scene_lay():
     assert found.text.endswith("(4 of 4 chips, spread 0.0 m); removed")
 
 
-def test_a_shift_below_a_tenth_of_a_cell_is_left_alone():
+def test_a_shift_below_a_tenth_of_a_pixel_is_left_alone():
     found = measure_scene_shift(Rendered(displaced_m=(0.5, 0.5)), Rendered(), grid_of(200, 220))
     assert_allclose((found.dx_m, found.dy_m), (-0.5, -0.5), atol=0.25)
     assert not found.applied
     assert found.applied_m == (0.0, 0.0)
 
 
-def test_a_shift_above_a_cell_is_removed_with_a_warning():
+def test_a_shift_above_a_pixel_is_removed_with_a_warning():
     found = measure_scene_shift(Rendered(displaced_m=(14.0, 0.0)), Rendered(), grid_of(200, 220))
     assert found.applied
     assert found.applied_m == (found.dx_m, found.dy_m)
     assert found.text.startswith("warning: ")
 
 
-def test_a_shift_above_five_cells_is_not_believed():
+def test_a_shift_above_five_pixels_is_not_believed():
     found = measure_scene_shift(Rendered(displaced_m=(40.0, 40.0)), Rendered(), grid_of(200, 220))
     assert_allclose((found.dx_m, found.dy_m), (-40, -40), atol=1)
     assert not found.applied
@@ -177,7 +177,7 @@ def test_a_shift_above_five_cells_is_not_believed():
     assert "not believed" in found.text
 
 
-def test_scenes_of_different_ground_are_left_alone():
+def test_scenes_of_different_places_are_left_alone():
     found = measure_scene_shift(Rendered(seed=1), Rendered(seed=2), grid_of(200, 220))
     assert not found.applied
     assert found.chips == 0
@@ -186,23 +186,23 @@ def test_scenes_of_different_ground_are_left_alone():
 
 def test_a_few_chips_that_lie_off_the_others_do_not_move_the_shift():
     chips = [ChipShift(east, 0.0, 0.8) for east in (0.4, 0.45, 0.5, 0.55, 0.6)]
-    found = _agreed([*chips, *[ChipShift(2.0, 3.0, 0.8)] * 2], CELL_M)
+    found = _agreed([*chips, *[ChipShift(2.0, 3.0, 0.8)] * 2], PIXEL_M)
     assert (found.dx_m, found.dy_m, found.chips, found.applied) == (5.0, 0.0, 5, True)
 
 
 @pytest.mark.parametrize(("count", "applied"), [(9, False), (36, True)])
 def test_a_shift_that_chance_could_make_of_scattered_chips_is_not_removed(count, applied):
-    """A third of a cell from chips that scatter by a fifth: believed of 36 of them, not of 9."""
+    """A third of a pixel from chips that scatter by a fifth: believed of 36 of them, not of 9."""
     scatter = np.resize([-0.3, -0.2, 0.2, 0.3, 0.0, 0.2, -0.2, 0.25, -0.25], count)
     chips = [ChipShift(0.33 + away, 0.0, 0.8) for away in scatter]
-    found = _agreed(chips, CELL_M)
+    found = _agreed(chips, PIXEL_M)
     assert found.applied is applied
     assert ("its parts scatter as much" in found.text) is not applied
 
 
 def test_chips_that_do_not_agree_leave_the_scene_where_it_is():
     chips = [ChipShift(east, 0.0, 0.9) for east in (-1.0, -0.4, 0.2, 0.8, 1.4)]
-    found = _agreed(chips, CELL_M)
+    found = _agreed(chips, PIXEL_M)
     assert found.spread_m == pytest.approx(6.0)
     assert not found.applied
     assert "do not agree" in found.text
@@ -210,7 +210,7 @@ def test_chips_that_do_not_agree_leave_the_scene_where_it_is():
 
 @pytest.mark.parametrize(("match", "applied"), [(0.8, True), (0.4, False)])
 def test_fewer_than_four_chips_must_match_well(match, applied):
-    assert _agreed([ChipShift(0.5, 0.0, match)], CELL_M).applied is applied
+    assert _agreed([ChipShift(0.5, 0.0, match)], PIXEL_M).applied is applied
 
 
 def test_clouds_and_nodata_are_no_structure():
@@ -313,19 +313,19 @@ def test_without_a_scene_before_the_event_there_is_nothing_to_measure():
 
 @pytest.mark.realdata
 def test_the_scenes_of_a_real_event_fit_better_once_the_shift_is_removed(data_folder):
-    """Snow, another sun, 43 % without data: still a shift below two cells, and their correlation rises."""
+    """Snow, another sun, 43 % without data: still a shift below two pixels, and their correlation rises."""
     scenes = []
     for when in ("pre", "post"):
         with rasterio.open(data_folder / "iburi-2018" / "sentinel2" / f"{when}_B4.tif") as file:
             values = file.read(1).astype(np.float32)
             scenes.append(np.where(values == file.nodata, np.nan, values * 1e-4))
-    grid = grid_of(*scenes[0].shape)  # cells as they are stored, taken for 10 m
+    grid = grid_of(*scenes[0].shape)  # pixels as they are stored, taken for 10 m
     found = measure_scene_shift(*(Held(values, grid, names=("B4",)) for values in scenes), grid)
     assert found.applied
     assert found.chips >= 4
-    assert np.hypot(found.dx_m, found.dy_m) < 2 * CELL_M
+    assert np.hypot(found.dx_m, found.dy_m) < 2 * PIXEL_M
     pre, post = (values[450:930, 30:830] for values in scenes)  # both have data
     both = np.isfinite(pre) & np.isfinite(post)
-    moved = shift(np.nan_to_num(pre), (-found.dy_m / CELL_M, found.dx_m / CELL_M), order=3, mode="nearest")
+    moved = shift(np.nan_to_num(pre), (-found.dy_m / PIXEL_M, found.dx_m / PIXEL_M), order=3, mode="nearest")
     before, after = (np.corrcoef(values[both], post[both])[0, 1] for values in (pre, moved))
     assert after > before + 0.01

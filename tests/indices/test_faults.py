@@ -49,7 +49,7 @@ def exact_distance(traces, grid, rows, columns):
     ids=["across", "two", "beside", "corner"],
 )
 def test_distances_are_within_10_m_of_the_exact_ones(traces):
-    """R25: even within half the diagonal of a cell."""
+    """R25: even within half the diagonal of a pixel."""
     rows, columns = np.random.default_rng(3).integers(0, [[300], [400]], (2, 4000))
     _, expected = exact_distance(traces, GRID, rows, columns)
     found = fault_distance(traces, GRID, reach_m=REACH_M)[rows, columns]
@@ -58,7 +58,7 @@ def test_distances_are_within_10_m_of_the_exact_ones(traces):
 
 
 def test_a_fault_beside_the_grid_gives_what_a_larger_grid_gives():
-    """R23: but for the corners of single cells, as GDAL clips the line elsewhere."""
+    """R23: but for the corners of single pixels, as GDAL clips the line elsewhere."""
     trace = LineString([(509_000, 3_699_000), (506_500, 3_706_000)])
     large = GRID.pad(700)
     expected = fault_distance([trace], large, reach_m=REACH_M)[700:-700, 700:-700]
@@ -77,14 +77,14 @@ def test_a_fault_at_the_very_end_of_the_reach_still_counts():
 
 
 @pytest.mark.parametrize("traces", [[], [LineString()], [LineString([(600_000, 0), (700_000, 0)])]])
-def test_without_a_fault_in_reach_every_cell_is_in_the_last_class(traces):
+def test_without_a_fault_in_reach_every_pixel_is_in_the_last_class(traces):
     """R24: scipy alone answers with finite numbers that mean nothing."""
     distance_m = fault_distance(traces, GRID, reach_m=REACH_M)
     assert distance_m.shape == GRID.shape
     assert (distance_class(distance_m) == 7).all()
 
 
-def test_cells_that_are_not_square_have_the_distance_in_metres():
+def test_pixels_that_are_not_square_have_the_distance_in_metres():
     """R25: 30 m to the north, 10 m to the east."""
     grid = GeoBox((40, 50), GRID.affine @ GRID.affine.scale(1.0, 3.0), GRID.crs)
     x_m, y_m = grid.affine @ (20.5, 10.5)
@@ -101,14 +101,14 @@ def test_a_south_up_grid_gets_the_same_distances_upside_down():
     )
 
 
-def test_every_cell_that_a_trace_touches_has_distance_0():
+def test_every_pixel_that_a_trace_touches_has_distance_0():
     """R25: also where it cuts a corner."""
     trace = broken_trace()
     zero = fault_distance([trace], GRID, reach_m=REACH_M) == 0
     along = [trace.interpolate(metre) for metre in np.arange(3.3, trace.length, 7.0)]
-    cells = np.floor(np.array([~GRID.affine @ (place.x, place.y) for place in along])).astype(int)
-    inside = ((cells >= 0) & (cells < [400, 300])).all(axis=1)
-    assert zero[cells[inside, 1], cells[inside, 0]].all()
+    pixels = np.floor(np.array([~GRID.affine @ (place.x, place.y) for place in along])).astype(int)
+    inside = ((pixels >= 0) & (pixels < [400, 300])).all(axis=1)
+    assert zero[pixels[inside, 1], pixels[inside, 0]].all()
 
 
 def test_a_shorter_reach_only_cuts_the_distances_off():
@@ -216,7 +216,7 @@ def test_how_many_traces_count_is_noted(faults):
     assert notes == ("1 of 1 features are taken for traces", "the nearest pixel lies 0 m from a trace")
 
 
-def test_a_cell_has_the_same_distance_and_class_whatever_the_window(faults):
+def test_a_pixel_has_the_same_distance_and_class_whatever_the_window(faults):
     """R14: from several threads."""
     family = prepare_fault_distance(faults, GRID)
     whole = family.compute(GRID)

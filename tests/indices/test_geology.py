@@ -29,7 +29,7 @@ def patchy(seed=0, shape=(90, 70), share=0.6):
 
 
 def nearest_codes(codes, reach):
-    """Return for each gap cell the set of codes at its least distance, by searching all cells; None if too far."""
+    """Return for each gap pixel the set of codes at its least distance, by searching all pixels; None if too far."""
     known = np.argwhere(codes != 255)
     tree = cKDTree(known)
     found = {}
@@ -42,8 +42,8 @@ def nearest_codes(codes, reach):
 
 @pytest.mark.parametrize("block", [512, 16])
 @pytest.mark.parametrize("reach_m", [10.0, 25.0, 64.0])
-def test_gaps_get_the_code_of_the_nearest_cell_up_to_the_reach(monkeypatch, block, reach_m):
-    """R31: against a search over all cells, in one block and in many."""
+def test_gaps_get_the_code_of_the_nearest_pixel_up_to_the_reach(monkeypatch, block, reach_m):
+    """R31: against a search over all pixels, in one block and in many."""
     monkeypatch.setattr(geology_module, "_BLOCK", block)
     codes = patchy()
     filled = fill_gaps(codes, pixel_size_m=10, reach_m=reach_m)
@@ -103,7 +103,7 @@ def test_gaps_and_overlaps_are_reported_as_shares_of_the_grid(geology):
     assert "not on the grid: 'P2', 'T3' of the 5 units with an age" in notes
 
 
-def test_units_without_age_and_large_gaps_are_unknown(geology):
+def test_units_without_age_and_large_gaps_are_nodata(geology):
     """R31."""
     classes = prepare_stratum(geology, GRID).compute(GRID)["stratum_class"]
     assert classes.dtype == np.uint8
@@ -111,8 +111,8 @@ def test_units_without_age_and_large_gaps_are_unknown(geology):
     assert (classes[40:50, 45:47] == 255).all()
 
 
-def test_a_cell_has_the_same_class_whatever_the_window(geology):
-    """R14: in single cells and odd windows, from several threads."""
+def test_a_pixel_has_the_same_class_whatever_the_window(geology):
+    """R14: in single pixels and odd windows, from several threads."""
     family = prepare_stratum(geology, GRID)
     whole = family.compute(GRID)["stratum_class"]
     windows = [np.s_[r : min(r + 7, 60), c : min(c + 11, 80)] for r in range(0, 60, 7) for c in range(0, 80, 11)]
@@ -129,7 +129,7 @@ def test_what_is_computed_may_be_changed_without_harm(geology):
 
 
 @pytest.mark.realdata
-def test_the_real_map_covers_its_ground(data_folder):
+def test_the_real_map_covers_its_area(data_folder):
     """R31: the Hamersley map has no gaps beyond slivers, and its overlaps are none."""
     path = data_folder / "hamersley-geology" / "geology.geojson"
     frame = gpd.read_file(path).to_crs("EPSG:32750")

@@ -59,7 +59,7 @@ def test_a_window_of_a_raster_is_the_crop_of_the_whole(part):
     np.testing.assert_allclose(field.at(GRID[part]), field.at(GRID)[part], rtol=1e-6)
 
 
-def test_windows_agree_where_cells_have_no_exact_size():
+def test_windows_agree_where_pixels_have_no_exact_size():
     """R14: 10 m has few digits, a third of a metre has not."""
     grid = GeoBox((400, 300), Affine(1 / 3, 0, 560000.1, 0, -1 / 3, 4110000.7), CRS)
     field, raster = coarse(grid, coarse_m=7.0), NodesField(wavy_nodes(step_deg=0.005), grid)
@@ -82,7 +82,7 @@ def test_strips_may_be_computed_by_threads_and_in_other_processes():
 
 
 def test_a_bilinear_field_is_met_exactly_at_the_pixel_centres():
-    """R28: a + bx + cy + dxy; half a cell of shift would be 0.05."""
+    """R28: a + bx + cy + dxy; half a pixel of shift would be 0.05."""
     spacing_m, first, (x_m, y_m) = coarse_axes(GRID, 250.0)
 
     def surface(x_m, y_m):
@@ -106,7 +106,7 @@ def test_a_raster_that_is_linear_in_degrees_is_met_at_the_pixel_centres():
     np.testing.assert_allclose(NodesField(plane, GRID).at(GRID), expected, atol=4e-4)
 
 
-def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place_of_every_cell():
+def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place_of_every_pixel():
     """R28: half a metre of ground, on slopes of up to 1 per 740 m."""
     nodes = wavy_nodes()
     lon, lat = on(GRID)
@@ -117,8 +117,8 @@ def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place
     np.testing.assert_allclose(NodesField(nodes, GRID).at(GRID), expected, atol=0.5 / 740)
 
 
-def test_beside_unknown_nodes_the_known_ones_share_the_weight_and_their_cells_stay_unknown():
-    """A hole is as large as its raster cells, no larger."""
+def test_beside_unknown_nodes_the_known_ones_share_the_weight_and_their_pixels_stay_nodata():
+    """A hole is as large as its raster pixels, no larger."""
     nodes = wavy_nodes(step_deg=0.02, rows=20, columns=30)
     nodes.values[...] = 7.0
     nodes.values[4:6, 8:10] = np.nan

@@ -52,7 +52,7 @@ def gauges(count=30, seed=0, half_width_m=60e3):
 
 
 def grid_around(width_m=20e3, height_m=10e3, resolution=10.0):
-    """Return a grid of 10 m cells about the middle of the gauges."""
+    """Return a grid of 10 m pixels about the middle of the gauges."""
     return GeoBox.from_bbox(
         (EAST_M - width_m / 2, NORTH_M - height_m / 2, EAST_M + width_m / 2, NORTH_M + height_m / 2),
         crs="EPSG:32654",
@@ -243,8 +243,8 @@ def test_the_coarse_grid_equals_the_direct_solution_of_pykrige(log):
     at_station = ~grid.affine @ (x_m[inside], y_m[inside])  # where a bilinear cut is worst
     assert inside.sum() > 1
     columns, rows = (
-        np.concatenate([cells, np.floor(own).astype(int)])
-        for cells, own in zip((columns, rows), at_station, strict=True)
+        np.concatenate([pixels, np.floor(own).astype(int)])
+        for pixels, own in zip((columns, rows), at_station, strict=True)
     )
     cell_x_m, cell_y_m = centres(grid, rows, columns)
     expected, _ = direct.execute("points", cell_x_m - EAST_M, cell_y_m - NORTH_M)
@@ -255,8 +255,8 @@ def test_the_coarse_grid_equals_the_direct_solution_of_pykrige(log):
         np.testing.assert_allclose(found, expected, atol=0.1)
 
 
-def test_a_linear_field_is_met_at_the_cell_centres():
-    """R28, R29: half a cell of shift is 5 m, here 0.05; the slope differs in x and y and the grid is no square."""
+def test_a_linear_field_is_met_at_the_pixel_centres():
+    """R28, R29: half a pixel of shift is 5 m, here 0.05; the slope differs in x and y and the grid is no square."""
     x_m, y_m = (axis.ravel() for axis in np.meshgrid(*2 * [np.arange(-6e3, 6.1e3, 1e3)]))
     grid = grid_around(3e3, 2e3)
     values = 100.0 + 0.01 * x_m - 0.02 * y_m
@@ -418,7 +418,7 @@ def test_a_coarse_field_is_evaluated_window_by_window_to_the_bit(log):
 
 
 def test_the_variance_of_a_coarse_field_is_that_of_the_direct_solution():
-    """R29: at the cells, in squared units of the values, with the variogram that the field names."""
+    """R29: at the pixels, in squared units of the values, with the variogram that the field names."""
     x_m, y_m, rain_mm = gauges()
     grid = grid_around(6e3, 4e3)
     field = krige_coarse(grid, x_m, y_m, rain_mm, variogram="exponential")

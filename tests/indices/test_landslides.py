@@ -23,7 +23,7 @@ def save(path, geometry):
 
 
 def tiny(count):
-    """Return landslides of 2 m, each in a corner of its own cell."""
+    """Return landslides of 2 m, each in a corner of its own pixel."""
     places = [(500001 + 10 * (i % 50), 4699991 - 10 * (i // 50)) for i in range(count)]
     return [box(x, y, x + 2, y + 2) for x, y in places]
 
@@ -46,8 +46,8 @@ def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
     assert attrs["polygons_burnt_by_touch_ids"] == list(range(100))
 
 
-def test_the_area_of_the_polygons_and_of_their_cells_is_noted(tmp_path):
-    """R38: 100 m x 104 m of polygon have 100 m x 100 m of cells."""
+def test_the_area_of_the_polygons_and_of_their_pixels_is_noted(tmp_path):
+    """R38: 100 m x 104 m of polygon have 100 m x 100 m of pixels."""
     path = save(tmp_path / "l.gpkg", [box(500200, 4699700, 500300, 4699804)])
     (note,) = prepare_landslides(InventoryConfig(path=path), GRID).notes
     assert note == "1 polygons cover 0.0104 km2 of the mapped area, their pixels 0.01 km2"
@@ -60,7 +60,7 @@ def test_repaired_polygons_are_noted(tmp_path):
     assert family.notes[-1] == "1 crossed themselves and were repaired"
 
 
-def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
+def test_pixels_outside_the_mapped_area_are_nodata_not_background(tmp_path):
     """R38."""
     area = save(tmp_path / "a.gpkg", [box(500000, 4699600, 500250, 4700000)])
     family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [LARGE]), area=area), GRID)
@@ -70,7 +70,7 @@ def test_ground_outside_the_mapped_area_is_unknown_not_background(tmp_path):
     assert "1 polygons cover 0.005 km2 of the mapped area" in family.notes[0]
 
 
-def test_a_cell_has_the_same_label_whatever_the_window(tmp_path):
+def test_a_pixel_has_the_same_label_whatever_the_window(tmp_path):
     """R14."""
     path = save(tmp_path / "l.gpkg", [LARGE, *tiny(60)])
     family = prepare_landslides(InventoryConfig(path=path), GRID)

@@ -1,4 +1,4 @@
-"""Rain at the cells of a grid: against the direct solution of the kriging equations, and the rules for what goes in."""
+"""Rain at the pixels of a grid: against the direct solution of the kriging equations, the rules for what goes in."""
 
 import datetime as dt
 import pickle  # noqa: TID251 - as worker processes are sent families
@@ -57,7 +57,7 @@ def said(family):
 
 @pytest.mark.parametrize("model", ["spherical", "exponential"])
 def test_the_field_and_its_variance_are_those_of_the_direct_solution(tmp_path, model):
-    """R29: within 0.1 mm at 2000 cells and at the cells of the gauges, by another program and another path."""
+    """R29: within 0.1 mm at 2000 pixels and at the pixels of the gauges, by another program and another path."""
     x_m, y_m, rain_mm = gauges(40, half_width_m=15e3)
     inside = (np.abs(x_m - EAST_M - 6e3) < 6e3) & (np.abs(y_m - NORTH_M + 4e3) < 4e3)
     assert inside.sum() >= 2
@@ -174,7 +174,7 @@ def test_gauges_in_one_place_count_as_one(tmp_path):
 
 
 def test_gauges_that_disagree_leave_no_spike(tmp_path):
-    """R29: two gauges 300 m apart with 25 mm between them; cells around them differ by little."""
+    """R29: two gauges 300 m apart with 25 mm between them; pixels around them differ by little."""
     x_m, y_m, rain_mm = gauges(40, half_width_m=25e3)
     x_m[:2], y_m[:2], rain_mm[:2] = EAST_M + 5e3 + np.array([0, 300.0]), NORTH_M - 4e3, (40.0, 65.0)
     values = computed(table(tmp_path, x_m, y_m, rain_mm))[1]["rainfall"]
@@ -227,7 +227,7 @@ def test_gauges_without_a_place_in_the_projection_are_refused(tmp_path):
 
 
 def test_a_whole_tile_never_takes_a_gigabyte(tmp_path):
-    """R30: 10980 x 10980 cells and 30 gauges; prepared, and a strip of it computed."""
+    """R30: 10980 x 10980 pixels and 30 gauges; prepared, and a strip of it computed."""
     grid = GeoBox((10980, 10980), Affine(10, 0, EAST_M, 0, -10, NORTH_M), CRS)
     rain = table(tmp_path, *gauges())
     prepare_rainfall(rain, GRID, event_time=None).compute(GRID[:1, :1])  # imports and compilation are not counted
@@ -263,7 +263,7 @@ def save(path, values, *, crs="EPSG:4326", nodata=None):
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("0.1mm", 0.1), ("cm", 10.0), ("inch", 25.4)])
 def test_a_raster_of_rain_is_interpolated_bilinearly_in_mm(tmp_path, unit, factor):
-    """R28, R29: a plane in degrees, at the exact place of every cell; its CRS is told."""
+    """R28, R29: a plane in degrees, at the exact place of every pixel; its CRS is told."""
     rows, columns = np.indices((40, 50)) + 0.5
     path = save(tmp_path / "rain.tif", (columns + 2 * rows).astype(np.float32), crs=None)
     family, values = computed(RainConfig(raster=path, unit=unit, crs="EPSG:4326"))
@@ -278,7 +278,7 @@ def test_a_raster_of_rain_is_interpolated_bilinearly_in_mm(tmp_path, unit, facto
     np.testing.assert_allclose(family.compute(GRID[part])["rainfall"], values["rainfall"][part], rtol=1e-6)
 
 
-def test_ground_without_rain_in_the_raster_is_unknown_and_its_share_is_told(tmp_path):
+def test_ground_without_rain_in_the_raster_is_nodata_and_its_share_is_told(tmp_path):
     """Not zero: dry and unknown differ."""
     rain_mm = np.full((40, 50), 3.0, dtype=np.float32)
     rain_mm[:, 22:] = -9999
@@ -315,8 +315,8 @@ def test_a_raster_of_another_place_or_without_a_crs_is_refused(tmp_path):
 
 
 @pytest.mark.realdata
-def test_the_real_raster_of_1989_has_the_rain_of_its_cells(data_folder):
-    """R28: mean annual precipitation without a CRS; away from the coast every cell is within the four around it."""
+def test_the_real_raster_of_1989_has_the_rain_of_its_pixels(data_folder):
+    """R28: mean annual precipitation without a CRS; away from the coast every pixel is within the four around it."""
     path = data_folder / "loma-prieta-1989" / "global_precip_fil_mm.grd"
     grid = GeoBox((400, 500), Affine(100, 0, 560000, 0, -100, 4110000), "EPSG:32610")
     values = computed(RainConfig(raster=path, unit="mm", crs="EPSG:4326"), grid)[1]

@@ -90,7 +90,7 @@ def test_the_field_is_the_exponential_of_the_kriged_logarithm():
     [(141.9, 42.7, np.nan), (141.9, 42.7, 0.0), (141.9, 42.7, np.inf), (141.9, 95.0, 0.5), (np.nan, 42.7, 0.5)],
 )
 def test_a_station_without_a_usable_value_or_place_is_left_out(lon_deg, lat_deg, pga_g):
-    """R29: empty cells of a table, zeros of dead instruments, places that the projection cannot show."""
+    """R29: empty fields of a table, zeros of dead instruments, places that the projection cannot show."""
     table = stations(8)
     spoilt = {"lon_deg": lon_deg, "lat_deg": lat_deg, "pga_g": pga_g}
     both = {key: np.append(table[key], spoilt[key]) for key in table}
@@ -205,7 +205,7 @@ def flt(path, values):
 
 
 def contours(path, levels_g, *, polygons=False, unit=100.0, crs=4326, **columns):
-    """Return contours of the interpolated nodes, traced on cells of 50 m far around the grid."""
+    """Return contours of the interpolated nodes, traced on pixels of 50 m far around the grid."""
     lon, lat, pga_g = nodes_around()
     box = FINE.boundingbox
     x_m, y_m = np.arange(box.left - 15e3, box.right + 15e3, 50.0), np.arange(box.bottom - 12e3, box.top + 12e3, 50.0)
@@ -246,7 +246,7 @@ def said(family):
 
 
 def test_a_shakemap_is_interpolated_bilinearly_between_its_nodes(tmp_path):
-    """R26, R28: against scipy at the exact place of every cell; half a node of shift would be up to 0.05 g."""
+    """R26, R28: against scipy at the exact place of every pixel; half a node of shift would be up to 0.05 g."""
     family, values = computed(ShakingConfig(shakemap=shakemap(tmp_path)))
     lon, lat, pga_g = nodes_around()
     rows, columns = np.indices(FINE.shape)
@@ -301,7 +301,7 @@ def test_a_raster_gives_the_classes_of_the_grid(tmp_path, unit, stored):
 
 
 @pytest.mark.parametrize("polygons", [False, True])
-def test_contours_give_the_classes_of_the_grid_within_a_cell_of_a_contour(tmp_path, polygons):
+def test_contours_give_the_classes_of_the_grid_within_a_pixel_of_a_contour(tmp_path, polygons):
     """R27: in percent of g; with a peak, a hollow and a pass."""
     expected = computed(ShakingConfig(shakemap=shakemap(tmp_path)))[1]["pga_class"]
     path = contours(tmp_path / "cont_pga.json", CONTOUR_LEVELS_G, polygons=polygons, units="pctg")
@@ -410,7 +410,7 @@ def test_few_stations_have_no_deviation(tmp_path):
     assert "kriged from 2 of 2" in said(family)
 
 
-def test_ground_outside_the_map_is_unknown_and_its_share_is_told(tmp_path):
+def test_pixels_outside_the_map_is_nodata_and_its_share_is_told(tmp_path):
     """R28: the map ends half a node beyond its outermost nodes."""
     lon, lat, _ = nodes_around()
     x_m, y_m = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(lon[-1] + STEP_DEG / 2, lat[9])

@@ -73,7 +73,7 @@ def test_ndvi_keeps_the_shape_and_is_float32():
     ("red", "nir"),
     [(np.nan, 0.3), (0.3, np.nan), (0.0, 0.0), (-0.2, 0.1), (0.0002, 0.0003), (np.inf, 0.1), (0.1, np.inf)],
 )
-def test_ndvi_is_unknown_where_a_band_is_or_where_it_is_too_dark(red, nir):
+def test_ndvi_is_nodata_where_a_band_is_or_where_it_is_too_dark(red, nir):
     assert np.isnan(ndvi([red], [nir]))
 
 
@@ -114,7 +114,7 @@ def test_a_window_that_is_no_part_of_the_grid_is_refused():
         prepare_scene(Counts(), "pre", grid=GRID[:40]).compute(GRID)
 
 
-def test_a_cell_is_known_in_all_bands_or_in_none():
+def test_a_pixel_is_known_in_all_bands_or_in_none():
     scene = Counts()
     computed = prepare_scene(scene, "pre", grid=GRID).compute(GRID)
     known = scene.known()

@@ -30,7 +30,7 @@ def write(path, values, *, transform, crs=UTM):
 
 
 def on_cells(path, surface, *, margin=20, south_up=False):
-    """Write `surface`, a function of x and y in metres from the middle of the grid, on the grid's own cells."""
+    """Write `surface`, a function of x and y in metres from the middle of the grid, on the grid's own pixels."""
     wide = GRID.pad(margin)
     height, width = wide.shape
     rows, cols = np.mgrid[:height, :width] + 0.5
@@ -43,7 +43,7 @@ def on_cells(path, surface, *, margin=20, south_up=False):
 
 
 def hills(path, *, whole=False, hole=False):
-    """Write smooth random ground in degrees, 30 m cells."""
+    """Write smooth random ground in degrees, 30 m pixels."""
     values = gaussian_filter(np.random.default_rng(0).normal(size=DEGREES_SHAPE), 4.0) * 2000 + 900
     values = np.rint(values).astype(np.int16) if whole else values.astype(np.float32)
     if hole:
@@ -56,7 +56,7 @@ def compute(path, grid=GRID, window=None, **keys):
 
 
 def test_a_plane_has_its_slope_and_aspect_everywhere(tmp_path):
-    """R15, R18: also on the outermost cells of the grid."""
+    """R15, R18: also on the outermost pixels of the grid."""
     found = compute(on_cells(tmp_path / "dem.tif", lambda east, north: 500.1 - 0.5 * east + 0.2 * north))
     np.testing.assert_allclose(found["slope"], np.degrees(np.arctan(np.hypot(0.5, 0.2))), atol=1e-3)
     assert (found["aspect_class"] == 4).all()  # azimuth 111.8
@@ -75,7 +75,7 @@ def test_a_sphere_has_the_curvature_of_its_radius(tmp_path, sign):
 
 
 def test_a_plane_in_degrees_has_its_slope_in_metres(tmp_path):
-    """R19: derivatives in degrees would be wrong by 100,000, derivatives of unequal cells by the cosine."""
+    """R19: derivatives in degrees would be wrong by 100,000, derivatives of unequal pixels by the cosine."""
     rows, cols = np.mgrid[: DEGREES_SHAPE[0], : DEGREES_SHAPE[1]] + 0.5
     to_metres = Transformer.from_crs("EPSG:4326", UTM, always_xy=True)
     x, y = to_metres.transform(DEGREES.c + cols / 3600, DEGREES.f - rows / 3600)
@@ -110,7 +110,7 @@ def test_flat_ground_is_flat_and_never_north(tmp_path):
 @pytest.mark.parametrize("keys", [{}, {"curvature": "esri", "smoothing_sigma_px": 1.3}, {"smoothing_sigma_px": 0}])
 @pytest.mark.parametrize("whole", [True, False])
 def test_windows_have_the_values_of_the_whole_grid(tmp_path, whole, keys):
-    """R14, R18: in odd windows, with holes filled and open, and without a rim of unknown cells."""
+    """R14, R18: in odd windows, with holes filled and open, and without a rim of unknown pixels."""
     path = hills(tmp_path / "dem.tif", whole=whole, hole=True)
     for limit_km2 in (0.25, 0.0):
         terrain = prepare_terrain(DemConfig(path=path, fill_voids_km2=limit_km2, **keys), GRID)
@@ -169,7 +169,7 @@ def test_the_attributes_say_how_wide_the_smoothing_is(tmp_path, whole, asked, si
     assert ("whole metres" in " / ".join(terrain.notes)) == (whole and asked is None)
 
 
-def test_filled_voids_are_remembered_and_open_ones_are_unknown(tmp_path):
+def test_filled_voids_are_remembered_and_open_ones_are_nodata(tmp_path):
     """R21."""
     path = hills(tmp_path / "dem.tif", hole=True)
     filled, opened = compute(path), compute(path, fill_voids_km2=0)
@@ -207,7 +207,7 @@ def test_a_window_beyond_the_grid_is_refused(tmp_path):
 
 @pytest.mark.realdata
 def test_the_real_dem_of_iburi_gives_plausible_terrain(data_folder):
-    """R18, R20: hills of 100 to 300 m, gentle; no unknown cell inside the DEM."""
+    """R18, R20: hills of 100 to 300 m, gentle; no unknown pixel inside the DEM."""
     grid = GeoBox((700, 500), Affine(10, 0, 573500, 0, -10, 4734000), UTM)
     found = compute(data_folder / "iburi-2018" / "dem" / "AW3D30_DSM.tif", grid=grid)
     assert np.isfinite(found["slope"]).all()
@@ -219,7 +219,7 @@ def test_the_real_dem_of_iburi_gives_plausible_terrain(data_folder):
 
 @pytest.mark.realdata
 def test_the_real_dtm_of_hamersley_gives_plausible_terrain(data_folder):
-    """R41: cells of 344 m, 30 times as large as those of the grid."""
+    """R41: pixels of 344 m, 30 times as large as those of the grid."""
     path = data_folder / "hamersley-geology" / "dtm_rp.tif"
     with rasterio.open(path) as file:
         left, top, crs = file.transform.c + 20_000, file.transform.f - 20_000, file.crs.to_string()

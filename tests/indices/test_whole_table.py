@@ -23,7 +23,7 @@ SPEC = importlib.util.spec_from_file_location("safe_files", Path(__file__).paren
 safe_files = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(safe_files)
 
-CELLS = 240
+PIXELS = 240
 LEFT, TOP, CRS = 600000.0, 4700040.0, "EPSG:32654"
 EVENT = """
 name = "All of Table 2"
@@ -68,7 +68,7 @@ def event_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table2")
     products = _write_scenes(folder)
     to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    ground = (LEFT, TOP - 10 * CELLS, LEFT + 10 * CELLS, TOP)
+    ground = (LEFT, TOP - 10 * PIXELS, LEFT + 10 * PIXELS, TOP)
     west, south, east, north = to_degrees.transform_bounds(*ground)
     _write_dem(folder / "dem.tif", (west, south, east, north))
     halves = [
@@ -134,10 +134,10 @@ def test_the_grid_lies_on_the_60_m_lattice_of_the_tile(event_file):
     assert grid.shape.y % 6 == grid.shape.x % 6 == 0
 
 
-def test_a_cloud_of_either_scene_is_unknown_there_and_nowhere_else(cube):
+def test_a_cloud_of_either_scene_is_nodata_there_and_nowhere_else(cube):
     post, pre = cube.to_xarray()["reflectance_post"].to_numpy(), cube.to_xarray()["reflectance_pre"].to_numpy()
     cloud = np.zeros(post.shape[1:], dtype=bool)
-    cloud[20:60, 40:80] = True  # of the scene after; 2 x 2 cells of its classification
+    cloud[20:60, 40:80] = True  # of the scene after; 2 x 2 pixels of its classification
     np.testing.assert_array_equal(np.isnan(post).all(axis=0), cloud)
     assert not cube.valid()[cloud].any()
     assert cube.valid()[~cloud].all()
@@ -172,8 +172,8 @@ def _write_scenes(folder):
     random = np.random.default_rng(0)
     native = safe_files.NATIVE_M
     names = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-    ground = {name: random.integers(300, 4000, (10 * CELLS // native[name],) * 2).astype(np.uint16) for name in names}
-    clear = np.full((CELLS // 2, CELLS // 2), 4, dtype=np.uint8)
+    ground = {name: random.integers(300, 4000, (10 * PIXELS // native[name],) * 2).astype(np.uint16) for name in names}
+    clear = np.full((PIXELS // 2, PIXELS // 2), 4, dtype=np.uint8)
     cloudy = clear.copy()
     cloudy[10:30, 20:40] = 9
     shared = {"left": LEFT, "top": TOP, "crs": CRS}

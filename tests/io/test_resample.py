@@ -33,7 +33,7 @@ WINDOWS = [(slice(0, 1), slice(0, 900)), (slice(131, 402), slice(377, 391)), (sl
 
 
 def exact(grid, raster):
-    """Return row and column in a raster, of every cell; whole numbers are centres of its cells."""
+    """Return row and column in a raster, of every pixel; whole numbers are centres of its pixels."""
     rows, cols = np.indices(grid.shape) + 0.5
     x, y = grid.affine.c + grid.affine.a * cols, grid.affine.f + grid.affine.e * rows
     x, y = Transformer.from_crs(str(grid.crs), str(raster.crs), always_xy=True).transform(x, y)
@@ -42,7 +42,7 @@ def exact(grid, raster):
 
 
 def rough(shape, seed=0):
-    """Return numbers between 0 and 1, each cell for itself."""
+    """Return numbers between 0 and 1, each pixel for itself."""
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
@@ -72,7 +72,7 @@ def test_values_come_from_the_exact_place(place, how):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_bilinear_values_are_those_of_scipy(place):
-    """R28: no wider a kernel than the four cells around; GDAL left alone would be wrong by 0.05."""
+    """R28: no wider a kernel than the four pixels around; GDAL left alone would be wrong by 0.05."""
     grid, raster = PLACES[place]
     values = rough(raster.shape)
     expected = map_coordinates(values.astype(float), exact(grid, raster), order=1)
@@ -101,8 +101,8 @@ def test_a_turned_raster_is_sampled_where_it_lies():
     np.testing.assert_allclose(found[clear], expected[clear], atol=1e-4)
 
 
-def test_finer_cells_are_averaged():
-    """Stripes of 2.5 m leave no trace in cells of 10 m, whichever of the four the centre is near."""
+def test_finer_pixels_are_averaged():
+    """Stripes of 2.5 m leave no trace in pixels of 10 m, whichever of the four the centre is near."""
     raster = GeoBox((700, 900), Affine(3e-5, 0, 141.9, 0, -3e-5, 42.76), "EPSG:4326")
     stripes = np.tile(np.arange(900, dtype=np.float32) % 2, (700, 1))
     found = resampled(stripes, raster)
@@ -113,7 +113,7 @@ def test_finer_cells_are_averaged():
 
 @pytest.mark.parametrize("size_m", [20.0, 15.0, 60.0])
 def test_in_one_crs_bilinear_values_are_those_of_gdal(size_m):
-    """R15: unknown cells are left out and the others share the weight; a hole keeps its size."""
+    """R15: unknown pixels are left out and the others share the weight; a hole keeps its size."""
     raster = GeoBox((int(6200 / size_m), int(9200 / size_m)), Affine(size_m, 0, 571990, 0, -size_m, 4735040), UTM)
     values = rough(raster.shape)
     values[20:24, 30:37], values[40, 41], values[-9:, -9:] = np.nan, np.nan, np.nan
@@ -124,7 +124,7 @@ def test_in_one_crs_bilinear_values_are_those_of_gdal(size_m):
 
 
 @pytest.mark.parametrize("how", KERNELS)
-def test_beside_unknown_cells_the_others_count_in_proportion(how):
+def test_beside_unvalid_pixels_the_others_count_in_proportion(how):
     """R21: a constant stays a constant, a hole keeps its size."""
     values = np.full(DEGREES.shape, 120, dtype=np.float32)
     values[100:103, 145:155], values[200, 31] = np.nan, np.nan
@@ -139,7 +139,7 @@ def test_beside_unknown_cells_the_others_count_in_proportion(how):
 
 @pytest.mark.parametrize("how", KERNELS)
 def test_a_raster_reaches_to_its_outer_edge_and_no_further(how):
-    """R18, R28: the outermost half cell counts too; bilinear goes on level there."""
+    """R18, R28: the outermost half pixel counts too; bilinear goes on level there."""
     raster = DEGREES[70:190, 80:280]
     values = ground(raster.shape)
     found = resampled(values, raster, how=how)
@@ -172,7 +172,7 @@ def test_a_window_has_the_values_of_the_whole(place, how, part):
 
 
 @pytest.mark.parametrize("size_deg", [3e-5, 8e-5])
-def test_a_window_has_the_values_of_the_whole_where_finer_cells_are_averaged(size_deg):
+def test_a_window_has_the_values_of_the_whole_where_finer_pixels_are_averaged(size_deg):
     """R14."""
     raster = GeoBox((700, 900), Affine(size_deg, 0, 141.9, 0, -size_deg, 42.76), "EPSG:4326")
     values = rough(raster.shape)
@@ -183,7 +183,7 @@ def test_a_window_has_the_values_of_the_whole_where_finer_cells_are_averaged(siz
 
 @pytest.mark.parametrize("raster", [DEGREES, GeoBox((310, 460), Affine(20, 0, 571990, 0, -20, 4735040), UTM)])
 @pytest.mark.parametrize("corner", [(573000.1, 4734000.7), (573000.0, 4734000.0)])
-def test_windows_agree_where_cells_have_no_exact_size(raster, corner):
+def test_windows_agree_where_pixels_have_no_exact_size(raster, corner):
     """R14: 10 m has few digits, a third of a metre has not; nor has a shift."""
     grid = GeoBox((400, 300), Affine(1 / 3, 0, corner[0], 0, -1 / 3, corner[1]), UTM)
     values = rough(raster.shape)
@@ -212,7 +212,7 @@ def test_strips_may_be_computed_by_threads():
     assert_same(np.concatenate(strips), whole, steepest=steepest(values))
 
 
-def test_classes_come_from_the_nearest_cell_and_none_is_new():
+def test_classes_come_from_the_nearest_pixel_and_none_is_new():
     """R12: whatever the CRS; 0 beyond the raster."""
     raster = DEGREES[:200, :300]
     values = np.random.default_rng(4).choice(np.array([3, 7, 200], dtype=np.uint8), raster.shape)
@@ -227,7 +227,7 @@ def test_classes_come_from_the_nearest_cell_and_none_is_new():
 
 
 @pytest.mark.parametrize("how", KERNELS)
-def test_cells_that_coincide_are_copied(how):
+def test_pixels_that_coincide_are_copied(how):
     """R15: to the bit, whichever kernel is asked for."""
     values = rough((700, 1000))
     raster = GeoBox(values.shape, Affine(10, 0, 571900, 0, -10, 4735100), UTM)
@@ -247,7 +247,7 @@ def test_cells_that_coincide_are_copied(how):
         (Affine(20, 0, 571900, 0, -20, 4735100), False),
     ],
 )
-def test_cells_coincide_to_a_thousandth_over_the_whole_raster(transform, expected):
+def test_pixels_coincide_to_a_thousandth_over_the_whole_raster(transform, expected):
     """R14: a small window does not coincide where the whole grid does not."""
     raster = GeoBox((700, 1000), transform, UTM)
     assert (pixel_offset(raster, GRID) is not None) is expected

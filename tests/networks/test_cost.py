@@ -119,7 +119,7 @@ def few(monkeypatch):
 
 
 @pytest.mark.usefixtures("few")
-def test_networks_of_two_dates_are_not_counted_where_their_bands_are_unknown():
+def test_networks_of_two_dates_are_not_counted_where_their_bands_are_nodata():
     rows = {row["network"]: row for row in table(13)}
     assert rows["cdcnn"]["parameters"] is None
     with torch.device("meta"):

@@ -219,7 +219,7 @@ def test_a_map_of_another_event_is_scored_everywhere(mapped, made_up_event):
     inventory = read_event(made_up_event).inventory
     metrics = evaluate(mapped, inventory.path, area=inventory.area)
     labelled = (open_cube(mapped / "index.zarr").labels != 255).sum()
-    assert metrics.to_json()["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_cells": labelled}
+    assert metrics.to_json()["split"] == {"scheme": "all", "leak_fraction": 0.0, "scored_pixels": labelled}
 
 
 def test_a_map_without_the_footprints_of_its_training_is_not_scored(mapped, made_up_event):

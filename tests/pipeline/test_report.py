@@ -65,7 +65,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         write_report(tmp_path)
 
 
-def test_areas_of_objects_are_those_of_their_cells():
+def test_areas_of_objects_are_those_of_their_pixels():
     from coslide.mapping.inventory import object_areas_m2
 
     mask = np.zeros((6, 6), dtype=bool)
@@ -111,7 +111,7 @@ def test_the_landslides_that_are_counted_are_those_that_are_delivered(copied):
     assert f"area {len(landslides)} landslides" in lead_of(write_report(copied))
 
 
-def test_ground_without_a_mapped_landslide_gives_a_warning_in_place_of_an_f1(copied):
+def test_an_area_without_a_mapped_landslide_gives_a_warning_in_place_of_an_f1(copied):
     path = copied / "metrics.json"
     metrics = json.loads(path.read_text())
     metrics["pixels"] |= {"tp": 0, "fn": 0, "f1": 0.0, "recall": 0.0, "precision": 0.0}

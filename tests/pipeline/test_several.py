@@ -88,7 +88,7 @@ def test_an_event_is_trained_on_and_another_as_a_whole_is_scored(made_up_cube, o
     first, second = parts_of(tmp_path)
     assert set(np.unique(first)) == {Subset.TRAIN, Subset.VALIDATION}
     assert set(np.unique(second)) == {Subset.TEST}
-    assert metrics.split.scored_cells == (open_cube(other_cube).labels != 255).sum()
+    assert metrics.split.scored_pixels == (open_cube(other_cube).labels != 255).sum()
     assert metrics.split.leak_fraction == 0
     metadata = load_model(tmp_path / "model").metadata
     assert metadata.events == ["Made-up earthquake"]
@@ -231,7 +231,7 @@ def test_polygons_decide_what_is_held_out(made_up_cube, tmp_path):
     [parts] = parts_of(tmp_path / "named")
     assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))
     labels = open_cube(made_up_cube).labels
-    assert metrics.split.scored_cells == ((labels != 255) & (parts == Subset.TEST)).sum()
+    assert metrics.split.scored_pixels == ((labels != 255) & (parts == Subset.TEST)).sum()
     frame["part"] = ["test", "exam"]
     frame.to_file(tmp_path / "wrong.gpkg")
     with pytest.raises(InputError, match="part: found 'exam', expected one of train, validation, test"):
@@ -244,7 +244,7 @@ def test_chips_train_a_network_that_maps_the_cube_of_an_event(chips, made_up_cub
         {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "optimiser.epochs": 2}
     )
     metrics = train(chips, tmp_path / "alone", settings)
-    assert metrics.split.scored_cells == 2 * 128 * 128
+    assert metrics.split.scored_pixels == 2 * 128 * 128
     lines = next((tmp_path / "alone" / "splits").glob("*.csv")).read_text().splitlines()
     assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
     metadata = load_model(tmp_path / "alone" / "model").metadata

@@ -201,7 +201,7 @@ def test_what_is_no_input_is_told_from_what_is(figure):
     assert "Diagnostics" in headings
 
 
-def test_the_header_names_the_event_and_its_ground(figure):
+def test_the_header_names_the_event_and_its_area(figure):
     headings = [text.get_text() for text in figure.texts]
     assert "Made-up earthquake" in headings
     assert any(text.startswith("30 x 40 pixels of 10 m, 0.3 x 0.4 km, north up, EPSG:32654; ") for text in headings)

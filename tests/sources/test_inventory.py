@@ -70,7 +70,7 @@ def test_a_landslide_without_a_pixel_centre_is_rasterized_by_touch_and_listed(tm
     assert labels.mask.sum() == 101
 
 
-def test_every_landslide_has_a_cell(tmp_path):
+def test_every_landslide_has_a_pixel(tmp_path):
     """R38, on landslides of half a pixel each."""
     random = np.random.default_rng(1)
     small = [box(x, y, x + 7, y + 7) for x, y in random.uniform((500010, 4699610), (500480, 4699980), (200, 2))]

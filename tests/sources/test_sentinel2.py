@@ -339,7 +339,7 @@ def test_the_extent_is_what_all_bands_share(tmp_path):
 # --- Clouds ---
 
 
-def test_clouds_are_told_by_the_class_of_the_nearest_cell(tmp_path):
+def test_clouds_are_told_by_the_class_of_the_nearest_pixel(tmp_path):
     """R12, R3: classes are never interpolated, and no offset ever changes them."""
     classes = np.random.default_rng(0).integers(0, 12, (60, 60)).astype(np.uint8)
     safe = safe_files.write_safe(tmp_path, {"B04": random_dn((120, 120)), "SCL": classes})

@@ -428,7 +428,7 @@ def test_the_best_epoch_before_a_kill_stays_the_best(tmp_path, monkeypatch, move
     assert torch.load(folder / "best.ckpt", weights_only=True)["epoch"] == 1
 
 
-def test_validation_f1_is_that_of_all_its_cells_together(tmp_path):
+def test_validation_f1_is_that_of_all_its_pixels_together(tmp_path):
     network = fit(data(validated=True), SETTINGS.changed({"split.validation_fraction": 0.1}), tmp_path)
     held_out = tiles()
     found = [held_out[draw] for draw in held_out.draws]

@@ -93,7 +93,7 @@ def test_nodata_pixels_are_not_counted(targets):
     assert label_counts(targets, 4)[0].sum().item() == 18
 
 
-def test_what_is_predicted_at_unknown_pixels_does_not_matter(logits, targets):
+def test_what_is_predicted_at_nodata_pixels_does_not_matter(logits, targets):
     loss, other = ClassBalancedFocalLoss(), logits.clone()
     other[0, :, :2] = 50 * torch.randn(4, 2, 6, dtype=torch.float64)
     assert loss(other, targets) == loss(logits, targets)
@@ -107,7 +107,7 @@ def test_labels_may_have_any_integer_type(logits, targets, dtype):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("scope", ["batch", "image"])
-def test_a_batch_without_known_pixels_costs_nothing_and_moves_nothing(logits, reduction, scope):
+def test_a_batch_without_valid_pixels_costs_nothing_and_moves_nothing(logits, reduction, scope):
     logits.requires_grad_()
     loss = ClassBalancedFocalLoss(LossSettings(reduction=reduction, scope=scope))(logits, torch.full((3, 5, 6), 255))
     loss.backward()

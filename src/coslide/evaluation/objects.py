@@ -106,9 +106,9 @@ class ObjectCounts(StrictModel):
 class SizeClass(StrictModel):
     """Mapped landslides of one size class; 8 to 11 pixels is the smallest of Yang et al. (2023)."""
 
-    cells_min: int
+    pixels_min: int
     """Smallest size in the class [pixels]."""
-    cells_max: int | None
+    pixels_max: int | None
     """Largest size in the class [pixels]; null in the class without end."""
     area_min_m2: float
     """Smallest size."""
@@ -277,7 +277,7 @@ def recall_by_size(matching: Matching, *, pixel_size_m: float) -> list[SizeClass
     --------
     >>> mapped, recognised = np.ones((2, 5), bool), np.eye(2, 5) > 0
     >>> recall_by_size(match_objects(recognised, mapped), pixel_size_m=10)[1]
-    SizeClass(cells_min=8, cells_max=11, area_min_m2=800.0, area_max_m2=1100.0, n_mapped=1, n_found=0, n_matched=0,
+    SizeClass(pixels_min=8, pixels_max=11, area_min_m2=800.0, area_max_m2=1100.0, n_mapped=1, n_found=0, n_matched=0,
       recall=0.0)
     """
     area_m2 = pixel_area_m2(pixel_size_m)
@@ -287,8 +287,8 @@ def recall_by_size(matching: Matching, *, pixel_size_m: float) -> list[SizeClass
     last = [*(first - 1 for first in SIZE_CLASSES_PX[1:]), None]
     return [
         SizeClass(
-            cells_min=low,
-            cells_max=high,
+            pixels_min=low,
+            pixels_max=high,
             area_min_m2=low * area_m2,
             area_max_m2=None if high is None else high * area_m2,
             n_mapped=n_mapped,

@@ -50,7 +50,7 @@ class BaselineScores(PixelScores):
 class PlaceScores(PixelScores):
     """Pixel scores of a region or a class of environment."""
 
-    scored_cells: int
+    scored_pixels: int
     """Pixels that were scored."""
 
 
@@ -165,7 +165,7 @@ class SplitScores(StrictModel):
     leak_fraction: float
     """Mean share of a held-out tile that training saw; 0 but for `paper`, `paper-random` and events that
     overlap."""
-    scored_cells: int
+    scored_pixels: int
     """Pixels that were scored."""
     seed: int | None = None
     """Seed of the split."""
@@ -219,7 +219,7 @@ class Scores(StrictModel):
         spread = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
         return (
             f"F1 {pixels.f1:.3f}{spread}, precision {pixels.precision:.3f}, recall {pixels.recall:.3f}, "
-            f"IoU {pixels.iou_landslide:.3f} on {self.split.scored_cells} pixels"
+            f"IoU {pixels.iou_landslide:.3f} on {self.split.scored_pixels} pixels"
             + (", seen in training or not" if self.split.scheme == "unknown" else " that training did not see")
             + ("" if pixels.tp + pixels.fn else "; none of them is a mapped landslide, so these scores mean nothing")
         )

@@ -129,7 +129,7 @@ def score(
         "curves": None,
         "tiles": _tiles(squares),
         "baselines": {name: _baseline(maps, name, truth) for name in first.baselines if _covers(maps, name)},
-        "split": {"scheme": "all", "leak_fraction": 0.0, "scored_cells": truth.size, **(split or {})},
+        "split": {"scheme": "all", "leak_fraction": 0.0, "scored_pixels": truth.size, **(split or {})},
         **(learned or {}),
     }
     if first.temperature is not None:
@@ -162,7 +162,7 @@ def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[st
     """
     counts = one.counts_by(groups, len(names) + 1)[1:].tolist()
     return {
-        name: PlaceScores(**dict(scores(Confusion(*row))), scored_cells=sum(row))
+        name: PlaceScores(**dict(scores(Confusion(*row))), scored_pixels=sum(row))
         for name, row in zip(names, counts, strict=True)
     }
 

@@ -35,7 +35,7 @@ def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
     """Draw the charts of scores: the name of each, a title, what it shows, and the figure."""
     if (curves := found.curves) and found.calibration:
         pixels, recall = found.pixels, "recall: share of landslide pixels found"
-        share = (pixels.tp + pixels.fn) / found.split.scored_cells
+        share = (pixels.tp + pixels.fn) / found.split.scored_pixels
         figure = _curve_chart(
             found,
             {
@@ -101,9 +101,9 @@ def _recall_by_size(found: Scores) -> Figure:
     """Draw the share of mapped landslides that were found, for each size; the paper's smallest is marked."""
     figure, (axes,) = _chart((6.5, 3.8))
     rows = found.objects.recall_by_size
-    papers = [row.cells_min == PAPER_SMALLEST_PX for row in rows]
+    papers = [row.pixels_min == PAPER_SMALLEST_PX for row in rows]
     colours = [palette.ORANGE if of_paper else palette.MODEL for of_paper in papers]
-    names = [f"{row.cells_min}–{row.cells_max}" if row.cells_max else f"≥ {row.cells_min}" for row in rows]
+    names = [f"{row.pixels_min}–{row.pixels_max}" if row.pixels_max else f"≥ {row.pixels_min}" for row in rows]
     bars = axes.bar(names, [row.recall or 0 for row in rows], color=colours, width=0.75)
     axes.bar_label(bars, [f"{row.n_found} of {row.n_mapped}" for row in rows], fontsize=8)
     smallest = bars.patches[papers.index(True)]

@@ -47,7 +47,7 @@ def split_samples(
 
     Notes
     -----
-    The paper says both that the samples were halved and that "samples with some overlapping regions" went into the same
+    The paper has both that the samples were halved and that "samples with some overlapping regions" went into the same
     set. On its grid of 128 pixels every 96, each sample overlaps all that surround it, so all of them hang together,
     and no two sets can keep the rule: somewhere a line runs between samples that overlap. A random half breaks it for
     nearly every sample: 46 % of the held-out pixels then lie in training samples. The growth here breaks it along that

@@ -72,8 +72,8 @@ def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
     Rows of the file are nodes, with longitude running fastest, from north to south [1]_. A node is the centre of a
     pixel that reaches half a spacing to each side. Longitudes and latitudes follow from the corners and the number of
     nodes: the printed ones are rounded and only show the order. Units are those of the field: ``pctg`` or ``%g``
-    (percent of g), ``g``, or logarithms. Where the file leaves them empty, PGA is in percent of g, as documented [1]_;
-    the log says so. STDPGA is the standard deviation of the natural logarithm, whatever unit the field bears.
+    (percent of g), ``g``, or logarithms. Where the file leaves them empty, PGA is in percent of g, as documented [1]_,
+    and that is logged. STDPGA is the standard deviation of the natural logarithm, whatever unit the field bears.
 
     References
     ----------

@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "augment.jitter_offset": 0.35,
         "augment.jitter_band": 0.15,
     },
-    "optimiser.decay": {**MODERN, "optimiser.weight_decay": 7e-4},
+    "decay": {**MODERN, "optimiser.weight_decay": 7e-4},
     "circular": {**MODERN, "inputs.encoding": {"aspect_class": "circular"}, "inputs.flags": True},
     "onehot": {
         **MODERN,

@@ -1,4 +1,4 @@
-"""The stratum index: the age of the ground, in classes from old to young."""
+"""The stratum index: the age of the rock, in classes from old to young."""
 
 import itertools
 import math

@@ -1,1 +1,1 @@
-"""Tiles cut from the cube, the split that keeps their ground apart, and the data set that feeds a network."""
+"""Tiles cut from the cube, the split that keeps their pixels apart, and the data set that feeds a network."""

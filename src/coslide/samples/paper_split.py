@@ -25,8 +25,8 @@ def split_samples(
 ) -> tuple[list[Window], list[Window], list[Window]]:
     """Divide the samples of an area into those that train, that validate, and that are held out.
 
-    Samples are chosen by Eq. 27 first (``sampling = "positive"``; the others take part in nothing) and divided then, so
-    the same rule holds for both sets. With ``split = "paper"`` the held-out set grows from a random sample by samples
+    Samples are chosen by Eq. 27 first (``sampling.select = "positive"``; the others are unused) and divided then, so the
+    same rule holds for both sets. With ``split.scheme = "paper"`` the held-out set grows from a random sample by samples
     that overlap it, and begins anew elsewhere where there are no more: samples that overlap are in the same set as far
     as halving allows. With ``"paper-random"`` it is drawn at random.
 
@@ -37,8 +37,7 @@ def split_samples(
     areas
         Rectangles that nothing is cut across.
     settings
-        `split`, `sampling`, `positive_share`, `tile`, `stride`, `test_fraction`, `validation_fraction` and `seed` are
-        read.
+        The groups `split` and `sampling`, and `seed`, are read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which pixels train, which choose, and which are held out.
+"""Which pixels are for training, for validation, and held out.
 
 Overlapping windows drawn at random share most of their pixels between the subsets, and even windows that only touch are
 alike; whole blocks or regions keep them apart. The leak fraction of a split measures how far it fails to.

@@ -25,8 +25,8 @@ def split_samples(
 ) -> tuple[list[Window], list[Window], list[Window]]:
     """Divide the samples of an area into those that train, that validate, and that are held out.
 
-    Samples are chosen by Eq. 27 first (``sampling.select = "positive"``; the others are unused) and divided then, so the
-    same rule holds for both sets. With ``split.scheme = "paper"`` the held-out set grows from a random sample by samples
+    Samples are chosen by Eq. 27 first (``sampling.select = "positive"``; others are unused) and divided then, so the
+    same rule holds for both sets. With ``split.scheme = "paper"`` the held-out set grows from a random sample by those
     that overlap it, and begins anew elsewhere where there are no more: samples that overlap are in the same set as far
     as halving allows. With ``"paper-random"`` it is drawn at random.
 

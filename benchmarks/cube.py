@@ -3,7 +3,7 @@
     python benchmarks/cube.py [pieces] [2088] [6600] [10980] [--folder DIR]
 
 `pieces` measures the terrain kernel, the distance to faults and kriging by themselves; a number builds the cube of a
-made-up tile of so many cells a side, from files on the disk to the Zarr store, in a process of its own, three times.
+made-up tile of so many pixels a side, from files on the disk to the Zarr store, in a process of its own, three times.
 Everything but 10980 if nothing is named. The files are made first (benchmarks/made_up_tile.py) and kept in the folder.
 """
 
@@ -35,7 +35,7 @@ from coslide.indices.kriging import krige_coarse
 
 TURNS = 3
 TARGETS = {2088: "12 s", 6600: "90 s and 6 GiB", 10980: "12 GiB"}
-CELLS = 6600
+PIXELS = 6600
 REACH_M = 6000.0
 
 
@@ -66,13 +66,13 @@ def copy_bandwidth() -> float:
 def pieces(bandwidth: float) -> None:
     """Print the time of each step that has a target of its own, at 6600 x 6600."""
     random = np.random.default_rng(0)
-    metres = np.cumsum(random.normal(0, 1, (CELLS, CELLS)), axis=0).astype(np.float32)
+    metres = np.cumsum(random.normal(0, 1, (PIXELS, PIXELS)), axis=0).astype(np.float32)
     terrain_s = seconds(lambda: slope_aspect_curvature(metres, 10.0))
     _say("slope, aspect and curvature", terrain_s, 4 * metres.nbytes / bandwidth, f"asked: {1.3 * 0.45:.2f} s")
 
-    left, bottom = LEFT, TOP - 10 * CELLS
-    grid = GeoBox.from_bbox((left, bottom, left + 10 * CELLS, TOP), crs=CRS, resolution=10)
-    ends = random.uniform((left, bottom), (left + 10 * CELLS, TOP), (12, 2, 2))
+    left, bottom = LEFT, TOP - 10 * PIXELS
+    grid = GeoBox.from_bbox((left, bottom, left + 10 * PIXELS, TOP), crs=CRS, resolution=10)
+    ends = random.uniform((left, bottom), (left + 10 * PIXELS, TOP), (12, 2, 2))
     traces = [LineString(pair) for pair in ends]
     distance_s = seconds(lambda: fault_distance(traces, grid, reach_m=REACH_M))
     wide = grid.pad(int(REACH_M / 10) + 1)
@@ -89,12 +89,12 @@ def pieces(bandwidth: float) -> None:
         f"edt alone {edt_s:.2f} s, ratio {distance_s / edt_s:.2f}, asked: 1.30",
     )
 
-    for cells in (CELLS, 10980):
-        place = GeoBox.from_bbox((left, TOP - 10 * cells, left + 10 * cells, TOP), crs=CRS, resolution=10)
-        x, y = random.uniform(left, left + 10 * cells, 30), random.uniform(TOP - 10 * cells, TOP, 30)
+    for pixels in (PIXELS, 10980):
+        place = GeoBox.from_bbox((left, TOP - 10 * pixels, left + 10 * pixels, TOP), crs=CRS, resolution=10)
+        x, y = random.uniform(left, left + 10 * pixels, 30), random.uniform(TOP - 10 * pixels, TOP, 30)
         rain = 60 + 20 * np.sin(x / 9000) + random.normal(0, 3, 30)
         krige_s = seconds(lambda: _krige_in_strips(place, x, y, rain))  # noqa: B023
-        _say(f"kriging of 30 gauges, {cells} x {cells}", krige_s, 4 * cells**2 / bandwidth, "asked: 2 s")
+        _say(f"kriging of 30 gauges, {pixels} x {pixels}", krige_s, 4 * pixels**2 / bandwidth, "asked: 2 s")
 
 
 def _krige_in_strips(grid: GeoBox, x: np.ndarray, y: np.ndarray, rain: np.ndarray) -> None:
@@ -106,12 +106,12 @@ def _krige_in_strips(grid: GeoBox, x: np.ndarray, y: np.ndarray, rain: np.ndarra
         list(threads.map(lambda rows: field.at(grid[slice(*rows), :]).shape, windows))
 
 
-def whole(cells: int, folder: Path, bandwidth: float) -> None:
+def whole(pixels: int, folder: Path, bandwidth: float) -> None:
     """Print time and peak memory of building the cube of a tile, and what each part took in the median turn."""
-    sources = folder / f"tile-{cells}"
+    sources = folder / f"tile-{pixels}"
     event = sources / "event.toml"
     if not event.exists():
-        event = write_tile(sources, cells)
+        event = write_tile(sources, pixels)
     turns = []
     for _ in range(TURNS):
         out = folder / "index.zarr"
@@ -124,8 +124,8 @@ def whole(cells: int, folder: Path, bandwidth: float) -> None:
     peak_gb = max(float(found) for found in re.findall(r"peak memory ([\d.]+) GB", lines))
     floor_s = _bytes_to_move(sources, out) / bandwidth
     channels = json.loads((out / ".zattrs").read_text())["indices"]
-    print(f"{cells} x {cells} ({cells**2 / 1e6:.1f} Mpx), {len(channels)} variables")
-    _say("  whole build", wall_s, floor_s, f"peak {peak_gb / 1.073741824:.1f} GiB, asked: {TARGETS.get(cells, '-')}")
+    print(f"{pixels} x {pixels} ({pixels**2 / 1e6:.1f} Mpx), {len(channels)} variables")
+    _say("  whole build", wall_s, floor_s, f"peak {peak_gb / 1.073741824:.1f} GiB, asked: {TARGETS.get(pixels, '-')}")
     for part, found_s, found_gb in re.findall(r"^(\w+): .* in ([\d.]+) s, peak memory ([\d.]+) GB", lines, re.M):
         print(f"    {part:18s} {found_s:>6s} s {found_gb:>5s} GB")
 

@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py [--side 6600] [--landslides 20000]
 
-Makes a map of 43.6 million cells with 20 000 mapped landslides, of which most are recognised, somewhat moved and
+Makes a map of 43.6 million pixels with 20 000 mapped landslides, of which most are recognised, somewhat moved and
 frayed, and false alarms; scores it once and prints seconds and peak memory, and the slowest steps. Run it on an idle
 machine.
 """
@@ -20,7 +20,7 @@ from coslide.memory import peak_memory_gb, restart_peak
 
 
 def main() -> None:
-    """Return nothing; prints the time, the memory and the profile."""
+    """Print the time, the memory and the profile."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--side", type=int, default=6600)
     words.add_argument("--landslides", type=int, default=20_000)
@@ -34,7 +34,7 @@ def main() -> None:
     objects = found.objects
     counts = f"{objects.n_mapped} mapped and {objects.n_recognised} recognised landslides"
     cost = f"{seconds:.1f} s, peak {peak_memory_gb(since_restart=True):.2f} GB"
-    print(f"{given.side} x {given.side} cells, {counts}, F1 {found.pixels.f1:.3f}: {cost}")
+    print(f"{given.side} x {given.side} pixels, {counts}, F1 {found.pixels.f1:.3f}: {cost}")
     pstats.Stats(profile).sort_stats("cumulative").print_stats("coslide", 12)
 
 

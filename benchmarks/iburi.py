@@ -19,7 +19,7 @@ SCORES = ("f1", "precision", "recall", "iou_landslide")
 
 
 def main() -> None:
-    """Return nothing; prints the table."""
+    """Print the table."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/benchmark-iburi")
     rows = []
     for seed in SEEDS:

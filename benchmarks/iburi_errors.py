@@ -2,7 +2,7 @@
 
     python benchmarks/iburi_errors.py [OUT]
 
-Counts cells that training did not see. Prints, per seed: the share of false alarms within one cell of a mapped
+Counts pixels that training did not see. Prints, per seed: the share of false alarms within one pixel of a mapped
 landslide and on a mapped deposit (beside the share of all background that deposits cover), and the recall on slopes
 that face NW, N or NE and on all others.
 """
@@ -26,7 +26,7 @@ NORTHERLY = (2, 3, 9)  # aspect classes N, NE, NW
 
 
 def main() -> None:
-    """Return nothing; prints the table."""
+    """Print the table."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/benchmark-iburi")
     event = read_event(EXAMPLE)
     deposits_file = event.inventory.path.with_name("deposits.gpkg")

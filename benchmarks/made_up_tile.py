@@ -52,15 +52,15 @@ path = "landslides.gpkg"
 """
 
 
-def write_tile(folder: Path, cells: int) -> Path:
-    """Return the event file of a made-up tile of `cells` x `cells` cells of 10 m, written into `folder`."""
+def write_tile(folder: Path, pixels: int) -> Path:
+    """Return the event file of a made-up tile of `pixels` x `pixels` pixels of 10 m, written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    bounds = (LEFT, TOP - 10 * cells, LEFT + 10 * cells, TOP)
+    bounds = (LEFT, TOP - 10 * pixels, LEFT + 10 * pixels, TOP)
     slides = _slides(bounds, random)
     gpd.GeoDataFrame(geometry=slides, crs=CRS).to_file(folder / "landslides.gpkg")
     for date, shift, bare in (("pre", 0, []), ("post", 40, slides)):
-        _write_scene(folder / date, cells, shift, random, bare=bare)
+        _write_scene(folder / date, pixels, shift, random, bare=bare)
     _write_dem(folder / "dem.tif", bounds, random)
     _write_vectors(folder, bounds, random)
     _write_tables(folder, bounds, random)
@@ -84,10 +84,10 @@ def _slides(bounds: tuple[float, ...], random: np.random.Generator) -> list[Poly
     return [Point(place).buffer(radius, 4) for place, radius in zip(places, radii, strict=True)]
 
 
-def _write_scene(folder: Path, cells: int, shift: int, random: np.random.Generator, *, bare: list[Polygon]) -> None:
+def _write_scene(folder: Path, pixels: int, shift: int, random: np.random.Generator, *, bare: list[Polygon]) -> None:
     folder.mkdir(exist_ok=True)
     for bands, step in ((AT_10_M, 1), (AT_20_M, 2)):
-        side = cells // step
+        side = pixels // step
         ground = 1500 + 300 * _rough((side, side), np.random.default_rng(7))
         if bare:
             transform = from_origin(LEFT, TOP, 10 * step, 10 * step)
@@ -97,9 +97,9 @@ def _write_scene(folder: Path, cells: int, shift: int, random: np.random.Generat
             values = (ground + 120 * number + shift + noise).clip(1, 10_000).astype(np.uint16)
             values[: side // 50] = 0
             _write(folder / f"{band}_{10 * step}m.tif", values, step, scale=1e-4, nodata=0)
-    scene_class = np.full((cells // 2, cells // 2), 4, dtype=np.uint8)
-    scene_class[: cells // 100] = 0
-    scene_class[cells // 4 : cells // 3, cells // 8 : cells // 4] = 9
+    scene_class = np.full((pixels // 2, pixels // 2), 4, dtype=np.uint8)
+    scene_class[: pixels // 100] = 0
+    scene_class[pixels // 4 : pixels // 3, pixels // 8 : pixels // 4] = 9
     _write(folder / "SCL_20m.tif", scene_class, 2, nodata=0)
 
 

@@ -35,7 +35,7 @@ from coslide.windows import window_starts
 
 
 def main() -> None:
-    """Return nothing; prints one line for each measurement."""
+    """Print one line for each measurement."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--side", type=int, default=4096)
     words.add_argument("--bands", type=int, default=14)
@@ -151,7 +151,7 @@ def _inventory(landslides: int) -> None:
     frame = vectorize_landslides(probability, grid, context=context)
     seconds = time.perf_counter() - started
     peak_gb = peak_memory_gb(since_restart=True)
-    print(f"{len(frame)} landslides on {side} x {side} cells: {seconds:.1f} s, peak {peak_gb:.2f} GB")
+    print(f"{len(frame)} landslides on {side} x {side} pixels: {seconds:.1f} s, peak {peak_gb:.2f} GB")
 
 
 if __name__ == "__main__":

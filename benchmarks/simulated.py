@@ -1,4 +1,4 @@
-"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or methods of single cells.
+"""How long a simulated earthquake takes to make, and what finds its landslides: networks, or methods of single pixels.
 
     python benchmarks/simulated.py time 12 45
     python benchmarks/simulated.py scores [--difficulty paper] [--size-km 12] [--steps 960] [--seeds 0 1 2]
@@ -30,7 +30,7 @@ _SCORES = ("f1", "precision", "recall", "iou_landslide")
 
 
 def main() -> None:
-    """Return nothing; prints the table that was asked for."""
+    """Print the table that was asked for."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     modes = words.add_subparsers(dest="mode", required=True)
     times = modes.add_parser("time")
@@ -64,7 +64,7 @@ def _time_one(size_km: float, out: Path) -> None:
 
 
 def _score(given: argparse.Namespace) -> None:
-    print(f"{given.size_km:g} km, difficulty {given.difficulty}: scores of landslide cells on held-out blocks")
+    print(f"{given.size_km:g} km, difficulty {given.difficulty}: scores of landslide pixels on held-out blocks")
     print("seed  method         F1     precision  recall  IoU    minutes", flush=True)
     table: dict[str, list[float]] = {}
     for seed in given.seeds:

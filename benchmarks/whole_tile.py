@@ -1,6 +1,6 @@
 """How long a whole Sentinel-2 tile takes to map, from cube to inventory, and in how much memory.
 
-    python benchmarks/whole_tile.py [--cells 10980] [--width 16] [--stride 96] [--folder DIR]
+    python benchmarks/whole_tile.py [--pixels 10980] [--width 16] [--stride 96] [--folder DIR]
 
 Makes a tile (benchmarks/made_up_tile.py) and its cube, trains EGCN for a few epochs on a small tile of its kind, and
 maps the large one with it. Prints the time and the peak memory of the process until the map is whole and until the
@@ -52,14 +52,14 @@ print(*stages[0], time.perf_counter() - started, peak_memory_gb(since_restart=Tr
 
 
 def main() -> None:
-    """Return nothing; prints what was measured."""
+    """Print what was measured."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--cells", type=int, default=10980)
+    words.add_argument("--pixels", type=int, default=10980)
     words.add_argument("--width", type=int, default=16)
     words.add_argument("--stride", type=int, default=96)
     words.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "coslide-benchmark")
     given = words.parse_args()
-    small, large = (_cube(given.folder, cells) for cells in (SMALL, given.cells))
+    small, large = (_cube(given.folder, pixels) for pixels in (SMALL, given.pixels))
     trained = given.folder / f"model-{given.width}"
     if not (trained / "model").exists():
         options = [
@@ -79,17 +79,17 @@ def main() -> None:
     print(f"network alone: {network_gb:.2f} GB, {network_rate:.3f} Mpx/s", flush=True)
     map_s, map_gb, all_s, inventory_gb = _python(MAP, str(model), str(large), str(out), str(given.stride))
     found = json.loads((out / "summary.json").read_text())["landslides"]
-    mpx = given.cells**2 / 1e6
+    mpx = given.pixels**2 / 1e6
     print(f"{mpx:.1f} Mpx, stride {given.stride}: map {map_s:.0f} s ({mpx / map_s:.3f} Mpx/s), peak {map_gb:.2f} GB")
     print(f"inventory of {found} landslides and all files: {all_s - map_s:.0f} s, peak {inventory_gb:.2f} GB")
     print(f"above the network alone: {(max(map_gb, inventory_gb) - network_gb) / 1.073741824:.2f} GiB")
 
 
-def _cube(folder: Path, cells: int) -> Path:
-    index = folder / f"tile-{cells}.zarr"
+def _cube(folder: Path, pixels: int) -> Path:
+    index = folder / f"tile-{pixels}.zarr"
     if not index.exists():
-        event = folder / f"tile-{cells}" / "event.toml"
-        _coslide("build", str(event if event.exists() else write_tile(event.parent, cells)), "--out", str(index))
+        event = folder / f"tile-{pixels}" / "event.toml"
+        _coslide("build", str(event if event.exists() else write_tile(event.parent, pixels)), "--out", str(index))
     return index
 
 

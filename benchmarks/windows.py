@@ -5,7 +5,7 @@
 Maps the scene of a cube with each model (each member of one that has several) at several sizes and steps of the
 windows, and scores each map on the ground that the model did not see. Prints for each: F1 and average precision (mean
 over the models, and how far F1 is from that of the densest overlap of the same window: mean, smallest and largest over
-the models), and cells per second (median of the rounds; ways take turns). Run it on an idle machine.
+the models), and pixels per second (median of the rounds; options take turns). Run it on an idle machine.
 """
 
 import argparse
@@ -32,7 +32,7 @@ OPTIONS = [
 
 
 def main() -> None:
-    """Return nothing; prints a line for each set of options."""
+    """Print a line for each set of options."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("index", type=Path)
     words.add_argument("models", type=Path, nargs="+")
@@ -50,14 +50,14 @@ def main() -> None:
             started = time.perf_counter()
             predict_array(models[0], area.scene, options)
             seconds[options].append(time.perf_counter() - started)
-    cells = area.scene.shape[0] * area.scene.shape[1]
-    print(f"{area.name}: {area.scene.shape[0]} x {area.scene.shape[1]} cells, {len(models)} models")
+    pixels = area.scene.shape[0] * area.scene.shape[1]
+    print(f"{area.name}: {area.scene.shape[0]} x {area.scene.shape[1]} pixels, {len(models)} models")
     print("window  stride  F1     AP     F1 less that of the densest overlap   Mpx/s")
     for options in OPTIONS:
         densest = next(other for other in OPTIONS if other.window == options.window)
         less = [a[0] - b[0] for a, b in zip(found[options], found[densest], strict=True)]
         f1, precision = np.mean(found[options], axis=0)
-        rate = cells / 1e6 / statistics.median(seconds[options])
+        rate = pixels / 1e6 / statistics.median(seconds[options])
         print(
             f"{options.window:<7} {options.stride:<7} {f1:.3f}  {precision:.3f}  {np.mean(less):+.4f} "
             f"({min(less):+.4f} to {max(less):+.4f})          {rate:.3f}",

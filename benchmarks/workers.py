@@ -21,7 +21,7 @@ from coslide.pipeline.predict import predict_scene
 
 
 def main() -> None:
-    """Return nothing; prints a line for each number of workers."""
+    """Print a line for each number of workers."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("index", type=Path)
     words.add_argument("model", type=Path)

@@ -26,8 +26,7 @@ _CHIP_BANDS = (
         Band(f"reflectance_post_{name}", group="scene_after", date="post", quantity="reflectance", channel=name)
         for name in landslide4sense.CHANNELS
     ),
-    Band("slope", "degree", group="terrain"),
-    Band("elevation", "m", group="terrain"),
+    *(Band(name, unit, group="terrain") for name, unit in landslide4sense.BANDS[len(landslide4sense.CHANNELS) :]),
 )
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 

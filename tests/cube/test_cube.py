@@ -192,7 +192,7 @@ def test_what_is_no_cube_is_refused(tmp_path, content):
 
 @pytest.mark.realdata
 def test_the_real_event_becomes_a_cube(data_folder, tmp_path, monkeypatch):
-    """Shapes and ranges that a geologist would expect of this ground."""
+    """Shapes and ranges that a geologist would expect of this terrain."""
     monkeypatch.setenv("COSLIDE_DATA", str(data_folder))
     from pathlib import Path
 
@@ -278,7 +278,7 @@ def test_a_class_map_that_was_decoded_is_refused(made_up_cube, tmp_path):
         open_cube(tmp_path / "part.zarr")
 
 
-def test_what_is_known_of_a_band_survives_the_store(cube, made_up_event):
+def test_the_metadata_of_a_band_survive_the_store(cube, made_up_event):
     event = read_event(made_up_event)
     scenery = open_event_scenes(event)
     [terrain] = [part for part in layer_specs(event, scenery) if part.name == "terrain"]

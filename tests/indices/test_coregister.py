@@ -1,4 +1,4 @@
-"""Shifts are known here by construction: fractal ground moved in Fourier space, or a function rendered elsewhere."""
+"""Shifts are known here by construction: fractal terrain moved in Fourier space, or a function rendered elsewhere."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from coslide.indices.coregister import ChipShift, _agreed, coregistration, measu
 from coslide.indices.spectral import prepare_scene
 
 PIXEL_M = 10.0
-FINE = 2  # ground is made on half pixels and averaged, so that it is sampled as coarsely as a sensor does it
+FINE = 2  # terrain is made on half pixels and averaged, so that it is sampled as coarsely as a sensor does it
 
 
 def grid_of(rows, cols):
@@ -22,7 +22,7 @@ def grid_of(rows, cols):
 
 
 def fractal(size, random, power=1.2):
-    """Return random ground with a spectrum that falls with the frequency as real ground does, periodic."""
+    """Return random terrain with a spectrum that falls with the frequency as that of real terrain does, periodic."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
     frequency[0, 0] = 1
     ground = np.fft.ifft2(np.fft.fft2(random.normal(size=(size, size))) / frequency**power).real
@@ -128,7 +128,7 @@ def test_what_has_changed_in_the_scene_moves_the_shift_by_less_than_a_twentieth_
 
 @pytest.mark.parametrize("seed", range(4))
 def test_clouds_and_landslides_weigh_little_in_a_single_chip(seed):
-    """Edges count by their direction: bright clouds would drown the ground."""
+    """Edges count by their direction: bright clouds would drown the terrain."""
     found = measure_shift(*pair(256, east_px=0.62, north_px=-0.35, seed=seed, clouds=0.15, slides=0.03))
     assert_allclose((found.east_px, found.north_px), (-0.62, 0.35), atol=0.2)
 
@@ -214,7 +214,7 @@ def test_fewer_than_four_chips_must_match_well(match, applied):
 
 
 def test_clouds_and_nodata_are_no_structure():
-    """Chips with a tenth or more unknown are left out; in the others the rim of a hole does not pull the found."""
+    """Chips with a tenth or more nodata are left out; in the others the rim of a hole does not pull the shift found."""
     grid = grid_of(512, 512)
     before, after = pair(512, east_px=0.5, north_px=0.5, seed=2)
     holes = fractal(512, np.random.default_rng(3), power=1.7)
@@ -259,7 +259,7 @@ def test_a_scene_that_covers_little_of_the_grid_is_looked_for_with_more_chips():
     assert found.chips >= 4
 
 
-def test_flat_or_unknown_ground_has_no_shift():
+def test_uniform_or_nodata_pixels_have_no_shift():
     ground = pair(64, east_px=0, north_px=0)[0]
     assert measure_shift(ground, np.full((64, 64), 0.2)) is None
     assert measure_shift(np.full((64, 64), np.nan), ground) is None

@@ -26,7 +26,7 @@ def east_north(size=41):
 
 
 def hills(seed=0, size=120):
-    """Return smooth random ground in metres, float32 (row, col), about 800 m high."""
+    """Return smooth random terrain in metres, float32 (row, col), about 800 m high."""
     noise = np.random.default_rng(seed).normal(size=(size, size))
     return (gaussian_filter(noise, 6.0) * 2000.0 + 800.0).astype(np.float32)
 
@@ -117,7 +117,7 @@ def test_the_curvature_of_arcgis_is_minus_100_times_the_laplacian():
 
 
 def test_the_curvature_of_arcgis_equals_the_laplacian_of_scipy():
-    """R16: another library, on random ground."""
+    """R16: another library, on random terrain."""
     elevation = hills(12, 40).astype(np.float64)
     expected = -100 * laplace(elevation) / PIXEL_M**2
     np.testing.assert_allclose(esri_curvature(elevation, PIXEL_M)[INSIDE], expected[INSIDE], atol=1e-3)
@@ -170,7 +170,7 @@ def test_mean_curvature_equals_half_the_sum_of_the_principal_curvatures_of_xdem(
     np.testing.assert_allclose(np.polyfit(expected.ravel(), found.ravel(), 1)[0], 1.0, atol=0.005)
 
 
-def test_rotating_the_ground_by_90_degrees_turns_the_aspect_and_nothing_else():
+def test_rotating_the_terrain_by_90_degrees_turns_the_aspect_and_nothing_else():
     """R19: rows and columns are not mixed up."""
     elevation = hills(2, 60)
     straight = slope_aspect_curvature(elevation, PIXEL_M)
@@ -230,14 +230,14 @@ def test_a_grid_too_small_for_a_window_is_all_missing(shape):
         assert np.isnan(values).all()
 
 
-def test_flat_ground_has_slope_0_and_no_aspect():
+def test_flat_terrain_has_slope_0_and_no_aspect():
     """R17."""
     flat = slope_aspect_curvature(np.full((3, 3), 7), PIXEL_M)
     assert flat.slope_deg[1, 1] == 0
     assert np.isnan(flat.aspect_deg[1, 1])
 
 
-def test_aspect_stays_below_360_for_ground_that_falls_almost_exactly_north():
+def test_aspect_stays_below_360_for_terrain_that_falls_almost_exactly_north():
     """R17: a tiny negative angle rounds to 360 in float32."""
     east, north = east_north(3)
     aspect = slope_aspect_curvature(-north + 1e-7 * east, PIXEL_M).aspect_deg[1, 1]
@@ -266,19 +266,19 @@ def test_each_class_owns_its_lower_edge(k):
     np.testing.assert_array_equal(classes, [2 + k, 2 + (k + 1) % 8])
 
 
-def test_flat_ground_is_flat_and_never_north():
+def test_flat_terrain_is_flat_and_never_north():
     """R17."""
     flat = slope_aspect_curvature(np.zeros((3, 3)), PIXEL_M)
     assert aspect_class(flat.aspect_deg, flat.slope_deg)[1, 1] == 1
 
 
-def test_ground_below_the_limit_is_flat_and_on_it_is_not():
+def test_terrain_below_the_limit_is_flat_and_on_it_is_not():
     """R17: the limit can be set."""
     np.testing.assert_array_equal(aspect_class([90, 90, 90], [0.99, 1.0, 2.9]), [1, 4, 4])
     np.testing.assert_array_equal(aspect_class([90, 90, 90], [0.99, 1.0, 2.9], flat_below_deg=3.0), [1, 1, 1])
 
 
-def test_ground_without_a_slope_has_no_aspect_class():
+def test_terrain_without_a_slope_has_no_aspect_class():
     """R17: nodata is 255."""
     assert aspect_class(90.0, np.nan) == 255
 
@@ -316,7 +316,7 @@ def test_smoothing_keeps_nodata_pixels_missing_and_spreads_none():
 
 
 def test_smoothing_leaves_a_constant_beside_a_hole_alone():
-    """R21: weights are normalised by what is known."""
+    """R21: weights are normalised over the valid pixels."""
     elevation = np.full((20, 20), 123.0)
     elevation[8:12, 8:12] = np.nan
     np.testing.assert_allclose(smooth(elevation, 2.0)[np.isfinite(elevation)], 123.0)
@@ -352,7 +352,7 @@ def test_smoothing_in_strips_equals_smoothing_at_once(monkeypatch):
 
 @pytest.mark.parametrize("columns", [1, 10, 16, 17, 18, 40])
 @pytest.mark.parametrize("sigma_px", [0.1, 2.0])
-def test_ground_without_holes_is_smoothed_like_ground_with_them(columns, sigma_px):
+def test_terrain_without_holes_is_smoothed_like_terrain_with_them(columns, sigma_px):
     """R14: to the bit, whatever hole lies elsewhere; without holes the weights are found in a shorter way."""
     whole = hills(16, 60)[:, :columns]
     holed = whole.copy()
@@ -363,7 +363,7 @@ def test_ground_without_holes_is_smoothed_like_ground_with_them(columns, sigma_p
 
 def test_smoothing_makes_the_curvature_of_whole_metre_elevations_usable():
     """R20: noise without it."""
-    truth = smooth(hills(11, 150) / 15, 4.0)  # gentle ground
+    truth = smooth(hills(11, 150) / 15, 4.0)  # gentle terrain
     expected = slope_aspect_curvature(truth, PIXEL_M).mean_curvature_per_m[20:-20, 20:-20].ravel()
     raw, smoothed = (
         slope_aspect_curvature(smooth(np.round(truth), sigma_px), PIXEL_M).mean_curvature_per_m[20:-20, 20:-20].ravel()

@@ -96,7 +96,7 @@ def test_a_bilinear_field_is_met_exactly_at_the_pixel_centres():
 
 
 def test_a_raster_that_is_linear_in_degrees_is_met_at_the_pixel_centres():
-    """R28: nodes are pixel centres; half a node of shift would be 0.4, what is allowed is half a metre of ground."""
+    """R28: nodes are pixel centres; half a node of shift would be 0.4, and half a metre is allowed."""
     template = wavy_nodes()
     rows, columns = np.indices(template.values.shape)
     lon, lat = template.geobox.affine.c + 0.0083 * (columns + 0.5), template.geobox.affine.f - 0.0083 * (rows + 0.5)
@@ -107,7 +107,7 @@ def test_a_raster_that_is_linear_in_degrees_is_met_at_the_pixel_centres():
 
 
 def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place_of_every_pixel():
-    """R28: half a metre of ground, on slopes of up to 1 per 740 m."""
+    """R28: within half a metre, on slopes of up to 1 per 740 m."""
     nodes = wavy_nodes()
     lon, lat = on(GRID)
     rows, columns = nodes.values.shape
@@ -117,7 +117,7 @@ def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place
     np.testing.assert_allclose(NodesField(nodes, GRID).at(GRID), expected, atol=0.5 / 740)
 
 
-def test_beside_unknown_nodes_the_known_ones_share_the_weight_and_their_pixels_stay_nodata():
+def test_beside_nodata_nodes_the_valid_ones_share_the_weight_and_nodata_pixels_stay_so():
     """A hole is as large as its raster pixels, no larger."""
     nodes = wavy_nodes(step_deg=0.02, rows=20, columns=30)
     nodes.values[...] = 7.0

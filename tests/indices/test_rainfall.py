@@ -278,8 +278,8 @@ def test_a_raster_of_rain_is_interpolated_bilinearly_in_mm(tmp_path, unit, facto
     np.testing.assert_allclose(family.compute(GRID[part])["rainfall"], values["rainfall"][part], rtol=1e-6)
 
 
-def test_ground_without_rain_in_the_raster_is_nodata_and_its_share_is_told(tmp_path):
-    """Not zero: dry and unknown differ."""
+def test_an_area_without_rain_values_in_the_raster_is_nodata_and_its_share_is_told(tmp_path):
+    """Not zero: dry and nodata differ."""
     rain_mm = np.full((40, 50), 3.0, dtype=np.float32)
     rain_mm[:, 22:] = -9999
     family, values = computed(RainConfig(raster=save(tmp_path / "rain.tif", rain_mm), unit="mm", nodata=-9999))

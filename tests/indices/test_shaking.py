@@ -253,7 +253,7 @@ def test_a_shakemap_is_interpolated_bilinearly_between_its_nodes(tmp_path):
     x_m, y_m = FINE.affine.c + 10 * (columns + 0.5), FINE.affine.f - 10 * (rows + 0.5)
     places = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x_m, y_m)
     expected = RegularGridInterpolator((lat[::-1], lon), pga_g[::-1])(np.stack(places[::-1], axis=-1))
-    np.testing.assert_allclose(values["pga"], expected, atol=2e-5)  # half a metre of ground
+    np.testing.assert_allclose(values["pga"], expected, atol=2e-5)  # half a metre
     clear = np.abs(expected[..., np.newaxis] - PGA_LEVELS_G).min(axis=-1) > 2e-5
     np.testing.assert_array_equal(values["pga_class"][clear], np.searchsorted(PGA_LEVELS_G, expected, "right")[clear])
     assert set(np.unique(values["pga_class"])) == {0, 1, 2, 3, 4, 5}
@@ -271,7 +271,7 @@ def test_the_unit_of_a_shakemap_does_not_change_the_classes(tmp_path, units):
     assert ("no unit" in said(family)) == (units[0] == "")
 
 
-def test_an_undeclared_nodata_value_among_logarithms_is_not_ground_at_rest(tmp_path):
+def test_an_undeclared_nodata_value_among_logarithms_is_not_a_pga_of_0(tmp_path):
     """R27: the exponential of -9999 is 0 g."""
     logs = np.log(nodes_around()[2])
     logs[logs.shape[0] // 2, logs.shape[1] // 2] = -9999
@@ -340,7 +340,7 @@ def test_lines_with_few_vertices_hold_between_them_too(tmp_path):
 
 
 def test_the_highest_of_nested_polygons_counts(tmp_path):
-    """R27: whatever their order in the file; outside all of them nothing is known."""
+    """R27: whatever their order in the file; outside all of them is nodata."""
     boxes = [shapely.box(EAST_M + a, NORTH_M + a, EAST_M + 4000 - a, NORTH_M + 3000 - a) for a in (1000, 0, 500)]
     frame = gpd.GeoDataFrame({"PGA": [0.3, 0.1, 0.2]}, geometry=boxes, crs=CRS)
     frame.to_file(tmp_path / "p.gpkg")

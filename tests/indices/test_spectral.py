@@ -22,7 +22,7 @@ BANDS = ("B2", "B4", "B8")
 
 
 class Counts:
-    """A scene of stored values, as two baselines of Sentinel-2 keep the same ground: with an offset and without."""
+    """A scene of stored values, as two baselines of Sentinel-2 keep the same surface: with an offset and without."""
 
     acquired = "2017-07-29"
     notes = ()
@@ -45,7 +45,7 @@ class Counts:
         self.asked.append(("clear", shift_m))
         return self.cloudless[slices_of(window, GRID)]
 
-    def known(self):
+    def valid(self):
         return np.all([stored != 0 for stored in self.stored.values()], axis=0) & self.cloudless
 
 
@@ -114,15 +114,15 @@ def test_a_window_that_is_no_part_of_the_grid_is_refused():
         prepare_scene(Counts(), "pre", grid=GRID[:40]).compute(GRID)
 
 
-def test_a_pixel_is_known_in_all_bands_or_in_none():
+def test_a_pixel_is_valid_in_all_bands_or_in_none():
     scene = Counts()
     computed = prepare_scene(scene, "pre", grid=GRID).compute(GRID)
-    known = scene.known()
-    assert 0 < known.sum() < known.size
+    valid = scene.valid()
+    assert 0 < valid.sum() < valid.size
     for band, name in zip(computed["reflectance_pre"], BANDS, strict=True):
-        assert_array_equal(band, np.where(known, scene.reflectance(name, GRID), np.nan))
-    assert_array_equal(np.isnan(computed["ndvi_pre"]), ~known)
-    assert_array_equal(computed["pre_available"], known)
+        assert_array_equal(band, np.where(valid, scene.reflectance(name, GRID), np.nan))
+    assert_array_equal(np.isnan(computed["ndvi_pre"]), ~valid)
+    assert_array_equal(computed["pre_available"], valid)
 
 
 def test_ndvi_of_a_scene_is_that_of_its_bands():
@@ -183,7 +183,7 @@ def test_the_variables_say_what_they_are():
         assert band.provenance["source"] == ["a.tif"]
 
 
-def test_an_unknown_day_is_left_out():
+def test_a_missing_acquisition_date_is_left_out():
     scene = Counts()
     scene.acquired = ""
     assert "acquired" not in prepare_scene(scene, "post", grid=GRID).bands[0].provenance
@@ -197,7 +197,7 @@ def reading_ndvi(**scenes):
     return read
 
 
-def test_unchanged_ground_in_two_processing_baselines_has_no_ndvi_difference():
+def test_an_unchanged_surface_in_two_processing_baselines_has_no_ndvi_difference():
     """R5."""
     old, new = Counts(), Counts(offset=-1000)
     assert (old.stored["B4"] != new.stored["B4"]).any()

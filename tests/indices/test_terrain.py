@@ -29,7 +29,7 @@ def write(path, values, *, transform, crs=UTM):
     return path
 
 
-def on_cells(path, surface, *, margin=20, south_up=False):
+def on_pixels(path, surface, *, margin=20, south_up=False):
     """Write `surface`, a function of x and y in metres from the middle of the grid, on the grid's own pixels."""
     wide = GRID.pad(margin)
     height, width = wide.shape
@@ -43,7 +43,7 @@ def on_cells(path, surface, *, margin=20, south_up=False):
 
 
 def hills(path, *, whole=False, hole=False):
-    """Write smooth random ground in degrees, 30 m pixels."""
+    """Write smooth random terrain in degrees, 30 m pixels."""
     values = gaussian_filter(np.random.default_rng(0).normal(size=DEGREES_SHAPE), 4.0) * 2000 + 900
     values = np.rint(values).astype(np.int16) if whole else values.astype(np.float32)
     if hole:
@@ -57,7 +57,7 @@ def compute(path, grid=GRID, window=None, **keys):
 
 def test_a_plane_has_its_slope_and_aspect_everywhere(tmp_path):
     """R15, R18: also on the outermost pixels of the grid."""
-    found = compute(on_cells(tmp_path / "dem.tif", lambda east, north: 500.1 - 0.5 * east + 0.2 * north))
+    found = compute(on_pixels(tmp_path / "dem.tif", lambda east, north: 500.1 - 0.5 * east + 0.2 * north))
     np.testing.assert_allclose(found["slope"], np.degrees(np.arctan(np.hypot(0.5, 0.2))), atol=1e-3)
     assert (found["aspect_class"] == 4).all()  # azimuth 111.8
     np.testing.assert_allclose(found["mean_curvature"], 0, atol=3e-6)
@@ -67,7 +67,7 @@ def test_a_plane_has_its_slope_and_aspect_everywhere(tmp_path):
 def test_a_sphere_has_the_curvature_of_its_radius(tmp_path, sign):
     """R15: positive on the dome."""
     radius_m = 2000.0
-    path = on_cells(tmp_path / "dem.tif", lambda east, north: sign * np.sqrt(radius_m**2 - east**2 - north**2) + 2000)
+    path = on_pixels(tmp_path / "dem.tif", lambda east, north: sign * np.sqrt(radius_m**2 - east**2 - north**2) + 2000)
     np.testing.assert_allclose(compute(path)["mean_curvature"] * radius_m, sign, rtol=6e-3)
     esri = compute(path, curvature="esri")
     assert "mean_curvature" not in esri
@@ -91,18 +91,18 @@ def test_a_south_up_dem_has_the_same_indices(tmp_path):
     def surface(east, north):
         return 700.3 + 60 * np.sin(east / 90) + 0.4 * north
 
-    north_up = compute(on_cells(tmp_path / "a.tif", surface))
-    south_up = compute(on_cells(tmp_path / "b.tif", surface, south_up=True))
+    north_up = compute(on_pixels(tmp_path / "a.tif", surface))
+    south_up = compute(on_pixels(tmp_path / "b.tif", surface, south_up=True))
     for name, values in north_up.items():
         np.testing.assert_allclose(south_up[name], values, atol=1e-6, err_msg=name)
     assert set(np.unique(north_up["aspect_class"])) <= {5, 6, 7}
 
 
-def test_flat_ground_is_flat_and_never_north(tmp_path):
+def test_flat_terrain_is_flat_and_never_north(tmp_path):
     """R17: with the limit of the event file."""
-    flat = compute(on_cells(tmp_path / "flat.tif", lambda east, _: 80.5 + 0 * east))
+    flat = compute(on_pixels(tmp_path / "flat.tif", lambda east, _: 80.5 + 0 * east))
     assert (flat["aspect_class"] == 1).all()
-    gentle = on_cells(tmp_path / "gentle.tif", lambda _, north: 80.5 - 0.03 * north)  # 1.7 degrees to the north
+    gentle = on_pixels(tmp_path / "gentle.tif", lambda _, north: 80.5 - 0.03 * north)  # 1.7 degrees to the north
     assert (compute(gentle)["aspect_class"] == 2).all()
     assert (compute(gentle, flat_below_deg=2)["aspect_class"] == 1).all()
 
@@ -110,7 +110,7 @@ def test_flat_ground_is_flat_and_never_north(tmp_path):
 @pytest.mark.parametrize("keys", [{}, {"curvature": "esri", "smoothing_sigma_px": 1.3}, {"smoothing_sigma_px": 0}])
 @pytest.mark.parametrize("whole", [True, False])
 def test_windows_have_the_values_of_the_whole_grid(tmp_path, whole, keys):
-    """R14, R18: in odd windows, with holes filled and open, and without a rim of unknown pixels."""
+    """R14, R18: in odd windows, with holes filled and open, and without a rim of nodata."""
     path = hills(tmp_path / "dem.tif", whole=whole, hole=True)
     for limit_km2 in (0.25, 0.0):
         terrain = prepare_terrain(DemConfig(path=path, fill_voids_km2=limit_km2, **keys), GRID)
@@ -207,7 +207,7 @@ def test_a_window_beyond_the_grid_is_refused(tmp_path):
 
 @pytest.mark.realdata
 def test_the_real_dem_of_iburi_gives_plausible_terrain(data_folder):
-    """R18, R20: hills of 100 to 300 m, gentle; no unknown pixel inside the DEM."""
+    """R18, R20: hills of 100 to 300 m, gentle; no nodata inside the DEM."""
     grid = GeoBox((700, 500), Affine(10, 0, 573500, 0, -10, 4734000), UTM)
     found = compute(data_folder / "iburi-2018" / "dem" / "AW3D30_DSM.tif", grid=grid)
     assert np.isfinite(found["slope"]).all()

@@ -119,7 +119,7 @@ def test_the_sets_of_table_6_have_their_sizes(cube, name, count):
     assert len(index_set(name, cube.inputs)) == count
 
 
-def test_ground_that_did_not_change_between_two_baselines_has_no_ndvi_difference(cube):
+def test_a_surface_that_did_not_change_between_two_baselines_has_no_ndvi_difference(cube):
     """R5: the scene before is of baseline 02.14, the one after of 05.09."""
     difference = cube.to_xarray()["ndvi_difference"].to_numpy()
     assert np.isfinite(difference).mean() > 0.9

@@ -47,7 +47,7 @@ def rough(shape, seed=0):
 
 
 def ground(shape, seed=0):
-    """Return smooth random ground in metres."""
+    """Return smooth random terrain in metres."""
     noise = np.random.default_rng(seed).normal(size=shape)
     return (gaussian_filter(noise, 3.0) * 1000.0 + 800.0).astype(np.float32)
 
@@ -113,7 +113,7 @@ def test_finer_pixels_are_averaged():
 
 @pytest.mark.parametrize("size_m", [20.0, 15.0, 60.0])
 def test_in_one_crs_bilinear_values_are_those_of_gdal(size_m):
-    """R15: unknown pixels are left out and the others share the weight; a hole keeps its size."""
+    """R15: nodata pixels are left out and the others share the weight; a hole keeps its size."""
     raster = GeoBox((int(6200 / size_m), int(9200 / size_m)), Affine(size_m, 0, 571990, 0, -size_m, 4735040), UTM)
     values = rough(raster.shape)
     values[20:24, 30:37], values[40, 41], values[-9:, -9:] = np.nan, np.nan, np.nan
@@ -124,7 +124,7 @@ def test_in_one_crs_bilinear_values_are_those_of_gdal(size_m):
 
 
 @pytest.mark.parametrize("how", KERNELS)
-def test_beside_unvalid_pixels_the_others_count_in_proportion(how):
+def test_beside_nodata_pixels_the_others_count_in_proportion(how):
     """R21: a constant stays a constant, a hole keeps its size."""
     values = np.full(DEGREES.shape, 120, dtype=np.float32)
     values[100:103, 145:155], values[200, 31] = np.nan, np.nan

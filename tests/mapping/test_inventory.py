@@ -321,7 +321,7 @@ def test_attributes_of_each_landslide_are_those_of_a_loop_over_its_pixels():
     assert set(frame.scene_before) == {"2018-08-01"}
 
 
-def test_what_is_not_known_leaves_its_columns_empty():
+def test_what_the_cube_lacks_leaves_its_columns_empty():
     frame = vectorize_landslides(np.ones((3, 3)), grid_of(np.zeros((3, 3))))
     [row] = frame.itertuples()
     assert all(np.isnan(getattr(row, name)) for name in ("relief_m", "slope_max_deg", "pga_g", "fault_distance_m"))

@@ -34,7 +34,7 @@ def attend(queries, keys, values, bias):
 
 
 def window_reference(module, x):
-    """Return what the definition gives: borders at shift + m window, every pixel attends to those of its own cell."""
+    """Return what the definition gives: borders at shift + m window, every pixel attends to those of its own window."""
     height, width = x.shape[1:]
     side = module.window
     down, right = (module.shift if length > side else 0 for length in (height, width))
@@ -58,8 +58,8 @@ def window_reference(module, x):
     return torch.einsum("oc,chw->ohw", module.proj.weight, attended) + module.proj.bias[:, None, None]
 
 
-def reduced_cells(module, x):
-    """Return the normalised patches, shape (cell, Cin)."""
+def reduced_patches(module, x):
+    """Return the normalised patches, shape (patch, Cin)."""
     side = module.reduction
     cells = []
     for row in range(0, x.shape[1], side):
@@ -73,9 +73,9 @@ def reduced_cells(module, x):
 
 
 def efficient_reference(module, x):
-    """Return what the definition gives: every pixel attends to every cell of the reduced map."""
+    """Return what the definition gives: every pixel attends to every pixel of the reduced map."""
     pixels = torch.stack([x[:, row, col] for row in range(x.shape[1]) for col in range(x.shape[2])])
-    cells = pixels if module.reduction == 1 else reduced_cells(module, x)
+    cells = pixels if module.reduction == 1 else reduced_patches(module, x)
     channels = module.proj.in_features
     queries = pixels @ module.q.weight.T + module.q.bias
     keys = cells @ module.kv.weight[:channels].T + module.kv.bias[:channels]

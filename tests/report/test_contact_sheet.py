@@ -286,7 +286,7 @@ def array(values, **attrs):
 
 
 @pytest.mark.parametrize("rows", [7, 512, 1030])
-def test_a_small_picture_averages_what_is_known(rows):
+def test_a_thumbnail_averages_the_valid_pixels(rows):
     """In strips as in one piece, edge blocks included."""
     values = np.random.default_rng(0).normal(size=(rows, 23)).astype(np.float32)
     values[np.random.default_rng(1).random(values.shape) < 0.3] = np.nan

@@ -207,7 +207,7 @@ def test_noise_repeats_neither_between_dates_nor_between_bands(plain, easy):
     assert abs(_alike(post["B02"], post["B03"])) < 0.05
 
 
-def test_ground_in_shadow_has_the_light_of_the_sky_alone(plain, easy):
+def test_a_pixel_in_shadow_has_the_light_of_the_sky_alone(plain, easy):
     """A wall 600 m high and 30 m thick; behind it the sun is gone."""
     easy(texture=0.0, noise=0.0)
     height = plain.height_m.copy()

@@ -173,7 +173,7 @@ def test_haze_veils_its_share_and_is_no_cloud(skies):
         veil, cloud = sky.veil[FRAME.inner], sky.cloud[FRAME.inner]
         hazy = (veil > 0) & (cloud == 0)
         assert 0.05 < hazy.mean() <= 0.15 + 0.002
-        assert veil[hazy].max() < 0.25  # the ground shows through
+        assert veil[hazy].max() < 0.25  # the surface shows through
 
 
 def test_no_haze_leaves_the_clouds_alone(monkeypatch):

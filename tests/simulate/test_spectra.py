@@ -38,7 +38,7 @@ def test_debris_lies_on_the_line_from_weathered_to_fresh():
     assert (full > none).all()
 
 
-def test_weathered_debris_is_hard_to_tell_from_ground_that_was_bare_before():
+def test_weathered_debris_is_hard_to_tell_from_soil_that_was_bare_before():
     bare = palette(PAPER._replace(fresh_debris=0.0)).bare
     others = bare[[Cover.OUTCROP, Cover.OLD_SCAR, Cover.SOIL]]
     assert np.abs(others / bare[Cover.DEBRIS] - 1).mean(axis=1).max() < 0.15

@@ -63,7 +63,7 @@ def test_displacement_agrees_with_another_regression_within_a_factor_of_five():
     assert quotient.max() < 5
 
 
-def test_ground_that_is_shaken_less_than_critically_stays():
+def test_a_slope_that_is_shaken_less_than_critically_stays():
     np.testing.assert_array_equal(displacement_cm([0.3, 0.3, 0.0], [0.3, 0.1, 0.0]), 0)
     assert displacement_cm(0.29, 0.3) > 0
 
@@ -83,7 +83,7 @@ def test_more_displacement_never_fails_less():
     assert (np.diff(failing_share(np.linspace(0, 50, 500))) >= 0).all()
 
 
-def test_level_ground_does_not_slide():
+def test_level_terrain_does_not_slide():
     safety = factor_of_safety(0.0, cohesion_kpa=0.0, friction_deg=25.0, depth_m=2.0, wetness=0.5)
     assert failing_share(displacement_cm(critical_acceleration_g(safety, 0.0), 0.6)) < 0.02
 
@@ -162,7 +162,7 @@ def test_a_plane_neither_adds_to_the_shaking_nor_takes_from_it():
     np.testing.assert_allclose(ridge_gain(BASE.height_m)[40:-40, 40:-40], 1, atol=1e-3)
 
 
-def test_level_ground_does_not_fail():
+def test_level_terrain_does_not_fail():
     assert chance(plane(1), pga_g=0.75, rain_mm=170.0).max() < 0.02
 
 

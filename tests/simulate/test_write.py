@@ -86,7 +86,7 @@ def test_landslides_lost_their_plants_and_nothing_else_on_average_did(cube):
     assert np.median(change[slid & valid]) < np.median(change[~slid & valid]) - 0.1
 
 
-def test_landslides_lie_on_steeper_ground(cube):
+def test_landslides_lie_on_steeper_terrain(cube):
     slid = cube.labels == LANDSLIDE
     slope = cube.to_xarray()["slope"].to_numpy()
     assert slope[slid].mean() > slope[~slid].mean() + 3

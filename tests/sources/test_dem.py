@@ -203,7 +203,7 @@ def test_a_south_up_tile_is_fitted_in(tmp_path):
 
 
 @pytest.mark.parametrize(("void", "keys"), [(0, {"nodata": 0}), (-32768, {}), (-9999, {})])
-def test_voids_are_known_whether_declared_given_or_usual(tmp_path, void, keys):
+def test_voids_are_nodata_whether_declared_given_or_usual(tmp_path, void, keys):
     """R21: and they are not mixed with elevations."""
     values = np.rint(terrain()).astype(np.int16)
     holed = values.copy()
@@ -216,7 +216,7 @@ def test_voids_are_known_whether_declared_given_or_usual(tmp_path, void, keys):
 
 
 @pytest.mark.parametrize("void", [np.nan, np.inf, -np.inf, -3.4028235e38, -9999.0])
-def test_voids_of_float_rasters_are_known_beside_another_declared_one(tmp_path, void):
+def test_voids_of_float_rasters_are_nodata_beside_another_declared_value(tmp_path, void):
     """R21."""
     values = terrain()
     values[12:15, 14:18], values[20, 20] = void, -1e6

@@ -40,7 +40,7 @@ def raster(tmp_path, values, *, transform=GRID.affine, crs=UTM, nodata=None, **o
     return GeologyConfig(path=path, **options)
 
 
-def cell_centres(grid):
+def pixel_centres(grid):
     columns, rows = np.meshgrid(np.arange(grid.shape.x) + 0.5, np.arange(grid.shape.y) + 0.5)
     return grid.affine @ (columns, rows)
 
@@ -60,7 +60,7 @@ def test_a_pixel_has_the_unit_of_its_centre_in_every_format(tmp_path, name):
     pixels = shapely.get_parts(shapely.voronoi_polygons(seeds, extend_to=box(299000, 3698000, 302000, 3701000)))
     frame = gpd.GeoDataFrame({"unit": [f"u{i % 5}" for i in range(len(pixels))]}, geometry=list(pixels), crs=UTM)
     geology = polygons(tmp_path, frame.to_crs(4326), name, ages=("u0", "u1", "u2", "u3", "u4"))
-    x, y = cell_centres(GRID)
+    x, y = pixel_centres(GRID)
     expected = np.zeros(GRID.shape, dtype=np.uint8)
     for unit, shape in zip(frame["unit"], frame.geometry, strict=True):
         expected[shapely.contains_xy(shape, x, y)] = int(unit[1]) + 1
@@ -177,7 +177,7 @@ def test_a_raster_in_degrees_has_the_code_of_the_nearest_pixel(tmp_path):
     values = np.random.default_rng(0).choice(np.array([1, 5, 9, 13], dtype=np.uint8), shape)
     transform = from_origin(west - step, north + step, step, step)
     strata = read_strata(raster(tmp_path, values, transform=transform, crs=4326, ages=(1, 5, 9, 13)), GRID)
-    lon, lat = to_degrees.transform(*cell_centres(GRID))
+    lon, lat = to_degrees.transform(*pixel_centres(GRID))
     columns, rows = ~transform @ (lon, lat)
     nearest = values[np.floor(rows).astype(int), np.floor(columns).astype(int)]
     found = np.array([0, 1, 5, 9, 13])[strata.codes]
@@ -265,7 +265,7 @@ def test_the_real_map_of_polygons_has_the_unit_of_each_pixel_centre(data_folder,
     units = frame[field].fillna("").str.strip()
     ages = tuple(sorted(set(units)))
     strata = read_strata(GeologyConfig(path=path, field=field, ages=ages), grid)
-    x, y = cell_centres(grid)
+    x, y = pixel_centres(grid)
     expected = np.full(grid.shape, 255, dtype=np.uint8)
     for shape, unit in sorted(zip(frame.geometry, units, strict=True), key=lambda pair: pair[1]):
         shapely.prepare(shape)
@@ -283,7 +283,7 @@ def test_the_real_raster_of_lithology_has_the_code_of_the_nearest_pixel(data_fol
     strata = read_strata(GeologyConfig(path=path, ages=ages, without_age=(0,)), grid)
     with rasterio.open(path) as file:
         values, transform = file.read(1), file.transform
-    lon, lat = pyproj.Transformer.from_crs("EPSG:32610", 4326, always_xy=True).transform(*cell_centres(grid))
+    lon, lat = pyproj.Transformer.from_crs("EPSG:32610", 4326, always_xy=True).transform(*pixel_centres(grid))
     columns, rows = ~transform @ (lon, lat)
     nearest = values[np.floor(rows).astype(int), np.floor(columns).astype(int)]
     known = np.array([0, *ages], dtype=np.float32)

@@ -166,7 +166,7 @@ def test_scale_offset_and_nodata_come_from_the_file_unless_given(tmp_path):
 
 
 @pytest.mark.parametrize("void", [1e20, -3.4028235e38, 0.1])
-def test_a_void_of_a_float_raster_is_known_by_its_rounded_value(tmp_path, void):
+def test_a_void_of_a_float_raster_is_recognised_by_its_rounded_value(tmp_path, void):
     values = np.full(GRID.shape, 0.3, dtype=np.float32)
     values[5:9, 5:9] = void
     path = write(tmp_path / "a.tif", values)
@@ -174,7 +174,7 @@ def test_a_void_of_a_float_raster_is_known_by_its_rounded_value(tmp_path, void):
     assert np.isnan(found).sum() == 16
 
 
-# --- Cells ---
+# --- Pixels ---
 
 
 def test_a_20_m_checkerboard_lands_on_blocks_of_four_pixels(tmp_path):
@@ -358,7 +358,7 @@ def test_no_new_class_comes_out_of_another_crs(tmp_path):
     for invalid, share in (((8, 9, 10, 5, 6, 7), 1.0), ((11,), 0.5), ((4,), 0.5)):
         scene = open_scene(SceneConfig.model_validate({**keys, "scl_invalid": invalid}), root=tmp_path)
         assert scene.clear(GRID).mean() == pytest.approx(share, abs=0.03)
-    assert not scene.clear(GRID.translate_pix(5000, 0)).any()  # beyond the classes nothing is known
+    assert not scene.clear(GRID.translate_pix(5000, 0)).any()  # nodata beyond the scene classification
 
 
 def test_windows_of_the_cloud_mask_are_crops_too(tmp_path):

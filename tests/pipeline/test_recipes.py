@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from coslide import networks
 from coslide.config.training import RECIPES, TrainingSettings
-from coslide.mapping.vital_signs import modules_of, parameters_of_branch, parameters_of_depth
+from coslide.mapping.diagnostics import modules_of, parameters_of_branch, parameters_of_depth
 from coslide.pipeline.held_out import held_out_windows
 from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.train import fit_model

@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from coslide.evaluation.scores import VitalSigns
+from coslide.evaluation.scores import NetworkDiagnostics
 from coslide.evaluation.scoring import Baseline, ScoredMap, score
 from coslide.pipeline.evaluate import COLUMNS
 from coslide.pipeline.report import Picture
@@ -45,7 +45,7 @@ def evil_run():
     band = {"band": EVIL, "unit": EVIL, "valid_share": 1, "smallest": 0, "largest": 1, "source": [EVIL] * 3}
     model = SimpleNamespace(network=EVIL, options={}, settings={}, coslide_version=EVIL, citation=EVIL, events=[""])
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
-    signs = VitalSigns(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
+    signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
         "title": EVIL, "cube": EvilCube(), "when": EVIL, "scores": scores_of(),
         "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),

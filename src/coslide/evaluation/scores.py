@@ -108,8 +108,8 @@ class SampleScores(StrictModel):
     """Scores of all their pixels together."""
 
 
-class DepthSigns(StrictModel):
-    """What one depth of a network has learned."""
+class DepthDiagnostics(StrictModel):
+    """Diagnostics of one depth of a network: what it has learned."""
 
     depth: int
     """1 (full resolution) to 5."""
@@ -133,14 +133,14 @@ class DepthSigns(StrictModel):
         return self.kernel_spread < DEAD_BELOW
 
 
-class VitalSigns(StrictModel):
-    """What a network has learned, by depth, taken on up to 32 held-out windows."""
+class NetworkDiagnostics(StrictModel):
+    """Diagnostics of a trained network, by depth, measured on up to 32 held-out windows."""
 
     average_precision: float | None
     """Of the whole network on these windows; null where no scored pixel of them is a landslide."""
     windows: int
     """Number of windows."""
-    depths: list[DepthSigns]
+    depths: list[DepthDiagnostics]
     """From full resolution down; one for the network as a whole where it is not made of depths."""
     branch_ap_lost: float | None = None
     """Fall of average precision without the second branch of the CGBlocks (beta = 0)."""
@@ -203,7 +203,7 @@ class Scores(StrictModel):
     """Each polygon of `--regions` by itself."""
     classes: dict[str, PlaceScores] = Field(default_factory=dict)
     """Each class of `--classes` by itself."""
-    vital_signs: list[VitalSigns] = Field(default_factory=list)
+    vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
     """What each member of a model trained here has learned."""
     samples: SampleScores | None = None
     """The paper's protocol, where the model was trained with `paper` or `paper-random`."""

@@ -18,7 +18,7 @@ from coslide import networks
 from coslide.config.training import StrictModel, first_problem
 from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
-from coslide.evaluation.scores import Scores, VitalSigns
+from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import mixed_precision, one_thread
@@ -68,7 +68,7 @@ class ModelMetadata(StrictModel):
     settings
         The training settings.
     vital_signs
-        What each member has learned (`coslide.mapping.vital_signs`).
+        What each member has learned (`coslide.mapping.diagnostics`).
     samples
         Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.held_out.sample_scores`).
     scores
@@ -94,7 +94,7 @@ class ModelMetadata(StrictModel):
     events_without_location: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
-    vital_signs: list[VitalSigns] = Field(default_factory=list)
+    vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
     samples: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     coslide_version: str = coslide.__version__

@@ -11,8 +11,8 @@ from coslide.evaluation.probabilities import apply_temperature
 from coslide.evaluation.scores import SampleScores
 from coslide.evaluation.scoring import mean_rates
 from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.diagnostics import HeldOut
 from coslide.mapping.model import Model, ModelMetadata
-from coslide.mapping.vital_signs import HeldOut
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.predict import encoder_for
 from coslide.samples.footprint import is_held_out

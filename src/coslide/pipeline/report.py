@@ -108,7 +108,7 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "scenes": _scenes(cube) if cube else {},
         "bands": [row for row in cube.contents() if row["role"] == "index"] if cube else [],
         "loss": _loss(folder),
-        "vital_signs": [(one, _chart(charts.vital_signs_figure(one), alt)) for one in signs],
+        "vital_signs": [(one, _chart(charts.diagnostics_figure(one), alt)) for one in signs],
         "version": coslide.__version__,
         "cost": _cost(folder / "run.json"),
         **(_map_parts(folder, found, cube) if found else {"sizes": {}}),

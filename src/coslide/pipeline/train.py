@@ -18,12 +18,12 @@ from coslide.config.training import TrainingSettings, first_problem
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
-from coslide.evaluation.scores import Scores, VitalSigns
+from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
 from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
-from coslide.mapping.vital_signs import take_vital_signs
 from coslide.pipeline.baselines import FOLDER, make_baselines, write_baselines
 from coslide.pipeline.evaluate import write_scores
 from coslide.pipeline.held_out import held_out_windows, sample_scores
@@ -198,7 +198,7 @@ def fit_model(
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
     write_splits(out / SPLITS, scenes, settings)
     model = Model(members, _metadata(scenes, encoder, settings, len(data.tiles)))
-    model = _changed(model, optional_bands=optional_bands, vital_signs=_vital_signs(model, scenes, settings))
+    model = _changed(model, optional_bands=optional_bands, vital_signs=_diagnostics(model, scenes, settings))
     model = _changed(model, **_calibration(model, scenes))
     if settings.split.by_samples:
         model = _changed(model, samples=sample_scores(model, scenes).model_dump())
@@ -303,13 +303,13 @@ def _metadata(
     )
 
 
-def _vital_signs(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[VitalSigns]:
-    """Take the vital signs of each member, and log which depth is dead."""
+def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[NetworkDiagnostics]:
+    """Diagnose the network of each member, and log which depth is dead."""
     held_out = held_out_windows(scenes, model.metadata)
     found = []
     for number, network in enumerate(model.networks, start=1):
         first = first_network(settings_of_member(settings, number), model.metadata.encoder.inputs)
-        found.append(take_vital_signs(network, first, held_out))
+        found.append(diagnose_network(network, first, held_out))
         for line in found[-1].warnings():
             _log.info(line)
     return found

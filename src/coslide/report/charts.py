@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
 from coslide.evaluation.pixels import PixelScores
-from coslide.evaluation.scores import Calibration, Scores, VitalSigns
+from coslide.evaluation.scores import Calibration, NetworkDiagnostics, Scores
 from coslide.report import images, palette
 from coslide.report.page import score_text
 
@@ -212,7 +212,7 @@ def summary_figure(
     return figure
 
 
-def vital_signs_figure(signs: VitalSigns) -> Figure:
+def diagnostics_figure(signs: NetworkDiagnostics) -> Figure:
     """Draw what each depth has learned and is worth: the spread of its kernels, and the precision lost without it."""
     figure, (left, right) = _chart((7, 2.6), 1, 2)
     left.bar([str(row.depth) for row in signs.depths], [row.kernel_spread for row in signs.depths], **_MODEL)

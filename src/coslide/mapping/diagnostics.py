@@ -1,12 +1,12 @@
 """What each depth of a trained network has learned, and what the map would lose without it.
 
 A network can score well and be dead inside: where weight decay outgrows the gradient, the kernels of the lower depths
-fade to nothing and only the depths near full resolution are left. So every training is looked into.
+fade to nothing and only the depths near full resolution are left. So every trained network is diagnosed.
 """
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from torch.func import functional_call
 
 from coslide.evaluation.probabilities import average_precision, curve
-from coslide.evaluation.scores import DepthSigns, VitalSigns
+from coslide.evaluation.scores import DepthDiagnostics, NetworkDiagnostics
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
@@ -31,8 +31,8 @@ class HeldOut(NamedTuple):
     scored: NDArray[np.bool_]
 
 
-def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) -> VitalSigns:
-    """Look into a trained network.
+def diagnose_network(network: nn.Module, first: nn.Module, held_out: HeldOut) -> NetworkDiagnostics:
+    """Measure what each depth of a trained network has learned, and the precision lost without it (an ablation).
 
     Parameters
     ----------
@@ -51,9 +51,12 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
     probe = copy.deepcopy(network).to(device).eval()
     truth = held_out.landslide[held_out.scored]
 
+    @torch.no_grad()
     def ap_without(parameters: Sequence[str]) -> float:
-        probability = _probability(probe, held_out.inputs, parameters, device)
-        return average_precision(curve(probability[held_out.scored], truth))
+        zeros = {name: torch.zeros_like(probe.get_parameter(name)) for name in parameters}
+        batches = torch.split(torch.from_numpy(held_out.inputs), _BATCH)
+        logits = torch.cat([functional_call(probe, zeros, batch.to(device)).cpu() for batch in batches])
+        return average_precision(curve(logits.softmax(dim=1)[:, 1].numpy()[held_out.scored], truth))
 
     whole = ap_without(()) if truth.any() else None
 
@@ -62,7 +65,7 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
 
     if isinstance(network, UNetOfBlocks) and isinstance(first, UNetOfBlocks):
         depths = [
-            DepthSigns(
+            DepthDiagnostics(
                 depth=depth,
                 kernel_spread=_spread(modules_of(network, depth), modules_of(first, depth)),
                 ap_lost=lost(parameters_of_depth(network, depth)),
@@ -71,20 +74,15 @@ def take_vital_signs(network: nn.Module, first: nn.Module, held_out: HeldOut) ->
             for depth in range(1, DEPTHS + 1)
         ]
     else:
-        depths = [DepthSigns(depth=1, kernel_spread=_spread(network, first))]
-    return VitalSigns(
-        average_precision=whole,
-        windows=len(held_out.inputs),
-        depths=depths,
-        branch_ap_lost=lost(parameters_of_branch(network)),
-    )
+        depths = [DepthDiagnostics(depth=1, kernel_spread=_spread(network, first))]
+    measured: dict[str, Any] = {"average_precision": whole, "branch_ap_lost": lost(parameters_of_branch(network))}
+    return NetworkDiagnostics(**measured, windows=len(held_out.inputs), depths=depths)
 
 
 def modules_of(network: UNetOfBlocks, depth: int) -> nn.ModuleList:
     """Collect the blocks of one depth, of the encoder and the decoder."""
-    if depth == DEPTHS:
-        return nn.ModuleList([network.bottom])
-    return nn.ModuleList([network.encoder[depth - 1], network.decoder[depth - 1]])
+    level = slice(depth - 1, depth)
+    return nn.ModuleList([*[*network.encoder, network.bottom][level], *network.decoder[level]])
 
 
 def parameters_of_depth(network: UNetOfBlocks, depth: int) -> list[str]:
@@ -95,17 +93,6 @@ def parameters_of_depth(network: UNetOfBlocks, depth: int) -> list[str]:
 def parameters_of_branch(network: nn.Module) -> list[str]:
     """Name the factors (beta) of the second branches of the CGBlocks."""
     return [f"{name}.beta" for name, module in network.named_modules() if isinstance(module, CGBlock)]
-
-
-@torch.no_grad()
-def _probability(
-    network: nn.Module, inputs: NDArray[np.float32], zeroed: Sequence[str], device: torch.device
-) -> NDArray[np.float32]:
-    """Predict with some parameters at zero."""
-    zeros = {name: torch.zeros_like(network.get_parameter(name)) for name in zeroed}
-    batches = torch.split(torch.from_numpy(inputs), _BATCH)
-    logits = torch.cat([functional_call(network, zeros, batch.to(device)).cpu() for batch in batches])
-    return np.asarray(logits.softmax(dim=1)[:, 1])
 
 
 def _spread(module: nn.Module, first: nn.Module) -> float:

@@ -6,7 +6,7 @@ import torch
 
 from coslide import networks
 from coslide.evaluation.probabilities import average_precision, curve
-from coslide.mapping.vital_signs import HeldOut, modules_of, parameters_of_branch, take_vital_signs
+from coslide.mapping.diagnostics import HeldOut, diagnose_network, modules_of, parameters_of_branch
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def made(name="egcn", seed=0):
 
 
 def test_a_network_that_has_not_learned_has_the_spread_and_the_factors_that_it_began_with(held_out):
-    signs = take_vital_signs(made(), made(), held_out)
+    signs = diagnose_network(made(), made(), held_out)
     assert [row.depth for row in signs.depths] == [1, 2, 3, 4, 5]
     assert all(row.kernel_spread == pytest.approx(1) for row in signs.depths)
     assert all((row.alpha, row.beta, row.lambda_, row.mu) == (1, 1, 1, 1) for row in signs.depths)
@@ -36,7 +36,7 @@ def test_a_depth_whose_kernels_have_faded_is_called_dead(held_out):
         for name, parameter in modules_of(network, 4).named_parameters():
             if "convolution" in name:  # the graph beside them, with its larger weights, stays as it was
                 parameter.mul_(0.01)
-    signs = take_vital_signs(network, made(), held_out)
+    signs = diagnose_network(network, made(), held_out)
     assert [row.dead for row in signs.depths] == [False, False, False, True, False]
     assert signs.depths[3].kernel_spread == pytest.approx(0.01, rel=1e-4)
     assert signs.warnings() == ["warning: depth 4 is dead: its kernels have 0.01 of their initial spread"]
@@ -45,7 +45,7 @@ def test_a_depth_whose_kernels_have_faded_is_called_dead(held_out):
 def test_the_precision_lost_is_that_of_the_network_with_what_comes_up_set_to_zero(held_out):
     """The witness sets the weights and the bias of the deconvolution that brings a depth up to zero."""
     network = made()
-    found = take_vital_signs(network, made(), held_out).depths[2].ap_lost
+    found = diagnose_network(network, made(), held_out).depths[2].ap_lost
 
     def ap():
         with torch.no_grad():
@@ -61,19 +61,19 @@ def test_the_precision_lost_is_that_of_the_network_with_what_comes_up_set_to_zer
 
 def test_the_precision_lost_without_the_graph_is_that_of_the_network_with_beta_at_zero(held_out):
     network = made()
-    found = take_vital_signs(network, made(), held_out)
+    found = diagnose_network(network, made(), held_out)
     with torch.no_grad():
         for name in parameters_of_branch(network):
             network.get_parameter(name).zero_()
     assert found.branch_ap_lost == pytest.approx(
-        found.average_precision - take_vital_signs(network, made(), held_out).average_precision, abs=1e-6
+        found.average_precision - diagnose_network(network, made(), held_out).average_precision, abs=1e-6
     )
 
 
-def test_looking_into_a_network_does_not_change_it(held_out):
+def test_diagnosing_a_network_does_not_change_it(held_out):
     network = made().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    take_vital_signs(network, made(), held_out)
+    diagnose_network(network, made(), held_out)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -82,21 +82,21 @@ def test_pixels_that_are_not_scored_do_not_count(held_out):
     half = np.zeros_like(held_out.scored)
     half[:, :16] = True
     other = held_out._replace(scored=half, landslide=held_out.landslide & half)
-    assert take_vital_signs(made(), made(), held_out._replace(scored=half)) == take_vital_signs(made(), made(), other)
+    assert diagnose_network(made(), made(), held_out._replace(scored=half)) == diagnose_network(made(), made(), other)
 
 
 def test_a_network_without_depths_has_one_entry_and_no_graph(held_out):
     held_out = held_out._replace(inputs=held_out.inputs[..., :32])
-    signs = take_vital_signs(made("landsnet"), made("landsnet"), held_out)
+    signs = diagnose_network(made("landsnet"), made("landsnet"), held_out)
     assert [(row.depth, row.ap_lost) for row in signs.depths] == [(1, None)]
     assert signs.branch_ap_lost is None
 
 
-def test_without_a_landslide_to_score_nothing_is_said_of_what_is_lost(held_out):
+def test_without_a_landslide_to_score_what_is_lost_is_not_measured(held_out):
     for empty in (
         held_out._replace(landslide=np.zeros_like(held_out.landslide)),
         held_out._replace(scored=np.zeros_like(held_out.scored)),
     ):
-        signs = take_vital_signs(made(), made(), empty)
+        signs = diagnose_network(made(), made(), empty)
         assert (signs.average_precision, signs.branch_ap_lost, signs.depths[3].ap_lost) == (None, None, None)
         assert signs.depths[3].kernel_spread == pytest.approx(1)

@@ -15,6 +15,7 @@ from scipy.spatial.distance import cdist
 
 from coslide.indices.interpolation import CoarseField, NodesField
 from coslide.io.raster import CoarseRaster
+from coslide.simulate.documents import render
 from coslide.simulate.fields import NODES_M, Numbers, coarse_field, rough_field
 from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, to_degrees, to_metres
 from coslide.simulate.geology import Rupture
@@ -44,22 +45,6 @@ _AROUND_DEGREES = 0.1
 _STATION_KM2 = 150.0  # of area for each station that records the shaking
 _SITE_PX = 93  # 1/120 degree of latitude
 _CLASSES = 6
-_HEADER = """\
-<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
-<shakemap_grid xmlns="http://earthquake.usgs.gov/eqcenter/shakemap" event_id="{name}" shakemap_id="{name}"
- shakemap_version="1" process_timestamp="{when}" shakemap_originator="coslide" map_status="RELEASED"
- shakemap_event_type="SCENARIO">
-<event event_id="{name}" magnitude="{rupture.magnitude:.1f}" depth="{rupture.depth_km:.1f}" lon="{at[0]}" lat="{at[1]}"
- event_timestamp="{when}" event_description="Simulated earthquake" />
-<grid_specification lon_min="{bounds[0]:.6f}" lat_min="{bounds[1]:.6f}" lon_max="{bounds[2]:.6f}"
- lat_max="{bounds[3]:.6f}" nominal_lon_spacing="{step:.6f}" nominal_lat_spacing="{step:.6f}" nlon="{shape[1]}"
- nlat="{shape[0]}" />
-<event_specific_uncertainty name="pga" value="{ln_std:.4f}" numsta="{stations}" />
-<grid_field index="1" name="LON" units="dd" />
-<grid_field index="2" name="LAT" units="dd" />
-<grid_field index="3" name="PGA" units="pctg" />
-<grid_field index="4" name="STDPGA" units="ln(pctg)" />
-<grid_data>"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,19 +199,16 @@ def krige(stations_m: Numbers, residual: Numbers, places_m: Numbers) -> tuple[Nu
 
 def write_shakemap(path: Path, recipe: Recipe, shaking: Shaking, nodes: ShakeMapNodes) -> None:
     """Write a ShakeMap as ``grid.xml``, of the type ``SCENARIO``: PGA in percent of g and the deviation of ln PGA."""
-    lon, lat = np.meshgrid(nodes.lon_deg, nodes.lat_deg)
-    header = _HEADER.format(
-        name=f"coslide{recipe.seed}",
-        when=f"{EVENT_TIME:%Y-%m-%dT%H:%M:%S}",
+    header = render(
+        "shakemap.xml",
+        seed=recipe.seed,
+        time=EVENT_TIME,
         rupture=shaking.rupture,
         at=[round(float(degrees), 4) for degrees in to_degrees(*shaking.rupture.epicentre_m)],
-        bounds=(lon.min(), lat.min(), lon.max(), lat.max()),
-        step=1 / _NODES_PER_DEGREE,
-        shape=lon.shape,
-        ln_std=nodes.ln_std.mean(),
-        stations=nodes.stations,
+        nodes=nodes,
     )
-    rows = np.stack([column.ravel() for column in (lon, lat, 100 * nodes.pga_g, nodes.ln_std)], axis=1)
+    columns = (*np.meshgrid(nodes.lon_deg, nodes.lat_deg), 100 * nodes.pga_g, nodes.ln_std)
+    rows = np.stack([column.ravel() for column in columns], axis=1)
     footer = "</grid_data>\n</shakemap_grid>"
     np.savetxt(path, rows, "%.6f %.6f %.4g %.4f", header=header, footer=footer, comments="", encoding="utf-8")
 

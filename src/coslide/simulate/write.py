@@ -14,6 +14,7 @@ import coslide
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.progress import report_progress
 from coslide.simulate.changes import make_covers
+from coslide.simulate.documents import render
 from coslide.simulate.fields import NODES_M, coarse_field
 from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, TILE, Codes, Floats, Frame, Polygons, frame_of
 from coslide.simulate.geology import SEISMOGENIC, make_rupture, make_strata, write_faults, write_geology
@@ -34,52 +35,6 @@ SIMULATION = Marker("simulation.json", "coslide_simulation")
 
 _STEPS = ("terrain", "strata, shaking, rain", "landslides", "maps", "land cover", "scene before", "scene after")
 _BASELINES = {"pre": "02.14", "post": "04.00"}
-
-_EVENT = """\
-# A simulated earthquake, written by coslide {version}; see simulation.json. No score on it is one on the Earth.
-name = "Simulated earthquake (seed {recipe.seed}, {recipe.difficulty})"
-id = "simulated-{recipe.difficulty}-{recipe.seed}"
-time_utc = {time:%Y-%m-%dT%H:%M:%SZ}
-magnitude = {magnitude:.1f}
-credit = "Simulated by coslide: no real place, no real earthquake."
-simulated = true
-
-[scenes.post]
-products = ["{post}"]
-
-[scenes.pre]
-products = ["{pre}"]
-
-[dem]
-path = "dem.tif"
-
-[geology]
-path = "geology.gpkg"
-field = "age"
-ages = {ages}
-
-[rain]
-gauges = "gauges.csv"
-unit = "mm"
-columns = {{ station = "station", lon = "lon", lat = "lat", date = "date", rain = "rain_mm" }}
-
-[shaking]
-shakemap = "grid.xml"
-levels_g = {levels_g} # so that all classes occur here
-
-[faults]
-path = "faults.geojson"
-select = {{ field = "name", values = ["{fault}"] }}
-
-[inventory]
-path = "landslides.gpkg"
-area = "mapped_area.gpkg"
-
-[training]
-recipe = "modern"
-split.block_windows = 2
-split.test_fraction = 0.33
-"""
 
 
 def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bool = False) -> Path:
@@ -149,15 +104,16 @@ def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     for date, baseline in _BASELINES.items():
         sun = {f"sun_{name}": angle for name, angle in sun_over(frame, SCENE_TIMES[date])._asdict().items()}
         scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=TILE, baseline=baseline, **sun)
-    text = _EVENT.format(
+    text = render(
+        "event.toml",
         version=coslide.__version__,
         recipe=recipe,
         time=EVENT_TIME,
         magnitude=rupture.magnitude,
-        ages=json.dumps(AGES),
+        scenes=scenes,
+        ages=AGES,
         levels_g=levels_g(shaking, nodes),
         fault=SEISMOGENIC,
-        **{date: seen.name for date, seen in scenes.items()},
     )
     (folder / "event.toml").write_text(text, encoding="utf-8")
     next(steps)

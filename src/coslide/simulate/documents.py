@@ -1,15 +1,23 @@
 """The documents of a simulated earthquake, filled in from templates, and times as they write them."""
 
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+_TEMPLATES = Environment(
+    loader=PackageLoader("coslide", "simulate"),
+    autoescape=select_autoescape(["xml.j2"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
 
 def render(template: str, **content: Any) -> str:
     """Fill a template of this package, such as ``"event.toml"``; in XML every text is escaped."""
-    return _environment().get_template(f"{template}.j2").render(content)
+    return _TEMPLATES.get_template(f"{template}.j2").render(content)
 
 
 def utc_text(time: datetime, form: str = "%Y%m%dT%H%M%S") -> str:
@@ -17,15 +25,4 @@ def utc_text(time: datetime, form: str = "%Y%m%dT%H%M%S") -> str:
     return time.astimezone(UTC).strftime(form)
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("coslide", "simulate"),
-        autoescape=select_autoescape(["xml.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["utc"] = utc_text
-    return environment
+_TEMPLATES.filters["utc"] = utc_text

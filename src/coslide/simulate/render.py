@@ -2,11 +2,9 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
@@ -15,11 +13,9 @@ from coslide.simulate.fields import rough_field
 from coslide.simulate.frame import FINE_M, PIXEL_M, SCENE_TIMES, Codes, Floats, Frame, Terrain
 from coslide.simulate.landcover import Cover, doubled
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.safe import NATIVE_M, QUANTIFICATION
+from coslide.simulate.safe import NATIVE_M, QUANTIFICATION, Stored
 from coslide.simulate.sky import DIFFUSE_SHARE, Sky, cast_shadow, direct_light, make_sky, sky_share, sun_over
 from coslide.simulate.spectra import CLOUD, green_share, palette
-
-Stored = NDArray[np.uint16] | NDArray[np.uint8]
 
 MTF_AT_NYQUIST = {10: 0.27, 20: 0.30}
 """Contrast that is left of waves two pixels long, by pixel size in metres; the instrument is specified for 0.15 to 0.30
@@ -45,17 +41,6 @@ _PLANTS_FROM_NDVI, _WATER_BELOW_B8, _DARK_BELOW_B8 = 0.4, 0.06, 0.045
 _SNOW_FROM_NDSI, _SNOW_FROM_B3 = 0.4, 0.25
 
 
-class _Lit(NamedTuple):
-    """The place at one date: land cover in fine pixels, all else in pixels of 10 m."""
-
-    cover: Codes
-    strata: Codes
-    green: Floats
-    direct: Floats
-    sky: Floats
-    veil: Floats
-
-
 def render_scene(
     recipe: Recipe, terrain: Terrain, *, strata: Codes, cover: Codes, date: str, offset_dn: int
 ) -> Iterator[tuple[str, Stored]]:
@@ -77,7 +62,7 @@ def render_scene(
     green = green_share(SCENE_TIMES["pre"], terrain.height_m)
     if date == "post":
         green += np.float32(hardness.season) * (green_share(SCENE_TIMES["post"], terrain.height_m) - green)
-    lit = _Lit(cover, strata, green, direct, sky_share(terrain.slope_deg), sky.veil)
+    lit = (cover, strata, green, direct, sky_share(terrain.slope_deg), sky.veil)
     rough = np.full(len(Cover), hardness.texture, dtype=np.float32)
     rough[list(_SMOOTH_COVERS)] *= 0.25
     turn = recipe.random("shift").uniform(0, 2 * math.pi)
@@ -179,7 +164,7 @@ def _grain(recipe: Recipe, frame: Frame, own: str) -> Floats:
 @njit(cache=True, nogil=True)
 def _shine(lit, spectra, grain, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
     """Compute the reflectance of fine pixels in one band as it leaves the ground and the clouds."""
-    cover, strata, green, direct, sky, veil = lit
+    cover, strata, green, direct, sky, veil = lit  # land cover in fine pixels, all else in pixels of 10 m
     bare, leaf, rough, diffuse, cloud = spectra
     one = np.float32(1)
     for row in range(found.shape[0]):

@@ -4,18 +4,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from coslide.io.atomic import whole_output
 from coslide.io.executor import available_processors
 from coslide.simulate.documents import render, utc_text
 from coslide.sources.safe import FIRST_BASELINE_WITH_OFFSET
+
+Stored = NDArray[np.uint16] | NDArray[np.uint8]
+"""A band as its file holds it, or the classes of SCL."""
 
 QUANTIFICATION = 10_000
 NATIVE_M = {
@@ -27,7 +30,6 @@ NATIVE_M = {
 
 _OFFSET_DN = -1000
 _PROCESSING = timedelta(hours=3)  # from the pass to the product
-_CENTRE = "SIMU"  # which no real processing centre is called
 _CYCLE_ORBITS, _CYCLE = 143, timedelta(days=10)
 _REAL_PASS, _REAL_ORBIT, _REAL_RELATIVE = datetime(2022, 10, 5, 11, 54, 11, tzinfo=UTC), 38058, 23
 _BLOCK_PX = {10: 1024, 20: 640, 60: 192}  # tiles of the JPEG 2000 of ESA
@@ -96,14 +98,8 @@ class Acquisition:
 
     @property
     def datastrip(self) -> str:
-        """Folder of the datastrip in the product."""
-        return f"DATASTRIP/DS_{_CENTRE}_{utc_text(self.made)}_S{utc_text(self.sensed)}"
-
-    @property
-    def granule_id(self) -> str:
-        """Identifier of the granule in the archive of ESA."""
-        made = f"{_CENTRE}_{utc_text(self.made)}"
-        return f"S2A_OPER_MSI_L2A_TL_{made}_A{self.absolute_orbit:06d}_T{self.tile}_N{self.baseline}"
+        """Folder of the datastrip in the product, of a processing centre that is called as no real one."""
+        return f"DATASTRIP/DS_SIMU_{utc_text(self.made)}_S{utc_text(self.sensed)}"
 
     def image(self, band: str) -> str:
         """Locate a band in the product, without suffix."""
@@ -111,9 +107,7 @@ class Acquisition:
         return f"{self.granule}/IMG_DATA/R{size}/T{self.tile}_{utc_text(self.sensed)}_{band}_{size}"
 
 
-def write_safe(
-    folder: Path, bands: Iterable[tuple[str, NDArray[np.unsignedinteger[Any]]]], seen: Acquisition, grid: GeoBox
-) -> Path:
+def write_safe(folder: Path, bands: Iterable[tuple[str, Stored]], seen: Acquisition, grid: GeoBox) -> Path:
     """Write the SAFE folder of a product into `folder`, whole or not at all; the same values, the same bytes.
 
     `bands` are names of ESA (B02, B8A, SCL) with stored values, (row, col) at the pixel size of `NATIVE_M`: uint16,
@@ -137,8 +131,12 @@ def write_safe(
     written = set()
     with whole_output(folder / seen.name) as part:
         for name, values in bands:
-            _require_band(name, values, grid)
-            size = NATIVE_M[name]
+            if name not in NATIVE_M:
+                raise ValueError(f"bands: found {name!r}, expected names such as {', '.join(NATIVE_M)}")
+            size, dtype = NATIVE_M[name], "uint8" if name == "SCL" else "uint16"
+            shape = tuple(side * 10 // size for side in grid.shape)
+            if values.dtype != dtype or values.shape != shape:
+                raise ValueError(f"{name}: found {values.dtype} {values.shape}, expected {dtype} {shape}")
             path, transform = part / f"{seen.image(name)}.jp2", affine * Affine.scale(size / 10)
             write_jp2(path, values, crs=str(grid.crs), transform=transform, block=_BLOCK_PX[size])
             written.add(name)
@@ -148,13 +146,13 @@ def write_safe(
         percent = dict(zip(_CLASSES, 100 * counts / valid, strict=True))
         percent |= {"CLOUDY_PIXEL": 100 * counts[_CLOUDS].sum() / valid}
         percent["NODATA_PIXEL"] = 100 * counts[0] / max(counts.sum(), 1)
-        corners = grid.extent.to_crs("EPSG:4326").exterior.coords
+        corners = Transformer.from_crs(str(grid.crs), "EPSG:4326").transform(*grid.extent.exterior.xy)
         content = {
             "seen": seen,
             "grid": grid,
             "bands": [name for name in NATIVE_M if name in written],
             "percent": percent,
-            "footprint": " ".join(f"{lat:.9f} {lon:.9f}" for lon, lat in corners),
+            "footprint": " ".join(f"{lat:.9f} {lon:.9f}" for lat, lon in zip(*corners, strict=True)),
         }
         for template, href in {
             "product.xml": "MTD_MSIL2A.xml",
@@ -168,9 +166,7 @@ def write_safe(
     return folder / seen.name
 
 
-def write_jp2(
-    path: Path, values: NDArray[np.unsignedinteger[Any]], *, crs: str | None, transform: Affine, block: int = 1024
-) -> None:
+def write_jp2(path: Path, values: Stored, *, crs: str | None, transform: Affine, block: int = 1024) -> None:
     """Write an image of one band, (row, col), as lossless JPEG 2000; the same values, the same bytes.
 
     Folders above `path` are made; `block` is the side of the tiles in pixels.
@@ -186,12 +182,3 @@ def write_jp2(
     options = {"GDAL_NUM_THREADS": str(available_processors()), "GDAL_VALIDATE_CREATION_OPTIONS": "NO"}
     with rasterio.Env(**options), rasterio.open(path, "w", crs=crs, transform=transform, **profile) as file:
         file.write(values, 1)
-
-
-def _require_band(name: str, values: NDArray[Any], grid: GeoBox) -> None:
-    if name not in NATIVE_M:
-        raise ValueError(f"bands: found {name!r}, expected names such as {', '.join(NATIVE_M)}")
-    dtype = "uint8" if name == "SCL" else "uint16"
-    shape = tuple(side * 10 // NATIVE_M[name] for side in grid.shape)
-    if values.dtype != dtype or values.shape != shape:
-        raise ValueError(f"{name}: found {values.dtype} {values.shape}, expected {dtype} {shape}")

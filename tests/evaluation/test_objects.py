@@ -1,6 +1,7 @@
 """Object scores are checked against drawings, loops written from the definitions, and all pairs of boundary pixels."""
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -8,15 +9,17 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from coslide.evaluation.boundaries import boundary_distance, objects_kept
 from coslide.evaluation.objects import (
     State,
+    boundary_distance,
     match_objects,
     object_counts,
+    objects_kept,
     pooled_matching,
     recall_by_size,
     size_frequency,
 )
+from coslide.evaluation.scoring import ScoredMap, score
 from coslide.labels import label_objects
 
 U, M, S, G = State.UNMATCHED, State.MATCHED, State.SPLIT, State.MERGED
@@ -30,16 +33,24 @@ def draw(*rows):
     return np.isin(pixels, ["r", "b"]), np.isin(pixels, ["m", "b"])
 
 
-def states(*rows, **options):
-    matching = match_objects(*draw(*rows), **options)
+def states(*rows):
+    matching = match_objects(*draw(*rows))
     return sorted(matching.mapped.state.tolist()), sorted(matching.recognised.state.tolist())
 
 
 def blobs(seed, shape=(60, 60)):
-    """Return masks whose landslides are matched, split, merged, missed and false."""
+    """Return masks whose landslides are matched, split, merged, missed and false, and the scored pixels."""
     rng = np.random.default_rng(seed)
     mapped, recognised = (ndimage.gaussian_filter(rng.normal(size=shape), 1.3) for _ in range(2))
-    return 0.75 * mapped + 0.25 * recognised > 0.15, mapped > 0.17, rng.random(shape) < 0.97
+    where = rng.random(shape) < 0.97
+    return (0.75 * mapped + 0.25 * recognised > 0.15) & where, (mapped > 0.17) & where, where
+
+
+def scored_objects(recognised, mapped, where):
+    """Score a map of which some pixels are not labelled."""
+    labels = np.where(where, mapped, 255).astype(np.uint8)
+    seen = np.zeros(labels.shape, np.uint8)
+    return score([ScoredMap("event", recognised.astype(np.float32), labels, seen, pixel_size_m=10)]).objects
 
 
 def rows_of_pixels(*sizes, found=()):
@@ -91,22 +102,22 @@ def test_a_landslide_with_less_than_half_of_its_pixels_in_a_union_is_not_merged(
 def test_of_a_landslide_that_reaches_beyond_the_scored_pixels_only_the_part_inside_counts():
     recognised, mapped = draw("bbmmmm", "......", "....rr")
     where = np.array([[True, True, True, False, False, False]] * 3)
-    matching = match_objects(recognised, mapped, where)
-    assert (matching.mapped.pixels.tolist(), matching.mapped.covered_pixels.tolist()) == ([3], [2])
-    assert (matching.mapped.state.tolist(), matching.recognised.state.tolist()) == ([M], [M])
+    found = scored_objects(recognised, mapped, where)
+    assert (found.n_mapped, found.n_recognised, found.n_matched) == (1, 1, 1)
+    assert found.matched_iou_mean == pytest.approx(2 / 3)
 
 
 def test_a_landslide_connected_only_beyond_the_scored_pixels_counts_as_two():
     recognised, mapped = draw("bmb")
-    matching = match_objects(recognised, mapped, np.array([[True, False, True]]))
-    assert matching.mapped.state.tolist() == [M, M]
+    found = scored_objects(recognised, mapped, np.array([[True, False, True]]))
+    assert (found.n_mapped, found.n_matched) == (2, 2)
 
 
-def reference(recognised, mapped, where):
+def reference(recognised, mapped):
     """Return the states of both maps, from the definitions: sets of pixels, and loops over all pairs."""
     sets = [
         [set(zip(*np.nonzero(labels == k + 1), strict=True)) for k in range(labels.max())]
-        for labels in (label_objects(recognised & where), label_objects(mapped & where))
+        for labels in (label_objects(recognised), label_objects(mapped))
     ]
 
     def most(part, whole):
@@ -132,20 +143,20 @@ def reference(recognised, mapped, where):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_states_are_those_of_loops_over_sets_of_pixels(seed):
-    recognised, mapped, where = blobs(seed)
-    expected, covered, iou = reference(recognised, mapped, where)
+    recognised, mapped, _ = blobs(seed)
+    expected, covered, iou = reference(recognised, mapped)
     if seed < 3:
         assert set(expected[0]) == set(expected[1]) == {U, M, S, G}, "the masks must show every state"
-    found = match_objects(recognised, mapped, where)
+    found = match_objects(recognised, mapped)
     assert [found.recognised.state.tolist(), found.mapped.state.tolist()] == expected
     assert [found.recognised.covered_pixels.tolist(), found.mapped.covered_pixels.tolist()] == covered
     np.testing.assert_allclose(found.matched_iou, iou, rtol=1e-15)
-    assert found.mapped.pixels.sum() == np.count_nonzero(mapped & where)
+    assert found.mapped.pixels.sum() == np.count_nonzero(mapped)
 
 
 def test_exchanged_maps_exchange_the_states():
-    recognised, mapped, where = blobs(0)
-    one, other = match_objects(recognised, mapped, where), match_objects(mapped, recognised, where)
+    recognised, mapped, _ = blobs(0)
+    one, other = match_objects(recognised, mapped), match_objects(mapped, recognised)
     exchanged = np.array([U, M, G, S], np.uint8)
     assert exchanged[one.mapped.state].tolist() == other.recognised.state.tolist()
     assert exchanged[one.recognised.state].tolist() == other.mapped.state.tolist()
@@ -186,12 +197,12 @@ def test_scores_follow_from_a_drawing():
 
 
 def test_the_counts_add_up():
-    recognised, mapped, where = blobs(1)
-    n = object_counts(match_objects(recognised, mapped, where), pixel_size_m=10)
+    recognised, mapped, _ = blobs(1)
+    n = object_counts(match_objects(recognised, mapped), pixel_size_m=10)
     assert n.n_mapped == n.n_matched + n.n_split + n.n_merged + n.n_missed
     assert n.n_recognised == n.n_matched + n.n_split_parts + n.n_merging + n.n_false
-    assert n.n_mapped == label_objects(mapped & where).max()
-    assert n.n_recognised == label_objects(recognised & where).max()
+    assert n.n_mapped == label_objects(mapped).max()
+    assert n.n_recognised == label_objects(recognised).max()
 
 
 def test_a_landslide_is_found_from_half_of_its_pixels_on():
@@ -201,7 +212,7 @@ def test_a_landslide_is_found_from_half_of_its_pixels_on():
 
 
 def test_landslides_of_several_maps_are_pooled_in_their_order():
-    one, other = match_objects(*blobs(0)), match_objects(*blobs(1))
+    one, other = match_objects(*blobs(0)[:2]), match_objects(*blobs(1)[:2])
     both = pooled_matching([one, other])
     for pooled, parts in zip(both[:2], zip(one[:2], other[:2], strict=True), strict=True):
         for name in pooled._fields:
@@ -212,17 +223,16 @@ def test_landslides_of_several_maps_are_pooled_in_their_order():
 
 
 @pytest.mark.parametrize(
-    ("recognised", "mapped", "where", "n_mapped", "n_recognised"),
+    ("recognised", "mapped", "n_mapped", "n_recognised"),
     [
-        (SOME, NOTHING, None, 0, 1),
-        (NOTHING, SOME, None, 1, 0),
-        (NOTHING, NOTHING, None, 0, 0),
-        (SOME, SOME, NOTHING, 0, 0),
-        (np.zeros((0, 0), bool), np.zeros((0, 0), bool), None, 0, 0),
+        (SOME, NOTHING, 0, 1),
+        (NOTHING, SOME, 1, 0),
+        (NOTHING, NOTHING, 0, 0),
+        (np.zeros((0, 0), bool), np.zeros((0, 0), bool), 0, 0),
     ],
 )
-def test_maps_without_landslides_have_defined_scores(recognised, mapped, where, n_mapped, n_recognised):
-    matching = match_objects(recognised, mapped, where)
+def test_maps_without_landslides_have_defined_scores(recognised, mapped, n_mapped, n_recognised):
+    matching = match_objects(recognised, mapped)
     found = object_counts(matching, pixel_size_m=10)
     counts = {"n_mapped": n_mapped, "n_missed": n_mapped, "n_recognised": n_recognised, "n_false": n_recognised}
     counts |= {"n_false_without_overlap": n_recognised, "matched_iou_mean": None}
@@ -230,26 +240,26 @@ def test_maps_without_landslides_have_defined_scores(recognised, mapped, where, 
     assert found.model_dump() == dict.fromkeys(type(found).model_fields, 0) | counts
     assert [row.n_mapped for row in recall_by_size(matching, pixel_size_m=10)] == [n_mapped, 0, 0, 0, 0, 0, 0]
     assert {row.recall for row in recall_by_size(matching, pixel_size_m=10)} == ({0, None} if n_mapped else {None})
-    assert {value for _, value in boundary_distance(recognised, mapped, where, pixel_size_m=10)} == {None}
+    assert {value for _, value in boundary_distance(recognised, mapped, np.ones_like(mapped), pixel_size_m=10)} == {
+        None
+    }
 
 
 def test_every_score_is_a_plain_number():
-    matching = match_objects(*blobs(0))
+    matching = match_objects(*blobs(0)[:2])
     assert {type(value) for _, value in object_counts(matching, pixel_size_m=10)} == {int, float}
     values = {type(value) for row in recall_by_size(matching, pixel_size_m=10) for _, value in row}
     assert values == {int, float, type(None)}
 
 
-@pytest.mark.parametrize("function", [match_objects, lambda *masks: boundary_distance(*masks, pixel_size_m=10)])
-@pytest.mark.parametrize("name", ["recognised", "mapped", "where"])
+@pytest.mark.parametrize("function", [match_objects, partial(boundary_distance, where=NOTHING, pixel_size_m=10)])
+@pytest.mark.parametrize("name", ["recognised", "mapped"])
 def test_a_mask_of_another_type_or_shape_is_refused(function, name):
-    masks = {key: np.zeros((2, 3), bool) for key in ("recognised", "mapped", "where")}
+    masks = {"recognised": NOTHING, "mapped": NOTHING}
     with pytest.raises(TypeError, match=f"{name}: expected bool, found uint8"):
-        function(*(masks | {name: np.full((2, 3), 255, np.uint8)}).values())
-    with pytest.raises(ValueError, match=r"expected \(row, col\), the shape of mapped"):
-        function(*(masks | {name: np.zeros((2, 1), bool)}).values())
-    with pytest.raises(ValueError, match=r"expected \(row, col\)"):
-        function(*(np.zeros(5, bool) for _ in masks))
+        function(**masks | {name: np.full((4, 5), 255, np.uint8)})
+    with pytest.raises(ValueError, match=r"expected shape \(4, .\), found \(4, .\)"):
+        function(**masks | {name: np.zeros((4, 1), bool)})
 
 
 def test_8_and_11_pixels_are_in_one_size_class_and_7_and_12_are_not():
@@ -279,18 +289,6 @@ def test_found_and_matched_differ_where_a_landslide_is_recognised_in_parts():
     recognised = np.arange(9)[None] != 4
     row = recall_by_size(match_objects(recognised, np.ones((1, 9), bool)), pixel_size_m=10)[1]
     assert (row.n_found, row.n_matched) == (1, 0)
-
-
-@pytest.mark.parametrize("pixel_size_m", [0, -10, math.nan])
-def test_a_pixel_without_a_size_is_refused(pixel_size_m):
-    matching = rows_of_pixels(9)
-    for call in (
-        lambda: object_counts(matching, pixel_size_m=pixel_size_m),
-        lambda: recall_by_size(matching, pixel_size_m=pixel_size_m),
-        lambda: boundary_distance(SOME, SOME, pixel_size_m=pixel_size_m),
-    ):
-        with pytest.raises(ValueError, match="pixel_size_m: expected a length above 0"):
-            call()
 
 
 def test_the_density_of_areas_integrates_to_one_and_counts_all():
@@ -373,7 +371,7 @@ def test_boundary_distances_are_those_of_all_pairs_of_boundary_pixels(seed):
 def test_a_larger_square_around_a_square_lies_as_far_away_as_it_is_larger():
     recognised, mapped = np.zeros((2, 30, 30), bool)
     recognised[5:25, 5:25] = mapped[8:22, 8:22] = True
-    found = boundary_distance(recognised, mapped, pixel_size_m=10)
+    found = boundary_distance(recognised, mapped, np.ones((30, 30), bool), pixel_size_m=10)
     assert found.mapped_to_recognised_mean_m == 30
     assert found.p95_m > found.median_m == 30  # corners are farther
 
@@ -385,9 +383,9 @@ def test_equal_maps_have_no_distance():
 
 def test_the_rim_of_the_grid_and_the_border_of_the_scored_pixels_make_no_boundary():
     full = np.ones((6, 6), bool)
-    assert boundary_distance(full, full, pixel_size_m=10).median_m is None
+    assert boundary_distance(full, full, full, pixel_size_m=10).median_m is None
     half = np.arange(6)[None].repeat(6, axis=0) < 3
-    assert boundary_distance(half, half, pixel_size_m=10).median_m == 0
+    assert boundary_distance(half, half, full, pixel_size_m=10).median_m == 0
     assert boundary_distance(half, half, half, pixel_size_m=10).median_m is None
 
 
@@ -396,18 +394,14 @@ def test_the_boundaries_of_chosen_landslides_can_be_compared_alone():
     matching = match_objects(recognised, mapped)
     kept = objects_kept(recognised, matching.recognised.state == M)
     np.testing.assert_array_equal(kept, mapped)
-    assert boundary_distance(recognised, mapped, pixel_size_m=10).recognised_to_mapped_mean_m > 0
-    assert boundary_distance(kept, mapped, pixel_size_m=10).recognised_to_mapped_mean_m == 0
+    where = np.ones_like(mapped)
+    assert boundary_distance(recognised, mapped, where, pixel_size_m=10).recognised_to_mapped_mean_m > 0
+    assert boundary_distance(kept, mapped, where, pixel_size_m=10).recognised_to_mapped_mean_m == 0
 
 
-def test_chosen_landslides_are_those_of_the_matching_within_the_scored_pixels():
-    recognised, mapped, where = blobs(2)
-    matching = match_objects(recognised, mapped, where)
-    chosen = objects_kept(mapped, matching.found, where)
+def test_chosen_landslides_are_those_of_the_matching():
+    recognised, mapped, _ = blobs(2)
+    matching = match_objects(recognised, mapped)
+    chosen = objects_kept(mapped, matching.found)
     assert label_objects(chosen).max() == np.count_nonzero(matching.found)
     assert np.count_nonzero(chosen) == matching.mapped.pixels[matching.found].sum()
-
-
-def test_landslides_are_chosen_from_a_mask_only():
-    with pytest.raises(TypeError, match="mask: expected bool, found uint8"):
-        objects_kept(SOME.astype(np.uint8), np.ones(1, bool))

@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
 
-from coslide.config.training import StrictModel
+from coslide.evaluation.pixels import check_masks
+from coslide.evaluation.scores import BoundaryDistances, ObjectCounts, SizeClass, SizeFrequency
 from coslide.labels import label_objects
 
 BoolArray = npt.NDArray[np.bool_]
@@ -31,7 +34,7 @@ class State(IntEnum):
 
 
 class Landslides(NamedTuple):
-    """Landslides of one map. Element k is object k + 1 of ``label_objects(mask & where)``.
+    """Landslides of one map. Element k is object k + 1 of ``label_objects(mask)``.
 
     Parameters
     ----------
@@ -62,84 +65,7 @@ class Matching(NamedTuple):
         return np.asarray(self.mapped.covered_pixels / self.mapped.pixels >= FOUND_SHARE)
 
 
-class ObjectCounts(StrictModel):
-    """Landslides that were matched, found, missed or false. A share with nothing to divide by is 0."""
-
-    n_mapped: int
-    """Landslides of the inventory: matched + split + merged + missed."""
-    n_matched: int
-    """Matched one to one: the overlap is more than half of each."""
-    n_split: int
-    """Mapped ones recognised in several parts, each more than half inside."""
-    n_merged: int
-    """Mapped ones that one recognised landslide holds together with others."""
-    n_missed: int
-    """Mapped ones that are none of these."""
-    n_recognised: int
-    """Landslides of the map: matched + split parts + merging + false."""
-    n_split_parts: int
-    """Recognised ones that are parts of a split one."""
-    n_merging: int
-    """Recognised ones that hold several merged ones."""
-    n_false: int
-    """Recognised ones that are none of these."""
-    n_false_without_overlap: int
-    """Those of the false ones that touch no mapped landslide pixel."""
-    n_found: int
-    """Mapped ones with at least half of their pixels recognised, whatever the outline."""
-    share_found: float
-    """Their share of the mapped ones."""
-    object_precision: float
-    """Matched ones per recognised one."""
-    object_recall: float
-    """Matched ones per mapped one."""
-    object_f1: float
-    """2 matched / (mapped + recognised)."""
-    matched_iou_mean: float | None
-    """Mean IoU of the matched pairs; null if there is none."""
-    missed_area_m2: float
-    """Area of the missed ones."""
-    false_area_m2: float
-    """Area of the false ones."""
-
-
-class SizeClass(StrictModel):
-    """Mapped landslides of one size class; 8 to 11 pixels is the smallest of Yang et al. (2023)."""
-
-    pixels_min: int
-    """Smallest size in the class [pixels]."""
-    pixels_max: int | None
-    """Largest size in the class [pixels]; null in the class without end."""
-    area_min_m2: float
-    """Smallest size."""
-    area_max_m2: float | None
-    """Largest size."""
-    n_mapped: int
-    """Mapped landslides."""
-    n_found: int
-    """Those with half of their pixels recognised."""
-    n_matched: int
-    """Those matched one to one."""
-    recall: float | None
-    """Share that was found; null in an empty class."""
-
-
-class SizeFrequency(StrictModel):
-    """Area-frequency curve p(A) = dN / (N dA), Malamud et al. (2004), in five bins to a decade; empty without any."""
-
-    area_min_m2: list[float]
-    """Lower edge of each bin, in the bin."""
-    area_max_m2: list[float]
-    """Upper edge of each bin, not in it."""
-    area_m2: list[float]
-    """Their geometric mean."""
-    n: list[int]
-    """Landslides in each bin."""
-    density_per_m2: list[float]
-    """Probability density [1/m²]."""
-
-
-def match_objects(recognised: BoolArray, mapped: BoolArray, where: BoolArray | None = None) -> Matching:
+def match_objects(recognised: BoolArray, mapped: BoolArray) -> Matching:
     """Match recognised and mapped landslides by the pixels they share.
 
     After Hoover et al. (1996), doi:10.1109/34.506791, with "more than" half. The states exclude each other:
@@ -152,26 +78,22 @@ def match_objects(recognised: BoolArray, mapped: BoolArray, where: BoolArray | N
 
     Parameters
     ----------
-    recognised
-        Recognised landslides, bool (row, col).
-    mapped
-        Landslides of the inventory, bool, of the same shape.
-    where
-        Pixels to score, bool, of the same shape. None scores all. Of a landslide that reaches beyond them only the part
-        inside counts, and what is connected only beyond them counts as several.
+    recognised, mapped
+        Landslides of the model and of the inventory, bool (row, col), False outside the pixels to score. Of a landslide
+        that reaches beyond them only the part inside counts, and what is connected only beyond them counts as several.
 
     Returns
     -------
     Matching
-        Landslides are pixels that touch at a side or a corner. Where nothing is mapped, nothing recognised or nothing
-        scored, the arrays of the mapped ones, of the recognised ones or all of them are empty.
+        Landslides are pixels that touch at a side or a corner. Where nothing is mapped or nothing recognised, the
+        arrays of that map are empty.
 
     Raises
     ------
     TypeError
         If an array is not bool.
     ValueError
-        If the shapes differ or are not (row, col).
+        If the shapes differ.
 
     Examples
     --------
@@ -180,7 +102,7 @@ def match_objects(recognised: BoolArray, mapped: BoolArray, where: BoolArray | N
     >>> match_objects(recognised, mapped).mapped.state  # matched, missed
     array([1, 0], dtype=uint8)
     """
-    mapped, recognised = scored_masks(where, mapped=mapped, recognised=recognised)
+    check_masks(mapped.shape, recognised=recognised, mapped=mapped)
     both = recognised & mapped
     mapped_px, i = _numbered(mapped, both)
     recognised_px, j = _numbered(recognised, both)
@@ -217,11 +139,6 @@ def object_counts(matching: Matching, *, pixel_size_m: float) -> ObjectCounts:
     pixel_size_m
         Side of a pixel [m].
 
-    Raises
-    ------
-    ValueError
-        If `pixel_size_m` is not above 0.
-
     Examples
     --------
     >>> mapped = np.array([[True, True, True, True, False, True]])
@@ -230,31 +147,30 @@ def object_counts(matching: Matching, *, pixel_size_m: float) -> ObjectCounts:
     >>> found.n_matched, found.n_missed, found.object_recall, found.missed_area_m2
     (1, 1, 0.5, 100.0)
     """
-    area_m2 = pixel_area_m2(pixel_size_m)
-    sides = matching.mapped, matching.recognised
-    mapped, recognised = (np.bincount(side.state, minlength=4).tolist() for side in sides)
-    missed_px, false_px = (int(side.pixels[side.state == State.UNMATCHED].sum()) for side in sides)
-    n_mapped, n_recognised, n_matched = sum(mapped), sum(recognised), mapped[State.MATCHED]
-    n_found = int(np.count_nonzero(matching.found))
+    mapped, recognised = matching.mapped, matching.recognised
+    n_missed, n_matched, n_split, n_merged = np.bincount(mapped.state, minlength=len(State)).tolist()
+    n_false, _, n_split_parts, n_merging = np.bincount(recognised.state, minlength=len(State)).tolist()
+    n_mapped, n_recognised, n_found = len(mapped.state), len(recognised.state), int(np.count_nonzero(matching.found))
+    missed_px, false_px = (int(side.pixels[side.state == State.UNMATCHED].sum()) for side in (mapped, recognised))
     return ObjectCounts(
         n_mapped=n_mapped,
         n_matched=n_matched,
-        n_split=mapped[State.SPLIT],
-        n_merged=mapped[State.MERGED],
-        n_missed=mapped[State.UNMATCHED],
+        n_split=n_split,
+        n_merged=n_merged,
+        n_missed=n_missed,
         n_recognised=n_recognised,
-        n_split_parts=recognised[State.SPLIT],
-        n_merging=recognised[State.MERGED],
-        n_false=recognised[State.UNMATCHED],
-        n_false_without_overlap=int(np.count_nonzero(matching.recognised.covered_pixels == 0)),
+        n_split_parts=n_split_parts,
+        n_merging=n_merging,
+        n_false=n_false,
+        n_false_without_overlap=int(np.count_nonzero(recognised.covered_pixels == 0)),
         n_found=n_found,
         share_found=n_found / max(1, n_mapped),
         object_precision=n_matched / max(1, n_recognised),
         object_recall=n_matched / max(1, n_mapped),
         object_f1=2 * n_matched / max(1, n_mapped + n_recognised),
         matched_iou_mean=float(matching.matched_iou.mean()) if n_matched else None,
-        missed_area_m2=missed_px * area_m2,
-        false_area_m2=false_px * area_m2,
+        missed_area_m2=missed_px * pixel_size_m**2,
+        false_area_m2=false_px * pixel_size_m**2,
     )
 
 
@@ -268,11 +184,6 @@ def recall_by_size(matching: Matching, *, pixel_size_m: float) -> list[SizeClass
     pixel_size_m
         Side of a pixel [m].
 
-    Raises
-    ------
-    ValueError
-        If `pixel_size_m` is not above 0.
-
     Examples
     --------
     >>> mapped, recognised = np.ones((2, 5), bool), np.eye(2, 5) > 0
@@ -280,11 +191,10 @@ def recall_by_size(matching: Matching, *, pixel_size_m: float) -> list[SizeClass
     SizeClass(pixels_min=8, pixels_max=11, area_min_m2=800.0, area_max_m2=1100.0, n_mapped=1, n_found=0, n_matched=0,
       recall=0.0)
     """
-    area_m2 = pixel_area_m2(pixel_size_m)
+    area_m2, last = pixel_size_m**2, [*(first - 1 for first in SIZE_CLASSES_PX[1:]), None]
     place = np.searchsorted(SIZE_CLASSES_PX, matching.mapped.pixels, side="right") - 1
-    chosen = (np.s_[:], matching.found, matching.mapped.state == State.MATCHED)
-    counts = np.array([np.bincount(place[mask], minlength=len(SIZE_CLASSES_PX)) for mask in chosen]).T.tolist()
-    last = [*(first - 1 for first in SIZE_CLASSES_PX[1:]), None]
+    chosen = np.s_[:], matching.found, matching.mapped.state == State.MATCHED
+    counts = (np.bincount(place[mask], minlength=len(last)).tolist() for mask in chosen)
     return [
         SizeClass(
             pixels_min=low,
@@ -296,7 +206,7 @@ def recall_by_size(matching: Matching, *, pixel_size_m: float) -> list[SizeClass
             n_matched=n_matched,
             recall=n_found / n_mapped if n_mapped else None,
         )
-        for low, high, (n_mapped, n_found, n_matched) in zip(SIZE_CLASSES_PX, last, counts, strict=True)
+        for low, high, n_mapped, n_found, n_matched in zip(SIZE_CLASSES_PX, last, *counts, strict=True)
     ]
 
 
@@ -329,15 +239,13 @@ def size_frequency(areas_m2: npt.ArrayLike) -> SizeFrequency:
     areas = np.asarray(areas_m2, np.float64).ravel()
     if not (np.isfinite(areas) & (areas > 0)).all():
         raise ValueError("areas_m2: expected finite areas above 0, found others")
-    if not areas.size:
-        return SizeFrequency(area_min_m2=[], area_max_m2=[], area_m2=[], n=[], density_per_m2=[])
     # A bin more on both sides: log10 may be rounded to the other side of an edge.
-    first, last = (math.floor(_BINS_PER_DECADE * math.log10(area)) for area in (areas.min(), areas.max()))
+    ends = areas.min(initial=1), areas.max(initial=1)
+    first, last = (math.floor(_BINS_PER_DECADE * math.log10(area)) for area in ends)
     edges = np.array([10.0 ** (k / _BINS_PER_DECADE) for k in range(first - 1, last + 3)])
     number = np.histogram(areas, edges)[0]
-    filled = np.flatnonzero(number)
-    bins = np.arange(filled[0], filled[-1] + 1)
-    low, high, number = edges[bins], edges[bins + 1], number[bins]
+    inside = (np.cumsum(number) > 0) & (np.cumsum(number[::-1])[::-1] > 0)
+    low, high, number = edges[:-1][inside], edges[1:][inside], number[inside]
     return SizeFrequency(
         area_min_m2=low.tolist(),
         area_max_m2=high.tolist(),
@@ -347,37 +255,72 @@ def size_frequency(areas_m2: npt.ArrayLike) -> SizeFrequency:
     )
 
 
-def pixel_area_m2(pixel_size_m: float) -> float:
-    """Compute the area of a pixel [m2].
+def boundary_distance(
+    recognised: BoolArray, mapped: BoolArray, where: BoolArray, *, pixel_size_m: float
+) -> BoundaryDistances:
+    """Measure how far the boundaries of recognised and mapped landslides lie from each other [m].
+
+    A boundary pixel is a landslide pixel that shares a side with a scored pixel that is not landslide: the rim of the
+    grid and the border of `where` make no boundary. Its distance is that to the nearest boundary pixel of the other
+    map, from centre to centre. Landslides that only one map has count as well, from far away; `objects_kept` leaves
+    them out.
+
+    Parameters
+    ----------
+    recognised, mapped
+        As for `match_objects`.
+    where
+        Pixels to score, bool (row, col).
+    pixel_size_m
+        Side of a pixel [m].
 
     Raises
     ------
-    ValueError
-        If its side is not above 0.
+    TypeError, ValueError
+        As for `match_objects`.
+
+    Examples
+    --------
+    >>> mapped, recognised = np.arange(8)[None] < 3, np.arange(8)[None] < 5
+    >>> boundary_distance(recognised, mapped, np.ones((1, 8), bool), pixel_size_m=10).symmetric_mean_m
+    20.0
     """
-    if not pixel_size_m > 0:
-        raise ValueError(f"pixel_size_m: expected a length above 0, found {pixel_size_m}")
-    return float(pixel_size_m) ** 2
+    check_masks(where.shape, recognised=recognised, mapped=mapped, where=where)
+    # The boundary pixels are few: a tree of them takes less time and memory than a distance in every pixel.
+    points = [
+        np.argwhere(mask & binary_dilation(where & ~mask)).astype(np.float64) * pixel_size_m
+        for mask in (mapped, recognised)
+    ]
+    if not (len(points[0]) and len(points[1])):
+        return BoundaryDistances(**dict.fromkeys(BoundaryDistances.model_fields))
+    trees = [cKDTree(own, balanced_tree=False, compact_nodes=False) for own in points]
+    to_recognised, to_mapped = trees[1].query(points[0])[0], trees[0].query(points[1])[0]
+    median, p95 = np.percentile(np.concatenate([to_mapped, to_recognised]), [50, 95]).tolist()
+    return BoundaryDistances(
+        recognised_to_mapped_mean_m=float(to_mapped.mean()),
+        mapped_to_recognised_mean_m=float(to_recognised.mean()),
+        symmetric_mean_m=(float(to_mapped.mean()) + float(to_recognised.mean())) / 2,
+        median_m=median,
+        p95_m=p95,
+    )
 
 
-def scored_masks(where: BoolArray | None, **maps: BoolArray) -> list[BoolArray]:
-    """Clear maps, bool (row, col), outside the scored pixels.
+def objects_kept(mask: BoolArray, kept: BoolArray) -> BoolArray:
+    """Keep the pixels of some of the landslides of a map, bool (row, col).
 
-    Raises
-    ------
-    TypeError
-        If an array is not bool.
-    ValueError
-        If the shapes differ or are not (row, col).
+    Parameters
+    ----------
+    mask
+        Recognised or mapped landslides as given to `match_objects`.
+    kept
+        Which of its landslides to keep, bool (landslide,), such as ``matching.mapped.state == State.MATCHED``.
+
+    Examples
+    --------
+    >>> objects_kept(np.array([[True, False, True, True]]), np.array([False, True]))
+    array([[False, False,  True,  True]])
     """
-    name_first, first = next(iter(maps.items()))
-    for name, array in (maps if where is None else {**maps, "where": where}).items():
-        if array.dtype != np.bool_:
-            raise TypeError(f"{name}: expected bool, found {array.dtype}")
-        if array.shape != first.shape or array.ndim != 2:
-            shape = f"(row, col), the shape of {name_first} {first.shape}"
-            raise ValueError(f"{name}: expected {shape}, found {array.shape}")
-    return [array if where is None else array & where for array in maps.values()]
+    return np.asarray(np.concatenate([[False], kept])[label_objects(mask)])
 
 
 def _numbered(mask: BoolArray, both: BoolArray) -> tuple[IntArray, IntArray]:

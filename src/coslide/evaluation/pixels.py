@@ -1,7 +1,8 @@
 """Pixel by pixel agreement of recognised and mapped landslides, as a whole and for each of many places."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +113,7 @@ def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None =
     >>> confusion(predicted, mapped, where=np.array([True, True, True, False]))
     Confusion(tp=1, fp=1, fn=1, tn=0)
     """
-    counted = np.ones_like(mapped) if where is None else where
-    whole = np.zeros(mapped.shape, dtype=np.uint8)
+    counted, whole = np.ones_like(mapped) if where is None else where, np.zeros(mapped.shape, dtype=np.uint8)
     return Confusion(*counts_by(whole, predicted, mapped, counted, count=1)[0].tolist())
 
 
@@ -153,10 +153,7 @@ def scores(counts: Confusion) -> PixelScores:
     # Kappa in counts (both sides times N^2): exact integers, so that Pe = 1 is found as such.
     chance = (tp + fp) * (tp + fn) + (fn + tn) * (fp + tn)
     return PixelScores(
-        tp=tp,
-        fp=fp,
-        fn=fn,
-        tn=tn,
+        **asdict(counts),
         oa=oa,
         miou=(iou_landslide + iou_background) / 2,
         miou_paper=oa / (2 - oa),
@@ -194,22 +191,38 @@ def counts_by(
     array([[1, 1, 0, 0],
            [0, 0, 0, 1]])
     """
-    masks = {"predicted": predicted, "mapped": mapped, "where": where}
-    for name, array in {"groups": groups, **masks}.items():
-        if name in masks and array.dtype != np.bool_:
-            raise TypeError(f"{name}: expected bool, found {array.dtype}")
-        if array.shape != mapped.shape:
-            raise ValueError(f"{name}: expected the shape of mapped {mapped.shape}, found {array.shape}")
+    check_masks(groups.shape, predicted=predicted, mapped=mapped, where=where)
     found = np.zeros(4 * count, dtype=np.int64)
-    arrays = [array.reshape(-1) for array in (groups, predicted, mapped, where)]
-    for start in range(0, groups.size, _PIXELS_AT_ONCE):
-        group, recognised, landslide, counted = (array[start : start + _PIXELS_AT_ONCE] for array in arrays)
+    for group, recognised, landslide, counted in in_pieces(groups, predicted, mapped, where):
         number = group[counted].astype(np.int64)
         if number.size and not 0 <= number.min() <= number.max() < count:
             raise ValueError(f"groups: expected numbers from 0 to {count - 1}, found {number.min()} to {number.max()}")
         case = 2 * (~landslide[counted]) + (recognised[counted] != landslide[counted])  # tp, fn, tn, fp
         found += np.bincount(4 * number + case, minlength=4 * count)
     return found.reshape(count, 4)[:, [0, 3, 1, 2]]
+
+
+def check_masks(shape: tuple[int, ...], **masks: BoolArray) -> None:
+    """Check that masks are bool and of one shape.
+
+    Raises
+    ------
+    TypeError
+        If one is not bool. (A mask with 255 for nodata would count as landslide.)
+    ValueError
+        If one has another shape.
+    """
+    for name, mask in masks.items():
+        if mask.dtype != np.bool_:
+            raise TypeError(f"{name}: expected bool, found {mask.dtype}")
+        if mask.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, found {mask.shape}")
+
+
+def in_pieces(*arrays: npt.NDArray[Any]) -> Iterator[list[npt.NDArray[Any]]]:
+    """Yield arrays of one shape some million pixels at a time, flat, so that memory stays small."""
+    for start in range(0, arrays[0].size, _PIXELS_AT_ONCE):
+        yield [array.reshape(-1)[start : start + _PIXELS_AT_ONCE] for array in arrays]
 
 
 def square_blocks(shape: tuple[int, int], side_px: int) -> tuple[npt.NDArray[np.int32], int]:
@@ -267,8 +280,8 @@ def bootstrap_intervals(
         return {}
     times = np.random.default_rng(0).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=replicates)
     found = [scores(Confusion(*pooled)) for pooled in (times @ blocks).tolist()]
-    bounds = {name: np.percentile([getattr(row, name) for row in found], (2.5, 97.5)).tolist() for name in names}
-    return {name: (low, high) for name, (low, high) in bounds.items()}
+    bounds = np.percentile([[getattr(row, name) for name in names] for row in found], (2.5, 97.5), axis=0)
+    return dict(zip(names, map(tuple, bounds.T.tolist()), strict=True))
 
 
 def _ratio(part: float, whole: float) -> float:

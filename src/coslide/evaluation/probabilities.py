@@ -14,6 +14,7 @@ import scipy.optimize
 import scipy.special
 
 from coslide.config.training import StrictModel
+from coslide.evaluation.pixels import check_masks, in_pieces
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
@@ -21,7 +22,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 STEPS = 2**14  # thresholds k / STEPS: a power of two, so that none of them is rounded
 _BINS = 15
-_PIXELS_AT_ONCE = 2**22
 _SURE = 1e-7  # what a network cannot be surer than in single precision
 _LOG_TEMPERATURES = (-math.log(20), math.log(20))
 
@@ -116,7 +116,7 @@ def curve(probability: FloatArray, mapped: BoolArray) -> Curve:
     (2, 2, 0.833)
     """
     counts = np.zeros((2, STEPS + 1), np.int64)  # background, landslide
-    for given, landslide in in_pieces(probability, mapped):
+    for given, landslide in _checked(probability, mapped):
         step = (given * STEPS).astype(np.int64)  # the highest threshold that the pixel reaches
         counts += np.bincount(step + (STEPS + 1) * landslide, minlength=counts.size).reshape(counts.shape)
     fp, tp = np.cumsum(counts[:, ::-1], axis=1)
@@ -193,7 +193,7 @@ def brier(probability: FloatArray, mapped: BoolArray) -> float:
     >>> brier(np.array([1.0, 0.5, 0.0]), np.array([True, True, False]))
     0.0833
     """
-    squares = sum(float(np.sum((given - landslide) ** 2)) for given, landslide in in_pieces(probability, mapped))
+    squares = sum(float(np.sum((given - landslide) ** 2)) for given, landslide in _checked(probability, mapped))
     return squares / probability.size if probability.size else math.nan
 
 
@@ -205,32 +205,25 @@ def reliability(probability: FloatArray, mapped: BoolArray, *, bins: int = _BINS
     probability, mapped
         As for `brier`.
     bins
-        Number of bins of equal width between 0 and 1, at least 1.
+        Number of bins of equal width between 0 and 1.
 
     Raises
     ------
     TypeError, ValueError
-        As for `brier`; also if the number of bins is below 1.
+        As for `brier`.
 
     Examples
     --------
     >>> reliability(np.array([0.1, 0.3, 0.8, 1.0]), np.array([False, True, True, True]), bins=2)
     Reliability(pixels=[2, 2], probability_mean=[0.2, 0.9], landslide_share=[0.5, 1.0])
     """
-    if bins < 1:
-        raise ValueError(f"bins: expected at least 1, found {bins}")
-    edges = np.linspace(0, 1, bins + 1)
-    pixels, total, landslides = np.zeros(bins, np.int64), np.zeros(bins), np.zeros(bins)
-    for given, landslide in in_pieces(probability, mapped):
+    edges, sums = np.linspace(0, 1, bins + 1), np.zeros((3, bins))
+    for given, landslide in _checked(probability, mapped):
         place = np.minimum(np.searchsorted(edges, given, side="right") - 1, bins - 1)
-        pixels += np.bincount(place, minlength=bins)
-        total += np.bincount(place, given, minlength=bins)
-        landslides += np.bincount(place, landslide, minlength=bins)
-    means, shares = (
-        [part / count if count else None for part, count in zip(parts.tolist(), pixels.tolist(), strict=True)]
-        for parts in (total, landslides)
-    )
-    return Reliability(pixels=pixels.tolist(), probability_mean=means, landslide_share=shares)
+        sums += [np.bincount(place, weights, minlength=bins) for weights in (None, given, landslide)]
+    pixels, parts = sums[0].astype(np.int64).tolist(), sums[1:].tolist()
+    means, shares = ([p / n if n else None for p, n in zip(part, pixels, strict=True)] for part in parts)
+    return Reliability(pixels=pixels, probability_mean=means, landslide_share=shares)
 
 
 def expected_calibration_error(table: Reliability) -> float:
@@ -306,7 +299,7 @@ def fit_temperature(probability: FloatArray, mapped: BoolArray) -> float:
     >>> round(fit_temperature(probability, np.arange(10) < 9), 2)
     2.09
     """
-    pieces = list(in_pieces(probability, mapped))
+    pieces = list(_checked(probability, mapped))
     if mapped.all() or not mapped.any():
         return 1.0
     given, truth = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
@@ -318,26 +311,11 @@ def fit_temperature(probability: FloatArray, mapped: BoolArray) -> float:
     return float(math.exp(scipy.optimize.minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded").x))
 
 
-def in_pieces(probability: FloatArray, mapped: BoolArray) -> Iterator[tuple[Float64Array, BoolArray]]:
-    """Check probability and truth and yield them some million pixels at a time, so that memory stays small.
-
-    Parameters
-    ----------
-    probability, mapped
-        As for `brier`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `brier`.
-    """
-    if mapped.dtype != np.bool_:
-        raise TypeError(f"mapped: expected bool, found {mapped.dtype}")
-    if mapped.shape != probability.shape:
-        raise ValueError(f"mapped: expected the shape of probability {probability.shape}, found {mapped.shape}")
-    for start in range(0, probability.size, _PIXELS_AT_ONCE):
-        piece = np.s_[start : start + _PIXELS_AT_ONCE]
-        given = probability.reshape(-1)[piece].astype(np.float64)
+def _checked(probability: FloatArray, mapped: BoolArray) -> Iterator[tuple[Float64Array, BoolArray]]:
+    """Check probability and truth, and yield them some million pixels at a time."""
+    check_masks(probability.shape, mapped=mapped)
+    for piece, landslide in in_pieces(probability, mapped):
+        given = piece.astype(np.float64)
         if not ((given >= 0) & (given <= 1)).all():
             raise ValueError("probability: expected numbers from 0 to 1 in every pixel to score, found others or NaN")
-        yield given, mapped.reshape(-1)[piece]
+        yield given, landslide

@@ -8,8 +8,6 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from coslide.config.training import StrictModel, first_problem
 from coslide.errors import InputError
-from coslide.evaluation.boundaries import BoundaryDistances
-from coslide.evaluation.objects import ObjectCounts, SizeClass, SizeFrequency
 from coslide.evaluation.pixels import PixelRates, PixelScores
 from coslide.evaluation.probabilities import CurvePoints, Reliability
 
@@ -52,6 +50,98 @@ class PlaceScores(PixelScores):
 
     scored_pixels: int
     """Pixels that were scored."""
+
+
+class ObjectCounts(StrictModel):
+    """Landslides that were matched, found, missed or false. A share with nothing to divide by is 0."""
+
+    n_mapped: int
+    """Landslides of the inventory: matched + split + merged + missed."""
+    n_matched: int
+    """Matched one to one: the overlap is more than half of each."""
+    n_split: int
+    """Mapped ones recognised in several parts, each more than half inside."""
+    n_merged: int
+    """Mapped ones that one recognised landslide holds together with others."""
+    n_missed: int
+    """Mapped ones that are none of these."""
+    n_recognised: int
+    """Landslides of the map: matched + split parts + merging + false."""
+    n_split_parts: int
+    """Recognised ones that are parts of a split one."""
+    n_merging: int
+    """Recognised ones that hold several merged ones."""
+    n_false: int
+    """Recognised ones that are none of these."""
+    n_false_without_overlap: int
+    """Those of the false ones that touch no mapped landslide pixel."""
+    n_found: int
+    """Mapped ones with at least half of their pixels recognised, whatever the outline."""
+    share_found: float
+    """Their share of the mapped ones."""
+    object_precision: float
+    """Matched ones per recognised one."""
+    object_recall: float
+    """Matched ones per mapped one."""
+    object_f1: float
+    """2 matched / (mapped + recognised)."""
+    matched_iou_mean: float | None
+    """Mean IoU of the matched pairs; null if there is none."""
+    missed_area_m2: float
+    """Area of the missed ones."""
+    false_area_m2: float
+    """Area of the false ones."""
+
+
+class SizeClass(StrictModel):
+    """Mapped landslides of one size class; 8 to 11 pixels is the smallest of Yang et al. (2023)."""
+
+    pixels_min: int
+    """Smallest size in the class [pixels]."""
+    pixels_max: int | None
+    """Largest size in the class [pixels]; null in the class without end."""
+    area_min_m2: float
+    """Smallest size."""
+    area_max_m2: float | None
+    """Largest size."""
+    n_mapped: int
+    """Mapped landslides."""
+    n_found: int
+    """Those with half of their pixels recognised."""
+    n_matched: int
+    """Those matched one to one."""
+    recall: float | None
+    """Share that was found; null in an empty class."""
+
+
+class SizeFrequency(StrictModel):
+    """Area-frequency curve p(A) = dN / (N dA), Malamud et al. (2004), in five bins to a decade; empty without any."""
+
+    area_min_m2: list[float]
+    """Lower edge of each bin, in the bin."""
+    area_max_m2: list[float]
+    """Upper edge of each bin, not in it."""
+    area_m2: list[float]
+    """Their geometric mean."""
+    n: list[int]
+    """Landslides in each bin."""
+    density_per_m2: list[float]
+    """Probability density [1/m²]."""
+
+
+class BoundaryDistances(StrictModel):
+    """Distances [m] between the boundaries of two maps; all null if one of them has none."""
+
+    recognised_to_mapped_mean_m: float | None = None
+    """Mean over the recognised boundary pixels."""
+    mapped_to_recognised_mean_m: float | None = None
+    """Mean over the mapped boundary pixels."""
+    symmetric_mean_m: float | None = None
+    """Mean of these two."""
+    median_m: float | None = None
+    """Median of the distances of both maps together."""
+    p95_m: float | None = None
+    """Their 95th percentile."""
 
 
 class ObjectScores(ObjectCounts):

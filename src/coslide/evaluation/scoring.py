@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from coslide.errors import InputError
 from coslide.evaluation import objects, pixels, probabilities
-from coslide.evaluation.boundaries import boundary_distance, objects_kept
 from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
 from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import PlaceScores, Scores
@@ -76,13 +75,13 @@ class ScoredMap:
 
     @cached_property
     def recognised(self) -> NDArray[np.bool_]:
-        """The pixels that the map calls landslide."""
-        return np.asarray(self.probability >= self.threshold)
+        """The scored pixels that the map calls landslide."""
+        return np.asarray(self.where & (self.probability >= self.threshold))
 
     @cached_property
     def mapped(self) -> NDArray[np.bool_]:
-        """The pixels that are landslide in the inventory."""
-        return np.asarray(self.labels == LANDSLIDE)
+        """The scored pixels that are landslide in the inventory."""
+        return np.asarray(self.where & (self.labels == LANDSLIDE))
 
     def counts_by(self, groups: NDArray[np.integer], count: int) -> NDArray[np.int64]:
         """Count tp, fp, fn, tn [pixels] of each group of pixels, int64 (group, 4)."""
@@ -202,7 +201,7 @@ def _tiles(squares: NDArray[np.int64]) -> dict[str, Any]:
 
 def _objects(maps: Sequence[ScoredMap]) -> dict[str, Any]:
     size_m = maps[0].pixel_size_m
-    matching = objects.pooled_matching([objects.match_objects(one.recognised, one.mapped, one.where) for one in maps])
+    matching = objects.pooled_matching([objects.match_objects(one.recognised, one.mapped) for one in maps])
     content: dict[str, Any] = dict(objects.object_counts(matching, pixel_size_m=size_m))
     content["recall_by_size"] = objects.recall_by_size(matching, pixel_size_m=size_m)
     content["size_frequency"] = {
@@ -210,10 +209,10 @@ def _objects(maps: Sequence[ScoredMap]) -> dict[str, Any]:
     }
     if len(maps) == 1:
         one, matched = maps[0], objects.State.MATCHED
-        recognised = objects_kept(one.recognised, matching.recognised.state == matched, one.where)
-        mapped = objects_kept(one.mapped, matching.mapped.state == matched, one.where)
-        content["boundary"] = boundary_distance(one.recognised, one.mapped, one.where, pixel_size_m=size_m)
-        content["boundary_of_matched"] = boundary_distance(recognised, mapped, one.where, pixel_size_m=size_m)
+        recognised = objects.objects_kept(one.recognised, matching.recognised.state == matched)
+        mapped = objects.objects_kept(one.mapped, matching.mapped.state == matched)
+        content["boundary"] = objects.boundary_distance(one.recognised, one.mapped, one.where, pixel_size_m=size_m)
+        content["boundary_of_matched"] = objects.boundary_distance(recognised, mapped, one.where, pixel_size_m=size_m)
     return content
 
 

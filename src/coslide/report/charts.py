@@ -249,7 +249,7 @@ def _chart(size_in: tuple[float, float], rows: int = 1, columns: int = 1, **opti
 
 
 def _plot_areas(axes: Axes, table: Mapping[str, Sequence[float]], **options: Any) -> None:
-    """Plot an area-frequency curve (`coslide.evaluation.objects.SizeFrequency`); nothing without landslides."""
+    """Plot an area-frequency curve (`coslide.evaluation.scores.SizeFrequency`); nothing without landslides."""
     filled = [pair for pair in zip(table["area_m2"], table["density_per_m2"], strict=True) if pair[1]]
     if filled:
         axes.loglog(*zip(*filled, strict=True), markersize=4, **options)

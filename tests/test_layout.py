@@ -24,7 +24,7 @@ ROOMS = [
     "terminal", "cli",
 ]  # fmt: skip
 NO_TORCH = (
-    "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split", "samples/normalise",
+    "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",
     "samples/paper_split", "samples/footprint", "samples/encode", "samples/augment",
 )  # fmt: skip
 

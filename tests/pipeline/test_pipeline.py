@@ -252,9 +252,9 @@ def test_tiles_are_told_which_inputs_turn_with_the_terrain(made_up_cube, tmp_pat
     monkeypatch.setattr("coslide.pipeline.training_data.Tiles", Noted)
     settings = cube_settings(made_up_cube)
     found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
-    directions = seen["directions"]
-    assert directions.encoding == "ordinal"
-    assert found.model.metadata.encoder.names[directions.first] == "aspect_class"
+    aspect = seen["aspect"]
+    assert aspect.encoding == "ordinal"
+    assert found.model.metadata.encoder.names[aspect.first] == "aspect_class"
 
 
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):

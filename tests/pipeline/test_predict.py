@@ -208,7 +208,7 @@ def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_mode
     tile = np.zeros((1, len(model.metadata.encoder.names), 32, 32), dtype=np.float32)
     tile[:] = np.random.default_rng(0).normal(size=tile.shape)
     tile[:, place] = np.random.default_rng(1).integers(1, 10, (32, 32)) / 9
-    mean, spread = mean_and_spread(augmented(noted, model.metadata.encoder.directions))(tile)[0]
+    mean, spread = mean_and_spread(augmented(noted, model.metadata.encoder.aspect))(tile)[0]
     turned_back = [undo_dihedral(predict(one), k)[0] for k, one in enumerate(seen)]
     np.testing.assert_allclose(mean, np.mean(turned_back, axis=0), atol=1e-6)
     np.testing.assert_allclose(spread, np.std(turned_back, axis=0), atol=1e-5)

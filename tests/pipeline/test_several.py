@@ -29,7 +29,7 @@ from coslide.pipeline.predict import InferenceOptions, predict_array, predict_sc
 from coslide.pipeline.splits import split_scenes
 from coslide.pipeline.train import cube_settings, fit_model, train
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
-from coslide.samples.normalise import Moments
+from coslide.samples.encode import Moments
 from coslide.samples.split import Subset, split_windows
 
 SETTINGS = TrainingSettings(

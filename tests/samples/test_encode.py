@@ -7,8 +7,7 @@ from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES, slope_aspect_curvature
 from coslide.samples.augment import apply_dihedral, turn_inputs
-from coslide.samples.encode import Encoder, chosen_encodings
-from coslide.samples.normalise import Normalisation
+from coslide.samples.encode import Encoder, Normalisation, choose_encodings
 
 ASPECT = Band("aspect_class", kind="circular", class_names=ASPECT_CLASSES)
 PGA = Band(
@@ -65,7 +64,7 @@ def test_a_flag_tells_a_missing_value_from_the_mean():
     assert seen[:, 0].tolist() == [[0, 0], [1, 1], [1, 0]]
 
 
-def test_inputs_have_names_groups_dates_and_directions():
+def test_inputs_have_names_groups_dates_and_aspect():
     found = encoder([PRE, ASPECT, PGA], ("continuous", "onehot", "ordinal"), ("scene_before",))
     assert found.names == (
         "reflectance_pre_B2",
@@ -75,7 +74,7 @@ def test_inputs_have_names_groups_dates_and_directions():
     )
     assert found.groups == {"scene_before": [0, 11], "shaking": [10]}
     assert found.dates == [[0]]
-    assert found.directions == ("onehot", 1, 9)
+    assert found.aspect == ("onehot", 1, 9)
 
 
 @pytest.mark.parametrize("encoding", ["ordinal", "onehot", "circular"])
@@ -86,7 +85,7 @@ def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, orientation):
 
     classes = np.random.default_rng(0).integers(1, 10, (6, 6))
     how = encoder([ASPECT], (encoding,))
-    found = turn_inputs(how.encode(classes[None].astype(np.float32)), orientation, directions=how.directions)
+    found = turn_inputs(how.encode(classes[None].astype(np.float32)), orientation, aspect=how.aspect)
     expected = how.encode(
         turn_aspect(apply_dihedral(classes, orientation), orientation, last=9)[None].astype(np.float32)
     )
@@ -95,11 +94,11 @@ def test_aspect_turns_with_the_terrain_in_every_encoding(encoding, orientation):
 
 def test_the_measurement_behind_a_class_map_is_fed_where_the_cube_has_it():
     measured = Band("pga", "g")
-    assert chosen_encodings([PGA, measured], {"pga_class": "continuous"}) == ((measured,), ("continuous",))
-    assert chosen_encodings([PGA], {"pga_class": "continuous"}) == ((PGA,), ("ordinal",))
+    assert choose_encodings([PGA, measured], {"pga_class": "continuous"}) == ((measured,), ("continuous",))
+    assert choose_encodings([PGA], {"pga_class": "continuous"}) == ((PGA,), ("ordinal",))
 
 
 @pytest.mark.parametrize(("band", "encoding"), [(PGA, "circular"), (SLOPE, "onehot"), (ASPECT, "sideways")])
 def test_an_encoding_that_does_not_go_with_its_band_is_refused(band, encoding):
     with pytest.raises(InputError, match=f"training.inputs.encoding: found '{encoding}' for {band.name}, expected"):
-        chosen_encodings([band], {band.name: encoding})
+        choose_encodings([band], {band.name: encoding})

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from coslide.config.training import AugmentSettings
+from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
-from coslide.samples.augment import Directions, apply_dihedral, turn_aspect
-from coslide.samples.dataset import MappedArray, Raster, Tiles, TileSample
-from coslide.samples.encode import Encoder
-from coslide.samples.normalise import Moments
-from coslide.samples.order import TileBatches
+from coslide.samples.augment import AspectInputs, apply_dihedral, turn_aspect
+from coslide.samples.dataset import Raster, TileBatches, Tiles, TileSample
+from coslide.samples.encode import Encoder, MappedArray, Moments
 from coslide.samples.split import Subset
 from coslide.windows import Window
 
@@ -27,6 +25,11 @@ def numbered(count, groups=0):
     """Tiles that are told apart by their column."""
     raster = Raster(np.zeros((2, 1, count), np.float32), np.zeros((1, count), np.uint8), np.ones((1, count), np.uint8))
     return Tiles([raster], [[Window(0, col, 1, 1) for col in range(count)]], groups=[[k] for k in range(groups)])
+
+
+def batches_of(tiles, size, *, seed=0, in_order=False, **augment):
+    settings = TrainingSettings(seed=seed, optimiser={"batch": size}, augment=augment)
+    return TileBatches(tiles, settings, in_order=in_order)
 
 
 def fed(inputs, where=None, names="ab"):
@@ -102,7 +105,7 @@ def test_a_tile_and_its_labels_turn_together():
 def test_a_turned_tile_leaves_the_raster_as_it_was():
     inputs = np.full((1, 32, 32), 3 / 9, dtype=np.float32)
     tiles = tiles_of(
-        inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], directions=Directions("ordinal", 0, 9)
+        inputs, np.zeros((32, 32), dtype=np.uint8), [Window(0, 0, 32, 32)], aspect=AspectInputs("ordinal", 0, 9)
     )
     x, _ = tiles[tiles.draws[0]._replace(orientation=1)]
     np.testing.assert_allclose(x, 9 / 9)  # north-east turned left once is north-west
@@ -110,7 +113,7 @@ def test_a_turned_tile_leaves_the_raster_as_it_was():
 
 
 def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
-    batches = TileBatches(numbered(20), 3, seed=3, augment=AugmentSettings(flips=True))
+    batches = batches_of(numbered(20), 3, seed=3, flips=True)
     epochs = []
     for epoch in (0, 1, 0):
         batches.sampler.set_epoch(epoch)
@@ -121,12 +124,12 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
-    draws = [draw for batch in TileBatches(numbered(20, groups=2), 4, seed=3) for draw in batch]
-    assert {(draw.orientation, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
+    draws = [draw for batch in batches_of(numbered(20, groups=2), 4, seed=3) for draw in batch]
+    assert {(draw.orientation, draw.dropped, draw.jitter_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():
-    batches = TileBatches(numbered(4000, groups=2), 8, seed=0, augment=AugmentSettings(band_dropout=0.25))
+    batches = batches_of(numbered(4000, groups=2), 8, band_dropout=0.25)
     draws = [draw for batch in batches for draw in batch]
     for group in (0, 1):
         assert np.mean([group in draw.dropped for draw in draws]) == pytest.approx(0.25, abs=0.03)
@@ -141,13 +144,13 @@ def test_a_dropped_group_is_seen_as_the_mean_and_nothing_else_changes():
     assert (inputs == 1).all()
 
 
-@pytest.mark.parametrize("sampler", [TileBatches(numbered(7), 4, seed=1), TileBatches(numbered(7), 4, seed=None)])
+@pytest.mark.parametrize("sampler", [batches_of(numbered(7), 4, seed=1), batches_of(numbered(7), 4, in_order=True)])
 def test_two_processes_share_every_batch_and_fillers_do_not_count(sampler, monkeypatch):
     """Seven tiles in batches of four: the last has three, so one process gets a filler."""
     whole = list(sampler)
     shares = []
     for rank in (0, 1):
-        monkeypatch.setattr("coslide.samples.order._place_among_processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("coslide.samples.dataset._place_among_processes", lambda rank=rank: (rank, 2))
         shares.append(list(sampler))
     for batch, first, second in zip(whole, *shares, strict=True):
         assert [draw for draw in first + second if draw.counts] == batch

@@ -22,9 +22,8 @@ from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import mixed_precision, one_thread
-from coslide.samples.encode import Encoder, Encoding
+from coslide.samples.encode import Encoder, Encoding, Normalisation
 from coslide.samples.footprint import TrainingFootprint
-from coslide.samples.normalise import Normalisation
 
 BUNDLE_FORMAT = 4
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.io.executor import prefetch
-from coslide.samples.augment import ORIENTATIONS, Directions, turn_inputs, undo_dihedral
+from coslide.samples.augment import ORIENTATIONS, AspectInputs, turn_inputs, undo_dihedral
 from coslide.windows import window_starts
 
 FloatArray = NDArray[np.float32]
@@ -163,14 +163,14 @@ def predict_rows(
         pool.shutdown(cancel_futures=True)
 
 
-def augmented(predict: Predict, directions: Directions | None = None) -> list[Predict]:
+def augmented(predict: Predict, aspect: AspectInputs | None = None) -> list[Predict]:
     """Make eight predictors of one: each turns or mirrors a window, its aspect with it, and turns the result back.
 
     Parameters
     ----------
     predict
         From encoded windows (window, input, row, col), square, to probability (window, row, col).
-    directions
+    aspect
         The inputs that hold aspect, or None.
 
     Examples
@@ -181,7 +181,7 @@ def augmented(predict: Predict, directions: Directions | None = None) -> list[Pr
     """
 
     def turned(orientation: int, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = predict(turn_inputs(windows, orientation, directions=directions))
+        found = predict(turn_inputs(windows, orientation, aspect=aspect))
         return np.asarray(undo_dihedral(found, orientation))
 
     return [functools.partial(turned, orientation) for orientation in range(ORIENTATIONS)]

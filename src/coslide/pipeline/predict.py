@@ -27,8 +27,7 @@ from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.pipeline.inventory_products import write_inventory_products
 from coslide.pipeline.labelled_scene import Scene
 from coslide.progress import report_progress
-from coslide.samples.encode import Encoder
-from coslide.samples.normalise import Moments
+from coslide.samples.encode import Encoder, Moments
 from coslide.windows import row_strips
 
 _log = logging.getLogger(__name__)
@@ -96,8 +95,8 @@ class ScenePredictor:
             raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
         predictors = onnx_predictors(folder) if folder and options.onnx else model.predictors(self.options.precision)
         if options.tta:
-            directions = model.metadata.encoder.directions
-            predictors = [turned for one in predictors for turned in augmented(one, directions)]
+            aspect = model.metadata.encoder.aspect
+            predictors = [turned for one in predictors for turned in augmented(one, aspect)]
         self._predict = mean_and_spread(predictors)
 
     def blocks(

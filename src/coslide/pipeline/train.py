@@ -31,9 +31,9 @@ from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_s
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
+from coslide.samples.dataset import rounded_steps
 from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out
-from coslide.samples.order import rounded_steps
 from coslide.samples.split import Subset
 from coslide.sources.landslide4sense import is_chip_folder
 from coslide.training.checkpoints import require_unused

@@ -14,9 +14,16 @@ from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.samples.augment import Jitter
-from coslide.samples.dataset import Raster, Tiles, encode_raster, read_raster, require_finite
-from coslide.samples.encode import Encoder, chosen_encodings
-from coslide.samples.normalise import Moments, Normalisation
+from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.encode import (
+    Encoder,
+    Moments,
+    Normalisation,
+    choose_encodings,
+    encode_raster,
+    read_raster,
+    require_finite,
+)
 from coslide.samples.split import Subset, select_tiles
 from coslide.training.fit import TrainingData
 from coslide.windows import row_strips
@@ -56,7 +63,7 @@ def prepare_tiles(
     tiles = Tiles(
         rasters,
         [selected[i] for i in used],
-        directions=encoder.directions,
+        aspect=encoder.aspect,
         groups=list(encoder.groups.values()),
         jitter=Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band),
     )
@@ -87,7 +94,7 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
     behind = [band for band in first if band.name in classified and all(band in other for other in others)]
     if settings.inputs.flags:
         indices = [band for band in indices if band.kind != "flag"]
-    bands, encodings = chosen_encodings([*indices, *behind], settings.inputs.encoding)
+    bands, encodings = choose_encodings([*indices, *behind], settings.inputs.encoding)
     asked = {str(name): how for name, how in settings.inputs.encoding.items()}
     for band, how in zip(bands, encodings, strict=True):
         if how == "ordinal" and asked.get(band.name) == "continuous":

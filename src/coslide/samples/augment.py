@@ -1,7 +1,7 @@
 """How a sample is varied: its orientation (dihedral group D4), its aspect turned along, and its light."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,16 +63,16 @@ def turn_aspect(classes: NDArray[np.integer], orientation: int, *, last: int) ->
     return np.where(is_direction, FIRST_DIRECTION + turned % directions, classes)
 
 
-class Directions(NamedTuple):
-    """Which inputs hold directions: how the aspect classes are encoded, their first input, and their number."""
+class AspectInputs(NamedTuple):
+    """Which inputs hold the aspect: how its classes are encoded, their first input, and their number."""
 
-    encoding: Literal["ordinal", "onehot", "circular"]
+    encoding: str
     first: int
     classes: int
 
 
-def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, directions: Directions | None) -> NDArray[np.float32]:
-    """Turn the inputs of a network (..., input, row, col) into an orientation, and their directions along.
+def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, aspect: AspectInputs | None) -> NDArray[np.float32]:
+    """Turn the inputs of a network (..., input, row, col) into an orientation, and their aspect along.
 
     Parameters
     ----------
@@ -80,31 +80,27 @@ def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, directions: Dir
         What a network sees; not changed.
     orientation
         As for `apply_dihedral`.
-    directions
+    aspect
         The inputs that hold aspect, or None.
     """
-    if orientation and directions is not None:
+    if orientation and aspect is not None:
         tiles = np.array(tiles)
-        _turn_directions(tiles, orientation, directions)
+        _turn_aspect_inputs(tiles, orientation, aspect)
     return np.ascontiguousarray(apply_dihedral(tiles, orientation), dtype=np.float32)
 
 
-def _turn_directions(tiles: NDArray[np.float32], orientation: int, directions: Directions) -> None:
-    first, last = directions.first, directions.classes
-    if directions.encoding == "ordinal":
+def _turn_aspect_inputs(tiles: NDArray[np.float32], orientation: int, aspect: AspectInputs) -> None:
+    encoding, first, last = aspect
+    if encoding == "ordinal":
         classes = np.rint(tiles[..., first, :, :] * last).astype(np.int64)
         tiles[..., first, :, :] = turn_aspect(classes, orientation, last=last) / np.float32(last)
-    elif directions.encoding == "onehot":
-        classes = np.arange(1, last + 1)
-        tiles[..., first + turn_aspect(classes, orientation, last=last) - 1, :, :] = tiles[
-            ..., first + classes - 1, :, :
-        ]
+    elif encoding == "onehot":
+        turned = turn_aspect(np.arange(1, last + 1), orientation, last=last)
+        tiles[..., first + turned - 1, :, :] = tiles[..., first : first + last, :, :].copy()
     else:
-        sine, cosine = tiles[..., first, :, :].copy(), tiles[..., first + 1, :, :].copy()
-        sine = -sine if orientation >= 4 else sine
-        quarter = orientation % 4  # turned left by that many: the angle, clockwise from north, falls
-        tiles[..., first, :, :] = (sine, -cosine, -sine, cosine)[quarter]
-        tiles[..., first + 1, :, :] = (cosine, sine, -cosine, -sine)[quarter]
+        angle = tiles[..., first + 1, :, :] + 1j * tiles[..., first, :, :]  # cosine and sine, clockwise from north
+        angle = (angle.conj() if orientation >= 4 else angle) * (-1j) ** (orientation % 4)  # a quarter left: 90° less
+        tiles[..., first, :, :], tiles[..., first + 1, :, :] = angle.imag, angle.real
 
 
 class Jitter(NamedTuple):

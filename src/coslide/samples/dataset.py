@@ -1,139 +1,38 @@
-"""Tiles cut from the encoded inputs of scenes, which lie in files, as a data set of torch."""
+"""Tiles cut from the encoded inputs of scenes, as a data set of torch, and the batches in which they are drawn."""
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
-from coslide.cube.band import Band
-from coslide.errors import InputError
-from coslide.io.atomic import report_write_errors
+from coslide.config.training import TrainingSettings
 from coslide.labels import NODATA
-from coslide.samples.augment import Directions, Jitter, apply_dihedral, turn_inputs
-from coslide.samples.encode import Encoder
-from coslide.samples.normalise import Moments
+from coslide.samples.augment import ORIENTATIONS, AspectInputs, Jitter, apply_dihedral, turn_inputs
+from coslide.samples.encode import MappedArray
 from coslide.samples.split import SplitRaster, Subset, shown_to_training
-from coslide.windows import Window, row_strips
+from coslide.windows import Window
 
-ReadRows = Callable[[slice], NDArray[np.float32]]
+_ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
 
 
 class TileSample(NamedTuple):
-    """A tile to draw: where it is cut, its orientation, the groups of inputs that it goes without, and its light.
+    """A tile to draw: where it is cut, its orientation, the groups of inputs dropped, and its jitter.
 
-    `light_seed` seeds the jitter of the sample; None leaves it as it is. A sample that does not count is a filler: none
-    of its labels does.
+    `jitter_seed` seeds the radiometric jitter of the sample; None leaves it as it is. A sample that does not
+    count is a filler: none of its labels does.
     """
 
     raster: int
     window: Window
     orientation: int = 0
     dropped: tuple[int, ...] = ()
-    light_seed: int | None = None
+    jitter_seed: int | None = None
     counts: bool = True
-
-
-@dataclass(frozen=True)
-class MappedArray:
-    """An array in a file (.npy), of which only what is indexed is read, in whatever process.
-
-    Attributes
-    ----------
-    path
-        What `numpy.save` or `numpy.lib.format.open_memmap` wrote.
-    """
-
-    path: Path
-
-    def __getitem__(self, place: Any) -> NDArray[Any]:
-        part: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)[place]
-        return part
-
-
-def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_], *, name: str) -> Moments:
-    """Copy the bands of an area into the file `path`, and take their moments on the way.
-
-    Parameters
-    ----------
-    read
-        ``read(rows)`` gives rows of the inputs, float32 (band, row, col), NaN where there is no value.
-    path
-        File to write (.npy, float32).
-    bands
-        What the inputs are.
-    where
-        The pixels that count, bool (row, col).
-    name
-        What the area is called in an error.
-
-    Raises
-    ------
-    InputError
-        If a value is infinite, or the disk is full.
-    """
-    moments = Moments(bands)
-    with report_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stored = _allocated(path, (len(bands), *where.shape))
-        for rows in row_strips(where.shape[0]):
-            values = read(rows)
-            require_finite(values, bands, name)
-            stored[:, rows] = values
-            moments.add(values, where[rows])
-        stored.flush()
-    return moments
-
-
-def encode_raster(path: Path, encoder: Encoder) -> MappedArray:
-    """Encode the bands of the file `path` into one beside it, and remove them.
-
-    Raises
-    ------
-    InputError
-        If the disk is full.
-    """
-    encoded = path.with_suffix(".inputs.npy")
-    with report_write_errors(path):
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        out = _allocated(encoded, (len(encoder.names), *stored.shape[1:]))
-        for rows in row_strips(stored.shape[1]):
-            out[:, rows] = encoder.encode(np.array(stored[:, rows]))
-        out.flush()
-        path.unlink()
-    return MappedArray(encoded)
-
-
-def _allocated(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
-    """Make a float32 file and take all its space: a full disk met later, through the map, kills the process."""
-    found: np.memmap[Any, np.dtype[np.float32]] = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float32, shape=shape
-    )
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return found
-
-
-def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str) -> None:
-    """Check that no value (band, row, col) is infinite; NaN, nodata, may occur.
-
-    Raises
-    ------
-    InputError
-        If one is; `name` is what the area is called in it.
-    """
-    for band, infinite in zip(bands, np.isinf(values).sum(axis=(1, 2)), strict=True):
-        if infinite:
-            raise InputError(
-                f"{name}: band {band.name} is infinite in {infinite} pixels, expected numbers (or nodata); "
-                "correct its source and build the cube again"
-            )
 
 
 class Raster(NamedTuple):
@@ -163,12 +62,12 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         For each raster, where its tiles lie.
     subset
         The subset that the tiles are of.
-    directions
+    aspect
         The inputs that hold aspect, or None.
     groups
         Numbers of the inputs that a `TileSample` may drop together.
     jitter
-        How the light of a date varies, or None.
+        The radiometric jitter of a date, or None.
     """
 
     def __init__(
@@ -177,13 +76,13 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         windows: Sequence[Sequence[Window]],
         *,
         subset: Subset = Subset.TRAIN,
-        directions: Directions | None = None,
+        aspect: AspectInputs | None = None,
         groups: Sequence[Sequence[int]] = (),
         jitter: Jitter | None = None,
     ) -> None:
         self.rasters, self.subset, self.groups = rasters, subset, groups
         self.draws = [TileSample(number, window) for number, of_one in enumerate(windows) for window in of_one]
-        self._directions, self._jitter = directions, jitter
+        self._aspect, self._jitter = aspect, jitter
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -192,8 +91,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         raster, (rows, cols) = self.rasters[draw.raster], draw.window.slices
         tile = np.array(raster.inputs[:, rows, cols])  # a copy: what follows changes it
         subsets = raster.subsets[rows, cols]
-        if self._jitter is not None and draw.light_seed is not None:
-            self._jitter.apply(tile, draw.light_seed)
+        if self._jitter is not None and draw.jitter_seed is not None:
+            self._jitter.apply(tile, draw.jitter_seed)
         if self.subset == Subset.TRAIN:
             tile[:, ~shown_to_training(subsets)] = 0
         for group in draw.dropped:
@@ -201,5 +100,125 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         labels = np.where(subsets == self.subset, raster.labels[rows, cols], np.uint8(NODATA))
         if not draw.counts:
             labels = np.full_like(labels, NODATA)
-        seen = turn_inputs(tile, draw.orientation, directions=self._directions)
+        seen = turn_inputs(tile, draw.orientation, aspect=self._aspect)
         return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.orientation).astype(np.int64))
+
+
+class TileBatches(Sampler[list[TileSample]]):
+    """The batches of one epoch after the other; `places` draws the samples of an epoch.
+
+    What is drawn depends on the seed and the number of the epoch alone, so a resumed training sees what an
+    uninterrupted one would have. Where several processes train together, each takes its share of every batch.
+
+    Parameters
+    ----------
+    tiles
+        What to draw from.
+    settings
+        The groups `optimiser` (samples in a batch, over all processes together) and `augment`, and `seed`, are read.
+    in_order
+        Keep the tiles in their order, and vary none.
+    """
+
+    def __init__(self, tiles: Tiles, settings: TrainingSettings, *, in_order: bool = False) -> None:
+        self.tiles, self.size = tiles, settings.optimiser.batch
+        self._settings, self._in_order = settings, in_order
+        self._epoch = 0
+
+    @property
+    def sampler(self) -> "TileBatches":
+        """Give Lightning the sampler that it tells the number of the epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the epoch of this number (Lightning calls this)."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.tiles) / self.size)
+
+    def __iter__(self) -> Iterator[list[TileSample]]:
+        random = np.random.default_rng((self._settings.seed, self._epoch))
+        draws = self.tiles.draws if self._in_order else self._varied(self.places(random), random)
+        rank, ranks = _place_among_processes()
+        for start in range(0, len(draws), self.size):
+            batch = draws[start : start + self.size]
+            batch += [batch[0]._replace(counts=False)] * (-len(batch) % ranks)  # fillers make the shares equal
+            share = len(batch) // ranks
+            yield batch[rank * share : (rank + 1) * share]
+
+    def places(self, random: np.random.Generator) -> list[TileSample]:
+        """Draw the samples of an epoch: here every tile once, shuffled."""
+        return [self.tiles.draws[i] for i in random.permutation(len(self.tiles))]
+
+    def _varied(self, draws: Sequence[TileSample], random: np.random.Generator) -> list[TileSample]:
+        count, augment = len(draws), self._settings.augment
+        jitters = max(augment.jitter_gain, augment.jitter_offset, augment.jitter_band) > 0
+        orientations = random.integers(ORIENTATIONS, size=count).tolist() if augment.flips else [0] * count
+        dropped = random.random((count, len(self.tiles.groups))) < augment.band_dropout
+        seeds = random.integers(2**32, size=count).tolist() if jitters else [None] * count
+        return [
+            draw._replace(orientation=orientation, dropped=tuple(np.flatnonzero(groups).tolist()), jitter_seed=seed)
+            for draw, orientation, groups, seed in zip(draws, orientations, dropped, seeds, strict=True)
+        ]
+
+
+class RandomWindows(TileBatches):
+    """Batches of windows at random places of the training subset; an epoch is a twentieth of all steps, rounded up.
+
+    The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
+    inwards where it would cross the edge of the raster. It may reach into held-out pixels, of which `Tiles` shows
+    nothing.
+
+    Parameters
+    ----------
+    tiles
+        What to draw from.
+    settings
+        As for `TileBatches`; the side of a window and the steps of the whole training are read too.
+    """
+
+    def __init__(self, tiles: Tiles, settings: TrainingSettings) -> None:
+        super().__init__(tiles, settings)
+        self._steps = math.ceil(settings.optimiser.steps / _ROUNDS)  # of an epoch
+        self._trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
+        self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def places(self, random: np.random.Generator) -> list[TileSample]:
+        """Draw the windows of an epoch."""
+        counts = np.array([up_to[-1] for up_to in self._up_to_row])
+        rasters = random.choice(len(counts), size=self._steps * self.size, p=counts / counts.sum())
+        return [TileSample(int(number), self._window(int(number), random)) for number in rasters]
+
+    def _window(self, number: int, random: np.random.Generator) -> Window:
+        trains, up_to, side = self._trains[number], self._up_to_row[number], self._settings.sampling.tile
+        row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
+        col = int(random.choice(np.flatnonzero(trains[row])))
+        if self.tiles.rasters[number].chips:
+            return Window(row - row % side, 0, side, side)
+        height, width = trains.shape
+        return Window(
+            min(max(0, row - side // 2), height - side), min(max(0, col - side // 2), width - side), side, side
+        )
+
+
+def rounded_steps(steps: int) -> int:
+    """Round the steps of a training up to full rounds.
+
+    Examples
+    --------
+    >>> rounded_steps(960), rounded_steps(961), rounded_steps(3)
+    (960, 980, 3)
+    """
+    of_round = math.ceil(steps / _ROUNDS)
+    return math.ceil(steps / of_round) * of_round
+
+
+def _place_among_processes() -> tuple[int, int]:
+    """Find the number of this process, and how many train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

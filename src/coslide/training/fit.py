@@ -24,8 +24,7 @@ from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
 from coslide.networks.precision import CHOSEN, choose_precision
-from coslide.samples.dataset import Tiles
-from coslide.samples.order import RandomPlaces, TileBatches, rounded_steps
+from coslide.samples.dataset import RandomWindows, TileBatches, Tiles, rounded_steps
 from coslide.training import checkpoints
 from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
 from coslide.training.module import Training
@@ -176,20 +175,14 @@ def first_network(settings: TrainingSettings, inputs: Sequence[Band]) -> nn.Modu
 
 def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
     """Make what feeds training and, where there is one, the validation part."""
-    batch = settings.optimiser.batch
-    common: dict[str, Any] = {"size": batch, "seed": settings.seed, "augment": settings.augment}
-    batches: TileBatches
-    if settings.sampling.places == "random":
-        batches = RandomPlaces(data.tiles, side_px=settings.sampling.tile, steps=settings.optimiser.steps, **common)
-    else:
-        batches = TileBatches(data.tiles, **common)
+    batches = (RandomWindows if settings.sampling.places == "random" else TileBatches)(data.tiles, settings)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     workers = _LOADERS if torch.cuda.is_available() else 0
     options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
     loader = DataLoader(data.tiles, batch_sampler=batches, **options)
     if data.validation is None:
         return loader, None
-    in_order = TileBatches(data.validation, batch, seed=None)
+    in_order = TileBatches(data.validation, settings, in_order=True)
     return loader, DataLoader(data.validation, batch_sampler=in_order, **options)
 
 

@@ -1,13 +1,12 @@
-"""Windows at random places, and light that varies."""
+"""Windows at random places, and radiometric jitter."""
 
 import numpy as np
 import pytest
 import torch
 
-from coslide.config.training import AugmentSettings
+from coslide.config.training import TrainingSettings
 from coslide.samples.augment import Jitter
-from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.order import RandomPlaces
+from coslide.samples.dataset import RandomWindows, Raster, Tiles
 from coslide.samples.split import Subset
 
 SIDE = 16
@@ -18,18 +17,25 @@ def raster_of(shape=(64, 48), **options):
     subsets[:, 32:] = Subset.TEST
     inputs = np.ones((3, *shape), dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
-    labels[40:, :8] = 255  # nobody knows
+    labels[40:, :8] = 255  # nodata
     return Raster(inputs, labels, subsets, **options)
 
 
-def windows(rasters, steps=200, seed=0, **options):
-    places = RandomPlaces(Tiles(rasters, [[] for _ in rasters]), 4, seed=seed, side_px=SIDE, steps=steps, **options)
-    return [draw for number in range(20) for draw in drawn(places, number)]
+def batches_of(tiles, *, steps, seed=0, **augment):
+    sampling = {"places": "random", "select": "prevalence", "tile": SIDE, "stride": SIDE}
+    optimiser = {"batch": 4, "steps": steps}
+    settings = TrainingSettings(seed=seed, sampling=sampling, optimiser=optimiser, augment=augment)
+    return RandomWindows(tiles, settings)
 
 
-def drawn(places, number):
-    places.set_epoch(number)
-    return [draw for batch in places for draw in batch]
+def windows(rasters, steps=200, **augment):
+    batches = batches_of(Tiles(rasters, [[] for _ in rasters]), steps=steps, **augment)
+    return [draw for number in range(20) for draw in drawn(batches, number)]
+
+
+def drawn(batches, number):
+    batches.set_epoch(number)
+    return [draw for batch in batches for draw in batch]
 
 
 def test_windows_lie_inside_the_raster_around_labelled_training_pixels():
@@ -68,12 +74,11 @@ def test_chips_are_drawn_whole():
     assert {(draw.window.row, draw.window.col) for draw in windows([raster])} == {(row, 0) for row in (0, 16, 32, 48)}
 
 
-def test_a_round_depends_on_the_seed_and_its_number_alone():
+def test_an_epoch_depends_on_the_seed_and_its_number_alone():
     tiles = Tiles([raster_of()], [[]])
 
     def make(seed):
-        augment = AugmentSettings(jitter_gain=0.2)
-        return RandomPlaces(tiles, 4, seed=seed, side_px=SIDE, steps=40, augment=augment)
+        return batches_of(tiles, steps=40, seed=seed, jitter_gain=0.2)
 
     first, other = drawn(make(1), 3), make(1)
     drawn(other, 0)
@@ -91,7 +96,7 @@ def test_what_a_random_window_shows_of_held_out_pixels_is_nothing():
     assert (seen[:, :, :beyond] == 1).all()
 
 
-def test_the_light_of_a_date_varies_by_its_deviations_and_nothing_else_does():
+def test_jitter_varies_a_date_by_its_deviations_and_nothing_else():
     jitter = Jitter([[0, 1]], gain=0.2, offset=0.3, band=0.1)
     tiles = [np.array([[[1.0, 0.0]], [[2.0, 0.0]], [[3.0, 3.0]]], dtype=np.float32) for _ in range(4000)]
     for seed, tile in enumerate(tiles):
@@ -105,9 +110,9 @@ def test_the_light_of_a_date_varies_by_its_deviations_and_nothing_else_does():
     assert seen[:, 0, 0, 0].std() == pytest.approx(np.sqrt(0.208**2 + 0.09 + 0.01), rel=0.05)
 
 
-def test_one_sample_is_seen_in_one_light_whichever_process_reads_it():
+def test_a_sample_has_the_same_jitter_whichever_process_reads_it():
     tiles = Tiles([raster_of()], [[]], jitter=Jitter([[0]], gain=0.2, offset=0.2, band=0.1))
-    draw = windows([raster_of()], augment=AugmentSettings(jitter_gain=0.2))[0]
-    assert draw.light_seed is not None
+    draw = windows([raster_of()], jitter_gain=0.2)[0]
+    assert draw.jitter_seed is not None
     assert torch.equal(tiles[draw][0], tiles[draw][0])
-    assert not torch.equal(tiles[draw][0], tiles[draw._replace(light_seed=draw.light_seed + 1)][0])
+    assert not torch.equal(tiles[draw][0], tiles[draw._replace(jitter_seed=draw.jitter_seed + 1)][0])

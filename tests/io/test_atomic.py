@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from coslide.errors import InputError
-from coslide.io.atomic import Marker, ResumableRaster, sha256, whole_output
+from coslide.io.atomic import Marker, ResumableRaster, link_or_copy, sha256, whole_output
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -96,6 +96,20 @@ def test_the_hash_of_a_folder_changes_with_any_of_its_files(tmp_path):
     assert sha256(tmp_path) != first
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_is_linked_where_the_file_system_has_links_and_copied_elsewhere(tmp_path, monkeypatch, links):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    (tmp_path / "layer" / "0").mkdir(parents=True)
+    (tmp_path / "layer" / "0" / "0.0").write_text("x")
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    link_or_copy(tmp_path / "layer", tmp_path / "new")
+    assert (tmp_path / "new" / "0" / "0.0").read_text() == "x"
+    assert (tmp_path / "new" / "0" / "0.0").samefile(tmp_path / "layer" / "0" / "0.0") == links
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     path = tmp_path / "cube.zarr"
     with whole_output(path) as part:
@@ -157,11 +171,22 @@ def test_rows_written_in_any_order_are_found_again(tmp_path):
         np.testing.assert_array_equal(again.read(part), rows[:, part])
 
 
-@pytest.mark.parametrize("name", ["map.json", "rows.bin", "done.bin"])
-def test_a_store_that_lacks_a_file_is_made_anew(tmp_path, name):
-    ResumableRaster(tmp_path / "rows", (30, 7)).write(0, np.ones((1, 30, 7), np.float32))
-    (tmp_path / "rows" / name).unlink()
-    assert ResumableRaster(tmp_path / "rows", (30, 7)).missing() == [(0, 30)]
+def test_rows_of_another_map_are_thrown_away(tmp_path):
+    ResumableRaster(tmp_path / "rows", (30, 7), key="a").write(0, np.ones((1, 30, 7), np.float32))
+    for shape, layers, key in (((30, 7), 1, "b"), ((7, 30), 1, "a"), ((30, 7), 2, "a"), ((30, 7), 1, "a")):
+        store = ResumableRaster(tmp_path / "rows", shape, layers=layers, key=key)
+        assert store.missing() == [(0, shape[0])]
+        assert len([*(tmp_path / "rows").iterdir()]) == 1
+
+
+def test_a_store_whose_making_was_killed_is_completed(tmp_path):
+    """The disk space is reserved after the file has its name."""
+    ResumableRaster(tmp_path / "rows", (30, 7))
+    (path,) = (tmp_path / "rows").iterdir()
+    whole = path.stat().st_size
+    os.truncate(path, 100)
+    store = ResumableRaster(tmp_path / "rows", (30, 7))
+    assert (path.stat().st_size, store.missing()) == (whole, [(0, 30)])
 
 
 @pytest.mark.parametrize(("start", "shape"), [(25, (2, 10, 7)), (0, (1, 5, 7)), (0, (2, 5, 8))])

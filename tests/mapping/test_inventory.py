@@ -18,9 +18,8 @@ from scipy import ndimage
 
 from coslide.errors import InputError
 from coslide.mapping import inventory as inventory_module
-from coslide.mapping.attributes import Landslide, LandslideContext
+from coslide.mapping.attributes import Landslide, LandslideContext, count_density
 from coslide.mapping.inventory import label_landslides, vectorize_landslides, write_inventory
-from coslide.mapping.summary import count_density
 
 TRANSFORM = Affine(10, 0, 300000, 0, -10, 3700000)
 COLUMNS = [*Landslide.model_fields, "geometry"]

@@ -21,7 +21,6 @@ from coslide.errors import InputError
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _REMOVAL_TRIES = 20
-_KEY, _ROWS, _DONE = "map.json", "rows.bin", "done.bin"
 _FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
 
 
@@ -131,10 +130,9 @@ def exclusive_lock(folder_path: Path, path: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{path}: another process is writing it; wait for it, or choose another place") from None
-        except OSError:
-            pass  # a file system without locks
+        except OSError as error:  # any other: a file system without locks
+            if isinstance(error, BlockingIOError):
+                raise InputError(f"{path}: another process is writing it; wait, or choose another place") from None
         yield
     finally:
         os.close(folder)
@@ -150,14 +148,10 @@ def link_or_copy(source: Path, target: Path) -> None:
     OSError
         If a file can be neither linked nor copied.
     """
-    shutil.copytree(source, target, copy_function=_link)
-
-
-def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without links
-        shutil.copyfile(source, target)
+        shutil.copytree(source, target, copy_function=os.link)
+    except shutil.Error:  # another disk, or a file system without links
+        shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 @contextmanager
@@ -278,19 +272,15 @@ class ResumableRaster:
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int], *, layers: int = 1, key: str = "") -> None:
-        self._folder, self.shape, self.layers = folder, shape, layers
-        wanted = {"key": key, "shape": list(shape), "layers": layers}
-        sizes = {folder / _ROWS: 4 * layers * shape[0] * shape[1], folder / _DONE: shape[0]}
-        found = None
-        with suppress(OSError, ValueError):
-            found = json.loads((folder / _KEY).read_text(encoding="utf-8"))
-        if found != wanted or not all(file.is_file() for file in sizes):
+        self.shape, self.layers = shape, layers
+        made_from = hashlib.sha256(f"{key} {layers} x {shape}".encode()).hexdigest()
+        self._file = folder / f"{made_from}.rows"  # a number for each row, 1 if it is there, and then the values
+        if not self._file.is_file():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for path, size in sizes.items():
-                with path.open("wb") as file:  # a full disk is an error now, not in the middle
-                    os.posix_fallocate(file.fileno(), 0, size)
-            write_json(folder / _KEY, wanted)
+            self._file.touch()
+        with self._file.open("r+b") as file:  # a full disk is an error now, not in the middle
+            os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * (1 + layers * shape[1]))
 
     def write(self, start: int, block: npt.NDArray[np.float32]) -> None:
         """Keep rows from `start` on, (layer, row, col).
@@ -317,12 +307,12 @@ class ResumableRaster:
         edges = np.flatnonzero(np.diff(self._done(), prepend=1, append=1))
         return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
-    # Files are mapped for each access alone: pages that stay mapped would count as memory of the process.
+    # The file is mapped for each access alone: pages that stay mapped would count as memory of the process.
     def _values(self) -> npt.NDArray[np.float32]:
-        return np.memmap(self._folder / _ROWS, np.float32, "r+", shape=(self.layers, *self.shape))
+        return np.memmap(self._file, np.float32, "r+", offset=4 * self.shape[0], shape=(self.layers, *self.shape))
 
-    def _done(self) -> npt.NDArray[np.int8]:
-        return np.memmap(self._folder / _DONE, np.int8, "r+", shape=self.shape[:1])
+    def _done(self) -> npt.NDArray[np.int32]:
+        return np.memmap(self._file, np.int32, "r+", shape=self.shape[:1])
 
 
 def _remove(path: Path) -> None:

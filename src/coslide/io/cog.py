@@ -28,10 +28,7 @@ Fields = Mapping[str, Any]
 ITEM = "item.json"
 _EXTENSIONS = "https://stac-extensions.github.io"
 _BLOCK_PX = 512
-_PLAIN = {
-    "driver": "GTiff", "tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "compress": "zstd",
-    "zstd_level": 1, "bigtiff": "if_safer",
-}  # fmt: skip
+_PLAIN = {"driver": "GTiff", "tiled": True, "compress": "zstd", "zstd_level": 1, "bigtiff": "if_safer"}
 _COG = {"compress": "DEFLATE", "level": 6, "predictor": "YES", "blocksize": _BLOCK_PX, "num_threads": "ALL_CPUS"}
 
 

@@ -220,9 +220,8 @@ def read_coarse_raster(
         window = Window.from_slices(*part)
         if window.width == 0:
             left, bottom, right, top = geobox.boundingbox
-            raise InputError(
-                f"{path}: does not overlap the grid; found x {left:g} to {right:g}, y {bottom:g} to {top:g}"
-            )
+            found = f"x {left:g} to {right:g}, y {bottom:g} to {top:g}"
+            raise InputError(f"{path}: does not overlap the grid; found {found}")
         if window.width * window.height > LARGEST_NODES:
             raise InputError(f"{path}: has {window.width} x {window.height} pixels on the grid; give a coarser raster")
         given = nodata_of(dataset, given=nodata, name=str(path))

@@ -82,41 +82,34 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
     to_raster = ~raster.affine @ place.affine
     down = to_raster.f + to_raster.e * (np.arange(place.shape.y) + 0.5)
     right = to_raster.c + to_raster.a * (np.arange(place.shape.x) + 0.5)
-    (in_rows, own_rows, rows), (in_cols, own_cols, cols) = (
+    (rows, own_rows, has_row), (cols, own_cols, has_col) = (
         _reached(at, size, margin=int(bilinear)) for at, size in zip((down, right), raster.shape, strict=True)
     )
     values = read(rows, cols)
-    out = np.full((down.size, right.size), _nodata(values.dtype), values.dtype)
     if not values.size:
-        return out
-    own_rows, own_cols = own_rows - rows.start, own_cols - cols.start
-    if not bilinear:
-        out[in_rows, in_cols] = values.take(own_rows, axis=0).take(own_cols, axis=1)
-        return out
-    positions = down[in_rows] - rows.start, right[in_cols] - cols.start
-    valid = np.isfinite(values)
-    if valid.all():
-        out[in_rows, in_cols] = _interpolate(values, *positions)
-        return out
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = _interpolate(np.where(valid, values, 0), *positions) / _interpolate(valid.astype("f4"), *positions)
-    out[in_rows, in_cols] = np.where(valid.take(own_rows, axis=0).take(own_cols, axis=1), mean, np.nan)
-    return out
+        return np.full(place.shape, _nodata(values.dtype), values.dtype)
+    found: NDArray[Any] = values.take(own_rows - rows.start, axis=0).take(own_cols - cols.start, axis=1)
+    if bilinear:
+        positions, valid, missing = (down - rows.start, right - cols.start), np.isfinite(values), ~np.isfinite(found)
+        found = _interpolate(np.where(valid, values, 0), *positions)
+        if not valid.all():
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found /= _interpolate(valid.astype(np.float32), *positions)
+            found[missing] = np.nan
+    found[~np.logical_and.outer(has_row, has_col)] = _nodata(values.dtype)
+    return found
 
 
-def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice, NDArray[np.int64], slice]:
-    """Find which positions lie on an axis of a raster, in which of its pixels, and the part of it that holds them.
+def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice, NDArray[np.int64], NDArray[np.bool_]]:
+    """Find the part of an axis of a raster that holds some positions, the pixel of each, and whether it lies on one.
 
     A position on the border of two pixels, as 12.5 m have with 10 m, belongs to the same one in every window.
     """
     index = np.floor(at + _PLACE_PX).astype(int)
-    inside = np.flatnonzero((index >= 0) & (index < size))
-    if not inside.size:
-        return slice(0, 0), index[:0], slice(0, 0)
-    on_raster = slice(int(inside[0]), int(inside[-1]) + 1)
-    index = index[on_raster]
-    part = slice(max(int(index.min()) - margin, 0), min(int(index.max()) + 1 + margin, size))
-    return on_raster, index, part
+    inside, nearest = (index >= 0) & (index < size), index.clip(0, size - 1)
+    if not inside.any():
+        return slice(0, 0), nearest, inside
+    return slice(max(int(nearest.min()) - margin, 0), min(int(nearest.max()) + 1 + margin, size)), nearest, inside
 
 
 def _interpolate(
@@ -139,25 +132,20 @@ def _warped(raster: GeoBox, read: Read, place: GeoBox, how: Resampling) -> NDArr
     rows, cols = slice(0, 0), slice(0, 0)
     if np.isfinite(scale).all():  # else it lies so far away that a CRS does not reach
         rows, cols = overlap_slices(raster, place, padding=math.ceil(_KERNEL_PX[how] * max(1.0, *scale)) + 2)
-    values = read(rows, cols)
+    values, part = read(rows, cols), raster[rows, cols]
     out = np.full(place.shape, _nodata(values.dtype), values.dtype)
     if not values.size:
         return out
     down, right = (1.0 if size <= 1 / _NOT_COARSER else 1 / size for size in scale)
     options = {"resampling": how, "tolerance": _PLACE_PX, "XSCALE": right, "YSCALE": down}
-    for turn_deg in _turns_deg(raster[rows, cols]):
-        found = _warp(values, Affine.translation(turn_deg, 0) * raster[rows, cols], place, **options)
+    turns_deg, (west, _, east, _) = [0.0], part.boundingbox.bbox
+    if raster.crs is not None and raster.crs.geographic:  # PROJ's longitudes run from -180 to 180
+        turns_deg = [turn for turn in (-360.0, 0.0, 360.0) if west + turn < 180 and east + turn > -180]
+    for turn_deg in turns_deg:
+        found = _warp(values, Affine.translation(turn_deg, 0) * part, place, **options)
         missing = np.isnan(out) if out.dtype.kind == "f" else out == 0
         out[missing] = found[missing]
     return out
-
-
-def _turns_deg(raster: GeoBox) -> list[float]:
-    """By how many degrees to turn a raster about the globe: PROJ's longitudes run from -180 to 180."""
-    if raster.crs is None or not raster.crs.geographic:
-        return [0.0]
-    west, _, east, _ = raster.boundingbox.bbox
-    return [turn for turn in (-360.0, 0.0, 360.0) if west + turn < 180 and east + turn > -180]
 
 
 def _warp(values: NDArray[Any], raster: GeoBox, place: GeoBox, **options: Any) -> NDArray[Any]:
@@ -165,13 +153,12 @@ def _warp(values: NDArray[Any], raster: GeoBox, place: GeoBox, **options: Any) -
         {"crs": str(box.crs), "transform": box.affine, "height": box.shape.y, "width": box.shape.x}
         for box in (raster, place)
     )
-    profile = {"driver": "GTiff", "count": 1, "dtype": values.dtype, "nodata": _nodata(values.dtype)}
+    nodata = _nodata(values.dtype)
     with MemoryFile() as file:
-        with file.open(**profile, **source) as dataset:
+        with file.open(driver="GTiff", count=1, dtype=values.dtype, nodata=nodata, **source) as dataset:
             dataset.write(values, 1)
         with file.open() as dataset, WarpedVRT(dataset, **target, **options) as warped:
-            found: NDArray[Any] = warped.read(1)
-    return found
+            return np.asarray(warped.read(1))
 
 
 def _scale_of_grid(raster: GeoBox, grid: GeoBox) -> tuple[float, float]:

@@ -128,7 +128,8 @@ def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what
     """
     shapes = frame.geometry.to_numpy().copy()
     for i in np.flatnonzero(frame.geom_type == "GeometryCollection"):
-        shapes[i] = _parts_of_kind(shapes[i], kinds)
+        if parts := [part for part in shapely.get_parts(shapely.get_parts(shapes[i])) if part.geom_type in kinds]:
+            shapes[i] = shapely.multipolygons(parts) if kinds == POLYGONS else shapely.multilinestrings(parts)
     frame = frame.set_geometry(shapes, crs=frame.crs)
     if others := sorted(set(frame.geom_type) - set(kinds)):
         raise InputError(f"{path}: found {', '.join(others)}, expected {what}")
@@ -217,16 +218,13 @@ def read_values(path: Path, table: pd.DataFrame, names: Sequence[str]) -> NDArra
     """
     text = table[[*names]]
     numbers: NDArray[np.float64] = text.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64).T
-    wrong = np.argwhere(text.notna().to_numpy().T & ~np.isfinite(numbers))
-    if wrong.size:
-        column, row = wrong[0]
+    for column, row in np.argwhere(text.notna().to_numpy().T & ~np.isfinite(numbers))[:1]:  # the header is line 1
         found = f"found {text.iloc[row, column]!r} as {names[column]}"
-        raise InputError(f"{path}: line {row + 2}: {found}, expected numbers")  # the header is line 1
+        raise InputError(f"{path}: line {row + 2}: {found}, expected numbers")
     lon_deg, lat_deg = numbers[:2]
-    away = np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360))
-    if away.size:
-        found = f"found longitude {lon_deg[away[0]]:g} and latitude {lat_deg[away[0]]:g}"
-        raise InputError(f"{path}: line {away[0] + 2}: {found}, expected degrees")
+    for row in np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360)):
+        found = f"found longitude {lon_deg[row]:g} and latitude {lat_deg[row]:g}"
+        raise InputError(f"{path}: line {row + 2}: {found}, expected degrees")
     return numbers
 
 
@@ -293,10 +291,3 @@ def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFram
     frame = frame.set_geometry(shapes)
     bounds = frame.bounds  # infinite where `crs` has no coordinates
     return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]
-
-
-def _parts_of_kind(collection: Any, kinds: tuple[str, ...]) -> Any:
-    parts = [part for part in shapely.get_parts(shapely.get_parts(collection)) if part.geom_type in kinds]
-    if not parts:
-        return collection
-    return shapely.multipolygons(parts) if kinds == POLYGONS else shapely.multilinestrings(parts)

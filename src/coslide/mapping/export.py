@@ -1,5 +1,6 @@
 """A model in the form that other programs run (ONNX), checked against the network that it was made from."""
 
+import importlib
 import io
 import warnings
 from pathlib import Path
@@ -48,13 +49,12 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     _require_onnx()
     inputs, tile = len(model.metadata.encoder.names), model.metadata.tile
     x = torch.randn(3, inputs, tile, tile, generator=torch.Generator().manual_seed(0))
+    tiles = x.numpy()
     paths, apart = [folder / name for name in member_files(FILE, model.metadata)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
         content = _exported(network, x[:2])
         predict = _predictor(content)
-        apart = max(
-            apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (x.numpy(), x[:1].numpy()))
-        )
+        apart = max(apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (tiles, tiles[:1])))
         if not apart <= PARITY:
             raise ValueError(f"{path}: ONNX Runtime differs from the network by {apart:g}, expected at most {PARITY:g}")
         with whole_output(path) as part:
@@ -111,8 +111,7 @@ def _predictor(content: bytes) -> Predict:
 
 def _require_onnx() -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; expected: pip install 'coslide[onnx]'") from None

@@ -1,7 +1,6 @@
 """Landslide polygons from a probability map, with their attributes, and the files they are delivered in."""
 
 import errno
-import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -81,15 +80,10 @@ def label_landslides(
         raise ValueError(f"pixel_size_m: expected a length above 0, found {pixel_size_m}")
     labels = label_objects(probability >= threshold)
     where = np.flatnonzero(labels)
-    found = labels.ravel()[where]
-    first = np.zeros(int(found.max(initial=0)) + 1, np.int64)
-    first[found[::-1]] = where[::-1]  # of repeated indices the last assignment stays: the first pixel
-    pixels = np.bincount(found, minlength=len(first))
-    kept = np.flatnonzero(pixels >= max(1, math.ceil(min_area_m2 / pixel_size_m**2 - 1e-9)))
-    renumbered = np.zeros(len(first), np.int32)
-    renumbered[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1)
+    found, _ = pd.factorize(labels.ravel()[where])  # 0, 1, 2, ... in the order of first pixels
+    kept = np.bincount(found) >= min_area_m2 / pixel_size_m**2 - 1e-9
     numbers: Labels = labels.view(np.int32) if labels.itemsize == 4 else labels.astype(np.int32)
-    numbers.ravel()[where] = renumbered[found]
+    numbers.ravel()[where] = np.where(kept, kept.cumsum(), 0)[found]
     return numbers
 
 
@@ -253,21 +247,15 @@ def _outlines(labels: Labels, grid: GeoBox) -> NDArray[np.object_]:
     one go, the outline touches itself and is not valid.
     """
     traced = rasterio.features.shapes(labels, mask=labels > 0, connectivity=4, transform=grid.affine)
-    pieces, owners = [], []
-    for shape, label in traced:
-        pieces.append(shapely.geometry.shape(shape))
-        owners.append(int(label) - 1)
-    order = np.argsort(owners, kind="stable")
-    geometry = np.empty(int(labels.max(initial=0)), object)
-    if pieces:
-        shapely.multipolygons(np.array(pieces, object)[order], indices=np.array(owners)[order], out=geometry)
-    return geometry
+    found = [(number, shapely.geometry.shape(shape)) for shape, number in traced]
+    pieces = pd.DataFrame(found, columns=["id", "piece"]).sort_values("id", kind="stable")
+    return np.asarray(shapely.multipolygons(pieces["piece"], indices=pieces["id"].astype(np.int64) - 1))
 
 
 def _geodesic_area_m2(geometry: NDArray[np.object_], grid: GeoBox) -> NDArray[np.float64]:
     crs = pyproj.CRS.from_user_input(str(grid.crs))
-    geod, degrees = crs.get_geod(), gpd.GeoSeries(geometry, crs=crs).to_crs(crs.geodetic_crs)
-    assert geod is not None, "a projected CRS lies on an ellipsoid"  # noqa: S101 - for the type checker
+    geod: Any = crs.get_geod()
+    degrees = gpd.GeoSeries(geometry, crs=crs).to_crs(crs.geodetic_crs)
     oriented = shapely.orient_polygons(degrees.to_numpy())  # holes count as negative areas
     return np.array([geod.geometry_area_perimeter(shape)[0] for shape in oriented], dtype=np.float64)
 

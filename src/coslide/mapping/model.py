@@ -104,9 +104,7 @@ class ModelMetadata(StrictModel):
     @classmethod
     def _has_this_format(cls, found: int) -> int:
         if found != BUNDLE_FORMAT:
-            raise ValueError(
-                f"found {found}, expected {BUNDLE_FORMAT}; another version of coslide wrote it: train again"
-            )
+            raise ValueError(f"found {found}, expected {BUNDLE_FORMAT}; another version wrote it: train again")
         return found
 
     @property
@@ -151,8 +149,7 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         with one_thread(), mixed_precision(precision, device.type):
             logits = fused(torch.from_numpy(tiles).to(device))
-            probability: NDArray[np.float32] = logits.float().softmax(dim=1)[:, 1].cpu().numpy()
-        return probability
+            return np.asarray(logits.float().softmax(dim=1)[:, 1].cpu())
 
     return predict
 
@@ -197,10 +194,9 @@ def record_scores(folder: Path, metrics: Scores) -> None:
     InputError
         If the folder is no bundle or cannot be written.
     """
-    content = metrics.to_json()
+    metadata, content = load_metadata(folder), metrics.to_json()
     kept = {key: content[key] for key in ("pixels", "calibration", "split")}
-    metadata = load_metadata(folder).model_copy(update={"scores": kept})
-    write_json(folder / METADATA, metadata.model_dump())
+    write_json(folder / METADATA, metadata.model_dump() | {"scores": kept})
 
 
 def load_model(folder: Path | str) -> Model:
@@ -273,9 +269,8 @@ def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_si
     if text := band_mismatch(bands, [band for band in metadata.bands if band.name not in missing]):
         raise InputError(f"{name}: does not fit the model: {text}")
     if pixel_size_m != metadata.pixel_size_m:
-        raise InputError(
-            f"{name}: found pixels of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as the model was trained"
-        )
+        expected = f"{metadata.pixel_size_m:g} m as the model was trained"
+        raise InputError(f"{name}: found pixels of {pixel_size_m:g} m, expected {expected}")
     return missing
 
 

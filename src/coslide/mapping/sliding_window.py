@@ -271,8 +271,6 @@ def _cut(strips: list[Strip], top: int, bottom: int) -> Strip:
 def _read(read_rows: ReadRows, start: int, stop: int, width: int) -> Strip:
     inputs, valid = read_rows(start, stop)
     if inputs.ndim != 3 or not inputs.shape[1:] == valid.shape == (stop - start, width):
-        raise ValueError(
-            f"rows {start} to {stop - 1}: expected (band, row, col) and (row, col) = {(stop - start, width)}, "
-            f"found {inputs.shape} and {valid.shape}"
-        )
+        expected = f"(band, row, col) and (row, col) = {(stop - start, width)}"
+        raise ValueError(f"rows {start} to {stop - 1}: expected {expected}, found {inputs.shape} and {valid.shape}")
     return Strip(start, inputs, valid)

@@ -10,11 +10,10 @@ from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.cog import RasterBands, write_cog, write_item
-from coslide.mapping.attributes import LandslideContext
+from coslide.mapping.attributes import LandslideContext, count_density, summarise_inventory
 from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.model import ModelMetadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, read_probability_map
-from coslide.mapping.summary import count_density, summarise_inventory
 from coslide.report.charts import summary_figure
 
 _TITLES = {

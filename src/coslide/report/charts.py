@@ -178,7 +178,7 @@ def summary_figure(
     Parameters
     ----------
     summary
-        From `coslide.mapping.summary.summarise_inventory`.
+        From `coslide.mapping.attributes.summarise_inventory`.
     per_km2
         Landslides per km2 of the squares of the map, float (row, col), north up; NaN where nothing is valid, in grey.
     bounds_km

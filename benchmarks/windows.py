@@ -76,7 +76,7 @@ def _scored(area: LabelledScene, model: Model, options: InferenceOptions) -> tup
     probability = predict_array(model, area.scene, options)[0]
     where &= np.isfinite(probability)
     mapped = area.labels == LANDSLIDE
-    f1 = scores(confusion(probability >= model.metadata.threshold, mapped, where)).f1
+    f1 = scores(*confusion(probability >= model.metadata.threshold, mapped, where)).f1
     return f1, average_precision(curve(probability[where], mapped[where]))
 
 

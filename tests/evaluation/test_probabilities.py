@@ -39,15 +39,15 @@ def test_every_point_of_the_curve_is_the_confusion_at_its_threshold():
     for k in (0, 1, 5000, STEPS - 1, STEPS):
         counts = confusion(probability >= found.threshold[k], truth)
         assert (found.tp[k], found.fp[k]) == (counts.tp, counts.fp)
-        expected = scores(counts)
-        assert found.f1[k] == pytest.approx(expected.f1)
+        expected = scores(*counts)
+        assert found.precision[k] == pytest.approx(expected.precision if counts.tp + counts.fp else 1)
         assert found.recall[k] == pytest.approx(expected.recall)
 
 
 def test_the_best_threshold_has_the_highest_f1_of_all():
     probability, truth = rare_landslides(3000)
-    best = scores(confusion(probability >= best_threshold(curve(probability, truth)), truth)).f1
-    every = [scores(confusion(probability >= t, truth)).f1 for t in np.unique(probability[probability > 0])]
+    best = scores(*confusion(probability >= best_threshold(curve(probability, truth)), truth)).f1
+    every = [scores(*confusion(probability >= t, truth)).f1 for t in np.unique(probability[probability > 0])]
     assert best == pytest.approx(max(every), abs=1e-12)
 
 

@@ -17,7 +17,7 @@ from coslide.config.event import read_event
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.evaluation.pixels import Confusion, confusion, scores
+from coslide.evaluation.pixels import confusion, scores
 from coslide.evaluation.scores import read_scores
 from coslide.evaluation.scoring import ScoredMap, score
 from coslide.io.atomic import exclusive_lock
@@ -477,11 +477,11 @@ def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
             given = model.networks[0](tile).softmax(1)[0, 1].numpy() >= model.metadata.threshold
         labels = area.labels[window.slices]
         rows.append(confusion(given, labels == 1, labels != 255))
-    expected = [scores(row).f1 for row in rows if row.tp + row.fn]
+    expected = [scores(*row).f1 for row in rows if row.tp + row.fn]
     samples = model.metadata.samples
     assert samples["count"] == len(split.test)
     assert samples["mean"]["f1"] == pytest.approx(np.mean(expected), abs=1e-6)
-    assert samples["pooled"]["f1"] == pytest.approx(scores(sum(rows, start=Confusion())).f1, abs=1e-6)
+    assert samples["pooled"]["f1"] == pytest.approx(scores(*map(sum, zip(*rows, strict=True))).f1, abs=1e-6)
     table = (tmp_path / "splits" / "1-made-up-earthquake-samples.csv").read_text().splitlines()
     assert sum(",test," in line for line in table) == len(split.test)
     assert table[1].startswith("1,")

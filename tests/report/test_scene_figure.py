@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from coslide.errors import InputError
-from coslide.evaluation.pixels import Confusion, scores
+from coslide.evaluation.pixels import scores
 from coslide.report.images import COLOURS, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED
 from coslide.report.page import round_length
 from coslide.report.scene_figure import scene_figure
@@ -73,7 +73,7 @@ def test_there_are_two_panels_without_an_inventory(tmp_path, drawn):
 
 
 def test_title_scores_credit_and_crs_are_written(tmp_path, drawn):
-    found = scores(Confusion(tp=5, fp=5, fn=2, tn=90))
+    found = scores(tp=5, fp=5, fn=2, tn=90)
     scene_figure(tmp_path / "f.png", grid=GRID, title="An event", scores=found, credit="Data: us", **layers_of())
     assert words(drawn[0])[:3] == [
         "An event",

@@ -435,7 +435,7 @@ def test_validation_f1_is_that_of_all_its_pixels_together(tmp_path):
     with torch.no_grad():
         predicted = network(torch.stack([seen for seen, _ in found])).softmax(1)[:, 1] >= 0.5
     truth = torch.stack([labels for _, labels in found]) == 1
-    expected = scores(confusion(predicted.numpy(), truth.numpy())).f1
+    expected = scores(*confusion(predicted.numpy(), truth.numpy())).f1
     assert logged(tmp_path, "val_f1")[-1] == pytest.approx(expected, abs=1e-6)
 
 

@@ -10,12 +10,9 @@ import numpy.typing as npt
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from coslide.evaluation.pixels import check_masks
+from coslide.evaluation.pixels import BoolArray, IntArray, check_masks
 from coslide.evaluation.scores import BoundaryDistances, ObjectCounts, SizeClass, SizeFrequency
 from coslide.labels import label_objects
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 PAPER_SMALLEST_PX = 8  # of Yang et al. (2023), doi:10.3390/rs15040977, whose smallest class is 8 to 11 pixels
 SIZE_CLASSES_PX = (1, PAPER_SMALLEST_PX, 12, 25, 50, 100, 200)  # the first size in each class; the last has no end
@@ -113,11 +110,11 @@ def match_objects(recognised: BoolArray, mapped: BoolArray) -> Matching:
     # Parts that hold most of a landslide are two or more: one part alone with so much of it would be its match.
     part &= (np.bincount(i[part], shared[part], len(mapped_px)) / mapped_px > _MOST)[i]
     union &= (np.bincount(j[union], shared[union], len(recognised_px)) / recognised_px > _MOST)[j]
+    state_of_pair = np.select([matched, part, union], [State.MATCHED, State.SPLIT, State.MERGED]).astype(np.uint8)
     found = []
     for number, pixels in ((i, mapped_px), (j, recognised_px)):
         state = np.zeros(len(pixels), np.uint8)
-        for one, chosen in ((State.MATCHED, matched), (State.SPLIT, part), (State.MERGED, union)):
-            state[number[chosen]] = one
+        np.maximum.at(state, number, state_of_pair)
         found.append(Landslides(pixels, np.bincount(number, shared, len(pixels)).astype(np.int64), state))
     return Matching(found[0], found[1], (shared / (mapped_px[i] + recognised_px[j] - shared))[matched])
 

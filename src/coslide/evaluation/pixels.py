@@ -1,8 +1,7 @@
 """Pixel by pixel agreement of recognised and mapped landslides, as a whole and for each of many places."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +9,13 @@ import numpy.typing as npt
 from coslide.config.training import StrictModel
 
 BoolArray = npt.NDArray[np.bool_]
-Counts = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.int64]
 
 _PIXELS_AT_ONCE = 2**22
 
 
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Counts of pixels in each case; the sum of two is that of both areas together.
+class Confusion(NamedTuple):
+    """Counts of pixels in each case.
 
     Parameters
     ----------
@@ -29,20 +27,12 @@ class Confusion:
         Landslide, not recognised (missed).
     tn
         Background, recognised as background. (Table 4 of Yang et al. 2023 exchanges the names FN and TN.)
-
-    Examples
-    --------
-    >>> Confusion(tp=3, fp=1, fn=2, tn=94) + Confusion(tp=1, fp=0, fn=0, tn=9)
-    Confusion(tp=4, fp=1, fn=2, tn=103)
     """
 
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-    tn: int = 0
-
-    def __add__(self, other: "Confusion") -> "Confusion":
-        return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+    tp: int
+    fp: int
+    fn: int
+    tn: int
 
 
 class PixelCounts(StrictModel):
@@ -117,13 +107,13 @@ def confusion(predicted: BoolArray, mapped: BoolArray, where: BoolArray | None =
     return Confusion(*counts_by(whole, predicted, mapped, counted, count=1)[0].tolist())
 
 
-def scores(counts: Confusion) -> PixelScores:
+def scores(tp: int = 0, fp: int = 0, fn: int = 0, tn: int = 0) -> PixelScores:
     """Compute the scores of a map from its counts of pixels.
 
     Parameters
     ----------
-    counts
-        Pooled over everything that is scored: scores averaged over tiles or batches differ.
+    tp, fp, fn, tn
+        As in `Confusion`, pooled over everything that is scored: scores averaged over tiles or batches differ.
 
     Notes
     -----
@@ -142,18 +132,17 @@ def scores(counts: Confusion) -> PixelScores:
 
     Examples
     --------
-    >>> found = scores(Confusion(tp=40, fp=10, fn=10, tn=940))
+    >>> found = scores(tp=40, fp=10, fn=10, tn=940)
     >>> {name: round(getattr(found, name), 4) for name in ("oa", "miou", "kappa", "f1", "iou_landslide")}
     {'oa': 0.98, 'miou': 0.8228, 'kappa': 0.7895, 'f1': 0.8, 'iou_landslide': 0.6667}
     """
-    tp, fp, fn, tn = counts.tp, counts.fp, counts.fn, counts.tn
     total = tp + fp + fn + tn
     oa = _ratio(tp + tn, total)
     iou_landslide, iou_background = _ratio(tp, tp + fp + fn), _ratio(tn, tn + fp + fn)
     # Kappa in counts (both sides times N^2): exact integers, so that Pe = 1 is found as such.
     chance = (tp + fp) * (tp + fn) + (fn + tn) * (fp + tn)
     return PixelScores(
-        **asdict(counts),
+        **Confusion(tp, fp, fn, tn)._asdict(),
         oa=oa,
         miou=(iou_landslide + iou_background) / 2,
         miou_paper=oa / (2 - oa),
@@ -167,7 +156,7 @@ def scores(counts: Confusion) -> PixelScores:
 
 def counts_by(
     groups: npt.NDArray[np.integer], predicted: BoolArray, mapped: BoolArray, where: BoolArray, *, count: int
-) -> Counts:
+) -> IntArray:
     """Count tp, fp, fn and tn [pixels] of each group, int64 (group, 4).
 
     Parameters
@@ -247,7 +236,7 @@ def square_blocks(shape: tuple[int, int], side_px: int) -> tuple[npt.NDArray[np.
 
 
 def bootstrap_intervals(
-    counts: Counts, names: Sequence[str], *, replicates: int = 1000
+    counts: IntArray, names: Sequence[str], *, replicates: int = 1000
 ) -> dict[str, tuple[float, float]]:
     """Compute the bounds between which scores lie in 95 % of the replicates of a bootstrap over spatial blocks.
 
@@ -272,14 +261,14 @@ def bootstrap_intervals(
     --------
     >>> counts = np.array([[30, 10, 10, 950], [10, 10, 30, 950], [20, 10, 20, 950]])
     >>> low, high = bootstrap_intervals(counts, ["f1"])["f1"]
-    >>> low < scores(Confusion(60, 30, 60, 2850)).f1 < high
+    >>> low < scores(60, 30, 60, 2850).f1 < high
     True
     """
     blocks = counts[counts.sum(axis=1) > 0]
     if len(blocks) < 2:
         return {}
     times = np.random.default_rng(0).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=replicates)
-    found = [scores(Confusion(*pooled)) for pooled in (times @ blocks).tolist()]
+    found = [scores(*pooled) for pooled in (times @ blocks).tolist()]
     bounds = np.percentile([[getattr(row, name) for name in names] for row in found], (2.5, 97.5), axis=0)
     return dict(zip(names, map(tuple, bounds.T.tolist()), strict=True))
 

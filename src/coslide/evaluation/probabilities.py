@@ -6,7 +6,7 @@ gigabytes for a whole scene; in the tests it is the witness.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,12 @@ import scipy.optimize
 import scipy.special
 
 from coslide.config.training import StrictModel
-from coslide.evaluation.pixels import check_masks, in_pieces
+from coslide.evaluation.pixels import BoolArray, check_masks, in_pieces
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 STEPS = 2**14  # thresholds k / STEPS: a power of two, so that none of them is rounded
-_BINS = 15
 _SURE = 1e-7  # what a network cannot be surer than in single precision
 _LOG_TEMPERATURES = (-math.log(20), math.log(20))
 
@@ -40,8 +38,7 @@ class Reliability(StrictModel):
     """Share of them that is mapped as landslide; null if none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """Pixels recognised at each threshold, from 1 down to 0.
 
     Parameters
@@ -71,12 +68,6 @@ class Curve:
     def false_alarm_rate(self) -> Float64Array:
         """Share of background pixels that are recognised [0 to 1]; 0 where there is none."""
         return np.asarray(self.fp / max(int(self.fp[-1]), 1))
-
-    @property
-    def f1(self) -> Float64Array:
-        """F1 of the landslide class [0 to 1]; 0 where nothing is recognised and nothing mapped."""
-        wanted = int(self.tp[-1]) + self.tp + self.fp
-        return np.asarray(2 * self.tp / np.maximum(wanted, 1))
 
 
 class CurvePoints(StrictModel):
@@ -151,7 +142,8 @@ def best_threshold(found: Curve) -> float:
     """
     if not found.tp[-1]:
         return 0.5
-    return float(found.threshold[:-1][np.argmax(found.f1[:-1])])
+    f1 = 2 * found.tp / (found.tp[-1] + found.tp + found.fp)
+    return float(found.threshold[:-1][np.argmax(f1[:-1])])
 
 
 def decimate_curve(found: Curve, count: int = 200) -> CurvePoints:
@@ -197,7 +189,7 @@ def brier(probability: FloatArray, mapped: BoolArray) -> float:
     return squares / probability.size if probability.size else math.nan
 
 
-def reliability(probability: FloatArray, mapped: BoolArray, *, bins: int = _BINS) -> Reliability:
+def reliability(probability: FloatArray, mapped: BoolArray, *, bins: int = 15) -> Reliability:
     """Compute the reliability table of a map: the pixels, mean probability and landslide share of each bin.
 
     Parameters
@@ -299,10 +291,9 @@ def fit_temperature(probability: FloatArray, mapped: BoolArray) -> float:
     >>> round(fit_temperature(probability, np.arange(10) < 9), 2)
     2.09
     """
-    pieces = list(_checked(probability, mapped))
     if mapped.all() or not mapped.any():
         return 1.0
-    given, truth = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+    given, truth = (np.concatenate(parts) for parts in zip(*_checked(probability, mapped), strict=True))
     away = np.where(truth, -1.0, 1.0) * scipy.special.logit(given.clip(_SURE, 1 - _SURE))  # of the class not true
 
     def loss(log_temperature: float) -> float:

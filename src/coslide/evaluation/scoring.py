@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coslide.errors import InputError
 from coslide.evaluation import objects, pixels, probabilities
-from coslide.evaluation.pixels import Confusion, PixelRates, PixelScores, confusion, scores
-from coslide.evaluation.probabilities import average_precision, curve
+from coslide.evaluation.pixels import PixelRates, PixelScores, confusion, scores
+from coslide.evaluation.probabilities import curve
 from coslide.evaluation.scores import PlaceScores, Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
@@ -133,7 +133,8 @@ def score(
     }
     if first.temperature is not None:
         found, table = curve(given, truth), probabilities.reliability(given, truth)
-        content["pixels"] |= {"average_precision": average_precision(found), "roc_auc": probabilities.roc_auc(found)}
+        content["pixels"]["average_precision"] = probabilities.average_precision(found)
+        content["pixels"]["roc_auc"] = probabilities.roc_auc(found)
         content["curves"] = probabilities.decimate_curve(found)
         content["calibration"] = {
             "brier": probabilities.brier(given, truth),
@@ -161,8 +162,7 @@ def score_places(one: ScoredMap, groups: NDArray[np.integer], names: Sequence[st
     """
     counts = one.counts_by(groups, len(names) + 1)[1:].tolist()
     return {
-        name: PlaceScores(**dict(scores(Confusion(*row))), scored_pixels=sum(row))
-        for name, row in zip(names, counts, strict=True)
+        name: PlaceScores(**dict(scores(*row)), scored_pixels=sum(row)) for name, row in zip(names, counts, strict=True)
     }
 
 
@@ -176,9 +176,9 @@ def mean_rates(rows: Sequence[PixelScores]) -> PixelRates | None:
 
 
 def _pixels(squares: NDArray[np.int64], pixel_size_m: float) -> dict[str, Any]:
-    total, count = Confusion(*squares.sum(axis=0).tolist()), int(squares.sum())
+    total, count = scores(*squares.sum(axis=0).tolist()), int(squares.sum())
     return {
-        **dict(scores(total)),
+        **dict(total),
         "scored_km2": count * pixel_size_m**2 / 1e6,
         "false_alarm_km2_per_1000_km2": 1000 * total.fp / count,
         "intervals": pixels.bootstrap_intervals(squares, WITH_INTERVALS),
@@ -187,7 +187,7 @@ def _pixels(squares: NDArray[np.int64], pixel_size_m: float) -> dict[str, Any]:
 
 
 def _tiles(squares: NDArray[np.int64]) -> dict[str, Any]:
-    rows = [scores(Confusion(*counts)) for counts in squares.tolist() if any(counts)]
+    rows = [scores(*counts) for counts in squares.tolist() if any(counts)]
     with_landslide = [row for row in rows if row.tp + row.fn]
     f1 = [row.f1 for row in with_landslide]
     return {
@@ -224,5 +224,5 @@ def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
 def _baseline(maps: Sequence[ScoredMap], name: str, truth: NDArray[np.bool_]) -> dict[str, Any]:
     threshold = maps[0].baselines[name].threshold
     given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
-    found = dict(scores(confusion(given >= threshold, truth)))
-    return {**found, "average_precision": average_precision(curve(given, truth)), "threshold": threshold}
+    found, area = scores(*confusion(given >= threshold, truth)), probabilities.average_precision(curve(given, truth))
+    return {**dict(found), "average_precision": area, "threshold": threshold}

@@ -15,7 +15,7 @@ from rasterio.vrt import WarpedVRT
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
-from coslide.evaluation.pixels import Confusion, PixelCounts, PixelRates, scores
+from coslide.evaluation.pixels import PixelCounts, PixelRates, scores
 from coslide.evaluation.scores import METRICS, Scores
 from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
@@ -168,7 +168,7 @@ def _tiles(one: ScoredMap) -> pd.DataFrame:
     for number, counts in enumerate(one.block_confusion().tolist()):
         if any(counts):
             place = {"row": SIDE_PX * (number // across), "col": SIDE_PX * (number % across)}
-            found = scores(Confusion(*counts))
+            found = scores(*counts)
             rates = {key: round(getattr(found, key), 4) for key in ("f1", "precision", "recall", "iou_landslide")}
             counted = found.model_dump(include=set(PixelCounts.model_fields))
             rows.append({"event": one.name, **place, **counted, **rates})

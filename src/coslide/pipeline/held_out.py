@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.evaluation.pixels import Confusion, PixelRates, confusion, scores
+from coslide.evaluation.pixels import PixelRates, confusion, scores
 from coslide.evaluation.probabilities import apply_temperature
 from coslide.evaluation.scores import SampleScores
 from coslide.evaluation.scoring import mean_rates
@@ -84,6 +84,6 @@ def sample_scores(model: Model, scenes: Sequence[LabelledScene]) -> SampleScores
             given = np.stack([predict(inputs[None])[0] for predict in predictors]).mean(axis=0)
             recognised = apply_temperature(given, model.metadata.temperature) >= model.metadata.threshold
             rows.append(confusion(recognised, labels == LANDSLIDE, labels != NODATA))
-    pooled = scores(sum(rows, start=Confusion())).model_dump(include=set(PixelRates.model_fields))
-    with_landslide = [scores(row) for row in rows if row.tp + row.fn]
+    pooled = scores(*map(sum, zip(*rows, strict=True))).model_dump(include=set(PixelRates.model_fields))
+    with_landslide = [scores(*row) for row in rows if row.tp + row.fn]
     return SampleScores(count=len(rows), mean=mean_rates(with_landslide), pooled=PixelRates(**pooled))

@@ -9,6 +9,7 @@ from coslide.simulate.frame import PIXEL_M, Frame, terrain_of
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.stability import (
     ROCK_KN_PER_M3,
+    Causes,
     critical_acceleration_g,
     displacement_cm,
     factor_of_safety,
@@ -104,7 +105,7 @@ def plane(slope_deg, aspect_deg=0.0):
 def chance(terrain, *, unit=5, pga_g=0.35, rain_mm=60.0, fault_m=2000.0, recipe=RECIPE, scale=1.0):
     fields = {"pga_g": pga_g, "rain_mm": rain_mm, "fault_m": fault_m}
     full = {name: np.full((SIDE, SIDE), value, dtype=np.float32) for name, value in fields.items()}
-    return failure_probability(recipe, terrain, strata=np.full((SIDE, SIDE), unit, np.uint8), scale=scale, **full)
+    return failure_probability(recipe, terrain, Causes(np.full((SIDE, SIDE), unit, np.uint8), **full), scale=scale)
 
 
 BASE = plane(36)

@@ -117,14 +117,10 @@ def _lay_snow(recipe: Recipe, terrain: Terrain, post: Codes) -> None:
     """Lay snow on the summits: lower on north slopes, in patches, and none on the steepest rock."""
     if not recipe.hardness.snow_m:
         return
-    scale = np.float32(recipe.relief_m / FULL_RELIEF_M)
     patches = smooth_field(recipe.random("snow"), terrain.height_m.shape, PIXEL_M, range_m=120.0)
     above_m = terrain.height_m - terrain.height_m[terrain.frame.inner].max()
-    above_m += scale * (
-        np.float32(recipe.hardness.snow_m)
-        + np.float32(_SNOW_SIDE_M) * northness(terrain)
-        + np.float32(_SNOW_UNEVEN_M) * patches
-    )
+    lower_m = recipe.hardness.snow_m + _SNOW_SIDE_M * northness(terrain) + _SNOW_UNEVEN_M * patches
+    above_m += recipe.relief_m / FULL_RELIEF_M * lower_m
     post[doubled((above_m > 0) & (terrain.slope_deg < _SNOW_HOLDS_DEG))] = Cover.SNOW
 
 
@@ -139,7 +135,7 @@ def _lay_bare(recipe: Recipe, terrain: Terrain, *, covers: tuple[Codes, Codes], 
     rows, columns = np.nonzero(outlined)
     random = recipe.random(f"survivors {kind.name}")
     patches = smooth_field(random, terrain.height_m.shape, PIXEL_M, range_m=20.0)[rows // 2, columns // 2]
-    field = np.float32(0.8) * patches + np.float32(0.6) * random.standard_normal(len(rows), dtype=np.float32)
+    field = 0.8 * patches + 0.6 * random.standard_normal(len(rows), dtype=np.float32)
     before: Codes = pre[rows, columns]
     plants = np.isin(before, PLANTS)
     survives = plants & (field > norm.ppf(1 - recipe.hardness.surviving_plants))

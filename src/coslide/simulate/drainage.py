@@ -15,8 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 from shapely import LineString
 
-from coslide.simulate.fields import Numbers
-from coslide.simulate.frame import Floats, River, apply_affine
+from coslide.simulate.frame import Floats, Mask, Numbers, River, Window, apply_affine
 
 DIAGONAL = 1 / math.sqrt(2.0)  # D8's factor on the fall to a diagonal neighbour
 RIVER_M2 = 4e6  # drained area from which on a stream is a river that a scene shows
@@ -49,7 +48,7 @@ class Drainage(NamedTuple):
         return np.asarray(self.network.accuflux(source), dtype=np.float32)
 
 
-def drain(height_m: ArrayLike, outlets: NDArray[np.bool_] | None = None, *, corner: ArrayLike = DIAGONAL) -> Drainage:
+def drain(height_m: ArrayLike, outlets: Mask | None = None, *, corner: ArrayLike = DIAGONAL) -> Drainage:
     """Fill depressions and route the flow of every pixel downhill to an outlet.
 
     Priority flood fills depressions (Wang & Liu 2006, doi:10.1080/13658810500433453, in pyflwdir); each pixel then
@@ -77,7 +76,7 @@ def drain(height_m: ArrayLike, outlets: NDArray[np.bool_] | None = None, *, corn
     return Drainage(filled, receiver, FlwdirRaster(receiver, filled.shape, "d8"))
 
 
-def rim_of(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def rim_of(shape: tuple[int, ...]) -> Mask:
     """Mark the outermost ring of a grid."""
     rim = np.ones(shape, dtype=np.bool_)
     rim[1:-1, 1:-1] = False
@@ -102,7 +101,7 @@ def river_width_m(drained_m2: NDArray[np.floating] | float) -> Numbers:
     return np.asarray(np.clip(width, _NARROWEST_M, _WIDEST_M))
 
 
-def floor_level(flow: Drainage, area_m2: Floats, inner: tuple[slice, slice], share: float) -> Floats:
+def floor_level(flow: Drainage, area_m2: Floats, inner: Window, share: float) -> Floats:
     """Compute the level in metres to which the river that each pixel drains to has filled its valley.
 
     The height above that river is HAND (Rennó et al. 2008, doi:10.1016/j.rse.2008.03.018). The fill begins with the
@@ -130,9 +129,7 @@ def floor_level(flow: Drainage, area_m2: Floats, inner: tuple[slice, slice], sha
     return np.where(has, level[at], np.float32(-np.inf))
 
 
-def trace_courses(
-    flow: Drainage, area_m2: Floats, inner: tuple[slice, slice], *, level_m: Floats, affine: Affine
-) -> list[Course]:
+def trace_courses(flow: Drainage, area_m2: Floats, inner: Window, *, level_m: Floats, affine: Affine) -> list[Course]:
     """Trace the courses of all rivers within `inner`, from the one that drains most at its end to the least.
 
     Each runs from its head, or from where it enters, along the larger branch, to the river that it joins or to the
@@ -169,7 +166,7 @@ def cut_beds(height_m: Floats, courses: list[Course], affine: Affine) -> None:
         height_m[rows, columns] = np.minimum(height_m[rows, columns], bed)
 
 
-def _stems(flow: Drainage, area_m2: Floats, inner: tuple[slice, slice]) -> list[NDArray[np.int64]]:
+def _stems(flow: Drainage, area_m2: Floats, inner: Window) -> list[NDArray[np.int64]]:
     """List the pixels of each river from its head to its end, with the one in the river that it joins if there is."""
     inside = np.zeros(area_m2.shape, dtype=np.bool_)
     inside[inner] = area_m2[inner] >= RIVER_M2

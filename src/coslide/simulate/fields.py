@@ -9,16 +9,16 @@ from odc.geo.geobox import GeoBox
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from coslide.indices.interpolation import CoarseField, coarse_axes
+from coslide.simulate.frame import Floats, Numbers
 
-Numbers = NDArray[np.float64]
+Random = np.random.Generator
+Shape = tuple[int, int]
 Filter = Callable[[Numbers], Numbers]
 
 NODES_M = 100.0  # spacing of the nodes of what varies over kilometres
 
 
-def smooth_field(
-    random: np.random.Generator, shape: tuple[int, int], pixel_m: float, *, range_m: float
-) -> NDArray[np.float32]:
+def smooth_field(random: Random, shape: Shape, pixel_m: float, *, range_m: float) -> Floats:
     """Draw a Gaussian random field of mean 0 and standard deviation 1 (no unit) with a Gaussian correlation.
 
     `shape` is (rows, columns); at the distance `range_m` the correlation, exp(-(d / range_m)²), is 1/e.
@@ -26,9 +26,7 @@ def smooth_field(
     return _filtered(random, shape, (pixel_m, range_m), lambda k: np.exp(-((np.pi * range_m * k) ** 2) / 2))
 
 
-def rough_field(
-    random: np.random.Generator, shape: tuple[int, int], pixel_m: float, *, range_m: float, hurst: float = 0.8
-) -> NDArray[np.float32]:
+def rough_field(random: Random, shape: Shape, pixel_m: float, *, range_m: float, hurst: float = 0.8) -> Floats:
     """Draw a self-affine random field of mean 0 and standard deviation 1 (no unit), as natural terrain is.
 
     Its spectrum falls as k^-(2 hurst + 2) for wavelengths below `range_m` and is level above (fractional Brownian
@@ -47,9 +45,7 @@ def coarse_field(grid: GeoBox, spacing_m: float, values: Callable[[Numbers, Numb
     return CoarseField(grid, spacing, first, np.asarray(values(x[None, :], y[:, None]), dtype=np.float32))
 
 
-def _filtered(
-    random: np.random.Generator, shape: tuple[int, int], sizes_m: tuple[float, float], amplitude: Filter
-) -> NDArray[np.float32]:
+def _filtered(random: Random, shape: Shape, sizes_m: tuple[float, float], amplitude: Filter) -> Floats:
     """Filter white noise by `amplitude` of the wave number k [1/m] and standardise it; `sizes_m` of pixel and range."""
     pixel_m, range_m = sizes_m
     # Without padding, opposite edges would resemble each other.

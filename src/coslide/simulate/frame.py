@@ -15,8 +15,11 @@ from shapely import LineString, Polygon
 from coslide.indices.derivatives import slope_aspect_curvature
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.float64]
 Codes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 Polygons = NDArray[np.object_]
+Window = tuple[slice, slice]  # rows and columns
 
 EVENT_TIME = datetime(2022, 4, 28, 6, 12, 0, tzinfo=UTC)
 SCENE_TIMES = {
@@ -50,7 +53,7 @@ class Frame:
         return self.scene_px + 2 * self.margin_px
 
     @property
-    def inner(self) -> tuple[slice, slice]:
+    def inner(self) -> Window:
         """Rows and columns of the scenes in an array of the whole square."""
         inside = slice(self.margin_px, self.margin_px + self.scene_px)
         return inside, inside
@@ -58,31 +61,28 @@ class Frame:
     @property
     def grid(self) -> GeoBox:
         """Grid of the whole square, 10 m pixels."""
-        return self._grid(PIXEL_M, self.margin_px * PIXEL_M)
+        return self.scene.pad(self.margin_px)
 
     @property
     def fine_grid(self) -> GeoBox:
         """Grid of the whole square, 5 m pixels."""
-        return self._grid(FINE_M, self.margin_px * PIXEL_M)
+        return self.grid.zoom_out(FINE_M / PIXEL_M)
 
     @property
     def scene(self) -> GeoBox:
         """Grid of the scenes, 10 m pixels."""
-        return self._grid(PIXEL_M, 0.0)
+        corner = Affine(PIXEL_M, 0, _LEFT_M, 0, -PIXEL_M, _TOP_M)
+        return GeoBox((self.scene_px, self.scene_px), corner, CRS)
 
     @property
     def scene_box(self) -> Polygon:
         """The square that the scenes cover, which is also the mapped area."""
         return shapely.box(*self.scene.boundingbox.bbox)
 
-    def pixels_at(self, xy_m: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def pixels_at(self, xy_m: Numbers) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Find rows and columns of the pixels that hold places (place, xy), of the nearest ones for places outside."""
         pixels = np.clip(np.floor(apply_affine(~self.grid.affine, *np.asarray(xy_m).T)), 0, self.side_px - 1)
         return pixels[:, 1].astype(np.intp), pixels[:, 0].astype(np.intp)
-
-    def _grid(self, pixel_m: float, margin_m: float) -> GeoBox:
-        side = round((self.scene_px * PIXEL_M + 2 * margin_m) / pixel_m)
-        return GeoBox((side, side), Affine(pixel_m, 0, _LEFT_M - margin_m, 0, -pixel_m, _TOP_M + margin_m), CRS)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Terrain:
     aspect_deg: Floats
     mean_curvature_per_m: Floats
     drained_m2: Floats
-    valley_floor: NDArray[np.bool_]
+    valley_floor: Mask
     rivers: tuple[River, ...]
 
 
@@ -135,27 +135,25 @@ def frame_of(size_km: float) -> Frame:
     return Frame(_LATTICE_PX * math.ceil(size_km * 1000 / (PIXEL_M * _LATTICE_PX)))
 
 
-def apply_affine(affine: Affine, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+def apply_affine(affine: Affine, x: ArrayLike, y: ArrayLike) -> Numbers:
     """Transform x and y, or columns and rows, of one shape to places (..., xy)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     return np.stack([affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f], axis=-1)
 
 
-def centres_m(grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centres_m(grid: GeoBox) -> tuple[Numbers, Numbers]:
     """Compute the eastings of the columns and the northings of the rows of a grid, at pixel centres in metres."""
     affine, (rows, columns) = grid.affine, grid.shape
-    x = affine.c + affine.a * (np.arange(columns, dtype=np.float64) + 0.5)
-    y = affine.f + affine.e * (np.arange(rows, dtype=np.float64) + 0.5)
-    return x, y
+    return affine.c + affine.a * np.arange(0.5, columns), affine.f + affine.e * np.arange(0.5, rows)
 
 
-def to_degrees(x_m: ArrayLike, y_m: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def to_degrees(x_m: ArrayLike, y_m: ArrayLike) -> tuple[Numbers, Numbers]:
     """Transform eastings and northings in the CRS of the frame to longitudes and latitudes."""
     lon, lat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x_m, y_m)
     return np.asarray(lon), np.asarray(lat)
 
 
-def to_metres(lon_deg: ArrayLike, lat_deg: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def to_metres(lon_deg: ArrayLike, lat_deg: ArrayLike) -> tuple[Numbers, Numbers]:
     """Transform longitudes and latitudes to eastings and northings in the CRS of the frame."""
     x, y = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform(lon_deg, lat_deg)
     return np.asarray(x), np.asarray(y)

@@ -16,8 +16,8 @@ from shapely import LineString, Polygon
 from shapely.geometry import shape
 
 from coslide.io.atomic import write_json
-from coslide.simulate.fields import NODES_M, Numbers, coarse_field, smooth_field
-from coslide.simulate.frame import CRS, PIXEL_M, Codes, Frame, Terrain, apply_affine, to_degrees
+from coslide.simulate.fields import NODES_M, coarse_field, smooth_field
+from coslide.simulate.frame import CRS, PIXEL_M, Codes, Frame, Numbers, Terrain, apply_affine
 from coslide.simulate.recipe import AGES, Recipe
 
 # log10 of length along strike and of width down dip in km = a + b M, for the rupture below the surface: Wells and
@@ -188,12 +188,10 @@ def write_faults(path: Path, recipe: Recipe, rupture: Rupture) -> None:
         middle_m=beside,
         bends=tuple((*bend[:2], float(random.uniform(0, 2 * math.pi))) for bend in rupture.bends),
     )
-    features = []
-    for name, line in ((SEISMOGENIC, rupture.trace), (INACTIVE, inactive.trace)):
-        places = np.round(to_degrees(*np.asarray(line.coords).T), 7).T.tolist()
-        geometry = {"type": "LineString", "coordinates": places}
-        features.append({"type": "Feature", "properties": {"name": name}, "geometry": geometry})
-    write_json(path, {"type": "FeatureCollection", "features": features})
+    names = {"name": [SEISMOGENIC, INACTIVE]}
+    faults = gpd.GeoDataFrame(names, geometry=[rupture.trace, inactive.trace], crs=CRS).to_crs("EPSG:4326")
+    faults.geometry = faults.transform(lambda places: np.round(places, 7))
+    write_json(path, faults.to_geo_dict(drop_id=True))
 
 
 def make_strata(recipe: Recipe, terrain: Terrain, rupture: Rupture) -> Codes:
@@ -234,7 +232,11 @@ def write_geology(path: Path, recipe: Recipe, frame: Frame, strata: Codes) -> No
     Boundaries are displaced, each way by a standard deviation of `Difficulty.map_error_m` that varies over 500 m, drawn
     with straight pieces of some 50 m, and areas below 1 ha are left out. The polygons cover the whole frame once.
     """
-    drawn = without_small(_displaced(recipe, frame, strata))
+    random, size = recipe.random("geological map"), frame.side_px // _MAP_PX
+    moves = [smooth_field(random, (size, size), _MAP_PX * PIXEL_M, range_m=_MAP_RANGE_M) for _ in range(2)]
+    places = np.indices((size, size)) * _MAP_PX + _MAP_PX // 2 + recipe.hardness.map_error_m / PIXEL_M * np.array(moves)
+    rows, columns = np.clip(np.rint(places).astype(np.int64), 0, frame.side_px - 1)
+    drawn = without_small(strata[rows, columns])
     affine = frame.grid.affine * Affine.scale(_MAP_PX)
     areas = [(shape(outline), AGES[int(code) - 1]) for outline, code in shapes(drawn, connectivity=4, transform=affine)]
     outlines, ages = zip(*areas, strict=True)
@@ -264,13 +266,3 @@ def write_gpkg(table: gpd.GeoDataFrame, path: Path) -> None:
         table.to_file(path, driver="GPKG", layer=path.stem, index=False)
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
-
-
-def _displaced(recipe: Recipe, frame: Frame, strata: Codes) -> Codes:
-    """Sample strata at 30 m, each taken from where the map's error has it from."""
-    random = recipe.random("geological map")
-    size = frame.side_px // _MAP_PX
-    moves = [smooth_field(random, (size, size), _MAP_PX * PIXEL_M, range_m=_MAP_RANGE_M) for _ in range(2)]
-    places = np.indices((size, size)) * _MAP_PX + _MAP_PX // 2 + recipe.hardness.map_error_m / PIXEL_M * np.array(moves)
-    rows, columns = np.clip(np.rint(places).astype(np.int64), 0, frame.side_px - 1)
-    return np.asarray(strata[rows, columns])

@@ -13,8 +13,8 @@ from shapely import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import substring
 
-from coslide.simulate.fields import Numbers, rough_field, smooth_field
-from coslide.simulate.frame import PIXEL_M, Codes, Floats, Frame, Polygons, River, Terrain, centres_m
+from coslide.simulate.fields import rough_field, smooth_field
+from coslide.simulate.frame import PIXEL_M, Codes, Floats, Frame, Numbers, Polygons, River, Terrain, centres_m
 from coslide.simulate.recipe import Recipe
 
 Shapes = Sequence[BaseGeometry] | Polygons
@@ -45,13 +45,15 @@ PLANTS = (Cover.CONIFER, Cover.BROADLEAF, Cover.SHRUB, Cover.MEADOW)
 BANK_SHARE = 0.7
 """Width of the bare gravel on each side of a river over that of its water."""
 
+ROCK_SHARE = 0.6
+"""Share of rock in what is bare; the rest is old scars."""
+
 # Upper edges of the belts, as shares of the relief, on slopes that face neither north nor south.
 _BELT_EDGES, _BELTS = (0.28, 0.66, 0.82), (Cover.BROADLEAF, Cover.CONIFER, Cover.SHRUB, Cover.MEADOW)
 _COOL_SIDE = 0.05  # how much lower the belts lie on north slopes, and higher on south slopes
 _UNEVEN = 0.07  # how far they wander, as a standard deviation
 _OPEN_BEYOND = 1.25  # deviations of a field beyond which a forest is open
 _DRY_SIDE = 0.55  # of the south slopes' openness
-_ROCK_SHARE = 0.6  # of what is bare; the rest is old scars
 # How readily the strata, D1 to T3, stand out as bare rock: limestones do, slates do not.
 _STANDS_OUT = np.array([0.0, 0.5, 0.8, 0.6, 0.1, 0.3, -0.2, -0.5], dtype=np.float32)
 _EDGE = 0.6  # of a 10 m pixel: how far the outlines of patches are roughened
@@ -82,14 +84,24 @@ def natural_cover(recipe: Recipe, terrain: Terrain, strata: Codes, scars: Shapes
     Belts of plants follow height, shifted by the side of the hill that they lie on; rock stands out where it is steep,
     convex and hard; `scars`, outlines in the CRS of the frame, are bare; rivers run between banks of gravel.
     """
-    frame = terrain.frame
-    coarse = _belts(recipe, terrain)
+    frame, shape, north = terrain.frame, terrain.height_m.shape, northness(terrain)
+    random = recipe.random("belts")
+    level = (terrain.height_m - terrain.height_m[frame.inner].min()) / recipe.relief_m
+    level += _COOL_SIDE * north
+    level += _UNEVEN * rough_field(random, shape, PIXEL_M, range_m=800.0, hurst=0.3)
+    coarse: Codes = np.array(_BELTS, dtype=np.uint8)[np.digitize(level, _BELT_EDGES)]
+    openness = rough_field(random, shape, PIXEL_M, range_m=500.0, hurst=0.4) - _DRY_SIDE * north
+    coarse[(coarse <= Cover.BROADLEAF) & (openness > _OPEN_BEYOND)] = Cover.SHRUB
+    coarse[(coarse <= Cover.SHRUB) & (openness > _OPEN_BEYOND + 0.5)] = Cover.MEADOW
+    # Conifers and broad leaves mingle: each stands in the other's belt here and there.
+    mixed = (coarse <= Cover.BROADLEAF) & (smooth_field(random, shape, PIXEL_M, range_m=60.0) > 1.2)
+    coarse[mixed] = Cover.BROADLEAF - coarse[mixed]
     coarse[_outcrops(recipe, terrain, strata)] = Cover.OUTCROP
     # Outlines frayed: each fine pixel looks a few metres beside itself.
     random = recipe.random("fray")
     places = np.arange(2 * frame.side_px, dtype=np.float32) / 2
     rows, columns = (
-        (at + np.float32(_EDGE) * random.standard_normal(frame.fine_grid.shape, dtype=np.float32)).round()
+        (at + _EDGE * random.standard_normal(frame.fine_grid.shape, dtype=np.float32)).round()
         for at in (places[:, None], places)
     )
     last = frame.side_px - 1
@@ -98,11 +110,6 @@ def natural_cover(recipe: Recipe, terrain: Terrain, strata: Codes, scars: Shapes
     burn(cover, river_banks(terrain), Cover.GRAVEL, frame)
     burn(cover, river_water(terrain), Cover.WATER, frame)
     return cover
-
-
-def old_scar_share(recipe: Recipe) -> float:
-    """Compute the share of the area that old scars cover (no unit)."""
-    return (1 - _ROCK_SHARE) * recipe.hardness.bare_share
 
 
 def river_banks(terrain: Terrain) -> list[BaseGeometry]:
@@ -129,32 +136,16 @@ def doubled(values: NDArray[Any]) -> NDArray[Any]:
 
 def northness(terrain: Terrain) -> Floats:
     """Compute how much slopes face north: 1 for a steep northern one, -1 for a southern, 0 where level."""
-    return np.asarray(np.cos(np.radians(terrain.aspect_deg)) * np.minimum(terrain.slope_deg / np.float32(30), 1))
-
-
-def _belts(recipe: Recipe, terrain: Terrain) -> Codes:
-    random, shape = recipe.random("belts"), terrain.height_m.shape
-    north = northness(terrain)
-    level = (terrain.height_m - terrain.height_m[terrain.frame.inner].min()) / np.float32(recipe.relief_m)
-    level += np.float32(_COOL_SIDE) * north
-    level += np.float32(_UNEVEN) * rough_field(random, shape, PIXEL_M, range_m=800.0, hurst=0.3)
-    cover: Codes = np.array(_BELTS, dtype=np.uint8)[np.digitize(level, _BELT_EDGES)]
-    openness = rough_field(random, shape, PIXEL_M, range_m=500.0, hurst=0.4) - np.float32(_DRY_SIDE) * north
-    cover[(cover <= Cover.BROADLEAF) & (openness > _OPEN_BEYOND)] = Cover.SHRUB
-    cover[(cover <= Cover.SHRUB) & (openness > _OPEN_BEYOND + 0.5)] = Cover.MEADOW
-    # Conifers and broad leaves mingle: each stands in the other's belt here and there.
-    mixed = (cover <= Cover.BROADLEAF) & (smooth_field(random, shape, PIXEL_M, range_m=60.0) > 1.2)
-    cover[mixed] = Cover.BROADLEAF - cover[mixed]
-    return cover
+    return np.asarray(np.cos(np.radians(terrain.aspect_deg)) * np.minimum(terrain.slope_deg / 30, 1))
 
 
 def _outcrops(recipe: Recipe, terrain: Terrain, strata: Codes) -> NDArray[np.bool_]:
     """Find bare rock: the given share of the slopes, where they are steep, convex and of hard strata."""
-    score = terrain.slope_deg / np.float32(6) + np.clip(terrain.mean_curvature_per_m * np.float32(150), -1, 1)
+    score = terrain.slope_deg / 6 + np.clip(terrain.mean_curvature_per_m * 150, -1, 1)
     score += _STANDS_OUT[strata - 1]
     score += rough_field(recipe.random("outcrops"), score.shape, PIXEL_M, range_m=300.0, hurst=0.3)
     slopes = ~terrain.valley_floor
-    return np.asarray(slopes & (score > np.quantile(score[slopes], 1 - _ROCK_SHARE * recipe.hardness.bare_share)))
+    return np.asarray(slopes & (score > np.quantile(score[slopes], 1 - ROCK_SHARE * recipe.hardness.bare_share)))
 
 
 def lay_roads(terrain: Terrain) -> list[Polygon]:

@@ -14,11 +14,10 @@ from scipy.stats import invgamma
 
 from coslide.errors import InputError
 from coslide.indices.derivatives import smooth
-from coslide.simulate.fields import Numbers
-from coslide.simulate.frame import CRS, Floats, Frame, Polygons, Terrain, apply_affine
+from coslide.simulate.frame import CRS, Floats, Frame, Mask, Numbers, Polygons, Terrain, apply_affine
 from coslide.simulate.geology import write_gpkg
 from coslide.simulate.recipe import Recipe
-from coslide.simulate.runout import draw_shapes, run_out
+from coslide.simulate.runout import Draws, draw_shapes, run_out
 
 SHAPE = 1.40  # rho: areas of large landslides thin out as A^-2.4, in all three inventories of Malamud et al. (2004)
 SMALLEST_M2 = 200.0  # two pixels of 10 m: nobody maps less on such a scene
@@ -156,7 +155,8 @@ def _find_places(random: np.random.Generator, areas_m2: Numbers, terrain: Terrai
             pixels, candidates = candidates[: len(waiting)], candidates[len(waiting) :]
             corners = np.stack(np.divmod(pixels, height.shape[1])[::-1], axis=1)
             # Were all to start at centres, they would hold more centres of pixels than their areas tell.
-            outlines, fits = run_out(corners + random.random(corners.shape), draws.of(waiting), height, barrier)
+            waiting_draws = Draws(*(values[waiting] for values in draws))
+            outlines, fits = run_out(corners + random.random(corners.shape), waiting_draws, height, barrier)
             xy = apply_affine(affine, *np.moveaxis(outlines[fits], -1, 0))
             polygons = valid_parts(np.asarray(shapely.polygons(xy), dtype=object).reshape(-1))
             free = _free(placed, polygons)
@@ -182,7 +182,7 @@ def _candidates(random: np.random.Generator, probability: Floats, around: int, *
     return pixels[np.argsort(key, kind="stable")][:count]
 
 
-def _free(placed: Polygons, polygons: Polygons) -> NDArray[np.bool_]:
+def _free(placed: Polygons, polygons: Polygons) -> Mask:
     """Tell which polygons lie by no more than a tenth on those placed and on free ones before them."""
     everything = np.concatenate([placed, polygons])
     first, second = shapely.STRtree(everything).query(polygons, predicate="intersects")[::-1]

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.ndimage import map_coordinates, zoom
 
 from coslide.simulate.drainage import DIAGONAL, drain, rim_of
 from coslide.simulate.fields import rough_field, smooth_field
-from coslide.simulate.frame import PIXEL_M, Floats, Frame
+from coslide.simulate.frame import PIXEL_M, Floats, Frame, Mask, Window
 from coslide.simulate.recipe import Recipe
 
 STEP_PX = 3  # pixels of 10 m along one of these
@@ -64,7 +64,7 @@ class Law(NamedTuple):
     corner: ArrayLike = DIAGONAL
 
 
-def erode(height_m: Floats, pixel_m: float, *, outlets: NDArray[np.bool_], law: Law, steps: int) -> Floats:
+def erode(height_m: Floats, pixel_m: float, *, outlets: Mask, law: Law, steps: int) -> Floats:
     """Evolve a landscape by `steps` of uplift, river erosion and landsliding; elevation in metres, float32 (row, col).
 
     One step routes the flow, lifts the terrain but for the `outlets`, bool (row, col), lets rivers incise by the stream
@@ -128,7 +128,7 @@ def channel_head_m2(drainage_per_km: float) -> float:
     return (_HEADS / drainage_per_km) ** 2 * 1e6
 
 
-def carve_mountains(recipe: Recipe, frame: Frame) -> tuple[Floats, tuple[slice, slice]]:
+def carve_mountains(recipe: Recipe, frame: Frame) -> tuple[Floats, Window]:
     """Carve mountains at 30 m that drain to one outlet, near the balance of uplift and erosion, from coarse to fine.
 
     Channels, where more than `channel_head_m2` is drained, follow the stream power law, S ~ A^-m; hillslopes above

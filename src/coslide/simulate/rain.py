@@ -9,8 +9,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from coslide.indices.interpolation import CoarseField
-from coslide.simulate.fields import Numbers, coarse_field, smooth_field
-from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, to_degrees
+from coslide.simulate.fields import coarse_field, smooth_field
+from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, Numbers, to_degrees
 from coslide.simulate.recipe import Recipe
 
 WINDOW_DAYS = 10
@@ -64,7 +64,12 @@ def make_rain(recipe: Recipe, frame: Frame, height_m: Floats) -> Rain:
         return np.asarray(base_mm * np.exp(_SPREAD * varies) * (1 + lift[down, right]) / (1 - lift[down, right]))
 
     field = coarse_field(frame.grid.pad(round(MARGIN_M / PIXEL_M)), _NODES_M, nodes)
-    return Rain(field.at(frame.grid), field, _draw_days(random))
+    dates = [EVENT_TIME.date() - dt.timedelta(days=back) for back in reversed(range(_DAYS))]
+    amounts = random.gamma(0.8, 1.0, _DAYS) * (random.random(_DAYS) > _DRY_SHARE)
+    amounts[-2] += 0.5  # it has rained shortly before
+    amounts[-1] = amounts[-1 - WINDOW_DAYS] = 0.0
+    shares = (amounts / amounts[-WINDOW_DAYS:].sum()).tolist()
+    return Rain(field.at(frame.grid), field, tuple(zip(dates, shares, strict=True)))
 
 
 def write_gauges(path: Path, recipe: Recipe, rain: Rain) -> None:
@@ -74,7 +79,12 @@ def write_gauges(path: Path, recipe: Recipe, rain: Rain) -> None:
     are days from 00:00 UTC, fourteen up to that of the event, with an error of 3 % and rounded to 0.1 mm.
     """
     random = recipe.random("gauges")
-    places = _spread(random, rain)
+    box = rain.field.grid.boundingbox
+    side_m = box.right - box.left
+    count = max(_FEWEST, round((side_m / 1000) ** 2 / _GAUGE_KM2))
+    squares = math.ceil(math.sqrt(count))  # along each side of a lattice, in each of which one gauge stands at most
+    places = np.argwhere(np.ones((squares, squares))) + random.uniform(0.2, 0.8, (squares**2, 2))
+    places = random.permutation(places)[:count] * (side_m / squares) + np.array([box.left, box.bottom])
     lines = ["station,lon,lat,date,rain_mm"]
     for number, (x, y) in enumerate(places.tolist(), start=1):
         lon, lat = to_degrees(x, y)
@@ -83,23 +93,3 @@ def write_gauges(path: Path, recipe: Recipe, rain: Rain) -> None:
             measured = max(total * share * (1 + _ERROR * float(random.standard_normal())), 0.0)
             lines.append(f"G{number:03d},{lon:.5f},{lat:.5f},{date.isoformat()},{measured:.1f}")
     path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
-
-
-def _draw_days(random: np.random.Generator) -> tuple[tuple[dt.date, float], ...]:
-    """Draw the dates and shares of `Rain.days`."""
-    dates = [EVENT_TIME.date() - dt.timedelta(days=back) for back in reversed(range(_DAYS))]
-    amounts = random.gamma(0.8, 1.0, _DAYS) * (random.random(_DAYS) > _DRY_SHARE)
-    amounts[-2] += 0.5  # it has rained shortly before
-    amounts[-1] = amounts[-1 - WINDOW_DAYS] = 0.0
-    whole = amounts[-WINDOW_DAYS:].sum()
-    return tuple(zip(dates, (amounts / whole).tolist(), strict=True))
-
-
-def _spread(random: np.random.Generator, rain: Rain) -> Numbers:
-    """Place gauges (gauge, xy), at most one in each square of a lattice and none at its sides."""
-    box = rain.field.grid.boundingbox
-    side_m = box.right - box.left
-    count = max(_FEWEST, round((side_m / 1000) ** 2 / _GAUGE_KM2))
-    squares = math.ceil(math.sqrt(count))
-    places = np.argwhere(np.ones((squares, squares))) + random.uniform(0.2, 0.8, (squares**2, 2))
-    return np.asarray(random.permutation(places)[:count] * (side_m / squares) + np.array([box.left, box.bottom]))

@@ -1,14 +1,12 @@
 """How far landslides run and what outline they leave, for many of them at once."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from coslide.simulate.frame import PIXEL_M, Floats
-
-Numbers = NDArray[np.float64]
+from coslide.simulate.frame import PIXEL_M, Floats, Mask, Numbers
 
 _PATH = 41  # points of a path
 _STATIONS = 28  # points on each side of an outline
@@ -23,8 +21,7 @@ _NARROWER, _NARROWINGS = 0.65, 6  # so an edge is moved in that lies too high
 _WIDTHS = ((0.0, 0.2, 0.6, 0.85, 1.0), (0.05, 0.12, -0.22, 0.10, 0.12))
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """What is drawn for landslides before they have a place, float64, the first axis the landslide.
 
     `elongation` is the length over the mean width, `reach` the height lost over the length run at which they stop (no
@@ -36,10 +33,6 @@ class Draws:
     elongation: Numbers
     reach: Numbers
     sides: Numbers
-
-    def of(self, which: NDArray[np.intp]) -> "Draws":
-        """Select landslides by their numbers."""
-        return Draws(self.area_m2[which], self.elongation[which], self.reach[which], self.sides[which])
 
 
 def draw_shapes(random: np.random.Generator, area_m2: Numbers) -> Draws:
@@ -60,9 +53,7 @@ def draw_shapes(random: np.random.Generator, area_m2: Numbers) -> Draws:
     return Draws(area_m2, elongation, reach, neck + taper + 0.12 * random.standard_normal((count, 2, KNOTS)))
 
 
-def run_out(
-    start_px: Numbers, draws: Draws, height_m: Floats, barrier: NDArray[np.bool_]
-) -> tuple[Numbers, NDArray[np.bool_]]:
+def run_out(start_px: Numbers, draws: Draws, height_m: Floats, barrier: Mask) -> tuple[Numbers, Mask]:
     """Let landslides run down from their places and outline them.
 
     Each runs down the terrain until it has lost too little height for its volume, meets a barrier, or has its length.
@@ -101,7 +92,7 @@ def run_out(
     return outline, fits
 
 
-def _descend(start: Numbers, draws: Draws, height_m: Floats, barrier: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+def _descend(start: Numbers, draws: Draws, height_m: Floats, barrier: Mask) -> tuple[Numbers, Numbers]:
     """Run down from `start`; return evenly spaced points (landslide, point, xy) in pixels, and lengths run in m."""
     step = np.sqrt(draws.area_m2 * draws.elongation) / PIXEL_M / (_PATH - 1)
     down, east = (np.asarray(part) for part in np.gradient(height_m))

@@ -146,14 +146,10 @@ def write_safe(folder: Path, bands: Iterable[tuple[str, Stored]], seen: Acquisit
         percent = dict(zip(_CLASSES, 100 * counts / valid, strict=True))
         percent |= {"CLOUDY_PIXEL": 100 * counts[_CLOUDS].sum() / valid}
         percent["NODATA_PIXEL"] = 100 * counts[0] / max(counts.sum(), 1)
+        bands_written = [name for name in NATIVE_M if name in written]
         corners = Transformer.from_crs(str(grid.crs), "EPSG:4326").transform(*grid.extent.exterior.xy)
-        content = {
-            "seen": seen,
-            "grid": grid,
-            "bands": [name for name in NATIVE_M if name in written],
-            "percent": percent,
-            "footprint": " ".join(f"{lat:.9f} {lon:.9f}" for lat, lon in zip(*corners, strict=True)),
-        }
+        footprint = " ".join(f"{lat:.9f} {lon:.9f}" for lat, lon in zip(*corners, strict=True))
+        content = {"seen": seen, "grid": grid, "bands": bands_written, "percent": percent, "footprint": footprint}
         for template, href in {
             "product.xml": "MTD_MSIL2A.xml",
             "granule.xml": f"{seen.granule}/MTD_TL.xml",

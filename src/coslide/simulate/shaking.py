@@ -16,8 +16,8 @@ from scipy.spatial.distance import cdist
 from coslide.indices.interpolation import CoarseField, NodesField
 from coslide.io.raster import CoarseRaster
 from coslide.simulate.documents import render
-from coslide.simulate.fields import NODES_M, Numbers, coarse_field, rough_field
-from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, to_degrees, to_metres
+from coslide.simulate.fields import NODES_M, coarse_field, rough_field
+from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, Numbers, to_degrees, to_metres
 from coslide.simulate.geology import Rupture
 from coslide.simulate.recipe import Recipe
 
@@ -168,7 +168,10 @@ def make_shakemap(recipe: Recipe, shaking: Shaking) -> ShakeMapNodes:
     There is one station for each 150 km2. Nodes lie every 1/120 degree, over the frame and 0.1 degree around it. Vs30
     of a node is the geometric mean of some 900 m, beyond the frame that at its edge.
     """
-    lon, lat = _node_axes(shaking)
+    corners = to_degrees(*np.array(shapely.box(*shaking.frame.grid.boundingbox.bbox).exterior.coords).T)
+    west, south = (math.floor((axis.min() - _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
+    east, north = (math.ceil((axis.max() + _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
+    lon, lat = np.arange(west, east + 1) / _NODES_PER_DEGREE, np.arange(north, south - 1, -1) / _NODES_PER_DEGREE
     x, y = to_metres(*np.meshgrid(lon, lat))
     places, residuals = stations(recipe, shaking)
     at, rupture = np.stack([x.ravel(), y.ravel()], axis=1), shaking.rupture
@@ -199,14 +202,9 @@ def krige(stations_m: Numbers, residual: Numbers, places_m: Numbers) -> tuple[Nu
 
 def write_shakemap(path: Path, recipe: Recipe, shaking: Shaking, nodes: ShakeMapNodes) -> None:
     """Write a ShakeMap as ``grid.xml``, of the type ``SCENARIO``: PGA in percent of g and the deviation of ln PGA."""
-    header = render(
-        "shakemap.xml",
-        seed=recipe.seed,
-        time=EVENT_TIME,
-        rupture=shaking.rupture,
-        at=[round(float(degrees), 4) for degrees in to_degrees(*shaking.rupture.epicentre_m)],
-        nodes=nodes,
-    )
+    rupture = shaking.rupture
+    at = [round(float(degrees), 4) for degrees in to_degrees(*rupture.epicentre_m)]
+    header = render("shakemap.xml", seed=recipe.seed, time=EVENT_TIME, rupture=rupture, at=at, nodes=nodes)
     columns = (*np.meshgrid(nodes.lon_deg, nodes.lat_deg), 100 * nodes.pga_g, nodes.ln_std)
     rows = np.stack([column.ravel() for column in columns], axis=1)
     footer = "</grid_data>\n</shakemap_grid>"
@@ -220,11 +218,3 @@ def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
     raster = CoarseRaster(nodes.pga_g.astype(np.float32), GeoBox(nodes.pga_g.shape, corner, "EPSG:4326"))
     pga = NodesField(raster, shaking.frame.scene).at(shaking.frame.scene)
     return [round(float(level), 3) for level in np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)]
-
-
-def _node_axes(shaking: Shaking) -> tuple[Numbers, Numbers]:
-    """Lay longitudes from west and latitudes from north of nodes on whole 1/120 degrees."""
-    corners = to_degrees(*np.array(shapely.box(*shaking.frame.grid.boundingbox.bbox).exterior.coords).T)
-    west, south = (math.floor((axis.min() - _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
-    east, north = (math.ceil((axis.max() + _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
-    return np.arange(west, east + 1) / _NODES_PER_DEGREE, np.arange(north, south - 1, -1) / _NODES_PER_DEGREE

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from coslide.indices.derivatives import slope_aspect_curvature, smooth
 from coslide.simulate.fields import smooth_field
-from coslide.simulate.frame import PIXEL_M, Floats, Terrain
+from coslide.simulate.frame import PIXEL_M, Codes, Floats, Terrain
 from coslide.simulate.recipe import AGES, Recipe
 
 # Cohesion [kPa] and friction angle [deg] of the outermost metres, from D1 to T3. Massive carbonate rocks (D2 to P1)
@@ -45,21 +45,25 @@ class Strength(NamedTuple):
     friction_deg: Floats
 
 
-def failure_probability(
-    recipe: Recipe,
-    terrain: Terrain,
-    *,
-    strata: NDArray[np.uint8],
-    pga_g: Floats,
-    rain_mm: Floats,
-    fault_m: Floats,
-    scale: float | None = None,
-) -> Floats:
+class Causes(NamedTuple):
+    """What makes slopes fail besides the terrain, (row, col) on `Frame.grid`.
+
+    `strata` are 1 (oldest) to 8, `pga_g` the peak ground acceleration in g, `rain_mm` the rain of ten days, and
+    `fault_m` the distance from the trace of the fault.
+    """
+
+    strata: Codes
+    pga_g: Floats
+    rain_mm: Floats
+    fault_m: Floats
+
+
+def failure_probability(recipe: Recipe, terrain: Terrain, causes: Causes, *, scale: float | None = None) -> Floats:
     """Compute how likely a landslide is to start in each pixel (no unit, 0 to 0.335), float32 (row, col).
 
-    The infinite slope (`factor_of_safety`) with the `strength` of its stratum (1 to 8), height, aspect and distance
-    `fault_m` from the trace, the water of `wetness`, the shaking times `ridge_gain`, and with a strength that varies
-    from place to place and that no index of a cube shows. All are (row, col) on `Frame.grid`.
+    The infinite slope (`factor_of_safety`) with the `strength` of its stratum, height, aspect and distance from the
+    fault, the water of `wetness`, the shaking times `ridge_gain`, and with a strength that varies from place to place
+    and that no index of a cube shows.
 
     `scale` is a factor on all strength. None finds the one between 1/4 and 4 with which the mean probability is twice
     `Recipe.landslide_share` (at most 0.25): steep mountains stand because their rock is strong.
@@ -68,12 +72,12 @@ def failure_probability(
     has stood is stronger than its unit on average (Jibson et al. 2000 raise strengths until that holds).
     """
     slope = terrain.slope_deg
-    held = strength(strata, height_m=terrain.height_m, aspect_deg=terrain.aspect_deg, fault_m=fault_m)
+    held = strength(causes.strata, height_m=terrain.height_m, aspect_deg=terrain.aspect_deg, fault_m=causes.fault_m)
     random = recipe.random("unknown strength")
     hidden = sum(smooth_field(random, slope.shape, PIXEL_M, range_m=range_m) for range_m in _HIDDEN_RANGES_M)
     hidden = np.exp(np.float32(_HIDDEN / np.sqrt(len(_HIDDEN_RANGES_M))) * hidden)
-    pga = pga_g * ridge_gain(terrain.height_m)
-    wet = wetness(slope, terrain.drained_m2, rain_mm)
+    pga = causes.pga_g * ridge_gain(terrain.height_m)
+    wet = wetness(slope, terrain.drained_m2, causes.rain_mm)
 
     def failing(scale: float, part: slice = slice(None)) -> Floats:
         at = (part, part)
@@ -99,7 +103,7 @@ def failure_probability(
     return failing(scale)
 
 
-def strength(strata: NDArray[np.uint8], *, height_m: ArrayLike, aspect_deg: ArrayLike, fault_m: ArrayLike) -> Strength:
+def strength(strata: Codes, *, height_m: ArrayLike, aspect_deg: ArrayLike, fault_m: ArrayLike) -> Strength:
     """Compute cohesion in kPa, of rock and roots, and friction angle in degrees of the outermost metres.
 
     Rock loses strength near the fault, and some with height, where frost breaks it. Roots hold less with height and

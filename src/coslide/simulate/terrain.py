@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject, transform_bounds
 from scipy.ndimage import gaussian_filter
 
 from coslide.simulate.drainage import FOOTSLOPE_M, Drainage, cut_beds, drain, floor_level, trace_courses
 from coslide.simulate.fields import rough_field, smooth_field
-from coslide.simulate.frame import PIXEL_M, Floats, Frame, Terrain, terrain_of
+from coslide.simulate.frame import PIXEL_M, Floats, Frame, Mask, Terrain, Window, terrain_of
 from coslide.simulate.mountains import STEP_M, STEP_PX, carve_mountains, limit_slope, refine, stretch
 from coslide.simulate.recipe import Recipe
 
@@ -80,7 +79,6 @@ def write_dem(path: Path, recipe: Recipe, terrain: Terrain) -> None:
         dst_crs="EPSG:4326",
         dst_nodata=NODATA,
         resampling=Resampling.average,
-        num_threads=1,
     )
     valid = height != np.float32(NODATA)
     error = smooth_field(recipe.random("dem"), height.shape, _DEM_PIXEL_M, range_m=_ERROR_RANGE_M)
@@ -105,9 +103,7 @@ def dem_grid(frame: Frame) -> GeoBox:
     return GeoBox((top - bottom, right - left), affine, "EPSG:4326")
 
 
-def _refine(
-    recipe: Recipe, height: Floats, level: Floats, inner: tuple[slice, slice]
-) -> tuple[Floats, NDArray[np.bool_]]:
+def _refine(recipe: Recipe, height: Floats, level: Floats, inner: Window) -> tuple[Floats, Mask]:
     """Interpolate the 30 m grid on the frame at 10 m with valleys filled; also tell which pixels are filled."""
     around = tuple(slice(part.start - _BORDER, part.stop + _BORDER) for part in inner)
     coarse = height[around]
@@ -130,7 +126,7 @@ def _finer(values: Floats, order: int) -> Floats:
     return np.ascontiguousarray(refine(values, STEP_PX, order)[cut, cut])
 
 
-def _inflow(height: Floats, flow: Drainage, area: Floats, inner: tuple[slice, slice]) -> Floats:
+def _inflow(height: Floats, flow: Drainage, area: Floats, inner: Window) -> Floats:
     """Compute what each 10 m pixel adds to the drained area in m2: itself, and at the edge what flows in there."""
     source = np.full(height.shape, PIXEL_M**2, dtype=np.float32)
     inside = np.zeros(area.shape, dtype=np.bool_)

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from coslide.simulate.documents import render
 from coslide.simulate.fields import NODES_M, coarse_field
 from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, TILE, Codes, Floats, Frame, Polygons, frame_of
 from coslide.simulate.geology import SEISMOGENIC, make_rupture, make_strata, write_faults, write_geology
-from coslide.simulate.landcover import old_scar_share
+from coslide.simulate.landcover import ROCK_SHARE
 from coslide.simulate.landslides import SMALL_M2, place_landslides, write_inventory
 from coslide.simulate.rain import make_rain, write_gauges
 from coslide.simulate.recipe import AGES, Recipe
@@ -26,7 +25,7 @@ from coslide.simulate.render import render_scene
 from coslide.simulate.safe import Acquisition, write_safe
 from coslide.simulate.shaking import levels_g, make_shakemap, make_shaking, write_shakemap
 from coslide.simulate.sky import sun_over
-from coslide.simulate.stability import failure_probability
+from coslide.simulate.stability import Causes, failure_probability
 from coslide.simulate.terrain import make_terrain, write_dem
 
 _log = logging.getLogger(__name__)
@@ -77,22 +76,21 @@ def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bo
 
 def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Write all files but the record, and return what is true of them."""
-    steps = _reported_steps()
-    next(steps)
+    _report("terrain")
     frame = frame_of(recipe.size_km)
     rupture, terrain = make_rupture(recipe, frame), make_terrain(recipe, frame)
-    next(steps)
+    _report("strata, shaking, rain")
     strata, rain = make_strata(recipe, terrain, rupture), make_rain(recipe, frame, terrain.height_m)
     shaking = make_shaking(recipe, frame, rupture, terrain.slope_deg)
-    next(steps)
+    _report("landslides")
     fault_m = 1000 * coarse_field(frame.grid, NODES_M, rupture.trace_distance_km).at(frame.grid)
-    probability = failure_probability(
-        recipe, terrain, strata=strata, pga_g=shaking.pga_g, rain_mm=rain.total_mm, fault_m=fault_m
-    )
+    causes = Causes(strata, pga_g=shaking.pga_g, rain_mm=rain.total_mm, fault_m=fault_m)
+    probability = failure_probability(recipe, terrain, causes)
     # The landslides of the old scars: other ones on the same slopes.
-    other = {"seed": int(recipe.random("scars").integers(2**32)), "landslide_share": old_scar_share(recipe)}
+    share = (1 - ROCK_SHARE) * recipe.hardness.bare_share
+    other = {"seed": int(recipe.random("scars").integers(2**32)), "landslide_share": share}
     slides, scars = (place_landslides(each, terrain, probability) for each in (recipe, recipe.model_copy(update=other)))
-    next(steps)
+    _report("maps")
     write_dem(folder / "dem.tif", recipe, terrain)
     write_geology(folder / "geology.gpkg", recipe, frame, strata)
     write_gauges(folder / "gauges.csv", recipe, rain)
@@ -104,37 +102,25 @@ def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     for date, baseline in _BASELINES.items():
         sun = {f"sun_{name}": angle for name, angle in sun_over(frame, SCENE_TIMES[date])._asdict().items()}
         scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=TILE, baseline=baseline, **sun)
-    text = render(
-        "event.toml",
-        version=coslide.__version__,
-        recipe=recipe,
-        time=EVENT_TIME,
-        magnitude=rupture.magnitude,
-        scenes=scenes,
-        ages=AGES,
-        levels_g=levels_g(shaking, nodes),
-        fault=SEISMOGENIC,
-    )
+    fixed = {"version": coslide.__version__, "time": EVENT_TIME, "ages": AGES, "fault": SEISMOGENIC}
+    levels = levels_g(shaking, nodes)
+    text = render("event.toml", recipe=recipe, rupture=rupture, scenes=scenes, levels_g=levels, **fixed)
     (folder / "event.toml").write_text(text, encoding="utf-8")
-    next(steps)
+    _report("land cover")
     slid, scarred = (table.geometry.to_numpy() for table in (slides, scars))
     covers = make_covers(recipe, terrain, strata=strata, slides=slid, scars=scarred)
     for (date, seen), cover in zip(scenes.items(), (covers.pre, covers.post), strict=True):
-        next(steps)
+        _report("scene before" if date == "pre" else "scene after")
         bands = render_scene(recipe, terrain, strata=strata, cover=cover, date=date, offset_dn=seen.offset_dn)
         write_safe(folder, bands, seen, frame.scene)
-    next(steps, None)
+    report_progress("simulate", len(_STEPS), len(_STEPS))
     fields = {"height_m": terrain.height_m, "slope_deg": terrain.slope_deg, "pga_g": shaking.pga_g}
     truth = _truth(frame, strata=strata, slides=slid, fields={**fields, "rain_mm": rain.total_mm})
     return {"magnitude": rupture.magnitude, **truth, "changed_share": covers.shares}
 
 
-def _reported_steps() -> Iterator[str]:
-    """Yield the names of the steps; report each when it begins, and the end."""
-    for number, step in enumerate(_STEPS):
-        report_progress(f"simulate: {step}", number, len(_STEPS))
-        yield step
-    report_progress("simulate", len(_STEPS), len(_STEPS))
+def _report(step: str) -> None:
+    report_progress(f"simulate: {step}", _STEPS.index(step), len(_STEPS))
 
 
 def _truth(frame: Frame, *, strata: Codes, slides: Polygons, fields: dict[str, Floats]) -> dict[str, Any]:

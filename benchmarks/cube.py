@@ -30,8 +30,8 @@ from rasterio.features import rasterize
 from shapely.geometry import LineString
 
 from coslide.indices.derivatives import slope_aspect_curvature
-from coslide.indices.faults import fault_distance
-from coslide.indices.kriging import krige_coarse
+from coslide.indices.geology import fault_distance
+from coslide.indices.kriging import fit_kriging, krige_coarse
 
 TURNS = 3
 TARGETS = {2088: "12 s", 6600: "90 s and 6 GiB", 10980: "12 GiB"}
@@ -100,7 +100,7 @@ def pieces(bandwidth: float) -> None:
 def _krige_in_strips(grid: GeoBox, x: np.ndarray, y: np.ndarray, rain: np.ndarray) -> None:
     from coslide.io.executor import available_processors
 
-    field = krige_coarse(grid, x, y, rain)
+    field = krige_coarse(grid, fit_kriging(x, y, rain))
     windows = [(row, min(row + 1024, grid.shape.y)) for row in range(0, grid.shape.y, 1024)]
     with ThreadPoolExecutor(available_processors()) as threads:
         list(threads.map(lambda rows: field.at(grid[slice(*rows), :]).shape, windows))

@@ -9,7 +9,9 @@ import rasterio
 import xarray as xr
 
 from coslide.config.event import read_event
+from coslide.cube.band import Band
 from coslide.cube.cube import open_cube
+from coslide.cube.store import Store
 from coslide.errors import InputError
 from coslide.indices.derivatives import slope_aspect_curvature, smooth
 from coslide.indices.event_layers import layer_keys, layer_specs, open_event_scenes
@@ -158,6 +160,23 @@ def test_the_keys_change_with_a_source_and_a_setting_but_not_with_the_training(m
     assert keys(event.model_copy(update={"shaking": event.shaking.model_copy(update={"unit": "g"})})) != first
     (folder / "stations.csv").write_text((folder / "stations.csv").read_text() + "141.0,42.0,9\n")
     assert keys(event) != first
+
+
+@pytest.mark.parametrize(("setting", "measured"), [("auto", True), ("measure", True), ("off", False)])
+def test_the_scenes_are_coregistered_unless_the_event_file_turns_it_off(made_up_event, setting, measured):
+    event = read_event(made_up_event)
+    event = event.model_copy(update={"scenes": event.scenes.model_copy(update={"coregister": setting})})
+    [before] = [part for part in layer_specs(event, open_event_scenes(event)) if part.name == "scene_pre"]
+    assert ("coregistration" in before.prepare(None).bands[0].provenance) == measured
+
+
+def test_a_window_that_is_no_part_of_the_grid_is_not_written(cube, tmp_path):
+    store, band = Store(tmp_path / "index.zarr", cube.grid), Band("slope", "degree")
+    store.open_group()
+    store.create([band])
+    beyond = cube.grid.pad(1)
+    with pytest.raises(ValueError, match="expected a part of"):
+        store.write([band], {"slope": np.zeros(beyond.shape, np.float32)}, beyond)
 
 
 def test_long_band_names_stay_apart(made_up_event, tmp_path):

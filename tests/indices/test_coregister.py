@@ -10,7 +10,7 @@ from scipy.ndimage import fourier_shift, gaussian_filter, shift
 
 from coslide.errors import InputError
 from coslide.grid import slices_of
-from coslide.indices.coregister import ChipShift, _agreed, coregistration, measure_scene_shift, measure_shift
+from coslide.indices.coregister import ChipShift, _agreed, measure_scene_shift, measure_shift
 from coslide.indices.spectral import prepare_scene
 
 PIXEL_M = 10.0
@@ -25,21 +25,21 @@ def fractal(size, random, power=1.2):
     """Return random terrain with a spectrum that falls with the frequency as that of real terrain does, periodic."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
     frequency[0, 0] = 1
-    ground = np.fft.ifft2(np.fft.fft2(random.normal(size=(size, size))) / frequency**power).real
-    return (ground - ground.mean()) / ground.std()
+    terrain = np.fft.ifft2(np.fft.fft2(random.normal(size=(size, size))) / frequency**power).real
+    return (terrain - terrain.mean()) / terrain.std()
 
 
 def pair(size, *, east_px, north_px, seed=0, slides=0.0, clouds=0.0, sun=0.0, noise=0.0):
     """Return the scenes before and after; the one before lies so much to the east and north of the one after."""
     random = np.random.default_rng(seed)
-    ground = fractal((size + 32) * FINE, random)
-    moved = np.fft.ifft2(fourier_shift(np.fft.fft2(ground), (-north_px * FINE, east_px * FINE))).real
+    terrain = fractal((size + 32) * FINE, random)
+    moved = np.fft.ifft2(fourier_shift(np.fft.fft2(terrain), (-north_px * FINE, east_px * FINE))).real
 
     def sampled(fine):
         whole = size + 32
         return 0.15 + 0.04 * fine.reshape(whole, FINE, whole, FINE).mean(axis=(1, 3))[16:-16, 16:-16]
 
-    before, after = sampled(moved), sampled(ground)
+    before, after = sampled(moved), sampled(terrain)
     if sun:
         shade = gaussian_filter(random.normal(size=after.shape), 20)
         after = 0.8 * after * (1 + sun * shade / shade.std())
@@ -138,11 +138,11 @@ def test_a_scene_displaced_to_the_east_coincides_with_the_other_once_it_is_read_
     """The sign: what is measured is what `shift_m` takes."""
     grid = grid_of(200, 220)
     pre, post = Rendered(displaced_m=(east_m, north_m)), Rendered()
-    found = coregistration("auto", pre, post, grid)
+    found = measure_scene_shift(pre, post, grid)
     assert_allclose((found.dx_m, found.dy_m), (-east_m, -north_m), atol=0.5)
     window = grid[20:40, 30:60]
     read = {
-        scene: prepare_scene(reader, scene, grid=grid, shift=moved).compute(window)[f"reflectance_{scene}"][0]
+        scene: prepare_scene(reader, scene, shift=moved).compute(window)[f"reflectance_{scene}"][0]
         for scene, reader, moved in (("pre", pre, found), ("post", post, None))
     }
     displaced = pre.reflectance("B8", window)
@@ -186,7 +186,7 @@ def test_scenes_of_different_places_are_left_alone():
 
 def test_a_few_chips_that_lie_off_the_others_do_not_move_the_shift():
     chips = [ChipShift(east, 0.0, 0.8) for east in (0.4, 0.45, 0.5, 0.55, 0.6)]
-    found = _agreed([*chips, *[ChipShift(2.0, 3.0, 0.8)] * 2], PIXEL_M)
+    found = _agreed([*chips, *[ChipShift(2.0, 3.0, 0.8)] * 2], PIXEL_M, apply=True)
     assert (found.dx_m, found.dy_m, found.chips, found.applied) == (5.0, 0.0, 5, True)
 
 
@@ -195,14 +195,14 @@ def test_a_shift_that_chance_could_make_of_scattered_chips_is_not_removed(count,
     """A third of a pixel from chips that scatter by a fifth: believed of 36 of them, not of 9."""
     scatter = np.resize([-0.3, -0.2, 0.2, 0.3, 0.0, 0.2, -0.2, 0.25, -0.25], count)
     chips = [ChipShift(0.33 + away, 0.0, 0.8) for away in scatter]
-    found = _agreed(chips, PIXEL_M)
+    found = _agreed(chips, PIXEL_M, apply=True)
     assert found.applied is applied
     assert ("its parts scatter as much" in found.text) is not applied
 
 
 def test_chips_that_do_not_agree_leave_the_scene_where_it_is():
     chips = [ChipShift(east, 0.0, 0.9) for east in (-1.0, -0.4, 0.2, 0.8, 1.4)]
-    found = _agreed(chips, PIXEL_M)
+    found = _agreed(chips, PIXEL_M, apply=True)
     assert found.spread_m == pytest.approx(6.0)
     assert not found.applied
     assert "do not agree" in found.text
@@ -210,7 +210,7 @@ def test_chips_that_do_not_agree_leave_the_scene_where_it_is():
 
 @pytest.mark.parametrize(("match", "applied"), [(0.8, True), (0.4, False)])
 def test_fewer_than_four_chips_must_match_well(match, applied):
-    assert _agreed([ChipShift(0.5, 0.0, match)], PIXEL_M).applied is applied
+    assert _agreed([ChipShift(0.5, 0.0, match)], PIXEL_M, apply=True).applied is applied
 
 
 def test_clouds_and_nodata_are_no_structure():
@@ -260,9 +260,9 @@ def test_a_scene_that_covers_little_of_the_grid_is_looked_for_with_more_chips():
 
 
 def test_uniform_or_nodata_pixels_have_no_shift():
-    ground = pair(64, east_px=0, north_px=0)[0]
-    assert measure_shift(ground, np.full((64, 64), 0.2)) is None
-    assert measure_shift(np.full((64, 64), np.nan), ground) is None
+    terrain = pair(64, east_px=0, north_px=0)[0]
+    assert measure_shift(terrain, np.full((64, 64), 0.2)) is None
+    assert measure_shift(np.full((64, 64), np.nan), terrain) is None
 
 
 def test_chips_of_different_shapes_are_refused():
@@ -272,7 +272,7 @@ def test_chips_of_different_shapes_are_refused():
 
 def test_a_grid_too_small_for_two_chips_is_not_measured():
     grid = grid_of(90, 400)
-    found = coregistration("auto", Rendered(displaced_m=(6.0, 0.0)), Rendered(), grid)
+    found = measure_scene_shift(Rendered(displaced_m=(6.0, 0.0)), Rendered(), grid)
     assert (found.chips, found.applied) == (0, False)
 
 
@@ -289,26 +289,18 @@ def test_the_band_compared_is_b8_or_b4_or_the_longest(names, expected):
 
 def test_scenes_without_a_band_in_common_are_refused_in_one_line():
     grid = grid_of(100, 100)
-    ground = pair(100, east_px=0, north_px=0)[0]
+    terrain = pair(100, east_px=0, north_px=0)[0]
     with pytest.raises(InputError, match=r"scenes: found the bands B2 in pre and B3 in post, expected one in both"):
-        measure_scene_shift(Held(ground, grid, names=("B2",)), Held(ground, grid, names=("B3",)), grid)
+        measure_scene_shift(Held(terrain, grid, names=("B2",)), Held(terrain, grid, names=("B3",)), grid)
 
 
 def test_measure_reports_a_shift_without_removing_it():
     grid = grid_of(200, 220)
     pre, post = Rendered(displaced_m=(6.0, 0.0)), Rendered()
-    found = coregistration("measure", pre, post, grid)
+    found = measure_scene_shift(pre, post, grid, apply=False)
     assert found.dx_m == pytest.approx(-6.0, abs=0.5)
     assert found.applied_m == (0.0, 0.0)
     assert found.text.endswith("only measured")
-
-
-def test_off_measures_nothing():
-    assert coregistration("off", Rendered(), Rendered(), grid_of(200, 220)) is None
-
-
-def test_without_a_scene_before_the_event_there_is_nothing_to_measure():
-    assert coregistration("auto", None, Rendered(), grid_of(200, 220)) is None
 
 
 @pytest.mark.realdata

@@ -8,11 +8,11 @@ import pytest
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from scipy.ndimage import distance_transform_edt
-from shapely import LineString, MultiLineString, Point, STRtree, points
+from shapely import LineString, MultiLineString, STRtree, points
 
 from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
 from coslide.cube.band import class_by_edges
-from coslide.indices.faults import fault_distance, prepare_fault_distance
+from coslide.indices.geology import fault_distance, prepare_fault_distance
 from coslide.sources.faults import read_traces
 
 REACH_M = 6000.0
@@ -145,19 +145,6 @@ def test_negative_distances_are_refused():
     """The message names the smallest."""
     with pytest.raises(ValueError, match="found -2,"):
         distance_class([3.0, -1.0, -2.0])
-
-
-@pytest.mark.parametrize("reach_m", [0.0, -1.0, np.inf, np.nan])
-def test_a_reach_that_is_no_distance_is_refused(reach_m):
-    """The message names it."""
-    with pytest.raises(ValueError, match="reach_m: found"):
-        fault_distance([], GRID, reach_m=reach_m)
-
-
-def test_a_rotated_grid_is_refused():
-    """Its rows are not a margin of metres."""
-    with pytest.raises(ValueError, match="expected axes along x and y"):
-        fault_distance([Point(0, 0)], GRID.rotate(10), reach_m=REACH_M)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

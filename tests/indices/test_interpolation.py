@@ -3,6 +3,7 @@
 import pickle  # noqa: TID251 - as worker processes are sent fields
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from scipy.interpolate import RegularGridInterpolator
 
-from coslide.indices.interpolation import MOST_NODES, CoarseField, NodesField, coarse_axes, span_of
+from coslide.indices.interpolation import MOST_NODES, CoarseField, coarse_axes, interpolate_raster, span_of
 from coslide.io.raster import CoarseRaster, read_coarse_raster
 
 CRS = "EPSG:32610"
@@ -26,7 +27,7 @@ def coarse(grid=GRID, coarse_m=250.0, **options):
     """Return a field whose nodes are a product of sines of their place."""
     spacing_m, first, (x_m, y_m) = coarse_axes(grid, coarse_m)
     nodes = (np.sin(x_m / 900.0) * np.cos(y_m / 700.0)[:, np.newaxis] + 2.0).astype(np.float32)
-    return CoarseField(grid, spacing_m, first, nodes, variance=nodes[::-1].copy(), **options)
+    return CoarseField(grid, spacing_m, first, nodes, **options)
 
 
 def wavy_nodes(step_deg=0.0083, rows=40, columns=60):
@@ -49,35 +50,34 @@ def test_a_window_of_a_coarse_field_is_the_crop_of_the_whole_to_the_bit(part, lo
     """R14."""
     field = coarse(log=log)
     np.testing.assert_array_equal(field.at(GRID[part]), field.at(GRID)[part])
-    np.testing.assert_array_equal(field.variance_at(GRID[part]), field.variance_at(GRID)[part])
 
 
 @pytest.mark.parametrize("part", WINDOWS)
 def test_a_window_of_a_raster_is_the_crop_of_the_whole(part):
     """R14."""
-    field = NodesField(wavy_nodes(), GRID)
-    np.testing.assert_allclose(field.at(GRID[part]), field.at(GRID)[part], rtol=1e-6)
+    nodes = wavy_nodes()
+    np.testing.assert_allclose(interpolate_raster(nodes, GRID[part]), interpolate_raster(nodes, GRID)[part], rtol=1e-6)
 
 
 def test_windows_agree_where_pixels_have_no_exact_size():
     """R14: 10 m has few digits, a third of a metre has not."""
     grid = GeoBox((400, 300), Affine(1 / 3, 0, 560000.1, 0, -1 / 3, 4110000.7), CRS)
-    field, raster = coarse(grid, coarse_m=7.0), NodesField(wavy_nodes(step_deg=0.005), grid)
+    field, raster = coarse(grid, coarse_m=7.0).at, partial(interpolate_raster, wavy_nodes(step_deg=0.005))
     for part in [(slice(i, i + 7), slice(2 * j, 2 * j + 31)) for i, j in [(3, 5), (100, 77), (393, 134)]]:
-        np.testing.assert_array_equal(field.at(grid[part]), field.at(grid)[part])
-        np.testing.assert_allclose(raster.at(grid[part]), raster.at(grid)[part], rtol=1e-6)
+        np.testing.assert_array_equal(field(grid[part]), field(grid)[part])
+        np.testing.assert_allclose(raster(grid[part]), raster(grid)[part], rtol=1e-6)
 
 
 def test_strips_may_be_computed_by_threads_and_in_other_processes():
     """R14: a field is what it was after it has been sent."""
-    for field in (coarse(), NodesField(wavy_nodes(), GRID)):
+    for field in (coarse().at, partial(interpolate_raster, wavy_nodes())):
         sent = pickle.loads(pickle.dumps(field))  # noqa: S301
-        whole = field.at(GRID)
+        whole = field(GRID)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # as the builder does
             with ThreadPoolExecutor(2) as pool:
                 tops = range(0, 701, 100)
-                strips = list(pool.map(lambda top, sent=sent: sent.at(GRID[top : min(top + 100, 701)]), tops))
+                strips = list(pool.map(lambda top, sent=sent: sent(GRID[top : min(top + 100, 701)]), tops))
         np.testing.assert_array_equal(np.concatenate(strips), whole)
 
 
@@ -101,9 +101,9 @@ def test_a_raster_that_is_linear_in_degrees_is_met_at_the_pixel_centres():
     rows, columns = np.indices(template.values.shape)
     lon, lat = template.geobox.affine.c + 0.0083 * (columns + 0.5), template.geobox.affine.f - 0.0083 * (rows + 0.5)
     plane = template._replace(values=(100 * (lon + 122) + 30 * (lat - 37)).astype(np.float32))
-    cell_lon, cell_lat = on(GRID)
-    expected = 100 * (cell_lon + 122) + 30 * (cell_lat - 37)
-    np.testing.assert_allclose(NodesField(plane, GRID).at(GRID), expected, atol=4e-4)
+    pixel_lon, pixel_lat = on(GRID)
+    expected = 100 * (pixel_lon + 122) + 30 * (pixel_lat - 37)
+    np.testing.assert_allclose(interpolate_raster(plane, GRID), expected, atol=4e-4)
 
 
 def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place_of_every_pixel():
@@ -114,7 +114,7 @@ def test_a_raster_with_kinks_is_interpolated_as_scipy_does_it_at_the_exact_place
     axes = (np.arange(rows) + 0.5, np.arange(columns) + 0.5)
     witness = RegularGridInterpolator(axes, nodes.values.astype(np.float64))
     expected = witness(np.stack([(37.2 - lat) / 0.0083, (lon + 122.45) / 0.0083], axis=-1))
-    np.testing.assert_allclose(NodesField(nodes, GRID).at(GRID), expected, atol=0.5 / 740)
+    np.testing.assert_allclose(interpolate_raster(nodes, GRID), expected, atol=0.5 / 740)
 
 
 def test_beside_nodata_nodes_the_valid_ones_share_the_weight_and_nodata_pixels_stay_so():
@@ -122,7 +122,7 @@ def test_beside_nodata_nodes_the_valid_ones_share_the_weight_and_nodata_pixels_s
     nodes = wavy_nodes(step_deg=0.02, rows=20, columns=30)
     nodes.values[...] = 7.0
     nodes.values[4:6, 8:10] = np.nan
-    field = NodesField(nodes, GRID).at(GRID)
+    field = interpolate_raster(nodes, GRID)
     lon, lat = on(GRID)
     column, row = (lon + 122.45) / 0.02, (37.2 - lat) / 0.02
     hole = (row >= 4) & (row < 6) & (column >= 8) & (column < 10)
@@ -135,10 +135,10 @@ def test_a_raster_ends_where_its_outer_pixels_end():
     """R28: half a pixel beyond the outermost nodes, with their value; then nothing."""
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     nodes = CoarseRaster(values, GeoBox(values.shape, Affine(1000, 0, 561000, 0, -1000, 4109000), CRS))
-    field = NodesField(nodes, GRID).at(GRID)
-    known = np.isfinite(field)
-    assert known.sum() == 200 * 300
-    assert known[100:300, 100:400].all()
+    field = interpolate_raster(nodes, GRID)
+    valid = np.isfinite(field)
+    assert valid.sum() == 200 * 300
+    assert valid[100:300, 100:400].all()
     np.testing.assert_array_equal(field[100:150, 100:150], 0.0)
     np.testing.assert_array_equal(field[250:300, 350:400], 5.0)
 
@@ -147,7 +147,7 @@ def test_a_raster_with_rows_running_north_gives_the_same_field():
     """R19."""
     nodes = wavy_nodes()
     south_up = CoarseRaster(nodes.values[::-1].copy(), nodes.geobox.flipy())
-    np.testing.assert_allclose(NodesField(south_up, GRID).at(GRID), NodesField(nodes, GRID).at(GRID), atol=2e-6)
+    np.testing.assert_allclose(interpolate_raster(south_up, GRID), interpolate_raster(nodes, GRID), atol=2e-6)
 
 
 def test_the_summary_reaches_the_edges_of_the_grid():
@@ -175,12 +175,9 @@ def test_nodes_are_spread_out_where_they_would_be_too_many():
     assert y_m[-1] >= 4110000
 
 
-def test_a_field_without_variance_says_so():
-    """And a window that is no part of the grid is refused."""
+def test_a_window_that_is_no_part_of_the_grid_is_refused():
     spacing_m, first, (x_m, y_m) = coarse_axes(GRID, 250.0)
     field = CoarseField(GRID, spacing_m, first, np.zeros((y_m.size, x_m.size), dtype=np.float32))
-    with pytest.raises(ValueError, match="variance: found None"):
-        field.variance_at(GRID)
     with pytest.raises(ValueError, match="window: found"):
         field.at(GRID.pad(1))
 
@@ -209,7 +206,7 @@ def test_only_the_part_of_a_raster_around_the_grid_is_read_and_nothing_changes(t
     part = read_coarse_raster(path, GRID)
     assert part.values.size < 400
     whole = CoarseRaster(values, GeoBox(values.shape, Affine(0.01, 0, -125, 0, -0.01, 39), "EPSG:4326"))
-    np.testing.assert_allclose(NodesField(part, GRID).at(GRID), NodesField(whole, GRID).at(GRID), atol=1e-5)
+    np.testing.assert_allclose(interpolate_raster(part, GRID), interpolate_raster(whole, GRID), atol=1e-5)
 
 
 @pytest.mark.parametrize(("declared", "given"), [(-9999, None), (None, -9999), (-1, -9999)])

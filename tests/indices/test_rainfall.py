@@ -62,7 +62,7 @@ def test_the_field_and_its_variance_are_those_of_the_direct_solution(tmp_path, m
     inside = (np.abs(x_m - EAST_M - 6e3) < 6e3) & (np.abs(y_m - NORTH_M + 4e3) < 4e3)
     assert inside.sum() >= 2
     family, values = computed(table(tmp_path, x_m, y_m, rain_mm, variogram=model))
-    psill, range_m, nugget = fit_kriging(x_m, y_m, rain_mm, variogram=model).variogram[1:]
+    psill, range_m, nugget = fit_kriging(x_m, y_m, rain_mm, model=model).variogram[1:]
     direct = OrdinaryKriging(
         x_m - EAST_M,
         y_m - NORTH_M,
@@ -143,7 +143,7 @@ def test_rain_is_never_negative(tmp_path):
     x_m, y_m = (plane.ravel() for plane in np.meshgrid(EAST_M + 6e3 + axis, NORTH_M - 4e3 + axis))
     rain_mm = np.where(x_m > EAST_M + 7e3, 100.0, 0.0)
     family, values = computed(table(tmp_path, x_m, y_m, rain_mm))
-    assert family.compute.args[0].at(GRID).min() < -1
+    assert family.compute.args[0]["rainfall"](GRID).min() < -1
     assert values["rainfall"].min() == 0.0
 
 

@@ -199,12 +199,6 @@ def test_what_is_computed_is_what_is_announced(tmp_path, curvature):
     assert next(band for band in terrain.bands if band.name == "aspect_class").classes == 9
 
 
-def test_a_window_beyond_the_grid_is_refused(tmp_path):
-    terrain = prepare_terrain(DemConfig(path=hills(tmp_path / "dem.tif")), GRID)
-    with pytest.raises(ValueError, match="expected a part of"):
-        terrain.compute(GRID.pad(1))
-
-
 @pytest.mark.realdata
 def test_the_real_dem_of_iburi_gives_plausible_terrain(data_folder):
     """R18, R20: hills of 100 to 300 m, gentle; no nodata inside the DEM."""

@@ -7,7 +7,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
 from coslide.cube.band import class_by_edges
-from coslide.indices.interpolation import NodesField
+from coslide.indices.interpolation import interpolate_raster
 from coslide.simulate.frame import EVENT_TIME, Frame, centres_m, to_degrees, to_metres
 from coslide.simulate.geology import make_rupture
 from coslide.simulate.recipe import Recipe
@@ -228,7 +228,7 @@ def test_levels_divide_the_scene_into_all_six_classes(seed, tmp_path):
     nodes = make_shakemap(recipe, shaking)
     levels = levels_g(shaking, nodes)
     write_shakemap(tmp_path / "grid.xml", recipe, shaking, nodes)
-    pga = NodesField(read_shakemap(tmp_path / "grid.xml").pga_g, frame.scene).at(frame.scene)
+    pga = interpolate_raster(read_shakemap(tmp_path / "grid.xml").pga_g, frame.scene)
     classes = class_by_edges(pga, levels, lowest=0)
     assert np.unique(classes).tolist() == [0, 1, 2, 3, 4, 5]
     assert np.bincount(classes.ravel()).min() > 0.03 * classes.size

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ MIN_CHIPS = 4
 MIN_MATCH = 0.25  # chips of different areas reach 0.10 (256 pixels), 0.15 (128) and 0.24 (64)
 FEW_CHIPS_MATCH = 0.5  # with fewer than MIN_CHIPS chips nothing else vouches for them
 _CHANCE = 3 * 1.2533 * 1.4826  # three standard errors of a median, times the root of the count, in spreads
-_MAX_UNKNOWN = 0.1
+_MAX_NODATA = 0.1
 _OUTLIER_SPREADS = 4.5  # three standard deviations, if the shifts of chips are normally distributed
 _LATTICES = (6, 16)  # chips along a side; the second where too few of the first are valid in both scenes
 _UPSAMPLING = 100
@@ -79,34 +79,7 @@ class Shift(NamedTuple):
         return (self.dx_m, self.dy_m) if self.applied else (0.0, 0.0)
 
 
-def coregistration(
-    setting: Literal["auto", "measure", "off"], pre: SceneReader | None, post: SceneReader, grid: GeoBox
-) -> Shift | None:
-    """Measure the shift in metres between two scenes as the event file asks; None if not at all.
-
-    Parameters
-    ----------
-    setting
-        ``scenes.coregister``: ``"auto"`` measures, ``"measure"`` too but never applies, ``"off"`` does nothing.
-    pre, post
-        The scenes; without one before the event there is nothing to measure.
-    grid
-        The grid of the cube.
-
-    Raises
-    ------
-    InputError
-        As `measure_scene_shift`.
-    """
-    if setting == "off" or pre is None:
-        return None
-    shift = measure_scene_shift(pre, post, grid)
-    if setting == "measure" and shift.applied:
-        return shift._replace(applied=False, text=f"{shift.text.removesuffix('; removed')}; only measured")
-    return shift
-
-
-def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox) -> Shift:
+def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox, *, apply: bool = True) -> Shift:
     """Measure by how many metres the content of `pre` must be moved to fit `post`.
 
     The median over square chips on a regular lattice over the grid. Chips of which a tenth or more is nodata in either
@@ -118,13 +91,15 @@ def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox) -> Sh
         The scenes before and after the event.
     grid
         The grid of the cube. A side below 96 pixels is too short for two chips; then nothing is measured.
+    apply
+        Whether the shift may be removed; else it is only measured.
 
     Returns
     -------
     Shift
-        `applied` is True where the shift is above 0.1 pixels and above three standard errors of its median, not above
-        5 pixels (which is no misregistration but another fault), and the chips agree: their spread is at most 0.25
-        pixels, and there are at least four of them, or fewer that all match well.
+        `applied` is True where it may be removed, and the shift is above 0.1 pixels and above three standard errors of
+        its median, not above 5 pixels (which is no misregistration but another fault), and the chips agree: their
+        spread is at most 0.25 pixels, and there are at least four of them, or fewer that all match well.
 
     Raises
     ------
@@ -149,7 +124,7 @@ def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox) -> Sh
         found = [shift for window in _windows(grid, per_side) if (shift := _chip_shift(pre, post, window, name))]
         if len(found) >= MIN_CHIPS:
             break
-    return _agreed(found, pixel_size_m(grid))
+    return _agreed(found, pixel_size_m(grid), apply=apply)
 
 
 def measure_shift(pre: ArrayLike, post: ArrayLike) -> ChipShift | None:
@@ -245,15 +220,14 @@ def _windows(grid: GeoBox, per_side: int) -> Iterator[GeoBox]:
 def _chip_shift(pre: SceneReader, post: SceneReader, window: GeoBox, band: str) -> ChipShift | None:
     chips = []
     for scene in (post, pre):
-        chip = np.where(scene.clear(window), scene.reflectance(band, window), np.float32(np.nan))
-        if np.isnan(chip).mean() >= _MAX_UNKNOWN:
+        chips.append(np.where(scene.clear(window), scene.reflectance(band, window), np.float32(np.nan)))
+        if np.isnan(chips[-1]).mean() >= _MAX_NODATA:
             return None
-        chips.append(chip)
     shift = measure_shift(chips[1], chips[0])
     return shift if shift is not None and shift.match >= MIN_MATCH else None
 
 
-def _agreed(found: list[ChipShift], side_m: float) -> Shift:
+def _agreed(found: list[ChipShift], side_m: float, *, apply: bool) -> Shift:
     if not found:
         text = "co-registration: not measured, no part of the scenes is clear in both and alike; left as they are"
         return Shift(0.0, 0.0, 0, math.nan, applied=False, text=text)
@@ -263,17 +237,17 @@ def _agreed(found: list[ChipShift], side_m: float) -> Shift:
     kept = np.hypot(*away.T) <= max(_OUTLIER_SPREADS * spread_px, APPLIED_ABOVE_PX)
     east_px, north_px = (float(number) for number in np.median(shifts[kept], axis=0))
     length_px, matches = math.hypot(east_px, north_px), [chip.match for chip in found]
+    removed = "removed" if apply else "only measured"
     if spread_px > MAX_SPREAD_PX:
         verdict = "warning: its parts do not agree, so it is left as it is"
     elif len(matches) < MIN_CHIPS and min(matches) < FEW_CHIPS_MATCH:
         verdict = "warning: too few parts to rely on, so it is left as it is"
     elif length_px > REFUSED_ABOVE_PX:
-        limit = f"above {REFUSED_ABOVE_PX:g} pixels"
-        verdict = f"warning: {limit} this is not believed, so it is left as it is: check both scenes"
+        verdict = f"warning: above {REFUSED_ABOVE_PX:g} pixels it is not believed and left as it is: check both scenes"
     elif APPLIED_ABOVE_PX < length_px <= _CHANCE * spread_px / math.sqrt(len(matches)):
         verdict = "its parts scatter as much, so it is left as it is"
     elif length_px > APPLIED_ABOVE_PX:
-        verdict = "warning: removed" if length_px > WARNED_ABOVE_PX else "removed"
+        verdict = f"warning: {removed}" if length_px > WARNED_ABOVE_PX else removed
     else:
         verdict = "too little to matter"
     east_m, north_m, spread_m = (round(number_px * side_m, 3) for number_px in (east_px, north_px, spread_px))

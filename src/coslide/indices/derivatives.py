@@ -91,7 +91,9 @@ def slope_aspect_curvature(elevation: ArrayLike, pixel_size_m: float) -> Derivat
     0.0
     """
     metres = _as_grid(elevation, pixel_size_m)
-    found = Derivatives(*(_ringed(metres) for _ in range(3)))
+    found = Derivatives(*(np.empty_like(metres) for _ in range(3)))
+    for values in found:
+        values[:1] = values[-1:] = values[:, :1] = values[:, -1:] = np.nan
     _derive(metres, np.float32(pixel_size_m), *found)
     return found
 
@@ -144,9 +146,8 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.floa
         corners = metres[:-2, :-2] + metres[:-2, 2:] + metres[2:, :-2] + metres[2:, 2:]
         half, scale = np.float32(0.5), np.float32(-200) / (side * side)
         bend = ((west + east) * half + (north + south) * half) * scale
-        curvature = _ringed(metres)
-        curvature[1:-1, 1:-1] = np.where(np.isfinite(bend + corners), bend, np.float32(np.nan))
-    return curvature
+        bend[~np.isfinite(bend + corners)] = np.nan
+    return np.pad(bend, 1, constant_values=np.nan)
 
 
 def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg: float = 1.0) -> NDArray[np.uint8]:
@@ -289,13 +290,6 @@ def _as_grid(elevation: ArrayLike, pixel_size_m: float = 1.0) -> NDArray[np.floa
     if not pixel_size_m > 0:
         raise ValueError(f"pixel_size_m: found {pixel_size_m}, expected a positive number")
     return metres
-
-
-def _ringed(metres: NDArray[np.float32]) -> NDArray[np.float32]:
-    values = np.empty_like(metres)
-    for side in (values[:1], values[-1:], values[:, :1], values[:, -1:]):
-        side[...] = np.nan
-    return values
 
 
 # error_model="numpy": no test for division by zero in the inner loop. fastmath stays off, it would drop NaN.

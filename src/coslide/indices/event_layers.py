@@ -24,9 +24,8 @@ from coslide.cube.cube import CUBE_FORMAT
 from coslide.cube.store import LayerGroup, Store
 from coslide.errors import InputError
 from coslide.grid import Extent, common_grid, join_extents, utm_zone
-from coslide.indices.coregister import coregistration
-from coslide.indices.faults import prepare_fault_distance
-from coslide.indices.geology import prepare_stratum
+from coslide.indices.coregister import measure_scene_shift
+from coslide.indices.geology import prepare_fault_distance, prepare_stratum
 from coslide.indices.landslides import prepare_landslides
 from coslide.indices.rainfall import prepare_rainfall
 from coslide.indices.shaking import prepare_shaking
@@ -151,32 +150,30 @@ def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[s
 
 def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
     """List the parts that are computed from the scenes alone."""
-    post, pre, grid = scenes
+    (post, pre, grid), asked = scenes, event.scenes.coregister
     role, role_of_difference = ndvi_roles(event.ndvi, has_pre=pre is not None)
 
     def scene_spec(reader: SceneReader, when: When, settings: list[Any], looks_at: tuple[Path, ...]) -> LayerSpec:
         def prepare(_: Store) -> LayerGroup:
             reader.check_radiometry(grid)
-            shift = coregistration(event.scenes.coregister, reader, post, grid) if when == "pre" else None
-            return prepare_scene(reader, when, grid=grid, shift=shift, ndvi_role=role, attrs=resampling)
+            measured = when == "pre" and asked != "off"
+            shift = measure_scene_shift(reader, post, grid, apply=asked == "auto") if measured else None
+            return prepare_scene(reader, when, shift=shift, ndvi_role=role, resampling=settings[0].resampling)
 
-        resampling = {"resampling": settings[0].resampling}
-        name, settings = f"scene_{when}", [*settings, reader.remote_metadata]
-        return LayerSpec(name, prepare, settings, reader.files, looks_at, reader.remote, spread=True)
-
-    def prepare_difference(store: Store) -> LayerGroup:
-        return prepare_ndvi_difference(store.read, role=role_of_difference)
+        decides = [*settings, reader.remote_metadata]
+        return LayerSpec(f"scene_{when}", prepare, decides, reader.files, looks_at, reader.remote, spread=True)
 
     # Whether there is a scene before decides the role of NDVI.
     specs = [scene_spec(post, "post", [event.scenes.post, role], ())]
     if pre is None:
         return specs
     # Co-registration reads the other scene too.
-    both = [event.scenes, post.remote_metadata] if event.scenes.coregister != "off" else []
+    both = [event.scenes, post.remote_metadata] if asked != "off" else []
     specs.append(scene_spec(pre, "pre", [event.scenes.pre, event.ndvi, *both], post.files if both else ()))
     if {RED, NIR} <= set(pre.band_names) & set(post.band_names):
         after = ("scene_post", "scene_pre")
-        specs.append(LayerSpec("ndvi_difference", prepare_difference, event.ndvi, after=after))
+        difference = partial(prepare_ndvi_difference, role=role_of_difference)
+        specs.append(LayerSpec("ndvi_difference", difference, event.ndvi, after=after))
     return specs
 
 

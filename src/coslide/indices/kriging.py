@@ -1,21 +1,25 @@
 """Ordinary kriging of what stations measured, solved on a coarse grid and interpolated to the pixels of an event."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 from scipy.spatial.distance import cdist, pdist, squareform
 
 from coslide.indices.interpolation import CoarseField, coarse_axes
 
+NEAREST_STATIONS = 30
 FEWEST_STATIONS = 5  # below, a variogram has less than ten pairs to stand on
-MODELS = ("spherical", "exponential")  # a Gaussian one overshoots: it made rainfall of -214 mm
 _LAGS = 15
 _CLOSE_M = 1000.0  # pairs this close show the nugget
 _BLOCK_BYTES = 2**26  # of one right-hand side; the solver holds about four such arrays
+
+
+Model = Literal["spherical", "exponential"]  # a Gaussian one overshoots: it made rainfall of -214 mm
 
 
 class Variogram(NamedTuple):
@@ -33,7 +37,7 @@ class Variogram(NamedTuple):
         Variance of measurement and of what varies within a few metres, in squared units of the values.
     """
 
-    model: str
+    model: Model
     psill: float
     range_m: float
     nugget: float
@@ -93,7 +97,8 @@ class Kriging(NamedTuple):
 
         >>> line = Variogram("spherical", psill=1.0, range_m=5000.0, nugget=0.0)
         >>> x = [0.0, 1000.0, 50000.0, 60000.0, 70000.0]
-        >>> fit_kriging(x, [0.0] * 5, [2.0, 4.0, 3.0, 3.0, 3.0], variogram=line).solve([500.0], [0.0])[0]
+        >>> stations = fit_kriging(x, [0.0] * 5, [2.0, 4.0, 3.0, 3.0, 3.0])
+        >>> stations._replace(variogram=line).solve([500.0], [0.0])[0]
         array([[3.]])
         """
         from pykrige.ok import OrdinaryKriging  # takes seconds to import
@@ -174,9 +179,10 @@ class Kriging(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KrigedField(CoarseField):
-    """A kriged field at coarse nodes, and what it was kriged from."""
+    """A kriged field at coarse nodes, what it was kriged from, and its variance; None where there is no variogram."""
 
     kriging: Kriging
+    variance: CoarseField | None
 
     def coarse_error(self) -> float:
         """Compute the largest error of the coarse nodes at the stations on the grid, in the units of the nodes.
@@ -215,12 +221,7 @@ def krige_coarse(grid: GeoBox, kriging: Kriging, *, coarse_m: float = 250.0, log
     -------
     KrigedField
         It may leave the range of the values a little, because kriging weights can be negative: cut rainfall off at 0.
-        Its variance is that of the values, and None where there is no variogram.
-
-    Raises
-    ------
-    ValueError
-        If the grid is rotated or `coarse_m` is not positive.
+        Its variance is that of the values, in their squared units.
 
     Notes
     -----
@@ -241,15 +242,13 @@ def krige_coarse(grid: GeoBox, kriging: Kriging, *, coarse_m: float = 250.0, log
     array([[7., 7., 7.],
            [7., 7., 7.]], dtype=float32)
     """
-    spacing_m, first_node, (node_x_m, node_y_m) = coarse_axes(grid, coarse_m)
-    field, variance = kriging.solve(node_x_m, node_y_m)
-    kriged = KrigedField(grid, spacing_m, first_node, field.astype(np.float32), log, kriging=kriging)
-    return replace(kriged, variance=np.maximum(variance, 0.0).astype(np.float32)) if kriging.variogram else kriged
+    spacing_m, first_node, axes_m = coarse_axes(grid, coarse_m)
+    nodes, squares = (solved.astype(np.float32) for solved in kriging.solve(*axes_m))
+    variance = CoarseField(grid, spacing_m, first_node, np.maximum(squares, 0)) if kriging.variogram else None
+    return KrigedField(grid, spacing_m, first_node, nodes, log, kriging=kriging, variance=variance)
 
 
-def fit_kriging(
-    x_m: ArrayLike, y_m: ArrayLike, values: ArrayLike, *, variogram: Variogram | str = "spherical"
-) -> Kriging:
+def fit_kriging(x_m: ArrayLike, y_m: ArrayLike, values: ArrayLike, *, model: Model = "spherical") -> Kriging:
     """Fit the variogram of stations by least squares on the mean semivariances of 15 classes of distance (pykrige).
 
     The far classes have less weight. The nugget is at least the mean semivariance of the pairs within 1 km of each
@@ -262,13 +261,13 @@ def fit_kriging(
         Projected coordinates of the stations in metres, 1-D.
     values
         What they measured, 1-D. Stations on the same metre count as one with the mean of their values.
-    variogram
-        The model to fit, ``"spherical"`` or ``"exponential"``, or a variogram.
+    model
+        Of the variogram to fit.
 
     Raises
     ------
     ValueError
-        If there is no station, the columns differ in length, a number is not finite or the model is unknown.
+        If there is no station, the columns differ in length or a number is not finite.
 
     Examples
     --------
@@ -276,29 +275,20 @@ def fit_kriging(
     >>> fit_kriging(x, y, np.sin(x / 2000.0)).variogram.model
     'spherical'
     """
-    model = variogram if isinstance(variogram, str) else variogram.model
-    if model not in MODELS:
-        raise ValueError(f"variogram: found {model!r}, expected one of {', '.join(MODELS)}")
-    table = [np.asarray(column, dtype=np.float64) for column in (x_m, y_m, values)]
-    shapes = [column.shape for column in table]
-    if len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
-        raise ValueError(f"x_m, y_m, values: found the shapes {shapes}, expected equal lengths of at least 1")
-    if not np.isfinite(table).all():
-        raise ValueError("x_m, y_m, values: found NaN or infinity, expected finite numbers")
+    table = np.array([x_m, y_m, values], dtype=np.float64)  # refuses different lengths
+    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+        raise ValueError(
+            f"x_m, y_m, values: found the shape {table.shape} or NaN, expected finite numbers in 3 columns"
+        )
     # Two stations in one place would make two equal rows, a matrix without inverse.
-    places, station = np.unique(np.stack(table[:2], axis=1).round(), axis=0, return_inverse=True)
-    count = np.bincount(station.reshape(-1))
-    merged = np.stack([np.bincount(station.reshape(-1), column) / count for column in table], axis=-1)
+    places, station, count = np.unique(table[:2].T.round(), axis=0, return_inverse=True, return_counts=True)
+    merged = np.stack([np.bincount(station.ravel(), column) / count for column in table], axis=-1)
     origin_m = places.mean(axis=0)
     found = Kriging((merged[:, :2] - origin_m) / 1000.0, origin_m, merged[:, 2])
-    if found.constant:
-        return found
-    if isinstance(variogram, Variogram):
-        return found._replace(variogram=variogram)
-    return found._replace(variogram=_fit(found, model)) if count.size >= FEWEST_STATIONS else found
+    return found if found.constant or count.size < FEWEST_STATIONS else found._replace(variogram=_fit(found, model))
 
 
-def _fit(stations: Kriging, model: str) -> Variogram:
+def _fit(stations: Kriging, model: Model) -> Variogram:
     from pykrige.ok import OrdinaryKriging
 
     # The optimiser expects numbers near 1.
@@ -308,10 +298,55 @@ def _fit(stations: Kriging, model: str) -> Variogram:
     psill, range_km, nugget = fitted.variogram_model_parameters
     distance_km = pdist(stations.xy_km)
     # The network cannot see a range below its spacing, but such a range would put a spike on each station.
-    nearest_km = (squareform(distance_km) + np.diag(np.full(standard.size, np.inf))).min(axis=0)
+    nearest_km = np.sort(squareform(distance_km))[:, 1]  # after the distance to itself
     range_km = max(range_km, np.median(nearest_km))
     # Classes of distance are kilometres wide: what neighbours differ by is not seen in them.
     close = distance_km * 1000.0 <= _CLOSE_M
     if close.any():
         nugget = max(nugget, float(pdist(standard[:, np.newaxis], "sqeuclidean")[close].mean()) / 2)
     return Variogram(model, float(psill * spread**2), float(range_km * 1000.0), float(nugget * spread**2))
+
+
+def place_stations(
+    grid: GeoBox, *, lon_deg: ArrayLike, lat_deg: ArrayLike, values: ArrayLike, within_km: float
+) -> NDArray[np.float64]:
+    """Select the stations to interpolate a grid from, in metres: those near it, and never fewer than the 30 nearest.
+
+    Far stations tell nothing of the grid and bend the variogram towards long distances.
+
+    Parameters
+    ----------
+    grid
+        In a projected CRS in metres.
+    lon_deg, lat_deg
+        Stations, WGS 84, 1-D. Those so far away that the projection has no place for them are left out.
+    values
+        What they measured, 1-D. Stations whose value is NaN or infinite are left out.
+    within_km
+        Distance from the edge of the grid; stations on it are at distance 0.
+
+    Returns
+    -------
+    ndarray of float64, (3, station)
+        x and y in metres in the CRS of the grid, and what was measured; without any station where none is usable.
+
+    Raises
+    ------
+    ValueError
+        If the CRS of the grid is not projected in metres or the columns differ in length.
+
+    Examples
+    --------
+    >>> grid = GeoBox.from_bbox((574000, 4725000, 574020, 4725010), crs="EPSG:32654", resolution=10)
+    >>> place_stations(grid, lon_deg=[141.8, 141.9], lat_deg=[42.7, 42.7], values=[3.0, np.nan], within_km=10)[2]
+    array([3.])
+    """
+    if grid.crs is None or not grid.crs.projected or set(grid.crs.units) != {"metre"}:
+        raise ValueError(f"grid: found the CRS {grid.crs}, expected a projected one in metres")
+    to_grid = Transformer.from_crs("EPSG:4326", grid.crs.to_wkt(), always_xy=True)
+    table = np.array([*to_grid.transform(lon_deg, lat_deg), values], dtype=np.float64)
+    table = table[:, np.isfinite(table).all(axis=0)]  # a projection answers with infinity far from its own zone
+    (x_m, y_m, _), box = table, grid.boundingbox
+    distance_m = np.hypot(x_m - np.clip(x_m, box.left, box.right), y_m - np.clip(y_m, box.bottom, box.top))
+    nearest_m = np.sort(distance_m)[:NEAREST_STATIONS]
+    return table[:, distance_m <= max([within_km * 1000.0, *nearest_m[-1:]])]

@@ -1,6 +1,7 @@
 """Rain before the event at the pixels of a grid: kriged from gauges, or from a raster."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +14,8 @@ from coslide.config.schema import RainConfig
 from coslide.cube.band import Band
 from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
-from coslide.indices.interpolation import MOST_NODES, NodesField, place_stations, span_of
-from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse
+from coslide.indices.interpolation import MOST_NODES, Field, Fields, interpolate_raster, span_of
+from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse, place_stations
 from coslide.io.raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, read_gauges
 
@@ -64,45 +65,40 @@ def prepare_rainfall(rain: RainConfig, grid: GeoBox, *, event_time: dt.datetime 
     ----------
     .. [1] Cressie (1993), Statistics for Spatial Data, section 3.2, doi:10.1002/9781119115151.
     """
-    return _from_gauges(rain, grid, event_time) if rain.gauges else _from_raster(rain, grid)
+    fields, notes, made = _from_gauges(rain, grid, event_time) if rain.gauges else _from_raster(rain, grid)
+    band = Band("rainfall", "mm", group="rain", optional=True, long_name="rain before the event", provenance=made)
+    variance: dict[str, Any] = {"unit": "mm2", "role": "diagnostic", "long_name": "kriging variance of the rain"}
+    bands = (band, replace(band, name="rainfall_variance", **variance))
+    return LayerGroup(bands[: len(fields)], notes, partial(_compute, fields))
 
 
-def _compute(field: KrigedField | NodesField, window: GeoBox) -> dict[str, NDArray[Any]]:
-    rain_mm = field.at(window)
-    computed = {"rainfall": np.maximum(rain_mm, np.float32(0.0), out=rain_mm)}
-    if isinstance(field, KrigedField) and field.variance is not None:
-        computed["rainfall_variance"] = field.variance_at(window)
+def _compute(fields: Mapping[str, Field], window: GeoBox) -> dict[str, NDArray[Any]]:
+    computed = {name: field(window) for name, field in fields.items()}
+    np.maximum(computed["rainfall"], np.float32(0.0), out=computed["rainfall"])
     return computed
 
 
-def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> LayerGroup:
-    gauges = read_gauges(rain, event_time=event_time)
-    x_m, y_m, rain_mm = place_stations(
-        grid, lon_deg=gauges.lon_deg, lat_deg=gauges.lat_deg, values=gauges.rain_mm, within_km=WITHIN_KM
-    )
-    if rain_mm.size == 0:
+def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> Fields:
+    lon_deg, lat_deg, rain_mm, notes = read_gauges(rain, event_time=event_time)
+    near = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=rain_mm, within_km=WITHIN_KM)
+    count = near.shape[1]
+    if count == 0:
         raise InputError(f"{rain.path}: found no gauge that has a place in {grid.crs}, the CRS of the grid")
-    kriging = fit_kriging(x_m, y_m, rain_mm, variogram=rain.variogram)
+    kriging = fit_kriging(*near, model=rain.variogram)
     field, error_mm = _kriged(kriging, grid)
-    provenance: dict[str, Any] = {"resampling": "ordinary kriging on a coarse grid, then bilinear"}
-    provenance["gauges"] = rain_mm.size
+    fields = {"rainfall": field.at} | ({"rainfall_variance": field.variance.at} if field.variance else {})
+    made: dict[str, Any] = {"resampling": "ordinary kriging on a coarse grid, then bilinear", "gauges": count}
     if kriging.variogram:
-        provenance["variogram"] = kriging.variogram._asdict()
-    bands = [_rainfall_band(provenance)]
-    if field.variance is not None:
-        long_name = "kriging variance of the rain"
-        bands.append(replace(bands[0], name="rainfall_variance", unit="mm2", role="diagnostic", long_name=long_name))
-    notes = (*gauges.notes, *_accuracy(kriging, rain_mm.size, field.spacing_m, error_mm))
-    return LayerGroup(tuple(bands), notes, partial(_compute, field))
+        made["variogram"] = kriging.variogram._asdict()
+    return fields, (*notes, *_accuracy(kriging, count, field.spacing_m, error_mm)), made
 
 
 def _kriged(kriging: Kriging, grid: GeoBox) -> tuple[KrigedField, float]:
     """Krige on nodes close enough to err by less than `_LARGEST_ERROR_MM`, and compute the error, in mm."""
     field = krige_coarse(grid, kriging, coarse_m=_COARSE_M)
     while (error_mm := field.coarse_error()) > _LARGEST_ERROR_MM:
-        closer_m = field.spacing_m / 2
-        work = 4 * field.nodes.size * kriging.values.size**2
-        if closer_m < _CLOSEST_M or 4 * field.nodes.size > MOST_NODES or work > _MOST_WORK:
+        closer_m, nodes = field.spacing_m / 2, 4 * field.nodes.size
+        if closer_m < _CLOSEST_M or nodes > min(MOST_NODES, _MOST_WORK / kriging.values.size**2):
             break
         field = krige_coarse(grid, kriging, coarse_m=closer_m)
     return field, error_mm
@@ -126,22 +122,18 @@ def _accuracy(kriging: Kriging, count: int, spacing_m: float, error_mm: float) -
     ]
 
 
-def _from_raster(rain: RainConfig, grid: GeoBox) -> LayerGroup:
+def _from_raster(rain: RainConfig, grid: GeoBox) -> Fields:
     nodes = read_coarse_raster(rain.path, grid, crs=rain.crs, nodata=rain.nodata)
     values = nodes.values * np.float32(MM_PER_UNIT[rain.unit])
-    measured = values[~np.isnan(values)]
-    if measured.size and measured.min() < 0:
-        raise InputError(f"{rain.path}: found rain of {measured.min():g} mm, expected 0 or more (is nodata declared?)")
-    field = NodesField(nodes._replace(values=values), grid)
-    valid, low_mm, high_mm = span_of(field.at, grid)
+    if (values < 0).any():
+        raise InputError(
+            f"{rain.path}: found rain of {np.nanmin(values):g} mm, expected 0 or more (is nodata declared?)"
+        )
+    field = partial(interpolate_raster, nodes._replace(values=values))
+    valid, low_mm, high_mm = span_of(field, grid)
     if not valid:
         raise InputError(f"{rain.path}: has no value on the grid, expected rain")
     notes = [f"rain from a raster, bilinear: {low_mm:.1f} to {high_mm:.1f} mm on the grid"]
     if nodata := 1 - valid / (grid.shape.y * grid.shape.x):
         notes.append(f"{nodata:.1%} of the grid has no rain value")
-    return LayerGroup((_rainfall_band({"resampling": "bilinear"}),), tuple(notes), partial(_compute, field))
-
-
-def _rainfall_band(provenance: dict[str, Any]) -> Band:
-    long_name = "rain before the event"
-    return Band("rainfall", "mm", group="rain", optional=True, long_name=long_name, provenance=provenance)
+    return {"rainfall": field}, tuple(notes), {"resampling": "bilinear"}

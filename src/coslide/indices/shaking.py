@@ -1,8 +1,9 @@
 """Peak ground acceleration (PGA) on the grid, from ShakeMap, rasters, contours or stations, and its classes."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -17,8 +18,8 @@ from coslide.cube.band import Band, class_by_edges, edge_classes
 from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import overlap_slices, slices_of
-from coslide.indices.interpolation import CoarseField, Field, NodesField, coarse_axes, place_stations, span_of
-from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse
+from coslide.indices.interpolation import CoarseField, Field, Fields, coarse_axes, interpolate_raster, span_of
+from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse, place_stations
 from coslide.labels import NO_CLASS
 from coslide.sources.shakemap import read_shakemap
 from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
@@ -122,83 +123,75 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     levels of Table 2 of Yang et al. (2023, doi:10.3390/rs15040977) are contours of the ShakeMap, 0.04 g apart, and its
     maximum.
     """
-    source = _source(shaking, grid)
-    valid, low_g, high_g = span_of(source.pga, grid)
+    read = _from_contours if shaking.contours else _from_stations if shaking.stations else _from_raster
+    fields, remarks, made = read(shaking, grid)
+    valid, low_g, high_g = span_of(fields["pga"], grid)
     if not valid:
         raise InputError(f"shaking: {shaking.path} does not reach the grid; expected PGA there")
-    notes = [*source.notes, f"PGA from {low_g:.3g} to {high_g:.3g} g on the grid"]
+    notes = [*remarks, f"PGA from {low_g:.3g} to {high_g:.3g} g on the grid"]
     if nodata := 1 - valid / (grid.shape.y * grid.shape.x):
         notes.append(f"{nodata:.1%} of the grid has no PGA: it lies outside")
-    name = "peak ground acceleration"
-    shared: dict[str, Any] = {"group": "shaking", "optional": True}
-    shared["provenance"] = {"resampling": source.resampling, "range_g": [low_g, high_g], **source.attrs}
-    levels = edge_classes(shaking.levels_g, "g", lowest=0, what="levels")
-    long_name = f"{name}: number of the levels that it reaches"
-    classes = Band("pga_class", measured="pga", long_name=long_name, **levels, **shared)
-    bands = [classes, Band("pga", "g", role="diagnostic", long_name=name, **shared)]
-    if source.ln_std is not None:
-        long_name = f"standard deviation of the logarithm of {name}"
-        bands.append(Band("pga_ln_std", role="diagnostic", long_name=long_name, **shared))
-    return LayerGroup(tuple(bands), tuple(notes), partial(_compute, source, shaking.levels_g))
+    name, levels = "peak ground acceleration", edge_classes(shaking.levels_g, "g", lowest=0, what="levels")
+    reached, deviation = (
+        f"{name}: number of the levels that it reaches",
+        f"standard deviation of the logarithm of {name}",
+    )
+    shared: dict[str, Any] = {"group": "shaking", "optional": True, "provenance": {**made, "range_g": [low_g, high_g]}}
+    bands = (
+        Band("pga_class", measured="pga", long_name=reached, **levels, **shared),
+        Band("pga", "g", role="diagnostic", long_name=name, **shared),
+        Band("pga_ln_std", role="diagnostic", long_name=deviation, **shared),
+    )
+    return LayerGroup(bands[: 1 + len(fields)], tuple(notes), partial(_compute, fields, shaking.levels_g))
 
 
-class _Source(NamedTuple):
-    """PGA in g on a grid, how it was brought there, the standard deviation of its logarithm, and what is recorded."""
-
-    pga: Field
-    resampling: str
-    ln_std: Field | None = None
-    notes: tuple[str, ...] = ()
-    attrs: dict[str, Any] = {}  # noqa: RUF012 - never changed
-
-
-def _compute(source: _Source, levels_g: tuple[float, ...], window: GeoBox) -> dict[str, NDArray[Any]]:
+def _compute(fields: Mapping[str, Field], levels_g: tuple[float, ...], window: GeoBox) -> dict[str, NDArray[Any]]:
     """Compute the classes of PGA, PGA in g and, where it has one, the deviation of its logarithm on `window`."""
-    pga_g = source.pga(window)
-    computed: dict[str, NDArray[Any]] = {"pga_class": class_by_edges(pga_g, levels_g, lowest=0), "pga": pga_g}
-    if source.ln_std is not None:
-        computed["pga_ln_std"] = source.ln_std(window)
-    return computed
+    computed: dict[str, NDArray[Any]] = {name: field(window) for name, field in fields.items()}
+    return {"pga_class": class_by_edges(computed["pga"], levels_g, lowest=0), **computed}
 
 
-def _source(shaking: ShakingConfig, grid: GeoBox) -> _Source:
-    if shaking.shakemap or shaking.raster:
-        return _from_nodes(shaking, grid)
-    if shaking.contours:
-        contours = read_contours(shaking, str(grid.crs))
-        kind = contours.geom_type.iloc[0].lower()
-        how = "pixel centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
-        note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
-        return _Source(contour_field(contours, grid, name=str(shaking.path)), how, notes=(note,))
-    stations = read_stations(shaking)
-    field = krige_pga(grid, lon_deg=stations.lon_deg, lat_deg=stations.lat_deg, pga_g=stations.pga_g)
-    count = field.kriging.values.size
-    notes = [f"PGA kriged from {count} of {stations.pga_g.size} stations"]
-    if count > 1:
-        factor = np.exp(field.kriging.leave_one_out_rmse())
-        notes.append(f"each station estimated from the others is wrong by a factor of {factor:.2f}")
-    ln_std = partial(_ln_std, field) if field.variance is not None else None
-    how = "ordinary kriging of ln PGA on a coarse grid, then bilinear"
-    return _Source(field.at, how, ln_std, tuple(notes), {"stations": count})
-
-
-def _ln_std(field: KrigedField, window: GeoBox) -> Floats:
-    variance = field.variance_at(window)
-    return np.sqrt(variance, out=variance)
-
-
-def _from_nodes(shaking: ShakingConfig, grid: GeoBox) -> _Source:
+def _from_raster(shaking: ShakingConfig, grid: GeoBox) -> Fields:
+    """Prepare the fields of a ShakeMap or of a raster."""
+    made: dict[str, Any] = {"resampling": "bilinear in g"}
     if shaking.shakemap:
-        pga_g, ln_std, version, notes = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
-        attrs = {"shakemap": version}
+        pga_g, ln_std, made["shakemap"], notes = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
         if roi_is_empty(overlap_slices(pga_g.geobox, grid)):
             west, south, east, north = pga_g.geobox.boundingbox.bbox
             found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
             raise InputError(f"{shaking.path}: does not overlap the grid; found {found}")
     else:
-        (pga_g, ln_std), notes, attrs = read_pga_raster(shaking, grid), (), {}
-    deviation = NodesField(ln_std, grid).at if ln_std is not None else None
-    return _Source(NodesField(pga_g, grid).at, "bilinear in g", deviation, notes, attrs)
+        (pga_g, ln_std), notes = read_pga_raster(shaking, grid), ()
+    rasters = {"pga": pga_g} | ({"pga_ln_std": ln_std} if ln_std else {})
+    return {name: partial(interpolate_raster, raster) for name, raster in rasters.items()}, notes, made
+
+
+def _from_contours(shaking: ShakingConfig, grid: GeoBox) -> Fields:
+    contours = read_contours(shaking, str(grid.crs))
+    kind = contours.geom_type.iloc[0].lower()
+    how = "pixel centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
+    note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"
+    return {"pga": contour_field(contours, grid, name=str(shaking.path))}, (note,), {"resampling": how}
+
+
+def _from_stations(shaking: ShakingConfig, grid: GeoBox) -> Fields:
+    stations = read_stations(shaking)
+    field = krige_pga(grid, **stations._asdict())
+    count = field.kriging.values.size
+    notes = [f"PGA kriged from {count} of {stations.pga_g.size} stations"]
+    if count > 1:
+        factor = np.exp(field.kriging.leave_one_out_rmse())
+        notes.append(f"each station estimated from the others is wrong by a factor of {factor:.2f}")
+    fields = {"pga": field.at} | ({"pga_ln_std": partial(_ln_std, field.variance)} if field.variance else {})
+    made: dict[str, Any] = {
+        "resampling": "ordinary kriging of ln PGA on a coarse grid, then bilinear",
+        "stations": count,
+    }
+    return fields, tuple(notes), made
+
+
+def _ln_std(variance: CoarseField, window: GeoBox) -> Floats:
+    return np.sqrt(variance.at(window))
 
 
 def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Field:

@@ -1,6 +1,5 @@
 """Reflectance and NDVI of the scenes before and after the event."""
 
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -10,9 +9,8 @@ from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import NdviConfig
 from coslide.cube.band import YES_NO, Band, Role
-from coslide.cube.store import LayerGroup
+from coslide.cube.store import LayerGroup, Store
 from coslide.errors import InputError
-from coslide.grid import slices_of
 from coslide.indices.coregister import Shift
 from coslide.sources.sentinel2 import SceneReader
 
@@ -21,7 +19,6 @@ MIN_REFLECTANCE_SUM = 0.001
 """Below it, ten steps of the stored values, NDVI is noise."""
 
 When = Literal["pre", "post"]
-Read = Callable[[str, GeoBox], NDArray[np.float32]]
 
 
 def ndvi_roles(inputs: NdviConfig, *, has_pre: bool) -> tuple[Role, Role]:
@@ -92,13 +89,7 @@ def ndvi(red: ArrayLike, nir: ArrayLike) -> NDArray[np.float32]:
 
 
 def prepare_scene(
-    reader: SceneReader,
-    when: When,
-    *,
-    grid: GeoBox,
-    shift: Shift | None = None,
-    ndvi_role: Role = "index",
-    attrs: Mapping[str, Any] | None = None,
+    reader: SceneReader, when: When, *, shift: Shift | None = None, ndvi_role: Role = "index", resampling: str = "none"
 ) -> LayerGroup:
     """Prepare the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8.
 
@@ -108,17 +99,14 @@ def prepare_scene(
         The scene.
     when
         ``"pre"`` or ``"post"``: before or after the event. It ends the names of the bands.
-    grid
-        The grid that windows are parts of.
     shift
-        What `coslide.indices.coregister.coregistration` found; the content of the scene is moved by it if it is to be
-        applied. None, as for the scene after the event, moves nothing.
+        What `coslide.indices.coregister.measure_scene_shift` found; the content of the scene is moved by it if it is
+        to be applied. None, as for the scene after the event, moves nothing.
     ndvi_role
         Whether NDVI is an input of a network (`ndvi_roles`).
-    attrs
-        What else the cube records of each band, such as ``resampling``. ``acquired``, ``shift_m`` (by how much the
-        scene was moved to the east and to the north) and ``coregistration`` (what was found, in words; where it was
-        looked for) are added.
+    resampling
+        How `reader` resamples. The cube records it of each band, with ``acquired``, ``shift_m`` (by how much the scene
+        was moved to the east and to the north) and ``coregistration`` (what was found, in words).
 
     Returns
     -------
@@ -139,13 +127,11 @@ def prepare_scene(
     if not names:
         raise InputError(f"scenes.{when}: found no band, expected at least one")
     shift_m = shift.applied_m if shift else (0.0, 0.0)
-    shared = {**(attrs or {}), "shift_m": list(shift_m)}
-    if reader.acquired:
-        shared["acquired"] = reader.acquired
-    if shift:
-        shared["coregistration"] = shift.text
-    group, optional = ("scene_before", True) if when == "pre" else ("scene_after", False)
-    common: dict[str, Any] = {"group": group, "optional": optional, "date": when, "provenance": shared}
+    shared: dict[str, Any] = {"resampling": resampling, "shift_m": list(shift_m)}
+    shared |= {"acquired": reader.acquired} if reader.acquired else {}
+    shared |= {"coregistration": shift.text} if shift else {}
+    group = "scene_before" if when == "pre" else "scene_after"
+    common: dict[str, Any] = {"group": group, "optional": when == "pre", "date": when, "provenance": shared}
     seen = {**common, "quantity": "reflectance", "long_name": f"surface reflectance {when}-event"}
     bands = [Band(f"reflectance_{when}_{name}", channel=name, **seen) for name in names]
     notes = [*reader.notes, *([shift.text] if shift else [])]
@@ -157,17 +143,16 @@ def prepare_scene(
     if when == "pre":
         common["provenance"] = {**shared, "resampling": "none"}
         bands.append(Band("pre_available", long_name="every pre-event band has a value", **YES_NO, **common))
-    compute = partial(_compute_scene, reader=reader, when=when, grid=grid, shift_m=shift_m)
-    return LayerGroup(tuple(bands), tuple(notes), compute)
+    return LayerGroup(tuple(bands), tuple(notes), partial(_compute_scene, reader, when, shift_m))
 
 
-def prepare_ndvi_difference(read: Read, *, role: Role = "index") -> LayerGroup:
+def prepare_ndvi_difference(store: Store, *, role: Role = "index") -> LayerGroup:
     """Prepare ``ndvi_difference`` (1): NDVI after the event minus NDVI before it, from -2 to 2.
 
     Parameters
     ----------
-    read
-        Reads ``ndvi_pre`` or ``ndvi_post`` on a window, float32 (row, col), nodata NaN.
+    store
+        Holds ``ndvi_pre`` and ``ndvi_post``, float32, nodata NaN.
     role
         Whether it is an input of a network (`ndvi_roles`).
 
@@ -180,14 +165,13 @@ def prepare_ndvi_difference(read: Read, *, role: Role = "index") -> LayerGroup:
     made = {"resampling": "none", "formula": "ndvi_post - ndvi_pre"}
     shared: dict[str, Any] = {"group": "scene_before", "optional": True, "date": "post", "provenance": made}
     band = Band("ndvi_difference", signed=True, role=role, long_name=long_name, **shared)
-    return LayerGroup((band,), (), partial(_compute_difference, read))
+    return LayerGroup((band,), (), partial(_compute_difference, store))
 
 
 def _compute_scene(
-    window: GeoBox, *, reader: SceneReader, when: When, grid: GeoBox, shift_m: tuple[float, float]
+    reader: SceneReader, when: When, shift_m: tuple[float, float], window: GeoBox
 ) -> dict[str, NDArray[Any]]:
     """Compute reflectance, NDVI and availability on a window; each band is read once."""
-    slices_of(window, grid)  # raises where it is no part
     names = list(reader.band_names)
     bands = np.empty((len(names), *window.shape), dtype=np.float32)
     for plane, name in zip(bands, names, strict=True):
@@ -202,5 +186,5 @@ def _compute_scene(
     return computed
 
 
-def _compute_difference(read: Read, window: GeoBox) -> dict[str, NDArray[Any]]:
-    return {"ndvi_difference": np.subtract(read("ndvi_post", window), read("ndvi_pre", window), dtype=np.float32)}
+def _compute_difference(store: Store, window: GeoBox) -> dict[str, NDArray[Any]]:
+    return {"ndvi_difference": store.read("ndvi_post", window) - store.read("ndvi_pre", window)}

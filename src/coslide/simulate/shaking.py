@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import uniform_filter
 from scipy.spatial.distance import cdist
 
-from coslide.indices.interpolation import CoarseField, NodesField
+from coslide.indices.interpolation import CoarseField, interpolate_raster
 from coslide.io.raster import CoarseRaster
 from coslide.simulate.documents import render
 from coslide.simulate.fields import NODES_M, coarse_field, rough_field
@@ -216,5 +216,5 @@ def levels_g(shaking: Shaking, nodes: ShakeMapNodes) -> list[float]:
     step = 1 / _NODES_PER_DEGREE
     corner = Affine(step, 0, nodes.lon_deg[0] - step / 2, 0, -step, nodes.lat_deg[0] + step / 2)
     raster = CoarseRaster(nodes.pga_g.astype(np.float32), GeoBox(nodes.pga_g.shape, corner, "EPSG:4326"))
-    pga = NodesField(raster, shaking.frame.scene).at(shaking.frame.scene)
+    pga = interpolate_raster(raster, shaking.frame.scene)
     return [round(float(level), 3) for level in np.quantile(pga, np.arange(1, _CLASSES) / _CLASSES)]

@@ -253,8 +253,7 @@ def map_(
 
 @app.command()
 def export(
-    model: Model,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False,
+    model: Model, onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False
 ) -> None:
     """Write a model as ONNX, which other programs run, into its bundle, and check that the probabilities agree."""
     from coslide.mapping.export import export_onnx

@@ -53,7 +53,7 @@ def test_members_are_kept_in_one_bundle_and_differ(trained):
 
 def test_each_member_is_what_its_seed_alone_gives_on_the_same_split(trained, made_up_cube, tmp_path):
     """The second member has the seed after that of the first; the split stays that of the first."""
-    first = fit_model([open_labelled_scene(made_up_cube)], tmp_path, SETTINGS, compare=False).model
+    first = fit_model([open_labelled_scene(made_up_cube)], tmp_path, SETTINGS, compare=False)[0]
     for key, tensor in load_model(trained / "model").networks[0].state_dict().items():
         torch.testing.assert_close(tensor, first.networks[0].state_dict()[key], rtol=0, atol=0)
     records = [json.loads((trained / "training" / name / "settings.json").read_text()) for name in ("", "member-2")]

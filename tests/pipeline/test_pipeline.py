@@ -251,17 +251,17 @@ def test_tiles_are_told_which_inputs_turn_with_the_terrain(made_up_cube, tmp_pat
 
     monkeypatch.setattr("coslide.pipeline.training_data.Tiles", Noted)
     settings = cube_settings(made_up_cube)
-    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    found, _ = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
     aspect = seen["aspect"]
     assert aspect.encoding == "ordinal"
-    assert found.model.metadata.encoder.names[aspect.first] == "aspect_class"
+    assert found.metadata.encoder.names[aspect.first] == "aspect_class"
 
 
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = listening()
     settings = read_event(made_up_event).training.changed({"inputs.indices": "b"})
-    model = fit_model([open_labelled_scene(made_up_cube)], tmp_path / "run", settings).model
+    model = fit_model([open_labelled_scene(made_up_cube)], tmp_path / "run", settings)[0]
     reflectance = [f"reflectance_{when}_{band}" for when in ("pre", "post") for band in ("B2", "B3", "B4")]
     assert [band.name for band in model.metadata.bands] == [*reflectance, "slope", "mean_curvature", "aspect_class"]
     assert any(line.startswith("indices (b): 9 bands") for line in lines)

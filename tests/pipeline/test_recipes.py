@@ -8,9 +8,9 @@ from torch.func import functional_call
 from coslide import networks
 from coslide.config.training import RECIPES, TrainingSettings
 from coslide.mapping.diagnostics import modules_of, parameters_of_branch, parameters_of_depth
-from coslide.pipeline.held_out import held_out_windows
 from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.train import fit_model
+from coslide.pipeline.training_data import held_out_windows
 from coslide.training.module import Training
 
 
@@ -27,14 +27,14 @@ def trained(request, made_up_cube, tmp_path_factory):
         runtime={"precision": "32"},
     )
     area = open_labelled_scene(made_up_cube)
-    found = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
-    return found, held_out_windows(found.scenes, found.model.metadata)
+    model, scenes = fit_model([area], tmp_path_factory.mktemp(request.param), settings, compare=False)
+    return model, held_out_windows(scenes, model.metadata)
 
 
 @pytest.mark.parametrize("cut", [2, 3, 4, 5, "graph"])
 def test_every_depth_and_the_graph_move_the_logits(trained, cut):
-    found, held_out = trained
-    network, inputs = found.model.networks[0], torch.from_numpy(held_out.inputs)
+    model, held_out = trained
+    network, inputs = model.networks[0], torch.from_numpy(held_out.inputs)
     with torch.no_grad():
         whole = network(inputs)
         names = parameters_of_branch(network) if cut == "graph" else parameters_of_depth(network, cut)
@@ -43,9 +43,9 @@ def test_every_depth_and_the_graph_move_the_logits(trained, cut):
     assert moved > 1e-3
 
 
-def test_no_depth_is_dead_and_the_model_says_what_each_has_learned(trained):
-    found, held_out = trained
-    (signs,) = found.model.metadata.vital_signs
+def test_no_depth_is_dead_and_the_model_records_what_each_has_learned(trained):
+    model, held_out = trained
+    (signs,) = model.metadata.vital_signs
     assert signs.windows == len(held_out.inputs) > 0
     assert min(row.kernel_spread for row in signs.depths) > 0.8
     assert np.isfinite([row.ap_lost for row in signs.depths[1:]]).all()
@@ -88,8 +88,8 @@ def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cub
         runtime={"precision": "32"},
     )
     messages = listening()
-    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
-    (signs,) = found.model.metadata.vital_signs
+    model, _ = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    (signs,) = model.metadata.vital_signs
     dead = [row.depth for row in signs.depths if row.dead]
     assert 5 in dead
     assert sum("is dead: its kernels have" in line for line in messages) == len(dead)

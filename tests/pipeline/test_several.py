@@ -180,7 +180,7 @@ def test_a_scene_is_normalised_by_itself_where_the_model_was_trained_so(made_up_
         tmp_path,
         SETTINGS.changed({"inputs.normalise": "event", "inputs.bands": "all"}),
         compare=False,
-    ).model
+    )[0]
     scene = open_labelled_scene(made_up_cube).scene
     values, valid = scene.read(slice(None), model.metadata.bands), scene.valid(slice(None))
     moments = Moments(model.metadata.bands)
@@ -267,7 +267,7 @@ def test_a_map_by_a_model_trained_on_chips_is_not_taken_for_one_of_a_new_area(ch
     area = open_labelled_scene(chips)
     object.__setattr__(area.scene, "inputs", tuple(band for band in area.scene.inputs if band.name in both))
     settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
-    model = fit_model([area], tmp_path / "run", settings, compare=False).model
+    model = fit_model([area], tmp_path / "run", settings, compare=False)[0]
     assert model.metadata.events_without_location == [area.name]
     predict_scene(tmp_path / "run" / "model", other_cube, tmp_path / "map")
     event = read_event(other_event)
@@ -337,7 +337,7 @@ def test_chips_are_mapped_one_by_one(chips, tmp_path):
         tmp_path,
         SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34}),
         compare=False,
-    ).model
+    )[0]
     area = open_labelled_scene(chips)
     found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
     seen = model.metadata.encoder.encode(area.scene.read(slice(256, 384), model.metadata.bands))
@@ -467,8 +467,8 @@ def test_a_ratio_that_no_tile_reaches_is_refused(made_up_cube, tmp_path):
 def test_samples_are_scored_as_published_each_by_itself(made_up_cube, tmp_path):
     """The witness predicts each held-out sample with the bare network and counts its pixels, leaked ones too."""
     settings = SETTINGS.changed({"split.scheme": "paper"})
-    found = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
-    model, area, split = found.model, found.scenes[0], found.scenes[0].split
+    model, (area,) = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    split = area.split
     values = model.metadata.encoder.encode(area.scene.read(slice(None), model.metadata.bands))
     rows = []
     for window in split.test:
@@ -492,10 +492,10 @@ def test_a_temperature_and_a_threshold_come_from_the_validation_set_alone(made_u
     from scipy.special import expit, logit
 
     settings = SETTINGS.changed({"split.validation_fraction": 0.3, "optimiser.epochs": 3})
-    trained = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
-    metadata, area = trained.model.metadata, trained.scenes[0]
+    model, (area,) = fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)
+    metadata = model.metadata
     split = area.split
-    bare = trained.model.__class__(trained.model.networks, metadata.model_copy(update={"temperature": 1.0}))
+    bare = model.__class__(model.networks, metadata.model_copy(update={"temperature": 1.0}))
     where = (split.subsets == Subset.VALIDATION) & (area.labels != 255)
     probability = predict_array(bare, area.scene)[0][where].astype(np.float64)
     truth = area.labels[where] == 1

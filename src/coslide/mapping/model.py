@@ -69,7 +69,7 @@ class ModelMetadata(StrictModel):
     vital_signs
         What each member has learned (`coslide.mapping.diagnostics`).
     samples
-        Scores of the paper's protocol, where the model was trained by it (`coslide.pipeline.held_out.sample_scores`).
+        Scores of the paper's protocol, where the model was trained by it (`pipeline.training_data.sample_scores`).
     scores
         Of the model on held-out pixels, with the split they belong to; empty until it was scored.
     coslide_version, licence, citation

@@ -78,9 +78,9 @@ class ProbabilityMap:
         return self.metadata.model.threshold if self.metadata else 0.5
 
     @property
-    def temperature(self) -> float:
-        """Give what the logit of the probability was divided by."""
-        return self.metadata.model.temperature if self.metadata else 1.0
+    def temperature(self) -> float | None:
+        """Give what the logit of the probability was divided by; None for landslides that came without a map."""
+        return self.metadata.model.temperature if self.metadata else None
 
     @functools.cached_property
     def seen(self) -> SplitRaster:
@@ -90,11 +90,9 @@ class ProbabilityMap:
     @property
     def split(self) -> dict[str, Any]:
         """Tell how the model was split; empty where it was trained elsewhere, unknown where nobody knows where."""
-        if self.metadata is None:
-            return {}
-        if self.seen.any():
+        if self.metadata and self.seen.any():
             return self.metadata.model.split
-        return {"scheme": "unknown"} if self.metadata.model.events_without_location else {}
+        return {} if self.metadata and not self.metadata.model.events_without_location else {"scheme": "unknown"}
 
 
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:

@@ -21,6 +21,7 @@ from coslide.io.executor import available_processors
 from coslide.io.raster import grid_of
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene
+from coslide.pipeline.splits import file_name
 from coslide.progress import report_progress
 from coslide.samples.split import Subset
 from coslide.windows import row_strips
@@ -32,16 +33,20 @@ Method = Callable[[Floats], Floats]
 _log = logging.getLogger(__name__)
 
 FOREST, CHANGE = "random forest", "spectral change"
-FOLDER, _THRESHOLDS = "baselines", "thresholds.json"
+_FOLDER, _THRESHOLDS = "baselines", "thresholds.json"
 _PIXELS = 400_000  # training pixels drawn from each area
-MISSING = -9999.0  # a forest splits on it like on any other value
+_MISSING = -9999.0  # a forest splits on it like on any other value
 _TREES, _LEAF = 100, 3
 _PIXELS_OF_A_CLASS = 100_000  # that the forest learns from
 _TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
-def make_baselines(scenes: Sequence[LabelledScene], bands: Sequence[Band], *, seed: int) -> list[LabelledScene]:
+def make_baselines(
+    scenes: Sequence[LabelledScene], bands: Sequence[Band], folder: Path, *, seed: int
+) -> list[LabelledScene]:
     """Add to split scenes maps of their test sets by a random forest and by a threshold on spectral change.
+
+    Those of scenes with a location are left in ``folder/baselines``, as one GeoTIFF for each scene.
 
     Both see one pixel at a time. Half of the pixels drawn from the training set teach the forest. Its threshold, and
     that of the change, are chosen on the validation set, as a network's is; without one, on the other half.
@@ -52,8 +57,15 @@ def make_baselines(scenes: Sequence[LabelledScene], bands: Sequence[Band], *, se
         Split scenes.
     bands
         The channels that they see: those of the network.
+    folder
+        Of the run.
     seed
         Decides the pixels and the trees.
+
+    Raises
+    ------
+    InputError
+        If they cannot be written.
     """
     random = np.random.default_rng(seed)
     values, truth = _pixels(scenes, Subset.TRAIN, bands, random=random)
@@ -66,22 +78,19 @@ def make_baselines(scenes: Sequence[LabelledScene], bands: Sequence[Band], *, se
         methods[CHANGE], what = change
         _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
     chosen_on = _pixels(scenes, Subset.VALIDATION, bands, random=random)
-    pixels, known = chosen_on if chosen_on[1].any() else (values[other], truth[other])
-    thresholds = {name: best_threshold(curve(predict(pixels), known)) for name, predict in methods.items()}
-    return [
-        replace(scene, baselines={n: Baseline(m, thresholds[n]) for n, m in _maps(scene, bands, methods).items()})
-        for scene in scenes
-    ]
+    pixels, labelled = chosen_on if chosen_on[1].any() else (values[other], truth[other])
+    thresholds = {name: best_threshold(curve(predict(pixels), labelled)) for name, predict in methods.items()}
+    found = []
+    for number, scene in enumerate(scenes):
+        baselines = {name: Baseline(one, thresholds[name]) for name, one in _maps(scene, bands, methods).items()}
+        if scene.scene.grid is not None and baselines:
+            _write(folder / _FOLDER / f"{file_name(scene, number)}.tif", baselines, scene.scene.grid)
+        found.append(replace(scene, baselines=baselines))
+    return found
 
 
-def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> None:
-    """Write a GeoTIFF with one band for each baseline, 0 to 1, NaN where it was not asked, and their thresholds.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
+def _write(path: Path, baselines: Baselines, grid: GeoBox) -> None:
+    """Write a GeoTIFF with one band for each baseline, 0 to 1, NaN where it was not asked, and their thresholds."""
     maps = [baseline.probability for baseline in baselines.values()]
     write_cog(path, grid, RasterBands(list(baselines)), lambda rows: np.stack([one[rows] for one in maps]))
     write_json(path.with_name(_THRESHOLDS), {name: baseline.threshold for name, baseline in baselines.items()})
@@ -89,15 +98,15 @@ def write_baselines(path: Path, baselines: Baselines, grid: GeoBox) -> None:
 
 def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     """Read the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
-    thresholds = folder / FOLDER / _THRESHOLDS
+    thresholds = folder / _FOLDER / _THRESHOLDS
     if not thresholds.is_file():
         return {}
-    found, known = [], json.loads(thresholds.read_text(encoding="utf-8"))
-    for path in sorted((folder / FOLDER).glob("*.tif")):
+    found, chosen = [], json.loads(thresholds.read_text(encoding="utf-8"))
+    for path in sorted((folder / _FOLDER).glob("*.tif")):
         with rasterio.open(path) as file:
             if same_grid(grid_of(file), grid):
                 names = enumerate(file.descriptions, start=1)
-                found.append({name: Baseline(file.read(number), known[name]) for number, name in names})
+                found.append({name: Baseline(file.read(number), chosen[name]) for number, name in names})
     return found[0] if len(found) == 1 else {}
 
 
@@ -123,19 +132,16 @@ def fit_forest(values: Floats, truth: NDArray[np.bool_], *, seed: int = 0) -> Me
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    if truth.all() or not truth.any():
-        raise ValueError("expected landslide and background pixels to learn from, found one class only")
     random = np.random.default_rng(seed)
     slides, others = (random.permutation(np.flatnonzero(of_one)) for of_one in (truth, ~truth))
     count = min(len(slides), len(others), _PIXELS_OF_A_CLASS)
     chosen = np.concatenate([slides[:count], others[:count]])
     processors = available_processors()
     forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, n_jobs=processors, random_state=seed)
-    forest.fit(np.nan_to_num(values[chosen], nan=MISSING), truth[chosen])
+    forest.fit(np.nan_to_num(values[chosen], nan=_MISSING), truth[chosen])
 
     def predict(pixels: Floats) -> Floats:
-        found = forest.predict_proba(np.nan_to_num(pixels, nan=MISSING))[:, 1] if len(pixels) else np.zeros(0)
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(forest.predict_proba(np.nan_to_num(pixels, nan=_MISSING))[:, 1], dtype=np.float32)
 
     return predict
 
@@ -217,8 +223,8 @@ def _pixels(
     """Draw pixels from a subset: their values (pixel, band) and whether they are landslide."""
     values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
     for scene in scenes:
-        known = int(((scene.split.subsets == part) & (scene.labels != NODATA)).sum())
-        share = min(1.0, _PIXELS / max(known, 1))
+        labelled = int(np.count_nonzero((scene.split.subsets == part) & (scene.labels != NODATA)))
+        share = min(1.0, _PIXELS / max(labelled, 1))
         for rows, where in _labelled(scene, part):
             drawn = where & (random.random(where.shape) < share)
             values.append(scene.scene.read(rows, bands)[:, drawn].T)

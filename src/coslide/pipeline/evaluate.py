@@ -22,7 +22,7 @@ from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.raster import open_raster
 from coslide.io.vector import read_vector
-from coslide.mapping.probability_map import ProbabilityMap, read_probability_map
+from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.report.charts import error_figure, score_charts
 from coslide.report.page import render, score_text
@@ -92,9 +92,8 @@ def evaluate(
     ('blocks', True)
     """
     folder = Path(folder)
-    calibrated = (folder / "probability.tif").exists()
-    found = read_probability_map(folder) if calibrated else _map_of_polygons(folder, grid)
-    if calibrated and grid is not None:
+    found = read_probability_map(folder) if (folder / PROBABILITY).exists() else _map_of_polygons(folder, grid)
+    if grid is not None:
         require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
     one = ScoredMap(
@@ -104,11 +103,10 @@ def evaluate(
         found.seen,
         found.pixel_size_m,
         threshold=found.threshold,
-        temperature=found.temperature if calibrated else None,
-        baselines=read_baselines(folder, found.grid) if calibrated else {},
+        temperature=found.temperature,
+        baselines=read_baselines(folder, found.grid) if found.metadata else {},
     )
-    split = found.split if calibrated else {"scheme": "unknown"}  # nothing tells what polygons were drawn from
-    metrics = score([one], split=split, learned=found.metadata.model.learned if found.metadata else {})
+    metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
     places = {
         key: score_places(one, *read(Path(path), found.grid))
         for key, path, read in (("regions", regions, _regions), ("classes", classes, _classes))
@@ -165,26 +163,21 @@ def result_rows(found: Scores) -> list[tuple[str, ...]]:
 def _tiles(one: ScoredMap) -> pd.DataFrame:
     """List the squares of a map that have a scored pixel, with their counts and scores."""
     across, rows = -(-one.labels.shape[1] // SIDE_PX), []
+    columns = {*PixelCounts.model_fields, "f1", "precision", "recall", "iou_landslide"}
     for number, counts in enumerate(one.block_confusion().tolist()):
         if any(counts):
-            place = {"row": SIDE_PX * (number // across), "col": SIDE_PX * (number % across)}
-            found = scores(*counts)
-            rates = {key: round(getattr(found, key), 4) for key in ("f1", "precision", "recall", "iou_landslide")}
-            counted = found.model_dump(include=set(PixelCounts.model_fields))
-            rows.append({"event": one.name, **place, **counted, **rates})
-    return pd.DataFrame(rows)
+            place = {"event": one.name, "row": SIDE_PX * (number // across), "col": SIDE_PX * (number % across)}
+            rows.append(place | scores(*counts).model_dump(include=columns))
+    return pd.DataFrame(rows).round(4)
 
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     path = folder / "landslides.gpkg"
     if grid is None or not path.exists():
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
-    cube = open_cube(grid)
-    target = cube.grid
+    target = open_cube(grid).grid
     landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
-    burnt = rasterize_polygons(landslides, target).astype(np.float32)
-    burnt[~cube.valid()] = np.nan
-    return ProbabilityMap(burnt, target)
+    return ProbabilityMap(rasterize_polygons(landslides, target).astype(np.float32), target)
 
 
 def require_grid(found: GeoBox, index: Path) -> None:

@@ -72,8 +72,6 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
         figure.savefig(part, format="png", metadata={"Software": None})
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
-    assets = {
-        name: {"title": title} for name, title in _TITLES.items() if name != UNCERTAINTY or found.spread is not None
-    }
+    assets = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}
     write_item(out, found.grid, name=out.resolve().name, date=cube.date, properties=properties, assets=assets)
     return frame

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from coslide.cube.band import Band
-from coslide.cube.cube import open_cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
 from coslide.io.atomic import sha256
@@ -29,40 +27,6 @@ _CHIP_BANDS = (
     *(Band(name, unit, group="terrain") for name, unit in landslide4sense.BANDS[len(landslide4sense.CHANNELS) :]),
 )
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
-
-
-class Scene(Protocol):
-    """A raster that can be mapped, read a few rows at a time: a `Cube`, or `Chips` below each other."""
-
-    @property
-    def inputs(self) -> tuple[Band, ...]:
-        """Its indices."""
-
-    @property
-    def diagnostics(self) -> tuple[Band, ...]:
-        """Its other bands: what was measured behind class maps, and more to look at."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Size (row, col) in pixels."""
-
-    @property
-    def grid(self) -> GeoBox | None:
-        """Grid of its pixels; None where it has no location."""
-
-    @property
-    def pixel_size_m(self) -> float:
-        """Side of a pixel [m]."""
-
-    @property
-    def block_rows(self) -> int:
-        """Rows that are stored, and decoded, together."""
-
-    def read(self, window: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
-        """Read rows of `bands` into a new array, float32 (band, row, col); NaN where there is no value or no band."""
-
-    def valid(self, window: slice) -> NDArray[np.bool_]:
-        """Read, as (row, col), which pixels can be mapped."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +63,10 @@ class Chips:
         first = start // CHIP
         images = map(landslide4sense.read_image, self.images[first : -(-stop // CHIP)])
         return images, slice(start - first * CHIP, stop - first * CHIP)
+
+
+Scene = Cube | Chips
+"""A raster that can be mapped, read a few rows at a time."""
 
 
 @dataclass(frozen=True, eq=False)

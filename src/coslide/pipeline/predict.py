@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -86,7 +87,7 @@ class ScenePredictor:
         self, model: Model, scene: Scene, options: InferenceOptions | None = None, *, folder: Path | None = None
     ) -> None:
         options = options or InferenceOptions()
-        require_options(options, model)
+        self._tiling = tiling_of(options, model)
         self.options = with_precision(options, model)
         self.metadata, self.scene = model.metadata, scene
         self.layers = _layers(options, model.metadata)
@@ -100,11 +101,7 @@ class ScenePredictor:
         self._predict = mean_and_spread(predictors)
 
     def blocks(
-        self,
-        *,
-        where: NDArray[np.bool_] | None = None,
-        rows: tuple[int, int] | None = None,
-        threads: int | None = None,
+        self, *, where: NDArray[np.bool_] | None = None, rows: tuple[int, int] | None = None, threads: int | None = None
     ) -> Iterator[tuple[int, Block]]:
         """Predict the landslide probability (0 to 1) in blocks of rows, NaN where the scene is not valid.
 
@@ -128,8 +125,8 @@ class ScenePredictor:
 
         if threads is None:  # a GPU is kept busy by one
             threads = 1 if torch.cuda.is_available() and not self.options.onnx else available_processors()
-        tiling = _tiling(self.options, self.metadata, threads)
         options = {"layers": self.layers, "block_rows": scene.block_rows}
+        tiling = replace(self._tiling, threads=threads)
         for start, block in predict_rows(read_rows, self._predict, scene.shape, tiling=tiling, rows=rows, **options):
             yield start, _calibrated(block, self.metadata.temperature)
 
@@ -233,7 +230,7 @@ def predict_scene(
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     options = options or InferenceOptions()
-    require_options(options, loaded)
+    tiling = tiling_of(options, loaded)
     if options.onnx:
         onnx_predictors(Path(model))  # refused before anything is written
     work = out / _ROWS_FOLDER
@@ -245,9 +242,9 @@ def predict_scene(
             (work / CHOSEN).unlink(missing_ok=True)
         options = with_precision(options, loaded, work / CHOSEN)
         made_from = f"{sha256(Path(model))} {cube.fingerprint}"
-        key = f"{made_from} {options} {_tiling(options, metadata, 1)}"
-        store = ResumableRaster(work / _ROWS, cube.shape, layers=_layers(options, metadata), key=key)
         job = _Job(Path(model).absolute(), Path(index).absolute(), options, made_from)
+        key, layers = f"{made_from} {options} {tiling}", _layers(options, metadata)
+        store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
         made_by = MapMetadata(
             event=cube.title, model=metadata, missing_bands=missing, tta=options.tta, precision=options.precision
@@ -272,9 +269,7 @@ def _predictor(job: _Job) -> ScenePredictor:
     return ScenePredictor(load_model(job.model), open_cube(job.cube), job.options, folder=job.model)
 
 
-@functools.lru_cache(maxsize=1)  # a worker's next block of the same map finds it ready
-def _kept_predictor(job: _Job) -> ScenePredictor:
-    return _predictor(job)
+_kept_predictor = functools.lru_cache(maxsize=1)(_predictor)  # a worker's next block of the same map finds it ready
 
 
 def _block_of(job: _Job, rows: tuple[int, int]) -> Block:
@@ -305,13 +300,8 @@ def _layers(options: InferenceOptions, metadata: ModelMetadata) -> int:
     return 2 if options.tta or metadata.members > 1 else 1
 
 
-def _tiling(options: InferenceOptions, metadata: ModelMetadata, threads: int) -> TilingOptions:
-    window = options.window or metadata.tile
-    return TilingOptions(window, options.stride or window * 3 // 4, options.batch, threads)
-
-
-def require_options(options: InferenceOptions, model: Model) -> None:
-    """Check that a network can be run as the options ask.
+def tiling_of(options: InferenceOptions, model: Model) -> TilingOptions:
+    """Choose windows and stride, and check that a network can be run as the options ask.
 
     Raises
     ------
@@ -319,23 +309,23 @@ def require_options(options: InferenceOptions, model: Model) -> None:
         If it cannot see windows of that size, the stride is longer than them, or the precision is unknown or not that
         of ONNX.
     """
-    tile, network = model.metadata.tile, model.networks[0]
-    window = tile if options.window is None else options.window
-    if window != tile:
+    metadata, network = model.metadata, model.networks[0]
+    window = metadata.tile if options.window is None else options.window
+    if window != metadata.tile:
         multiple = int(getattr(network, "size_multiple", 1))
         if window < multiple or window % multiple:
-            raise InputError(
-                f"--window: found {window}, expected a multiple of {multiple} for {model.metadata.network}"
-            )
+            raise InputError(f"--window: found {window}, expected a multiple of {multiple} for {metadata.network}")
         if options.onnx or getattr(network, "fixed_side", None):
             what = "its ONNX form" if options.onnx else "the model"
-            raise InputError(f"--window: found {window}, expected {tile}, the tile that {what} is made for")
-    if options.stride is not None and not 1 <= options.stride <= window:
-        raise InputError(f"--stride: found {options.stride}, expected 1 to {window}, the side of a window")
+            raise InputError(f"--window: found {window}, expected {metadata.tile}, the tile that {what} is made for")
+    stride = window * 3 // 4 if options.stride is None else options.stride
+    if not 1 <= stride <= window:
+        raise InputError(f"--stride: found {stride}, expected 1 to {window}, the side of a window")
     if options.onnx and options.precision == "bf16":
         raise InputError("--precision: found bf16, expected 32 or auto with --onnx, which runs in single precision")
     if options.precision not in (choices := get_args(PrecisionChoice)):
         raise InputError(f"--precision: found {options.precision}, expected one of {', '.join(choices)}")
+    return TilingOptions(window, stride, options.batch)
 
 
 def with_precision(options: InferenceOptions, model: Model, kept: Path | None = None) -> InferenceOptions:

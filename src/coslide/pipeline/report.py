@@ -168,8 +168,8 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
     mapped = None if labels is None else labels == LANDSLIDE
     judged = valid & held_out & (True if labels is None else labels != NODATA)
     step, width_km = images.step_of(found.grid.shape), found.grid.shape.x * found.pixel_size_m / 1000
-    elevation = cube.to_xarray()["elevation"] if cube and "elevation" in cube else None
-    relief = None if elevation is None else images.thumbnail(elevation, step).image
+    terrain = cube.to_xarray() if cube else {}
+    relief = images.thumbnail(terrain["elevation"], step).image if "elevation" in terrain else None
     small = -(-found.grid.shape.y // step), -(-found.grid.shape.x // step)
     background = images.shaded_relief(relief, small, found.pixel_size_m * step)
     framed = None if held_out.all() else held_out
@@ -180,26 +180,20 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         alt = f"{title} on the shaded relief: {', '.join(words.values())}"
         return Picture(images.jpeg_uri(colours, sharp=True), alt, f"{title}.", legend, width_km)
 
-    codes = images.landslide_codes(recognised, mapped, judged)
-    if mapped is None:
-        maps = [draw(codes, "Recognised landslides", {images.NOT_SCORED: "recognised"})]
-    else:
-        of_mapping = np.where(mapped, images.CORRECT, images.NOTHING).astype(np.uint8)
+    maps, masks, words = [], {"recognised": recognised}, {images.NOT_SCORED: "recognised"}
+    if mapped is not None:
+        masks = {"mapped": mapped & judged, "recognised": recognised & judged}
         words = {images.CORRECT: "correct", images.FALSE_ALARM: "false alarm", images.MISSED: "missed"}
         words[images.NOT_SCORED] = "recognised, not scored"
-        maps = [
-            draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"}),
-            draw(codes, "Recognised landslides", words),
-        ]
+        of_mapping = np.where(mapped, images.CORRECT, images.NOTHING).astype(np.uint8)
+        maps = [draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"})]
+    maps.append(draw(images.landslide_codes(recognised, mapped, judged), "Recognised landslides", words))
     probability = Picture(
         images.jpeg_uri(images.probability_colours(found.probability, background, step=step), sharp=True),
         "Map of landslide probability on the shaded relief",
         legend=[(palette.PROBABILITY[1], "probability 0.5"), (palette.PROBABILITY[2], "probability 1")],
         width_km=width_km,
     )
-    masks = {"recognised": recognised}
-    if mapped is not None:
-        masks = {"mapped": mapped & judged, "recognised": recognised & judged}
     sizes = {name: object_areas_m2(mask, found.pixel_size_m) for name, mask in masks.items()}
     summary, alt = folder / "summary.png", "Area-frequency curve of the landslides, and a map of their number per km²"
     return {

@@ -73,7 +73,12 @@ def run(
     started = time.monotonic()
     event, out = read_event(event_file), Path(out)
     settings = settings or event.training
-    _require_runnable(event, out, model=model, settings=settings, resume=resume)
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
+    if model is None:
+        _require_trainable(event, settings)
+    else:
+        load_model(model)  # what is wrong with it shows before any long work
     index = out / "index.zarr"
     build_cube(event, index)
     _log.info(f"{index}: {open_cube(index).summary}")
@@ -112,15 +117,8 @@ def _draw(index: Path, out: Path, metrics: Scores | None) -> None:
     )
 
 
-def _require_runnable(
-    event: Event, out: Path, *, model: Path | str | None, settings: TrainingSettings, resume: bool
-) -> None:
-    """Check, before any long work, what would stop the run later."""
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
-    if model is not None:
-        load_model(model)
-        return
+def _require_trainable(event: Event, settings: TrainingSettings) -> None:
+    """Check, before any long work, what would stop the training later."""
     require_trainable(settings)
     if settings.split.scheme == "events":
         raise InputError("training.split.scheme: a run has one event; hold out others with: coslide train --test-on")

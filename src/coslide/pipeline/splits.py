@@ -19,10 +19,12 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import CHIP, LabelledScene
 from coslide.samples.footprint import footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.paper_split import landslide_share, numbered_samples
-from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction, split_windows
+from coslide.samples.split import SplitRaster, Subset, leak_fraction, split_windows
 from coslide.windows import Window
 
 _log = logging.getLogger(__name__)
+
+_SUBSETS = {"train": Subset.TRAIN, "validation": Subset.VALIDATION, "test": Subset.TEST}
 
 
 def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[LabelledScene]:
@@ -35,26 +37,29 @@ def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     InputError
         If the split cannot be made, has no landslide to train on, or leaves no pixel to score.
     """
-    found = [replace(scene, split=_split_of(scene, settings)) for scene in scenes]
+    found = [_split(scene, settings) for scene in scenes]
     _require_subsets(found, settings)
-    placed = [(scene, scene.scene.grid) for scene in found]
-    found = [s if grid is None else replace(s, footprint=footprint_of(s.split.subsets, grid)) for s, grid in placed]
     found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
-    _log_split(found, settings.split.scheme)
+    _log_split(split_summary(found, settings))
     if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
         raise InputError("no pixel is left to score: training saw all held-out pixels with a label; hold out others")
     return found
 
 
-def tile_counts(scenes: Sequence[LabelledScene]) -> dict[str, int]:
-    """Count the tiles of the subsets ``train``, ``validation`` and ``test`` over all scenes."""
-    return {name: sum(len(getattr(scene.split, name)) for scene in scenes) for name in ("train", "validation", "test")}
+def split_summary(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> dict[str, Any]:
+    """Summarise the split of all scenes, as the metadata of a model has it.
 
-
-def mean_leak(scenes: Sequence[LabelledScene]) -> float:
-    """Average the leak [0 to 1] over all held-out tiles; 0 where there is none."""
+    Scheme, seed and width of the guard, the number of tiles of each subset, and the leak [0 to 1] averaged over all
+    held-out tiles.
+    """
     leaks = [scene.split.leak_fraction for scene in scenes for _ in scene.split.test]
-    return float(np.mean(leaks)) if leaks else 0.0
+    return {
+        "scheme": settings.split.scheme,
+        "seed": settings.seed,
+        **{f"{name}_tiles": sum(len(getattr(scene.split, name)) for scene in scenes) for name in _SUBSETS},
+        "guard_px": settings.split.guard_px,
+        "leak_fraction": float(np.mean(leaks)) if leaks else 0.0,
+    }
 
 
 def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
@@ -74,7 +79,7 @@ def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: Traini
             _write_table(name.with_suffix(".csv"), {"patch": scene.chips, "part": subsets})
         if settings.split.by_samples:
             samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
-            subset_of = {w: subset for subset in ("train", "validation", "test") for w in getattr(split, subset)}
+            subset_of = {window: subset for subset in _SUBSETS for window in getattr(split, subset)}
             columns = {
                 "sample": range(1, len(samples) + 1),
                 "part": [subset_of.get(window, "unused") for window in samples],
@@ -91,17 +96,16 @@ def file_name(scene: LabelledScene, number: int) -> str:
     return f"{number + 1}-{words}" if words else f"{number + 1}"
 
 
-def _log_split(scenes: Sequence[LabelledScene], scheme: str) -> None:
+def _log_split(summary: Mapping[str, Any]) -> None:
     """Log how many tiles each subset has, and warn of a leak."""
-    counts = tile_counts(scenes)
-    leak = mean_leak(scenes)
+    leak = f"{100 * summary['leak_fraction']:.1f} %"
     _log.info(
-        f"split {scheme}: {counts['train']} training, {counts['validation']} validation and "
-        f"{counts['test']} held-out tiles, {100 * leak:.1f} % of the pixels of held-out tiles leak into training"
+        "split {scheme}: {train_tiles} training, {validation_tiles} validation and {test_tiles} held-out tiles, "
+        "{leak} of the pixels of held-out tiles leak into training".format(**summary, leak=leak)
     )
-    if leak:
+    if summary["leak_fraction"]:
         _log.info(
-            f"warning: {100 * leak:.1f} % of the pixels of a held-out tile, on average, were seen in training; they "
+            f"warning: {leak} of the pixels of a held-out tile, on average, were seen in training; they "
             "are not scored, and what is scored lies beside them, so the scores are better than in a new area"
         )
 
@@ -111,8 +115,9 @@ def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         pd.DataFrame(columns).to_csv(part, index=False, float_format="%.5f", lineterminator="\n")
 
 
-def _split_of(scene: LabelledScene, settings: TrainingSettings) -> Split:
-    tile = settings.sampling.tile
+def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
+    """Split a scene, and outline its subsets where it has a location."""
+    tile, grid = settings.sampling.tile, scene.scene.grid
     if scene.chips and tile != CHIP:
         raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
     if scene.chips and settings.split.scheme == "regions":
@@ -120,7 +125,8 @@ def _split_of(scene: LabelledScene, settings: TrainingSettings) -> Split:
             f"training.split.scheme: chips have no location, so {scene.name} has no regions; expected blocks or events"
         )
     regions = _regions_of(scene, settings) if settings.split.scheme == "regions" else None
-    return split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
+    split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
+    return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
 
 
 def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster | None:
@@ -130,12 +136,10 @@ def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster
         return None
     frame = read_vector(path, str(grid.crs), what="regions")
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
-    subsets = {subset.name.lower(): subset for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)}
-    if not words.isin(list(subsets)).all():
-        wrong = words[~words.isin(list(subsets))].min()
-        raise InputError(f"{path}: part: found {wrong!r}, expected one of {', '.join(subsets)}")
+    if wrong := set(words) - set(_SUBSETS):
+        raise InputError(f"{path}: part: found {min(wrong)!r}, expected one of {', '.join(_SUBSETS)}")
     parts = np.full(scene.labels.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
-    for name, subset in subsets.items():  # where polygons overlap, the test set has the pixels
+    for name, subset in _SUBSETS.items():  # where polygons overlap, the test set has the pixels
         outlines = frame.geometry[(words == name) & ~frame.geometry.is_empty]
         if len(outlines):
             rasterize(outlines, out=parts, transform=grid.affine, default_value=int(subset))
@@ -156,19 +160,18 @@ def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> Labelle
 
 
 def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
-    counts = tile_counts(scenes)
-    for name, purpose in (("train", "train on"), ("test", "score")):
+    counts = split_summary(scenes, settings)
+    for name, purpose in (("train_tiles", "train on"), ("test_tiles", "score")):
         if not counts[name]:
             raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")
     if not _landslide_in(Subset.TRAIN, scenes):
         raise InputError("the training set holds no landslide; choose another --seed, other regions or a larger area")
-    if settings.split.validation_fraction and not counts["validation"]:
+    if settings.split.validation_fraction and not counts["validation_tiles"]:
         raise InputError(
             "the split leaves nothing to choose the threshold on; lower training.split.block_windows or "
             "training.split.guard_px, or set training.split.validation_fraction = 0"
         )
-    chooses = settings.optimiser.chooses
-    if chooses and not _landslide_in(Subset.VALIDATION, scenes):
+    if (chooses := settings.optimiser.chooses) and not _landslide_in(Subset.VALIDATION, scenes):
         raise InputError(
             f"training.optimiser.{chooses}: the validation set holds no landslide to choose by; choose another --seed"
         )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,40 +24,24 @@ from coslide.io.atomic import exclusive_lock, report_write_errors, require_repla
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
-from coslide.pipeline.baselines import FOLDER, make_baselines, write_baselines
+from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.held_out import held_out_windows, sample_scores
 from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_scene
 from coslide.pipeline.predict import InferenceOptions, predict_array
-from coslide.pipeline.splits import file_name, mean_leak, split_scenes, tile_counts, write_splits
-from coslide.pipeline.training_data import choose_inputs, prepare_tiles
+from coslide.pipeline.splits import split_scenes, split_summary, write_splits
+from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.dataset import rounded_steps
 from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import Subset
 from coslide.sources.landslide4sense import is_chip_folder
 from coslide.training.checkpoints import require_unused
-from coslide.training.fit import (
-    TrainingData,
-    first_network,
-    fit,
-    network_options,
-    require_trainable,
-    with_precision,
-)
+from coslide.training.fit import TrainingData, first_network, fit, network_options, require_trainable, with_precision
 
 _log = logging.getLogger(__name__)
 
 
-SPLITS = "splits"
 _CACHE = "tiles"  # inputs of the tiles, while training lasts
-
-
-class Trained(NamedTuple):
-    """A model, and the scenes that it was trained and held out on, with their splits and baselines."""
-
-    model: Model
-    scenes: list[LabelledScene]
 
 
 def cube_settings(index: Path | str) -> TrainingSettings:
@@ -123,24 +107,16 @@ def train(
     paths = [index] if isinstance(index, str | Path) else list(index)
     scenes = [open_labelled_scene(path) for path in paths]
     settings = settings or cube_settings(paths[0])
-    held_out = [open_labelled_scene(path) for path in test_on]
-    model, scenes = fit_model(scenes, out, settings, test_on=held_out, compare=compare, resume=resume)
-    names = Counter(scene.name for scene in scenes)
-    maps = [
-        ScoredMap(
-            scene.name if names[scene.name] == 1 else f"{scene.name} ({number})",
-            mapped_where(model, scene, is_held_out(scene.seen)),
-            scene.labels,
-            scene.seen,
-            scene.scene.pixel_size_m,
-            model.metadata.threshold,
-            model.metadata.temperature,
-            scene.baselines,
-        )
-        for number, scene in enumerate(scenes, start=1)
-        if scene.split.test
-    ]
-    found = score(maps, split=model.metadata.split, learned=model.metadata.learned)
+    scenes += [replace(open_labelled_scene(path), role=Subset.TEST) for path in test_on]
+    model, scenes = fit_model(scenes, out, settings, compare=compare, resume=resume)
+    metadata, names, maps = model.metadata, Counter(scene.name for scene in scenes), []
+    for number, scene in enumerate(scenes, start=1):
+        if scene.split.test:
+            name = scene.name if names[scene.name] == 1 else f"{scene.name} ({number})"
+            mapped = mapped_where(model, scene, is_held_out(scene.seen))
+            own = (scene.labels, scene.seen, scene.scene.pixel_size_m)
+            maps.append(ScoredMap(name, mapped, *own, metadata.threshold, metadata.temperature, scene.baselines))
+    found = score(maps, split=metadata.split, learned=metadata.learned)
     write_scores(out, found, maps)
     record_scores(out / "model", found)
     return found
@@ -151,10 +127,9 @@ def fit_model(
     out: Path,
     settings: TrainingSettings,
     *,
-    test_on: Sequence[LabelledScene] = (),
     compare: bool = True,
     resume: bool = False,
-) -> Trained:
+) -> tuple[Model, list[LabelledScene]]:
     """Train a model on the training sets of `scenes`, and leave its bundle in ``out/model``.
 
     ``out/splits`` has the subset of each pixel, ``out/baselines`` what a random forest and a spectral change threshold
@@ -163,17 +138,20 @@ def fit_model(
     Parameters
     ----------
     scenes
-        Scenes with labels; each is split by `settings`.
+        Scenes with labels; each is split by `settings`, or held out as a whole, by its role.
     out
         Folder of the run.
     settings
         How to train.
-    test_on
-        Events that are held out as a whole, with ``split.scheme = "events"``.
     compare
         Also make the baselines.
     resume
         Go on with a training that was interrupted.
+
+    Returns
+    -------
+    tuple
+        The model, and the scenes with their splits and baselines.
 
     Raises
     ------
@@ -181,7 +159,7 @@ def fit_model(
         As `train`.
     """
     require_replaceable(out / "model", BUNDLE)
-    scenes = _with_held_out(scenes, test_on, settings.split.scheme)
+    _require_together(scenes, settings.split.scheme)
     folder = out / "training"
     require_unused(folder, resume=resume)
     with report_write_errors(folder):
@@ -196,47 +174,37 @@ def fit_model(
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
-    write_splits(out / SPLITS, scenes, settings)
-    model = Model(members, _metadata(scenes, encoder, settings, len(data.tiles)))
+    write_splits(out / "splits", scenes, settings)
+    model = Model(tuple(members), _metadata(scenes, encoder, settings, len(data.tiles)))
     model = _changed(model, optional_bands=optional_bands, vital_signs=_diagnostics(model, scenes, settings))
     model = _changed(model, **_calibration(model, scenes))
     if settings.split.by_samples:
         model = _changed(model, samples=sample_scores(model, scenes).model_dump())
     save_model(model, out / "model")
     if compare:
-        scenes = make_baselines(scenes, encoder.bands, seed=settings.seed)
-        for number, scene in enumerate(scenes):
-            if scene.scene.grid is not None and scene.baselines:
-                path = (out / FOLDER / file_name(scene, number)).with_suffix(".tif")
-                write_baselines(path, scene.baselines, scene.scene.grid)
-    return Trained(model, scenes)
+        scenes = make_baselines(scenes, encoder.bands, out, seed=settings.seed)
+    return model, scenes
 
 
-def _fit_members(
-    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool
-) -> tuple[nn.Module, ...]:
+def _fit_members(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool) -> list[nn.Module]:
     """Train the members: the first in `folder`, others, from other seeds, in folders of it."""
-    networks = []
-    for number in range(1, settings.members + 1):
+    optimiser, networks = settings.optimiser, []
+    course = f"{optimiser.epochs} epochs of {len(data.tiles)} tiles"
+    if settings.sampling.places == "random":
+        course = f"{rounded_steps(optimiser.steps)} steps of {optimiser.batch} windows at random places"
+    if optimiser.patience:
+        course = f"up to {course}"
+    for number, own in enumerate(_settings_of_members(settings), start=1):
         started = time.monotonic()
-        own_folder = folder if number == 1 else folder / f"member-{number}"
-        network = fit(data, settings_of_member(settings, number), own_folder, resume=resume)
-        minutes = (time.monotonic() - started) / 60
+        networks.append(fit(data, own, folder if number == 1 else folder / f"member-{number}", resume=resume))
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
-        up_to = "up to " if settings.optimiser.patience else ""
-        how_long = (
-            f"{rounded_steps(settings.optimiser.steps)} steps of {settings.optimiser.batch} windows at random places"
-            if settings.sampling.places == "random"
-            else f"{settings.optimiser.epochs} epochs of {len(data.tiles)} tiles"
-        )
-        _log.info(f"trained {settings.network}{which}: {up_to}{how_long} in {minutes:.1f} min")
-        networks.append(network)
-    return tuple(networks)
+        _log.info(f"trained {settings.network}{which}: {course} in {(time.monotonic() - started) / 60:.1f} min")
+    return networks
 
 
-def settings_of_member(settings: TrainingSettings, number: int) -> TrainingSettings:
-    """Give the member of this number, from 1 on, the seed that it is trained with."""
-    return settings.model_copy(update={"seed": (settings.seed + number - 1) % 2**32})
+def _settings_of_members(settings: TrainingSettings) -> list[TrainingSettings]:
+    """Give each member the seed that it is trained with."""
+    return [settings.model_copy(update={"seed": (settings.seed + i) % 2**32}) for i in range(settings.members)]
 
 
 def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -248,22 +216,20 @@ def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -
     return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
 
 
-def _with_held_out(
-    scenes: Sequence[LabelledScene], test_on: Sequence[LabelledScene], scheme: str
-) -> list[LabelledScene]:
-    """Join the scenes to train on and to hold out as a whole, if they go together."""
-    if scheme == "events" and not test_on:
+def _require_together(scenes: Sequence[LabelledScene], scheme: str) -> None:
+    """Check that the scenes to train on and those to hold out as a whole go together."""
+    held_out = any(scene.role is Subset.TEST for scene in scenes)
+    if scheme == "events" and not held_out:
         raise InputError("training.split.scheme: found events, but no event to hold out; expected --test-on INDEX.zarr")
-    if test_on and scheme != "events":
+    if held_out and scheme != "events":
         raise InputError(f"training.split.scheme: found {scheme}, expected events where --test-on is given")
-    first, *others = found = [*scenes, *(replace(scene, role=Subset.TEST) for scene in test_on)]
-    for other in others:
+    first = scenes[0]
+    for other in scenes:
         if other.scene.pixel_size_m != first.scene.pixel_size_m:
             raise InputError(
                 f"{other.name}: found pixels of {other.scene.pixel_size_m:g} m, expected {first.scene.pixel_size_m:g} "
                 f"m as {first.name} has; build it on such a grid"
             )
-    return found
 
 
 def _changed(model: Model, **values: Any) -> Model:
@@ -274,7 +240,6 @@ def _metadata(
     scenes: Sequence[LabelledScene], encoder: Encoder, settings: TrainingSettings, train_tiles: int
 ) -> ModelMetadata:
     trained = [scene for scene in scenes if scene.split.train]
-    counts = tile_counts(scenes)
     given = settings.dotted()
     if settings.split.regions is not None:
         given["split.regions"] = settings.split.regions.name  # not where it lies on this machine
@@ -290,15 +255,7 @@ def _metadata(
         events=[scene.name for scene in trained],
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
         events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
-        split={
-            "scheme": settings.split.scheme,
-            "seed": settings.seed,
-            "train_tiles": train_tiles,
-            "validation_tiles": counts["validation"],
-            "test_tiles": counts["test"],
-            "guard_px": settings.split.guard_px,
-            "leak_fraction": mean_leak(scenes),
-        },
+        split=split_summary(scenes, settings) | {"train_tiles": train_tiles},
         settings=given,
     )
 
@@ -307,8 +264,8 @@ def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: Traini
     """Diagnose the network of each member, and log which depth is dead."""
     held_out = held_out_windows(scenes, model.metadata)
     found = []
-    for number, network in enumerate(model.networks, start=1):
-        first = first_network(settings_of_member(settings, number), model.metadata.encoder.inputs)
+    for network, own in zip(model.networks, _settings_of_members(settings), strict=True):
+        first = first_network(own, model.metadata.encoder.inputs)
         found.append(diagnose_network(network, first, held_out))
         for line in found[-1].warnings():
             _log.info(line)
@@ -317,18 +274,20 @@ def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: Traini
 
 def _calibration(model: Model, scenes: Sequence[LabelledScene]) -> dict[str, float]:
     """Choose the temperature and threshold that are best on the validation set, where there is one."""
-    found = []
+    probability, truth = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
     for scene in scenes:
         where = (scene.seen == Subset.VALIDATION) & (scene.labels != NODATA)
         if where.any():
             mapped = mapped_where(model, scene, where)
-            where &= np.isfinite(mapped)
-            found.append((mapped[where], scene.labels[where] == LANDSLIDE))
-    if not any(truth.any() for _, truth in found):
-        why = "warning: no landslide in the validation set" if found else "no validation set"
+            where = np.isfinite(mapped)
+            probability, truth = (
+                np.append(probability, mapped[where]),
+                np.append(truth, scene.labels[where] == LANDSLIDE),
+            )
+    if not truth.any():
+        why = "warning: no landslide in the validation set" if truth.size else "no validation set"
         _log.info(f"{why}: the threshold stays 0.5 and the probabilities as they are")
         return {}
-    probability, truth = (np.concatenate(parts) for parts in zip(*found, strict=True))
     temperature = fit_temperature(probability, truth)
     threshold = best_threshold(curve(apply_temperature(probability, temperature), truth))
     _log.info(f"on {truth.size} validation pixels: temperature {temperature:.2f}, threshold {threshold:.3f}")

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperOption
 
 import coslide
 from coslide.errors import InputError
+from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
 from coslide.terminal import error_console, print_contents, print_networks, print_scores, shown
 
@@ -68,8 +69,7 @@ def _settings_of_options() -> dict[str, str]:
 
 def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Name the settings that the options of a command and its --set give, by their dotted names."""
-    names = _settings_of_options()
-    given = {names[option]: value for option, value in options.items() if option in names}
+    given = {name: options[option] for option, name in _settings_of_options().items() if option in options}
     for pair in options["set_"] or ():
         name, equals, text = pair.partition("=")
         if not equals:
@@ -102,9 +102,9 @@ def run(
     resume: Resume = False,
 ) -> None:
     """Build, train (unless a model is given), map, evaluate and draw."""
-    given = _given_settings(locals())
+    settings = coslide.read_event(event).training.changed(_given_settings(locals()))
     with shown():
-        coslide.run(event, out, model=model, settings=coslide.read_event(event).training.changed(given), resume=resume)
+        coslide.run(event, out, model=model, settings=settings, resume=resume)
 
 
 @app.command()
@@ -159,12 +159,9 @@ def build(
     workers: WorkerCount = None,
 ) -> None:
     """Build the index cube of an event, or only what has changed of it; goes on where an earlier build stopped."""
-    from coslide.io.executor import open_executor
-
-    with shown():
-        checked = coslide.read_event(event)
-        with open_executor(scheduler=scheduler, count=workers) as executor:
-            coslide.build_cube(checked, out, executor=executor)
+    checked = coslide.read_event(event)
+    with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
+        coslide.build_cube(checked, out, executor=executor)
         _log.info(f"{out}: {coslide.open_cube(out).summary}")
 
 
@@ -241,7 +238,6 @@ def map_(
     resume: Resume = False,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
-    from coslide.io.executor import open_executor
     from coslide.pipeline.predict import InferenceOptions
 
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)

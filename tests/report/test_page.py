@@ -18,7 +18,8 @@ from coslide.report.page import render, score_text
 EVIL = '<script>alert("x")</script> & "quoted"'
 FILES = {"index.zarr", "probability.tif", "metrics.json", "training", "run.json"}
 NOTHING = {
-    "title": "Event", "files": FILES, "cube": None, "when": "", "scores": None, "map": None, "model": None,
+    "title": "Event", "files": FILES, "cube": None, "magnitude": None, "time": None, "scores": None, "map": None,
+    "model": None,
     "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
 }  # fmt: skip
 
@@ -47,7 +48,7 @@ def evil_run():
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
-        "title": EVIL, "cube": EvilCube(), "when": EVIL, "scores": scores_of(),
+        "title": EVIL, "cube": EvilCube(), "scores": scores_of(),
         "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
         "model": model,
         "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,

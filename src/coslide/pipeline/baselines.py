@@ -20,8 +20,7 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
 from coslide.io.raster import grid_of
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.labelled_scene import LabelledScene
-from coslide.pipeline.splits import file_name
+from coslide.pipeline.labelled_scene import LabelledScene, file_name
 from coslide.progress import report_progress
 from coslide.samples.split import Subset
 from coslide.windows import row_strips
@@ -92,19 +91,17 @@ def make_baselines(
 def _write(path: Path, baselines: Baselines, grid: GeoBox) -> None:
     """Write a GeoTIFF with one band for each baseline, 0 to 1, NaN where it was not asked, and their thresholds."""
     maps = [baseline.probability for baseline in baselines.values()]
-    write_cog(path, grid, RasterBands(list(baselines)), lambda rows: np.stack([one[rows] for one in maps]))
     write_json(path.with_name(_THRESHOLDS), {name: baseline.threshold for name, baseline in baselines.items()})
+    write_cog(path, grid, RasterBands(list(baselines)), lambda rows: np.stack([one[rows] for one in maps]))
 
 
 def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     """Read the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
-    thresholds = folder / _FOLDER / _THRESHOLDS
-    if not thresholds.is_file():
-        return {}
-    found, chosen = [], json.loads(thresholds.read_text(encoding="utf-8"))
+    found = []
     for path in sorted((folder / _FOLDER).glob("*.tif")):
         with rasterio.open(path) as file:
             if same_grid(grid_of(file), grid):
+                chosen = json.loads(path.with_name(_THRESHOLDS).read_text(encoding="utf-8"))
                 names = enumerate(file.descriptions, start=1)
                 found.append({name: Baseline(file.read(number), chosen[name]) for number, name in names})
     return found[0] if len(found) == 1 else {}

@@ -96,16 +96,10 @@ def evaluate(
     if grid is not None:
         require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
-    one = ScoredMap(
-        folder.resolve().name,
-        found.probability,
-        rasterize_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask,
-        found.seen,
-        found.pixel_size_m,
-        threshold=found.threshold,
-        temperature=found.temperature,
-        baselines=read_baselines(folder, found.grid) if found.metadata else {},
-    )
+    labels = rasterize_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
+    baselines = read_baselines(folder, found.grid) if found.metadata else {}
+    of_map = (found.seen, found.pixel_size_m, found.threshold, found.temperature)
+    one = ScoredMap(folder.resolve().name, found.probability, labels, *of_map, baselines)
     metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
     places = {
         key: score_places(one, *read(Path(path), found.grid))
@@ -190,11 +184,11 @@ def require_grid(found: GeoBox, index: Path) -> None:
     """
     expected = open_cube(index).grid
     if not same_grid(found, expected):
-        of_index, of_map = (
-            f"{grid.shape.y} x {grid.shape.x} pixels at {grid.affine.c:.0f}, {grid.affine.f:.0f} ({grid.crs})"
-            for grid in (expected, found)
-        )
-        raise InputError(f"{index}: found a grid of {of_index}, expected that of the map, {of_map}")
+        raise InputError(f"{index}: found a grid of {_words(expected)}, expected that of the map, {_words(found)}")
+
+
+def _words(grid: GeoBox) -> str:
+    return f"{grid.shape.y} x {grid.shape.x} pixels at {grid.affine.c:.0f}, {grid.affine.f:.0f} ({grid.crs})"
 
 
 def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:

@@ -51,15 +51,10 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     valid = np.isfinite(found.probability)
     of_model = {"network": model.network, "trained_on": ", ".join(model.events), "threshold": f"{model.threshold:g}"}
     of_model |= model.model_dump(include={"coslide_version", "licence", "citation"})
-    frame = vectorize_landslides(
-        found.probability,
-        found.grid,
-        threshold=found.threshold,
-        min_area_m2=min_area_m2,
-        context=LandslideContext(
-            lambda place, name: cube.read_pixels(name, place), found.spread, cube.acquired("pre"), cube.acquired("post")
-        ),
-    )
+    dates = (cube.acquired("pre"), cube.acquired("post"))
+    context = LandslideContext(lambda place, name: cube.read_pixels(name, place), found.spread, *dates)
+    drawn = {"threshold": found.threshold, "min_area_m2": min_area_m2}
+    frame = vectorize_landslides(found.probability, found.grid, **drawn, context=context)
     write_inventory(frame, out, metadata={"event": event, "credit": str(cube.attrs.get("credit", "")), **of_model})
     density, squares = count_density(frame, valid, found.grid)
     bands = RasterBands(["landslides per km2", "share of the area that slid"], ["km-2", "1"])

@@ -1,22 +1,32 @@
-"""What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips."""
+"""What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips; its split."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from rasterio.features import rasterize
 
+from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
-from coslide.io.atomic import sha256
-from coslide.labels import NODATA
-from coslide.samples.footprint import TrainingFootprint
-from coslide.samples.split import Split, SplitRaster, Subset
+from coslide.io.atomic import sha256, whole_output
+from coslide.io.vector import read_vector
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
+from coslide.samples.paper_split import landslide_share, numbered_samples
+from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction, split_windows
 from coslide.sources import landslide4sense
 from coslide.windows import Window
+
+_log = logging.getLogger(__name__)
 
 CHIP = landslide4sense.SIDE
 _CHIP_BANDS = (
@@ -26,6 +36,7 @@ _CHIP_BANDS = (
     ),
     *(Band(name, unit, group="terrain") for name, unit in landslide4sense.BANDS[len(landslide4sense.CHANNELS) :]),
 )
+_SUBSETS = {"train": Subset.TRAIN, "validation": Subset.VALIDATION, "test": Subset.TEST}
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 
 
@@ -130,3 +141,152 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
     labels[~scene.valid(slice(None))] = NODATA
     names = [path.stem for path in found.images]
     return LabelledScene(f"Landslide4Sense patches ({path.name})", sha256(path), scene, labels, names)
+
+
+def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[LabelledScene]:
+    """Split every scene, and note what the training on all of them sees of its pixels.
+
+    Where scenes overlap, a pixel that is held out in one and trains in another counts as seen.
+
+    Raises
+    ------
+    InputError
+        If the split cannot be made, has no landslide to train on, or leaves no pixel to score.
+    """
+    found = [_split(scene, settings) for scene in scenes]
+    _require_subsets(found, settings)
+    found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
+    _log_split(split_summary(found, settings))
+    if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
+        raise InputError("no pixel is left to score: training saw all held-out pixels with a label; hold out others")
+    return found
+
+
+def split_summary(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> dict[str, Any]:
+    """Summarise the split of all scenes, as the metadata of a model has it.
+
+    Scheme, seed and width of the guard, the number of tiles of each subset, and the leak [0 to 1] averaged over all
+    held-out tiles.
+    """
+    leaks = [scene.split.leak_fraction for scene in scenes for _ in scene.split.test]
+    return {
+        "scheme": settings.split.scheme,
+        "seed": settings.seed,
+        **{f"{name}_tiles": sum(len(getattr(scene.split, name)) for scene in scenes) for name in _SUBSETS},
+        "guard_px": settings.split.guard_px,
+        "leak_fraction": float(np.mean(leaks)) if leaks else 0.0,
+    }
+
+
+def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
+    """Write the subset of each pixel of each scene, of chips that of each chip (CSV), and the paper's samples (CSV).
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written.
+    """
+    for number, scene in enumerate(scenes):
+        name, split = folder / file_name(scene, number), scene.split
+        if scene.scene.grid is not None:
+            write_split_raster(name.with_suffix(".tif"), split.subsets, scene.scene.grid, fingerprint=scene.fingerprint)
+        else:
+            subsets = [Subset(int(split.subsets[b.row, b.col])).name.lower() for b in scene.blocks or []]
+            _write_table(name.with_suffix(".csv"), {"patch": scene.chips, "part": subsets})
+        if settings.split.by_samples:
+            samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
+            subset_of = {window: subset for subset in _SUBSETS for window in getattr(split, subset)}
+            columns = {
+                "sample": range(1, len(samples) + 1),
+                "part": [subset_of.get(window, "unused") for window in samples],
+                "row": [window.row for window in samples],
+                "col": [window.col for window in samples],
+                "landslide_share": [landslide_share(scene.labels[window.slices]) for window in samples],
+            }
+            _write_table(name.with_name(f"{name.name}-samples.csv"), columns)
+
+
+def file_name(scene: LabelledScene, number: int) -> str:
+    """Name the files about the scene of this number: from its name, safe on every disk."""
+    words = re.sub(r"[^a-z0-9]+", "-", scene.name.lower()).strip("-")[:60]
+    return f"{number + 1}-{words}" if words else f"{number + 1}"
+
+
+def _log_split(summary: Mapping[str, Any]) -> None:
+    """Log how many tiles each subset has, and warn of a leak."""
+    leak = f"{100 * summary['leak_fraction']:.1f} %"
+    _log.info(
+        "split {scheme}: {train_tiles} training, {validation_tiles} validation and {test_tiles} held-out tiles, "
+        "{leak} of the pixels of held-out tiles leak into training".format(**summary, leak=leak)
+    )
+    if summary["leak_fraction"]:
+        _log.info(
+            f"warning: {leak} of the pixels of a held-out tile, on average, were seen in training; they "
+            "are not scored, and what is scored lies beside them, so the scores are better than in a new area"
+        )
+
+
+def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    with whole_output(path) as part:
+        pd.DataFrame(columns).to_csv(part, index=False, float_format="%.5f", lineterminator="\n")
+
+
+def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
+    """Split a scene, and outline its subsets where it has a location."""
+    tile, grid = settings.sampling.tile, scene.scene.grid
+    if scene.chips and tile != CHIP:
+        raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
+    if scene.chips and settings.split.scheme == "regions":
+        raise InputError(f"training.split.scheme: {scene.name}: chips have no regions; expected blocks or events")
+    regions = _regions_of(scene, settings) if settings.split.scheme == "regions" else None
+    split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
+    return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
+
+
+def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster | None:
+    """Draw the subsets that a file of polygons gives; None where there is no file."""
+    grid, path = scene.scene.grid, settings.split.regions
+    if path is None or grid is None:
+        return None
+    frame = read_vector(path, str(grid.crs), what="regions")
+    words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
+    if wrong := set(words) - set(_SUBSETS):
+        raise InputError(f"{path}: part: found {min(wrong)!r}, expected one of {', '.join(_SUBSETS)}")
+    parts = np.full(scene.labels.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
+    for name, subset in _SUBSETS.items():  # where polygons overlap, the test set has the pixels
+        outlines = frame.geometry[(words == name) & ~frame.geometry.is_empty]
+        if len(outlines):
+            rasterize(outlines, out=parts, transform=grid.affine, default_value=int(subset))
+    return parts
+
+
+def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> LabelledScene:
+    """Note what training sees of the pixels of a scene, in other scenes too, and what of it leaks."""
+    grid, split = scene.scene.grid, scene.split
+    elsewhere = [other.footprint for other in others if other.footprint is not None]
+    if grid is None or scene.footprint is None or not elsewhere:
+        return replace(scene, seen=split.subsets)
+    if split.test:
+        trained = split_raster(elsewhere, grid) == Subset.TRAIN
+        leak = split.leak_fraction + leak_fraction(trained, split.test, split.subsets == Subset.TEST)
+        split = split._replace(leak_fraction=min(1.0, leak))
+    return replace(scene, split=split, seen=split_raster([scene.footprint, *elsewhere], grid))
+
+
+def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
+    counts = split_summary(scenes, settings)
+    for name, purpose in (("train_tiles", "train on"), ("test_tiles", "score")):
+        if not counts[name]:
+            raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")
+    if not _landslide_in(Subset.TRAIN, scenes):
+        raise InputError("the training set holds no landslide; choose another --seed, other regions or a larger area")
+    if settings.split.validation_fraction and not counts["validation_tiles"]:
+        how = "lower training.split.block_windows or .guard_px, or set training.split.validation_fraction = 0"
+        raise InputError(f"the split leaves nothing to choose the threshold on; {how}")
+    if (chooses := settings.optimiser.chooses) and not _landslide_in(Subset.VALIDATION, scenes):
+        why = "the validation set holds no landslide to choose by"
+        raise InputError(f"training.optimiser.{chooses}: {why}; choose another --seed")
+
+
+def _landslide_in(subset: Subset, scenes: Sequence[LabelledScene]) -> bool:
+    return any((scene.labels[scene.split.subsets == subset] == LANDSLIDE).any() for scene in scenes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -96,8 +96,7 @@ class ScenePredictor:
             raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
         predictors = onnx_predictors(folder) if folder and options.onnx else model.predictors(self.options.precision)
         if options.tta:
-            aspect = model.metadata.encoder.aspect
-            predictors = [turned for one in predictors for turned in augmented(one, aspect)]
+            predictors = [turned for one in predictors for turned in augmented(one, self.metadata.encoder.aspect)]
         self._predict = mean_and_spread(predictors)
 
     def blocks(
@@ -246,10 +245,8 @@ def predict_scene(
         key, layers = f"{made_from} {options} {tiling}", _layers(options, metadata)
         store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
-        made_by = MapMetadata(
-            event=cube.title, model=metadata, missing_bands=missing, tta=options.tta, precision=options.precision
-        )
-        write_probability_map(out, store, cube.grid, made_by)
+        how: dict[str, Any] = {"missing_bands": missing, "tta": options.tta, "precision": options.precision}
+        write_probability_map(out, store, cube.grid, MapMetadata(event=cube.title, model=metadata, **how))
         shutil.rmtree(work)
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")

@@ -93,6 +93,7 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
     scores = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None
     model = made_by.model if made_by else load_metadata(folder / "model") if BUNDLE.is_in(folder / "model") else None
     event = cube.title if cube else made_by.event if made_by else ""
+    time = str(cube.attrs.get("event_time_utc") or "") if cube else ""
     drawn = charts.score_charts(scores) if scores else ()
     signs = model.vital_signs if model else []
     alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
@@ -100,7 +101,8 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "title": event or folder.resolve().name,
         "files": {path.name for path in folder.iterdir()},
         "cube": cube,
-        "when": _when(cube.attrs) if cube else "",
+        "magnitude": cube.attrs.get("event_magnitude") if cube else None,
+        "time": dt.datetime.fromisoformat(time).astimezone(dt.UTC) if time else None,
         "scores": scores,
         "charts": {name: _chart(figure, title, caption) for name, title, caption, figure in drawn},
         "map": found,
@@ -127,20 +129,10 @@ def _cost(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is not what coslide writes (JSON); run again") from None
 
 
-def _when(attrs: Mapping[str, Any]) -> str:
-    """Write time and magnitude of the earthquake in a sentence, as far as the cube has them."""
-    time, magnitude = attrs.get("event_time_utc"), attrs.get("event_magnitude")
-    words = [f"Magnitude {magnitude:.1f}"] if isinstance(magnitude, int | float) else []
-    if time:
-        moment = dt.datetime.fromisoformat(str(time)).astimezone(dt.UTC)
-        words.append(f"{moment.day} {moment:%B %Y, %H:%M} UTC")
-    return f"{', '.join(words)}. " if words else ""
-
-
 def _scenes(cube: Cube) -> dict[str, list[Picture]]:
     """Draw the scenes before and after the earthquake with one stretch; a date that lacks a band is left out."""
     step, width_km = images.step_of(cube.grid.shape), cube.grid.shape.x * pixel_size_m(cube.grid) / 1000
-    found = {}
+    found: dict[str, list[Picture]] = {}
     for title, (words, channels) in _COMPOSITES.items():
         scenes = {
             when: np.stack([images.thumbnail(cube.array(band), step).image for band in bands], axis=-1)
@@ -148,15 +140,10 @@ def _scenes(cube: Cube) -> dict[str, list[Picture]]:
             if (bands := cube.reflectance(date, channels))
         }
         drawn = images.true_colours(list(scenes.values())) if scenes else []
-        found[title] = [
-            Picture(
-                images.jpeg_uri(colours),
-                f"Scene {when} the earthquake, {words}",
-                f"{when.capitalize()}: {words}.",
-                width_km=width_km,
-            )
-            for when, colours in zip(scenes, drawn, strict=True)
-        ]
+        found[title] = []
+        for when, colours in zip(scenes, drawn, strict=True):
+            alt, caption = f"Scene {when} the earthquake, {words}", f"{when.capitalize()}: {words}."
+            found[title].append(Picture(images.jpeg_uri(colours), alt, caption, width_km=width_km))
     return found
 
 
@@ -188,12 +175,10 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         of_mapping = np.where(mapped, images.CORRECT, images.NOTHING).astype(np.uint8)
         maps = [draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"})]
     maps.append(draw(images.landslide_codes(recognised, mapped, judged), "Recognised landslides", words))
-    probability = Picture(
-        images.jpeg_uri(images.probability_colours(found.probability, background, step=step), sharp=True),
-        "Map of landslide probability on the shaded relief",
-        legend=[(palette.PROBABILITY[1], "probability 0.5"), (palette.PROBABILITY[2], "probability 1")],
-        width_km=width_km,
-    )
+    alt, colours = "Map of landslide probability on the shaded relief", palette.PROBABILITY
+    legend = [(colours[1], "probability 0.5"), (colours[2], "probability 1")]
+    shades = images.probability_colours(found.probability, background, step=step)
+    probability = Picture(images.jpeg_uri(shades, sharp=True), alt, legend=legend, width_km=width_km)
     sizes = {name: object_areas_m2(mask, found.pixel_size_m) for name, mask in masks.items()}
     summary, alt = folder / "summary.png", "Area-frequency curve of the landslides, and a map of their number per km²"
     return {

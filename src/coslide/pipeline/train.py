@@ -26,9 +26,8 @@ from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.labelled_scene import CHIP, LabelledScene, open_labelled_scene
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene, split_scenes, split_summary, write_splits
 from coslide.pipeline.predict import InferenceOptions, predict_array
-from coslide.pipeline.splits import split_scenes, split_summary, write_splits
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.dataset import rounded_steps
 from coslide.samples.encode import Encoder
@@ -212,7 +211,7 @@ def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -
 
     Chips are mapped one by one, all in single precision.
     """
-    options = InferenceOptions(stride=CHIP if scene.chips else None, precision="32")
+    options = InferenceOptions(stride=model.metadata.tile if scene.chips else None, precision="32")
     return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
 
 
@@ -280,10 +279,8 @@ def _calibration(model: Model, scenes: Sequence[LabelledScene]) -> dict[str, flo
         if where.any():
             mapped = mapped_where(model, scene, where)
             where = np.isfinite(mapped)
-            probability, truth = (
-                np.append(probability, mapped[where]),
-                np.append(truth, scene.labels[where] == LANDSLIDE),
-            )
+            probability = np.append(probability, mapped[where])
+            truth = np.append(truth, scene.labels[where] == LANDSLIDE)
     if not truth.any():
         why = "warning: no landslide in the validation set" if truth.size else "no validation set"
         _log.info(f"{why}: the threshold stays 0.5 and the probabilities as they are")

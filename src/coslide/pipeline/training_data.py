@@ -72,21 +72,14 @@ def prepare_tiles(
     for band, count in zip(encoder.bands, moments.count, strict=True):
         if not count:
             _log.info(f"warning: band {band.name} has no value on training pixels; it is fed as nodata everywhere")
-    augment = settings.augment
-    tiles = Tiles(
-        rasters,
-        [selected[i] for i in used],
-        aspect=encoder.aspect,
-        groups=list(encoder.groups.values()),
-        jitter=Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band),
-    )
+    augment, windows, groups = settings.augment, [selected[i] for i in used], list(encoder.groups.values())
+    jitter = Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band)
+    tiles = Tiles(rasters, windows, aspect=encoder.aspect, groups=groups, jitter=jitter)
     validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)
     fingerprints = [scene.fingerprint for scene in scenes]
     parts = b"\n".join(scene.split.subsets.tobytes() for scene in scenes)
-    made_from = {
-        "cube": hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0],
-        "parts": hashlib.sha256(parts).hexdigest(),
-    }
+    cube = hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0]
+    made_from = {"cube": cube, "parts": hashlib.sha256(parts).hexdigest()}
     data = TrainingData(tiles, encoder.inputs, validation if len(validation) else None, made_from)
     return data, encoder._replace(normalisation=moments.normalisation())
 
@@ -129,9 +122,8 @@ def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> 
         found |= {band.name: band for band in scene.scene.inputs if band.name not in found}
     lacking = [name for name in found if not all(name in own for own in names)]
     if lacking and settings.inputs.bands == "common":
-        _log.info(
-            f"left out, as not every event has them: {', '.join(lacking)} (training.inputs.bands = 'all' keeps them)"
-        )
+        how = "training.inputs.bands = 'all' keeps them"
+        _log.info(f"left out, as not every event has them: {', '.join(lacking)} ({how})")
         found = {name: band for name, band in found.items() if name not in lacking}
     bands = tuple(found.values())
     if settings.inputs.indices != "all":
@@ -187,11 +179,9 @@ def held_out_windows(scenes: Sequence[LabelledScene], metadata: ModelMetadata) -
     telling = [place for place in places if np.logical_and(*truth(*place)).any()] or places
     numbers = np.unique(np.linspace(0, len(telling) - 1, min(len(telling), _MOST_WINDOWS)).round().astype(int))
     chosen = [telling[number] for number in numbers]
-    inputs = [
-        encoded
-        for number, scene in enumerate(scenes)
-        for encoded in read_windows(scene, [window for at, window in chosen if at == number], metadata)
-    ]
+    inputs: list[NDArray[np.float32]] = []
+    for number, own in itertools.groupby(chosen, key=lambda place: place[0]):
+        inputs += read_windows(scenes[number], [window for _, window in own], metadata)
     landslide, scored = (np.stack(arrays) for arrays in zip(*(truth(*place) for place in chosen), strict=True))
     return HeldOut(np.stack(inputs), landslide, scored)
 
@@ -203,8 +193,6 @@ def read_windows(
 
     Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
     """
-    if not windows:
-        return
     encoder = encoder_for(metadata, scene.scene)
     for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
         own = list(row)

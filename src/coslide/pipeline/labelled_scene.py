@@ -156,13 +156,13 @@ def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     found = [_split(scene, settings) for scene in scenes]
     _require_subsets(found, settings)
     found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
-    _log_split(split_summary(found, settings))
+    _log_split(split_record(found, settings))
     if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
         raise InputError("no pixel is left to score: training saw all held-out pixels with a label; hold out others")
     return found
 
 
-def split_summary(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> dict[str, Any]:
+def split_record(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> dict[str, Any]:
     """Summarise the split of all scenes, as the metadata of a model has it.
 
     Scheme, seed and width of the guard, the number of tiles of each subset, and the leak [0 to 1] averaged over all
@@ -274,7 +274,7 @@ def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> Labelle
 
 
 def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
-    counts = split_summary(scenes, settings)
+    counts = split_record(scenes, settings)
     for name, purpose in (("train_tiles", "train on"), ("test_tiles", "score")):
         if not counts[name]:
             raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")

@@ -26,7 +26,7 @@ from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene, split_scenes, split_summary, write_splits
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene, split_record, split_scenes, write_splits
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.dataset import rounded_steps
@@ -254,7 +254,7 @@ def _metadata(
         events=[scene.name for scene in trained],
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
         events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
-        split=split_summary(scenes, settings) | {"train_tiles": train_tiles},
+        split=split_record(scenes, settings) | {"train_tiles": train_tiles},
         settings=given,
     )
 

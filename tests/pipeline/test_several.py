@@ -245,6 +245,7 @@ def test_chips_train_a_network_that_maps_the_cube_of_an_event(chips, made_up_cub
     metrics = train(chips, tmp_path / "alone", settings)
     assert metrics.split.scored_pixels == 2 * 128 * 128
     lines = next((tmp_path / "alone" / "splits").glob("*.csv")).read_text().splitlines()
+    assert lines[0] == "chip,subset"
     assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
     metadata = load_model(tmp_path / "alone" / "model").metadata
     assert len(metadata.channels) == 14

@@ -250,7 +250,7 @@ class SplitScores(StrictModel):
 
     scheme: str
     """`blocks`, `regions`, `events`, `paper`, `paper-random`; `all` where the model was trained elsewhere;
-    `unknown` where polygons alone are scored, or the model was trained on patches without a place: what it saw is
+    `unknown` where polygons alone are scored, or the model was trained on chips without a place: what it saw is
     not known, and every pixel counts."""
     leak_fraction: float
     """Mean share of a held-out tile that training saw; 0 but for `paper`, `paper-random` and events that

@@ -140,7 +140,7 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
     labels = np.concatenate([landslide4sense.read_mask(path) for path in found.masks])
     labels[~scene.valid(slice(None))] = NODATA
     names = [path.stem for path in found.images]
-    return LabelledScene(f"Landslide4Sense patches ({path.name})", sha256(path), scene, labels, names)
+    return LabelledScene(f"Landslide4Sense chips ({path.name})", sha256(path), scene, labels, names)
 
 
 def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[LabelledScene]:
@@ -192,13 +192,13 @@ def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: Traini
             write_split_raster(name.with_suffix(".tif"), split.subsets, scene.scene.grid, fingerprint=scene.fingerprint)
         else:
             subsets = [Subset(int(split.subsets[b.row, b.col])).name.lower() for b in scene.blocks or []]
-            _write_table(name.with_suffix(".csv"), {"patch": scene.chips, "part": subsets})
+            _write_table(name.with_suffix(".csv"), {"chip": scene.chips, "subset": subsets})
         if settings.split.by_samples:
             samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
             subset_of = {window: subset for subset in _SUBSETS for window in getattr(split, subset)}
             columns = {
                 "sample": range(1, len(samples) + 1),
-                "part": [subset_of.get(window, "unused") for window in samples],
+                "subset": [subset_of.get(window, "unused") for window in samples],
                 "row": [window.row for window in samples],
                 "col": [window.col for window in samples],
                 "landslide_share": [landslide_share(scene.labels[window.slices]) for window in samples],

@@ -17,7 +17,7 @@ from coslide.training.module import Training
 @pytest.fixture(scope="module", params=sorted(RECIPES))
 def trained(request, made_up_cube, tmp_path_factory):
     """A short training by each recipe."""
-    length = {"steps": 60} if RECIPES[request.param].get("sampling.places") == "random" else {"epochs": 12}
+    length = {"steps": 60} if TrainingSettings(recipe=request.param).sampling.places == "random" else {"epochs": 12}
     settings = TrainingSettings(
         recipe=request.param,
         width=8,

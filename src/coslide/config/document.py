@@ -24,10 +24,7 @@ UNITS = {
 
 _BLOCK = re.compile(r"(<!-- keys of (\S+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
-_TYPES = {
-    "string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "object": "table",
-    "path": "path", "date": "date", "date-time": "date and time",
-}  # fmt: skip
+_TYPES = {"string": "text", "boolean": "true or false", "object": "table", "date-time": "date and time"}
 
 
 def keys_table(model: type[BaseModel]) -> str:
@@ -91,7 +88,8 @@ def _type(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         item = _type(field["items"])
         return f"list of ({item})" if re.search(", | or ", item) else f"list of {item}"
-    words = [_TYPES[field.get("format", field.get("type", "object"))]]
+    kind = field.get("format", field.get("type", "object"))
+    words = [_TYPES.get(kind, kind)]
     return " ".join(words + [f"{word} {field[key]:g}" for key, word in _BOUNDS.items() if key in field])
 
 

@@ -14,9 +14,6 @@ from coslide.config import schema
 from coslide.config.training import StrictModel, TrainingSettings, first_problem
 from coslide.errors import InputError
 
-SOURCES = ("grid", "scenes", "ndvi", "dem", "geology", "rain", "shaking", "faults", "inventory")
-"""The tables of an event file that decide what is in its cube."""
-
 
 class Event(StrictModel):
     """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file."""
@@ -129,4 +126,5 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
             return tuple(resolve(item, f"{key}[{i}]") for i, item in enumerate(value))
         return value
 
-    return event.model_copy(update={name: resolve(getattr(event, name), name) for name in (*SOURCES, "training")})
+    own = {name: value for name, value in event if name not in {"file", "root"}}
+    return event.model_copy(update={name: resolve(value, name) for name, value in own.items()})

@@ -6,40 +6,34 @@ The docstring of each key is its description in docs/event-file.md.
 import datetime as dt
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from coslide.config.training import StrictModel
+from coslide.config.training import StrictModel, require
 
 MAX_CLASSES = 100
 MAX_FAULT_REACH_KM = 50.0  # the grid is widened by this on every side to measure distances
 PGA_LEVELS_G = (0.12, 0.16, 0.20, 0.24, 0.26)
 FAULT_EDGES_KM = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
-SCL_INVALID = (0, 1, 3, 8, 9, 10, 11)
-"""Scene classes in which the surface cannot be seen: no data, defective, cloud shadow, clouds, cirrus, snow."""
-
-Url = Annotated[str, StringConstraints(pattern=r"^https?://")]
-PgaUnit = Literal["g", "%g", "m/s2", "cm/s2", "ln(g)", "ln(%g)"]
-RainUnit = Literal["mm", "0.1mm", "cm", "inch"]
 
 
-def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
+def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     rising = all(b - a > 1e-6 for a, b in itertools.pairwise(values))
-    if not 0 < len(values) <= MAX_CLASSES or values[0] <= 0 or not rising:
-        raise ValueError(f"found {list(values)}, expected 1 to {MAX_CLASSES} rising numbers above 0")
+    fits = 0 < len(values) <= MAX_CLASSES and values[0] > 0 and rising
+    require(fits, f"found {list(values)}, expected 1 to {MAX_CLASSES} rising numbers above 0")
     return values
 
 
-Rising = Annotated[tuple[float, ...], AfterValidator(_rising)]
+Increasing = Annotated[tuple[float, ...], AfterValidator(_increasing)]
 
 
 def _one_of(table: StrictModel, *keys: str) -> str:
     """Find which one of `keys` is given; it must be exactly one."""
     given = [key for key in keys if getattr(table, key) is not None]
-    if len(given) != 1:
-        raise ValueError(f"found {' and '.join(given) or 'none'} of {', '.join(keys)}, expected exactly one of them")
+    found = f"found {' and '.join(given) or 'none'} of {', '.join(keys)}"
+    require(len(given) == 1, f"{found}, expected exactly one of them")
     return given[0]
 
 
@@ -63,7 +57,7 @@ class BandFile(StrictModel):
 class SceneConfig(StrictModel):
     """A satellite scene: rasters of its bands, or the Sentinel-2 L2A products that it consists of."""
 
-    products: tuple[Url | Path, ...] = ()
+    products: tuple[Annotated[str, StringConstraints(pattern=r"^https?://")] | Path, ...] = ()
     """Sentinel-2 L2A products of one date, of as many tiles as needed: SAFE folders, folders of GeoTIFF or COG, STAC
     items (JSON files or http addresses). Where tiles overlap, the first one that has a value counts."""
     bands: dict[str, BandFile] | tuple[str, ...] = SENTINEL2_BANDS
@@ -83,7 +77,8 @@ class SceneConfig(StrictModel):
     boa_offset: Literal["auto"] | float = "auto"
     """With `products`: the number to add to stored values before they are divided by the quantification value, such as
     0 or -1000, where the metadata are wrong. `"auto"` reads it for each band from the metadata."""
-    scl_invalid: tuple[Annotated[int, Field(ge=0, le=11)], ...] = SCL_INVALID
+    # no data, defective, cloud shadow, clouds, cirrus, snow: in them the surface cannot be seen
+    scl_invalid: tuple[Annotated[int, Field(ge=0, le=11)], ...] = (0, 1, 3, 8, 9, 10, 11)
     """Scene classes whose pixels are nodata."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     """Kernel that brings bands to the grid where their pixels do not coincide with it."""
@@ -91,32 +86,26 @@ class SceneConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_bands(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not isinstance(values.get("bands"), dict):
+        bands = values.get("bands") if isinstance(values, dict) else None
+        if not isinstance(bands, dict):
             return values
         shared = {key: values[key] for key in ("scale", "offset", "nodata", "crs") if key in values}
-        bands = {}
-        for name, band in values["bands"].items():
-            own = {"path": band} if isinstance(band, str) else band
-            bands[name] = {**shared, **own} if isinstance(own, dict) else own
-        return {**values, "bands": bands}
+        own = {name: {"path": band} if isinstance(band, str) else band for name, band in bands.items()}
+        filled = {name: {**shared, **band} if isinstance(band, dict) else band for name, band in own.items()}
+        return {**values, "bands": filled}
 
-    @model_validator(mode="after")
-    def _files_or_products(self) -> Self:
-        if not self.bands:
-            raise ValueError("bands: found none, expected at least one")
-        if len(set(self.bands)) < len(self.bands):
-            raise ValueError(f"bands: found {list(self.bands)}, expected each band once")
-        if isinstance(self.bands, dict) == bool(self.products):
-            raise ValueError(
-                'expected either bands = { B2 = "file", ... } or products = [...] (with bands = ["B2", ...] to choose)'
-            )
-        if self.products:
-            extra = [key for key in ("scl", "scale", "offset", "nodata", "crs") if getattr(self, key) is not None]
-            if extra:
-                raise ValueError(f"{extra[0]}: products bring their own; leave it out (boa_offset may be given)")
-        elif self.boa_offset != "auto":
-            raise ValueError("boa_offset: found without products; give offset, which is in reflectance")
-        return self
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        files, products = isinstance(self.bands, dict), bool(self.products)
+        require(self.bands, "bands: found none, expected at least one")
+        require(len(set(self.bands)) == len(self.bands), f"bands: found {list(self.bands)}, expected each band once")
+        either = 'bands = { B2 = "file", ... } or products = [...] (with bands = ["B2", ...] to choose)'
+        require(files != products, f"expected either {either}")
+        for key in ("scl", "scale", "offset", "nodata", "crs"):
+            without = files or getattr(self, key) is None
+            require(without, f"{key}: products bring their own; leave it out (boa_offset may be given)")
+        without = products or self.boa_offset == "auto"
+        require(without, "boa_offset: found without products; give offset, which is in reflectance")
 
     @property
     def band_names(self) -> list[str]:
@@ -135,13 +124,10 @@ class ScenesConfig(StrictModel):
     """`"auto"` measures the shift between the scenes and removes it where it is above 0.1 pixels and its measurements
     agree, `"measure"` only reports it, `"off"` does neither."""
 
-    @model_validator(mode="after")
-    def _same_bands(self) -> Self:
-        if self.pre and set(self.pre.bands) != set(self.post.bands):
-            raise ValueError(
-                f"pre.bands: found {sorted(self.pre.bands)}, expected those of post, {sorted(self.post.bands)}"
-            )
-        return self
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        pre, post = (sorted(scene.bands) for scene in (self.pre or self.post, self.post))
+        require(pre == post, f"pre.bands: found {pre}, expected those of post, {post}")
 
 
 class NdviConfig(StrictModel):
@@ -172,11 +158,9 @@ class DemConfig(StrictModel):
         """The tiles, at least one."""
         return self.path if isinstance(self.path, tuple) else (self.path,)
 
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Self:
-        if not self.paths:
-            raise ValueError("path: found an empty list, expected at least one raster")
-        return self
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        require(self.paths, "path: found an empty list, expected at least one raster")
 
 
 class GeologyConfig(StrictModel):
@@ -194,13 +178,18 @@ class GeologyConfig(StrictModel):
     """Unmapped pixels up to this far from a unit take the nearest one (slivers between polygons)."""
 
 
-class GaugeColumns(StrictModel):
-    """The columns of a rain table."""
+class PositionColumns(StrictModel):
+    """The columns of a table that hold positions."""
 
     lon: str = "lon"
     """Longitude in degrees (WGS 84)."""
     lat: str = "lat"
     """Latitude in degrees (WGS 84)."""
+
+
+class GaugeColumns(PositionColumns):
+    """The columns of a rain table."""
+
     rain: str = "rain"
     """Rain, in `unit`."""
     date: str | None = None
@@ -218,7 +207,7 @@ class RainConfig(StrictModel):
     """A CSV table of gauges, which are kriged. Either this or `raster`."""
     raster: Path | None = None
     """A raster of rainfall."""
-    unit: RainUnit
+    unit: Literal["mm", "0.1mm", "cm", "inch"]
     """Unit of the values of either."""
     columns: GaugeColumns = GaugeColumns()
     """Columns of the table of gauges, below."""
@@ -242,19 +231,14 @@ class RainConfig(StrictModel):
         """The table of gauges or the raster, whichever is given."""
         return self.gauges or self.raster or Path()
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
         _one_of(self, "gauges", "raster")
-        return self
 
 
-class StationColumns(StrictModel):
+class StationColumns(PositionColumns):
     """The columns of a station table."""
 
-    lon: str = "lon"
-    """Longitude in degrees (WGS 84)."""
-    lat: str = "lat"
-    """Latitude in degrees (WGS 84)."""
     pga: str = "pga"
     """Peak ground acceleration, in `unit`."""
 
@@ -278,13 +262,13 @@ class ShakingConfig(StrictModel):
     """A CSV table of what stations recorded; it is kriged."""
     columns: StationColumns = StationColumns()
     """Columns of the table of stations, below."""
-    unit: PgaUnit | None = None
+    unit: Literal["g", "%g", "m/s2", "cm/s2", "ln(g)", "ln(%g)"] | None = None
     """Unit of raster, contours or stations; `"ln(g)"` and `"ln(%g)"` are for rasters."""
     crs: str | None = None
     """CRS of the rasters, where they declare none."""
     nodata: float | None = None
     """Nodata value of the rasters, besides the one that they declare."""
-    levels_g: Rising = PGA_LEVELS_G
+    levels_g: Increasing = PGA_LEVELS_G
     """Class = how many of these are reached; 0 is a class of its own."""
 
     @property
@@ -292,20 +276,17 @@ class ShakingConfig(StrictModel):
         """The source of PGA that is given."""
         return self.shakemap or self.raster or self.contours or self.stations or Path()
 
-    @model_validator(mode="after")
-    def _one_source_with_its_unit(self) -> Self:
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
         given = _one_of(self, "shakemap", "raster", "contours", "stations")
-        if given == "shakemap" and self.unit is not None:
-            raise ValueError("unit: a ShakeMap grid states its own; leave it out")
-        if given != "shakemap" and self.unit is None:
-            raise ValueError("unit: missing, and it is required (g, %g, m/s2, cm/s2; ln(g) for a ShakeMap raster)")
-        if given != "raster" and (self.unit or "").startswith("ln"):
-            raise ValueError(f"unit: found {self.unit!r}, which is for rasters; expected g, %g, m/s2 or cm/s2")
-        if self.uncertainty is not None and given != "shakemap":
-            raise ValueError("uncertainty: goes with shakemap")
-        if self.raster_std is not None and given != "raster":
-            raise ValueError("raster_std: goes with raster")
-        return self
+        if given == "shakemap":
+            require(self.unit is None, "unit: a ShakeMap grid states its own; leave it out")
+        else:
+            require(self.unit, "unit: missing, and it is required (g, %g, m/s2, cm/s2; ln(g) for a ShakeMap raster)")
+        fits = given == "raster" or self.unit not in {"ln(g)", "ln(%g)"}
+        require(fits, f"unit: found {self.unit!r}, which is for rasters; expected g, %g, m/s2 or cm/s2")
+        require(self.uncertainty is None or given == "shakemap", "uncertainty: goes with shakemap")
+        require(self.raster_std is None or given == "raster", "raster_std: goes with raster")
 
 
 class FaultChoice(StrictModel):
@@ -326,17 +307,14 @@ class FaultsConfig(StrictModel):
     """The seismogenic fault by an attribute, such as `{ field = "name", values = ["Huya"] }`; by default all traces."""
     ids: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """Instead of `select`: numbers of features in the file, from 0."""
-    edges_km: Rising = FAULT_EDGES_KM
+    edges_km: Increasing = FAULT_EDGES_KM
     """Edges of the distance classes, up to 50 km."""
 
-    @model_validator(mode="after")
-    def _one_choice_within_reach(self) -> Self:
-        if self.select is not None and self.ids is not None:
-            raise ValueError("found select and ids, expected at most one of them")
-        if self.edges_km[-1] > MAX_FAULT_REACH_KM:
-            expected = f"expected edges up to {MAX_FAULT_REACH_KM:g} km"
-            raise ValueError(f"edges_km: found {list(self.edges_km)}, {expected}")
-        return self
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        require(self.select is None or self.ids is None, "found select and ids, expected at most one of them")
+        found, expected = list(self.edges_km), f"expected edges up to {MAX_FAULT_REACH_KM:g} km"
+        require(found[-1] <= MAX_FAULT_REACH_KM, f"edges_km: found {found}, {expected}")
 
 
 class InventoryConfig(StrictModel):

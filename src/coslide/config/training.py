@@ -11,21 +11,12 @@ from coslide.errors import InputError
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "modern": {
-        "inputs.indices": "all",
-        "sampling.select": "prevalence",
-        "sampling.places": "random",
-        "optimiser.learning_rate": 1e-3,
-        "optimiser.weight_decay": 0.0,
-        "optimiser.schedule": "cosine",
-        "optimiser.average": 0.99,
-        "loss.reduction": "mean",
-        "loss.normalise": True,
-        "loss.scope": "batch",
-        "augment.jitter_gain": 0.2,
-        "augment.jitter_offset": 0.2,
-        "augment.jitter_band": 0.1,
-        "augment.band_dropout": 0.1,
-        "runtime.precision": "auto",
+        "inputs": {"indices": "all"},
+        "sampling": {"select": "prevalence", "places": "random"},
+        "optimiser": {"learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine", "average": 0.99},
+        "loss": {"reduction": "mean", "normalise": True, "scope": "batch"},
+        "augment": {"jitter_gain": 0.2, "jitter_offset": 0.2, "jitter_band": 0.1, "band_dropout": 0.1},
+        "runtime": {"precision": "auto"},
     },
 }
 """What each recipe changes of the defaults; the reasons are in `docs/training.md`."""
@@ -37,6 +28,12 @@ class StrictModel(BaseModel):
     """A record read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def require(fits: object, message: str) -> None:
+    """Raise a ValueError with `message`, which pydantic reports, where `fits` is not true."""
+    if not fits:
+        raise ValueError(message)
 
 
 class InputSettings(StrictModel):
@@ -205,38 +202,31 @@ class TrainingSettings(StrictModel):
     def _fill_from_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        for key in values.keys() - cls.model_fields.keys():
-            for group, model in _GROUPS.items():
-                if key in model.model_fields:
-                    raise ValueError(f"{key}: unknown key; expected {group}.{key}")
+        for group, model in _GROUPS.items():
+            for key in values.keys() & model.model_fields.keys() - cls.model_fields.keys():
+                raise ValueError(f"{key}: unknown key; expected {group}.{key}")
         recipe = values.get("recipe", "paper")
-        return _grouped({**RECIPES[recipe], **_dotted(values)}) if recipe in RECIPES else values
+        return _grouped({**_dotted(RECIPES[recipe]), **_dotted(values)}) if recipe in RECIPES else values
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        sampling, split, optimiser = self.sampling, self.split, self.optimiser
-        if sampling.stride > sampling.tile:
-            raise ValueError(
-                f"sampling.stride: found {sampling.stride}, expected at most the tile, {sampling.tile}: "
-                "pixels between tiles would be lost"
-            )
-        if sampling.places == "random" and sampling.select == "positive":
-            raise ValueError("sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
-        if sampling.places == "random" and split.by_samples:
-            raise ValueError(f"split.scheme = '{split.scheme}' splits tiles; expected sampling.places = 'tiles'")
-        unused, used = ("epochs", "steps") if sampling.places == "random" else ("steps", "epochs")
-        if getattr(optimiser, unused) != OptimiserSettings.model_fields[unused].default:
-            raise ValueError(f"optimiser.{unused}: found with places = '{sampling.places}', expected optimiser.{used}")
-        if optimiser.batch % self.runtime.devices:
-            raise ValueError(
-                f"optimiser.batch: found {optimiser.batch}, expected a multiple of {self.runtime.devices} devices"
-            )
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the settings go together."""
+        split, optimiser, devices = self.split, self.optimiser, self.runtime.devices
+        stride, tile, places = self.sampling.stride, self.sampling.tile, self.sampling.places
+        expected = f"expected at most the tile, {tile}: pixels between tiles would be lost"
+        require(stride <= tile, f"sampling.stride: found {stride}, {expected}")
+        if places == "random":
+            fits = self.sampling.select == "prevalence"
+            require(fits, "sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
+            fits, scheme = not split.by_samples, split.scheme
+            require(fits, f"split.scheme = '{scheme}' splits tiles; expected sampling.places = 'tiles'")
+        unused, used = ("epochs", "steps") if places == "random" else ("steps", "epochs")
+        fits = getattr(optimiser, unused) == OptimiserSettings.model_fields[unused].default
+        require(fits, f"optimiser.{unused}: found with places = '{places}', expected optimiser.{used}")
+        expected = f"expected a multiple of {devices} devices"
+        require(optimiser.batch % devices == 0, f"optimiser.batch: found {optimiser.batch}, {expected}")
         validated = split.validation_fraction or (split.scheme == "regions" and split.regions)
-        if optimiser.chooses and not validated:
-            raise ValueError(
-                f"optimiser.{optimiser.chooses} needs a validation set; expected split.validation_fraction above 0"
-            )
-        return self
+        expected = "expected split.validation_fraction above 0"
+        require(validated or not optimiser.chooses, f"optimiser.{optimiser.chooses} needs a validation set; {expected}")
 
     def dotted(self) -> dict[str, Any]:
         """List all settings by their dotted names, as JSON holds them."""
@@ -266,7 +256,8 @@ class TrainingSettings(StrictModel):
         given = {key: value for key, value in {**_dotted(groups), **(values or {})}.items() if value is not None}
         kept = _dotted(self.model_dump(exclude_unset=True))
         if "recipe" in given:
-            kept = {key: value for key, value in kept.items() if value != RECIPES[self.recipe].get(key)}
+            old = _dotted(RECIPES[self.recipe])
+            kept = {key: value for key, value in kept.items() if value != old.get(key)}
         try:
             return type(self).model_validate(_grouped({**kept, **given}))
         except ValidationError as error:
@@ -281,11 +272,9 @@ def describe_settings() -> dict[str, str]:
     >>> describe_settings()["sampling.stride"]
     'Step between tiles in pixels; default 96.'
     """
-    fields = {key: field for key, field in TrainingSettings.model_fields.items() if key not in _GROUPS}
-    for group, model in _GROUPS.items():
-        fields |= {f"{group}.{key}": field for key, field in model.model_fields.items()}
+    groups = {group: model.model_fields for group, model in _GROUPS.items()}
     found = {}
-    for name, field in fields.items():
+    for name, field in _dotted({**TrainingSettings.model_fields, **groups}).items():
         text = " ".join((field.description or "").rstrip(".").replace("`", "").split())
         found[name] = f"{text}; default {field.get_default(call_default_factory=True)}."
     return found
@@ -296,10 +285,8 @@ def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         inner = value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
-        if key in _GROUPS and isinstance(inner, Mapping):
-            found |= {f"{key}.{name}": each for name, each in inner.items()}
-        else:
-            found[key] = inner
+        grouped = key in _GROUPS and isinstance(inner, Mapping)
+        found |= {f"{key}.{name}": each for name, each in inner.items()} if grouped else {key: inner}
     return found
 
 
@@ -317,11 +304,7 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_GROUPS: dict[str, type[StrictModel]] = {
-    name: type(field.default)
-    for name, field in TrainingSettings.model_fields.items()
-    if isinstance(field.default, StrictModel)
-}
+_GROUPS = {name: type(value) for name, value in TrainingSettings.model_construct() if isinstance(value, StrictModel)}
 
 
 def first_problem(error: ValidationError) -> str:

@@ -46,7 +46,7 @@ def rough(shape, seed=0):
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-def ground(shape, seed=0):
+def terrain(shape, seed=0):
     """Return smooth random terrain in metres."""
     noise = np.random.default_rng(seed).normal(size=shape)
     return (gaussian_filter(noise, 3.0) * 1000.0 + 800.0).astype(np.float32)
@@ -83,7 +83,7 @@ def test_bilinear_values_are_those_of_scipy(place):
 def test_the_cubic_spline_is_the_b_spline_of_scipy(place):
     """R19: it smooths a little and never overshoots."""
     grid, raster = PLACES[place]
-    values = ground(raster.shape)
+    values = terrain(raster.shape)
     expected = map_coordinates(values.astype(float), exact(grid, raster), order=3, prefilter=False)
     found = resampled(values, raster, grid, how=Resampling.cubic_spline)
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -106,9 +106,9 @@ def test_finer_pixels_are_averaged():
     raster = GeoBox((700, 900), Affine(3e-5, 0, 141.9, 0, -3e-5, 42.76), "EPSG:4326")
     stripes = np.tile(np.arange(900, dtype=np.float32) % 2, (700, 1))
     found = resampled(stripes, raster)
-    known = found[np.isfinite(found)]
-    assert known.size > 30_000
-    assert np.abs(known - 0.5).mean() < 0.03
+    valid = found[np.isfinite(found)]
+    assert valid.size > 30_000
+    assert np.abs(valid - 0.5).mean() < 0.03
 
 
 @pytest.mark.parametrize("size_m", [20.0, 15.0, 60.0])
@@ -131,9 +131,9 @@ def test_beside_nodata_pixels_the_others_count_in_proportion(how):
     found = resampled(values, DEGREES, how=how)
     row, col = exact(GRID, DEGREES)
     clear = (np.abs(row % 1 - 0.5) > 0.004) & (np.abs(col % 1 - 0.5) > 0.004)
-    unknown = np.isnan(values[np.rint(row).astype(int), np.rint(col).astype(int)])
-    assert unknown.sum() > 200
-    np.testing.assert_array_equal(np.isnan(found)[clear], unknown[clear])
+    nodata = np.isnan(values[np.rint(row).astype(int), np.rint(col).astype(int)])
+    assert nodata.sum() > 200
+    np.testing.assert_array_equal(np.isnan(found)[clear], nodata[clear])
     np.testing.assert_allclose(found[np.isfinite(found)], 120, atol=1e-3)
 
 
@@ -141,7 +141,7 @@ def test_beside_nodata_pixels_the_others_count_in_proportion(how):
 def test_a_raster_reaches_to_its_outer_edge_and_no_further(how):
     """R18, R28: the outermost half pixel counts too; bilinear goes on level there."""
     raster = DEGREES[70:190, 80:280]
-    values = ground(raster.shape)
+    values = terrain(raster.shape)
     found = resampled(values, raster, how=how)
     row, col = exact(GRID, raster)
     inside = (row > -0.496) & (row < 119.496) & (col > -0.496) & (col < 199.496)
@@ -196,7 +196,7 @@ def test_windows_agree_where_pixels_have_no_exact_size(raster, corner):
 
 def test_neighbouring_grids_agree_where_they_overlap():
     """R14: so maps of neighbouring areas fit together."""
-    values = ground(DEGREES.shape)
+    values = terrain(DEGREES.shape)
     other = GRID[70:600, 230:810].pad(11)
     found = resampled(values, DEGREES, other, how=Resampling.cubic_spline)
     whole = resampled(values, DEGREES, how=Resampling.cubic_spline)
@@ -205,7 +205,7 @@ def test_neighbouring_grids_agree_where_they_overlap():
 
 def test_strips_may_be_computed_by_threads():
     """R14: GDAL shares nothing between them."""
-    values = ground(DEGREES.shape)
+    values = terrain(DEGREES.shape)
     whole = resampled(values, DEGREES)
     with ThreadPoolExecutor(4) as pool:
         strips = list(pool.map(lambda top: resampled(values, DEGREES, GRID[top : top + 50]), range(0, 600, 50)))

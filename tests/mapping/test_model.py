@@ -47,7 +47,9 @@ def test_probability_is_the_softmax_of_the_landslide_class(bundle):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_a_network_says_the_same_to_the_bit_whatever_threads_torch_has_and_leaves_them_as_they_were(bundle, threads):
+def test_a_network_predicts_the_same_to_the_bit_with_any_number_of_torch_threads_and_leaves_it_as_it_was(
+    bundle, threads
+):
     model = load_model(bundle)
     predict = model.predictors()[0]
     tiles = np.random.default_rng(0).normal(size=(8, len(model.metadata.channels), 32, 32)).astype(np.float32)
@@ -78,7 +80,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
         ({"network": "none"}, "network none: unknown"),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused(bundle, values, message):
+def test_metadata_that_does_not_fit_is_refused(bundle, values, message):
     changed_metadata(bundle, **values)
     with pytest.raises(InputError, match=message):
         load_model(bundle)
@@ -127,7 +129,7 @@ def test_only_channels_that_a_model_was_trained_to_miss_may_be_absent(bundle, ma
     assert "pga_class has" in refusal(metadata, with_attribute(cube, "pga_class", definition="levels 0.5 g"))
 
 
-def test_the_card_names_every_channel_of_the_cube_in_order(bundle, made_up_cube):
+def test_the_metadata_names_every_channel_of_the_cube_in_order(bundle, made_up_cube):
     expected = [band for band in open_cube(made_up_cube).inputs if band.name != "pre_available"]  # not in Table 2
     metadata = load_model(bundle).metadata
     assert set(metadata.bands) == set(expected)

@@ -1,4 +1,4 @@
-"""Blending is checked with predictors whose answer is known, and against a whole-array reference in float64."""
+"""Blending is checked with predictors of a given answer, and against a whole-array reference in float64."""
 
 import time
 import tracemalloc
@@ -242,7 +242,7 @@ def test_tiles_without_a_valid_pixel_are_not_predicted():
     assert count == 1
 
 
-def test_the_scene_that_was_handed_out_is_not_changed():
+def test_the_scene_that_was_read_is_not_changed():
     scene = random_scene((40, 20))
     before = scene.copy()
     predict_scene(reader(scene), first_band, (40, 20), tiling=TilingOptions(16, 8))
@@ -265,7 +265,7 @@ def test_a_scene_turned_by_180_degrees_gives_the_result_turned():
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (16, 0, 1), (16, 17, 1), (16, 8, 0)])
 def test_sizes_that_cannot_cover_a_scene_are_refused(sizes):
     with pytest.raises(ValueError, match="stride <= tile"):
-        TilingOptions(*sizes)
+        predict_scene(reader(random_scene((30, 20))), first_band, (30, 20), tiling=TilingOptions(*sizes))
 
 
 def test_a_scene_without_rows_is_refused():

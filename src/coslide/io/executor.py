@@ -71,22 +71,19 @@ def open_executor(*, scheduler: str | None = None, count: int | None = None) -> 
         if scheduler is None:
             free = {"dashboard_address": ":0"}  # otherwise a second cluster on this machine warns of port 8787
             local = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free)
-            client: Any = Client(stack.enter_context(local))
-        else:
-            try:
-                client = Client(scheduler, timeout=_CONNECT_S)
-            except (OSError, ValueError) as error:
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
-        stack.enter_context(client)
+            scheduler = stack.enter_context(local).scheduler_address
+        try:
+            client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_S))
+        except (OSError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
         if not client.scheduler_info()["workers"]:
             raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")
         try:
             yield client.get_executor(pure=False)
         except KilledWorker as error:
-            raise InputError(
-                f"workers of {client.scheduler.address} died over the same work; give them more memory ({error})"
-            ) from None
+            problem = f"workers of {scheduler} died over the same work"
+            raise InputError(f"{problem}; give them more memory ({error})") from None
 
 
 def map_unordered(

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
@@ -166,8 +165,8 @@ def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key
     return [as_text(value) for value in frame[field].to_list()]
 
 
-def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file with the columns `names`, as text; what is empty, or only blanks, is missing.
+def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> pd.DataFrame:
+    r"""Read a CSV file with the columns `names`, as text; what is empty, or only blanks, is missing.
 
     Parameters
     ----------
@@ -175,57 +174,43 @@ def read_table(path: Path, names: Sequence[str]) -> pd.DataFrame:
         A file with a header line, separated by commas, in UTF-8.
     names
         The columns that it must have.
+    numbers
+        Those of them that are float64, NaN where a value is missing: longitude and latitude in degrees, and others.
 
     Raises
     ------
     InputError
-        If it cannot be read or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
-    lacking = [name for name in names if name not in table.columns]
-    if lacking:
-        raise InputError(f"{path}: has no column {lacking[0]!r}; found {', '.join(map(str, table.columns))}")
-    stripped: pd.DataFrame = table.apply(lambda column: column.str.strip().mask(lambda text: text == ""))
-    return stripped
-
-
-def read_values(path: Path, table: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-    """Convert columns of text to numbers, float64 (column, row); NaN where one is missing.
-
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    table
-        As `read_table` returns it: rows from 0.
-    names
-        The columns of longitude and latitude in degrees, and others.
-
-    Raises
-    ------
-    InputError
-        If a value is no finite number, a longitude not from -180 to 360, or a latitude not from -90 to 90.
+        If it cannot be read, lacks a column, a number is not finite, a longitude not from -180 to 360, or a latitude
+        not from -90 to 90.
 
     Examples
     --------
-    >>> read_values(Path("a.csv"), pd.DataFrame({"x": ["141"], "y": ["42"], "pga": [None]}), ["x", "y", "pga"])
-    array([[141.],
-           [ 42.],
-           [ nan]])
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "stations.csv"
+    >>> _ = path.write_text("name,x,y,pga\nA,141,42,0.3\nB,142,43,")
+    >>> read_table(path, ["name", "x", "y", "pga"], numbers=["x", "y", "pga"])
+      name      x     y  pga
+    0    A  141.0  42.0  0.3
+    1    B  142.0  43.0  NaN
     """
-    text = table[[*names]]
-    numbers: NDArray[np.float64] = text.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64).T
-    for column, row in np.argwhere(text.notna().to_numpy().T & ~np.isfinite(numbers))[:1]:  # the header is line 1
-        found = f"found {text.iloc[row, column]!r} as {names[column]}"
-        raise InputError(f"{path}: line {row + 2}: {found}, expected numbers")
-    lon_deg, lat_deg = numbers[:2]
+    try:
+        table: pd.DataFrame = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
+    for name in names:
+        if name not in table.columns:
+            raise InputError(f"{path}: has no column {name!r}; found {', '.join(map(str, table.columns))}")
+    table = table.apply(lambda column: column.str.strip().mask(lambda text: text == ""))
+    for name in numbers:
+        text, values = table[name], pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+        for row in np.flatnonzero(text.notna() & ~np.isfinite(values)):  # line 1 is the header
+            raise InputError(f"{path}: line {row + 2}: found {text[row]!r} as {name}, expected numbers")
+        table[name] = values
+    lon_deg, lat_deg = table[[*numbers[:2]]].to_numpy().T
     for row in np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360)):
         found = f"found longitude {lon_deg[row]:g} and latitude {lat_deg[row]:g}"
         raise InputError(f"{path}: line {row + 2}: {found}, expected degrees")
-    return numbers
+    return table
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:

@@ -218,10 +218,8 @@ def count_density(
     shape = tuple(math.ceil(length * pixel_m / SQUARE_M) for length in valid.shape)
     squares = GeoBox(shape, Affine(SQUARE_M, 0, grid.affine.c, 0, -SQUARE_M, grid.affine.f), grid.crs)
     bins = [np.arange(length + 1) for length in shape]
-    rows, columns = ((np.arange(length) * pixel_m // SQUARE_M).astype(np.int64) for length in valid.shape)
-    valid_m2 = np.zeros(shape)
-    for row, pixels in zip(rows, valid, strict=True):
-        valid_m2[row] += np.bincount(columns, pixels, minlength=shape[1]) * pixel_m**2
+    rows, columns = (np.ceil(np.arange(length) * SQUARE_M / pixel_m).astype(np.int64) for length in shape)
+    valid_m2 = np.add.reduceat(np.add.reduceat(valid, rows, dtype=np.int64), columns, axis=1) * pixel_m**2
     points = shapely.get_coordinates(shapely.point_on_surface(frame.geometry.to_numpy()))
     x, y = ~squares.affine * points.T
     number, area_m2 = (np.histogram2d(y, x, bins, weights=weights)[0] for weights in (None, frame["area_m2"]))

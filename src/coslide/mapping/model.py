@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -25,7 +25,6 @@ from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding, Normalisation
 from coslide.samples.footprint import TrainingFootprint
 
-BUNDLE_FORMAT = 4
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, METADATA = "weights.safetensors", "model.json"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -76,7 +75,7 @@ class ModelMetadata(StrictModel):
         What wrote the bundle, the terms of the weights, and whom to cite.
     """
 
-    bundle_format: int = BUNDLE_FORMAT
+    bundle_format: Literal[4] = 4
     network: str
     options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel]
@@ -99,13 +98,6 @@ class ModelMetadata(StrictModel):
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
     citation: str = CITATION
-
-    @field_validator("bundle_format")
-    @classmethod
-    def _has_this_format(cls, found: int) -> int:
-        if found != BUNDLE_FORMAT:
-            raise ValueError(f"found {found}, expected {BUNDLE_FORMAT}; another version wrote it: train again")
-        return found
 
     @property
     def bands(self) -> tuple[Band, ...]:
@@ -213,9 +205,18 @@ def load_model(folder: Path | str) -> Model:
     >>> model.metadata.network, model.metadata.tile, len(model.metadata.bands)
     ('egcn', 32, 12)
     """
-    folder = Path(folder)
+    folder, loaded = Path(folder), []
     metadata = load_metadata(folder)
-    return Model(tuple(_network(metadata, folder / name) for name in member_files(WEIGHTS, metadata)), metadata)
+    options: dict[str, Any] = dict(metadata.options)
+    for weights in (folder / name for name in member_files(WEIGHTS, metadata)):
+        network = networks.create(metadata.network, len(metadata.encoder.names), **options)
+        try:
+            network.load_state_dict(load_file(weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{weights}: does not fit {metadata.network} ({reason})") from None
+        loaded.append(network.eval())
+    return Model(tuple(loaded), metadata)
 
 
 def member_files(first: str, metadata: ModelMetadata) -> list[str]:
@@ -272,14 +273,3 @@ def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_si
         expected = f"{metadata.pixel_size_m:g} m as the model was trained"
         raise InputError(f"{name}: found pixels of {pixel_size_m:g} m, expected {expected}")
     return missing
-
-
-def _network(metadata: ModelMetadata, weights: Path) -> nn.Module:
-    options: dict[str, Any] = dict(metadata.options)
-    network = networks.create(metadata.network, len(metadata.encoder.names), **options)
-    try:
-        network.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{weights}: does not fit {metadata.network} ({reason})") from None
-    return network.eval()

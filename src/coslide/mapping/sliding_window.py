@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +18,7 @@ Predict = Callable[[FloatArray], FloatArray]
 ReadRows = Callable[[int, int], tuple[FloatArray, BoolArray]]
 
 
-@dataclass(frozen=True, slots=True)
-class TilingOptions:
+class TilingOptions(NamedTuple):
     """Sizes by which a scene is cut into overlapping windows and put together again.
 
     Parameters
@@ -35,21 +33,12 @@ class TilingOptions:
     threads
         How many threads give windows to the network at the same time, a batch each. It changes memory and speed, not
         the result.
-
-    Raises
-    ------
-    ValueError
-        If a size is below 1 or the stride is longer than the tile, which would leave gaps.
     """
 
     tile: int = 128
     stride: int = 96
     batch: int = 8
     threads: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.tile, self.stride, self.batch, self.threads) < 1 or self.stride > self.tile:
-            raise ValueError(f"expected sizes of at least 1 and stride <= tile, found {self}")
 
 
 class Strip(NamedTuple):
@@ -105,8 +94,8 @@ def predict_rows(
     Raises
     ------
     ValueError
-        If the scene has no pixel, if what `read_rows` or `predict` give has another shape than described, or if an
-        answer is not finite.
+        If the scene has no pixel, a size of the tiling is below 1 or the stride longer than the tile, what `read_rows`
+        or `predict` give has another shape than described, or an answer is not finite.
 
     Notes
     -----
@@ -126,17 +115,17 @@ def predict_rows(
     [(0, (1, 1, 3)), (1, (1, 1, 3)), (2, (1, 1, 3)), (3, (1, 2, 3))]
     """
     height, width = shape
-    if height < 1 or width < 1:
-        raise ValueError(f"expected a scene of at least one row and column, found (height, width) = {shape}")
-    tile, batch = tiling.tile, tiling.batch
+    tile, stride, batch, threads = tiling
+    if min(*shape, *tiling) < 1 or stride > tile:
+        raise ValueError(f"expected at least one row and column, sizes from 1 on and stride <= tile: {shape}, {tiling}")
     first, last = rows or (0, height)
     weight: NDArray[np.float64] = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
     # The windows are a product grid, so weights that sum to 1 along each axis sum to 1 in the plane.
-    down, across = (_normalised_weights(size, weight, tiling.stride) for size in shape)
+    down, across = (_normalised_weights(size, weight, stride) for size in shape)
     ends = dict(zip(down, [*list(down)[1:], height], strict=True))  # a row is final when no lower window covers it
     tops = [top for top in down if top + tile > first and top < last]
-    batch = min(batch, -(-len(across) // tiling.threads))  # a narrow scene keeps all threads busy too
-    pool = ThreadPoolExecutor(tiling.threads)
+    batch = min(batch, -(-len(across) // threads))  # a narrow scene keeps all threads busy too
+    pool = ThreadPoolExecutor(threads)
 
     def submit(strip: Strip) -> tuple[Strip, list[tuple[list[int], Future[FloatArray]]]]:
         lefts = [left for left in across if strip.valid[:, left : left + tile].any()]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coslide.config.schema import RainConfig
 from coslide.errors import InputError
-from coslide.io.vector import read_table, read_values
+from coslide.io.vector import read_table
 
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
 _DAY = dt.timedelta(days=1)
@@ -104,9 +104,9 @@ def day_weights(rain: RainConfig, event_time: dt.datetime) -> dict[dt.date, floa
 def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     """Read lon, lat (degrees), rain (mm), station and, where there is one, date of the rows that count."""
     path, columns = rain.path, rain.columns
-    table = read_table(path, [name for name in columns.model_dump().values() if name is not None])
-    values = read_values(path, table, [columns.lon, columns.lat, columns.rain])
-    rows = pd.DataFrame(values.T, columns=["lon", "lat", "rain"])
+    numbers = [columns.lon, columns.lat, columns.rain]
+    table = read_table(path, filter(None, columns.model_dump().values()), numbers=numbers)
+    rows = table[numbers].set_axis(["lon", "lat", "rain"], axis=1)
     counts = rows.notna().all(axis=1) & ~rows["rain"].isin(rain.missing)
     if columns.quality:
         counts &= table[columns.quality].isna()

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
 from coslide.io.raster import CoarseRaster, read_coarse_raster
-from coslide.io.vector import read_table, read_values, read_vector
+from coslide.io.vector import read_table, read_vector
 
 STANDARD_GRAVITY_M_S2 = 9.80665
 G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}
@@ -121,8 +121,7 @@ def read_stations(shaking: ShakingConfig) -> Stations:
     """
     path, columns = shaking.path, shaking.columns
     names = columns.lon, columns.lat, columns.pga
-    table = read_table(path, names)
-    lon, lat, pga = values = read_values(path, table, names)
+    lon, lat, pga = values = read_table(path, names, numbers=names)[[*names]].to_numpy().T
     usable = np.isfinite(values).all(axis=0)
     if not usable.any():
         raise InputError(f"{path}: no station has a value in column {columns.pga!r}")

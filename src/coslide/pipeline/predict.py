@@ -5,7 +5,6 @@ import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -125,7 +124,7 @@ class ScenePredictor:
         if threads is None:  # a GPU is kept busy by one
             threads = 1 if torch.cuda.is_available() and not self.options.onnx else available_processors()
         options = {"layers": self.layers, "block_rows": scene.block_rows}
-        tiling = replace(self._tiling, threads=threads)
+        tiling = self._tiling._replace(threads=threads)
         for start, block in predict_rows(read_rows, self._predict, scene.shape, tiling=tiling, rows=rows, **options):
             yield start, _calibrated(block, self.metadata.temperature)
 

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperOption
@@ -15,9 +15,6 @@ from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
 from coslide.terminal import error_console, print_contents, print_networks, print_scores, shown
-
-if TYPE_CHECKING:
-    from coslide.simulate.recipe import Recipe
 
 app = typer.Typer(
     help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
@@ -138,7 +135,7 @@ def simulate(
         _log.info(f"next: coslide run {event} --out RUN")
 
 
-def _recipe(**given: Any) -> "Recipe":
+def _recipe(**given: Any) -> Any:
     """Check the recipe of a simulation; what is None stays as `Recipe` has it."""
     from pydantic import ValidationError
 

@@ -95,9 +95,8 @@ def print_networks(networks: Sequence[Mapping[str, Any]], bands: int, *, as_json
     )
     rows = []
     for network in networks:
-        if network["parameters"] is None:
-            numbers, note = ("", "", ""), "which bands are before and after? --cube"
-        else:
+        numbers, note = ("", "", ""), "which bands are before and after? --cube"
+        if network["parameters"] is not None:
             table4, multiply_adds = network["params_table4"] / 1e6, network["multiply_adds"] / 1e9
             numbers = (f"{network['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
             note = network["reconstruction"].split(":")[0]
@@ -114,12 +113,11 @@ def _print_json(content: Any) -> None:
 def _print_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, right: Sequence[str] = (), caption: str = ""
 ) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(title=Text(title), caption=caption, box=None)
-    for name in head:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=name != head[-1])
+    columns = [Column(name, justify="right" if name in right else "left", no_wrap=name != head[-1]) for name in head]
+    table = Table(*columns, title=Text(title), caption=caption, box=None)
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)

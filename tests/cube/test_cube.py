@@ -15,7 +15,7 @@ from coslide.cube.store import Store
 from coslide.errors import InputError
 from coslide.indices.derivatives import slope_aspect_curvature, smooth
 from coslide.indices.event_layers import layer_keys, layer_specs, open_event_scenes
-from coslide.pipeline.build import build_cube, event_grid
+from coslide.pipeline.build import build_cube
 from coslide.sources.dem import open_elevation
 from coslide.windows import Window
 
@@ -56,7 +56,7 @@ def test_every_variable_says_what_it_is_and_where_it_comes_from(cube):
 
 
 def test_the_grid_survives_the_store(cube, made_up_event):
-    assert cube.grid == event_grid(read_event(made_up_event))
+    assert cube.grid == open_event_scenes(read_event(made_up_event)).grid
 
 
 def test_gdal_reads_the_cube_with_its_crs_and_place(made_up_cube, cube):

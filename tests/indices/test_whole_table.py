@@ -15,9 +15,10 @@ from shapely.geometry import LineString, box
 from coslide.config.event import read_event
 from coslide.config.schema import SENTINEL2_BANDS
 from coslide.cube.cube import open_cube
+from coslide.indices.event_layers import open_event_scenes
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.networks.dates import date_bands
-from coslide.pipeline.build import build_cube, event_grid
+from coslide.pipeline.build import build_cube
 
 SPEC = importlib.util.spec_from_file_location("safe_files", Path(__file__).parents[1] / "sources" / "safe_files.py")
 safe_files = importlib.util.module_from_spec(SPEC)
@@ -128,7 +129,7 @@ def test_a_surface_that_did_not_change_between_two_baselines_has_no_ndvi_differe
 
 def test_the_grid_lies_on_the_60_m_lattice_of_the_tile(event_file):
     """R10."""
-    grid = event_grid(read_event(event_file))
+    grid = open_event_scenes(read_event(event_file)).grid
     assert (grid.affine.c - LEFT) % 60 == 0
     assert (grid.affine.f - TOP) % 60 == 0
     assert grid.shape.y % 6 == grid.shape.x % 6 == 0

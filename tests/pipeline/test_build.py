@@ -22,7 +22,7 @@ from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
 from coslide.io.atomic import whole_output
 from coslide.io.executor import open_executor
-from coslide.pipeline.build import CUBE, build_cube, event_grid
+from coslide.pipeline.build import CUBE, build_cube
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_the_height_of_the_windows_changes_no_value(made_up_event, made_up_cube,
 
 def test_everything_lies_on_one_grid(made_up_cube, made_up_event):
     """R10: same CRS, transform and shape for every band."""
-    grid = event_grid(read_event(made_up_event))
+    grid = open_event_scenes(read_event(made_up_event)).grid
     for name in open_cube(made_up_cube).attrs["indices"]:
         with rasterio.open(f'ZARR:"{made_up_cube}":/{name}') as file:
             assert (file.crs.to_epsg(), file.transform, file.shape) == (32654, grid.affine, tuple(grid.shape))

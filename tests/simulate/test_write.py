@@ -12,11 +12,12 @@ import coslide.simulate.write as writing
 from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
+from coslide.indices.event_layers import open_event_scenes
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.io.atomic import sha256
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.build import build_cube, event_grid
+from coslide.pipeline.build import build_cube
 from coslide.simulate.frame import frame_of
 from coslide.simulate.recipe import Recipe
 from coslide.simulate.write import simulate_event
@@ -51,7 +52,7 @@ def test_every_index_of_the_paper_can_be_built_from_it(cube):
 
 
 def test_the_grid_of_its_cube_is_the_scene(event_file):
-    assert event_grid(read_event(event_file)) == frame_of(RECIPE.size_km).scene
+    assert open_event_scenes(read_event(event_file)).grid == frame_of(RECIPE.size_km).scene
 
 
 def test_only_clouds_and_their_shadows_are_nodata(cube):

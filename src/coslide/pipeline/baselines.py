@@ -133,8 +133,7 @@ def fit_forest(values: Floats, truth: NDArray[np.bool_], *, seed: int = 0) -> Me
     slides, others = (random.permutation(np.flatnonzero(of_one)) for of_one in (truth, ~truth))
     count = min(len(slides), len(others), _PIXELS_OF_A_CLASS)
     chosen = np.concatenate([slides[:count], others[:count]])
-    processors = available_processors()
-    forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, n_jobs=processors, random_state=seed)
+    forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, n_jobs=available_processors(), random_state=seed)
     forest.fit(np.nan_to_num(values[chosen], nan=_MISSING), truth[chosen])
 
     def predict(pixels: Floats) -> Floats:

@@ -47,17 +47,6 @@ class _Ready(NamedTuple):
     peak_gb: float
 
 
-def event_grid(event: Event) -> GeoBox:
-    """Compute the grid of `event`, which its post-event scene, its DEM and the area that it names cover.
-
-    Raises
-    ------
-    InputError
-        If a raster cannot be read or has no CRS, they do not overlap, or the CRS asked for is not in metres.
-    """
-    return open_event_scenes(event).grid
-
-
 def build_cube(event: Event, path: Path | str, *, executor: Executor | None = None) -> Path:
     """Build the index cube of `event`; only what is not there yet, or has changed, is computed.
 

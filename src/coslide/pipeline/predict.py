@@ -24,8 +24,8 @@ from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.mapping.sliding_window import TilingOptions, augmented, mean_and_spread, predict_rows
 from coslide.networks.fuse import fuse
 from coslide.networks.precision import CHOSEN, choose_precision
-from coslide.pipeline.inventory_products import write_inventory_products
 from coslide.pipeline.labelled_scene import Scene
+from coslide.pipeline.report import write_inventory_products
 from coslide.progress import report_progress
 from coslide.samples.encode import Encoder, Moments
 from coslide.windows import row_strips
@@ -341,8 +341,6 @@ def with_precision(options: InferenceOptions, model: Model, kept: Path | None = 
 
 def _calibrated(block: Block, temperature: float) -> Block:
     """Apply the temperature of the model; a spread changes as the probability does (first order)."""
-    if temperature == 1:
-        return block
     mean, *spread = block
     given = mean.clip(_SURE, 1 - _SURE)
     found = apply_temperature(given, temperature)

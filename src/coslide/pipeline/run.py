@@ -12,12 +12,13 @@ from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scores import Scores
+from coslide.indices.event_layers import open_event_scenes
 from coslide.io.atomic import write_json
 from coslide.mapping.model import load_model, record_scores
 from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec
-from coslide.pipeline.build import build_cube, event_grid
+from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import open_labelled_scene
 from coslide.pipeline.predict import predict_scene
@@ -126,5 +127,5 @@ def _require_trainable(event: Event, settings: TrainingSettings) -> None:
         raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
     if event.inventory is None:
         raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
-    grid = event_grid(event)
+    grid = open_event_scenes(event).grid
     require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)

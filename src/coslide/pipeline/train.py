@@ -224,11 +224,9 @@ def _require_together(scenes: Sequence[LabelledScene], scheme: str) -> None:
         raise InputError(f"training.split.scheme: found {scheme}, expected events where --test-on is given")
     first = scenes[0]
     for other in scenes:
-        if other.scene.pixel_size_m != first.scene.pixel_size_m:
-            raise InputError(
-                f"{other.name}: found pixels of {other.scene.pixel_size_m:g} m, expected {first.scene.pixel_size_m:g} "
-                f"m as {first.name} has; build it on such a grid"
-            )
+        if (size_m := other.scene.pixel_size_m) != (expected_m := first.scene.pixel_size_m):
+            why = f"expected {expected_m:g} m as {first.name} has; build it on such a grid"
+            raise InputError(f"{other.name}: found pixels of {size_m:g} m, {why}")
 
 
 def _changed(model: Model, **values: Any) -> Model:
@@ -261,13 +259,11 @@ def _metadata(
 
 def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[NetworkDiagnostics]:
     """Diagnose the network of each member, and log which depth is dead."""
-    held_out = held_out_windows(scenes, model.metadata)
-    found = []
-    for network, own in zip(model.networks, _settings_of_members(settings), strict=True):
-        first = first_network(own, model.metadata.encoder.inputs)
-        found.append(diagnose_network(network, first, held_out))
-        for line in found[-1].warnings():
-            _log.info(line)
+    held_out, inputs = held_out_windows(scenes, model.metadata), model.metadata.encoder.inputs
+    firsts = [first_network(own, inputs) for own in _settings_of_members(settings)]
+    found = [diagnose_network(*pair, held_out) for pair in zip(model.networks, firsts, strict=True)]
+    for line in (line for one in found for line in one.warnings()):
+        _log.info(line)
     return found
 
 

@@ -25,15 +25,7 @@ from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.predict import encoder_for
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.encode import (
-    Encoder,
-    Moments,
-    Normalisation,
-    choose_encodings,
-    encode_raster,
-    read_raster,
-    require_finite,
-)
+from coslide.samples.encode import Encoder, Moments, choose_encodings, encode_raster, read_raster, require_finite
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import Subset, select_tiles
 from coslide.training.fit import TrainingData
@@ -108,8 +100,8 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
     groups = optional_groups(bands)
     dropped = {bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
     optional_bands = [band.name for band in bands if band.name in dropped or band.name in lacking]
-    nothing = Normalisation(np.zeros(len(bands), np.float32), np.ones(len(bands), np.float32))
-    return Encoder(bands, encodings, tuple(groups) if settings.inputs.flags else (), nothing), optional_bands
+    flags = tuple(groups) if settings.inputs.flags else ()
+    return Encoder(bands, encodings, flags, Moments(bands).normalisation()), optional_bands
 
 
 def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> tuple[list[Band], list[str]]:

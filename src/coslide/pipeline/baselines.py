@@ -31,7 +31,6 @@ Method = Callable[[Floats], Floats]
 
 _log = logging.getLogger(__name__)
 
-FOREST, CHANGE = "random forest", "spectral change"
 _FOLDER, _THRESHOLDS = "baselines", "thresholds.json"
 _PIXELS = 400_000  # training pixels drawn from each area
 _MISSING = -9999.0  # a forest splits on it like on any other value
@@ -72,9 +71,9 @@ def make_baselines(
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
     methods: dict[str, Method] = {}
     if truth[taught].any() and not truth[taught].all():
-        methods[FOREST] = fit_forest(values[taught], truth[taught], seed=seed)
+        methods["random forest"] = fit_forest(values[taught], truth[taught], seed=seed)
     if change := fit_change(values, bands):
-        methods[CHANGE], what = change
+        methods["spectral change"], what = change
         _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
     chosen_on = _pixels(scenes, Subset.VALIDATION, bands, random=random)
     pixels, labelled = chosen_on if chosen_on[1].any() else (values[other], truth[other])

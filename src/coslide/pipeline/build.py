@@ -139,8 +139,8 @@ def describe_cube(path: Path, event: Event) -> None:
     }
     with report_write_errors(path):
         attributes = zarr.open_group(path, mode="r").attrs
-        consolidated = (path / ".zmetadata").is_file()  # not after a kill just before
-        if consolidated and all(attributes.get(key) == value for key, value in description.items()):
+        kept = (path / ".zmetadata").is_file()  # not after a kill just before it was written
+        if kept and all(attributes.get(key) == value for key, value in description.items()):
             return
         history = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} coslide {coslide.__version__}"
         zarr.open_group(path, mode="a").attrs.update({**description, "history": history})
@@ -198,8 +198,8 @@ def _compute_window(shared: tuple[LayerGroup, Store], window: GeoBox) -> list[Sp
 def _libraries() -> str:
     """List the versions of what computes values, as ``"coslide 0.1.0, GDAL 3.10.3, ..."``."""
     names = ("numpy", "rasterio", "pyproj", "scipy", "odc-geo", "pykrige", "edt", "numba")
-    found = [f"{name} {version(name)}" for name in names]
-    return ", ".join([f"coslide {coslide.__version__}", f"GDAL {rasterio.__gdal_version__}", *found])
+    own = (f"coslide {coslide.__version__}", f"GDAL {rasterio.__gdal_version__}")
+    return ", ".join([*own, *(f"{name} {version(name)}" for name in names)])
 
 
 def _require_valid(store: Store, event: Event) -> None:

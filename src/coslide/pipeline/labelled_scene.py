@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from coslide.config.training import TrainingSettings
@@ -238,21 +239,19 @@ def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
         raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
     if scene.chips and settings.split.scheme == "regions":
         raise InputError(f"training.split.scheme: {scene.name}: chips have no regions; expected blocks or events")
-    regions = _regions_of(scene, settings) if settings.split.scheme == "regions" else None
+    path = settings.split.regions if settings.split.scheme == "regions" else None
+    regions = None if path is None or grid is None else _burn_regions(path, grid)
     split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
     return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
 
 
-def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> SplitRaster | None:
-    """Draw the subsets that a file of polygons gives; None where there is no file."""
-    grid, path = scene.scene.grid, settings.split.regions
-    if path is None or grid is None:
-        return None
+def _burn_regions(path: Path, grid: GeoBox) -> SplitRaster:
+    """Burn the subsets that a file of polygons gives."""
     frame = read_vector(path, str(grid.crs), what="regions")
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     if wrong := set(words) - set(_SUBSETS):
         raise InputError(f"{path}: part: found {min(wrong)!r}, expected one of {', '.join(_SUBSETS)}")
-    parts = np.full(scene.labels.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
+    parts = np.full(grid.shape, Subset.GUARD if (words == "train").any() else Subset.TRAIN, dtype=np.uint8)
     for name, subset in _SUBSETS.items():  # where polygons overlap, the test set has the pixels
         outlines = frame.geometry[(words == name) & ~frame.geometry.is_empty]
         if len(outlines):
@@ -278,15 +277,12 @@ def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings
     for name, purpose in (("train_tiles", "train on"), ("test_tiles", "score")):
         if not counts[name]:
             raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")
-    if not _landslide_in(Subset.TRAIN, scenes):
+    slid = {number for scene in scenes for number in np.unique(scene.split.subsets[scene.labels == LANDSLIDE])}
+    if Subset.TRAIN not in slid:
         raise InputError("the training set holds no landslide; choose another --seed, other regions or a larger area")
     if settings.split.validation_fraction and not counts["validation_tiles"]:
         how = "lower training.split.block_windows or .guard_px, or set training.split.validation_fraction = 0"
         raise InputError(f"the split leaves nothing to choose the threshold on; {how}")
-    if (chooses := settings.optimiser.chooses) and not _landslide_in(Subset.VALIDATION, scenes):
+    if (chooses := settings.optimiser.chooses) and Subset.VALIDATION not in slid:
         why = "the validation set holds no landslide to choose by"
         raise InputError(f"training.optimiser.{chooses}: {why}; choose another --seed")
-
-
-def _landslide_in(subset: Subset, scenes: Sequence[LabelledScene]) -> bool:
-    return any((scene.labels[scene.split.subsets == subset] == LANDSLIDE).any() for scene in scenes)

@@ -65,12 +65,8 @@ class ScenePredictor:
 
     Parameters
     ----------
-    model
-        What to map with.
-    scene
-        What to map.
-    options
-        How to map.
+    model, scene, options
+        What to map with, what to map, and how.
     folder
         Of the model's bundle; needed for its ONNX form only.
 
@@ -184,21 +180,18 @@ def predict_scene(
     executor: Executor | None = None,
     resume: bool = False,
 ) -> Path:
-    """Map the landslides of the scene in the cube `index` into the folder `out`.
+    """Map the landslides of the scene in the cube `index` into the folder `out`, which is returned.
 
-    Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid), ``landslides.gpkg`` and
-    ``landslides.parquet``, ``density.tif`` (landslides per km2), ``summary.json``, ``summary.png`` and ``item.json``
-    (STAC), all described in `docs/inventory.md`; with TTA or several members ``uncertainty.tif`` too. The map carries
-    in its tags where the model was trained, so that it is never scored there.
+    Leaves ``probability.tif`` (0 to 1, NaN where the cube is not valid) and all that is made of it, as described in
+    `docs/inventory.md`; with TTA or several members ``uncertainty.tif`` too. The map carries in its tags where the
+    model was trained, so that it is never scored there.
 
     Parameters
     ----------
     model, index
         A bundle, and a cube with the bands that it was trained with.
-    out
-        Folder to write to.
-    options
-        How to map.
+    out, options
+        Folder to write to, and how to map.
     min_area_m2
         Smaller landslides are left out of the inventory; the probability map keeps them.
     executor
@@ -206,11 +199,6 @@ def predict_scene(
         map is the same, but for the last digits of its sums (1e-5).
     resume
         Go on with a map of the same model, cube and options that was interrupted: rows that are there are kept.
-
-    Returns
-    -------
-    Path
-        `out`.
 
     Raises
     ------
@@ -265,7 +253,9 @@ def _predictor(job: _Job) -> ScenePredictor:
     return ScenePredictor(load_model(job.model), open_cube(job.cube), job.options, folder=job.model)
 
 
-_kept_predictor = functools.lru_cache(maxsize=1)(_predictor)  # a worker's next block of the same map finds it ready
+@functools.lru_cache(maxsize=1)  # a worker's next block of the same map finds it ready
+def _kept_predictor(job: _Job) -> ScenePredictor:
+    return _predictor(job)
 
 
 def _block_of(job: _Job, rows: tuple[int, int]) -> Block:

@@ -51,8 +51,7 @@ def cube_settings(index: Path | str) -> TrainingSettings:
     InputError
         If this version of coslide does not know them.
     """
-    index = Path(index)
-    if is_chip_folder(index):
+    if is_chip_folder(Path(index)):
         return TrainingSettings()
     try:
         return TrainingSettings.model_validate_json(open_cube(index).attrs.get("coslide_training", "{}"))

@@ -122,8 +122,7 @@ def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> 
         missing = missing_indices(settings.inputs.indices, bands)
         bands = tuple(index_set(settings.inputs.indices, bands))
         note = f"; the cube has no {', '.join(missing)}" if missing else ""
-        if bands:
-            _log.info(f"indices ({settings.inputs.indices}): {len(bands)} bands{note}")
+        _log.info(f"indices ({settings.inputs.indices}): {len(bands)} bands{note}")
     if not bands:
         where = f"the cube has no index of set ({settings.inputs.indices})" if found else "the events share no band"
         raise InputError(f"training.inputs.indices: {where}")

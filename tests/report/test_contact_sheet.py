@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
@@ -17,8 +18,7 @@ from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES
 from coslide.report.contact_sheet import contact_sheet
-from coslide.report.images import thumbnail
-from coslide.report.palette import GREY, YELLOW
+from coslide.report.images import GREY, YELLOW, thumbnail
 
 ROWS, COLS = 40, 30
 BANDS = ("B2", "B3", "B4")
@@ -157,7 +157,7 @@ def test_pictures_do_not_lie_on_each_other(figure):
 
 
 def test_words_do_not_lie_on_each_other(figure):
-    renderer = figure.canvas.get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()
     words = [text for ax in figure.axes for text in (*ax.texts, ax.title, ax._left_title)] + figure.texts
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in words if text.get_text()]
     for k, (text, box) in enumerate(boxes):

@@ -10,14 +10,15 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from coslide.report import images, palette
-from coslide.report.charts import figure_uri, loss_figure, size_figure, summary_figure
+from coslide.report import images
+from coslide.report.charts import loss_figure, size_figure, summary_figure
 from coslide.report.images import (
     COLOURS,
     CORRECT,
     FALSE_ALARM,
     MISSED,
     NOT_SCORED,
+    figure_uri,
     hillshade,
     jpeg_uri,
     landslide_codes,
@@ -89,8 +90,8 @@ def test_the_relief_shines_through_a_low_probability_and_nodata_is_grey():
     relief = shaded_relief(None, (60, 80), 10.0)
     drawn = probability_colours(probability, relief, step=1)
     np.testing.assert_allclose(drawn[30, 10], relief[30, 10], atol=0.01)
-    np.testing.assert_allclose(drawn[30, 60], to_rgb(palette.PROBABILITY[-1]), atol=0.01)
-    np.testing.assert_allclose(drawn[5, 5], to_rgb(palette.NODATA), atol=0.01)
+    np.testing.assert_allclose(drawn[30, 60], to_rgb(images.PROBABILITY[-1]), atol=0.01)
+    np.testing.assert_allclose(drawn[5, 5], to_rgb(images.NODATA), atol=0.01)
     assert drawn.min() > 0.02  # nothing of a map is black
 
 
@@ -114,7 +115,7 @@ def test_the_style_for_qgis_has_the_colours_of_the_page():
     style = files("coslide.mapping").joinpath("style.qml").read_text()
     found = re.findall(r'name="(?:color|outline_color)" value="(\d+),(\d+),(\d+),', style)
     drawn = {f"#{bytes(map(int, colour)).hex().upper()}" for colour in found}
-    assert drawn == {*palette.PROBABILITY, palette.OUTLINE}
+    assert drawn == {*images.PROBABILITY, images.OUTLINE}
 
 
 def test_landslides_have_the_colours_of_the_legend():
@@ -135,7 +136,7 @@ def test_what_lies_outside_the_frame_is_paler_and_what_has_no_map_is_grey():
     valid[:20] = False
     drawn = landslide_colours(codes, valid, step=1, held_out=held_out)
     assert drawn[40, 10].mean() > drawn[40, 70].mean() + 0.06
-    np.testing.assert_allclose(drawn[8, 10], to_rgb(palette.NODATA), atol=0.01)
+    np.testing.assert_allclose(drawn[8, 10], to_rgb(images.NODATA), atol=0.01)
     assert (drawn[30, 39], drawn[30, 40]) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))
 
 

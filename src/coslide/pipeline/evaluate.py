@@ -25,6 +25,7 @@ from coslide.io.vector import read_vector
 from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.report.charts import error_figure, score_charts
+from coslide.report.images import save_figure
 from coslide.report.page import render, score_text
 from coslide.sources.inventory import rasterize_inventory, rasterize_polygons
 
@@ -143,8 +144,7 @@ def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None
         name = "errors" if number == 1 else f"errors_{number}"
         figures[name] = error_figure(one.recognised, one.mapped, one.where, pixel_size_m=one.pixel_size_m)
     for name, figure in figures.items():
-        with whole_output(folder / "figures" / f"{name}.png") as part:
-            figure.savefig(part, format="png", metadata={"Software": None})
+        save_figure(figure, folder / "figures" / f"{name}.png")
     _log.info(found.line())
 
 

@@ -27,7 +27,7 @@ from coslide.mapping.inventory import object_areas_m2, vectorize_landslides, wri
 from coslide.mapping.model import BUNDLE, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
-from coslide.report import charts, images, palette
+from coslide.report import charts, images
 from coslide.report.page import render
 from coslide.samples.footprint import is_held_out
 
@@ -131,7 +131,7 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
 
 
 def _chart(figure: Figure, alt: str, caption: str = "") -> Picture:
-    return Picture(charts.figure_uri(figure), alt, caption)
+    return Picture(images.figure_uri(figure), alt, caption)
 
 
 def _cost(path: Path) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         of_mapping = np.where(mapped, images.CORRECT, images.NOTHING).astype(np.uint8)
         maps = [draw(of_mapping, "Mapped landslides", {images.CORRECT: "mapped"})]
     maps.append(draw(images.landslide_codes(recognised, mapped, judged), "Recognised landslides", words))
-    alt, colours = "Map of landslide probability on the shaded relief", palette.PROBABILITY
+    alt, colours = "Map of landslide probability on the shaded relief", images.PROBABILITY
     legend = [(colours[1], "probability 0.5"), (colours[2], "probability 1")]
     shades = images.probability_colours(found.probability, background, step=step)
     probability = Picture(images.jpeg_uri(shades, sharp=True), alt, legend=legend, width_km=width_km)
@@ -264,8 +264,7 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
     west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
     figure = charts.summary_figure(summary, density[0], bounds_km=(west, south, east, north), title=event)
-    with whole_output(out / "summary.png") as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
+    images.save_figure(figure, out / "summary.png")
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
     assets = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}

@@ -5,13 +5,10 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-
 from coslide.config.event import Event, read_event
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.evaluation.scores import Scores
 from coslide.indices.event_layers import open_event_scenes
 from coslide.io.atomic import write_json
 from coslide.mapping.model import load_model, record_scores
@@ -25,7 +22,6 @@ from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
 from coslide.report.scene_figure import scene_figure
-from coslide.samples.footprint import is_held_out
 from coslide.training.fit import require_trainable
 from coslide.windows import require_tile
 
@@ -92,30 +88,13 @@ def run(
         metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index)
         if Path(model) == out / "model":  # not into the bundle of another training
             record_scores(out / "model", metrics)
-    _draw(index, out, metrics)
+    found = read_probability_map(out)
+    scene_figure(out / "landslides.png", open_cube(index), found, metrics.pixels if metrics else None)
     wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
     write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
     write_report(out)
     _log.info(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
     return out
-
-
-def _draw(index: Path, out: Path, metrics: Scores | None) -> None:
-    """Draw the scene, the mapped and the recognised landslides side by side."""
-    cube, found = open_cube(index), read_probability_map(out)
-    first = next(band for band in cube.inputs if band.date == "post")
-    colours = cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3  # grey without true colour
-    scene_figure(
-        out / "landslides.png",
-        rgb=cube.read(bands=colours),
-        mapped=cube.labels if "landslide" in cube else None,
-        recognised=np.nan_to_num(found.probability) >= found.threshold,
-        held_out=is_held_out(found.seen) if found.seen.any() else None,
-        grid=found.grid,
-        scores=metrics.pixels if metrics else None,
-        title=cube.title,
-        credit=str(cube.attrs.get("credit", "")),
-    )
 
 
 def _require_trainable(event: Event, settings: TrainingSettings) -> None:

@@ -1,6 +1,5 @@
 """Charts of scores, sizes and training."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,21 +13,14 @@ from numpy.typing import NDArray
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
 from coslide.evaluation.pixels import PixelScores
 from coslide.evaluation.scores import Calibration, NetworkDiagnostics, Scores
-from coslide.report import images, palette
+from coslide.report import images
 from coslide.report.page import score_text
 
 _DOTTED: Any = {"color": "0.6", "linestyle": ":"}
-_MODEL: Any = {"color": palette.MODEL}
-_MAPPED_AND_RECOGNISED: Any = ({"color": "0.25", "marker": "s"}, {"color": palette.MODEL, "marker": "o"})
+_MODEL: Any = {"color": images.MODEL}
+_MAPPED_AND_RECOGNISED: Any = ({"color": "0.25", "marker": "s"}, {"color": images.MODEL, "marker": "o"})
 _SQUARE_IN = (4.6, 4.6)
 _UNIT: Any = {"xlim": (-0.01, 1.01), "ylim": (-0.01, 1.01)}
-
-
-def figure_uri(figure: Figure) -> str:
-    """Encode a figure as a PNG data address; equal figures give equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return images.data_uri(buffer.getvalue(), "png")
 
 
 def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
@@ -74,7 +66,7 @@ def _curve_chart(
     for (label, line), style in zip(lines.items(), (_MODEL, _DOTTED), strict=True):
         axes.plot(*line, label=label, **style)
     rows = {"model at its threshold": found.pixels, **found.baselines}
-    for (name, row), marker, colour in zip(rows.items(), "oss", (palette.MODEL, *palette.BASELINES), strict=False):
+    for (name, row), marker, colour in zip(rows.items(), "oss", (images.MODEL, *images.BASELINES), strict=False):
         axes.plot(*place(row), marker, color=colour, label=f"{name} (F1 {row.f1:.2f})")
     axes.set(**_UNIT, **words)
     axes.legend(frameon=False, fontsize=8)
@@ -102,7 +94,7 @@ def _recall_by_size(found: Scores) -> Figure:
     figure, (axes,) = _chart((6.5, 3.8))
     rows = found.objects.recall_by_size
     papers = [row.pixels_min == PAPER_SMALLEST_PX for row in rows]
-    colours = [palette.ORANGE if of_paper else palette.MODEL for of_paper in papers]
+    colours = [images.ORANGE if of_paper else images.MODEL for of_paper in papers]
     names = [f"{row.pixels_min}–{row.pixels_max}" if row.pixels_max else f"≥ {row.pixels_min}" for row in rows]
     bars = axes.bar(names, [row.recall or 0 for row in rows], color=colours, width=0.75)
     axes.bar_label(bars, [f"{row.n_found} of {row.n_mapped}" for row in rows], fontsize=8)
@@ -140,8 +132,8 @@ def error_figure(recognised: images.Mask, mapped: images.Mask, where: images.Mas
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")
     axes.grid(visible=False)
     axes.set(xlabel="km", ylabel="km")
-    words = {palette.CORRECT: "correct", palette.FALSE_ALARM: "false alarm", palette.MISSED: "missed"}
-    words |= {images.FLAT: "no landslide", palette.NODATA: "not scored"}
+    words = dict(zip(images.COLOURS.values(), ("correct", "false alarm", "missed"), strict=False))
+    words |= {images.FLAT: "no landslide", images.NODATA: "not scored"}
     handles = [Patch(color=colour, label=label) for colour, label in words.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False)
     return figure
@@ -204,7 +196,7 @@ def summary_figure(
     highest = max(1.0, float(np.nanmax(per_km2, initial=0)))  # where none is, the map is pale, not half way up
     extent, masked = (west, east, south, north), np.ma.masked_invalid(per_km2)
     shown = places.imshow(masked, extent=extent, cmap="YlOrRd", vmin=0, vmax=highest, interpolation="none")
-    places.set_facecolor(palette.NODATA)
+    places.set_facecolor(images.NODATA)
     places.grid(visible=False)
     places.ticklabel_format(useOffset=False, style="plain")
     places.set(title="where they are", xlabel="east [km]", ylabel="north [km]")
@@ -220,7 +212,7 @@ def diagnostics_figure(signs: NetworkDiagnostics) -> Figure:
     left.set(ylabel="spread of kernels over\ntheir initial one", xlabel="depth")
     lost = {str(row.depth): row.ap_lost for row in signs.depths} | {"branch": signs.branch_ap_lost}
     measured = {name: value for name, value in lost.items() if value is not None}
-    right.bar(list(measured), list(measured.values()), color=palette.VERMILION)
+    right.bar(list(measured), list(measured.values()), color=images.VERMILION)
     right.axhline(0, color="0.6", linewidth=0.8)
     most = max([0.05, *map(abs, measured.values())])  # a thousandth must not look like a loss
     words = {"xlabel": "from this depth down, or 2nd branch", "ylabel": "average precision lost\nwithout it"}

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -17,9 +16,7 @@ from matplotlib.patches import Patch
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
-from coslide.io.atomic import whole_output
-from coslide.report.images import Thumbnail, thumbnail
-from coslide.report.palette import DISTINCT, GREY, NODATA, YELLOW
+from coslide.report.images import DISTINCT, GREY, NODATA, YELLOW, Thumbnail, save_figure, step_of, thumbnail
 
 _COLUMNS = 7
 _WIDTH_IN, _DPI = 12.0, 200
@@ -35,7 +32,7 @@ _GROUPS = (
     ("scene_before", "pre", "Scene before the event"),
     ("scene_after", "post", "Scene after the event"),
     ("terrain", "", "Terrain"),
-    ("other", "", "Ground, rain and shaking"),
+    ("other", "", "Geology, rain and shaking"),
     ("diagnostic", "", "Diagnostics"),
     ("mask", "", "Masks and labels"),
 )
@@ -80,7 +77,7 @@ def contact_sheet(cube: Cube, path: Path) -> Path:
     landslides none is lost, which makes the smallest look larger than they are. Colours run from the 2nd to the 98th
     percentile of the picture; those of curvature and of differences are the same on both sides of 0.
     """
-    step = max(1, math.ceil(max(cube.grid.shape) / (_PANEL_IN * _DPI)))
+    step = step_of(cube.grid.shape, _PANEL_IN * _DPI)
     panels = {band.name: _Panel(band, thumbnail(cube.array(band), step)) for band in cube.bands}
     norms = _norms(panels.values())
     places: list[tuple[_Panel, str] | None] = []
@@ -91,10 +88,7 @@ def contact_sheet(cube: Cube, path: Path) -> Path:
         if len(places) % _COLUMNS + len(members) > _COLUMNS:  # a group goes on in a row if all of it fits
             places += [None] * (-len(places) % _COLUMNS)
         places += [(panel, "" if k else heading) for k, panel in enumerate(members)]
-    figure = _draw(places, cube, norms)
-    with whole_output(path) as part:
-        figure.savefig(part, dpi=_DPI, metadata={"Software": None})  # no version inside: equal inputs, equal bytes
-    return path
+    return save_figure(_draw(places, cube, norms), path)
 
 
 def _group(band: Band) -> str:
@@ -134,8 +128,7 @@ def _draw(places: Sequence[tuple[_Panel, str] | None], cube: Cube, norms: Norms)
     height_in = min(max(_PANEL_IN * rows / columns, _LOWEST_IN), _TALLEST_IN)
     row_in = _HEAD_IN + height_in + _KEY_IN
     whole_in = _TOP_IN + math.ceil(len(places) / _COLUMNS) * row_in + _BOTTOM_IN
-    figure = Figure(figsize=(_WIDTH_IN, whole_in), facecolor="white")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, nothing to close
+    figure = Figure(figsize=(_WIDTH_IN, whole_in), dpi=_DPI, facecolor="white")  # no pyplot: nothing to close
     _write_header(figure, cube)
     for number, place in enumerate(places):
         if place is None:

@@ -1,4 +1,4 @@
-"""Maps as pictures: true colour, shaded relief, and landslides or their probability over it."""
+"""Maps as pictures: true colour, shaded relief, and landslides or their probability over it, and all colours."""
 
 import base64
 import io
@@ -6,18 +6,20 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from skimage.measure import block_reduce
 
+from coslide.io.atomic import whole_output
 from coslide.labels import NO_CLASS
-from coslide.report import palette
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -29,19 +31,28 @@ _GAMMA = 0.7  # below 1 brightens forest, which would be near black
 _JPEG_QUALITY = 85
 FLAT = "0.66"
 """Grey of terrain without relief."""
-_NODATA = np.array(to_rgb(palette.NODATA), np.float32)
-_PROBABILITY = LinearSegmentedColormap.from_list("probability", palette.PROBABILITY)
 _FADE = 0.6  # how dark what lies outside the frame stays
 _STRIP_ROWS = 512
 
+# Told apart by people who are colour-blind: Okabe and Ito (2008), Color universal design, jfly.uni-koeln.de/color;
+# then Paul Tol's muted set.
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PINK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
+DISTINCT = (
+    ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PINK, "#332288", "#999933", "#882255", "#44AA99", "#DDCC77",
+)  # fmt: skip
+"""Colours of classes without an order."""
+MODEL, BASELINES = BLUE, (ORANGE, PINK)
+PROBABILITY = ("#FEE0B6", ORANGE, "#B35806")
+"""Classes of landslide probability, from the least to the most sure, and the ends of its colour map."""
+OUTLINE = "#783200"
+"""Outlines of landslide polygons."""
+NODATA = "#D9D9D9"
 NOTHING, CORRECT, FALSE_ALARM, MISSED, NOT_SCORED = range(5)
 """Codes of a map of landslides."""
-COLOURS = {
-    CORRECT: palette.CORRECT,
-    FALSE_ALARM: palette.FALSE_ALARM,
-    MISSED: palette.MISSED,
-    NOT_SCORED: palette.NOT_SCORED,
-}
+COLOURS = dict(enumerate((YELLOW, VERMILION, SKY, "#C0B24A"), start=CORRECT))
+"""Colour of each code but `NOTHING`."""
+_PROBABILITY = LinearSegmentedColormap.from_list("probability", PROBABILITY)
 
 
 def reduce_blocks(values: NDArray[Any], step: int, how: Callable[..., Any] = MEAN) -> NDArray[Any]:
@@ -179,7 +190,7 @@ def landslide_colours(
     framed = None if held_out is None else reduce_blocks(held_out, step, np.any)
     if framed is not None:
         colours[~framed] = 1 - _FADE * (1 - colours[~framed])
-    colours[~reduce_blocks(valid, step, np.any)] = _NODATA
+    colours[~reduce_blocks(valid, step, np.any)] = to_rgb(NODATA)
     for code, colour in COLOURS.items():
         colours[small == code] = to_rgb(colour)
     if framed is not None and not framed.all():
@@ -198,7 +209,7 @@ def probability_colours(probability: Floats, background: Floats, *, step: int) -
     valid = np.isfinite(small)
     given = np.where(valid, small, 0)[..., np.newaxis]
     colours = (1 - given) * background + given * _PROBABILITY(given[..., 0])[..., :3]
-    colours[~valid] = _NODATA
+    colours[~valid] = to_rgb(NODATA)
     return np.asarray(colours, np.float32)
 
 
@@ -258,12 +269,12 @@ def true_colours(scenes: Sequence[Floats], tails: tuple[float, float] = (1, 99))
     found = []
     for scene in scenes:
         colours = np.clip((scene - low) / np.maximum(high - low, 1e-6), 0, 1) ** _GAMMA
-        colours[np.isnan(colours).any(axis=-1)] = _NODATA
+        colours[np.isnan(colours).any(axis=-1)] = to_rgb(NODATA)
         found.append(colours.astype(np.float32))
     return found
 
 
-def step_of(shape: Sequence[int], widest_px: int = WIDEST_PX) -> int:
+def step_of(shape: Sequence[int], widest_px: float = WIDEST_PX) -> int:
     """Find the side of the blocks that reduce a map to at most `widest_px` pixels along its longer side."""
     return max(1, math.ceil(max(shape) / widest_px))
 
@@ -274,6 +285,20 @@ def jpeg_uri(colours: Floats, *, sharp: bool = False) -> str:
     image = Image.fromarray(np.rint(255 * colours).astype(np.uint8))
     image.save(buffer, "jpeg", quality=_JPEG_QUALITY, optimize=True, **({"subsampling": 0} if sharp else {}))
     return data_uri(buffer.getvalue(), "jpeg")
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG, whole or not at all; equal figures give equal bytes."""
+    with whole_output(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})  # no version inside
+    return path
+
+
+def figure_uri(figure: Figure) -> str:
+    """Encode a figure as a PNG data address; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return data_uri(buffer.getvalue(), "png")
 
 
 def data_uri(content: bytes, kind: str) -> str:

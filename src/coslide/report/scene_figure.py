@@ -2,82 +2,48 @@
 
 from pathlib import Path
 from textwrap import fill
-from typing import Any, NotRequired, Required, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from odc.geo.geobox import GeoBox
 
+from coslide.cube.cube import Cube
 from coslide.evaluation.pixels import PixelRates
-from coslide.io.atomic import whole_output
 from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.probability_map import ProbabilityMap
 from coslide.report import images
 from coslide.report.page import round_length
+from coslide.samples.footprint import is_held_out
 
 _WIDTH_IN, _DPI = 12.0, 200  # 2400 px; text of 9 pt is still 10 px high at a width of 1000 px
 _LEFT_IN, _RIGHT_IN, _GAP_IN, _TOP_IN, _BOTTOM_IN = 0.85, 0.15, 0.18, 1.05, 1.6
 _TALLEST_IN = 9.0
+_SCORED = ("Correct", "False alarm", "Missed", "Recognised, not scored")
 
 
-class Captions(TypedDict):
-    """What is written on a figure."""
-
-    title: Required[str]
-    scores: NotRequired[PixelRates | None]
-    credit: NotRequired[str]
-
-
-_SCORED = {
-    images.CORRECT: "Correct",
-    images.FALSE_ALARM: "False alarm",
-    images.MISSED: "Missed",
-    images.NOT_SCORED: "Recognised, not scored",
-}
-
-
-def scene_figure(
-    path: Path,
-    *,
-    grid: GeoBox,
-    rgb: images.Floats,
-    recognised: images.Mask,
-    mapped: npt.NDArray[np.uint8] | None = None,
-    held_out: images.Mask | None = None,
-    **captions: Unpack[Captions],
-) -> Path:
+def scene_figure(path: Path, cube: Cube, found: ProbabilityMap, scores: PixelRates | None = None) -> Path:
     """Draw an event's scene and landslides side by side in a PNG, 2400 pixels wide.
 
-    The panels are the scene in true colour; the same with the mapped landslides, where there is an inventory; and the
-    same with the recognised ones. Where labels are known and the network was not trained, the last panel tells correct,
-    false and missed landslides apart; recognised landslides elsewhere are drawn in one colour of their own.
+    The panels are the scene in true colour (one band in grey where the cube lacks red, green or blue); the same with
+    the mapped landslides, where the cube has labels; and the same with the recognised ones. Where labels are valid and
+    the network was not trained, the last panel tells correct, false and missed landslides apart; recognised landslides
+    elsewhere are drawn in one colour of their own. Held-out pixels are framed where training saw some of the event.
 
     Parameters
     ----------
     path
         The file to write; it appears whole or not at all.
-    grid
-        Grid of the arrays, in metres, north up.
-    rgb
-        Reflectance after the earthquake, red, green, blue, float (3, row, col); NaN where there is none.
-    recognised
-        Landslides of the model, bool (row, col).
-    mapped
-        Inventory, uint8 (row, col): 0 background, 1 landslide, 255 outside the mapped area, which is hatched. None
-        leaves the middle panel out.
-    held_out
-        Pixels kept from training, bool (row, col), which are framed. None: the network never saw the event.
-    title
-        Name of the event.
+    cube
+        The event, with its title and the credit of its data. What lies outside the mapped area is hatched.
+    found
+        The map, on the grid of the cube.
     scores
         Written below the title; None leaves the line out.
-    credit
-        Who made the data; written at the bottom.
 
     Returns
     -------
@@ -86,8 +52,6 @@ def scene_figure(
 
     Raises
     ------
-    ValueError
-        If an array does not have the shape of the grid, or the grid is not in metres.
     InputError
         If the disk is full or the folder cannot be written.
 
@@ -95,28 +59,21 @@ def scene_figure(
     -----
     Grids with more pixels than a panel has dots are reduced: the scene by averaging, landslides so that none is lost,
     which makes the smallest look larger than they are.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from affine import Affine
-    >>> grid = GeoBox((40, 60), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
-    >>> scene, none = np.full((3, 40, 60), 0.1), np.zeros((40, 60), bool)
-    >>> path = Path(tempfile.mkdtemp()) / "landslides.png"
-    >>> scene_figure(path, grid=grid, rgb=scene, recognised=none, title="Nothing moved").name
-    'landslides.png'
     """
-    _check(grid, {"rgb": rgb, "recognised": recognised, "mapped": mapped, "held_out": held_out})
+    first = next(band for band in cube.inputs if band.date == "post")
+    rgb = cube.read(bands=cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3)
+    mapped = cube.labels if "landslide" in cube else None
+    held_out = is_held_out(found.seen) if found.seen.any() else None
+    grid, recognised = found.grid, np.asarray(np.nan_to_num(found.probability) >= found.threshold)
     step = images.step_of(grid.shape, int(2 * _DPI * _WIDTH_IN / (2 if mapped is None else 3)))
     (scene,) = images.true_colours([np.stack([images.reduce_blocks(band, step) for band in rgb], axis=-1)], (2, 98))
     valid = np.asarray(np.isfinite(rgb).all(axis=0))
     labelled = np.ones_like(valid) if mapped is None else mapped != NODATA
     landslide = None if mapped is None else mapped == LANDSLIDE
     codes = images.landslide_codes(recognised, landslide, labelled if held_out is None else labelled & held_out)
-    panels = [("Recognised landslides", codes, _SCORED)]
-    if landslide is None:
-        panels = [("Recognised landslides", codes, {images.NOT_SCORED: "Recognised"})]
-    else:
+    words = dict(zip(images.COLOURS, _SCORED, strict=True)) if mapped is not None else {images.NOT_SCORED: "Recognised"}
+    panels = [("Recognised landslides", codes, words)]
+    if landslide is not None:
         codes = np.where(landslide, images.CORRECT, images.NOTHING).astype(np.uint8)
         panels.insert(0, ("Mapped landslides", codes, {images.CORRECT: "Mapped"}))
 
@@ -140,26 +97,14 @@ def scene_figure(
         ax.set_title(f"({letter}) {name}", fontsize=11, loc="left")
         spacing: Any = {"borderaxespad": 4, "columnspacing": 1.2, "handlelength": 1.6, "frameon": False}
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), ncols=2, fontsize=9, **spacing)
-    _write_captions(figure, grid, captions, held_out=held_out is not None)
-    with whole_output(path) as part:
-        figure.savefig(part, dpi=_DPI, metadata={"Software": None})  # no version inside: equal inputs, equal bytes
-    return path
-
-
-def _check(grid: GeoBox, arrays: dict[str, npt.NDArray[np.generic] | None]) -> None:
-    if grid.crs is None or not grid.crs.projected or grid.crs.units[0] not in {"metre", "meter"}:
-        raise ValueError(f"grid: expected a projected CRS in metres, found {grid.crs}")
-    for name, array in arrays.items():
-        expected = (3, *grid.shape) if name == "rgb" else tuple(grid.shape)
-        if array is not None and array.shape != expected:
-            raise ValueError(f"{name}: expected shape {expected}, found {array.shape}")
+    _write_captions(figure, cube, scores, "Mapped pixels" if held_out is None else "Pixels not trained on")
+    return images.save_figure(figure, path)
 
 
 def _layout(grid: GeoBox, panels: int) -> tuple[Figure, list[Axes]]:
     wide_in = (_WIDTH_IN - _LEFT_IN - _RIGHT_IN - (panels - 1) * _GAP_IN) / panels
     whole_in = min(wide_in * grid.shape[0] / grid.shape[1], _TALLEST_IN) + _TOP_IN + _BOTTOM_IN
-    figure = Figure(figsize=(_WIDTH_IN, whole_in), facecolor="white")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, nothing to close
+    figure = Figure(figsize=(_WIDTH_IN, whole_in), dpi=_DPI, facecolor="white")  # no pyplot: nothing to close
     across = {"left": _LEFT_IN / _WIDTH_IN, "right": 1 - _RIGHT_IN / _WIDTH_IN, "wspace": _GAP_IN / wide_in}
     down = {"bottom": _BOTTOM_IN / whole_in, "top": 1 - _TOP_IN / whole_in}
     axes = list(figure.subplots(1, panels, sharex=True, sharey=True, gridspec_kw={**across, **down}))
@@ -188,16 +133,15 @@ def _decorate(ax: Axes, title: str, width_km: float) -> None:
     ax.annotate("N", (0.94, 0.98), (0, -33), fontsize=11, arrowprops=arrow, bbox=behind, **place)
 
 
-def _write_captions(figure: Figure, grid: GeoBox, captions: Captions, *, held_out: bool) -> None:
-    title, scores = captions["title"], captions.get("scores")
+def _write_captions(figure: Figure, cube: Cube, scores: PixelRates | None, where: str) -> None:
     left, tall = _LEFT_IN / _WIDTH_IN, figure.get_size_inches()[1]
-    size = min(14.0, 14.0 * 90 / max(len(title), 1))  # about 90 letters fill the width
-    figure.text(left, 1 - 0.2 / tall, title, fontsize=size, weight="bold", va="top", parse_math=False)
+    size = min(14.0, 14.0 * 90 / max(len(cube.title), 1))  # about 90 letters fill the width
+    figure.text(left, 1 - 0.2 / tall, cube.title, fontsize=size, weight="bold", va="top", parse_math=False)
     if scores:
         names = {"f1": "F1", "precision": "precision", "recall": "recall", "iou_landslide": "IoU"}
         numbers = "   ".join(f"{name} {getattr(scores, key):.2f}" for key, name in names.items())
-        where = "Pixels not trained on" if held_out else "Mapped pixels"
         figure.text(left, 1 - 0.52 / tall, f"{where}:   {numbers}", fontsize=11, va="top")
-    crs = f"{grid.crs.proj.name} ({grid.crs})" if grid.crs is not None else ""
-    footer = ".  ".join(text.rstrip(".") for text in (captions.get("credit", ""), crs) if text)
+    crs = cube.grid.crs
+    texts = cube.attrs.get("credit", ""), f"{crs.proj.name} ({crs})" if crs else ""
+    footer = ".  ".join(text.rstrip(".") for text in texts if text)
     figure.text(left, 0.1 / tall, fill(footer, 150), fontsize=9, color="0.3", va="bottom", parse_math=False)

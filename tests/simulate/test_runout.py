@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
-from coslide.simulate.runout import KNOTS, Draws, draw_shapes, run_out
+from coslide.simulate.landslides import KNOTS, Draws, draw_shapes, run_out
 
 SIDE = 120
 ROW, COLUMN = np.mgrid[:SIDE, :SIDE] + 0.5

@@ -78,9 +78,7 @@ def drain(height_m: ArrayLike, outlets: Mask | None = None, *, corner: ArrayLike
 
 def rim_of(shape: tuple[int, ...]) -> Mask:
     """Mark the outermost ring of a grid."""
-    rim = np.ones(shape, dtype=np.bool_)
-    rim[1:-1, 1:-1] = False
-    return rim
+    return np.pad(np.zeros([side - 2 for side in shape], dtype=np.bool_), 1, constant_values=True)
 
 
 class Course(NamedTuple):

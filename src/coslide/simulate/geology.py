@@ -210,10 +210,8 @@ def make_strata(recipe: Recipe, terrain: Terrain, rupture: Rupture) -> Codes:
     def lifted(x: Numbers, y: Numbers) -> Numbers:
         a, b = rupture.along_across(x, y)
         along, across = a * math.cos(axis) + b * math.sin(axis), b * math.cos(axis) - a * math.sin(axis)
-        warp, uneven = (
-            typical_m * smooth_field(random, across.shape, NODES_M, range_m=range_m)
-            for typical_m, range_m in ((_WARP_M, _WARP_RANGE_M), (_UNEVEN_M, _UNEVEN_RANGE_M))
-        )
+        warp = _WARP_M * smooth_field(random, across.shape, NODES_M, range_m=_WARP_RANGE_M)
+        uneven = _UNEVEN_M * smooth_field(random, across.shape, NODES_M, range_m=_UNEVEN_RANGE_M)
         folds = amplitude * np.sin((across + warp) * (2 * math.pi / wavelength) + phase)
         return folds + along * math.tan(math.radians(plunge)) + uneven
 

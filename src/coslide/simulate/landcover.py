@@ -13,7 +13,7 @@ from shapely import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import substring
 
-from coslide.simulate.fields import rough_field, smooth_field
+from coslide.simulate.fields import Random, rough_field, smooth_field
 from coslide.simulate.frame import PIXEL_M, Codes, Floats, Frame, Numbers, Polygons, River, Terrain, centres_m
 from coslide.simulate.recipe import Recipe
 
@@ -250,9 +250,7 @@ def _village_places(terrain: Terrain) -> Numbers:
     return places
 
 
-def _slope_places(
-    random: np.random.Generator, terrain: Terrain, slope_deg: tuple[float, float], count: int
-) -> tuple[Numbers, Numbers]:
+def _slope_places(random: Random, terrain: Terrain, slope_deg: Sequence[float], count: int) -> tuple[Numbers, Numbers]:
     """Draw places (place, xy) on hillsides of such slopes, none where there are no such, and the aspect there."""
     low, high = slope_deg
     fit = np.flatnonzero((terrain.slope_deg > low) & (terrain.slope_deg < high) & ~terrain.valley_floor)

@@ -110,10 +110,9 @@ def limit_slope(height_m: Floats, pixel_m: float, threshold: ArrayLike) -> Float
     """
     limited = np.array(height_m, dtype=np.float32, order="C")
     rise = np.broadcast_to(np.asarray(threshold, dtype=np.float32) * np.float32(pixel_m), limited.shape)
-    for _ in range(2):
-        for turned in (slice(None), slice(None, None, -1)):
-            for mirrored in (slice(None), slice(None, None, -1)):
-                _sweep(limited[turned, mirrored], rise[turned, mirrored])
+    ways = (slice(None), slice(None, None, -1))
+    for turned, mirrored in 2 * list(itertools.product(ways, ways)):
+        _sweep(limited[turned, mirrored], rise[turned, mirrored])
     return limited
 
 

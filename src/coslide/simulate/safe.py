@@ -28,7 +28,6 @@ NATIVE_M = {
 }  # fmt: skip
 """Bands of L2A in the order in which a product lists them, and their pixels in metres."""
 
-_OFFSET_DN = -1000
 _PROCESSING = timedelta(hours=3)  # from the pass to the product
 _CYCLE_ORBITS, _CYCLE = 143, timedelta(days=10)
 _REAL_PASS, _REAL_ORBIT, _REAL_RELATIVE = datetime(2022, 10, 5, 11, 54, 11, tzinfo=UTC), 38058, 23
@@ -73,7 +72,7 @@ class Acquisition:
     @property
     def offset_dn(self) -> int:
         """What is added to a stored value before it is divided by 10000 [DN]: 0 before baseline 04.00, then -1000."""
-        return _OFFSET_DN if self.baseline >= FIRST_BASELINE_WITH_OFFSET else 0
+        return -1000 if self.baseline >= FIRST_BASELINE_WITH_OFFSET else 0
 
     @property
     def absolute_orbit(self) -> int:
@@ -128,7 +127,6 @@ def write_safe(folder: Path, bands: Iterable[tuple[str, Stored]], seen: Acquisit
     if affine[:6] != (10, 0, affine.c, 0, -10, affine.f):
         raise ValueError(f"grid: found {affine.a} x {affine.e} pixels, expected 10 m, north up")
     counts = np.zeros(len(_CLASSES), dtype=np.int64)
-    written = set()
     with whole_output(folder / seen.name) as part:
         for name, values in bands:
             if name not in NATIVE_M:
@@ -139,17 +137,16 @@ def write_safe(folder: Path, bands: Iterable[tuple[str, Stored]], seen: Acquisit
                 raise ValueError(f"{name}: found {values.dtype} {values.shape}, expected {dtype} {shape}")
             path, transform = part / f"{seen.image(name)}.jp2", affine * Affine.scale(size / 10)
             write_jp2(path, values, crs=str(grid.crs), transform=transform, block=_BLOCK_PX[size])
-            written.add(name)
             if name == "SCL":
                 counts = np.bincount(values.ravel(), minlength=len(_CLASSES))[: len(_CLASSES)]
         valid = max(counts[1:].sum(), 1)
         percent = dict(zip(_CLASSES, 100 * counts / valid, strict=True))
         percent |= {"CLOUDY_PIXEL": 100 * counts[_CLOUDS].sum() / valid}
         percent["NODATA_PIXEL"] = 100 * counts[0] / max(counts.sum(), 1)
-        bands_written = [name for name in NATIVE_M if name in written]
+        written = [name for name in NATIVE_M if (part / f"{seen.image(name)}.jp2").is_file()]
         corners = Transformer.from_crs(str(grid.crs), "EPSG:4326").transform(*grid.extent.exterior.xy)
         footprint = " ".join(f"{lat:.9f} {lon:.9f}" for lat, lon in zip(*corners, strict=True))
-        content = {"seen": seen, "grid": grid, "bands": bands_written, "percent": percent, "footprint": footprint}
+        content = {"seen": seen, "grid": grid, "bands": written, "percent": percent, "footprint": footprint}
         for template, href in {
             "product.xml": "MTD_MSIL2A.xml",
             "granule.xml": f"{seen.granule}/MTD_TL.xml",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import shapely
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
@@ -168,7 +167,7 @@ def make_shakemap(recipe: Recipe, shaking: Shaking) -> ShakeMapNodes:
     There is one station for each 150 km2. Nodes lie every 1/120 degree, over the frame and 0.1 degree around it. Vs30
     of a node is the geometric mean of some 900 m, beyond the frame that at its edge.
     """
-    corners = to_degrees(*np.array(shapely.box(*shaking.frame.grid.boundingbox.bbox).exterior.coords).T)
+    corners = to_degrees(*shaking.frame.grid.extent.exterior.xy)
     west, south = (math.floor((axis.min() - _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
     east, north = (math.ceil((axis.max() + _AROUND_DEGREES) * _NODES_PER_DEGREE) for axis in corners)
     lon, lat = np.arange(west, east + 1) / _NODES_PER_DEGREE, np.arange(north, south - 1, -1) / _NODES_PER_DEGREE

@@ -98,8 +98,7 @@ def dem_grid(frame: Frame) -> GeoBox:
     bounds = transform_bounds(str(frame.grid.crs), "EPSG:4326", *frame.grid.boundingbox.bbox, densify_pts=41)
     left, bottom = (math.floor(edge * _PER_DEGREE) - _RIM_PX for edge in bounds[:2])
     right, top = (math.ceil(edge * _PER_DEGREE) + _RIM_PX for edge in bounds[2:])
-    pixel = 1 / _PER_DEGREE
-    affine = Affine(pixel, 0, left / _PER_DEGREE, 0, -pixel, top / _PER_DEGREE)
+    affine = Affine(1 / _PER_DEGREE, 0, left / _PER_DEGREE, 0, -1 / _PER_DEGREE, top / _PER_DEGREE)
     return GeoBox((top - bottom, right - left), affine, "EPSG:4326")
 
 

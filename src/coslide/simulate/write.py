@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 SIMULATION = Marker("simulation.json", "coslide_simulation")
 
 _STEPS = ("terrain", "strata, shaking, rain", "landslides", "maps", "land cover", "scene before", "scene after")
+_RANGE = ("from", "median", "to")
 _BASELINES = {"pre": "02.14", "post": "04.00"}
 
 
@@ -134,7 +135,5 @@ def _truth(frame: Frame, *, strata: Codes, slides: Polygons, fields: dict[str, F
         "landslide_share": float(slid_m2 / frame.scene_box.area),
         "share_below_1104_m2": float((shapely.area(slides) < SMALL_M2).mean()),
         "strata_share": {age: float((inner == number).mean()) for number, age in enumerate(AGES, start=1)},
-        "ranges": {
-            name: dict(zip(("from", "median", "to"), map(float, each), strict=True)) for name, each in found.items()
-        },
+        "ranges": {name: dict(zip(_RANGE, each.tolist(), strict=True)) for name, each in found.items()},
     }

@@ -13,7 +13,7 @@ from shapely import LineString, MultiLineString, STRtree, points
 from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
 from coslide.cube.band import class_by_edges
 from coslide.indices.geology import fault_distance, prepare_fault_distance
-from coslide.sources.faults import read_traces
+from coslide.sources.geology import read_traces
 
 REACH_M = 6000.0
 GRID = GeoBox.from_bbox((500_000, 3_700_000, 504_000, 3_703_000), crs="EPSG:32654", resolution=10)

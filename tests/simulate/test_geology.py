@@ -25,8 +25,7 @@ from coslide.simulate.geology import (
     write_gpkg,
 )
 from coslide.simulate.recipe import AGES, Recipe
-from coslide.sources.faults import read_traces
-from coslide.sources.geology import read_strata
+from coslide.sources.geology import read_strata, read_traces
 
 FRAME = Frame(300)
 SEEDS = range(12)

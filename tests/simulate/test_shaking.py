@@ -22,7 +22,7 @@ from coslide.simulate.shaking import (
     vs30_of,
     write_shakemap,
 )
-from coslide.sources.shakemap import read_shakemap
+from coslide.sources.shaking import read_shakemap
 
 FRAME = Frame(120)
 

@@ -10,7 +10,7 @@ from shapely.geometry import LineString, MultiLineString, Point
 
 from coslide.config.schema import FaultChoice, FaultsConfig
 from coslide.errors import InputError
-from coslide.sources.faults import read_traces
+from coslide.sources.geology import read_traces
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)

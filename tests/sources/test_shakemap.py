@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from coslide.errors import InputError
-from coslide.sources.shakemap import read_shakemap
+from coslide.sources.shaking import read_shakemap
 
 NAMESPACE = "http://earthquake.usgs.gov/eqcenter/shakemap"
 PGA = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 26.0]])  # north to south

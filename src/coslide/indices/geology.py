@@ -21,8 +21,7 @@ from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.io.vector import quote_list
 from coslide.labels import NO_CLASS
-from coslide.sources.faults import read_traces
-from coslide.sources.geology import WITHOUT_AGE, read_strata, units_by_age
+from coslide.sources.geology import WITHOUT_AGE, read_strata, read_traces, units_by_age
 
 _BLOCK = 512  # side, in pixels, of what is filled at once: the distance transform takes 40 bytes for each pixel
 
@@ -140,7 +139,7 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     Raises
     ------
     InputError
-        As `coslide.sources.faults.read_traces`.
+        As `coslide.sources.geology.read_traces`.
 
     Notes
     -----

@@ -21,8 +21,7 @@ from coslide.grid import overlap_slices, slices_of
 from coslide.indices.interpolation import CoarseField, Field, Fields, coarse_axes, interpolate_raster, span_of
 from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse, place_stations
 from coslide.labels import NO_CLASS
-from coslide.sources.shakemap import read_shakemap
-from coslide.sources.shaking import read_contours, read_pga_raster, read_stations
+from coslide.sources.shaking import read_contours, read_pga_raster, read_shakemap, read_stations
 
 Floats = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from coslide.io.atomic import whole_output
 from coslide.io.executor import available_processors
 from coslide.simulate.documents import render, utc_text
-from coslide.sources.safe import FIRST_BASELINE_WITH_OFFSET
+from coslide.sources.products import FIRST_BASELINE_WITH_OFFSET
 
 Stored = NDArray[np.uint16] | NDArray[np.uint8]
 """A band as its file holds it, or the classes of SCL."""

@@ -1,17 +1,23 @@
-"""The raster of one band: where it lies, what its stored values mean, and how it is read."""
+"""Files and http addresses of scenes: the raster of a band, what its stored values mean, and documents of metadata."""
 
 import functools
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 import pyproj
 import rasterio
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
@@ -23,6 +29,7 @@ from coslide.io.raster import nodata_of, open_own_files
 
 TIMEOUT_S = 30.0
 HTTP = ("http://", "https://")
+_LARGEST_DOCUMENT_BYTES = 64 * 2**20
 _MOST_OPEN = 256
 _HTTP_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -87,11 +94,6 @@ class BandRaster(NamedTuple):
     invalid: tuple[float, ...]
     geobox: GeoBox
     driver: str | None
-
-    @property
-    def remote(self) -> bool:
-        """Whether it is read over http."""
-        return self.href.startswith(HTTP)
 
     def read(self, rows: slice, cols: slice, **options: Any) -> NDArray[np.float32]:
         """Read reflectance (or classes) at rows and columns of the raster, NaN where it is nodata.
@@ -172,19 +174,71 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
             raise InputError(f"{name}: holds {dataset.count} bands; expected the number of one, as in {hint}")
         if number > dataset.count:
             raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
-        dtype = np.dtype(dataset.dtypes[number - 1])
         nodata = nodata_of(dataset, given=band.nodata, name=name, number=number)
         invalid = set() if nodata is None else {nodata}
         scale = dataset.scales[number - 1] if band.scale is None else band.scale
         offset = dataset.offsets[number - 1] if band.offset is None else band.offset
         if band.name == "SCL":
             scale, offset, invalid = 1.0, 0.0, invalid | {0.0}
-        elif sentinel2 and dtype.kind in "ui":
+        elif sentinel2 and np.dtype(dataset.dtypes[number - 1]).kind in "ui":
             invalid |= {0.0, 65535.0}  # no data, and saturated
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
         geobox = GeoBox(dataset.shape, dataset.transform, _crs_of(dataset, name, band.crs))
     return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver)
+
+
+def read_document(place: Path | str) -> bytes:
+    """Read a document of metadata, a file or at an http address.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is larger than any metadata.
+    """
+    name = redact_url(str(place))
+    try:
+        opened: Any = place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S)  # noqa: S310
+        with opened as file:
+            if isinstance(place, str) and not file.url.lower().startswith(HTTP):
+                raise InputError(f"{name}: leads to {redact_url(file.url)}, expected http(s)")
+            text: bytes = file.read(_LARGEST_DOCUMENT_BYTES + 1)
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError):  # an answer of its own, with a connection
+            error.close()
+        verb, reason = "fetched" if isinstance(place, str) else "read", getattr(error, "strerror", None)
+        raise InputError(f"{name}: cannot be {verb} ({reason or first_line(error)})") from None
+    if len(text) > _LARGEST_DOCUMENT_BYTES:
+        raise InputError(f"{name}: is larger than {_LARGEST_DOCUMENT_BYTES // 2**20} MB, expected metadata")
+    return text
+
+
+def read_xml(place: Path | str) -> Element:
+    """Read an XML document that has neither a DTD nor entities, a file or at an http address.
+
+    Raises
+    ------
+    InputError
+        As `read_document`, or if it has, or is no XML.
+    """
+    try:
+        root: Element = fromstring(read_document(place), forbid_dtd=True)
+    except DefusedXmlException:
+        raise InputError(f"{redact_url(str(place))}: found a DTD or entities, expected plain XML") from None
+    except (ParseError, ValueError, LookupError) as error:
+        raise InputError(f"{redact_url(str(place))}: is not XML ({first_line(error)})") from None
+    return root
+
+
+def first_line(error: BaseException) -> str:
+    """Take the first line of the text of an error, or its name where it has no text.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no number")), first_line(TimeoutError())
+    ('no number', 'TimeoutError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
 def redact_url(href: str) -> str:

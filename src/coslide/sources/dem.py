@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import pixel_coordinates, pixel_offset, pixel_size_m, slices_of
+from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset, pixel_size_m, slices_of
 from coslide.io.raster import nodata_of, open_raster, require_exact
 from coslide.io.resample import resample
 from coslide.labels import label_objects
@@ -115,12 +115,12 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         raise InputError(f"dem: {first.path}: does not overlap the grid")
     down, across = factors = [max(1, math.floor(pixel_size_m(grid) / size + 1e-3)) for size in size_m]
     reach_m = 2000.0 * math.sqrt(dem.fill_voids_km2)  # to see the far rim of holes at the border of the grid
-    part = [
-        _span(own, math.ceil(reach_m / size) + _KERNEL_PX * factor)
-        for own, size, factor in zip(places, size_m, factors, strict=True)
-    ]
+    part = []
+    for own, size, factor in zip(places, size_m, factors, strict=True):
+        reach, inside = math.ceil(reach_m / size) + _KERNEL_PX * factor, own[np.isfinite(own)]
+        part.append(slice(math.floor(inside.min()) - reach, math.ceil(inside.max()) + reach + 1))
     seen = _Seen()
-    metres, geobox = _turned_north_up(*_read_mosaic(dem, tiles, part=part, factors=factors, seen=seen))
+    metres, geobox = _read_mosaic(dem, tiles, part=part, factors=factors, seen=seen)
     filled = _fill_voids(metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
     attrs: dict[str, Any] = {
         "resampling": "cubic_spline" if pixel_offset(geobox, frame) is None else "none",
@@ -136,7 +136,11 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         notes.append(f"dem: {values} taken for voids, though the file does not declare them so")
     if first.vertical:
         notes.append(f"dem: heights refer to {first.vertical}")
-    notes += _describe_voids(metres, filled, pixel_coordinates(geobox, frame, points=_POINTS))
+    around = overlap_slices(geobox, frame)
+    open_px, closed_px = int(np.isnan(metres[around]).sum()), int(filled[around].sum())
+    if open_px or closed_px:
+        left = f"{open_px} ({open_px / metres[around].size:.2%}) left as nodata"
+        notes.append(f"dem: voids around the grid: {closed_px} of its pixels filled, {left}")
     return ElevationSource(seen.whole_metres, attrs, tuple(notes), frame, geobox, metres, filled)
 
 
@@ -159,27 +163,13 @@ class _Seen:
 
 def _describe_tiles(dem: DemConfig) -> list[_Tile]:
     """Read what each tile declares; all must have one CRS and one vertical CRS."""
-    first, *others = tiles = [_describe_tile(path) for path in dem.paths]
-    for tile in others:
-        found, expected = (CRS.from_user_input(str(own.geobox.crs)) for own in (tile, first))
-        if not found.equals(expected, ignore_axis_order=True):
-            raise InputError(
-                f"dem: {tile.path}: found the CRS {found.name}, expected that of {first.path}, {expected.name}"
-            )
-        if tile.vertical != first.vertical:
-            raise InputError(
-                f"dem: {tile.path}: its heights refer to {tile.vertical or 'a datum not recorded'}, those of "
-                f"{first.path} to {first.vertical or 'one not recorded'}; expected one vertical datum"
-            )
-    return tiles
-
-
-def _describe_tile(path: Path) -> _Tile:
-    with open_raster(path) as dataset:
-        if dataset.count > 1:
-            raise InputError(f"dem: {path}: holds {dataset.count} bands; expected elevation alone")
-        crs = CRS.from_wkt(dataset.crs.to_wkt(version=WktVersion.WKT2_2019))
-        unit = (dataset.units[0] or "").strip()
+    tiles: list[_Tile] = []
+    for path in dem.paths:
+        with open_raster(path) as dataset:
+            if dataset.count > 1:
+                raise InputError(f"dem: {path}: holds {dataset.count} bands; expected elevation alone")
+            crs, unit = CRS.from_wkt(dataset.crs.to_wkt(version=WktVersion.WKT2_2019)), (dataset.units[0] or "").strip()
+            shape, transform, integer = dataset.shape, dataset.transform, np.dtype(dataset.dtypes[0]).kind in "iu"
         vertical = ""
         if crs.is_compound:
             crs, upright = crs.sub_crs_list[:2]
@@ -189,14 +179,22 @@ def _describe_tile(path: Path) -> _Tile:
             crs = crs.to_2d()
         if unit.lower().startswith(_OTHER_UNITS):
             raise InputError(f"dem: {path}: found heights in {unit!r}, expected metres")
-        integer = np.dtype(dataset.dtypes[0]).kind in "iu"
-        return _Tile(path, GeoBox(dataset.shape, dataset.transform, crs.to_wkt()), vertical, integer)
+        tiles.append(_Tile(path, GeoBox(shape, transform, crs.to_wkt()), vertical, integer))
+        found, first = (CRS.from_user_input(str(tile.geobox.crs)) for tile in (tiles[-1], tiles[0]))
+        if not found.equals(first, ignore_axis_order=True):
+            expected = f"expected that of {tiles[0].path}, {first.name}"
+            raise InputError(f"dem: {path}: found the CRS {found.name}, {expected}")
+        if vertical != tiles[0].vertical:
+            own, other = (each or "a datum not recorded" for each in (vertical, tiles[0].vertical))
+            expected = f"expected one vertical datum, and those of {tiles[0].path} refer to {other}"
+            raise InputError(f"dem: {path}: its heights refer to {own}, {expected}")
+    return tiles
 
 
 def _read_mosaic(
     dem: DemConfig, tiles: list[_Tile], *, part: list[slice], factors: list[int], seen: _Seen
 ) -> tuple[NDArray[np.float32], GeoBox]:
-    """Mosaic the elevations, in metres, of a part of the lattice that the pixels of the first tile lie on.
+    """Mosaic the elevations, in metres and north up, of a part of the lattice that the pixels of the first tile lie on.
 
     Rows and columns of `part` count from that tile's upper left corner; what no tile reaches is cut off. `factors` are
     how many rows and columns are averaged into one, without voids. Where two tiles have a value, the first one's
@@ -224,11 +222,19 @@ def _read_mosaic(
                     read = partial(_read_metres, dataset=dataset, dem=dem, seen=seen)
                     found = resample(tile.geobox, read, window, how=Resampling.bilinear)
                 np.copyto(values, found, where=np.isnan(values))
-        metres[strip] = _average(values, down, across)
+        if factors != [1, 1]:
+            valid = np.ma.masked_invalid(values.reshape(-1, down, len(cols), across).astype(np.float64))
+            values = valid.mean(axis=(1, 3)).filled(np.nan)
+        metres[strip] = values
     # A float raster of one single value does not show its steps.
     seen.whole_metres &= all(tile.integer for tile in tiles) or bool(np.ptp(metres[np.isfinite(metres)]) > 0)
     corner = Affine.translation(cols.start * across, rows.start * down) * Affine.scale(across, down)
-    return metres, GeoBox(metres.shape, lattice.affine * corner, lattice.crs)
+    geobox = GeoBox(metres.shape, lattice.affine * corner, lattice.crs)
+    if geobox.affine.e > 0:  # rows from south to north: turned as those of the grid run
+        metres, geobox = metres[::-1], geobox.flipy()
+    if geobox.affine.a < 0:
+        metres, geobox = metres[:, ::-1], geobox.flipx()
+    return np.ascontiguousarray(metres), geobox
 
 
 def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen: _Seen) -> NDArray[np.float32]:
@@ -238,41 +244,23 @@ def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen
     with np.errstate(over="ignore"):  # the lowest float64 means a void
         metres: NDArray[np.float32] = stored.astype(np.float32)
     void = ~np.isfinite(metres)
-    nodata = nodata_of(dataset, given=dem.nodata, name=f"dem: {dataset.name}")
-    if nodata is not None:
-        void |= stored == nodata
+    void |= stored == nodata_of(dataset, given=dem.nodata, name=f"dem: {dataset.name}")
     if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
         void |= dataset.read_masks(1, window=window) == 0
-    for value in USUAL_VOIDS_M:
-        usual = (metres == np.float32(value)) & ~void
-        if usual.any():
-            seen.undeclared.add(value)
-            void |= usual
-    scale, offset = dataset.scales[0], dataset.offsets[0]
-    if (scale, offset) != (1.0, 0.0):
-        metres = (metres * scale + offset).astype(np.float32)
+    undeclared = np.isin(metres, np.array(USUAL_VOIDS_M, np.float32)) & ~void
+    seen.undeclared.update(np.unique(metres[undeclared]).tolist())
+    void |= undeclared
+    metres = metres * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
     metres[void] = np.nan
     valid = metres[~void]
     seen.whole_metres &= bool((valid == np.rint(valid)).all())
     lowest, highest = valid.min(initial=np.inf), valid.max(initial=-np.inf)
+    found = f"dem: {dataset.name}: found elevations"
     if lowest < LOWEST_LAND_M:
-        expected = "land; if that is its void, give dem.nodata"
-        raise InputError(f"dem: {dataset.name}: found elevations down to {lowest:.0f} m, expected {expected}")
+        raise InputError(f"{found} down to {lowest:.0f} m, expected land; if that is its void, give dem.nodata")
     if highest > HIGHEST_LAND_M:
-        expected = "metres (not feet or decimetres)"
-        raise InputError(f"dem: {dataset.name}: found elevations up to {highest:.0f} m, expected {expected}")
+        raise InputError(f"{found} up to {highest:.0f} m, expected metres (not feet or decimetres)")
     return metres
-
-
-def _average(values: NDArray[np.float32], down: int, across: int) -> NDArray[np.float32]:
-    """Average the valid pixels in each block of `down` x `across` pixels."""
-    if (down, across) == (1, 1):
-        return values
-    blocks = values.reshape(values.shape[0] // down, down, -1, across).astype(np.float64)
-    total, count = np.nansum(blocks, axis=(1, 3)), np.isfinite(blocks).sum(axis=(1, 3))
-    with np.errstate(invalid="ignore"):  # where no pixel is valid
-        mean: NDArray[np.float32] = (total / count).astype(np.float32)
-    return mean
 
 
 def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
@@ -282,20 +270,6 @@ def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         down, right = (places[:, k + 1, k] - places[:, k, k]) / rows, (places[:, k, k + 1] - places[:, k, k]) / cols
         return [float(size) for size in 1 / np.hypot(down, right)]
-
-
-def _turned_north_up(metres: NDArray[np.float32], geobox: GeoBox) -> tuple[NDArray[np.float32], GeoBox]:
-    """Turn elevations so that rows run from north to south and columns to the east, as those of the grid."""
-    if geobox.affine.e > 0:
-        metres, geobox = metres[::-1], geobox.flipy()
-    if geobox.affine.a < 0:
-        metres, geobox = metres[:, ::-1], geobox.flipx()
-    return np.ascontiguousarray(metres), geobox
-
-
-def _span(places: NDArray[np.float64], reach: int) -> slice:
-    finite = places[np.isfinite(places)]
-    return slice(math.floor(finite.min()) - reach, math.ceil(finite.max()) + reach + 1)
 
 
 def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.uint8]:
@@ -309,8 +283,7 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
     sizes = np.bincount(labels.ravel())
     hole = sizes <= limit_px
     hole[0] = False  # what is no void
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        hole[side] = False
+    hole[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False  # open
     filled: NDArray[np.uint8] = hole[labels].astype(np.uint8)
     if filled.any():
         reach = 2 * math.ceil(math.sqrt(sizes[hole].max())) + 2  # more than to the rim of a hole of that size
@@ -318,17 +291,3 @@ def _fill_voids(metres: NDArray[np.float32], *, limit_px: float) -> NDArray[np.u
         guess = fillnodata(metres[box], mask=~void[box], max_search_distance=reach, smoothing_iterations=0)
         np.copyto(metres[box], guess, where=filled[box] == 1)
     return filled * np.isfinite(metres)
-
-
-def _describe_voids(metres: NDArray[np.float32], filled: NDArray[np.uint8], places: NDArray[np.float64]) -> list[str]:
-    """Count the voids in the box around the grid."""
-    spans = [_span(own, 0) for own in places]
-    rows, cols = (
-        slice(*np.clip((span.start, span.stop), 0, size)) for span, size in zip(spans, metres.shape, strict=True)
-    )
-    within = metres[rows, cols]
-    open_px, closed_px = int(np.isnan(within).sum()), int(filled[rows, cols].sum())
-    if not open_px and not closed_px:
-        return []
-    share = f"({open_px / within.size:.2%})"
-    return [f"dem: voids around the grid: {closed_px} of its pixels filled, {open_px} {share} left as nodata"]

@@ -59,7 +59,12 @@ def read_gauges(rain: RainConfig, *, event_time: dt.datetime | None) -> Gauges:
     rows, notes = _usable_rows(rain)
     if columns.date is None:
         gauges = _merged(path, rows) if columns.station else rows
-        _require_totals(path, gauges)
+        each = gauges.groupby(["lon", "lat"])["rain"].nunique()
+        if each.median() >= 3:  # two in one place may be two gauges: kriging takes their mean
+            lon, lat = each.index[0]
+            found = f"found {each.iloc[0]} different totals at longitude {lon:g}, latitude {lat:g}"
+            expected = "expected one for each gauge (for daily rain give columns.date)"
+            raise InputError(f"{path}: {found}, and as many elsewhere; {expected}")
     elif event_time is not None:
         gauges, summed = _sums_before(path, rows, day_weights(rain, event_time))
         notes += summed
@@ -111,15 +116,11 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     if columns.quality:
         counts &= table[columns.quality].isna()
     if not counts.any():
-        counting = f"has a place and a value of {columns.rain!r} that counts"
-        raise InputError(f"{path}: none of its {len(rows)} rows {counting}")
-    negative = rows["rain"][counts & (rows["rain"] < 0)]
-    if negative.size:
+        raise InputError(f"{path}: none of its {len(rows)} rows has a place and a value of {columns.rain!r}")
+    if (negative := rows["rain"][counts & (rows["rain"] < 0)]).size:
         found = negative.iloc[0]
-        raise InputError(
-            f"{path}: line {negative.index[0] + 2}: found {found:g} as {columns.rain}, expected 0 or more; if it means "
-            f"'no measurement', give rain.missing = [{found:g}]"
-        )
+        expected = f"expected 0 or more; if it means 'no measurement', give rain.missing = [{found:g}]"
+        raise InputError(f"{path}: line {negative.index[0] + 2}: found {found:g} as {columns.rain}, {expected}")
     rows["rain"] *= MM_PER_UNIT[rain.unit]
     rows["station"] = [f"{x:g}, {y:g}" for x, y in zip(rows["lon"], rows["lat"], strict=True)]
     if columns.station:
@@ -131,29 +132,14 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
     return rows[counts], notes
 
 
-def _require_totals(path: Path, gauges: pd.DataFrame) -> None:
-    """Refuse tables whose places commonly have three different values or more: those are days.
-
-    Two in one place may be two gauges: kriging takes their mean.
-    """
-    each = gauges.groupby(["lon", "lat"])["rain"].nunique()
-    if each.median() >= 3:
-        lon, lat = each.index[0]
-        raise InputError(
-            f"{path}: found {each.iloc[0]} different totals at longitude {lon:g}, latitude {lat:g}, and as many "
-            "elsewhere; expected one for each gauge (for daily rain give columns.date)"
-        )
-
-
 def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Merge the rows of each gauge, or gauge and date; rows that are the same count once."""
     groups = rows.groupby(["station", "date"] if "date" in rows else ["station"])
-    spread = groups["rain"].max() - groups["rain"].min()
-    if (spread > 1e-6).any():
+    low, high = groups["rain"].min(), groups["rain"].max()
+    if ((spread := high - low) > 1e-6).any():
         key: Any = spread.idxmax()
-        first = key if isinstance(key, tuple) else (key,)
-        values = ", ".join(f"{value:g}" for value in groups.get_group(first)["rain"].unique())
-        raise InputError(f"{path}: found {values} mm for station {' on '.join(map(str, first))}, expected one value")
+        gauge = " on ".join(map(str, key if isinstance(key, tuple) else (key,)))
+        raise InputError(f"{path}: found {low[key]:g}, {high[key]:g} mm for station {gauge}, expected one value")
     places = rows.groupby("station")[["lon", "lat"]]
     moved = (places.max() - places.min()).max(axis=1)
     if (moved > _FARTHEST_MOVE_DEG).any():
@@ -163,8 +149,18 @@ def _merged(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) -> tuple[pd.DataFrame, list[str]]:
-    """Sum the rain of the gauges that have a value on each of the dates that count."""
-    rows = rows.assign(date=_dates(path, rows["date"]))
+    """Sum the rain of the gauges that have a value on each of the dates that count.
+
+    Dates are such as 2017-08-08 (a time after it is ignored) or 20170808.
+    """
+    given = rows["date"]
+    day = given.str.split("[T ]", regex=True).str[0]
+    dates = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
+    dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
+    if (wrong := given[dates.isna()]).size:
+        found = "has no date" if pd.isna(wrong.iloc[0]) else f"found {wrong.iloc[0]!r} as date"
+        raise InputError(f"{path}: line {wrong.index[0] + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
+    rows = rows.assign(date=dates.dt.date)
     first, last = min(weights), max(weights)
     inside = _merged(path, rows[rows["date"].isin(list(weights))])
     if inside.empty:
@@ -175,25 +171,11 @@ def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) 
     sums = stations[["lon", "lat"]].first().assign(rain=stations["rain"].sum(), days=stations.size())
     complete = sums[sums["days"] == len(weights)]
     if complete.empty:
-        raise InputError(
-            f"{path}: no gauge has all {len(weights)} days from {first} to {last} (the fullest has "
-            f'{sums["days"].max()}); give a shorter rain.window_days, or rain.event_day = "drop" where the table ends '
-            "before that of the event"
-        )
+        found = f"no gauge has all {len(weights)} days from {first} to {last} (the fullest has {sums['days'].max()})"
+        hint = 'rain.event_day = "drop" where the table ends before that of the event'
+        raise InputError(f"{path}: {found}; give a shorter rain.window_days, or {hint}")
     notes = [f"rain of {len(weights)} days, {first} to {last}"]
     notes += [f"of {date} the share {weight:.3f}" for date, weight in weights.items() if weight < 1]
     if gone := rows["station"].nunique() - len(complete):
         notes.append(f"{gone} gauges left out: days of the window are missing")
     return complete, notes
-
-
-def _dates(path: Path, column: pd.Series) -> pd.Series:
-    """Parse dates such as 2017-08-08 (a time after it is ignored) or 20170808."""
-    day = column.str.split("[T ]", regex=True).str[0]
-    dates = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
-    dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
-    wrong = column[dates.isna()]
-    if wrong.size:
-        found = f"has no {column.name}" if pd.isna(wrong.iloc[0]) else f"found {wrong.iloc[0]!r} as {column.name}"
-        raise InputError(f"{path}: line {wrong.index[0] + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
-    return dates.dt.date

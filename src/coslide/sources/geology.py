@@ -1,8 +1,8 @@
-"""Geological maps, as polygons or as rasters of codes, as classes by age on the grid."""
+"""Geological maps, as polygons or as rasters of codes, as classes by age on the grid; and fault traces."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -11,11 +11,21 @@ from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
 
-from coslide.config.schema import GeologyConfig
+from coslide.config.schema import FaultsConfig, GeologyConfig
 from coslide.errors import InputError
 from coslide.io.raster import open_raster, require_exact
-from coslide.io.vector import as_text, field_as_text, holds_layers, quote_list, read_polygons
+from coslide.io.vector import (
+    LINES,
+    as_text,
+    field_as_text,
+    holds_layers,
+    of_kind,
+    quote_list,
+    read_polygons,
+    read_vector,
+)
 from coslide.labels import NO_CLASS
 from coslide.windows import row_strips
 
@@ -106,20 +116,22 @@ def read_strata(geology: GeologyConfig, grid: GeoBox) -> StratumMap:
     """
     classes = class_of_units(geology)
     if holds_layers(geology.path):
-        return _from_polygons(geology, grid, classes)
-    if geology.field is not None:
-        raise InputError(
-            f"{geology.path}: holds no polygons, expected some with geology.field {geology.field!r}; leave field out "
-            "where it is a raster of codes"
-        )
-    return _from_raster(geology, grid, classes)
+        strata = _from_polygons(geology, grid, classes)
+    elif geology.field is None:
+        strata = _from_raster(geology, grid, classes)
+    else:
+        expected = f"expected some with geology.field {geology.field!r}; leave field out for a raster of codes"
+        raise InputError(f"{geology.path}: holds no polygons, {expected}")
+    if missing := set(strata.units) - set(classes):
+        found, names = "found units on the grid that the event file does not name", quote_list(missing, most=_MAX_CODES)
+        raise InputError(f"{geology.path}: {found}; add them to geology.ages (old to young) or without_age: {names}")
+    return strata
 
 
 def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> StratumMap:
     polygons = read_polygons(geology.path, grid, what="polygons of a geological map")
     units = field_as_text(polygons.frame, geology.field, path=geology.path, key="geology.field")
-    _require_named(units, classes, geology)
-    codes = np.array([classes[unit] for unit in units], dtype=np.uint8)
+    codes = np.array([classes.get(unit, NO_CLASS) for unit in units], dtype=np.uint8)
     # What is rasterized last covers all others.
     order = np.argsort(np.where(codes == WITHOUT_AGE, NO_CLASS, codes), kind="stable")
     shapes = polygons.frame.geometry.to_numpy()
@@ -140,11 +152,9 @@ def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) 
         require_exact(str(path), dataset.crs, str(grid.crs))
         if dataset.count != 1:
             raise InputError(f"{path}: holds {dataset.count} bands, expected one, of codes of units")
-        options = {"add_alpha": True} if dataset.nodata is None else {}
-        with WarpedVRT(
-            dataset, crs=str(grid.crs), transform=grid.affine, width=columns, height=rows,
-            resampling=Resampling.nearest, **options,
-        ) as warped:  # fmt: skip
+        target = {"crs": str(grid.crs), "transform": grid.affine, "height": rows, "width": columns}
+        alpha = {"add_alpha": True} if dataset.nodata is None else {}
+        with WarpedVRT(dataset, resampling=Resampling.nearest, **target, **alpha) as warped:
             for strip in row_strips(rows, 1024):
                 window = Window.from_slices(strip, (0, columns))
                 codes, valid = warped.read(1, window=window), warped.read_masks(1, window=window) > 0
@@ -157,14 +167,60 @@ def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) 
                 out[strip][valid] = table[indices]
     if not units:
         raise InputError(f"{path}: has no code on the grid; expected a geological map of the scene")
-    _require_named(units, classes, geology)
     return StratumMap(out, tuple(sorted(units)))
 
 
-def _require_named(units: Iterable[str], classes: dict[str, int], geology: GeologyConfig) -> None:
-    missing = set(units) - set(classes)
-    if missing:
-        raise InputError(
-            f"{geology.path}: found units on the grid that the event file does not name; add them to geology.ages "
-            f"(old to young) or geology.without_age: {quote_list(missing, most=_MAX_CODES)}"
-        )
+class FaultTraces(NamedTuple):
+    """Fault traces as lines in the CRS of a grid.
+
+    `features` counts those of their file; `pointlike` the chosen ones without length, which are left out.
+    """
+
+    lines: list[BaseGeometry]
+    features: int
+    pointlike: int
+
+
+def read_traces(faults: FaultsConfig, grid: GeoBox) -> FaultTraces:
+    """Read the fault traces that `faults` chooses, in the CRS of `grid` (metres).
+
+    Also those outside the grid: a fault beyond the edge still counts for distances inside.
+
+    Parameters
+    ----------
+    faults
+        The file, and which of its features count. Values of `faults.select` are compared as text.
+    grid
+        Where distances are wanted.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no CRS, or holds no feature; if it has no such field, value or feature number
+        as is asked for; or if what is chosen is not lines.
+    """
+    what = "fault traces as lines"
+    frame = read_vector(faults.path, str(grid.crs), what=what)
+    chosen = of_kind(frame[_chosen(frame, faults)], LINES, path=faults.path, what=what)
+    long = chosen[chosen.length > 0]
+    if long.empty:
+        raise InputError(f"{faults.path}: found {len(chosen)} traces, all without length, expected {what}")
+    return FaultTraces(list(long.geometry), len(frame), len(chosen) - len(long))
+
+
+def _chosen(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
+    """Find the rows of `frame` that count; each value and number asked for must be there, or it was mistyped."""
+    if faults.ids is not None:
+        if missing := [str(number) for number in faults.ids if number not in frame.index]:
+            expected = f"features with a line in {faults.path}, {frame.index.min()} to {frame.index.max()}"
+            raise InputError(f"faults.ids: found {', '.join(missing)}, expected numbers of {expected}")
+        return np.isin(frame.index, faults.ids)
+    if faults.select is None:
+        return np.ones(len(frame), dtype=bool)
+    field = faults.select.field
+    values = field_as_text(frame, field, path=faults.path, key="faults.select.field")
+    wanted = {as_text(value) for value in faults.select.values}  # noqa: PD011 - no frame
+    if absent := wanted - set(values):
+        expected = f"expected values of {field!r} in {faults.path}: {quote_list(values, most=40)}"
+        raise InputError(f"faults.select.values: found {quote_list(absent)}, {expected}")
+    return np.isin(values, list(wanted))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
-from coslide.sources.safe import first_line
+from coslide.sources.bands import first_line
 
 SIDE = 128
 DN_PER_REFLECTANCE = 10_000.0
@@ -21,11 +21,7 @@ DN_PER_REFLECTANCE = 10_000.0
 CHANNELS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
 """The bands of the satellite."""
 
-BANDS: tuple[tuple[str, str], ...] = (
-    *((f"reflectance_post_{band}", "1") for band in CHANNELS),
-    ("slope", "degree"),
-    ("elevation", "m"),
-)
+BANDS = (*((f"reflectance_post_{band}", "1") for band in CHANNELS), ("slope", "degree"), ("elevation", "m"))
 """Name and unit of each band, as in an index cube."""
 
 MEANS = (
@@ -83,8 +79,7 @@ def find_chips(folder: Path) -> Chips:
     if inner and any(_number(path, "image") is not None for path in _listed(folder)):
         raise InputError(f"{folder}: found images in it and in its folder img, expected them in one place")
     masks = _numbered(folder / "mask", "mask")
-    alone = sorted(images.keys() ^ masks.keys()) if masks else []
-    if alone:  # a half copied folder would train on half of it
+    if masks and (alone := sorted(images.keys() ^ masks.keys())):  # a half copied folder would train on half of it
         number, more = alone[0], f" and {len(alone) - 1} more" if len(alone) > 1 else ""
         name, what = (images[number].name, "mask") if number in images else (masks[number].name, "image")
         expected = f"expected {what}_{number}.h5 for it, or no masks at all"
@@ -115,8 +110,7 @@ def read_image(path: Path) -> NDArray[np.float32]:
     stored = _read(path, "img", shape=(SIDE, SIDE, len(BANDS)))
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
         values = (stored.astype(np.float64) * _FACTORS).astype(np.float32)
-    infinite = np.isinf(values)
-    if infinite.any():
+    if (infinite := np.isinf(values)).any():
         names = _some([BANDS[band][0] for band in np.unique(np.nonzero(infinite)[2])])
         found = f"{int(infinite.sum())} infinite values in {names}"
         raise InputError(f"{path}: img: found {found}, expected numbers, or NaN where there is none")
@@ -142,8 +136,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         not 0 and 1.
     """
     stored = _read(path, "mask", shape=(SIDE, SIDE))
-    other = np.unique(stored[~np.isin(stored, (0, 1))])
-    if other.size:
+    if (other := np.unique(stored[~np.isin(stored, (0, 1))])).size:
         found = _some([f"{float(value):g}" for value in other])
         raise InputError(f"{path}: mask: found {found}, expected 0 (background) and 1 (landslide) only")
     return stored.astype(np.uint8)
@@ -160,8 +153,7 @@ def _read(path: Path, name: str, *, shape: tuple[int, ...]) -> NDArray[Any]:
         raise InputError(f"{path}: not found; expected an HDF5 file with the data set {name!r}")
     try:
         with h5py.File(path, "r") as file:
-            link = file.get(name, getlink=True)
-            if link is None:
+            if (link := file.get(name, getlink=True)) is None:
                 raise InputError(f"{path}: found {_some(sorted(file)) or 'nothing'}, expected the data set {name!r}")
             data = file[name] if isinstance(link, h5py.HardLink) else None
             if data is None or (isinstance(data, h5py.Dataset) and (data.external or data.is_virtual)):
@@ -185,8 +177,7 @@ def _numbered(folder: Path, stem: str) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for path in sorted(_listed(folder)):
-        number = _number(path, stem)
-        if number is None:
+        if (number := _number(path, stem)) is None:
             raise InputError(f"{path}: found an HDF5 file of this name, expected only {stem}_1.h5 and others beside it")
         if number in found:
             raise InputError(f"{folder}: found {found[number].name} and {path.name}, expected each number once")

@@ -63,22 +63,19 @@ class SceneReader(NamedTuple):
     @property
     def remote(self) -> tuple[str, ...]:
         """The http addresses that are read, without what may be a secret in them (user, query)."""
-        items = [product.name for product in self.products if product.name.startswith(HTTP)]
-        return tuple(dict.fromkeys([*items, *(raster.href for _, _, raster in self._remote_rasters())]))
+        items = [product.name for product in self.products]
+        rasters = [redact_url(raster.href) for product in self.products for raster in product.rasters.values()]
+        return tuple(dict.fromkeys(place for place in [*items, *rasters] if place.startswith(HTTP)))
 
     @property
     def remote_metadata(self) -> tuple[str, ...]:
         """What is known beforehand of each raster that is read over http: its address and what metadata state of it."""
-        known = self._remote_rasters()
-        return tuple(repr((product.acquired, product.baseline, name, raster)) for product, name, raster in known)
-
-    def _remote_rasters(self) -> list[tuple[Product, str, BandRaster]]:
-        return [
-            (product, name, raster._replace(href=redact_url(raster.href)))
+        return tuple(
+            repr((product.acquired, product.baseline, name, raster._replace(href=redact_url(raster.href))))
             for product in self.products
             for name, raster in product.rasters.items()
-            if raster.remote
-        ]
+            if raster.href.startswith(HTTP)
+        )
 
     def extents(self) -> list[Extent]:
         """Intersect, for each product, the footprints of its bands.
@@ -95,9 +92,8 @@ class SceneReader(NamedTuple):
 
         It has a corner where the coarsest band has one: at multiples of 60 m in the north, but not in the south.
         """
-        first = self.products[0]
-        coarsest = max((raster.geobox for raster in first.rasters.values()), key=lambda own: own.transform.a)
-        if not first.sentinel2 or utm_zone(str(coarsest.crs)) is None:
+        coarsest = max((own.geobox for own in self.products[0].rasters.values()), key=lambda own: own.transform.a)
+        if not self.scene.products or utm_zone(str(coarsest.crs)) is None:
             return None
         x, y = coarsest.affine.c, coarsest.affine.f
         return GeoBox((1, 1), Affine(TILE_LATTICE_M, 0, x, 0, -TILE_LATTICE_M, y), coarsest.crs)
@@ -178,22 +174,19 @@ class SceneReader(NamedTuple):
             If more than 5 % of the values of a band lie below -0.02, as where an offset was subtracted twice, or its
             median lies above 3, as without a scale.
         """
-        rasters = [(raster, product.sentinel2) for product in self.products for raster in product.bands.values()]
-        for raster, sentinel2 in rasters:
+        sentinel2 = bool(self.scene.products)
+        for raster in [raster for product in self.products for raster in product.bands.values()]:
             name, values = redact_url(raster.href), _glance(raster, grid)
             low = (values < LEAST_PLAUSIBLE_REFLECTANCE).sum() / max(values.size, 1)
             if low > MAX_IMPLAUSIBLE_SHARE:
-                key = "boa_offset" if sentinel2 else "offset"
-                raise InputError(
-                    f"{name}: found {low:.0%} of its values below reflectance {LEAST_PLAUSIBLE_REFLECTANCE:g}, "
-                    f"expected at most {MAX_IMPLAUSIBLE_SHARE:.0%}; was the offset ({raster.offset / raster.scale:g} "
-                    f"in stored values) subtracted before? give {key} (0 if so)"
-                )
+                found = f"found {low:.0%} of its values below reflectance {LEAST_PLAUSIBLE_REFLECTANCE:g}"
+                offset_dn, key = raster.offset / raster.scale, "boa_offset" if sentinel2 else "offset"
+                hint = f"was the offset ({offset_dn:g} in stored values) subtracted before? give {key} (0 if so)"
+                raise InputError(f"{name}: {found}, expected at most {MAX_IMPLAUSIBLE_SHARE:.0%}; {hint}")
             if values.size and (median := np.median(values)) > MAX_PLAUSIBLE_REFLECTANCE:
-                found, hint = f"found a median of {median:.4g}", "check the scale in its metadata"
-                raise InputError(
-                    f"{name}: {found}, expected reflectance between 0 and 1; {hint if sentinel2 else SCALE_HINT}"
-                )
+                hint = "check the scale in its metadata" if sentinel2 else SCALE_HINT
+                expected = f"expected reflectance between 0 and 1; {hint}"
+                raise InputError(f"{name}: found a median of {median:.4g}, {expected}")
 
 
 def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
@@ -228,32 +221,25 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
         rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
         return SceneReader(scene, (Product("scene", rasters),), ())
     found = [read_product(address, scene, root) for address in scene.products]
-    _require_one_day(found, scene)
-    newest = {product.tile: product.baseline for product in sorted(found, key=lambda product: product.baseline)}
-    kept = [product for product in found if not product.tile or product.baseline == newest[product.tile]]
-    notes = [_describe(product, scene) for product in kept]
-    notes += [
-        f"{product.name}: left out, tile {product.tile} is there with a higher processing baseline than its "
-        f"{product.baseline}"
-        for product in found
-        if product not in kept
-    ]
-    without = [product.name for product in kept if "SCL" not in product.rasters]
-    if 0 < len(without) < len(kept):
-        raise InputError(f"{without[0]}: has no scene classification (SCL), and other products of the scene have one")
-    if without:
-        notes.append("no scene classification (SCL): clouds, shadows and snow are not masked")
-    return SceneReader(scene, tuple(kept), tuple(notes))
-
-
-def _require_one_day(products: list[Product], scene: SceneConfig) -> None:
-    days = {product.acquired: product.name for product in products if product.acquired}
+    days = {product.acquired: product.name for product in found if product.acquired}
     other = next((day for day in days if scene.date is not None and day != str(scene.date)), None)
     if other is not None:
         raise InputError(f"date: found {scene.date}, but {days[other]} was acquired on {other}")
     if len(days) > 1:
         (first, one), (second, another) = sorted(days.items())[:2]
         raise InputError(f"products: found {one} of {first} and {another} of {second}, expected products of one day")
+    newest = {product.tile: product.baseline for product in sorted(found, key=lambda product: product.baseline)}
+    kept = [product for product in found if not product.tile or product.baseline == newest[product.tile]]
+    notes = [_describe(product, scene) for product in kept]
+    for old in (product for product in found if product not in kept):
+        higher = f"is there with a higher processing baseline than its {old.baseline}"
+        notes.append(f"{old.name}: left out, tile {old.tile} {higher}")
+    without = [product.name for product in kept if "SCL" not in product.rasters]
+    if 0 < len(without) < len(kept):
+        raise InputError(f"{without[0]}: has no scene classification (SCL), and other products of the scene have one")
+    if without:
+        notes.append("no scene classification (SCL): clouds, shadows and snow are not masked")
+    return SceneReader(scene, tuple(kept), tuple(notes))
 
 
 def _describe(product: Product, scene: SceneConfig) -> str:
@@ -302,9 +288,7 @@ def _glance(raster: BandRaster, grid: GeoBox) -> NDArray[np.float32]:
         parts = [raster.read(rows, cols, out_shape=shape)]
     else:
         parts = [raster.read(*part) for part in itertools.product(_samples(rows), _samples(cols))]
-    values = np.concatenate([part.ravel() for part in parts])
-    valid: NDArray[np.float32] = values[np.isfinite(values)]
-    return valid
+    return np.concatenate([part[np.isfinite(part)] for part in parts])
 
 
 def _samples(part: slice) -> list[slice]:

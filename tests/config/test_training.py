@@ -47,6 +47,10 @@ def test_the_modern_recipe_does_not_decay_what_it_learns():
             {"recipe": "modern", "split.scheme": "paper"},
             "split.scheme = 'paper' splits tiles; expected sampling.places",
         ),
+        (
+            {"split.scheme": "paper", "split.guard_px": 2},
+            "split.guard_px: samples .* no border to guard; expected 0 with",
+        ),
         ({"recipe": "modern", "optimiser.epochs": 3}, "optimiser.epochs: found with .*, expected optimiser.steps"),
         ({"optimiser.steps": 3}, "optimiser.steps: found with .*, expected optimiser.epochs"),
         ({"recipe": "cpu"}, "recipe: found 'cpu', expected: input should be 'paper' or 'modern'"),

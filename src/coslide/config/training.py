@@ -219,6 +219,9 @@ class TrainingSettings(StrictModel):
             require(fits, "sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
             fits, scheme = not split.by_samples, split.scheme
             require(fits, f"split.scheme = '{scheme}' splits tiles; expected sampling.places = 'tiles'")
+        fits = not (split.by_samples and split.guard_px)
+        expected = f"expected 0 with {split.scheme}"
+        require(fits, f"split.guard_px: samples that overlap have no border to guard; {expected}")
         unused, used = ("epochs", "steps") if places == "random" else ("steps", "epochs")
         fits = getattr(optimiser, unused) == OptimiserSettings.model_fields[unused].default
         require(fits, f"optimiser.{unused}: found with places = '{places}', expected optimiser.{used}")

@@ -22,8 +22,15 @@ from coslide.io.atomic import sha256, whole_output
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
-from coslide.samples.paper_split import landslide_share, numbered_samples
-from coslide.samples.split import Split, SplitRaster, Subset, leak_fraction, split_windows
+from coslide.samples.split import (
+    Split,
+    SplitRaster,
+    Subset,
+    landslide_share,
+    leak_fraction,
+    numbered_samples,
+    split_windows,
+)
 from coslide.sources import landslide4sense
 from coslide.windows import Window
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Raster(NamedTuple):
     chips: bool = False
 
 
+@dataclass(eq=False)
 class Tiles(Dataset[tuple[Tensor, Tensor]]):
     """Tiles of rasters: what the network sees, float32 (input, row, col), and the labels, int64 (row, col).
 
@@ -70,19 +72,16 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         The radiometric jitter of a date, or None.
     """
 
-    def __init__(
-        self,
-        rasters: Sequence[Raster],
-        windows: Sequence[Sequence[Window]],
-        *,
-        subset: Subset = Subset.TRAIN,
-        aspect: AspectInputs | None = None,
-        groups: Sequence[Sequence[int]] = (),
-        jitter: Jitter | None = None,
-    ) -> None:
-        self.rasters, self.subset, self.groups = rasters, subset, groups
-        self.draws = [TileSample(number, window) for number, of_one in enumerate(windows) for window in of_one]
-        self._aspect, self._jitter = aspect, jitter
+    rasters: Sequence[Raster]
+    windows: Sequence[Sequence[Window]]
+    _: KW_ONLY
+    subset: Subset = Subset.TRAIN
+    aspect: AspectInputs | None = None
+    groups: Sequence[Sequence[int]] = ()
+    jitter: Jitter | None = None
+
+    def __post_init__(self) -> None:
+        self.draws = [TileSample(number, window) for number, of_one in enumerate(self.windows) for window in of_one]
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -91,16 +90,14 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         raster, (rows, cols) = self.rasters[draw.raster], draw.window.slices
         tile = np.array(raster.inputs[:, rows, cols])  # a copy: what follows changes it
         subsets = raster.subsets[rows, cols]
-        if self._jitter is not None and draw.jitter_seed is not None:
-            self._jitter.apply(tile, draw.jitter_seed)
+        if self.jitter is not None and draw.jitter_seed is not None:
+            self.jitter.apply(tile, draw.jitter_seed)
         if self.subset == Subset.TRAIN:
             tile[:, ~shown_to_training(subsets)] = 0
         for group in draw.dropped:
             tile[list(self.groups[group])] = 0
-        labels = np.where(subsets == self.subset, raster.labels[rows, cols], np.uint8(NODATA))
-        if not draw.counts:
-            labels = np.full_like(labels, NODATA)
-        seen = turn_inputs(tile, draw.orientation, aspect=self._aspect)
+        labels = np.where((subsets == self.subset) & draw.counts, raster.labels[rows, cols], np.uint8(NODATA))
+        seen = turn_inputs(tile, draw.orientation, aspect=self.aspect)
         return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.orientation).astype(np.int64))
 
 

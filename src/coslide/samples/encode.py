@@ -184,13 +184,11 @@ class Encoder(NamedTuple):
     def _encode_band(self, values: NDArray[np.float32], out: NDArray[np.float32], number: int) -> None:
         band, how = self.bands[number], self.encodings[number]
         if how == "onehot":
-            for k in range(band.classes):
-                out[k] = values == k + 1
+            out[...] = values == np.arange(1, band.classes + 1)[:, np.newaxis, np.newaxis]
         elif how == "circular":
             angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / (band.classes - FIRST_DIRECTION + 1))
             directed = values >= FIRST_DIRECTION  # False where missing
-            out[0] = np.where(directed, np.sin(angle), 0)
-            out[1] = np.where(directed, np.cos(angle), 0)
+            out[...] = np.where(directed, (np.sin(angle), np.cos(angle)), 0)
         else:
             offset, scale = (part[number] for part in self.normalisation)
             np.subtract(values, offset, out=out[0])

@@ -17,7 +17,7 @@ from coslide.samples.split import SplitRaster, Subset
 
 Polygons = list[list[list[tuple[float, float]]]]
 """Coordinates of a MultiPolygon as GeoJSON has them: rings of (x, y) for each polygon."""
-_COLOURS = {
+_COLOURS: dict[int, tuple[int, int, int, int]] = {
     Subset.NONE: (0, 0, 0, 0),
     Subset.TRAIN: (230, 159, 0, 255),
     Subset.TEST: (0, 114, 178, 255),
@@ -108,7 +108,6 @@ def write_split_raster(path: Path, subsets: SplitRaster, grid: GeoBox, *, finger
     InputError
         If it cannot be written.
     """
-    colours = {int(number): colour for number, colour in _COLOURS.items()}
-    bands = RasterBands(["subset"], dtype="uint8", nodata=int(Subset.NONE), colours=colours)
+    bands = RasterBands(["subset"], dtype="uint8", nodata=int(Subset.NONE), colours=_COLOURS)
     tags = {"cube": fingerprint, **{f"subset_{int(number)}": number.name.lower() for number in Subset}}
     write_cog(path, grid, bands, lambda rows: subsets[np.newaxis, rows], tags=tags)

@@ -1,4 +1,4 @@
-"""Which pixels are for training, for validation, and held out.
+"""Which pixels are for training, for validation, and held out: by blocks, regions, events or the paper's samples.
 
 Overlapping windows drawn at random share most of their pixels between the subsets, and even windows that only touch are
 alike; whole blocks or regions keep them apart. The leak fraction of a split measures how far it fails to.
@@ -18,8 +18,7 @@ from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.io.executor import available_processors
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.samples.paper_split import numbered_samples, split_samples
-from coslide.windows import Window, cover, require_tile
+from coslide.windows import Window, cover, require_tile, windows_in
 
 _log = logging.getLogger(__name__)
 
@@ -79,55 +78,49 @@ def split_windows(
     InputError
         If the scene is smaller than one tile, or too small to give each subset something with a labelled pixel.
     """
-    tile, stride, rules = settings.sampling.tile, settings.sampling.stride, settings.split
+    tile, rules = settings.sampling.tile, settings.split
     require_tile(labels.shape, tile)
-    whole = [Window(0, 0, *labels.shape)]
+    areas = blocks or [Window(0, 0, *labels.shape)]
     if rules.by_samples:
-        if rules.guard_px:
-            raise InputError(
-                f"training.split.guard_px: samples that overlap have no border to guard; expected 0 with {rules.scheme}"
-            )
-        return _split_of_samples(labels, settings, blocks or whole)
-    block_px = tile + (rules.block_windows - 1) * stride
+        return _split_samples(labels, areas, settings)
+    block_px = tile + (rules.block_windows - 1) * settings.sampling.stride
     pieces = blocks or blocks_of(labels.shape, tile=tile, block_px=block_px)
     pieces = [block for block in pieces if (labels[block.slices] != NODATA).any()]
     if rules.scheme == "blocks":
-        subsets = _of_blocks(labels, pieces, settings, block_px)
+        subsets, areas = _of_blocks(labels, pieces, settings, block_px), pieces
     elif rules.scheme == "events":
         subsets = np.full(labels.shape, role, dtype=np.uint8)
     else:
         subsets = _of_side(labels.shape, settings) if regions is None else regions.copy()
     if role == Subset.TRAIN and not (subsets == Subset.VALIDATION).any():
         _take_validation(subsets, labels, pieces, settings)
-    if blocks is None:  # given blocks do not lie beside each other on Earth
+    if rules.guard_px and blocks is None:  # given blocks do not lie beside each other on Earth
         _guard(subsets, rules.guard_px)
-    areas = pieces if rules.scheme == "blocks" or blocks else whole
-    return _cut(subsets, labels, numbered_samples(areas, settings))
+    labelled = np.where(labels == NODATA, np.uint8(Subset.NONE), subsets)
+    train, validation, test = (
+        [w for w in numbered_samples(areas, settings) if (labelled[w.slices] == subset).any()]
+        for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)
+    )
+    seen = cover(train, subsets.shape) & shown_to_training(subsets)
+    return Split(subsets, train, validation, test, leak_fraction(seen, test, subsets == Subset.TEST))
+
+
+def numbered_samples(areas: Sequence[Window], settings: TrainingSettings) -> list[Window]:
+    """Cut the samples of some areas; the number of a sample is its place in the list, from the bottom-left."""
+    tile, stride = settings.sampling.tile, settings.sampling.stride
+    return [window for area in areas for window in windows_in(area, tile=tile, stride=stride)]
 
 
 def blocks_of(shape: tuple[int, int], *, tile: int, block_px: int) -> list[Window]:
-    """Cut a raster into rectangles of nearly equal size, about `block_px` on a side, without overlap.
+    """Cut a raster of `shape` (row, col) into rectangles about `block_px` on a side, without overlap.
 
-    None is smaller than a tile.
-
-    Parameters
-    ----------
-    shape
-        (row, col) of the raster, at least one tile each.
-    tile, block_px
-        Side of a tile, and wanted side of a block, in pixels.
-
-    Raises
-    ------
-    InputError
-        If the raster is smaller than one tile.
+    They are of nearly equal size, and none is smaller than a tile; the raster must hold one.
 
     Examples
     --------
     >>> blocks_of((100, 260), tile=100, block_px=120)
     [Window(row=0, col=0, height=100, width=130), Window(row=0, col=130, height=100, width=130)]
     """
-    require_tile(shape, tile)
     edges = []
     for length in shape:
         count = max(1, min(round(length / block_px), length // tile))
@@ -252,8 +245,6 @@ def _of_side(shape: tuple[int, int], settings: TrainingSettings) -> SplitRaster:
 
 def _guard(subsets: SplitRaster, guard_px: int) -> None:
     """Take training pixels within `guard_px` of held-out ones, and validation pixels of test ones, out of them."""
-    if not guard_px:
-        return
     for subset, held_out in (
         (Subset.VALIDATION, subsets == Subset.TEST),
         (Subset.TRAIN, (subsets == Subset.TEST) | (subsets == Subset.VALIDATION)),
@@ -263,23 +254,62 @@ def _guard(subsets: SplitRaster, guard_px: int) -> None:
             subsets[near & (subsets == subset)] = Subset.GUARD
 
 
-def _cut(subsets: SplitRaster, labels: NDArray[np.uint8], windows: Sequence[Window]) -> Split:
-    """Give each subset the windows that hold labelled pixels of it."""
-    labelled = np.where(labels == NODATA, np.uint8(Subset.NONE), subsets)
-    train, validation, test = (
-        [w for w in windows if (labelled[w.slices] == subset).any()]
-        for subset in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST)
+def _split_samples(labels: NDArray[np.uint8], areas: Sequence[Window], settings: TrainingSettings) -> Split:
+    """Divide the overlapping samples of some areas as Yang et al. (2023) do.
+
+    Samples are chosen by Eq. 27 first (``sampling.select = "positive"``; others are unused) and divided then, so the
+    same rule holds for both sets. With ``split.scheme = "paper"`` the held-out set grows from a random sample by those
+    that overlap it, and begins anew elsewhere where there are no more: samples that overlap are in the same set as far
+    as halving allows. With ``"paper-random"`` it is drawn at random.
+
+    The paper has both that the samples were halved and that "samples with some overlapping regions" went into the same
+    set. On its grid of 128 pixels every 96, each sample overlaps all that surround it, so all of them hang together,
+    and no two sets can keep the rule: somewhere a line runs between samples that overlap. A random half breaks it for
+    nearly every sample: 46 % of the held-out pixels then lie in training samples. The growth here breaks it along that
+    line alone.
+    """
+    rules, rule = settings.split, ""
+    kept = [window for window in numbered_samples(areas, settings) if (labels[window.slices] != NODATA).any()]
+    if settings.sampling.select == "positive":
+        least = settings.sampling.positive_share
+        kept = [window for window in kept if landslide_share(labels[window.slices]) > least]
+        rule = f" with more than {100 * least:g} % landslide (Eq. 27)"
+    tests = round(rules.test_fraction * len(kept))
+    validations = round(rules.validation_fraction * (len(kept) - tests))
+    if not 0 < tests < len(kept) - validations or (rules.validation_fraction and not validations):
+        raise InputError(
+            f"{len(kept)} sample(s){rule} cannot be split with test_fraction {rules.test_fraction:g}; lower "
+            "training.sampling.positive_share, or give a larger area"
+        )
+    random = np.random.default_rng(settings.seed)
+    order = _grown(kept, random) if rules.scheme == "paper" else random.permutation(len(kept))
+    test, validation, train = (
+        [kept[i] for i in sorted(chosen)] for chosen in np.split(order, [tests, tests + validations])
     )
-    seen = cover(train, subsets.shape) & shown_to_training(subsets)
-    return Split(subsets, train, validation, test, leak_fraction(seen, test, subsets == Subset.TEST))
-
-
-def _split_of_samples(labels: NDArray[np.uint8], settings: TrainingSettings, areas: Sequence[Window]) -> Split:
-    train, validation, test = split_samples(labels, areas, settings)
     subsets = np.zeros(labels.shape, dtype=np.uint8)
     for subset, windows in ((Subset.TEST, test), (Subset.VALIDATION, validation), (Subset.TRAIN, train)):
         subsets[cover(windows, labels.shape)] = subset  # where they overlap, training has seen the pixels
     return Split(subsets, train, validation, test, leak_fraction(cover(train, labels.shape), test))
+
+
+def landslide_share(labels: NDArray[np.uint8]) -> float:
+    """Compute the share of landslide among labelled pixels; 0 where there is none."""
+    labelled = int((labels != NODATA).sum())
+    return int((labels == LANDSLIDE).sum()) / labelled if labelled else 0.0
+
+
+def _grown(windows: Sequence[Window], random: np.random.Generator) -> NDArray[np.intp]:
+    """Order windows so that each overlaps as many of those before it as any that is left; the first at random."""
+    corners = np.array([(window.row, window.col) for window in windows])
+    sides = np.array([(window.height, window.width) for window in windows])
+    overlapped = np.zeros(len(windows), dtype=int)  # by how many that are in the order already; -1: in it itself
+    order: list[int] = []
+    for _ in windows:
+        taken = int(random.choice(np.flatnonzero(overlapped == overlapped.max())))
+        order.append(taken)
+        overlapped[(np.abs(corners - corners[taken]) < sides).all(axis=1) & (overlapped >= 0)] += 1
+        overlapped[taken] = -1
+    return np.array(order)
 
 
 def _stratified_choice(

@@ -242,7 +242,7 @@ class _AddPatches(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, nodes: Tensor, patch: Tensor) -> Tensor:
         """Add the patches."""
         rate = len(patch)
-        nodes, patch = nodes.unsqueeze(3).expand(-1, -1, -1, rate, -1).flatten(3), patch.flatten(1)
+        nodes, patch = nodes.flatten(0, 1).unsqueeze(2).expand(-1, -1, rate, -1).flatten(2), patch.flatten(1)
         run_loops("add_patches", _rows_of_patches(y, rate), nodes, patch)
         ctx.mark_dirty(y)
         ctx.save_for_backward(nodes, patch)
@@ -253,14 +253,13 @@ class _AddPatches(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the gradients of map, nodes and patch."""
         nodes, patch = ctx.saved_tensors
-        of_nodes, of_patch = torch.zeros_like(nodes), torch.zeros_like(patch)
+        rate, of_nodes, of_patch = len(patch), torch.zeros_like(nodes), torch.zeros_like(patch)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        run_loops("add_patches_back", of_nodes, of_patch, _rows_of_patches(grad, len(patch)), nodes, patch)
-        rate = len(patch)
-        return grad, of_nodes.view(*nodes.shape[:3], rate, -1).sum(dim=3), of_patch.view(rate, rate, -1)
+        run_loops("add_patches_back", of_nodes, of_patch, _rows_of_patches(grad, rate), nodes, patch)
+        of_nodes = of_nodes.view(len(grad), -1, nodes.shape[1], rate, grad.shape[1]).sum(dim=3)
+        return grad, of_nodes, of_patch.view(rate, rate, -1)
 
 
 def _rows_of_patches(x: Tensor, rate: int) -> Tensor:
-    """View a map, channels last in memory, as (batch, i, u, j, v and channel), row = rate i + u, col = rate j + v."""
-    batch, channels, height, width = x.shape
-    return x.permute(0, 2, 3, 1).view(batch, height // rate, rate, width // rate, rate * channels)
+    """View maps, channels last in memory, as (batch and i, u, j, v and channel), row = rate i + u, col = rate j + v."""
+    return x.permute(0, 2, 3, 1).view(-1, rate, x.shape[3] // rate, rate * x.shape[1])

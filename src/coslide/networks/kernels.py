@@ -19,7 +19,7 @@ from coslide.networks.graph import SEARCHED
 
 _NUMBERS, _MOST = np.int64(SEARCHED - 1), np.iinfo(np.int64).max
 _ZERO, _ONE, _INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
-_NEGATIVE_SLOPE, _COSINE_EPS = np.float32(0.2), np.float32(1e-6)  # as in EISGNN
+_NEGATIVE_SLOPE, _LEAST_SQUARES = np.float32(0.2), np.float32(1e-6) ** 2  # as in EISGNN
 _TIE = np.float32(2 * np.finfo(np.float32).eps)
 _FEW = 8  # channels of a head: a loop over fewer costs more than its sums
 _LOG2_E, _LN_2_HIGH, _LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -57,8 +57,7 @@ def nearest(edges, x, include_self):
             for s in range(k):
                 smallest = _MOST
                 for j in range(nodes):
-                    key = keys[i, j]
-                    smallest = min(smallest, key if key > last else _MOST)
+                    smallest = min(smallest, keys[i, j] if keys[i, j] > last else _MOST)
                 edges[b, i, s] = smallest & _NUMBERS
                 last = smallest
 
@@ -67,10 +66,8 @@ def nearest(edges, x, include_self):
 def _distances(apart, x):
     """Write the squared distances between all nodes; in double precision, differences of float32 are exact."""
     nodes, channels = x.shape
-    own = np.empty(channels)
     for i in range(nodes):
-        for e in range(channels):
-            own[e] = x[i, e]
+        own = x[i].astype(np.float64)
         for j in range(i):
             total = 0.0
             for e in range(channels):
@@ -104,19 +101,15 @@ def run_graphs(out, by_channel, by_edge, edges, own, h, ends, h3, a, lam, mu, m,
     attended, p, log_p, unit = by_channel[0], by_channel[1], by_channel[2], by_channel[3]
     alpha, weights, slope = by_edge[0], by_edge[1], by_edge[2]
     batch, nodes, heads, d = h.shape
-    of_head, mixed = np.empty((nodes, d), np.float32), np.empty((nodes, d), np.float32)
+    mixed = np.empty((nodes, d), np.float32)
     for b in range(batch):
         for c in range(heads):
-            of_head[:] = h[b, :, c]
             _attend(alpha[b, c], ends[c, b], a[c], edges[b])
-            _mix(attended[b, c], alpha[b, c], of_head, edges[b])
-            of_head[:] = h3[b, :, c]
-            _describe(p[b, c], log_p[b, c], unit[b, c], of_head)
+            _mix(attended[b, c], alpha[b, c], h[b, :, c].copy(), edges[b])
+            _describe(p[b, c], log_p[b, c], unit[b, c], h3[b, :, c].copy())
             _select(weights[b, c], slope[b, c], p[b, c], log_p[b, c], unit[b, c], edges[b], m, e_min)
             _mix(mixed, weights[b, c], attended[b, c], edges[b])
-            for i in range(nodes):
-                for e in range(d):
-                    out[b, i, c, e] = lam[c] * mixed[i, e] + mu[c] * attended[b, c, i, e] + own[b, i, c, e]
+            out[b, :, c] = lam[c] * mixed + mu[c] * attended[b, c] + own[b, :, c]
 
 
 @_compiled
@@ -125,23 +118,18 @@ def run_graphs_back(d_h, d_ends, d_h3, d_a, d_lam, d_mu, grad, h, ends, h3, a, l
     attended, p, log_p, unit = by_channel[0], by_channel[1], by_channel[2], by_channel[3]
     alpha, weights, slope = by_edge[0], by_edge[1], by_edge[2]
     batch, nodes, heads, d = h.shape
-    of_head, d_head = np.empty((nodes, d), np.float32), np.empty((nodes, d), np.float32)
-    d_attended, d_edge = np.empty((nodes, d), np.float32), np.empty(edges.shape[1:], np.float32)
     for b in range(batch):
         for c in range(heads):
-            of_head[:] = grad[b, :, c]
-            d_attended[:] = mu[c] * of_head
+            of_head = grad[b, :, c].copy()
+            d_attended, d_edge = mu[c] * of_head, lam[c] * weights[b, c]
             d_mu[c] += np.sum(of_head * attended[b, c])
-            d_edge[:] = lam[c] * weights[b, c]
             _mix_back(d_attended, d_edge, of_head, attended[b, c], edges[b])
             d_lam[c] += _softmax_back(d_edge, weights[b, c])
             d_edge *= lam[c]
             of_head[:] = h3[b, :, c]
-            _select_back(d_head, d_edge, slope[b, c], p[b, c], log_p[b, c], unit[b, c], of_head, edges[b])
-            d_h3[b, :, c] = d_head
+            d_h3[b, :, c] = _select_back(d_edge, slope[b, c], p[b, c], log_p[b, c], unit[b, c], of_head, edges[b])
             of_head[:] = h[b, :, c]
-            d_head[:] = _ZERO
-            d_edge[:] = alpha[b, c]
+            d_head, d_edge = np.zeros((nodes, d), np.float32), alpha[b, c].copy()
             _mix_back(d_head, d_edge, d_attended, of_head, edges[b])
             d_h[b, :, c] = d_head
             _softmax_back(d_edge, alpha[b, c])
@@ -197,15 +185,12 @@ def _mix(mixed, weights, x, edges):
 @_compiled
 def _mix_back(d_x, weights, d_mixed, x, edges):
     """Add the gradient of x, and write that of the weights over them."""
-    d = x.shape[1]
     for i in range(len(edges)):
         for s in range(edges.shape[1]):
-            j, w, product = edges[i, s], weights[i, s], _ZERO
-            for e in range(d):
-                product += d_mixed[i, e] * x[j, e]
-            for e in range(d):
+            j, w = edges[i, s], weights[i, s]
+            weights[i, s] = _dot(d_mixed, i, x, j)
+            for e in range(x.shape[1]):
                 d_x[j, e] += w * d_mixed[i, e]
-            weights[i, s] = product
 
 
 @_compiled
@@ -215,11 +200,10 @@ def _describe(p, log_p, unit, h3):
     p[:] = h3
     _softmax(p)
     for i in range(rows):
-        top, peak, squares = h3[i, 0], p[i, 0], _ZERO
+        top, peak = h3[i, 0], p[i, 0]
         for e in range(d):
             top, peak = max(top, h3[i, e]), max(peak, p[i, e])
-            squares += h3[i, e] * h3[i, e]
-        log_peak, scale = np.log(peak), _ONE / np.sqrt(max(squares, _COSINE_EPS * _COSINE_EPS))
+        log_peak, scale = np.log(peak), _ONE / np.sqrt(max(_dot(h3, i, h3, i), _LEAST_SQUARES))
         for e in range(d):
             log_p[i, e] = h3[i, e] - top + log_peak
             unit[i, e] = h3[i, e] * scale
@@ -228,16 +212,13 @@ def _describe(p, log_p, unit, h3):
 @_compiled
 def _select(weights, slope, p, log_p, unit, edges, m, e_min):
     """Write the weights of the m neighbours with the largest eic, 0 for the others, and d eic / d e."""
-    (rows, k), d = edges.shape, p.shape[1]
+    rows, k = edges.shape
     step = _TIE * (_ONE / e_min + _ONE)  # coefficients that differ by less are equal
     ordered = np.empty(k, np.float32)
     for i in range(rows):
         for s in range(k):
-            j, entropy, cosine = edges[i, s], _ZERO, _ZERO
-            for e in range(d):
-                entropy -= p[i, e] * log_p[j, e]
-                cosine += unit[i, e] * unit[j, e]
-            weights[i, s], slope[i, s] = cosine, entropy
+            j = edges[i, s]
+            weights[i, s], slope[i, s] = _dot(unit, i, unit, j), -_dot(p, i, log_p, j)
     for i in range(rows):
         top, last = -_INFINITY, -_INFINITY
         for s in range(k):
@@ -257,11 +238,11 @@ def _select(weights, slope, p, log_p, unit, edges, m, e_min):
 
 
 @_compiled
-def _select_back(d_h3, d_eic, slope, p, log_p, unit, h3, edges):
-    """Write the gradient of h' by way of the cross-entropy, -sum p_i log p_j, and of the cosine."""
+def _select_back(d_eic, slope, p, log_p, unit, h3, edges):
+    """Compute the gradient of h' by way of the cross-entropy, -sum p_i log p_j, and of the cosine."""
     rows, d = p.shape
     gradients = np.zeros((3, rows, d), np.float32)
-    d_p, d_log_p, d_unit = gradients[0], gradients[1], gradients[2]
+    d_p, d_log_p, d_unit, d_h3 = gradients[0], gradients[1], gradients[2], np.empty((rows, d), np.float32)
     for i in range(rows):
         for s in range(edges.shape[1]):
             j, of_cosine = edges[i, s], d_eic[i, s]
@@ -274,18 +255,15 @@ def _select_back(d_h3, d_eic, slope, p, log_p, unit, h3, edges):
                 for e in range(d):  # after the loop above: a node may be its own neighbour
                     d_unit[j, e] += of_cosine * unit[i, e]
     for i in range(rows):
-        mean, total, along, squares = _ZERO, _ZERO, _ZERO, _ZERO
+        squares = _dot(h3, i, h3, i)
+        scale = _ONE / np.sqrt(max(squares, _LEAST_SQUARES))
+        # the norm is kept above eps, and has no gradient there
+        along = _dot(unit, i, d_unit, i) if squares > _LEAST_SQUARES else _ZERO
+        mean, total = _dot(p, i, d_p, i), np.sum(d_log_p[i])
         for e in range(d):
-            mean += p[i, e] * d_p[i, e]
-            total += d_log_p[i, e]
-            along += unit[i, e] * d_unit[i, e]
-            squares += h3[i, e] * h3[i, e]
-        scale = _ONE / np.sqrt(max(squares, _COSINE_EPS * _COSINE_EPS))
-        if squares <= _COSINE_EPS * _COSINE_EPS:  # the norm is kept above eps, and has no gradient there
-            along = _ZERO
-        for e in range(d):
-            d_h3[i, e] = p[i, e] * (d_p[i, e] - mean - total) + d_log_p[i, e]
-            d_h3[i, e] += scale * (d_unit[i, e] - along * unit[i, e])
+            by_entropy = p[i, e] * (d_p[i, e] - mean - total) + d_log_p[i, e]
+            d_h3[i, e] = by_entropy + scale * (d_unit[i, e] - along * unit[i, e])
+    return d_h3
 
 
 @_compiled
@@ -312,15 +290,21 @@ def _softmax(values):
 @_compiled
 def _softmax_back(d_values, softmax):
     """Write the gradient of what a softmax was taken of over that of its result, and sum the latter, weighed."""
-    rows, k = softmax.shape
     total = _ZERO
-    for i in range(rows):
-        mean = _ZERO
-        for s in range(k):
-            mean += softmax[i, s] * d_values[i, s]
-        for s in range(k):
+    for i in range(len(softmax)):
+        mean = _dot(softmax, i, d_values, i)
+        for s in range(softmax.shape[1]):
             d_values[i, s] = softmax[i, s] * (d_values[i, s] - mean)
         total += mean
+    return total
+
+
+@_compiled
+def _dot(a, i, b, j):
+    """Compute the product of row i of a and row j of b."""
+    total = _ZERO
+    for e in range(a.shape[1]):
+        total += a[i, e] * b[j, e]
     return total
 
 
@@ -340,24 +324,22 @@ def _exp(x):
 
 @_compiled
 def add_patches(y, nodes, patch):
-    """Add nodes[b, i, j] patch[u] to y[b, i, u, j], where u is a row of a patch and values lie in runs of such rows."""
-    batch, height, rate, width, run = y.shape
-    for b in range(batch):
-        for i in range(height):
-            for u in range(rate):
-                for j in range(width):
-                    for e in range(run):
-                        y[b, i, u, j, e] += nodes[b, i, j, e] * patch[u, e]
+    """Add nodes[i, j] patch[u] to y[i, u, j], where u is a row of a patch and values lie in runs of such rows."""
+    rows, rate, width, run = y.shape
+    for i in range(rows):
+        for u in range(rate):
+            for j in range(width):
+                for e in range(run):
+                    y[i, u, j, e] += nodes[i, j, e] * patch[u, e]
 
 
 @_compiled
 def add_patches_back(d_nodes, d_patch, grad, nodes, patch):
     """Add the gradients of nodes and patch for that of the map."""
-    batch, height, rate, width, run = grad.shape
-    for b in range(batch):
-        for i in range(height):
-            for u in range(rate):
-                for j in range(width):
-                    for e in range(run):
-                        d_patch[u, e] += grad[b, i, u, j, e] * nodes[b, i, j, e]
-                        d_nodes[b, i, j, e] += grad[b, i, u, j, e] * patch[u, e]
+    rows, rate, width, run = grad.shape
+    for i in range(rows):
+        for u in range(rate):
+            for j in range(width):
+                for e in range(run):
+                    d_patch[u, e] += grad[i, u, j, e] * nodes[i, j, e]
+                    d_nodes[i, j, e] += grad[i, u, j, e] * patch[u, e]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from coslide.networks.base import from_windows, head_channels, to_windows
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
+
+Side = Annotated[int, Field(ge=2)]  # of a window [pixel]
 
 
 class WindowAttention(nn.Module):
@@ -74,13 +76,8 @@ class WindowAttention(nn.Module):
         self.heads, self.window, self.shift = heads, window, shift
         self.qkv = nn.Linear(in_channels, 3 * out_channels)
         self.proj = nn.Linear(out_channels, out_channels)
-        self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights and the bias of each offset anew, and set the other biases to zero."""
-        _reset_linear(self.qkv, self.proj)
-        nn.init.trunc_normal_(self.bias_table, std=0.02)
+        self.apply(_draw)
+        self.bias_table = nn.Parameter(nn.init.trunc_normal_(torch.empty((2 * window - 1) ** 2, heads), std=0.02))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute what attention gives each pixel, shape (batch, C, row, col).
@@ -93,22 +90,16 @@ class WindowAttention(nn.Module):
         size, side = (x.shape[-2], x.shape[-1]), self.window
         padding = (-size[0] % side, -size[1] % side)
         shifts = tuple(self.shift if length > side else 0 for length in size)
-        if any(padding):
-            x = F.pad(x, (0, padding[1], 0, padding[0]))
-        x = x.permute(0, 2, 3, 1)
-        if any(shifts):
-            # rolled backwards, the moved borders fall on multiples of the window
-            x = x.roll((-shifts[0], -shifts[1]), (1, 2))
+        x = F.pad(x, (0, padding[1], 0, padding[0])).permute(0, 2, 3, 1)
+        x = x.roll((-shifts[0], -shifts[1]), (1, 2))  # so that the moved borders fall on multiples of the window
         bias = self._offset_bias()
-        if any(padding) or any(shifts):
+        if any((*padding, *shifts)):
             bias = bias.masked_fill(self._apart(size, padding, shifts), -torch.inf).flatten(0, 1)
         qkv = self.qkv(to_windows(x, side)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         # Fused kernels take four axes. A bias that differs between windows is given one "head" per window and head.
         q, k, v = qkv.reshape(3, -1, bias.shape[0], *qkv.shape[-2:]).unbind()
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        y = from_windows(y.reshape(qkv.shape[1:]).transpose(2, 3).flatten(3), *x.shape[1:3])
-        if any(shifts):
-            y = y.roll(shifts, (1, 2))
+        y = from_windows(y.reshape(qkv.shape[1:]).transpose(2, 3).flatten(3), *x.shape[1:3]).roll(shifts, (1, 2))
         out: Tensor = self.proj(y[:, : size[0], : size[1]]).permute(0, 3, 1, 2)
         return out
 
@@ -188,21 +179,10 @@ class EfficientSelfAttention(nn.Module):
         self.q = nn.Linear(in_channels, out_channels)
         self.kv = nn.Linear(in_channels, 2 * out_channels)
         self.proj = nn.Linear(out_channels, out_channels)
-        self.reduce: nn.Module = nn.Identity()
-        self.norm: nn.Module = nn.Identity()
-        if reduction > 1:
-            self.reduce = nn.Conv2d(in_channels, in_channels, reduction, stride=reduction)
-            self.norm = nn.LayerNorm(in_channels)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew, set the biases to zero and the norm's scale to one."""
-        _reset_linear(self.q, self.kv, self.proj)
-        if isinstance(self.reduce, nn.Conv2d) and self.reduce.bias is not None:
-            nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(self.reduce.bias)
-        if isinstance(self.norm, nn.LayerNorm):
-            self.norm.reset_parameters()
+        smaller = reduction > 1
+        self.reduce = nn.Conv2d(in_channels, in_channels, reduction, stride=reduction) if smaller else nn.Identity()
+        self.norm = nn.LayerNorm(in_channels) if smaller else nn.Identity()
+        self.apply(_draw)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute what attention gives each pixel, shape (batch, C, row, col).
@@ -263,13 +243,7 @@ class EGCNMSA(UNetOfBlocks):
     """
 
     def __init__(
-        self,
-        bands: int = 30,
-        *,
-        classes: int = 2,
-        width: PositiveInt = 64,
-        heads: PositiveInt = 8,
-        window: Annotated[int, Field(ge=2)] = 8,
+        self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 64, heads: PositiveInt = 8, window: Side = 8
     ) -> None:
         shifts = cycle((0, window // 2))  # the frame asks for both blocks of a pair in turn
 
@@ -340,8 +314,11 @@ class EGCNESA(UNetOfBlocks):
         super().__init__(bands, block, classes=classes, width=width)
 
 
-def _reset_linear(*layers: nn.Linear) -> None:
-    """Draw weights as Swin and SegFormer do, and set biases to zero."""
-    for layer in layers:
+def _draw(layer: nn.Module) -> None:
+    """Draw the weights of a layer as the authors of Swin and SegFormer do, and set its biases to zero."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(layer, nn.Linear):
         nn.init.trunc_normal_(layer.weight, std=0.02)
-        nn.init.zeros_(layer.bias)
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.zeros_(cast("Tensor", layer.bias))

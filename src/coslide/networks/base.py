@@ -1,7 +1,7 @@
 """What networks have in common: the sizes they take, their memory order, norms, and the shape of a U."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal
@@ -224,12 +224,7 @@ def encode(stages: Iterable[nn.Module], x: Tensor, pool: nn.Module | None = None
 
 
 def decode(
-    x: Tensor,
-    skips: Sequence[Tensor],
-    ups: Iterable[nn.Module],
-    units: Iterable[nn.Module],
-    *,
-    skip_first: bool = False,
+    x: Tensor, skips: list[Tensor], ups: Iterable[nn.Module], units: Iterable[nn.Module], *, skip_first: bool = False
 ) -> Tensor:
     """Bring the deepest map back to full resolution; ``x = unit([up(x), skip])`` at each size.
 

@@ -118,8 +118,7 @@ class DPFCN(Network):
         self.path_post = DatePath(len(self.dates.post), channels)
         below = [*channels[1:-1], 2 * channels[-1]]  # the decoder starts from both deepest maps
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
-            for inputs, outputs in zip(below, channels[:-1], strict=True)
+            nn.ConvTranspose2d(inputs, outputs, 2, stride=2) for inputs, outputs in zip(below, channels, strict=False)
         )
         self.decoder = nn.ModuleList(units(3 * outputs, outputs, outputs) for outputs in channels[:-1])
         self.head = nn.Conv2d(width, classes, 1)

@@ -206,22 +206,19 @@ class EGCN(UNetOfBlocks):
             eisgnn, shrink = branch.eisgnn, height // seen.shape[-2]
             patch, across = branch.rate * shrink, seen.shape[-1] // branch.rate
             node = row // patch * across + col // patch
-            nodes, *weights = (one[0, ..., node, :] for one in eisgnn.neighbourhood(branch.nodes(seen)))
-            numbers = (one.float().numpy(force=True) for one in (eisgnn.lambda_, eisgnn.mu, *weights))
-            lambda_, mu, attention, eic, selection = numbers
+            chosen = eisgnn.neighbourhood(branch.nodes(seen))._asdict()
+            nodes = chosen.pop("nodes")[0, node]
+            numbers = {"lambda_": eisgnn.lambda_, "mu": eisgnn.mu}
+            numbers |= {key: one[0, :, node] for key, one in chosen.items()}
             view = BlockView(
                 block=name,
                 depth=shrink.bit_length(),
                 patch=patch,
                 alpha=block.alpha.item(),
                 beta=block.beta.item(),
-                lambda_=lambda_,
-                mu=mu,
                 node=(row // patch * patch, col // patch * patch),
                 neighbours=(torch.stack([nodes // across, nodes % across], dim=1) * patch).numpy(force=True),
-                attention=attention,
-                eic=eic,
-                weights=selection,
+                **{key: one.float().numpy(force=True) for key, one in numbers.items()},
             )
             views.append(view)
 

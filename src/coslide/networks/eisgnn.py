@@ -19,6 +19,7 @@ from coslide.networks.graph import PAPER, GraphOptions, nearest, neighbours, sel
 _NEGATIVE_SLOPE = 0.2  # of LeakyReLU, Eq. 5
 _COSINE_EPS = 1e-6  # a node whose features are all zero has cosine 0 with every other
 _SUM_EPS = 1e-6  # eic may be negative, and so may its sum be near zero
+_COMPILED_AS_IN_PAPER = ("attn_order", "attn_param", "eic_norm", "eic_scope")
 _TIE = 2  # roundings of the largest possible eic: those that differ by less are equal
 
 
@@ -121,21 +122,15 @@ class EISGNN(nn.Module):
         self.w3 = nn.Linear(in_channels, out_channels, bias=False)
         self.lambda_ = nn.Parameter(torch.ones(heads))
         self.mu = nn.Parameter(torch.ones(heads))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew (Xavier normal, gain of ReLU) and set lambda and mu to 1."""
         gain = nn.init.calculate_gain("relu")
         with torch.no_grad():
-            for head in range(self.options.heads):  # each head is a map of its own, with its own fan in and out
-                if self.options.attn_param == "eq5_concat":
+            for head in range(heads):  # each head is a map of its own, with its own fan in and out
+                if options.attn_param == "eq5_concat":
                     nn.init.xavier_normal_(self.w2[head], gain)
                 nn.init.xavier_normal_(self.attention[head : head + 1], gain)
         for module in self.children():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight, gain)
-        nn.init.ones_(self.lambda_)
-        nn.init.ones_(self.mu)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the nodes' new features, (batch, node, C).
@@ -234,10 +229,7 @@ class EISGNN(nn.Module):
         return selected / torch.where(total.abs() < _SUM_EPS, _SUM_EPS, total)
 
     def _runs_tuned(self, x: Tensor) -> bool:
-        options = self.options
-        usual = (options.attn_order, options.attn_param, options.eic_norm, options.eic_scope) == (
-            "gatv2", "eq5_concat", "softmax_selected", "head",
-        )  # fmt: skip
+        usual = all(getattr(self.options, name) == getattr(PAPER, name) for name in _COMPILED_AS_IN_PAPER)
         return usual and runs_compiled(x, self.attention)
 
     def _tuned(self, x: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from coslide.networks.base import Network, conv_norm_relu, decode, encode, units
 
+Bins = Annotated[Sequence[PositiveInt], Field(min_length=1)]
+
 
 def bin_means(x: Tensor, bins: int) -> Tensor:
     r"""Average the map over each of bins x bins equal parts, shape (batch, channel, bins, bins).
@@ -156,16 +158,9 @@ class FCNPP(Network):
     size_multiple = 16
 
     def __init__(
-        self,
-        bands: int = 30,
-        *,
-        classes: int = 2,
-        width: PositiveInt = 64,
-        wide: bool = False,
-        bins: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (2, 3, 6),
+        self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 64, wide: bool = False, bins: Bins = (2, 3, 6)
     ) -> None:
         super().__init__()
-
         channels, counts = [width, 2 * width, 4 * width, 8 * width, 8 * width], [2, 2, 3, 3, 3]
         self.encoder = nn.ModuleList(
             units(above, *[here] * count)

@@ -1,13 +1,13 @@
 """LandsNet: a reconstruction of a small cascaded network for landslides in single images."""
 
+from itertools import pairwise
+
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslide.networks.base import Network, conv_norm_relu, decode, encode
-
-DILATIONS = (1, 2, 4)  # of the convolutions of a cascade, in order
 
 
 class CascadeBlock(nn.Module):
@@ -36,14 +36,11 @@ class CascadeBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        inputs = (in_channels, out_channels, out_channels)
         self.cascade = nn.ModuleList(
             conv_norm_relu(channels, out_channels, dilation=dilation)
-            for channels, dilation in zip(inputs, DILATIONS, strict=True)
+            for channels, dilation in ((in_channels, 1), (out_channels, 2), (out_channels, 4))
         )
-        self.join = nn.Sequential(
-            nn.Conv2d(len(DILATIONS) * out_channels, out_channels, 1), nn.BatchNorm2d(out_channels)
-        )
+        self.join = nn.Sequential(nn.Conv2d(3 * out_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
         same = in_channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
@@ -55,11 +52,7 @@ class CascadeBlock(nn.Module):
         x
             Shape (batch, Cin, row, col), floating point.
         """
-        y, seen = x, []
-        for unit in self.cascade:
-            y = unit(y)
-            seen.append(y)
-        return F.relu(self.join(torch.cat(seen, dim=1)) + self.shortcut(x))
+        return F.relu(self.join(torch.cat(encode(self.cascade, x), dim=1)) + self.shortcut(x))
 
 
 class LandsNet(Network):
@@ -112,14 +105,10 @@ class LandsNet(Network):
     def __init__(self, bands: int = 30, *, classes: int = 2, width: PositiveInt = 32) -> None:
         super().__init__()
         channels = [width, 2 * width, 4 * width, 8 * width]
-        self.encoder = nn.ModuleList(
-            CascadeBlock(above, here) for above, here in zip([bands, *channels[:-1]], channels, strict=True)
-        )
+        self.encoder = nn.ModuleList(CascadeBlock(above, here) for above, here in pairwise([bands, *channels]))
         self.pool = nn.MaxPool2d(2)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.decoder = nn.ModuleList(
-            CascadeBlock(below + here, here) for below, here in zip(channels[:0:-1], channels[-2::-1], strict=True)
-        )
+        self.decoder = nn.ModuleList(CascadeBlock(3 * here, here) for here in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, classes, 1)
 
     def features(self, x: Tensor) -> Tensor:

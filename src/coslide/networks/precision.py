@@ -91,13 +91,10 @@ def choose_precision(
         except (OSError, ValueError):
             expected = ", ".join(get_args(Precision))
             raise InputError(f"{kept}: found no precision in it, expected one of {expected}; remove it") from None
-    single_s, half_s = (
-        _least_s(network, inputs, side_px, precision, gradients=gradients) for precision in get_args(Precision)
-    )
+    single_s, half_s = (_least_s(network, inputs, side_px, each, gradients=gradients) for each in get_args(Precision))
     chosen: Precision = "bf16" if half_s < _WORTH * single_s else "32"
-    name = "bfloat16" if chosen == "bf16" else "single"
-    times = f"{1e3 * half_s:.0f} ms against {1e3 * single_s:.0f} ms"
-    _log.info(f"{what} is computed in {name} precision (a trial took {times} in bfloat16 and in single)")
+    times = f"{1e3 * half_s:.0f} ms in bfloat16 and {1e3 * single_s:.0f} ms in single precision"
+    _log.info(f"{what} is computed in precision {chosen} (a trial took {times})")
     if kept is not None:
         with whole_output(kept) as part:
             part.write_text(_Choice(precision=chosen).model_dump_json(), encoding="utf-8")

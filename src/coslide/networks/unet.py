@@ -70,10 +70,9 @@ class UNetOfBlocks(Network):
         channels = [width * 2**level for level in range(DEPTHS)]
 
         def f(in_channels: int, depth: int) -> nn.Sequential:
-            out_channels = channels[depth - 1]
             return nn.Sequential(
-                block(in_channels, out_channels, depth),
-                norm_layer(norm, out_channels, side=tile >> (depth - 1)),
+                block(in_channels, channels[depth - 1], depth),
+                norm_layer(norm, channels[depth - 1], side=tile >> (depth - 1)),
                 nn.GELU() if activation == "gelu" else nn.ReLU(),
             )
 
@@ -82,7 +81,7 @@ class UNetOfBlocks(Network):
 
         inputs = [bands, *channels]
         self.encoder = nn.ModuleList(pair(inputs[depth - 1], depth) for depth in range(1, DEPTHS))
-        self.bottom = nn.Sequential(f(channels[-2], DEPTHS), f(channels[-1], DEPTHS))
+        self.bottom = pair(channels[-2], DEPTHS)
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(channels[depth], channels[depth - 1], 2, stride=2) for depth in range(1, DEPTHS)

@@ -35,14 +35,14 @@ class MovableCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what an earlier run of the same training has kept, wherever it lay then."""
-        here = Path(str(self.dirpath))
-        moved = dict(state_dict)
-        moved["best_k_models"] = {str(here / Path(p).name): score for p, score in state_dict["best_k_models"].items()}
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            if moved.get(key):
-                moved[key] = str(here / Path(moved[key]).name)
-        moved["dirpath"] = self.dirpath
-        super().load_state_dict(moved)
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {"dirpath": self.dirpath, **{key: here(state_dict[key]) for key in paths}}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best})
 
 
 def ended_early(checkpoint: Path, patience: int) -> bool:
@@ -53,7 +53,7 @@ def ended_early(checkpoint: Path, patience: int) -> bool:
     InputError
         If the checkpoint cannot be read.
     """
-    states = _load(checkpoint, "meta").get("callbacks", {}) if patience else {}
+    states = _load(checkpoint, "callbacks", "meta") if patience else {}
     return any(name.startswith("EarlyStopping") and state["wait_count"] >= patience for name, state in states.items())
 
 
@@ -123,18 +123,15 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
     InputError
         If it cannot be read.
     """
-    state = _load(checkpoint, "cpu")["state_dict"]
+    state = _load(checkpoint, "state_dict", "cpu")
     return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
 
 
-def _load(checkpoint: Path, device: str) -> dict[str, Any]:
+def _load(checkpoint: Path, part: str, device: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-        if "state_dict" not in found:
-            raise ValueError("no weights in it")
-    except (OSError, ValueError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+        return dict(torch.load(checkpoint, map_location=device, weights_only=True)[part])
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, UnpicklingError) as error:
         raise _broken(checkpoint.parent, error) from None
-    return found
 
 
 def _broken(folder: Path, error: Exception) -> InputError:

@@ -147,8 +147,7 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     epochs = rounded_steps(optimiser.steps) // len(loader) if random else optimiser.epochs
     training = Training(network, settings, total_steps=epochs * len(loader))
     with report_write_errors(folder), _lightning_notes_hidden():
-        callbacks = _keepers(settings, folder, validated=data.validation is not None)
-        trainer = _trainer(settings, callbacks, epochs=epochs, folder=folder)
+        trainer = _trainer(data, settings, folder, epochs=epochs)
         try:
             if checkpoint is None or not checkpoints.ended_early(checkpoint, optimiser.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)
@@ -177,8 +176,8 @@ def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader
     """Make what feeds training and, where there is one, the validation part."""
     batches = (RandomWindows if settings.sampling.places == "random" else TileBatches)(data.tiles, settings)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
-    workers = _LOADERS if torch.cuda.is_available() else 0
-    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": workers > 0}
+    gpu = torch.cuda.is_available()
+    options: dict[str, Any] = {"num_workers": _LOADERS if gpu else 0, "persistent_workers": gpu, "pin_memory": gpu}
     loader = DataLoader(data.tiles, batch_sampler=batches, **options)
     if data.validation is None:
         return loader, None
@@ -186,32 +185,29 @@ def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader
     return loader, DataLoader(data.validation, batch_sampler=in_order, **options)
 
 
-def _keepers(settings: TrainingSettings, folder: Path, *, validated: bool) -> list[Callback]:
-    """Make what keeps the weights: checkpoints, their average, and the end when nothing is gained."""
+def _trainer(data: TrainingData, settings: TrainingSettings, folder: Path, *, epochs: int) -> lightning.Trainer:
+    """Make what runs a training, and keeps checkpoints, their average and logs."""
+    runtime, optimiser, gpus = settings.runtime, settings.optimiser, torch.cuda.device_count()
+    if gpus and runtime.devices > gpus:
+        raise InputError(
+            f"training.runtime.devices: found {runtime.devices}, expected at most {gpus}, the GPUs there are"
+        )
     # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
     whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     callbacks: list[Callback] = [MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs)]
-    if validated:  # before the last one, which is to know which epoch was the best
+    if data.validation is not None:  # before the last one, which is to know which epoch was the best
         callbacks.insert(0, MovableCheckpoint(folder, filename="best", monitor="val_f1", mode="max", **whole_epochs))
-    if settings.optimiser.average:
-        callbacks.append(EMAWeightAveraging(decay=settings.optimiser.average))
-    if settings.optimiser.patience:
-        callbacks.append(EarlyStopping("val_f1", mode="max", patience=settings.optimiser.patience))
-    return callbacks
-
-
-def _trainer(settings: TrainingSettings, callbacks: list[Callback], *, epochs: int, folder: Path) -> lightning.Trainer:
-    gpus, devices = torch.cuda.device_count(), settings.runtime.devices
-    if gpus and devices > gpus:
-        raise InputError(f"training.runtime.devices: found {devices}, expected at most {gpus}, the GPUs there are")
-    # On a CPU `Training` sees to the precision, in each of its threads.
-    precision = settings.runtime.precision if gpus else "32"
+    if optimiser.average:
+        callbacks.append(EMAWeightAveraging(decay=optimiser.average))
+    if optimiser.patience:
+        callbacks.append(EarlyStopping("val_f1", mode="max", patience=optimiser.patience))
     return lightning.Trainer(
-        accelerator="gpu" if torch.cuda.is_available() else "cpu",
-        devices=devices,
-        strategy="ddp_spawn" if devices > 1 else "auto",
+        accelerator="gpu" if gpus else "cpu",
+        devices=runtime.devices,
+        strategy="ddp_spawn" if runtime.devices > 1 else "auto",
         use_distributed_sampler=False,  # `Batches` shares the tiles
-        precision="32-true" if precision == "32" else f"{precision}-mixed",  # type: ignore[arg-type]
+        # on a CPU `Training` sees to the precision, in each of its threads
+        precision=f"{runtime.precision}-mixed" if gpus and runtime.precision != "32" else "32-true",  # type: ignore[arg-type]
         max_epochs=epochs,
         deterministic=True,
         enable_model_summary=False,

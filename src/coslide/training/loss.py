@@ -60,8 +60,7 @@ def class_weights(counts: Tensor, eta: float, *, normalise: bool = True) -> Tens
     >>> round(landslide / background, 2)
     2.32
     """
-    dtype = torch.float64 if counts.dtype == torch.float64 else torch.float32
-    n = counts.clamp_min(1).to(dtype)
+    n = counts.clamp_min(1).to(torch.promote_types(counts.dtype, torch.float32))
     log_eta = math.log(eta) if eta > 0 else -math.inf
     weights = (eta - 1) / torch.expm1(n * log_eta)  # expm1: 1 - eta^n loses its digits where eta is near 1
     return weights / weights.sum(dim=-1, keepdim=True) * n.shape[-1] if normalise else weights

@@ -61,7 +61,6 @@ class Training(lightning.LightningModule):
         self._loss = ClassBalancedFocalLoss(settings.loss)
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
-        self._started, self._first = 0.0, 0
 
     def on_fit_start(self) -> None:
         """Start clock and threads; processes that share the batch share the processors too."""
@@ -104,11 +103,10 @@ class Training(lightning.LightningModule):
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
                 f"lower training.optimiser.learning_rate (found {self._settings.optimiser.learning_rate:g})"
             )
-        distributed = self._settings.runtime.devices > 1
-        shared: dict[str, Any] = {"batch_size": len(inputs), "on_epoch": True, "sync_dist": distributed}
-        self.log("loss", loss, prog_bar=True, on_step=True, **shared)
-        background, landslide = weighing.weights.T
-        self.log("class_ratio", (landslide / background).mean(), on_step=False, **shared)
+        several = self._settings.runtime.devices > 1
+        self.log("loss", loss, on_step=True, on_epoch=True, batch_size=len(inputs), sync_dist=several)
+        ratio = (weighing.weights[:, 1] / weighing.weights[:, 0]).mean()
+        self.log("class_ratio", ratio, on_step=False, on_epoch=True, batch_size=len(inputs), sync_dist=several)
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -129,17 +127,16 @@ class Training(lightning.LightningModule):
             logits = self.network(inputs).float()
         self.log("val_loss", self._loss(logits, labels), on_epoch=True, batch_size=len(inputs), sync_dist=True)
         self._f1.update(logits.softmax(dim=1)[:, 1], labels)
-        self.log("val_f1", self._f1, prog_bar=True, on_epoch=True, batch_size=len(inputs))
+        self.log("val_f1", self._f1, on_epoch=True, batch_size=len(inputs))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule, stepped once per step of the optimiser."""
         settings = self._settings.optimiser
         kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-        weights = [p for p in self.network.parameters() if p.ndim > 1 or settings.decay == "all"]
-        groups: list[dict[str, Any]] = [{"params": weights}]
+        groups: list[dict[str, Any]] = [{"params": [*self.network.parameters()]}]
         if settings.decay == "weights":  # factors, norms and biases do not decay
-            others = [p for p in self.network.parameters() if p.ndim <= 1]
-            groups.append({"params": others, "weight_decay": 0.0})
+            several, single = ([p for p in groups[0]["params"] if (p.ndim > 1) is kept] for kept in (True, False))
+            groups = [{"params": several}, {"params": single, "weight_decay": 0.0}]
         optimiser = kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = LambdaLR(optimiser, partial(rate_factor, total_steps=self._total_steps, settings=settings))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

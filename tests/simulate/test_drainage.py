@@ -1,4 +1,4 @@
-"""Routing against another library and slow copies of the definitions; rivers on terrain that is known beforehand."""
+"""Routing against another library and slow copies of the definitions; rivers on terrain of given shape."""
 
 import numpy as np
 import pytest

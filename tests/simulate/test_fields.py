@@ -35,7 +35,7 @@ def test_a_field_has_mean_0_and_deviation_1(field):
 
 
 @pytest.mark.parametrize("hurst", [0.3, 0.8])
-def test_the_spectrum_of_a_rough_field_falls_as_its_roughness_says(hurst):
+def test_the_spectrum_of_a_rough_field_falls_by_its_hurst_exponent(hurst):
     field = rough_field(_random(), (512, 512), PIXEL_M, range_m=1e6, hurst=hurst)
     window = np.hanning(512)
     power = np.abs(np.fft.rfft(field * window, axis=1)) ** 2  # a cut through the field loses one power of k

@@ -221,7 +221,7 @@ def test_coslide_reads_the_map_without_gaps_and_overlaps(tmp_path, strata):
     assert (found.codes == strata).mean() > 0.9
 
 
-def test_boundaries_are_as_far_off_as_the_difficulty_says(tmp_path, strata):
+def test_boundaries_are_as_far_off_as_the_difficulty_asks(tmp_path, strata):
     off_m, truth = {}, np.zeros(strata.shape, dtype=bool)
     truth[:, 1:] |= strata[:, 1:] != strata[:, :-1]
     truth[1:] |= strata[1:] != strata[:-1]

@@ -212,8 +212,8 @@ def test_of_an_outline_that_crosses_itself_the_larger_part_is_kept():
 
 
 def test_landslides_that_overlap_in_a_row_become_one():
-    chain = np.array([box(0, 0, 2, 1), box(1.5, 0, 4, 1), box(3.5, 0, 6, 1), box(9, 9, 10, 10)], dtype=object)
-    found = amalgamate(chain)
+    row = np.array([box(0, 0, 2, 1), box(1.5, 0, 4, 1), box(3.5, 0, 6, 1), box(9, 9, 10, 10)], dtype=object)
+    found = amalgamate(row)
     assert sorted(shapely.area(found)) == [1, 6]
 
 

@@ -129,7 +129,7 @@ def test_no_stored_value_is_the_one_for_no_data(plain):
 
 
 @pytest.mark.parametrize(("axis", "part_of"), [(0, np.cos), (1, np.sin)])
-def test_the_scene_before_lies_beside_where_it_says(plain, monkeypatch, axis, part_of):
+def test_the_scene_before_is_shifted_by_its_misregistration(plain, monkeypatch, axis, part_of):
     """A step between dark and bright land, to the east or to the south: its place is where the bright part begins."""
     monkeypatch.setitem(DIFFICULTIES, "easy", DIFFICULTIES["easy"]._replace(shift_m=7.0, texture=0.0, noise=0.0))
     cover = np.full(FRAME.fine_grid.shape, Cover.CONIFER, dtype=np.uint8)
@@ -212,11 +212,13 @@ def test_a_pixel_in_shadow_has_the_light_of_the_sky_alone(plain, easy):
     easy(texture=0.0, noise=0.0)
     height = plain.height_m.copy()
     height[:, 185:188] += 600  # east of the middle: the sun stands in the south-east
-    scene, lit = (_reflectance(ground, Cover.GRAVEL) for ground in (dataclasses.replace(plain, height_m=height), plain))
+    scene, lit = (
+        _reflectance(terrain, Cover.GRAVEL) for terrain in (dataclasses.replace(plain, height_m=height), plain)
+    )
     behind = (slice(20, 40), slice(27, 30))  # of 20 m
     for number, name in enumerate(NAMES):
-        values, open_ground = (_at_20_m(s[name]) if s[name].shape[0] == 120 else s[name] for s in (scene, lit))
-        share = values[behind].mean() / open_ground[behind].mean()
+        values, lit_values = (_at_20_m(s[name]) if s[name].shape[0] == 120 else s[name] for s in (scene, lit))
+        share = values[behind].mean() / lit_values[behind].mean()
         assert share == pytest.approx(DIFFUSE_SHARE[number], rel=0.05, abs=0.004), name
     assert 0.15 < DIFFUSE_SHARE[0] < 0.30
 

@@ -1,4 +1,4 @@
-"""Run-out and outlines on terrain whose shape is known."""
+"""Run-out and outlines on terrain of given shape."""
 
 import numpy as np
 import pytest

@@ -146,7 +146,7 @@ def test_each_image_is_lossless_and_lies_where_its_pixels_are(product, bands):
 
 
 def test_large_images_have_the_tiles_of_esa(tmp_path, caplog):
-    """1024 pixels at 10 m, 640 at 20 m, 192 at 60 m, as marker SIZ of the codestream says (ISO 15444-1, A.5.1)."""
+    """1024 pixels at 10 m, 640 at 20 m, 192 at 60 m, by marker SIZ of the codestream (ISO 15444-1, A.5.1)."""
     grid = Frame(scene_px=1320).scene
     large = {name: np.zeros((13200 // NATIVE_M[name],) * 2, np.uint16) for name in ("B04", "B05", "B09")}
     product = write_safe(tmp_path, large.items(), POST, grid)
@@ -201,7 +201,7 @@ def test_the_granule_gives_size_and_position_of_each_resolution(product):
     assert found["HORIZONTAL_CS_NAME"] == ["WGS84 / UTM zone 59N"]
 
 
-def test_the_product_says_that_it_is_simulated(product):
+def test_the_product_is_marked_as_simulated(product):
     assert "Simulated" in (product / "INSPIRE.xml").read_text("utf-8")
     assert tags_of(next(product.rglob("MTD_DS.xml")))["PROCESSING_CENTER"] == ["SIMU"]
 

@@ -70,7 +70,7 @@ def test_the_deviation_within_the_event_is_that_of_pygmm(distance, vs30, total):
     assert np.hypot(pga_phi(6.5, distance, vs30), 0.348) == pytest.approx(total, rel=1e-12)
 
 
-def test_shaking_fades_with_distance_and_soft_ground_amplifies_weak_shaking_more():
+def test_shaking_fades_with_distance_and_soft_soil_amplifies_weak_shaking_more():
     distance = np.linspace(0, 200, 500)
     rock, soil = (pga_median_g(6.5, distance, vs30, style="reverse") for vs30 in (760.0, 300.0))
     assert (np.diff(rock) < 0).all()
@@ -172,7 +172,7 @@ def test_coslide_reads_what_was_written(event, tmp_path):
     assert not any("no unit" in note for note in found.notes)
 
 
-def test_the_file_is_the_same_to_the_byte_and_says_that_it_is_a_scenario(event, tmp_path):
+def test_the_file_is_the_same_to_the_byte_and_is_marked_as_a_scenario(event, tmp_path):
     for name in ("one.xml", "two.xml"):
         write_shakemap(tmp_path / name, *event, make_shakemap(*event))
     assert (tmp_path / "one.xml").read_bytes() == (tmp_path / "two.xml").read_bytes()
@@ -206,8 +206,8 @@ def test_the_residual_of_the_map_is_that_of_a_gaussian_process(event):
     np.testing.assert_allclose(np.sqrt(variance), deviation, atol=1e-6)
 
 
-def test_the_map_is_off_by_as_much_as_it_says():
-    """Over many earthquakes, at nodes on the frame; sites are alike, so that only the residual is unknown."""
+def test_the_error_of_the_map_is_as_large_as_its_standard_deviation():
+    """Over many earthquakes, at nodes on the frame; sites are alike, so that only the residual is uncertain."""
     scores = []
     for seed in range(30):
         recipe, shaking = shaken(seed)

@@ -44,7 +44,7 @@ def test_at_the_pole_the_zenith_distance_is_the_complement_of_the_declination(ti
         (datetime(2020, 9, 12, 23, 36, 51, tzinfo=UTC), 166.85, 36.08, 36.3479, 148.8002),
     ],
 )
-def test_it_stands_where_a_full_ephemeris_says(time, lon, lat, zenith, azimuth):
+def test_it_stands_where_a_full_ephemeris_has_it(time, lon, lat, zenith, azimuth):
     sun = sun_at(time, lon, lat)
     assert sun.zenith_deg == pytest.approx(zenith, abs=PROMISED_DEG)
     assert sun.azimuth_deg == pytest.approx(azimuth, abs=PROMISED_DEG)

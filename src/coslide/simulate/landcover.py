@@ -97,7 +97,7 @@ def natural_cover(recipe: Recipe, terrain: Terrain, strata: Codes, scars: Shapes
     mixed = (coarse <= Cover.BROADLEAF) & (smooth_field(random, shape, PIXEL_M, range_m=60.0) > 1.2)
     coarse[mixed] = Cover.BROADLEAF - coarse[mixed]
     coarse[_outcrops(recipe, terrain, strata)] = Cover.OUTCROP
-    # Outlines frayed: each fine pixel looks a few metres beside itself.
+    # Outlines frayed: each fine pixel is taken from a few metres beside it.
     random = recipe.random("fray")
     places = np.arange(2 * frame.side_px, dtype=np.float32) / 2
     rows, columns = (
@@ -201,7 +201,7 @@ def divide_fields(recipe: Recipe, terrain: Terrain) -> NDArray[np.int32]:
 
 
 def open_slopes(recipe: Recipe, terrain: Terrain) -> Polygons:
-    """Outline cuttings, then clearings: what people lay open and what looks like a landslide to a single pixel.
+    """Outline cuttings, then clearings: what people lay open and what a single pixel cannot tell from a landslide.
 
     Cuttings are narrow and lie along the contours of slopes; clearings are as large as landslides, lie any way, and on
     slopes that are gentler than those that slide. There are `Difficulty.openings_per_km2` of both together.

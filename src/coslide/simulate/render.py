@@ -163,7 +163,7 @@ def _grain(recipe: Recipe, frame: Frame, own: str) -> Floats:
 
 @njit(cache=True, nogil=True)
 def _shine(lit, spectra, grain, found):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Compute the reflectance of fine pixels in one band as it leaves the ground and the clouds."""
+    """Compute the reflectance of fine pixels in one band as it leaves the surface and the clouds."""
     cover, strata, green, direct, sky, veil = lit  # land cover in fine pixels, all else in pixels of 10 m
     bare, leaf, rough, diffuse, cloud = spectra
     one = np.float32(1)

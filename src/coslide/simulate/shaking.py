@@ -20,7 +20,7 @@ from coslide.simulate.frame import EVENT_TIME, PIXEL_M, Floats, Frame, Numbers, 
 from coslide.simulate.geology import Rupture
 from coslide.simulate.recipe import Recipe
 
-MARGIN_M = 16_000.0  # so far beyond the frame the residual is known; a ShakeMap covers more than the frame
+MARGIN_M = 16_000.0  # so far beyond the frame the residual reaches; a ShakeMap covers more than the frame
 CORRELATION_KM = 8.5  # distance at which the correlation of within-event residuals of PGA is exp(-3)
 _LARGEST = 3.0  # standard deviations, as in studies of hazard
 
@@ -67,7 +67,7 @@ def make_shaking(recipe: Recipe, frame: Frame, rupture: Rupture, slope_deg: Floa
 
     Median and standard deviation are those of `pga_median_g` and `pga_phi`, with Vs30 from the slope (`vs30_of`). The
     residual is Gaussian with correlation exp(-3 d / 8.5 km) (Jayaram & Baker 2009, doi:10.1002/eqe.922, equations 17
-    and 20, period 0, sites that differ), cut off at three standard deviations, and known every 100 m. That of the event
+    and 20, period 0, sites that differ), cut off at three standard deviations, and drawn every 100 m. That of the event
     as a whole is 0; directivity and the focusing of waves on ridges are left out.
     """
     # A spectrum that falls as (k² + (2 pi a)^-2)^-1.5 is that of exp(-d / a) in the plane: the "Hurst exponent" 0.5.

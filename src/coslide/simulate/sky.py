@@ -13,13 +13,13 @@ from coslide.simulate.frame import PIXEL_M, Floats, Frame, to_degrees
 from coslide.simulate.recipe import Recipe
 
 DIFFUSE_SHARE = (0.22, 0.16, 0.12, 0.11, 0.10, 0.09, 0.08, 0.08, 0.03, 0.02)
-"""Share of the light on level ground that comes from a clear sky, by band (typical for a continental aerosol)."""
+"""Share of the light on level terrain that comes from a clear sky, by band (typical for a continental aerosol)."""
 
 _EPOCH = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _BELOW_M = np.float32(-1e9)  # lower than any terrain
 
 _CLOUD_RANGE_M, _CLOUD_HURST = 1800.0, 0.6
-_HEIGHT_M = 1200.0  # of clouds above the ground
+_HEIGHT_M = 1200.0  # of clouds above the terrain
 _EDGE = 6.0  # how fast a cloud thickens from its rim, in optical depths per deviation of the field
 _THICKEST = 6.0
 _HAZE_RANGE_M, _HAZE_DEPTH = 2500.0, 0.22
@@ -33,10 +33,10 @@ class Sun(NamedTuple):
 
 
 class Sky(NamedTuple):
-    """Clouds and haze between the satellite and the ground, shares from 0 to 1, float32 (row, col) on `Frame.grid`.
+    """Clouds and haze between the satellite and the terrain, shares from 0 to 1, float32 (row, col) on `Frame.grid`.
 
-    `veil` is the share of the light that comes from cloud or haze instead of the ground, `cloud` that part of it which
-    is thick cloud, and `shade` the share of the direct sunlight that a cloud keeps from the ground.
+    `veil` is the share of the light that comes from cloud or haze instead of the terrain, `cloud` that part of it which
+    is thick cloud, and `shade` the share of the direct sunlight that a cloud keeps from the terrain.
     """
 
     veil: Floats
@@ -80,7 +80,7 @@ def sun_over(frame: Frame, time: datetime) -> Sun:
 
 
 def direct_light(slope_deg: Floats, aspect_deg: Floats, sun: Sun) -> Floats:
-    """Compute the direct sunlight on slopes, over that on level ground (no unit), without cast shadows.
+    """Compute the direct sunlight on slopes, over that on level terrain (no unit), without cast shadows.
 
     The cosine law::
 

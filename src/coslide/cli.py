@@ -16,12 +16,7 @@ from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
 from coslide.terminal import error_console, print_contents, print_networks, print_scores, shown
 
-app = typer.Typer(
-    help="Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 _log = logging.getLogger(__name__)
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
@@ -83,7 +78,7 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
-    pass
+    """Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend."""
 
 
 @app.command(cls=_Training)
@@ -238,10 +233,8 @@ def map_(
     from coslide.pipeline.predict import InferenceOptions
 
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
-    with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
-        coslide.predict_scene(
-            model, index, out, options=options, min_area_m2=min_area_m2, executor=executor, resume=resume
-        )
+    with shown(), open_executor(scheduler=scheduler, count=workers) as pool:
+        coslide.predict_scene(model, index, out, options=options, min_area_m2=min_area_m2, executor=pool, resume=resume)
 
 
 @app.command()

@@ -14,8 +14,6 @@ from rich.console import Console
 if TYPE_CHECKING:
     from coslide.evaluation.scores import Scores
 
-_PIPED_WIDTH = 120  # where no terminal tells its width
-
 error_console = Console(stderr=True, highlight=False)
 
 
@@ -51,10 +49,8 @@ def shown(quiet: str = "") -> Iterator[None]:
         with progress_to(show):
             yield
     except KeyboardInterrupt:
-        error_console.print(
-            "interrupted; a build goes on where it was, a training with --resume from its last whole epoch",
-            style="yellow",
-        )
+        text = "interrupted; a build goes on where it was, a training with --resume from its last whole epoch"
+        error_console.print(text, style="yellow")
         raise
     finally:
         bars.stop()
@@ -120,4 +116,4 @@ def _print_table(
     table = Table(*columns, title=Text(title), caption=caption, box=None)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)  # where no terminal tells its width

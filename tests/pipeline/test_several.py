@@ -142,7 +142,7 @@ def test_a_model_with_optional_bands_maps_a_cube_without_them(mapped, made_up_mo
 
 def prepared(cubes, tmp_path, changes=None, **own):
     settings = SETTINGS.changed(changes, **own)
-    scenes = split_scenes([open_labelled_scene(cube) for cube in cubes], settings)
+    scenes, _ = split_scenes([open_labelled_scene(cube) for cube in cubes], settings)
     return scenes, *prepare_tiles(scenes, choose_inputs(scenes, settings)[0], settings, tmp_path / "tiles")
 
 

@@ -18,7 +18,7 @@ from coslide.report.page import render, score_text
 EVIL = '<script>alert("x")</script> & "quoted"'
 FILES = {"index.zarr", "probability.tif", "metrics.json", "training", "run.json"}
 NOTHING = {
-    "title": "Event", "files": FILES, "cube": None, "magnitude": None, "time": None, "scores": None, "map": None,
+    "title": "Event", "files": FILES, "cube": None, "time": None, "scores": None, "map": None,
     "model": None,
     "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
 }  # fmt: skip

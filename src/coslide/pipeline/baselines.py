@@ -20,7 +20,7 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
 from coslide.io.raster import grid_of
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.labelled_scene import LabelledScene, file_name
+from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
 from coslide.progress import report_progress
 from coslide.samples.split import Subset
 from coslide.windows import row_strips
@@ -39,9 +39,7 @@ _PIXELS_OF_A_CLASS = 100_000  # that the forest learns from
 _TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
-def make_baselines(
-    scenes: Sequence[LabelledScene], bands: Sequence[Band], folder: Path, *, seed: int
-) -> list[LabelledScene]:
+def make_baselines(scenes: Scenes, bands: Sequence[Band], folder: Path, *, seed: int) -> list[LabelledScene]:
     """Add to split scenes maps of their test sets by a random forest and by a threshold on spectral change.
 
     Those of scenes with a location are left in ``folder/baselines``, as one GeoTIFF for each scene.
@@ -213,7 +211,7 @@ def _maps(scene: LabelledScene, bands: Sequence[Band], methods: Mapping[str, Met
 
 
 def _pixels(
-    scenes: Sequence[LabelledScene], part: Subset, bands: Sequence[Band], *, random: np.random.Generator
+    scenes: Scenes, part: Subset, bands: Sequence[Band], *, random: np.random.Generator
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Draw pixels from a subset: their values (pixel, band) and whether they are landslide."""
     values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]

@@ -102,11 +102,10 @@ def evaluate(
     of_map = (found.seen, found.pixel_size_m, found.threshold, found.temperature)
     one = ScoredMap(folder.resolve().name, found.probability, labels, *of_map, baselines)
     metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
-    places = {
-        key: score_places(one, *read(Path(path), found.grid))
-        for key, path, read in (("regions", regions, _regions), ("classes", classes, _classes))
-        if path is not None
-    }
+    places = {}
+    for key, path, read in (("regions", regions, _regions), ("classes", classes, _classes)):
+        if path is not None:
+            places[key] = score_places(one, *read(Path(path), found.grid))
     metrics = metrics.model_copy(update=places)
     write_scores(folder, metrics, [one])
     return metrics

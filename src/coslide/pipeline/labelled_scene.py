@@ -129,6 +129,10 @@ class LabelledScene:
         return [Window(i * CHIP, 0, CHIP, CHIP) for i in range(len(self.chips))] or None
 
 
+Scenes = Sequence[LabelledScene]
+"""The scenes of a training."""
+
+
 def open_labelled_scene(path: Path | str) -> LabelledScene:
     """Open an index cube with labels, or a folder of Landslide4Sense chips.
 
@@ -151,10 +155,16 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
     return LabelledScene(f"Landslide4Sense chips ({path.name})", sha256(path), scene, labels, names)
 
 
-def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[LabelledScene]:
-    """Split every scene, and note what the training on all of them sees of its pixels.
+def split_scenes(scenes: Scenes, settings: TrainingSettings) -> tuple[list[LabelledScene], dict[str, Any]]:
+    """Split every scene, note what the training on all of them sees of its pixels, and record the split of all.
 
     Where scenes overlap, a pixel that is held out in one and trains in another counts as seen.
+
+    Returns
+    -------
+    tuple
+        The split scenes; and scheme, seed and width of the guard, the number of tiles of each subset, and the leak
+        [0 to 1] averaged over all held-out tiles, as the metadata of a model has them.
 
     Raises
     ------
@@ -164,18 +174,23 @@ def split_scenes(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     found = [_split(scene, settings) for scene in scenes]
     _require_subsets(found, settings)
     found = [_seen_from(scene, [other for other in found if other is not scene]) for scene in found]
-    _log_split(split_record(found, settings))
+    record = _record(found, settings)
+    leak = f"{100 * record['leak_fraction']:.1f} %"
+    _log.info(
+        "split {scheme}: {train_tiles} training, {validation_tiles} validation and {test_tiles} held-out tiles, "
+        "{leak} of the pixels of held-out tiles leak into training".format(**record, leak=leak)
+    )
+    if record["leak_fraction"]:
+        _log.info(
+            f"warning: {leak} of the pixels of a held-out tile, on average, were seen in training; they "
+            "are not scored, and what is scored lies beside them, so the scores are better than in a new area"
+        )
     if not any((is_held_out(s.seen) & (s.labels != NODATA)).any() for s in found if s.split.test):
         raise InputError("no pixel is left to score: training saw all held-out pixels with a label; hold out others")
-    return found
+    return found, record
 
 
-def split_record(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> dict[str, Any]:
-    """Summarise the split of all scenes, as the metadata of a model has it.
-
-    Scheme, seed and width of the guard, the number of tiles of each subset, and the leak [0 to 1] averaged over all
-    held-out tiles.
-    """
+def _record(scenes: Scenes, settings: TrainingSettings) -> dict[str, Any]:
     leaks = [scene.split.leak_fraction for scene in scenes for _ in scene.split.test]
     return {
         "scheme": settings.split.scheme,
@@ -186,7 +201,7 @@ def split_record(scenes: Sequence[LabelledScene], settings: TrainingSettings) ->
     }
 
 
-def write_splits(folder: Path, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
+def write_splits(folder: Path, scenes: Scenes, settings: TrainingSettings) -> None:
     """Write the subset of each pixel of each scene, of chips that of each chip (CSV), and the paper's samples (CSV).
 
     Raises
@@ -218,20 +233,6 @@ def file_name(scene: LabelledScene, number: int) -> str:
     """Name the files about the scene of this number: from its name, safe on every disk."""
     words = re.sub(r"[^a-z0-9]+", "-", scene.name.lower()).strip("-")[:60]
     return f"{number + 1}-{words}" if words else f"{number + 1}"
-
-
-def _log_split(summary: Mapping[str, Any]) -> None:
-    """Log how many tiles each subset has, and warn of a leak."""
-    leak = f"{100 * summary['leak_fraction']:.1f} %"
-    _log.info(
-        "split {scheme}: {train_tiles} training, {validation_tiles} validation and {test_tiles} held-out tiles, "
-        "{leak} of the pixels of held-out tiles leak into training".format(**summary, leak=leak)
-    )
-    if summary["leak_fraction"]:
-        _log.info(
-            f"warning: {leak} of the pixels of a held-out tile, on average, were seen in training; they "
-            "are not scored, and what is scored lies beside them, so the scores are better than in a new area"
-        )
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -266,7 +267,7 @@ def _burn_regions(path: Path, grid: GeoBox) -> SplitRaster:
     return parts
 
 
-def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> LabelledScene:
+def _seen_from(scene: LabelledScene, others: Scenes) -> LabelledScene:
     """Note what training sees of the pixels of a scene, in other scenes too, and what of it leaks."""
     grid, split = scene.scene.grid, scene.split
     elsewhere = [other.footprint for other in others if other.footprint is not None]
@@ -279,8 +280,8 @@ def _seen_from(scene: LabelledScene, others: Sequence[LabelledScene]) -> Labelle
     return replace(scene, split=split, seen=split_raster([scene.footprint, *elsewhere], grid))
 
 
-def _require_subsets(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> None:
-    counts = split_record(scenes, settings)
+def _require_subsets(scenes: Scenes, settings: TrainingSettings) -> None:
+    counts = _record(scenes, settings)
     for name, purpose in (("train_tiles", "train on"), ("test_tiles", "score")):
         if not counts[name]:
             raise InputError(f"the split leaves nothing to {purpose}; change training.split.scheme or its regions")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
 _BLOCK_ROWS = 1024  # that a worker computes at once
 _SURE = 1e-6
-PrecisionChoice = Literal["auto", "32", "bf16"]
 Block = NDArray[np.float32]  # rows of a map: (layer, row, col)
 
 
@@ -235,6 +234,7 @@ def predict_scene(
         how: dict[str, Any] = {"missing_bands": missing, "tta": options.tta, "precision": options.precision}
         write_probability_map(out, store, cube.grid, MapMetadata(event=cube.title, model=metadata, **how))
         shutil.rmtree(work)
+        _predictor.cache_clear()
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
@@ -249,17 +249,13 @@ class _Job(NamedTuple):
     made_from: str
 
 
+@functools.lru_cache(maxsize=1)  # a worker's next block of the same map finds it ready
 def _predictor(job: _Job) -> ScenePredictor:
     return ScenePredictor(load_model(job.model), open_cube(job.cube), job.options, folder=job.model)
 
 
-@functools.lru_cache(maxsize=1)  # a worker's next block of the same map finds it ready
-def _kept_predictor(job: _Job) -> ScenePredictor:
-    return _predictor(job)
-
-
 def _block_of(job: _Job, rows: tuple[int, int]) -> Block:
-    return np.concatenate([block for _, block in _kept_predictor(job).blocks(rows=rows, threads=1)], axis=1)
+    return np.concatenate([block for _, block in _predictor(job).blocks(rows=rows, threads=1)], axis=1)
 
 
 def _fill(store: ResumableRaster, job: _Job, executor: Executor | None) -> None:
@@ -269,8 +265,7 @@ def _fill(store: ResumableRaster, job: _Job, executor: Executor | None) -> None:
     if done:
         _log.info(f"{done} of {height} rows are there already")
     if executor is None:
-        predictor = _predictor(job)
-        computed = (block for rows in missing for block in predictor.blocks(rows=rows))
+        computed = (block for rows in missing for block in _predictor(job).blocks(rows=rows))
     else:
         pieces = [(a, min(a + _BLOCK_ROWS, stop)) for start, stop in missing for a in range(start, stop, _BLOCK_ROWS)]
         computed = ((start, block) for (start, _), block in map_unordered(executor, _block_of, job, pieces))
@@ -309,7 +304,7 @@ def tiling_of(options: InferenceOptions, model: Model) -> TilingOptions:
         raise InputError(f"--stride: found {stride}, expected 1 to {window}, the side of a window")
     if options.onnx and options.precision == "bf16":
         raise InputError("--precision: found bf16, expected 32 or auto with --onnx, which runs in single precision")
-    if options.precision not in (choices := get_args(PrecisionChoice)):
+    if options.precision not in (choices := ("auto", "32", "bf16")):
         raise InputError(f"--precision: found {options.precision}, expected one of {', '.join(choices)}")
     return TilingOptions(window, stride, options.batch)
 

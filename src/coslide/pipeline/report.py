@@ -114,7 +114,6 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "title": event or folder.resolve().name,
         "files": {path.name for path in folder.iterdir()},
         "cube": cube,
-        "magnitude": cube.attrs.get("event_magnitude") if cube else None,
         "time": dt.datetime.fromisoformat(time).astimezone(dt.UTC) if time else None,
         "scores": scores,
         "charts": {name: _chart(figure, title, caption) for name, title, caption, figure in drawn},

@@ -26,7 +26,7 @@ from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene, split_record, split_scenes, write_splits
+from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scene, split_scenes, write_splits
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.dataset import rounded_steps
@@ -121,12 +121,7 @@ def train(
 
 
 def fit_model(
-    scenes: Sequence[LabelledScene],
-    out: Path,
-    settings: TrainingSettings,
-    *,
-    compare: bool = True,
-    resume: bool = False,
+    scenes: Scenes, out: Path, settings: TrainingSettings, *, compare: bool = True, resume: bool = False
 ) -> tuple[Model, list[LabelledScene]]:
     """Train a model on the training sets of `scenes`, and leave its bundle in ``out/model``.
 
@@ -166,14 +161,14 @@ def fit_model(
         try:
             encoder, optional_bands = choose_inputs(scenes, settings)
             require_trainable(settings, encoder.inputs)
-            scenes = split_scenes(scenes, settings)
+            scenes, split = split_scenes(scenes, settings)
             data, encoder = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
             settings = with_precision(data, settings, folder)  # one for all members
             members = _fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
     write_splits(out / "splits", scenes, settings)
-    model = Model(tuple(members), _metadata(scenes, encoder, settings, len(data.tiles)))
+    model = Model(tuple(members), _metadata(scenes, encoder, settings, split | {"train_tiles": len(data.tiles)}))
     model = _changed(model, optional_bands=optional_bands, vital_signs=_diagnostics(model, scenes, settings))
     model = _changed(model, **_calibration(model, scenes))
     if settings.split.by_samples:
@@ -190,13 +185,12 @@ def _fit_members(data: TrainingData, settings: TrainingSettings, folder: Path, *
     course = f"{optimiser.epochs} epochs of {len(data.tiles)} tiles"
     if settings.sampling.places == "random":
         course = f"{rounded_steps(optimiser.steps)} steps of {optimiser.batch} windows at random places"
-    if optimiser.patience:
-        course = f"up to {course}"
+    up_to = "up to " if optimiser.patience else ""
     for number, own in enumerate(_settings_of_members(settings), start=1):
         started = time.monotonic()
         networks.append(fit(data, own, folder if number == 1 else folder / f"member-{number}", resume=resume))
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
-        _log.info(f"trained {settings.network}{which}: {course} in {(time.monotonic() - started) / 60:.1f} min")
+        _log.info(f"trained {settings.network}{which}: {up_to}{course} in {(time.monotonic() - started) / 60:.1f} min")
     return networks
 
 
@@ -214,7 +208,7 @@ def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -
     return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
 
 
-def _require_together(scenes: Sequence[LabelledScene], scheme: str) -> None:
+def _require_together(scenes: Scenes, scheme: str) -> None:
     """Check that the scenes to train on and those to hold out as a whole go together."""
     held_out = any(scene.role is Subset.TEST for scene in scenes)
     if scheme == "events" and not held_out:
@@ -232,9 +226,7 @@ def _changed(model: Model, **values: Any) -> Model:
     return replace(model, metadata=model.metadata.model_copy(update=values))
 
 
-def _metadata(
-    scenes: Sequence[LabelledScene], encoder: Encoder, settings: TrainingSettings, train_tiles: int
-) -> ModelMetadata:
+def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, split: dict[str, Any]) -> ModelMetadata:
     trained = [scene for scene in scenes if scene.split.train]
     given = settings.dotted()
     if settings.split.regions is not None:
@@ -251,12 +243,12 @@ def _metadata(
         events=[scene.name for scene in trained],
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
         events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
-        split=split_record(scenes, settings) | {"train_tiles": train_tiles},
+        split=split,
         settings=given,
     )
 
 
-def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: TrainingSettings) -> list[NetworkDiagnostics]:
+def _diagnostics(model: Model, scenes: Scenes, settings: TrainingSettings) -> list[NetworkDiagnostics]:
     """Diagnose the network of each member, and log which depth is dead."""
     held_out, inputs = held_out_windows(scenes, model.metadata), model.metadata.encoder.inputs
     firsts = [first_network(own, inputs) for own in _settings_of_members(settings)]
@@ -266,7 +258,7 @@ def _diagnostics(model: Model, scenes: Sequence[LabelledScene], settings: Traini
     return found
 
 
-def _calibration(model: Model, scenes: Sequence[LabelledScene]) -> dict[str, float]:
+def _calibration(model: Model, scenes: Scenes) -> dict[str, float]:
     """Choose the temperature and threshold that are best on the validation set, where there is one."""
     probability, truth = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
     for scene in scenes:

@@ -21,7 +21,7 @@ from coslide.indices.index_sets import index_set, missing_indices
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import HeldOut
 from coslide.mapping.model import Model, ModelMetadata
-from coslide.pipeline.labelled_scene import LabelledScene
+from coslide.pipeline.labelled_scene import LabelledScene, Scenes
 from coslide.pipeline.predict import encoder_for
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
@@ -37,7 +37,7 @@ _MOST_WINDOWS = 32  # enough to see what a depth is worth
 
 
 def prepare_tiles(
-    scenes: Sequence[LabelledScene], encoder: Encoder, settings: TrainingSettings, folder: Path
+    scenes: Scenes, encoder: Encoder, settings: TrainingSettings, folder: Path
 ) -> tuple[TrainingData, Encoder]:
     """Prepare the tiles of split scenes; their inputs are left in `folder`, from where they are read when needed.
 
@@ -51,10 +51,9 @@ def prepare_tiles(
     """
     selected = [select_tiles(scene.split, scene.labels, settings, name=scene.name) for scene in scenes]
     if not any(selected):
-        raise InputError(
-            f"training.sampling.positive_share: no training tile has more than {settings.sampling.positive_share:g} "
-            "landslide; lower it, or set training.sampling.select = 'prevalence'"
-        )
+        how = "lower it, or set training.sampling.select = 'prevalence'"
+        why = f"no training tile has more than {settings.sampling.positive_share:g} landslide"
+        raise InputError(f"training.sampling.positive_share: {why}; {how}")
     used = [i for i, windows in enumerate(selected) if windows or scenes[i].split.validation]
     for i in set(range(len(scenes))) - set(used):  # found now, not when the training is done; the others are read below
         for rows in row_strips(scenes[i].labels.shape[0]):
@@ -76,7 +75,7 @@ def prepare_tiles(
     return data, encoder._replace(normalisation=moments.normalisation())
 
 
-def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> tuple[Encoder, list[str]]:
+def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, list[str]]:
     """Choose the bands to train on and how they are fed, and name those that a model may lack.
 
     The normalisation of the encoder is not known yet. What is left out is logged.
@@ -104,7 +103,7 @@ def choose_inputs(scenes: Sequence[LabelledScene], settings: TrainingSettings) -
     return Encoder(bands, encodings, flags, Moments(bands).normalisation()), optional_bands
 
 
-def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> tuple[list[Band], list[str]]:
+def _indices_of(scenes: Scenes, settings: TrainingSettings) -> tuple[list[Band], list[str]]:
     """Choose the indices of the cubes to train on, and name those that some scene lacks."""
     found: dict[str, Band] = {}
     names = [{band.name for band in scene.scene.inputs} for scene in scenes]
@@ -129,9 +128,7 @@ def _indices_of(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> 
     return list(bands), lacking
 
 
-def _rasters(
-    scenes: Sequence[LabelledScene], encoder: Encoder, folder: Path, *, by_event: bool
-) -> tuple[list[Raster], Moments]:
+def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool) -> tuple[list[Raster], Moments]:
     """Encode the inputs of each scene, and take the moments of the training pixels of all."""
     bands, whole, each = encoder.bands, Moments(encoder.bands), []
     for number, scene in enumerate(scenes):
@@ -148,7 +145,7 @@ def _rasters(
     return rasters, whole
 
 
-def held_out_windows(scenes: Sequence[LabelledScene], metadata: ModelMetadata) -> HeldOut:
+def held_out_windows(scenes: Scenes, metadata: ModelMetadata) -> HeldOut:
     """Read some of the held-out windows of all scenes, evenly chosen from those with a landslide to score.
 
     Without any landslide they are chosen from all.
@@ -192,7 +189,7 @@ def read_windows(
             yield encoder.encode(np.ascontiguousarray(strip[:, :, window.slices[1]]))
 
 
-def sample_scores(model: Model, scenes: Sequence[LabelledScene]) -> SampleScores:
+def sample_scores(model: Model, scenes: Scenes) -> SampleScores:
     """Score a model on the held-out samples, as Yang et al. (2023) seem to have: averaged over samples, and pooled.
 
     Every labelled pixel of a sample counts, also one that a training sample shows: these scores are not of held-out

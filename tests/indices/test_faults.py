@@ -10,7 +10,7 @@ from rasterio.features import rasterize
 from scipy.ndimage import distance_transform_edt
 from shapely import LineString, MultiLineString, STRtree, points
 
-from coslide.config.schema import FAULT_EDGES_KM, FaultsConfig
+from coslide.config.schema import FaultsConfig
 from coslide.cube.band import class_by_edges
 from coslide.indices.geology import fault_distance, prepare_fault_distance
 from coslide.sources.geology import read_traces
@@ -19,7 +19,7 @@ REACH_M = 6000.0
 GRID = GeoBox.from_bbox((500_000, 3_700_000, 504_000, 3_703_000), crs="EPSG:32654", resolution=10)
 
 
-def distance_class(distance_m, *, edges_m=tuple(1000.0 * edge for edge in FAULT_EDGES_KM)):
+def distance_class(distance_m, *, edges_m=tuple(1000.0 * edge for edge in range(1, 7))):
     return class_by_edges(distance_m, edges_m, lowest=1)
 
 

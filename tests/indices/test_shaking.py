@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import maximum_filter, minimum_filter
 from shapely.geometry import LineString, Polygon
 
-from coslide.config.schema import PGA_LEVELS_G, ShakingConfig
+from coslide.config.schema import ShakingConfig
 from coslide.cube.band import class_by_edges
 from coslide.errors import InputError
 from coslide.indices.kriging import fit_kriging
@@ -24,6 +24,7 @@ from coslide.indices.shaking import krige_pga, prepare_shaking
 CRS = "EPSG:32654"
 EAST_M, NORTH_M = 575_000.0, 4_730_000.0
 GRID = GeoBox.from_bbox((EAST_M, NORTH_M, EAST_M + 4000, NORTH_M + 3000), crs=CRS, resolution=100)
+PGA_LEVELS_G = (0.12, 0.16, 0.20, 0.24, 0.26)
 
 
 def pga_class(pga_g, *, levels_g=PGA_LEVELS_G):

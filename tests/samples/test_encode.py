@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coslide.cube.band import Band
+from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES, slope_aspect_curvature
 from coslide.samples.augment import apply_dihedral, turn_inputs
@@ -72,7 +72,7 @@ def test_inputs_have_names_groups_dates_and_aspect():
         "pga_class",
         "has_scene_before",
     )
-    assert found.groups == {"scene_before": [0, 11], "shaking": [10]}
+    assert optional_groups(found.inputs) == {"scene_before": [0, 11], "shaking": [10]}
     assert found.dates == [[0]]
     assert found.aspect == ("onehot", 1, 9)
 

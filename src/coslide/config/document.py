@@ -54,16 +54,15 @@ def keys_table(model: type[BaseModel]) -> str:
     | `kernel` | text | required |  | Its kernel. |
     """
     schema = model.model_json_schema()
-    required = set(schema.get("required", []))
-    rows: dict[str, list[str]] = {name: [] for name in ("key", "type", "default", "unit", "what it is")}
+    rows = [("key", "type", "default", "unit", "what it is")]
     for key, field in schema["properties"].items():
-        rows["key"].append(f"`{key}`")
-        rows["type"].append(_type(field))
-        rows["default"].append("required" if key in required else _default(field))
-        rows["unit"].append(field.get("unit", UNITS.get(key.rpartition("_")[2], "") if "_" in key else ""))
-        rows["what it is"].append(" ".join(field.get("description", "").split()).replace("|", r"\|"))
-    shown = {name: cells for name, cells in rows.items() if any(cell not in {"", "required"} for cell in cells)}
-    lines = [list(shown), ["---"] * len(shown), *zip(*shown.values(), strict=True)]
+        default = "required" if key in schema.get("required", []) else _default(field)
+        unit = field.get("unit", UNITS.get(key.rpartition("_")[2], "") if "_" in key else "")
+        text = " ".join(field.get("description", "").split()).replace("|", r"\|")
+        rows.append((f"`{key}`", _type(field), default, unit, text))
+    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) - {"", "required"}]
+    header, *body = zip(*columns, strict=True)
+    lines = [header, ["---"] * len(header), *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("| --- ", "|---").replace("--- |", "---|")
 
 

@@ -63,7 +63,11 @@ def prepare_tiles(
     for band, count in zip(encoder.bands, moments.count, strict=True):
         if not count:
             _log.info(f"warning: band {band.name} has no value on training pixels; it is fed as nodata everywhere")
-    augment, windows, groups = settings.augment, [selected[i] for i in used], list(encoder.groups.values())
+    augment, windows, groups = (
+        settings.augment,
+        [selected[i] for i in used],
+        list(optional_groups(encoder.inputs).values()),
+    )
     jitter = Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band)
     tiles = Tiles(rasters, windows, aspect=encoder.aspect, groups=groups, jitter=jitter)
     validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)

@@ -83,24 +83,21 @@ def turn_inputs(tiles: NDArray[np.float32], orientation: int, *, aspect: AspectI
     aspect
         The inputs that hold aspect, or None.
     """
-    if orientation and aspect is not None:
-        tiles = np.array(tiles)
-        _turn_aspect_inputs(tiles, orientation, aspect)
-    return np.ascontiguousarray(apply_dihedral(tiles, orientation), dtype=np.float32)
-
-
-def _turn_aspect_inputs(tiles: NDArray[np.float32], orientation: int, aspect: AspectInputs) -> None:
+    # A copy where something is turned; else only if the array is no C-ordered float32.
+    turned = np.array(apply_dihedral(tiles, orientation), np.float32, order="C", copy=bool(orientation) or None)
+    if not orientation or aspect is None:
+        return turned
     encoding, first, last = aspect
+    own = turned[..., first : first + {"ordinal": 1, "circular": 2}.get(encoding, last), :, :]
     if encoding == "ordinal":
-        classes = np.rint(tiles[..., first, :, :] * last).astype(np.int64)
-        tiles[..., first, :, :] = turn_aspect(classes, orientation, last=last) / np.float32(last)
+        own[...] = turn_aspect(np.rint(own * last).astype(np.int64), orientation, last=last) / np.float32(last)
     elif encoding == "onehot":
-        turned = turn_aspect(np.arange(1, last + 1), orientation, last=last)
-        tiles[..., first + turned - 1, :, :] = tiles[..., first : first + last, :, :].copy()
+        own[..., turn_aspect(np.arange(1, last + 1), orientation, last=last) - 1, :, :] = own.copy()
     else:
-        angle = tiles[..., first + 1, :, :] + 1j * tiles[..., first, :, :]  # cosine and sine, clockwise from north
+        angle = own[..., 1, :, :] + 1j * own[..., 0, :, :]  # cosine and sine, clockwise from north
         angle = (angle.conj() if orientation >= 4 else angle) * (-1j) ** (orientation % 4)  # a quarter left: 90° less
-        tiles[..., first, :, :], tiles[..., first + 1, :, :] = angle.imag, angle.real
+        own[..., 0, :, :], own[..., 1, :, :] = angle.imag, angle.real
+    return turned
 
 
 class Jitter(NamedTuple):

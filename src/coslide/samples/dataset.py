@@ -177,17 +177,16 @@ class RandomWindows(TileBatches):
 
     def __init__(self, tiles: Tiles, settings: TrainingSettings) -> None:
         super().__init__(tiles, settings)
-        self._steps = math.ceil(settings.optimiser.steps / _ROUNDS)  # of an epoch
         self._trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
         self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
 
     def __len__(self) -> int:
-        return self._steps
+        return math.ceil(self._settings.optimiser.steps / _ROUNDS)
 
     def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the windows of an epoch."""
         counts = np.array([up_to[-1] for up_to in self._up_to_row])
-        rasters = random.choice(len(counts), size=self._steps * self.size, p=counts / counts.sum())
+        rasters = random.choice(len(counts), size=len(self) * self.size, p=counts / counts.sum())
         return [TileSample(int(number), self._window(int(number), random)) for number in rasters]
 
     def _window(self, number: int, random: np.random.Generator) -> Window:

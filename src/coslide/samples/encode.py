@@ -135,17 +135,10 @@ class Encoder(NamedTuple):
         return tuple(band.name for band in self.inputs)
 
     @property
-    def groups(self) -> dict[str, list[int]]:
-        """The numbers of the inputs that come from each source which an event may lack, its flag included."""
-        return optional_groups(self.inputs)
-
-    @property
     def dates(self) -> list[list[int]]:
         """The numbers of the inputs that a satellite saw on each date, for those dates that there are."""
-        found = [
-            [number for number, band in enumerate(self.inputs) if band.date == date and band.kind == "continuous"]
-            for date in ("pre", "post")
-        ]
+        seen = [(band.date, number) for number, band in enumerate(self.inputs) if band.kind == "continuous"]
+        found = [[number for of, number in seen if of == date] for date in ("pre", "post")]
         return [numbers for numbers in found if numbers]
 
     @property
@@ -262,8 +255,7 @@ class MappedArray:
     path: Path
 
     def __getitem__(self, place: Any) -> NDArray[Any]:
-        part: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)[place]
-        return part
+        return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False)[place])
 
 
 def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_], *, name: str) -> Moments:

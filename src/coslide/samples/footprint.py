@@ -73,8 +73,8 @@ def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> Split
     subsets = np.full(grid.shape, Subset.NONE, dtype=np.uint8)
     for subset in (Subset.TEST, Subset.VALIDATION, Subset.TRAIN):
         for footprint in footprints:
-            outline = shape({"type": "MultiPolygon", "coordinates": getattr(footprint, subset.name.lower())})
-            if not outline.is_empty:
+            if polygons := getattr(footprint, subset.name.lower()):
+                outline = shape({"type": "MultiPolygon", "coordinates": polygons})
                 outlines = gpd.GeoSeries([outline], crs=footprint.crs).to_crs(str(grid.crs))
                 rasterio.features.rasterize(outlines, out=subsets, transform=grid.affine, default_value=int(subset))
     return subsets

@@ -30,7 +30,6 @@ from coslide.io.raster import nodata_of, open_own_files
 TIMEOUT_S = 30.0
 HTTP = ("http://", "https://")
 _LARGEST_DOCUMENT_BYTES = 64 * 2**20
-_MOST_OPEN = 256
 _HTTP_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.jp2",
@@ -139,7 +138,7 @@ def open_band(href: str, driver: str | None) -> Iterator[Any]:
         raise InputError(f"{redact_url(href)}: cannot be read as a raster ({reason})") from None
 
 
-@functools.lru_cache(maxsize=_MOST_OPEN)
+@functools.lru_cache(maxsize=256)
 def _dataset(place: str, driver: str | None, _state: tuple[int, ...]) -> Any:
     """Open a dataset, once for each thread, process and version of a file; the last ones stay open.
 
@@ -184,7 +183,15 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
             invalid |= {0.0, 65535.0}  # no data, and saturated
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
-        geobox = GeoBox(dataset.shape, dataset.transform, _crs_of(dataset, name, band.crs))
+        if dataset.transform.is_identity:
+            raise InputError(f"{name}: has no transform; expected a georeferenced raster")
+        if not (dataset.crs or band.crs):
+            raise InputError(f"{name}: has no CRS; expected a georeferenced raster, or crs in the event file")
+        try:
+            crs = short_crs(pyproj.CRS.from_user_input(dataset.crs or band.crs).to_wkt())
+        except pyproj.exceptions.CRSError:
+            raise InputError(f"{name}: crs: found {band.crs!r}, expected one such as 'EPSG:32654'") from None
+        geobox = GeoBox(dataset.shape, dataset.transform, crs)
     return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver)
 
 
@@ -264,15 +271,3 @@ def product_driver(href: str) -> str:
     ('JP2OpenJPEG', 'GTiff')
     """
     return "JP2OpenJPEG" if href.partition("?")[0].lower().endswith(".jp2") else "GTiff"
-
-
-def _crs_of(dataset: Any, name: str, given: str | None) -> str:
-    if dataset.transform.is_identity:
-        raise InputError(f"{name}: has no transform; expected a georeferenced raster")
-    declared = dataset.crs.to_wkt() if dataset.crs else given
-    if declared is None:
-        raise InputError(f"{name}: has no CRS; expected a georeferenced raster, or crs in the event file")
-    try:
-        return short_crs(pyproj.CRS.from_user_input(declared).to_wkt())
-    except pyproj.exceptions.CRSError:
-        raise InputError(f"{name}: crs: found {given!r}, expected one such as 'EPSG:32654'") from None

@@ -15,7 +15,6 @@ from coslide.errors import InputError
 from coslide.sources.bands import first_line
 
 SIDE = 128
-DN_PER_REFLECTANCE = 10_000.0
 
 # B10 (cirrus) shows that this is reflectance at the top of the atmosphere; B8A is not among the bands.
 CHANNELS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
@@ -30,7 +29,7 @@ MEANS = (
 )  # fmt: skip
 """What each band was divided by: stored value x mean = reflectance x 10 000, degrees or metres, in whole numbers."""
 
-_FACTORS = np.array(MEANS) / [DN_PER_REFLECTANCE if unit == "1" else 1.0 for _, unit in BANDS]
+_FACTORS = np.array(MEANS) / [10_000.0 if unit == "1" else 1.0 for _, unit in BANDS]
 
 
 class Chips(NamedTuple):

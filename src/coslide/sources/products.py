@@ -252,9 +252,17 @@ def _describe_item(address: Path | str, root: Path, wanted: set[str]) -> tuple[P
     collection = "S2MSI1C" if re.search("l1c", str(item.collection_id or ""), re.IGNORECASE) else ""
     require_level_2a(str(stated.get("s2:product_type") or stated.get("product:type") or collection), name)
     places: list[Path | str] = [address]
+    of_assets = [
+        _bands_of_asset(key, asset)
+        for key, asset in sorted(item.assets.items())
+        if not _NO_BANDS.search(key) and not _NO_BAND_ROLES & {str(role) for role in asset.roles or []}
+    ]
+    alone = {found[0].name for found in of_assets if len(found) == 1}  # before those of an asset with several bands
     bands = [
         band._replace(href=str(_locate(band.href, address, root))) if band.name in wanted else band
-        for band in _bands_of(item)
+        for found in of_assets
+        for band in found
+        if band.name and (len(found) == 1 or band.name not in alone)
     ]
     link = item.assets.get("product_metadata") or item.assets.get("product-metadata")
     if link is not None and all(band.scale is None for band in bands):
@@ -280,17 +288,6 @@ def _locate(href: str, item: Path | str, root: Path) -> Path | str:
         name = redact_url(str(item))
         raise InputError(f"{name}: found the address {href[:100]!r}, expected a file beside it or http(s)")
     return inside(root, str(item.parent / href))
-
-
-def _bands_of(item: "pystac.Item") -> list[Band]:
-    """List the bands of an item: of an asset with several bands only those that no asset holds alone."""
-    assets = [
-        _bands_of_asset(key, asset)
-        for key, asset in sorted(item.assets.items())
-        if not _NO_BANDS.search(key) and not _NO_BAND_ROLES & {str(role) for role in asset.roles or []}
-    ]
-    alone = {bands[0].name for bands in assets if len(bands) == 1}
-    return [band for bands in assets for band in bands if band.name and (len(bands) == 1 or band.name not in alone)]
 
 
 def _bands_of_asset(key: str, asset: "pystac.Asset") -> list[Band]:

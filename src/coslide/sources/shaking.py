@@ -172,11 +172,10 @@ def read_stations(shaking: ShakingConfig) -> Stations:
     """
     path, columns = shaking.path, shaking.columns
     names = columns.lon, columns.lat, columns.pga
-    lon, lat, pga = values = read_table(path, names, numbers=names)[[*names]].to_numpy().T
-    usable = np.isfinite(values).all(axis=0)
-    if not usable.any():
+    lon, lat, pga = read_table(path, names, numbers=names)[[*names]].dropna().to_numpy().T
+    if not pga.size:
         raise InputError(f"{path}: no station has a value in column {columns.pga!r}")
-    return Stations(lon[usable], lat[usable], pga_in_g(str(path), pga[usable], str(shaking.unit), positive=True))
+    return Stations(lon, lat, pga_in_g(str(path), pga, str(shaking.unit), positive=True))
 
 
 def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster, CoarseRaster | None]:

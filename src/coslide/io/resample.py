@@ -82,9 +82,8 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
     to_raster = ~raster.affine @ place.affine
     down = to_raster.f + to_raster.e * (np.arange(place.shape.y) + 0.5)
     right = to_raster.c + to_raster.a * (np.arange(place.shape.x) + 0.5)
-    (rows, own_rows, has_row), (cols, own_cols, has_col) = (
-        _reached(at, size, margin=int(bilinear)) for at, size in zip((down, right), raster.shape, strict=True)
-    )
+    rows, own_rows, has_row = _reached(down, raster.shape.y, margin=int(bilinear))
+    cols, own_cols, has_col = _reached(right, raster.shape.x, margin=int(bilinear))
     values = read(rows, cols)
     if not values.size:
         return np.full(place.shape, _nodata(values.dtype), values.dtype)
@@ -149,10 +148,8 @@ def _warped(raster: GeoBox, read: Read, place: GeoBox, how: Resampling) -> NDArr
 
 
 def _warp(values: NDArray[Any], raster: GeoBox, place: GeoBox, **options: Any) -> NDArray[Any]:
-    source, target = (
-        {"crs": str(box.crs), "transform": box.affine, "height": box.shape.y, "width": box.shape.x}
-        for box in (raster, place)
-    )
+    source = {"crs": str(raster.crs), "transform": raster.affine, "height": raster.shape.y, "width": raster.shape.x}
+    target = {"crs": str(place.crs), "transform": place.affine, "height": place.shape.y, "width": place.shape.x}
     nodata = _nodata(values.dtype)
     with MemoryFile() as file:
         with file.open(driver="GTiff", count=1, dtype=values.dtype, nodata=nodata, **source) as dataset:

@@ -190,9 +190,8 @@ def write_inventory(
     """
     package, parquet = folder / f"{_LAYER}.gpkg", folder / f"{_LAYER}.parquet"
     with whole_output(package) as part:
-        # The geometry type is named because an empty frame has none to infer.
-        options: dict[str, Any] = {"driver": "GPKG", "engine": "pyogrio", "geometry_type": "MultiPolygon"}
-        frame.to_file(part, layer=_LAYER, layer_metadata=dict(metadata or {}), **options)
+        about = dict(metadata or {})  # an empty frame has no type of geometry to infer
+        pyogrio.write_dataframe(frame, part, layer=_LAYER, geometry_type="MultiPolygon", layer_metadata=about)
         pyogrio.write_dataframe(_qgis_style(), part, layer="layer_styles", driver="GPKG")
         found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
         if found != len(frame):

@@ -132,8 +132,7 @@ def read_probability_map(folder: Path) -> ProbabilityMap:
     if not path.exists():
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
     with open_raster(path) as file:
-        probability, text = file.read(1), file.tags().get(_TAG, "")
-        grid = grid_of(file)
+        probability, text, grid = file.read(1), file.tags().get(_TAG, ""), grid_of(file)
     try:
         metadata = MapMetadata.model_validate_json(text)
     except ValidationError as error:

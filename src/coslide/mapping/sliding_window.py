@@ -2,7 +2,8 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -127,20 +128,19 @@ def predict_rows(
     batch = min(batch, -(-len(across) // threads))  # a narrow scene keeps all threads busy too
     pool = ThreadPoolExecutor(threads)
 
-    def submit(strip: Strip) -> tuple[Strip, list[tuple[list[int], Future[FloatArray]]]]:
+    def submit(strip: Strip) -> tuple[Strip, list[int], Iterator[FloatArray]]:
         lefts = [left for left in across if strip.valid[:, left : left + tile].any()]
         batches = [lefts[i : i + batch] for i in range(0, len(lefts), batch)]
-        return strip, [(some, pool.submit(_predict_windows, predict, strip, some, layers)) for some in batches]
+        return strip, lefts, pool.map(functools.partial(_predict_windows, predict, layers, strip), batches)
 
     total = np.zeros((layers, tile, max(width, tile)))  # float64: sums to exactly 1 in float32
     strips = _read_strips(read_rows, shape, tops, tile=tile, block_rows=block_rows)
     try:
         with prefetch(map(submit, strips)) as submitted:  # no thread waits for the end of a row of windows
-            for strip, found in submitted:
+            for strip, lefts, answers in submitted:
                 top, end = strip.top, ends[strip.top]
-                for lefts, answers in found:
-                    for left, answer in zip(lefts, answers.result(), strict=True):
-                        total[:, :, left : left + tile] += answer * (down[top][:, np.newaxis] * across[left])
+                for left, answer in zip(lefts, chain.from_iterable(answers), strict=True):
+                    total[:, :, left : left + tile] += answer * (down[top][:, np.newaxis] * across[left])
                 start, stop = max(top, first), min(end, last)
                 if start < stop:
                     block = total[:, start - top : stop - top, :width].astype(np.float32)
@@ -215,7 +215,7 @@ def _normalised_weights(size: int, weight: NDArray[np.float64], stride: int) -> 
     return {start: weight / total[start : start + tile] for start in starts}
 
 
-def _predict_windows(predict: Predict, strip: Strip, lefts: list[int], layers: int) -> FloatArray:
+def _predict_windows(predict: Predict, layers: int, strip: Strip, lefts: list[int]) -> FloatArray:
     """Predict the windows of a strip that begin at some columns, float32 (window, layer, row, col)."""
     tile = strip.inputs.shape[1]
     windows = np.stack([strip.inputs[:, :, left : left + tile] for left in lefts], dtype=np.float32)

@@ -18,7 +18,7 @@ KNOWN = REFLECTANCE | NDVI | {name: Band(name) for name in ("slope", "ndvi_diffe
 
 
 def test_a_forest_learns_from_rare_landslides_what_one_band_cannot_tell():
-    """Landslide is where the two bands differ in sign; each alone says nothing."""
+    """Landslide is where the two bands differ in sign; each alone tells nothing."""
     random = np.random.default_rng(0)
     values = random.normal(size=(20_000, 2)).astype(np.float32)
     truth = (values[:, 0] * values[:, 1] < 0) & (random.random(20_000) < 0.2)

@@ -50,7 +50,7 @@ def assert_equal_cubes(found, expected):
 
 
 def killed_build(event_file, path, *, at):
-    """Build in a process that kills itself when it says a line that starts with `at`."""
+    """Build in a process that kills itself when it logs a line that starts with `at`."""
     code = f"""
 import logging, os, signal, sys
 from coslide.config.event import read_event

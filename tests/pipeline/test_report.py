@@ -1,4 +1,4 @@
-"""The page of a run says what its files say."""
+"""The page of a run shows what its files hold."""
 
 import json
 import re

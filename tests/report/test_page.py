@@ -165,7 +165,7 @@ def test_texts_have_enough_contrast(page):
 def test_tables_of_markdown_keep_their_columns_whatever_a_place_is_called():
     found = scores_of()
     found = found.model_copy(update={"events": {"one | two": found.pixels}})
-    text = render("metrics.md.j2", found=found, columns=COLUMNS, rates={"f1": "F1"}, side_px=128, smallest_px=8)
+    text = render("metrics.md.j2", found=found, columns=COLUMNS, rates={"f1": "F1"}, smallest_px=8)
     assert f"| one / two | {found.pixels.f1:.4f} |" in text
     assert "| events | F1 |\n|---|---|\n" in text
     assert f"| model | {found.pixels.f1:.4f} | {found.pixels.precision:.4f} |" in text

@@ -130,9 +130,8 @@ def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None
     """
     write_json(folder / METRICS, found.to_json())
     rates = {column: head for column, head in COLUMNS.items() if column in PixelRates.model_fields}
-    numbers = {"side_px": SIDE_PX, "smallest_px": PAPER_SMALLEST_PX}
     with whole_output(folder / "metrics.md") as part:
-        text = render("metrics.md.j2", found=found, columns=COLUMNS, rates=rates, **numbers)
+        text = render("metrics.md.j2", found=found, columns=COLUMNS, rates=rates, smallest_px=PAPER_SMALLEST_PX)
         part.write_text(text, encoding="utf-8")
     with whole_output(folder / "tiles.csv") as part:
         pd.concat([_tiles(one) for one in maps]).to_csv(part, index=False, lineterminator="\r\n")

@@ -82,7 +82,7 @@ def prepare_tiles(
 def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, list[str]]:
     """Choose the bands to train on and how they are fed, and name those that a model may lack.
 
-    The normalisation of the encoder is not known yet. What is left out is logged.
+    The encoder does not normalise yet (`prepare_tiles`). What is left out is logged.
 
     Raises
     ------

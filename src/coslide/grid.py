@@ -14,7 +14,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from odc.geo.math import is_almost_int
-from odc.geo.roi import roi_from_points, roi_is_empty
+from odc.geo.roi import roi_from_points, roi_is_empty, roi_pad
 from pyproj import Transformer
 from pyproj.exceptions import CRSError
 
@@ -229,14 +229,10 @@ def overlap_slices(raster: GeoBox, grid: GeoBox, *, padding: int = 0) -> tuple[s
     >>> overlap_slices(raster, GeoBox((2, 2), Affine(0.5, 0, -180, 0, -0.5, 1), "EPSG:4326"), padding=1)
     (slice(2, 5, None), slice(3, 6, None))
     """
-    points = pixel_coordinates(raster, grid)[::-1].reshape(2, -1).T
-    part = roi_from_points(points, raster.shape)
+    part = roi_from_points(pixel_coordinates(raster, grid)[::-1].reshape(2, -1).T, raster.shape)
     if roi_is_empty(part):
         return slice(0, 0), slice(0, 0)
-    rows, cols = (
-        slice(max(span.start - padding, 0), min(span.stop + padding, size))
-        for span, size in zip(part, raster.shape, strict=True)
-    )
+    rows, cols = (slice(span.start, span.stop) for span in roi_pad(part, padding, tuple(raster.shape)))
     return rows, cols
 
 

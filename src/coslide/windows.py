@@ -32,10 +32,8 @@ def require_tile(shape: tuple[int, int], tile: int) -> None:
         If it does not.
     """
     if min(shape) < tile:
-        raise InputError(
-            f"the area is {shape[0]} x {shape[1]} pixels, smaller than one tile of {tile} x {tile}; "
-            "give a larger area or a smaller tile"
-        )
+        found = f"the area is {shape[0]} x {shape[1]} pixels, smaller than one tile of {tile} x {tile}"
+        raise InputError(f"{found}; give a larger area or a smaller tile")
 
 
 def window_starts(length: int, tile: int, stride: int) -> list[int]:

@@ -4,7 +4,6 @@ import pytest
 
 from coslide import networks
 from coslide.cube.band import Band
-from coslide.errors import InputError
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.networks.dates import date_bands
 
@@ -82,9 +81,3 @@ def test_the_curvature_of_arcgis_stands_for_mean_curvature():
 def test_availability_and_diagnostics_are_in_no_set():
     cube = [*CUBE, Band("pga_g", "g"), Band("fault_distance", "m")]
     assert {"pre_available", "pga_g", "fault_distance"}.isdisjoint(names(index_set("d", cube)))
-
-
-@pytest.mark.parametrize("function", [index_set, missing_indices])
-def test_an_unknown_set_is_answered_with_the_known_ones(function):
-    with pytest.raises(InputError, match=r"^index set: found 'e', expected one of a, b, c, d$"):
-        function("e", CUBE)

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, field, fields
+from dataclasses import KW_ONLY, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -113,16 +113,13 @@ class Band:
 
     def attributes(self) -> dict[str, Any]:
         """Build the attributes of the variable, as CF has them; where it has several bands, they share them."""
-        own = {
-            each.name: list(value) if isinstance(value := getattr(self, each.name), tuple) else value
-            for each in fields(self)
-            if each.name in _RECORDED and getattr(self, each.name) != each.default
-        }
+        own = {key: value for key in _RECORDED if (value := getattr(self, key))}
         required = {"role": self.role, "kind": self.kind, "long_name": self.long_name, "units": self.unit}
         if self.class_names:
             # CF separates meanings by blanks, and allows letters, digits and few signs in them.
             words = [re.sub(r"[^\w.+@-]+", "_", name).strip("_") or "_" for name in self.class_names]
-            own |= {"flag_values": list(range(self.first_class, self.classes + 1)), "flag_meanings": " ".join(words)}
+            numbers = list(range(self.first_class, self.classes + 1))
+            own |= {"class_names": list(self.class_names), "flag_values": numbers, "flag_meanings": " ".join(words)}
         return {**required, **own, **self.provenance}
 
     @classmethod
@@ -134,7 +131,7 @@ class Band:
         KeyError, ValueError
             If the attributes are not those of a band.
         """
-        rest = {key: value for key, value in attributes.items() if key not in {"units", "flag_meanings"}}
+        rest = {key: value for key, value in attributes.items() if key not in _NOT_RECORDED}
         own = {key: rest.pop(key) for key in ("role", "kind", "long_name", *_RECORDED) if key in rest}
         if "flag_values" in rest:
             own["first_class"] = rest.pop("flag_values")[0]
@@ -142,13 +139,13 @@ class Band:
         return cls(name, str(attributes["units"]), **own, channel=channel, provenance=rest)
 
 
+_NOT_RECORDED = {"units", "flag_meanings", "_FillValue", "_CRS"}
 _RECORDED = ("class_names", "definition", "group", "optional", "date", "quantity", "measured", "signed")
 
 
 def by_variable(bands: Sequence[Band]) -> dict[str, list[Band]]:
     """Group bands by the variable of the cube that holds them, in their order."""
-    variables = dict.fromkeys(band.variable for band in bands)
-    return {variable: [band for band in bands if band.variable == variable] for variable in variables}
+    return {name: [band for band in bands if band.variable == name] for name in (band.variable for band in bands)}
 
 
 def optional_groups(bands: Sequence[Band]) -> dict[str, list[int]]:
@@ -160,11 +157,11 @@ def optional_groups(bands: Sequence[Band]) -> dict[str, list[int]]:
     >>> optional_groups([Band("reflectance_pre_B2", **pre), Band("slope", group="terrain"), Band("ndvi_pre", **pre)])
     {'scene_before': [0, 2]}
     """
-    groups = dict.fromkeys(band.group for band in bands if band.optional)
-    return {
-        group: [number for number, band in enumerate(bands) if band.optional and band.group == group]
-        for group in groups
-    }
+    groups: dict[str, list[int]] = {}
+    for number, band in enumerate(bands):
+        if band.optional:
+            groups.setdefault(band.group, []).append(number)
+    return groups
 
 
 def band_mismatch(found: Sequence[Band], expected: Sequence[Band]) -> str:

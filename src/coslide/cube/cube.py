@@ -104,8 +104,7 @@ class Cube:
     @property
     def block_rows(self) -> int:
         """How many rows are stored, and decoded, together."""
-        chunks = self._dataset["valid"].encoding.get("chunks")
-        return int(chunks[0]) if chunks else _ROWS
+        return int(self._dataset["valid"].encoding.get("chunks", (_ROWS,))[0])
 
     @property
     def date(self) -> dt.datetime:
@@ -204,19 +203,14 @@ class Cube:
             ``band``, ``variable``, ``valid_share`` (of all pixels, 0 to 1), ``smallest`` and ``largest`` (None where no
             pixel has a value), ``role``, ``unit``, ``long_name`` and ``source`` (files and addresses).
         """
-        return [
-            {
-                "band": band.name,
-                "variable": band.variable,
-                "valid_share": band.provenance["valid_share"],
-                **dict(zip(("smallest", "largest"), band.provenance["value_range"] or (None, None), strict=True)),
-                "role": band.role,
-                "unit": band.unit,
-                "long_name": band.long_name,
-                "source": band.provenance.get("source", []),
-            }
-            for band in self.bands
-        ]
+        rows = []
+        for band in self.bands:
+            smallest, largest = band.provenance["value_range"] or (None, None)
+            counted = {"valid_share": band.provenance["valid_share"], "smallest": smallest, "largest": largest}
+            described = {"role": band.role, "unit": band.unit, "long_name": band.long_name}
+            source = band.provenance.get("source", [])
+            rows.append({"band": band.name, "variable": band.variable, **counted, **described, "source": source})
+        return rows
 
     def to_xarray(self) -> xr.Dataset:
         """Give the data set, read lazily; values are as stored (no masking, no scaling)."""
@@ -243,15 +237,13 @@ def open_cube(path: Path | str) -> Cube:
     if not path.is_dir():
         raise InputError(f"{path}: not found; expected an index cube (coslide build writes one)")
     try:
-        found = zarr.open_group(path, mode="r", use_consolidated=False).attrs.get("coslide_cube_format")
-        if found is not None and found != CUBE_FORMAT:
+        found = zarr.open_group(path, mode="r", use_consolidated=False).attrs["coslide_cube_format"]
+        if found != CUBE_FORMAT:
             raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
-        if found is None:  # or one that is being built
-            raise FileNotFoundError
         dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all", consolidated=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, KeyError):  # no group, or without a format, as one that is being built
         raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one") from None
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as Zarr ({str(error).splitlines()[0]})") from None
     return Cube(dataset, str(path))
 
@@ -263,16 +255,12 @@ def _place(window: Window | slice) -> dict[str, slice]:
 
 def _grid_of(dataset: xr.Dataset, name: str) -> GeoBox:
     """Find the grid whose pixel centres are the coordinates; an attribute would not know that a cube was cut."""
-    if not {"x", "y", "spatial_ref"} <= set(dataset.variables):
-        raise InputError(f"{name}: found no coordinates x, y and spatial_ref, expected those of a cube")
     x, y = (dataset[axis].values.astype(np.float64) for axis in ("x", "y"))
     steps = np.concatenate([np.diff(x), -np.diff(y)])
     side_m = round(float(np.median(steps)), 6) if steps.size else 0.0
-    if not side_m > 0 or np.abs(steps - side_m).max() > 1e-3 * side_m:
-        raise InputError(
-            f"{name}: its coordinates x and y are not the centres of square pixels, north up; "
-            "expected a cube as it was built, or a rectangle of it"
-        )
+    if "spatial_ref" not in dataset or not side_m > 0 or np.abs(steps - side_m).max() > 1e-3 * side_m:
+        found = "found no spatial_ref, or x and y that are not the centres of square pixels, north up"
+        raise InputError(f"{name}: {found}; expected a cube as it was built, or a rectangle of it")
     west, north = round(x[0] - side_m / 2, 6), round(y[0] + side_m / 2, 6)
     crs = short_crs(dataset["spatial_ref"].attrs["crs_wkt"])
     return GeoBox((y.size, x.size), Affine(side_m, 0, west, 0, -side_m, north), crs)
@@ -280,14 +268,14 @@ def _grid_of(dataset: xr.Dataset, name: str) -> GeoBox:
 
 def _bands_of(variable: xr.DataArray, name: str) -> Iterator[Band]:
     """Read the bands of a variable from its attributes."""
-    several = BAND_DIMENSION in variable.dims
-    channels = [str(channel) for channel in variable[BAND_DIMENSION].values] if several else [""]
+    channels = (
+        [str(channel) for channel in variable[BAND_DIMENSION].values] if BAND_DIMENSION in variable.dims else [""]
+    )
     for number, channel in enumerate(channels):
-        attrs = {key: value for key, value in variable.attrs.items() if key not in {"_FillValue", "_CRS"}}
+        attrs = dict(variable.attrs)
         try:
-            if several:  # counted band by band
-                counted = [key for key in ("valid_share", "value_range") if key in attrs]
-                attrs |= {key: list(zip(channels, attrs[key], strict=True))[number][1] for key in counted}
+            for key in {"valid_share", "value_range"} & attrs.keys() if channel else ():  # counted band by band
+                attrs[key] = list(zip(channels, attrs[key], strict=True))[number][1]
             band = Band.from_attributes(str(variable.name), attrs, channel=channel)
         except (KeyError, ValueError):
             raise InputError(f"{name}: found other attributes of {variable.name}, expected those of a cube") from None

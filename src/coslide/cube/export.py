@@ -13,7 +13,6 @@ from coslide.cube.cube import Cube
 from coslide.io.atomic import Marker, whole_output
 from coslide.io.cog import ITEM, RasterBands, write_cog, write_item
 
-_RECORDED = ("acquired", "computed", "resampling", "libraries")
 COGS = Marker(ITEM, "coslide:cube")
 
 
@@ -47,14 +46,10 @@ def write_cogs(cube: Cube, folder: Path | str) -> Path:
             described = RasterBands([band.name], [band.unit], band.dtype, band.nodata)
             read = partial(_read_rows, cube.array(band))
             write_cog(part / f"{band.name}.tif", cube.grid, described, read, tags=_tags(band))
-        write_item(
-            part,
-            cube.grid,
-            name=str(cube.attrs.get("event_id") or cube.title),
-            date=cube.date,
-            properties={"title": cube.title, "coslide:cube": cube.fingerprint},
-            assets={f"{band.name}.tif": _asset(band) for band in cube.bands},
-        )
+        name = str(cube.attrs.get("event_id") or cube.title)
+        properties = {"title": cube.title, "coslide:cube": cube.fingerprint}
+        assets = {f"{band.name}.tif": _asset(band) for band in cube.bands}
+        write_item(part, cube.grid, name=name, date=cube.date, properties=properties, assets=assets)
     return folder
 
 
@@ -64,9 +59,9 @@ def _read_rows(values: xr.DataArray, rows: slice) -> NDArray[Any]:
 
 def _tags(band: Band) -> dict[str, str]:
     found = {"long_name": band.long_name, "role": band.role, "definition": band.definition}
-    found |= {key: str(text) for key in _RECORDED if (text := band.provenance.get(key))}
-    found |= {key: ", ".join(texts) for key in ("source", "source_sha256") if (texts := band.provenance.get(key))}
-    return {key: text for key, text in found.items() if text}
+    found |= {key: band.provenance.get(key, "") for key in ("acquired", "computed", "resampling", "libraries")}
+    found |= {key: ", ".join(band.provenance.get(key, ())) for key in ("source", "source_sha256")}
+    return {key: str(text) for key, text in found.items() if text}
 
 
 def _asset(band: Band) -> dict[str, Any]:

@@ -154,21 +154,18 @@ class Store(NamedTuple):
         """Give the variables of `bands` their attributes: those of the bands, `provenance`, and the spans."""
         pixels = self.grid.shape.y * self.grid.shape.x
         counted = dict(zip([band.name for band in bands], spans, strict=True))
+        located = {"grid_mapping": "spatial_ref", "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()}}
         for name, members in by_variable(bands).items():
             found = [counted[band.name] for band in members]
             shares: list[Any] = [round(each.valid / pixels, 6) for each in found]
             ranges: list[Any] = [[each.smallest, each.largest] if each.valid else None for each in found]
-            channels = [band.channel for band in members if band.channel]
-            if channels:
-                _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, np.array(channels), {})
-            attributes = {
-                **members[0].attributes(),
-                **provenance,
-                "valid_share": shares if channels else shares[0],
-                "value_range": ranges if channels else ranges[0],
-                "grid_mapping": "spatial_ref",
-                "_CRS": {"wkt": CRS.from_user_input(str(self.grid.crs)).to_wkt()},
-            }
+            if members[0].channel:
+                channels = np.array([band.channel for band in members])
+                _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
+            else:
+                [shares], [ranges] = shares, ranges
+            counts = {"valid_share": shares, "value_range": ranges}
+            attributes = {**members[0].attributes(), **provenance, **counts, **located}
             zarr.open_array(self.path / name, mode="r+").attrs.update(attributes)
 
     def reaches(self, name: str, value: float) -> bool:

@@ -114,10 +114,8 @@ def measure_scene_shift(pre: SceneReader, post: SceneReader, grid: GeoBox, *, ap
     """
     shared = [name for name in post.band_names if name in pre.band_names]
     if not shared:
-        raise InputError(
-            f"scenes: found the bands {', '.join(pre.band_names)} in pre and {', '.join(post.band_names)} in post, "
-            "expected one in both to measure their shift"
-        )
+        bands = f"{', '.join(pre.band_names)} in pre and {', '.join(post.band_names)} in post"
+        raise InputError(f"scenes: found the bands {bands}, expected one in both to measure their shift")
     name = next((name for name in ("B8", "B4") if name in shared), shared[-1])
     found: list[ChipShift] = []
     for per_side in _LATTICES:

@@ -113,17 +113,12 @@ def esri_curvature(elevation: ArrayLike, pixel_size_m: float) -> NDArray[np.floa
     Parameters
     ----------
     elevation, pixel_size_m
-        As for `slope_aspect_curvature`.
+        As for `slope_aspect_curvature`, and so are the errors.
 
     Returns
     -------
     ndarray of float32
         Same shape. NaN where any of the nine pixels is, and on the outermost ring.
-
-    Raises
-    ------
-    ValueError
-        If `elevation` is not two-dimensional or `pixel_size_m` is not positive.
 
     References
     ----------
@@ -193,8 +188,7 @@ def aspect_class(aspect_deg: ArrayLike, slope_deg: ArrayLike, *, flat_below_deg:
 def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
     """Smooth an elevation in metres by a Gaussian that leaves nodata out.
 
-    Normalised convolution [1]_: the weighted mean of the pixels that have an elevation. Curvature from whole-metre
-    elevations is noise without it.
+    Normalised convolution [1]_: the weighted mean of the pixels that have an elevation.
 
     Parameters
     ----------
@@ -244,12 +238,7 @@ def smooth(elevation: ArrayLike, sigma_px: float) -> NDArray[np.float32]:
 def smoothing_margin_px(sigma_px: float) -> int:
     """Compute how many pixels around an area must be read so that terrain indices are exact inside it.
 
-    It is the reach of `smooth` and one pixel for the derivatives.
-
-    Parameters
-    ----------
-    sigma_px
-        Standard deviation of the smoothing in pixels; 0 for none.
+    It is the reach of `smooth` and one pixel for the derivatives. `sigma_px` is that of `smooth`.
 
     Raises
     ------

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from coslide.cube.band import Band
-from coslide.errors import InputError
 
 _REFLECTANCE = ("reflectance_pre", "reflectance_post")
 _NDVI = ("ndvi_pre", "ndvi_post")
@@ -44,18 +43,13 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
         ``esri_curvature`` for mean curvature, and ``ndvi_difference``, which follows the NDVI of the dates.
         Diagnostics and ``pre_available`` are in no set.
 
-    Raises
-    ------
-    InputError
-        If there is no such set.
-
     Examples
     --------
     >>> bands = [Band(f"reflectance_{date}_B2", channel="B2") for date in ("post", "pre")] + [Band("slope", "degree")]
     >>> [band.name for band in index_set("b", bands)]
     ['reflectance_pre_B2', 'reflectance_post_B2', 'slope']
     """
-    order = list(_members(name))
+    order = list(INDEX_SETS[name])
     for other, indices in _STANDS_FOR.items():
         if indices[-1] in order:
             order.insert(order.index(indices[-1]) + 1, other)
@@ -65,11 +59,6 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
 def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
     """List the indices of a set that no band of the cube stands for; parameters as `index_set`.
 
-    Raises
-    ------
-    InputError
-        If there is no such set.
-
     Examples
     --------
     >>> bands = [Band("reflectance_post_B2", channel="B2"), Band("ndvi_difference"), Band("slope", "degree")]
@@ -78,10 +67,4 @@ def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
     """
     found = {band.variable for band in bands}
     covered = found.union(*(_STANDS_FOR[index] for index in found & _STANDS_FOR.keys()))
-    return [index for index in _members(name) if index not in covered]
-
-
-def _members(name: str) -> tuple[str, ...]:
-    if name not in INDEX_SETS:
-        raise InputError(f"index set: found {name!r}, expected one of {', '.join(INDEX_SETS)}")
-    return INDEX_SETS[name]
+    return [index for index in INDEX_SETS[name] if index not in covered]

@@ -312,8 +312,6 @@ def place_stations(
 ) -> NDArray[np.float64]:
     """Select the stations to interpolate a grid from, in metres: those near it, and never fewer than the 30 nearest.
 
-    Far stations tell nothing of the grid and bend the variogram towards long distances.
-
     Parameters
     ----------
     grid

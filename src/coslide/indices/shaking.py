@@ -228,7 +228,12 @@ def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Fie
 
     if (contours.geom_type == "Polygon").all():
         return _burnt(contours, grid, name)
-    xy_m, ln_g = _vertices(contours, grid)
+    lines = shapely.intersection(contours.geometry.to_numpy(), shapely.box(*grid.boundingbox.buffered(_REACH_M).bbox))
+    every_m = max(_VERTEX_EVERY_M, float(shapely.length(lines).sum()) / _MOST_VERTICES)
+    xy_m, owner = shapely.get_coordinates(shapely.segmentize(lines, every_m), return_index=True)
+    # Closed lines repeat their first vertex, and files may repeat a line.
+    _, kept = np.unique(xy_m.round(1), axis=0, return_index=True)
+    xy_m, ln_g = xy_m[kept], np.log(contours["pga_g"].to_numpy()[owner[kept]])
     spacing_m, first_node, (x_m, y_m) = coarse_axes(grid, _CONTOUR_NODES_M)
     if np.unique(ln_g).size < 2:
         raise InputError(f"{name}: found fewer than two values of contours around the grid, expected more")
@@ -243,29 +248,14 @@ def contour_field(contours: gpd.GeoDataFrame, grid: GeoBox, *, name: str) -> Fie
 
 
 def _burnt(contours: gpd.GeoDataFrame, grid: GeoBox, name: str) -> Field:
-    levels, codes = np.unique(contours["pga_g"].to_numpy(), return_inverse=True)
-    if levels.size > NO_CLASS:
-        raise InputError(f"{name}: found {levels.size} different values, expected at most {NO_CLASS}")
+    levels_g, codes = np.unique(contours["pga_g"].to_numpy(), return_inverse=True)
+    if levels_g.size > NO_CLASS:
+        raise InputError(f"{name}: found {levels_g.size} different values, expected at most {NO_CLASS}")
     order = np.argsort(codes, kind="stable")  # the highest is burnt last
     shapes = zip(contours.geometry.to_numpy()[order], codes[order], strict=True)
-    burnt = rasterize(shapes, tuple(grid.shape), fill=NO_CLASS, transform=grid.affine, dtype="uint8")
-    values_g = np.full(NO_CLASS + 1, np.nan, dtype=np.float32)
-    values_g[: levels.size] = levels
-    return partial(_look_up, values_g, burnt, grid)
+    burnt = rasterize(shapes, tuple(grid.shape), fill=levels_g.size, transform=grid.affine, dtype="uint8")
+    return partial(_look_up, np.append(levels_g, np.nan).astype(np.float32), burnt, grid)
 
 
 def _look_up(values_g: Floats, codes: NDArray[np.uint8], grid: GeoBox, window: GeoBox) -> Floats:
     return values_g[codes[slices_of(window, grid)]]
-
-
-def _vertices(contours: gpd.GeoDataFrame, grid: GeoBox) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute vertices of the lines near the grid, x and y in metres, (vertex, 2), and the logarithm of their PGA."""
-    left, bottom, right, top = grid.boundingbox.bbox
-    around = shapely.box(left - _REACH_M, bottom - _REACH_M, right + _REACH_M, top + _REACH_M)
-    lines = shapely.intersection(contours.geometry.to_numpy(), around)
-    spacing_m = max(_VERTEX_EVERY_M, float(shapely.length(lines).sum()) / _MOST_VERTICES)
-    places, owner = shapely.get_coordinates(shapely.segmentize(lines, spacing_m), return_index=True)
-    # Closed lines repeat their first vertex, and files may repeat a line.
-    _, kept = np.unique(places.round(1), axis=0, return_index=True)
-    places, owner = places[kept], owner[kept]
-    return places, np.log(contours["pga_g"].to_numpy()[owner])

@@ -245,7 +245,9 @@ def load_metadata(folder: Path) -> ModelMetadata:
     except OSError:
         raise InputError(f"{folder}: is no model (no readable {METADATA}); expected a bundle of coslide") from None
     except ValidationError as error:
-        raise InputError(f"{folder / METADATA}: {first_problem(error)}") from None
+        raise InputError(
+            f"{folder / METADATA}: {first_problem(error)}; if another version wrote it, train again"
+        ) from None
 
 
 def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:

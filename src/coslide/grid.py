@@ -244,8 +244,8 @@ def utm_zone(crs: str) -> str | None:
     >>> utm_zone(pyproj.CRS.from_epsg(32654).to_wkt()), utm_zone("EPSG:4326")
     ('EPSG:32654', None)
     """
-    known = pyproj.CRS.from_user_input(crs)
-    code = known.to_epsg() if known.utm_zone else None
+    found = pyproj.CRS.from_user_input(crs)
+    code = found.to_epsg() if found.utm_zone else None
     return f"EPSG:{code}" if code else None
 
 

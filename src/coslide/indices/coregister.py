@@ -196,9 +196,8 @@ def _structure(chip: NDArray[np.float64]) -> NDArray[np.complex128] | None:
     if typical <= 1e-9 * np.abs(filled).max():
         return None
     field: NDArray[np.complex128] = (east + 1j * north) / (size + typical)
-    rows, cols = (np.hanning(length + 2)[1:-1] for length in chip.shape)
     field -= field.mean()  # that of a ramp across the chip would show the window, which does not move
-    field *= np.outer(rows, cols)
+    field *= np.outer(*(np.hanning(length + 2)[1:-1] for length in chip.shape))
     return field
 
 

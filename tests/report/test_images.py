@@ -7,7 +7,9 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from affine import Affine
 from matplotlib.colors import to_rgb
+from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from coslide.report import images
@@ -79,7 +81,8 @@ def test_a_map_without_landslides_is_pale():
     summary = {"landslides": 0, "area_km2": 0.0, "valid_km2": 3.0}
     summary["size_frequency"] = {"area_m2": [], "density_per_m2": []}
     per_km2 = np.array([[0, 0], [0, np.nan]], np.float32)
-    figure = summary_figure(summary, per_km2, bounds_km=(0, 0, 2, 2), title="Nothing moved")
+    squares = GeoBox((2, 2), Affine(1000, 0, 0, 0, -1000, 2000), "EPSG:32648")
+    figure = summary_figure(summary, per_km2, squares, title="Nothing moved")
     assert figure.axes[1].images[0].get_clim() == (0, 1)
 
 
@@ -87,7 +90,7 @@ def test_the_relief_shines_through_a_low_probability_and_nodata_is_grey():
     probability = np.full((60, 80), 0.0, np.float32)
     probability[:, 40:] = 1
     probability[:16] = np.nan
-    relief = shaded_relief(None, (60, 80), 10.0)
+    relief = shaded_relief(np.full((60, 80), np.nan), 10.0)
     drawn = probability_colours(probability, relief, step=1)
     np.testing.assert_allclose(drawn[30, 10], relief[30, 10], atol=0.01)
     np.testing.assert_allclose(drawn[30, 60], to_rgb(images.PROBABILITY[-1]), atol=0.01)
@@ -100,7 +103,7 @@ def test_a_picture_stays_small(side):
     random = np.random.default_rng(0).random((side, side)).astype(np.float32)
     step = images.step_of(random.shape)
     small = -(-side // step)
-    drawn = probability_colours(random, shaded_relief(None, (small, small), 10.0), step=step)
+    drawn = probability_colours(random, shaded_relief(np.full((small, small), np.nan), 10.0), step=step)
     assert len(jpeg_uri(drawn, sharp=True)) < 4_000_000
 
 
@@ -123,7 +126,7 @@ def test_landslides_have_the_colours_of_the_legend():
     places = {CORRECT: np.s_[5:25, 5:25], FALSE_ALARM: np.s_[5:25, 35:55], MISSED: np.s_[35:55, 5:25]}
     for code, place in places.items():
         codes[place] = code
-    drawn = decoded(jpeg_uri(landslide_colours(codes, VALID, step=1), sharp=True))
+    drawn = decoded(jpeg_uri(landslide_colours(codes, VALID, None, step=1), sharp=True))
     for code, (rows, columns) in places.items():
         wanted = [int(COLOURS[code][k : k + 2], 16) for k in (1, 3, 5)]
         inside = drawn[rows.start + 3 : rows.stop - 3, columns.start + 3 : columns.stop - 3].reshape(-1, 3)
@@ -134,7 +137,7 @@ def test_what_lies_outside_the_frame_is_paler_and_what_has_no_map_is_grey():
     codes, valid, held_out = np.zeros((60, 80), np.uint8), VALID.copy(), np.zeros((60, 80), bool)
     held_out[:, 40:] = True
     valid[:20] = False
-    drawn = landslide_colours(codes, valid, step=1, held_out=held_out)
+    drawn = landslide_colours(codes, valid, None, held_out, step=1)
     assert drawn[40, 10].mean() > drawn[40, 70].mean() + 0.06
     np.testing.assert_allclose(drawn[8, 10], to_rgb(images.NODATA), atol=0.01)
     assert (drawn[30, 39], drawn[30, 40]) == (pytest.approx([0, 0, 0]), pytest.approx([1, 1, 1]))

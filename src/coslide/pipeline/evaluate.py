@@ -140,7 +140,7 @@ def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None
     figures = {name: figure for name, _, _, figure in score_charts(found)}
     for number, one in enumerate((one for one in maps if one.where.any()), start=1):
         name = "errors" if number == 1 else f"errors_{number}"
-        figures[name] = error_figure(one.recognised, one.mapped, one.where, pixel_size_m=one.pixel_size_m)
+        figures[name] = error_figure(one)
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
     _log.info(found.line())

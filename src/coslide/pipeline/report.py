@@ -168,13 +168,13 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
     judged = valid & held_out & (True if labels is None else labels != NODATA)
     step, width_km = images.step_of(found.grid.shape), found.grid.shape.x * found.pixel_size_m / 1000
     terrain = cube.to_xarray() if cube else {}
-    relief = images.thumbnail(terrain["elevation"], step).image if "elevation" in terrain else None
     small = -(-found.grid.shape.y // step), -(-found.grid.shape.x // step)
-    background = images.shaded_relief(relief, small, found.pixel_size_m * step)
+    relief = images.thumbnail(terrain["elevation"], step).image if "elevation" in terrain else np.full(small, np.nan)
+    background = images.shaded_relief(relief, found.pixel_size_m * step)
     framed = None if held_out.all() else held_out
 
     def draw(codes: NDArray[np.uint8], title: str, words: Mapping[int, str]) -> Picture:
-        colours = images.landslide_colours(codes, valid, step=step, background=background, held_out=framed)
+        colours = images.landslide_colours(codes, valid, background, framed, step=step)
         legend = [(images.COLOURS[code], label) for code, label in words.items() if (codes == code).any()]
         alt = f"{title} on the shaded relief: {', '.join(words.values())}"
         return Picture(images.jpeg_uri(colours, sharp=True), alt, f"{title}.", legend, width_km)
@@ -261,9 +261,7 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     write_cog(out / "density.tif", squares, bands, lambda rows: density[:, rows])
     summary = summarise_inventory(frame, valid_km2=np.count_nonzero(valid) * pixel_size_m(found.grid) ** 2 / 1e6)
     write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
-    west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
-    figure = charts.summary_figure(summary, density[0], bounds_km=(west, south, east, north), title=event)
-    images.save_figure(figure, out / "summary.png")
+    images.save_figure(charts.summary_figure(summary, density[0], squares, title=event), out / "summary.png")
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
     assets = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}

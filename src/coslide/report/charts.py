@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
 from coslide.evaluation.pixels import PixelScores
 from coslide.evaluation.scores import Calibration, NetworkDiagnostics, Scores
+from coslide.evaluation.scoring import ScoredMap
 from coslide.report import images
 from coslide.report.page import score_text
 
@@ -28,39 +30,24 @@ def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
     if (curves := found.curves) and found.calibration:
         pixels, recall = found.pixels, "recall: share of landslide pixels found"
         share = (pixels.tp + pixels.fn) / found.split.scored_pixels
-        figure = _curve_chart(
-            found,
-            {
-                f"model (AP {score_text(pixels.average_precision, 2)})": (curves.recall, curves.precision),
-                f"share of landslide pixels ({share:.3f})": ([0, 1], [share, share]),
-            },
-            lambda row: (row.recall, row.precision),
-            xlabel=recall,
-            ylabel="precision: share of alarms that are right",
-        )
+        lines: dict[str, Any] = {
+            f"model (AP {score_text(pixels.average_precision, 2)})": (curves.recall, curves.precision),
+            f"share of landslide pixels ({share:.3f})": ([0, 1], [share, share]),
+        }
+        words = {"xlabel": recall, "ylabel": "precision: share of alarms that are right"}
+        figure = _curve_chart(found, lines, lambda row: (row.recall, row.precision), words)
         yield "precision_recall", "Precision over recall", "At every threshold.", figure
         yield "reliability", "Reliability", "What a probability is worth.", _reliability(found.calibration)
-        figure = _curve_chart(
-            found,
-            {
-                f"model (AUC {score_text(pixels.roc_auc)})": (curves.false_alarm_rate, curves.recall),
-                "chance": ([0, 1], [0, 1]),
-            },
-            lambda row: (row.fp / max(row.fp + row.tn, 1), row.recall),
-            xlabel="false alarms: share of background called landslide",
-            ylabel=recall,
-        )
+        roc = curves.false_alarm_rate, curves.recall
+        lines = {f"model (AUC {score_text(pixels.roc_auc)})": roc, "chance": ([0, 1], [0, 1])}
+        words = {"xlabel": "false alarms: share of background called landslide", "ylabel": recall}
+        figure = _curve_chart(found, lines, lambda row: (row.fp / max(row.fp + row.tn, 1), row.recall), words)
         yield "roc", "ROC curve", "False alarms and recall.", figure
     yield "recall_by_size", "Share of mapped landslides found, by their size", "", _recall_by_size(found)
     yield "area_frequency", "Probability density of landslide areas", "", _area_frequency(found)
 
 
-def _curve_chart(
-    found: Scores,
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    place: Callable[[PixelScores], tuple[float, float]],
-    **words: str,
-) -> Figure:
+def _curve_chart(found: Scores, lines: dict[str, Any], place: Callable[[PixelScores], Any], words: Any) -> Figure:
     """Draw the curve of a model and what it is compared with, and model and baselines at their thresholds as points."""
     figure, (axes,) = _chart(_SQUARE_IN)
     for (label, line), style in zip(lines.items(), (_MODEL, _DOTTED), strict=True):
@@ -115,20 +102,12 @@ def _area_frequency(found: Scores) -> Figure:
     return figure
 
 
-def error_figure(recognised: images.Mask, mapped: images.Mask, where: images.Mask, *, pixel_size_m: float) -> Figure:
-    """Draw a map of landslides found, missed and falsely called on the pixels that are scored; the rest is grey.
-
-    Parameters
-    ----------
-    recognised, mapped, where
-        Landslides of the model, of the inventory, and the pixels that are scored, bool (row, col).
-    pixel_size_m
-        Side of a pixel [m].
-    """
-    codes = images.landslide_codes(recognised & where, mapped, where)
-    height, width = mapped.shape[0] * pixel_size_m / 1000, mapped.shape[1] * pixel_size_m / 1000
+def error_figure(scored: ScoredMap) -> Figure:
+    """Draw a map of landslides found, missed and falsely called on the pixels that are scored; the rest is grey."""
+    codes = images.landslide_codes(scored.recognised, scored.mapped, scored.where)
+    height, width = (length * scored.pixel_size_m / 1000 for length in codes.shape)
     figure, (axes,) = _chart((7, min(9.0, 1.0 + 6.4 * height / width)))
-    colours = images.landslide_colours(codes, where, step=images.step_of(codes.shape))
+    colours = images.landslide_colours(codes, scored.where, None, step=images.step_of(codes.shape))
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")
     axes.grid(visible=False)
     axes.set(xlabel="km", ylabel="km")
@@ -158,13 +137,7 @@ def size_figure(areas_m2: Mapping[str, NDArray[np.float64]]) -> Figure:
     return figure
 
 
-def summary_figure(
-    summary: Mapping[str, Any],
-    per_km2: NDArray[np.float32],
-    *,
-    bounds_km: tuple[float, float, float, float],
-    title: str,
-) -> Figure:
+def summary_figure(summary: Mapping[str, Any], per_km2: NDArray[np.float32], squares: GeoBox, *, title: str) -> Figure:
     """Draw the area-frequency curve of an inventory beside a map of its landslides per km2.
 
     Parameters
@@ -173,12 +146,12 @@ def summary_figure(
         From `coslide.mapping.attributes.summarise_inventory`.
     per_km2
         Landslides per km2 of the squares of the map, float (row, col), north up; NaN where nothing is valid, in grey.
-    bounds_km
-        West, south, east and north edge of the squares, in the projection [km].
+    squares
+        Their grid, in metres.
     title
         Name of the event.
     """
-    west, south, east, north = bounds_km
+    west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
     tall = (north - south) / (east - west)
     figure, (sizes, places) = _chart((10, float(np.clip(1.4 + 4.2 * tall, 4.2, 9))), 1, 2)
     landslides = f"{summary['landslides']:,} landslides, {summary['area_km2']:.2f} km²"

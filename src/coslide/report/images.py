@@ -162,12 +162,7 @@ def landslide_codes(recognised: Mask, mapped: Mask | None, judged: Mask) -> Code
 
 
 def landslide_colours(
-    codes: Codes,
-    valid: Mask,
-    *,
-    step: int,
-    background: Floats | None = None,
-    held_out: Mask | None = None,
+    codes: Codes, valid: Mask, background: Floats | None, held_out: Mask | None = None, *, step: int
 ) -> Floats:
     """Draw landslides over a picture: red, green, blue, 0 to 1, (row, col, 3).
 
@@ -178,12 +173,12 @@ def landslide_colours(
         the commonest code of its pixels that is not `NOTHING`, so no landslide is lost.
     valid
         Where there is a map, bool (row, col); the rest is grey.
-    step
-        Side of the block of pixels that becomes one of the picture (`step_of`).
     background
         Picture to draw on, of the size of the result; None for flat grey.
     held_out
         Pixels kept from training, bool (row, col): they are framed, and the rest is paler.
+    step
+        Side of the block of pixels that becomes one of the picture (`step_of`).
     """
     small = _commonest(codes, step)
     colours = np.full((*small.shape, 3), float(FLAT), np.float32) if background is None else background.copy()
@@ -213,22 +208,18 @@ def probability_colours(probability: Floats, background: Floats, *, step: int) -
     return np.asarray(colours, np.float32)
 
 
-def shaded_relief(elevation: Floats | None, shape: tuple[int, int], pixel_size_m: float) -> Floats:
-    """Draw the terrain under a light from the northwest, (row, col, 3), 0 to 1; flat grey without elevation.
+def shaded_relief(elevation: Floats, pixel_size_m: float) -> Floats:
+    """Draw the terrain under a light from the northwest, (row, col, 3), 0 to 1; flat grey where it is nodata.
 
     Parameters
     ----------
     elevation
         Height in m, (row, col), NaN nodata, already reduced to the size of the picture.
-    shape
-        (row, col) of the picture where there is no elevation.
     pixel_size_m
         Side of a pixel of the picture [m].
     """
-    shade = np.full(shape, float(FLAT), np.float32)
-    if elevation is not None:
-        relief = 0.2 + 0.65 * hillshade(elevation, pixel_size_m)
-        shade = np.where(np.isfinite(relief), relief, float(FLAT)).astype(np.float32)
+    relief = 0.2 + 0.65 * hillshade(elevation, pixel_size_m)
+    shade = np.where(np.isfinite(relief), relief, float(FLAT)).astype(np.float32)
     return np.repeat(shade[..., np.newaxis], 3, axis=-1)
 
 

@@ -84,7 +84,7 @@ def scene_figure(path: Path, cube: Cube, found: ProbabilityMap, scores: PixelRat
     _decorate(axes[0], "(a) After the earthquake", edges[2] - edges[0])
     dimmed = 0.75 * (0.65 * scene.mean(axis=2, keepdims=True) + 0.35 * scene)  # colours stand out on it
     for ax, letter, (name, codes, words) in zip(axes[1:], "bc", panels, strict=False):
-        colours = images.landslide_colours(codes, valid, step=step, background=dimmed, held_out=held_out)
+        colours = images.landslide_colours(codes, valid, dimmed, held_out, step=step)
         ax.imshow(colours, extent=extent, interpolation="antialiased")
         drawn = {images.COLOURS[code]: text for code, text in words.items() if (codes == code).any()}
         handles = [Patch(facecolor=colour, edgecolor="0.3", label=text) for colour, text in drawn.items()]

@@ -295,8 +295,8 @@ def test_a_thumbnail_averages_the_valid_pixels(rows):
     for row in range(-(-rows // 4)):
         for col in range(6):
             block = values[4 * row : 4 * row + 4, 4 * col : 4 * col + 4]
-            known = block[np.isfinite(block)]
-            expected = known.mean(dtype=np.float64) if known.size else np.nan
+            finite = block[np.isfinite(block)]
+            expected = finite.mean(dtype=np.float64) if finite.size else np.nan
             assert_allclose(small.image[row, col], expected, rtol=1e-6)
     assert (small.low, small.high) == (np.nanmin(values), np.nanmax(values))
     assert small.mean == pytest.approx(np.nanmean(values), abs=1e-6)

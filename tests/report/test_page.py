@@ -158,8 +158,8 @@ def test_texts_have_enough_contrast(page):
     assert len(texts) >= 2
     assert len(behind) >= 2
     for text in texts:
-        for ground in behind:
-            assert (luminance(ground) + 0.05) / (luminance(text) + 0.05) >= 4.5
+        for background in behind:
+            assert (luminance(background) + 0.05) / (luminance(text) + 0.05) >= 4.5
 
 
 def test_tables_of_markdown_keep_their_columns_whatever_a_place_is_called():

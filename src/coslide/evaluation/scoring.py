@@ -1,4 +1,4 @@
-"""The one way to score maps with known landslides: pixels, objects, calibration, and the baselines beside them."""
+"""Scores of maps against mapped landslides: pixels, objects, calibration, and the baselines beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ Baselines = Mapping[str, Baseline]
 
 @dataclass(frozen=True, eq=False)
 class ScoredMap:
-    """A map with known landslides, all arrays (row, col).
+    """A map and its inventory, all arrays (row, col).
 
     Attributes
     ----------

@@ -105,8 +105,7 @@ def _norms(panels: Collection[_Panel]) -> Norms:
         values = np.concatenate([panel.small.image[np.isfinite(panel.small.image)] for panel in members])
         low, high = np.percentile(values, (2, 98)).tolist() if values.size else (0.0, 1.0)
         if members[0].band.signed:
-            high = max(abs(low), abs(high))
-            low = -high
+            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
         found[kin] = Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
     return found
 
@@ -116,10 +115,9 @@ def _kin(band: Band) -> tuple[str, str]:
 
 
 def _true_colour(panels: Sequence[_Panel], norms: Norms) -> Any:
-    layers = [np.asarray(norms[_kin(panel.band)](panel.small.image)) for panel in panels]
-    image = np.clip(np.stack(layers, axis=-1), 0, 1) ** 0.8
+    image = np.dstack([np.asarray(norms[_kin(panel.band)](panel.small.image)) for panel in panels])
     valid = np.isfinite(image).all(axis=-1, keepdims=True)
-    return np.concatenate([np.where(valid, image, 0), valid], axis=-1)
+    return np.concatenate([np.where(valid, np.clip(image, 0, 1) ** 0.8, 0), valid], axis=-1)
 
 
 def _draw(places: Sequence[tuple[_Panel, str] | None], cube: Cube, norms: Norms) -> Figure:
@@ -200,8 +198,8 @@ def _facts(band: Band, small: Thumbnail, *, named: bool) -> str:
     if band.kind == "flag":
         what = f"{_share(small.mean)} {band.class_names[1]}"
     elif band.classes:
-        one = small.low == small.high
-        what = f"class {small.low:.0f} only" if one else f"classes {small.low:.0f} to {small.high:.0f}"
+        what = f"classes {small.low:.0f} to {small.high:.0f}"
+        what = f"class {small.low:.0f} only" if small.low == small.high else what
     else:
         what = f"{_number(small.low)} to {_number(small.high)}{'' if band.unit == '1' else f' {band.unit}'}"
     facts = fill(f"{what}; {valid}", _LINE_LETTERS)

@@ -4,7 +4,6 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -20,22 +19,7 @@ def render(template: str, **content: Any) -> str:
     content
         What it shows.
     """
-    return _environment().get_template(template).render(content)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("coslide", "report"),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    filters = {"percent": percent, "score": score_text, "round_length": round_length, "basename": os.path.basename}
-    environment.filters |= filters | {"listed": listed, "median": statistics.median}
-    return environment
+    return _ENVIRONMENT.get_template(template).render(content)
 
 
 def round_length(longest: float) -> float:
@@ -81,3 +65,15 @@ def listed(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     'norm layer batch'
     """
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in without)
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("coslide", "report"),
+    autoescape=select_autoescape(["html.j2"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {"percent": percent, "score": score_text, "round_length": round_length, "listed": listed}
+_ENVIRONMENT.filters |= {"basename": os.path.basename, "median": statistics.median}

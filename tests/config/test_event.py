@@ -27,7 +27,7 @@ def test_the_regions_of_a_split_are_a_path_of_the_event(made_up_event, tmp_path)
         read_event(file)
 
 
-def test_a_band_says_more_than_its_scene(made_up_event, tmp_path):
+def test_the_keys_of_a_band_override_those_of_its_scene(made_up_event, tmp_path):
     text = made_up_event.read_text().replace('B2 = "post_B2.tif"', 'B2 = { path = "post_B2.tif", scale = 2e-4 }')
     file = _beside(made_up_event, text, tmp_path)
     bands = read_event(file).scenes.post.bands

@@ -30,7 +30,7 @@ from coslide.mapping.attributes import LandslideContext
 from coslide.mapping.inventory import vectorize_landslides
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
 from coslide.memory import keep_freed_memory, peak_memory_gb, restart_peak
-from coslide.networks.fuse import fuse
+from coslide.networks.cgblock import fuse
 from coslide.windows import window_starts
 
 

@@ -24,9 +24,8 @@ from torch.nn import functional as F
 
 from coslide import networks
 from coslide.memory import keep_freed_memory
-from coslide.networks.cgblock import GraphBranch
+from coslide.networks.cgblock import GraphBranch, fuse
 from coslide.networks.eisgnn import EISGNN
-from coslide.networks.fuse import fuse
 from coslide.networks.graph import selected_count
 
 BATCH, BANDS, SIDE = 8, 30, 128

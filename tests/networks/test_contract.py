@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from coslide import networks
 from coslide.mapping.sliding_window import TilingOptions, predict_rows
-from coslide.networks.fuse import fuse
+from coslide.networks.cgblock import fuse
 
 BANDS = 6
 DATES = {"pre": [0, 1], "post": [2, 3]}

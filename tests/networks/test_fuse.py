@@ -3,7 +3,7 @@
 import pytest
 
 from coslide import networks
-from coslide.networks.fuse import fuse
+from coslide.networks.cgblock import fuse
 
 
 def test_the_originals_weights_are_not_loaded_into_a_fused_network():

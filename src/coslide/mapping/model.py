@@ -20,7 +20,7 @@ from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
 from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.io.atomic import Marker, whole_output, write_json
-from coslide.networks.fuse import fuse
+from coslide.networks.cgblock import fuse
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding, Normalisation
 from coslide.samples.footprint import TrainingFootprint

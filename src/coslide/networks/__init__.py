@@ -181,9 +181,8 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
         raise InputError(f"network {name}: found {bands} bands and {classes} classes; expected at least 1 and 2")
     make = resolve_name(f"coslide.networks.{known.home}")
     types = {option: kind for option, kind in _types_of_options(make).items() if option not in known.fixed}
-    unknown = [option for option in options if option not in types]
-    if unknown:
-        raise InputError(f"network {name}: unknown option {unknown[0]}; expected one of {', '.join(types)}")
+    for unknown in (option for option in options if option not in types):
+        raise InputError(f"network {name}: unknown option {unknown}; expected one of {', '.join(types)}")
     fields: dict[str, Any] = {option: (kind, None) for option, kind in types.items()}
     try:
         create_model("Options", __config__=ConfigDict(strict=True), **fields).model_validate(options)

@@ -177,18 +177,16 @@ class ACmix(nn.Module):
     def _positions(self, height: int, width: int) -> Tensor:
         """Compute e for every head, (C, row, col), in channels-last memory order; its bias is multiplied by zero."""
         weight = self.position.weight
-        x = torch.linspace(-1, 1, width, device=weight.device, dtype=weight.dtype).expand(height, width)
-        y = torch.linspace(-1, 1, height, device=weight.device, dtype=weight.dtype).unsqueeze(1).expand(height, width)
-        e = F.linear(torch.stack([x, y], dim=-1), weight) + 0 * self.position.bias
+        x, y = (torch.linspace(-1, 1, side, device=weight.device, dtype=weight.dtype) for side in (width, height))
+        e = F.linear(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1), weight) + 0 * self.position.bias
         return e.repeat(1, 1, self.heads).permute(2, 0, 1)
 
     def _convolution(self, projected: Tensor) -> Tensor:
         """Apply mixing and 3 x 3 convolution to projections (batch, 3 C, row, col), shape (batch, C, row, col)."""
-        batch, channels, height, width = projected.shape
         groups = self.out_channels // self.heads
         weight = torch.einsum("oirc,ij->ojrc", self.shifts, self.mixing)
-        rows = projected.permute(0, 2, 3, 1).reshape(batch, height, width, 3 * self.heads, groups)
-        by_group = rows.transpose(-1, -2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        rows = torch.unflatten(projected.permute(0, 2, 3, 1), -1, (3 * self.heads, groups))
+        by_group = rows.transpose(-1, -2).flatten(-2).permute(0, 3, 1, 2)
         return F.conv2d(by_group, weight, padding=1, groups=groups)
 
 

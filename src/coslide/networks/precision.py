@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 CHOSEN = "precision.json"
 """Name of the file that keeps which precision a trial chose, so that what is resumed keeps it."""
 _WORTH = 0.7  # of the time in single precision: what gains less is not worth the digits, nor a choice by chance
-_TILES, _ROUNDS = 2, 3
 
 
 class _Choice(BaseModel):
@@ -103,11 +102,11 @@ def choose_precision(
 
 def _least_s(network: nn.Module, inputs: int, side_px: int, precision: Precision, *, gradients: bool) -> float:
     """Measure the least processor time [s] that a network takes for two tiles."""
-    tiles = torch.randn(_TILES, inputs, side_px, side_px, generator=torch.Generator().manual_seed(0))
+    tiles = torch.randn(2, inputs, side_px, side_px, generator=torch.Generator().manual_seed(0))
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     times = []
     with one_thread(), evaluating(network), torch.set_grad_enabled(gradients):
-        for _ in range(_ROUNDS + 1):  # the first one warms up
+        for _ in range(4):  # the first one warms up
             started = time.thread_time()
             with mixed_precision(precision):
                 found = network(tiles).float().square().mean()

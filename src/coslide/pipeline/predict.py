@@ -22,7 +22,7 @@ from coslide.mapping.export import onnx_predictors
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.mapping.sliding_window import TilingOptions, augmented, mean_and_spread, predict_rows
-from coslide.networks.fuse import fuse
+from coslide.networks.cgblock import fuse
 from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.pipeline.labelled_scene import Scene
 from coslide.pipeline.report import write_inventory_products

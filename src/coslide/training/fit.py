@@ -189,9 +189,7 @@ def _trainer(data: TrainingData, settings: TrainingSettings, folder: Path, *, ep
     """Make what runs a training, and keeps checkpoints, their average and logs."""
     runtime, optimiser, gpus = settings.runtime, settings.optimiser, torch.cuda.device_count()
     if gpus and runtime.devices > gpus:
-        raise InputError(
-            f"training.runtime.devices: found {runtime.devices}, expected at most {gpus}, the GPUs there are"
-        )
+        raise InputError(f"training.runtime.devices: found {runtime.devices}, expected at most {gpus}, all GPUs")
     # Every checkpoint at the end of an epoch, after its validation: what is resumed begins with the next epoch.
     whole_epochs: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     callbacks: list[Callback] = [MovableCheckpoint(folder, filename="last", save_top_k=1, **whole_epochs)]

@@ -164,8 +164,8 @@ def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) 
     first, last = min(weights), max(weights)
     inside = _merged(path, rows[rows["date"].isin(list(weights))])
     if inside.empty:
-        found = f"{rows['date'].min()} to {rows['date'].max()}"
-        raise InputError(f"{path}: found days from {found}, expected {first} to {last}")
+        days = f"days from {rows['date'].min()} to {rows['date'].max()}"
+        raise InputError(f"{path}: found {days}, expected {first} to {last}")
     inside["rain"] *= inside["date"].map(weights)
     stations = inside.groupby("station")
     sums = stations[["lon", "lat"]].first().assign(rain=stations["rain"].sum(), days=stations.size())

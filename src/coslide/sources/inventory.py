@@ -63,8 +63,7 @@ def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -
     InputError
         If a file cannot be read, has no CRS, holds no or other features than polygons, or does not meet the grid.
     """
-    found = read_polygons(path, grid, what="landslide polygons")
-    landslides = found.frame
+    landslides, repaired, empty = read_polygons(path, grid, what="landslide polygons")
     mask = rasterize_polygons(landslides, grid)
     small = landslides[_lack_centres(landslides, grid)]
     mask |= rasterize_polygons(small, grid, all_touched=True)
@@ -76,7 +75,7 @@ def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -
     shapely.prepare(mapped_shape)
     area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), mapped_shape)).area
     touched = tuple(int(number) for number in small.index)
-    return Labels(mask, len(landslides), touched, found.repaired, float(area_m2), found.lost)
+    return Labels(mask, len(landslides), touched, repaired, float(area_m2), empty)
 
 
 def rasterize_polygons(polygons: gpd.GeoDataFrame, grid: GeoBox, *, all_touched: bool = False) -> NDArray[np.uint8]:
@@ -111,8 +110,7 @@ def _lack_centres(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.bool_]
     shapes = polygons.geometry.to_numpy()
     numbered = zip(shapes, range(1, len(shapes) + 1), strict=True)
     present = rasterize(numbered, grid.shape, transform=grid.affine, dtype=np.int32)
-    lack = np.ones(len(shapes), dtype=bool)
-    lack[np.unique(present[present > 0]) - 1] = False
+    lack = ~np.isin(np.arange(1, len(shapes) + 1), present)
     # What is left may hide under others, or lie mostly beyond the edge of the grid: each on a window of its own.
     for i in np.flatnonzero(lack):
         left, bottom, right, top = shapes[i].bounds

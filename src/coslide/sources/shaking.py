@@ -230,7 +230,8 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     """
     path, field, unit = shaking.path, shaking.contour_field, str(shaking.unit)
     frame = read_vector(path, crs, what="contours of PGA").explode(ignore_index=True)
-    _refuse_hazus(path, set(frame.columns))
+    if "PARAMVALUE" in frame.columns:
+        _refuse_hazus(path)
     if field not in frame.columns:
         raise InputError(f"{path}: has no field {field!r}; found {', '.join(set(frame.columns) - {'geometry'})}")
     stated = {str(text) for text in frame["units"].dropna()} if "units" in frame.columns else set()
@@ -248,9 +249,7 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame({"pga_g": pga_g}, geometry=frame.geometry, crs=frame.crs)
 
 
-def _refuse_hazus(path: Path, fields: set[str]) -> None:
-    if "PARAMVALUE" not in fields:
-        return
+def _refuse_hazus(path: Path) -> None:
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             beside = {Path(name).stem.lower() for name in archive.namelist()}

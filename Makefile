@@ -40,7 +40,7 @@ format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 tables: $(INSTALLED) ## refresh the tables of docs/ that are written from the code
-	$(BIN)/python -m coslide.config.document
+	$(BIN)/python docs/keys.py
 
 bench: $(INSTALLED) ## benchmarks, on an idle machine
 	$(BIN)/python benchmarks/cube.py

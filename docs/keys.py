@@ -5,7 +5,7 @@ A page of ``docs/`` marks where a table belongs::
     <!-- keys of coslide.config.schema.DemConfig -->
     <!-- end of keys -->
 
-and ``python -m coslide.config.document`` writes what lies between, on every page; a test fails where a page is stale.
+and ``python docs/keys.py`` writes what lies between, on every page; a test fails where a page is stale.
 """
 
 import json
@@ -98,5 +98,5 @@ def _default(field: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(Path("docs").glob("*.md")):
+    for path in sorted(Path(__file__).parent.glob("*.md")):
         path.write_text(fill_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -244,8 +244,19 @@ class EISGNN(nn.Module):
             both = torch.cat(self.w2.chunk(2, dim=1), dim=2)  # W2 [h_i || h_j] = A h_i + B h_j
             ends = torch.bmm(h.flatten(0, 1).transpose(0, 1), both)
             inputs = (own, h, ends.view(options.heads, *x.shape[:2], 2, -1), h3, self.attention, self.lambda_, self.mu)
+            if not torch.is_grad_enabled():
+                return _run_graphs(edges, (m, options.e_min), *inputs)[0].flatten(2)
             out: Tensor = _Graphs.apply(edges, (m, options.e_min), *inputs)  # type: ignore[no-untyped-call]
             return out.flatten(2)
+
+
+def _run_graphs(edges: Tensor, selection: tuple[int, float], own: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Compute the layer between its linear maps, and what its gradient needs by channel and by edge."""
+    batch, nodes, heads, d = own.shape
+    out = torch.empty(own.shape)
+    kept = torch.empty(4, batch, heads, nodes, d), torch.empty(3, batch, heads, nodes, edges.shape[-1])
+    run_loops("run_graphs", out, *kept, edges, own, *inputs, selection[0], np.float32(selection[1]))
+    return out, *kept
 
 
 class _Graphs(torch.autograd.Function):
@@ -254,10 +265,7 @@ class _Graphs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, edges: Tensor, selection: tuple[int, float], own: Tensor, *inputs: Tensor) -> Tensor:
         """Compute lambda_c sum_s w_is F_s + mu_c F_i + own_i, (batch, node, head, d)."""
-        batch, nodes, heads, d = own.shape
-        out = torch.empty(own.shape)
-        kept = torch.empty(4, batch, heads, nodes, d), torch.empty(3, batch, heads, nodes, edges.shape[-1])
-        run_loops("run_graphs", out, *kept, edges, own, *inputs, selection[0], np.float32(selection[1]))
+        out, *kept = _run_graphs(edges, selection, own, *inputs)
         ctx.save_for_backward(*inputs, edges, *kept)
         return out
 

@@ -25,7 +25,7 @@ _FEW = 8  # channels of a head: a loop over fewer costs more than its sums
 _LOG2_E, _LN_2_HIGH, _LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 
 _exact = njit(nogil=True, cache=True, error_model="numpy")
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
+_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @_exact
@@ -66,8 +66,9 @@ def nearest(edges, x, include_self):
 def _distances(apart, x):
     """Write the squared distances between all nodes; in double precision, differences of float32 are exact."""
     nodes, channels = x.shape
+    own = np.empty(channels)
     for i in range(nodes):
-        own = x[i].astype(np.float64)
+        own[:] = x[i]
         for j in range(i):
             total = 0.0
             for e in range(channels):
@@ -101,15 +102,19 @@ def run_graphs(out, by_channel, by_edge, edges, own, h, ends, h3, a, lam, mu, m,
     attended, p, log_p, unit = by_channel[0], by_channel[1], by_channel[2], by_channel[3]
     alpha, weights, slope = by_edge[0], by_edge[1], by_edge[2]
     batch, nodes, heads, d = h.shape
-    mixed = np.empty((nodes, d), np.float32)
+    of_head, mixed = np.empty((nodes, d), np.float32), np.empty((nodes, d), np.float32)
     for b in range(batch):
         for c in range(heads):
             _attend(alpha[b, c], ends[c, b], a[c], edges[b])
-            _mix(attended[b, c], alpha[b, c], h[b, :, c].copy(), edges[b])
-            _describe(p[b, c], log_p[b, c], unit[b, c], h3[b, :, c].copy())
+            of_head[:] = h[b, :, c]
+            _mix(attended[b, c], alpha[b, c], of_head, edges[b])
+            of_head[:] = h3[b, :, c]
+            _describe(p[b, c], log_p[b, c], unit[b, c], of_head)
             _select(weights[b, c], slope[b, c], p[b, c], log_p[b, c], unit[b, c], edges[b], m, e_min)
             _mix(mixed, weights[b, c], attended[b, c], edges[b])
-            out[b, :, c] = lam[c] * mixed + mu[c] * attended[b, c] + own[b, :, c]
+            for i in range(nodes):
+                for e in range(d):
+                    out[b, i, c, e] = lam[c] * mixed[i, e] + mu[c] * attended[b, c, i, e] + own[b, i, c, e]
 
 
 @_compiled
@@ -217,23 +222,28 @@ def _select(weights, slope, p, log_p, unit, edges, m, e_min):
     ordered = np.empty(k, np.float32)
     for i in range(rows):
         for s in range(k):
-            j = edges[i, s]
-            weights[i, s], slope[i, s] = _dot(unit, i, unit, j), -_dot(p, i, log_p, j)
+            j, cosine, entropy = edges[i, s], _ZERO, _ZERO
+            for e in range(p.shape[1]):
+                cosine += unit[i, e] * unit[j, e]
+                entropy -= p[i, e] * log_p[j, e]
+            weights[i, s], slope[i, s] = cosine, entropy
     for i in range(rows):
         top, last = -_INFINITY, -_INFINITY
         for s in range(k):
             entropy = slope[i, s]
             weights[i, s] += _ONE / (e_min if entropy < e_min else entropy)
             slope[i, s] = _ZERO if entropy < e_min else -_ONE / (entropy * entropy)
+        for s in range(k):
             ordered[s] = weights[i, s] - np.float32(s) * step
             top = max(top, ordered[s])
         for _ in range(k - m):
-            worst = top
+            worst = _INFINITY
             for s in range(k):
-                worst = min(worst, ordered[s] if ordered[s] > last else top)
-            last = worst if worst < top else last
-        for s in range(k):
-            weights[i, s] = weights[i, s] if ordered[s] > last else -_INFINITY
+                worst = min(worst, ordered[s] if ordered[s] > last else _INFINITY)
+            last = worst
+        for s in range(k):  # whatever rounding does to equals, the best is kept
+            kept = (ordered[s] > last) | (ordered[s] == top)
+            weights[i, s] = weights[i, s] if kept else -_INFINITY
     _softmax(weights)
 
 

@@ -11,6 +11,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from coslide.environment import prepare_environment
+
 if TYPE_CHECKING:
     from coslide import networks as networks
     from coslide.config.event import read_event as read_event
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from coslide.simulate.write import simulate_event as simulate_event
 
 __version__ = "0.1.0"
+prepare_environment()
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
 _HOMES = {
     "build_cube": "coslide.pipeline.build",

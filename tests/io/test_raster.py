@@ -10,7 +10,8 @@ from shapely.geometry import box
 
 from coslide.errors import InputError
 from coslide.io.atomic import sha256
-from coslide.io.raster import open_raster, raster_extent, require_exact, with_sidecar_files
+from coslide.io.paths import with_sidecar_files
+from coslide.io.raster import open_raster, raster_extent, require_exact
 
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), "EPSG:32654")
 
@@ -129,4 +130,5 @@ def test_the_tiles_behind_a_vrt_belong_to_it(tmp_path):
 def test_the_metadata_beside_a_raster_belong_to_it(tmp_path):
     for name in ("pga.flt", "pga.hdr", "pga.flt.aux.xml", "std.hdr"):
         (tmp_path / name).touch()
-    assert [file.name for file in with_sidecar_files(tmp_path / "pga.flt")] == ["pga.flt", "pga.hdr", "pga.flt.aux.xml"]
+    names = [file.name for file in with_sidecar_files(tmp_path / "pga.flt")]
+    assert names == ["pga.flt", "pga.flt.aux.xml", "pga.hdr"]

@@ -144,7 +144,7 @@ def test_a_file_without_the_data_set_says_what_it_has(tmp_path, read, name):
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_what_is_no_hdf5_file_is_refused(tmp_path, read):
     assert refusal(read, tmp_path / "none.h5").startswith("PATH: not found")
-    assert refusal(read, tmp_path).startswith("PATH: not found")
+    assert refusal(read, tmp_path).startswith("PATH: is a folder")
     (tmp_path / "text.h5").write_text("no HDF5\n" * 1000)
     assert refusal(read, tmp_path / "text.h5").startswith("PATH: cannot be read as HDF5 (")
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from coslide.config import schema
 from coslide.config.training import StrictModel, TrainingSettings, first_problem
 from coslide.errors import InputError
+from coslide.io.paths import require_regular_file, require_regular_source
 
 
 class Event(StrictModel):
@@ -80,6 +81,7 @@ def read_event(path: Path | str) -> Event:
     ('Made-up earthquake', ['B2', 'B3', 'B4'], 32)
     """
     path = Path(path)
+    require_regular_file(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -116,6 +118,10 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
                 raise InputError(f"{file}: {key}: {value} leads out of {root}")
             if not full.exists():
                 raise InputError(f"{file}: {key}: {full} does not exist")
+            try:
+                require_regular_source(full)
+            except InputError as error:
+                raise InputError(f"{file}: {key}: {error}") from None
             return full
         if isinstance(value, BaseModel):
             found = {name: (old, resolve(old, f"{key}.{name}")) for name, old in value}

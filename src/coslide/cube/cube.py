@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m, short_crs
+from coslide.io.paths import require_regular_folder, require_regular_source
 from coslide.labels import NODATA
 from coslide.windows import Window
 
@@ -236,10 +237,12 @@ def open_cube(path: Path | str) -> Cube:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: not found; expected an index cube (coslide build writes one)")
+    require_regular_source(path)
     try:
         found = zarr.open_group(path, mode="r", use_consolidated=False).attrs["coslide_cube_format"]
         if found != CUBE_FORMAT:
             raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
+        require_regular_folder(path)
         dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all", consolidated=False)
     except (FileNotFoundError, KeyError):  # no group, or without a format, as one that is being built
         raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one") from None

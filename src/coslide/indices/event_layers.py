@@ -32,7 +32,8 @@ from coslide.indices.shaking import prepare_shaking
 from coslide.indices.spectral import NIR, RED, When, ndvi_roles, prepare_ndvi_difference, prepare_scene
 from coslide.indices.terrain import prepare_terrain
 from coslide.io.atomic import sha256
-from coslide.io.raster import raster_extent, with_sidecar_files
+from coslide.io.paths import with_sidecar_files
+from coslide.io.raster import raster_extent
 from coslide.io.vector import read_vector
 from coslide.sources.sentinel2 import SceneReader, open_scene
 

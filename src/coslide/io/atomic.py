@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coslide.errors import InputError
+from coslide.io.paths import require_regular_file
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
@@ -208,6 +209,7 @@ def sha256(path: Path) -> str:
     if path.is_dir():
         parts = (f"{file.relative_to(path)} {sha256(file)}" for file in sorted(path.rglob("*")) if file.is_file())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    require_regular_file(path)
     state = path.stat()
     return _digest(path, state.st_mtime_ns, state.st_size)
 

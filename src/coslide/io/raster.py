@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,8 @@ from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices, short_crs
+from coslide.io.paths import read_head, require_regular_source
 
-_SAME_STEM = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".hdr", ".tfw", ".jgw", ".j2w", ".wld", ".blw")
-_BESIDE = {"pga.shp": ("mi.shp", "mmi.shp")}  # of a ShakeMap; they tell its files from those of HAZUS
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
 LARGEST_NODES = 2**28
@@ -78,11 +77,12 @@ def open_own_files(place: str, driver: str | None = None) -> Any:
     ------
     InputError
         If it is a text (XML or JSON) that describes a web service, a tile index or a catalogue, or a VRT that reads
-        files elsewhere.
+        files elsewhere; or if it, or what belongs to it, is no file whose reading comes to an end.
     RasterioError
         If GDAL cannot open it.
     """
     path = Path(place)
+    require_regular_source(path)
     head = read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
@@ -93,14 +93,6 @@ def open_own_files(place: str, driver: str | None = None) -> Any:
         if other.resolve() != path.resolve():
             open_own_files(str(other)).close()
     return dataset
-
-
-def read_head(path: Path) -> bytes:
-    """Read the first 1024 bytes of a file, by which GDAL tells formats; none of a folder or what does not exist."""
-    if not path.is_file():
-        return b""
-    with path.open("rb") as file:
-        return file.read(1024)
 
 
 def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) -> float | None:
@@ -229,34 +221,3 @@ def read_coarse_raster(
         values = stored.data.astype(np.float32) * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
         values[np.ma.getmaskarray(stored) | (stored.data == given)] = np.nan
         return CoarseRaster(values, geobox[part])
-
-
-def with_sidecar_files(path: Path) -> tuple[Path, ...]:
-    """Find the files beside `path` that decide what is read from it; `path` comes first, each comes once.
-
-    Attributes and CRS of a Shapefile lie in files of their own, the header of a ``.flt`` too; any raster may have its
-    nodata value in an ``.aux.xml``; a VRT reads other rasters.
-
-    Parameters
-    ----------
-    path
-        A source, as an event file names it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("faults.shp", "faults.dbf", "other.dbf"):
-    ...     (folder / name).touch()
-    >>> [file.name for file in with_sidecar_files(folder / "faults.shp")]
-    ['faults.shp', 'faults.dbf']
-    """
-    beside = [path.with_suffix(suffix) for suffix in _SAME_STEM]
-    beside += [path.with_name(path.name + suffix) for suffix in (".aux.xml", ".msk")]
-    beside += [path.with_name(name) for name in _BESIDE.get(path.name.lower(), ())]
-    found = [path, *filter(Path.is_file, beside)]
-    if path.suffix.lower() == ".vrt":
-        with suppress(RasterioError), rasterio.open(path) as dataset:  # whoever reads it reports what is wrong
-            parts = [part for part in map(Path, dataset.files) if part != path and part.is_file()]
-            found += [file for part in parts for file in with_sidecar_files(part)]
-    return tuple(dict.fromkeys(found))

@@ -16,7 +16,8 @@ from shapely.errors import GEOSException
 from shapely.geometry import box
 
 from coslide.errors import InputError
-from coslide.io.raster import read_head, require_exact
+from coslide.io.paths import read_head, require_regular_file, require_regular_source
+from coslide.io.raster import require_exact
 
 LINES = ("LineString", "MultiLineString")
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -193,6 +194,7 @@ def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> p
     0    A  141.0  42.0  0.3
     1    B  142.0  43.0  NaN
     """
+    require_regular_file(path)
     try:
         table: pd.DataFrame = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -232,11 +234,11 @@ def holds_layers(path: Path) -> bool:
     Raises
     ------
     InputError
-        If it is a text that names other places.
+        If it is a text that names other places, or no file whose reading comes to an end.
     """
+    _require_features(path)
     if path.suffix.lower() == ".parquet":
         return True
-    _require_features(path)
     try:
         return len(pyogrio.list_layers(path)) > 0
     except (DataSourceError, DataLayerError):
@@ -245,9 +247,9 @@ def holds_layers(path: Path) -> bool:
 
 def _read(path: Path) -> Any:
     try:
+        _require_features(path)
         if path.suffix.lower() == ".parquet":
             return gpd.read_parquet(path).reset_index(drop=True)
-        _require_features(path)
         layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
         if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
             raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
@@ -260,7 +262,8 @@ def _read(path: Path) -> Any:
 
 
 def _require_features(path: Path) -> None:
-    """Raise, before GDAL opens it, if a file is a text that names other places: known as GDAL knows it, by its head."""
+    """Raise, before GDAL opens it, if a source is no file, or a text (known by its head) that names other places."""
+    require_regular_source(path)
     if any(word in read_head(path) for word in (b"<OGRVRTDataSource", b"<OGRWFSDataSource")):
         raise InputError(f"{path}: is a VRT or describes a web service; expected the features themselves")
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
+from coslide.io.paths import require_regular_file
 from coslide.mapping.model import Predict, load_metadata, load_model, member_files
 
 FILE = "model.onnx"
@@ -73,6 +74,7 @@ def onnx_predictors(folder: Path) -> list[Predict]:
     _require_onnx()
     predictors = []
     for path in (folder / name for name in member_files(FILE, load_metadata(folder))):
+        require_regular_file(path)
         try:
             predictors.append(_predictor(path.read_bytes()))
         except OSError:

@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
+from coslide.io.paths import require_regular_file
 from coslide.labels import label_objects
 from coslide.mapping.attributes import Landslide, LandslideContext, describe_landslides, measure_shapes
 
@@ -222,6 +223,7 @@ def read_inventory(folder: Path | str) -> gpd.GeoDataFrame:
     (32654, True)
     """
     path = Path(folder) / "landslides.parquet"
+    require_regular_file(path)
     if not path.exists():
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
     return gpd.read_parquet(path)

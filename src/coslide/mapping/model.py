@@ -20,6 +20,7 @@ from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
 from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.io.atomic import Marker, whole_output, write_json
+from coslide.io.paths import require_regular_file
 from coslide.networks.cgblock import fuse
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding, Normalisation
@@ -209,6 +210,7 @@ def load_model(folder: Path | str) -> Model:
     metadata = load_metadata(folder)
     options: dict[str, Any] = dict(metadata.options)
     for weights in (folder / name for name in member_files(WEIGHTS, metadata)):
+        require_regular_file(weights)
         network = networks.create(metadata.network, len(metadata.encoder.names), **options)
         try:
             network.load_state_dict(load_file(weights))
@@ -240,6 +242,7 @@ def load_metadata(folder: Path) -> ModelMetadata:
     InputError
         If the folder is no bundle, or its metadata has an unknown or missing key.
     """
+    require_regular_file(folder / METADATA)
     try:
         return ModelMetadata.model_validate_json((folder / METADATA).read_bytes())
     except OSError:

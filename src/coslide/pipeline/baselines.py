@@ -18,6 +18,7 @@ from coslide.grid import same_grid
 from coslide.io.atomic import write_json
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
+from coslide.io.paths import require_regular_file
 from coslide.io.raster import grid_of
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
@@ -96,6 +97,7 @@ def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     """Read the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
     found = []
     for path in sorted((folder / _FOLDER).glob("*.tif")):
+        require_regular_file(path, path.with_name(_THRESHOLDS))
         with rasterio.open(path) as file:
             if same_grid(grid_of(file), grid):
                 chosen = json.loads(path.with_name(_THRESHOLDS).read_text(encoding="utf-8"))

@@ -25,6 +25,7 @@ from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
+from coslide.io.paths import require_regular_file
 from coslide.io.raster import nodata_of, open_own_files
 
 TIMEOUT_S = 30.0
@@ -204,6 +205,8 @@ def read_document(place: Path | str) -> bytes:
         If it cannot be read, or is larger than any metadata.
     """
     name = redact_url(str(place))
+    if isinstance(place, Path):
+        require_regular_file(place)
     try:
         opened: Any = place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S)  # noqa: S310
         with opened as file:

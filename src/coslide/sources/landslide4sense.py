@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.errors import InputError
+from coslide.io.paths import require_regular_file
 from coslide.sources.bands import first_line
 
 SIDE = 128
@@ -148,6 +149,7 @@ def _read(path: Path, name: str, *, shape: tuple[int, ...]) -> NDArray[Any]:
     """
     import h5py
 
+    require_regular_file(path)
     if not path.is_file():
         raise InputError(f"{path}: not found; expected an HDF5 file with the data set {name!r}")
     try:

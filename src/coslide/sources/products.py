@@ -13,7 +13,7 @@ import pandas as pd
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.io.raster import with_sidecar_files
+from coslide.io.paths import with_sidecar_files
 from coslide.sources.bands import (
     HTTP,
     Band,

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from coslide.io.atomic import whole_output
 from coslide.io.executor import available_processors
 from coslide.simulate.documents import render, utc_text
-from coslide.sources.products import FIRST_BASELINE_WITH_OFFSET
+from coslide.sources.safe import FIRST_BASELINE_WITH_OFFSET, baseline_number
 
 Stored = NDArray[np.uint16] | NDArray[np.uint8]
 """A band as its file holds it, or the classes of SCL."""
@@ -72,7 +72,7 @@ class Acquisition:
     @property
     def offset_dn(self) -> int:
         """What is added to a stored value before it is divided by 10000 [DN]: 0 before baseline 04.00, then -1000."""
-        return -1000 if self.baseline >= FIRST_BASELINE_WITH_OFFSET else 0
+        return -1000 if (baseline_number(self.baseline) or 0) >= FIRST_BASELINE_WITH_OFFSET else 0
 
     @property
     def absolute_orbit(self) -> int:

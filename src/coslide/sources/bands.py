@@ -1,23 +1,16 @@
-"""Files and http addresses of scenes: the raster of a band, what its stored values mean, and documents of metadata."""
+"""Rasters of scenes, files or at http addresses: the raster of a band, and what its stored values mean."""
 
 import functools
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
-from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 import pyproj
 import rasterio
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
@@ -25,12 +18,9 @@ from rasterio.windows import Window
 
 from coslide.errors import InputError
 from coslide.grid import short_crs
-from coslide.io.paths import require_regular_file
 from coslide.io.raster import nodata_of, open_own_files
+from coslide.sources.documents import HTTP, TIMEOUT_S, redact_url
 
-TIMEOUT_S = 30.0
-HTTP = ("http://", "https://")
-_LARGEST_DOCUMENT_BYTES = 64 * 2**20
 _HTTP_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.jp2",
@@ -194,75 +184,6 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
             raise InputError(f"{name}: crs: found {band.crs!r}, expected one such as 'EPSG:32654'") from None
         geobox = GeoBox(dataset.shape, dataset.transform, crs)
     return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver)
-
-
-def read_document(place: Path | str) -> bytes:
-    """Read a document of metadata, a file or at an http address.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is larger than any metadata.
-    """
-    name = redact_url(str(place))
-    if isinstance(place, Path):
-        require_regular_file(place)
-    try:
-        opened: Any = place.open("rb") if isinstance(place, Path) else urlopen(place, timeout=TIMEOUT_S)  # noqa: S310
-        with opened as file:
-            if isinstance(place, str) and not file.url.lower().startswith(HTTP):
-                raise InputError(f"{name}: leads to {redact_url(file.url)}, expected http(s)")
-            text: bytes = file.read(_LARGEST_DOCUMENT_BYTES + 1)
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, HTTPError):  # an answer of its own, with a connection
-            error.close()
-        verb, reason = "fetched" if isinstance(place, str) else "read", getattr(error, "strerror", None)
-        raise InputError(f"{name}: cannot be {verb} ({reason or first_line(error)})") from None
-    if len(text) > _LARGEST_DOCUMENT_BYTES:
-        raise InputError(f"{name}: is larger than {_LARGEST_DOCUMENT_BYTES // 2**20} MB, expected metadata")
-    return text
-
-
-def read_xml(place: Path | str) -> Element:
-    """Read an XML document that has neither a DTD nor entities, a file or at an http address.
-
-    Raises
-    ------
-    InputError
-        As `read_document`, or if it has, or is no XML.
-    """
-    try:
-        root: Element = fromstring(read_document(place), forbid_dtd=True)
-    except DefusedXmlException:
-        raise InputError(f"{redact_url(str(place))}: found a DTD or entities, expected plain XML") from None
-    except (ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{redact_url(str(place))}: is not XML ({first_line(error)})") from None
-    return root
-
-
-def first_line(error: BaseException) -> str:
-    """Take the first line of the text of an error, or its name where it has no text.
-
-    Examples
-    --------
-    >>> first_line(ValueError("no number")), first_line(TimeoutError())
-    ('no number', 'TimeoutError')
-    """
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
-
-
-def redact_url(href: str) -> str:
-    """Strip what may be a secret (user, query) from an address, for messages and records. Paths stay as they are.
-
-    Examples
-    --------
-    >>> redact_url("https://user:word@127.0.0.1:80/B02.tif?signature=x")
-    'https://127.0.0.1:80/B02.tif'
-    """
-    if not href.startswith(HTTP):
-        return href
-    scheme, place, path, _, _ = urlsplit(href)
-    return f"{scheme}://{place.rpartition('@')[2]}{path}"
 
 
 def product_driver(href: str) -> str:

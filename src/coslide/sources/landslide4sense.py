@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from coslide.errors import InputError
 from coslide.io.paths import require_regular_file
-from coslide.sources.bands import first_line
+from coslide.sources.documents import first_line
 
 SIDE = 128
 

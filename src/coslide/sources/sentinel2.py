@@ -1,5 +1,6 @@
 """Sentinel-2 scenes as reflectance on windows of the grid."""
 
+import datetime as dt
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +17,17 @@ from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices, utm_zone
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
-from coslide.sources.bands import HTTP, Band, BandRaster, locate_band, open_band, redact_url
-from coslide.sources.products import Product, read_product
+from coslide.sources.bands import Band, BandRaster, locate_band, open_band
+from coslide.sources.documents import HTTP, redact_url
+from coslide.sources.products import read_product
+from coslide.sources.safe import Product, Span, baseline_number, require_one_overpass
 
 TILE_LATTICE_M = 60.0
 MAX_PLAUSIBLE_REFLECTANCE = 3.0  # sun glint and fresh snow on sunlit slopes stay below it
 LEAST_PLAUSIBLE_REFLECTANCE = -0.02  # dark, corrected surfaces may lie slightly below 0
 MAX_IMPLAUSIBLE_SHARE = 0.05
 SCALE_HINT = "give its scale (0.0001 for Sentinel-2 L2A) in the event file"
+_OVERPASS = dt.timedelta(hours=1)
 _GLANCE_PX = 512  # side of the reduced image that is checked where a raster holds overviews
 _SAMPLES, _SAMPLE_PX = 4, 64  # else: windows along each side, and their side
 
@@ -221,18 +225,16 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
         rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
         return SceneReader(scene, (Product("scene", rasters),), ())
     found = [read_product(address, scene, root) for address in scene.products]
-    days = {product.acquired: product.name for product in found if product.acquired}
-    other = next((day for day in days if scene.date is not None and day != str(scene.date)), None)
-    if other is not None:
-        raise InputError(f"date: found {scene.date}, but {days[other]} was acquired on {other}")
-    if len(days) > 1:
-        (first, one), (second, another) = sorted(days.items())[:2]
-        raise InputError(f"products: found {one} of {first} and {another} of {second}, expected products of one day")
-    newest = {product.tile: product.baseline for product in sorted(found, key=lambda product: product.baseline)}
+    require_one_overpass([(product.name, product.sensed) for product in found], "products")
+    days = {day: product for product in found if product.sensed for day in _days(product.sensed)}
+    if scene.date is not None and days and scene.date not in days:
+        other = next(iter(days.values()))
+        raise InputError(f"date: found {scene.date}, but {other.name} was acquired on {other.acquired}")
+    newest = {product.tile: product.baseline for product in sorted(found, key=_rank)}
     kept = [product for product in found if not product.tile or product.baseline == newest[product.tile]]
     notes = [_describe(product, scene) for product in kept]
     for old in (product for product in found if product not in kept):
-        higher = f"is there with a higher processing baseline than its {old.baseline}"
+        higher = f"is there with processing baseline {newest[old.tile]}, this one has {old.baseline or 'none'}"
         notes.append(f"{old.name}: left out, tile {old.tile} {higher}")
     without = [product.name for product in kept if "SCL" not in product.rasters]
     if 0 < len(without) < len(kept):
@@ -240,6 +242,17 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
     if without:
         notes.append("no scene classification (SCL): clouds, shadows and snow are not masked")
     return SceneReader(scene, tuple(kept), tuple(notes))
+
+
+def _rank(product: Product) -> float:
+    """Order by processing baseline; what was made elsewhere (99.99) states none that could be compared."""
+    return baseline_number(product.baseline) or 0.0
+
+
+def _days(sensed: Span) -> list[dt.date]:
+    """List the days that may name a scene: an overpass lasts minutes, and its other tiles may lie beyond midnight."""
+    first, last = ((time + sign * _OVERPASS).date() for time, sign in zip(sensed, (-1, 1), strict=True))
+    return [first + dt.timedelta(days) for days in range((last - first).days + 1)]
 
 
 def _describe(product: Product, scene: SceneConfig) -> str:

@@ -15,7 +15,7 @@ from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
 from coslide.io.raster import CoarseRaster, read_coarse_raster
 from coslide.io.vector import read_table, read_vector
-from coslide.sources.bands import read_xml
+from coslide.sources.documents import read_xml
 
 STANDARD_GRAVITY_M_S2 = 9.80665
 G_PER_UNIT = {"g": 1.0, "%g": 0.01, "m/s2": 1 / STANDARD_GRAVITY_M_S2, "cm/s2": 0.01 / STANDARD_GRAVITY_M_S2}

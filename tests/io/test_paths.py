@@ -12,7 +12,8 @@ from shapely.geometry import box
 from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.io.paths import require_regular_file
+from coslide.io.atomic import sha256
+from coslide.io.paths import require_regular_file, with_sidecar_files
 from coslide.io.raster import open_raster
 from coslide.io.vector import holds_layers, read_table, read_vector
 from coslide.mapping.inventory import read_inventory
@@ -155,3 +156,45 @@ def test_the_event_file_is_refused_with_the_key_of_what_is_no_file(tmp_path):
     )
     with pytest.raises(InputError, match=r"event\.toml: faults\.path: .*faults\.shp: is a FIFO"):
         read_event(tmp_path / "event.toml")
+
+
+@pytest.mark.parametrize(
+    ("source", "beside"),
+    [
+        ("a.gpkg", "a.gpkg-wal a.gpkg-journal"),
+        ("a.TAB", "a.DAT a.MAP a.ID a.IND"),
+        ("a.mif", "a.mid"),
+        ("a.shp", "a.DBF a.shx a.prj a.cpg a.qpj a.sbn"),
+        ("a.gml", "a.gfs a.xsd"),
+        ("a.img", "a.ige a.rrd a.img.aux.xml"),
+        ("a.tif", "a.tfw a.TIFW a.wld a.tif.ovr a.tif.msk a.aux a.tif.AUX.XML a.tab"),
+        ("a.jp2", "a.j2w"),
+        ("a.bil", "a.hdr a.blw a.stx a.clr"),
+        ("a", "a.hdr"),
+    ],
+)
+def test_what_belongs_to_a_source_is_found_whatever_its_case(tmp_path, source, beside):
+    for name in (source, *beside.split(), "a.txt", "a.gpkg-shm", "other.dbf", "b.wld"):
+        (tmp_path / name).write_text("x")
+    found = [file.name for file in with_sidecar_files(tmp_path / source)]
+    assert found[0] == source
+    assert sorted(found[1:]) == sorted(beside.split())
+
+
+def test_what_gdal_lists_for_a_raster_belongs_to_it(tmp_path):
+    path = raster(tmp_path / "dem.rst", driver="RST")
+    assert {file.name for file in with_sidecar_files(path)} >= {"dem.rst", "dem.rdc"}
+
+
+def test_an_empty_log_of_a_database_is_no_change(tmp_path):
+    for name in ("a.gpkg", "a.gpkg-wal"):
+        (tmp_path / name).touch()
+    assert with_sidecar_files(tmp_path / "a.gpkg") == (tmp_path / "a.gpkg",)
+
+
+def test_a_change_inside_a_file_geodatabase_is_a_change_of_the_source(tmp_path):
+    path = squares(tmp_path / "units.gdb", driver="OpenFileGDB")
+    (before,) = map(sha256, with_sidecar_files(path))
+    table = next(path.glob("a0000000a.gdbtable"), None) or max(path.glob("*.gdbtable"))
+    table.write_bytes(table.read_bytes() + b"x")
+    assert [sha256(file) for file in with_sidecar_files(path)] != [before]

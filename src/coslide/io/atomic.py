@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coslide.errors import InputError
+from coslide.io.databases import DATABASE_FILES, closed_database
 from coslide.io.paths import require_regular_file
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -68,7 +69,8 @@ def whole_output(
     ------
     InputError
         If the disk is full or the folder cannot be written, the half-written output is removed; if a folder that is no
-        older output stands where the new one belongs; or if another process is writing the same one.
+        older output stands where the new one belongs; if the older output is a database (GeoPackage) that another
+        program has open; or if another process is writing the same one.
 
     Examples
     --------
@@ -102,7 +104,7 @@ def whole_output(
                     part.rename(path)
                     _remove(old)
                 else:
-                    part.replace(path)
+                    _take_name(part, path)
         except BaseException as error:
             full = isinstance(error, _DiskFullError)
             if worth_resuming is None or full or (isinstance(error, Exception) and not worth_resuming(part)):
@@ -239,13 +241,16 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
     Raises
     ------
     InputError
-        If a folder with something else, or, for an output that is a folder, a file stands there.
+        If a folder with something else, or, for an output that is a folder, a file stands there; or if it is a database
+        (GeoPackage) that another program has open.
     """
     if path.is_dir() and any(path.iterdir()):
         if marker is None or not marker.is_in(path):
             raise InputError(f"{path}: is a folder that holds something else; choose another --out")
     elif marker and (path.is_file() or path.is_symlink()):
         raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
+    with closed_database(path):
+        pass
 
 
 class ResumableRaster:
@@ -317,9 +322,22 @@ class ResumableRaster:
         return np.memmap(self._file, np.int32, "r+", shape=self.shape[:1])
 
 
+def _take_name(part: Path, path: Path) -> None:
+    """Replace the file `path` by `part`; what an older database left beside it would be laid over the new one."""
+    with closed_database(path):
+        _remove_database_files(path)
+        part.replace(path)
+
+
+def _remove_database_files(path: Path) -> None:
+    for ending in DATABASE_FILES:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 def _remove(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
+        _remove_database_files(path)
         return
     for _ in range(_REMOVAL_TRIES):
         shutil.rmtree(path, ignore_errors=True)

@@ -15,7 +15,8 @@ _MAPINFO = (".tab", ".dat", ".map", ".id", ".mif", ".mid")  # GDAL takes the pla
 _GML = (".gfs", ".xsd")
 _RASTER = (".hdr", ".ige", ".rrd", ".aux", ".wld", ".clr", ".stx", ".met", ".imd", ".rpb", ".aux.xml", ".ovr", ".msk")
 _SUFFIXES = {*_SHAPEFILE, *_MAPINFO, *_GML, *_RASTER}
-_SQLITE_LOGS = ("-wal", "-journal")  # an empty one says nothing; a -shm only says where to look in the -wal
+SQLITE_HEAD = b"SQLite format 3\x00"
+_SQLITE_LOGS = ("-wal", "-journal")  # a -shm only says where to look in the -wal
 _BESIDE = {"pga.shp": ("mi.shp", "mmi.shp")}  # of a ShakeMap; they tell its files from those of HAZUS
 _KERNEL = (Path("/proc"), Path("/sys"))  # their files look like others, but some never end
 _KINDS = (
@@ -123,6 +124,19 @@ def with_sidecar_files(path: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*named, *(file for one in named for file in _files_of_raster(one))]))
 
 
+def database_logs(path: Path) -> list[Path]:
+    """List the files beside a SQLite database in which changes stand that are not merged; an empty one holds none.
+
+    Raises
+    ------
+    InputError
+        As `require_regular_file`.
+    """
+    logs = [log for ending in _SQLITE_LOGS if (log := path.with_name(path.name + ending)).exists()]
+    require_regular_file(*logs)
+    return [log for log in logs if log.stat().st_size]
+
+
 def read_head(path: Path) -> bytes:
     """Read the first 1024 bytes of a file, by which GDAL tells formats; none of a folder or what does not exist."""
     if not path.is_file():
@@ -153,11 +167,9 @@ def _beside(path: Path) -> list[Path]:
     """List the files beside `path` that belong to it by their names, in the order of the names."""
     stem, name, suffix = path.stem.lower(), path.name.lower(), path.suffix.lower().lstrip(".")
     suffixes = _SUFFIXES | ({f".{suffix}w", f".{suffix[0]}{suffix[-1]}w"} if suffix else set())  # world files
-    logs = {name + ending for ending in _SQLITE_LOGS}
-    wanted = logs | {base + ending for base in (stem, name) for ending in suffixes} | set(_BESIDE.get(name, ()))
+    wanted = {base + ending for base in (stem, name) for ending in suffixes} | set(_BESIDE.get(name, ()))
     others = sorted(one for one in _listed(path.parent) if one.name.lower() in wanted and one.name != path.name)
-    empty = {one for one in others if one.name.lower() in logs and one.is_file() and not one.stat().st_size}
-    return [one for one in others if one not in empty and one.exists() and not one.is_dir()]
+    return [*database_logs(path), *(one for one in others if one.exists() and not one.is_dir())]
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -172,7 +184,7 @@ def _files_of_raster(path: Path) -> list[Path]:
     import rasterio
     from rasterio.errors import RasterioError
 
-    if read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{", b"SQLite format 3")):
+    if read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"{", SQLITE_HEAD)):
         return []
     with suppress(RasterioError), warnings.catch_warnings():  # whoever reads it reports what is wrong
         warnings.simplefilter("ignore")

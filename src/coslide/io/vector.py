@@ -16,6 +16,7 @@ from shapely.errors import GEOSException
 from shapely.geometry import box
 
 from coslide.errors import InputError
+from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_file, require_regular_source
 from coslide.io.raster import require_exact
 
@@ -240,7 +241,8 @@ def holds_layers(path: Path) -> bool:
     if path.suffix.lower() == ".parquet":
         return True
     try:
-        return len(pyogrio.list_layers(path)) > 0
+        with as_saved(path) as saved:
+            return len(pyogrio.list_layers(saved)) > 0
     except (DataSourceError, DataLayerError):
         return False
 
@@ -250,10 +252,11 @@ def _read(path: Path) -> Any:
         _require_features(path)
         if path.suffix.lower() == ".parquet":
             return gpd.read_parquet(path).reset_index(drop=True)
-        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-        if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
-            raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
-        return gpd.read_file(path, layer=layers[0] if layers else None)
+        with as_saved(path) as saved:
+            layers = [str(name) for name, kind in pyogrio.list_layers(saved) if kind is not None]
+            if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
+                raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
+            return gpd.read_file(saved, layer=layers[0] if layers else None)
     except UnicodeDecodeError:
         raise InputError(f"{path}: found text in an unknown encoding, expected UTF-8 (save it as GeoPackage)") from None
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:

@@ -26,6 +26,7 @@ FloatArray = NDArray[np.floating]
 Labels = NDArray[np.int32]
 
 _LAYER = "landslides"
+PACKAGE = f"{_LAYER}.gpkg"
 
 
 def label_landslides(
@@ -176,7 +177,7 @@ def write_inventory(
     Raises
     ------
     InputError
-        If the disk is full or the folder cannot be written.
+        If the disk is full, the folder cannot be written, or another program has the older GeoPackage open.
     OSError
         If the GeoPackage does not hold what was written although the disk has room.
 
@@ -189,7 +190,7 @@ def write_inventory(
     >>> paths[0].name, len(gpd.read_file(paths[0], layer="landslides")), len(gpd.read_parquet(paths[1]))
     ('landslides.gpkg', 0, 0)
     """
-    package, parquet = folder / f"{_LAYER}.gpkg", folder / f"{_LAYER}.parquet"
+    package, parquet = folder / PACKAGE, folder / f"{_LAYER}.parquet"
     with whole_output(package) as part:
         about = dict(metadata or {})  # an empty frame has no type of geometry to infer
         pyogrio.write_dataframe(frame, part, layer=_LAYER, geometry_type="MultiPolygon", layer_metadata=about)

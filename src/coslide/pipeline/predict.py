@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
-from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, sha256
+from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, require_replaceable, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
 from coslide.mapping.export import onnx_predictors
+from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.mapping.sliding_window import TilingOptions, augmented, mean_and_spread, predict_rows
@@ -202,7 +203,8 @@ def predict_scene(
     Raises
     ------
     InputError
-        If a file cannot be read or written, if model and cube do not fit, or if another process maps into `out`.
+        If a file cannot be read or written, model and cube do not fit, another program has ``landslides.gpkg`` of an
+        earlier map open, or another process maps into `out`.
 
     Examples
     --------
@@ -218,6 +220,7 @@ def predict_scene(
     tiling = tiling_of(options, loaded)
     if options.onnx:
         onnx_predictors(Path(model))  # refused before anything is written
+    require_replaceable(out / PACKAGE, None)
     work = out / _ROWS_FOLDER
     with report_write_errors(out):
         work.mkdir(parents=True, exist_ok=True)

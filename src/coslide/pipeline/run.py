@@ -10,7 +10,8 @@ from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.indices.event_layers import open_event_scenes
-from coslide.io.atomic import write_json
+from coslide.io.atomic import require_replaceable, write_json
+from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import load_model, record_scores
 from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
@@ -72,6 +73,7 @@ def run(
     settings = settings or event.training
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
+    require_replaceable(out / PACKAGE, None)
     if model is None:
         _require_trainable(event, settings)
     else:

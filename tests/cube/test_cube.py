@@ -293,7 +293,7 @@ def test_a_class_map_that_was_decoded_is_refused(made_up_cube, tmp_path):
     """As floats its nodata would be a class."""
     with xr.open_zarr(made_up_cube) as dataset:
         dataset.drop_encoding().to_zarr(tmp_path / "part.zarr", zarr_format=2)
-    with pytest.raises(InputError, match=r"found float32 in pre_available, expected uint8"):
+    with pytest.raises(InputError, match=r"pre_available: found float32, expected uint8"):
         open_cube(tmp_path / "part.zarr")
 
 

@@ -2,21 +2,19 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
-from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from coslide.cube.band import BAND_DIMENSION, Band
+from coslide.cube.checks import AS_BUILT, attributes_of, bands_of, grid_of
+from coslide.cube.stored import open_dataset, open_group, require_arrays
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m, short_crs
-from coslide.io.paths import require_regular_folder, require_regular_source
+from coslide.grid import pixel_size_m
 from coslide.labels import NODATA
 from coslide.windows import Window
 
@@ -51,9 +49,11 @@ class Cube:
 
     def __init__(self, dataset: xr.Dataset, name: str = "cube") -> None:
         self._dataset = dataset
-        self.grid = _grid_of(dataset, name)
-        names = [variable for variable in dataset.attrs.get("indices", []) if variable in dataset]
-        self.bands = tuple(band for variable in names for band in _bands_of(dataset[variable], name))
+        self.grid = grid_of(dataset, name)
+        wanted = dict.fromkeys(attributes_of(dataset.attrs, name).indices)
+        names = [variable for variable in wanted if variable in dataset]
+        self._name, self._missing = name, sorted(wanted - dict.fromkeys(names).keys())
+        self.bands = tuple(band for variable in names for band in bands_of(dataset[variable], name))
         self._by_name = {band.name: band for band in self.bands}
 
     def __contains__(self, name: str) -> bool:
@@ -93,7 +93,8 @@ class Cube:
     @property
     def fingerprint(self) -> str:
         """A hash of all that decides the values, and of where they lie."""
-        text = f"{self.attrs.get('coslide_fingerprint')} {self.grid.affine[:6]} {tuple(self.grid.shape)}"
+        missing = f" without {self._missing}" if self._missing else ""
+        text = f"{self.attrs.get('coslide_fingerprint')} {self.grid.affine[:6]} {tuple(self.grid.shape)}{missing}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -146,6 +147,9 @@ class Cube:
                 stored = self._stored(band.name, window)
                 plane[...] = stored
                 plane[stored == band.nodata] = np.nan
+                if infinite := np.count_nonzero(np.isinf(plane)):
+                    found = f"is infinite in {infinite} pixels, expected numbers (or nodata)"
+                    raise InputError(f"{self._name}: band {band.name} {found}; correct its source and build it again")
         return values
 
     def array(self, band: Band) -> xr.DataArray:
@@ -192,7 +196,9 @@ class Cube:
             If the cube was built without an inventory.
         """
         if "landslide" not in self:
-            raise InputError("the cube has no landslide labels; add [inventory] to the event file and build it again")
+            raise InputError(
+                f"{self._name}: has no landslide labels; add [inventory] to the event file and build it again"
+            )
         return np.where(self.valid(), self._stored("landslide", EVERYWHERE), np.uint8(NODATA))
 
     def contents(self) -> list[dict[str, Any]]:
@@ -237,53 +243,22 @@ def open_cube(path: Path | str) -> Cube:
     path = Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: not found; expected an index cube (coslide build writes one)")
-    require_regular_source(path)
-    try:
-        found = zarr.open_group(path, mode="r", use_consolidated=False).attrs["coslide_cube_format"]
-        if found != CUBE_FORMAT:
-            raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
-        require_regular_folder(path)
-        dataset = xr.open_zarr(path, chunks=None, mask_and_scale=False, decode_coords="all", consolidated=False)
-    except (FileNotFoundError, KeyError):  # no group, or without a format, as one that is being built
-        raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read as Zarr ({str(error).splitlines()[0]})") from None
-    return Cube(dataset, str(path))
+    group = open_group(path)
+    found = group.attrs.get("coslide_cube_format")
+    if found is None:
+        raise InputError(f"{path}: is no index cube, or not a whole one; coslide build writes one")
+    if found != CUBE_FORMAT:
+        raise InputError(f"{path}: found cube format {found}, expected {CUBE_FORMAT}; build it again")
+    require_arrays(path, group)
+    cube = Cube(open_dataset(path, group, attributes_of(group.attrs.asdict(), str(path)).indices), str(path))
+    if "valid" not in cube or not cube.attrs.get("history"):
+        raise InputError(f"{path}: found no mask valid, or no history; {AS_BUILT}")
+    for band in cube.bands:
+        if missing := sorted({"valid_share", "value_range"} - band.provenance.keys()):
+            raise InputError(f"{path}: {band.variable}: found no attribute {missing[0]}; {AS_BUILT}")
+    return cube
 
 
 def _place(window: Window | slice) -> dict[str, slice]:
     rows, columns = (window, EVERYWHERE) if isinstance(window, slice) else window.slices
     return {"y": rows, "x": columns}
-
-
-def _grid_of(dataset: xr.Dataset, name: str) -> GeoBox:
-    """Find the grid whose pixel centres are the coordinates; an attribute would not know that a cube was cut."""
-    x, y = (dataset[axis].values.astype(np.float64) for axis in ("x", "y"))
-    steps = np.concatenate([np.diff(x), -np.diff(y)])
-    side_m = round(float(np.median(steps)), 6) if steps.size else 0.0
-    if "spatial_ref" not in dataset or not side_m > 0 or np.abs(steps - side_m).max() > 1e-3 * side_m:
-        found = "found no spatial_ref, or x and y that are not the centres of square pixels, north up"
-        raise InputError(f"{name}: {found}; expected a cube as it was built, or a rectangle of it")
-    west, north = round(x[0] - side_m / 2, 6), round(y[0] + side_m / 2, 6)
-    crs = short_crs(dataset["spatial_ref"].attrs["crs_wkt"])
-    return GeoBox((y.size, x.size), Affine(side_m, 0, west, 0, -side_m, north), crs)
-
-
-def _bands_of(variable: xr.DataArray, name: str) -> Iterator[Band]:
-    """Read the bands of a variable from its attributes."""
-    channels = (
-        [str(channel) for channel in variable[BAND_DIMENSION].values] if BAND_DIMENSION in variable.dims else [""]
-    )
-    for number, channel in enumerate(channels):
-        attrs = dict(variable.attrs)
-        try:
-            for key in {"valid_share", "value_range"} & attrs.keys() if channel else ():  # counted band by band
-                attrs[key] = list(zip(channels, attrs[key], strict=True))[number][1]
-            band = Band.from_attributes(str(variable.name), attrs, channel=channel)
-        except (KeyError, ValueError):
-            raise InputError(f"{name}: found other attributes of {variable.name}, expected those of a cube") from None
-        if variable.dtype != band.dtype:
-            raise InputError(
-                f"{name}: found {variable.dtype} in {variable.name}, expected {band.dtype}, as it was built"
-            )
-        yield band

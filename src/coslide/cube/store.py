@@ -28,6 +28,8 @@ from coslide.io.atomic import link_or_copy
 from coslide.labels import NO_CLASS
 
 CHUNK = 512
+COUNTED = "counted_pixels"
+"""Attribute with the (row, col) of the array whose values were counted: all its chunks are there, if it is not cut."""
 _RECORD = "coslide_parts"
 
 
@@ -140,7 +142,8 @@ class Store(NamedTuple):
             expected = ((len(members),) if members[0].channel else ()) + tuple(window.shape)
             if found.shape != expected or found.dtype != dtype:
                 raise ValueError(f"{name}: found {found.dtype} {found.shape}, expected {dtype} {expected}")
-            zarr.open_array(self.path / name, mode="r+")[(..., *slices_of(window, self.grid))] = found
+            array = zarr.open_array(self.path / name, mode="r+").with_config({"write_empty_chunks": True})
+            array[(..., *slices_of(window, self.grid))] = found
             spans += [span(band) for band in found.reshape(-1, *window.shape)]
         return spans
 
@@ -164,7 +167,7 @@ class Store(NamedTuple):
                 _write_coordinate(zarr.open_group(self.path, mode="r+"), BAND_DIMENSION, channels, {})
             else:
                 [shares], [ranges] = shares, ranges
-            counts = {"valid_share": shares, "value_range": ranges}
+            counts = {"valid_share": shares, "value_range": ranges, COUNTED: list(self.grid.shape)}
             attributes = {**members[0].attributes(), **provenance, **counts, **located}
             zarr.open_array(self.path / name, mode="r+").attrs.update(attributes)
 

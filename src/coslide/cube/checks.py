@@ -57,7 +57,7 @@ def attributes_of(attributes: Mapping[str, Any], name: str) -> Attributes:
     try:
         return Attributes.model_validate(attributes)
     except ValidationError as error:
-        raise InputError(f"{name}: attribute {first_problem(error)}; {AS_BUILT}") from None
+        raise InputError(f"{name}: attribute {first_problem(error)[:200]}; {AS_BUILT}") from None
 
 
 def grid_of(dataset: xr.Dataset, name: str) -> GeoBox:
@@ -131,7 +131,7 @@ def bands_of(variable: xr.DataArray, name: str) -> Iterator[Band]:
             _Counted.model_validate(band.provenance)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             problem = first_problem(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-            raise InputError(f"{name}: found other attributes ({problem}); {AS_BUILT}") from None
+            raise InputError(f"{name}: found other attributes ({problem[:200]}); {AS_BUILT}") from None
         _require_as_stored(variable, band, name)
         yield band
 

@@ -47,7 +47,7 @@ def require_arrays(path: Path, group: "zarr.Group") -> None:
     InputError
         If not.
     """
-    require_regular_folder(path)
+    _opened(str(path), partial(require_regular_folder, path))
     for folder in path.iterdir():
         if any((folder / name).is_file() for name in _METADATA):
             array = _opened(f"{path}: {folder.name}", partial(group.__getitem__, folder.name))

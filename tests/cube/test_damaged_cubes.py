@@ -48,7 +48,7 @@ def read_all(path, out):
 @pytest.mark.filterwarnings("ignore")
 def test_every_file_of_a_cube_may_be_damaged_in_any_way(pristine, tmp_path, seed):
     expected, grid = read_all(pristine, tmp_path / "cogs")
-    dice, wrong = random.Random(seed), []
+    dice, wrong = random.Random(seed), []  # noqa: S311
     for number in range(len(damage.files_of(pristine))):
         path = shutil.copytree(pristine, tmp_path / "damaged.zarr")
         what = damage.damage(damage.files_of(path)[number], dice)

@@ -48,11 +48,12 @@ def require_arrays(path: Path, group: "zarr.Group") -> None:
         If not.
     """
     _opened(str(path), partial(require_regular_folder, path))
-    for folder in path.iterdir():
-        if any((folder / name).is_file() for name in _METADATA):
-            array = _opened(f"{path}: {folder.name}", partial(group.__getitem__, folder.name))
-            if isinstance(array, zarr.Array) and array.ndim == 1 and array.size > _LONGEST:
-                raise InputError(f"{path}: {folder.name}: found {array.size} values, expected a coordinate; {_AGAIN}")
+    for name in sorted(folder.name for folder in path.iterdir() if folder.is_dir() and folder.name[0] != "."):
+        if not any((path / name / file).is_file() for file in _METADATA):
+            raise InputError(f"{path}: {name}: has no metadata, so it is no array; {_AGAIN}")
+        array = _opened(f"{path}: {name}", partial(group.__getitem__, name))
+        if isinstance(array, zarr.Array) and array.ndim == 1 and array.size > _LONGEST:
+            raise InputError(f"{path}: {name}: found {array.size} values, expected a coordinate; {_AGAIN}")
 
 
 def open_dataset(path: Path, group: "zarr.Group", names: Sequence[str]) -> xr.Dataset:

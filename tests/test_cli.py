@@ -1,19 +1,29 @@
 """The command line as a person meets it: lines, exit codes, and nothing half-written."""
 
+import errno
 import json
+import logging
 import shutil
 import subprocess
 import sys
+import threading
+import warnings
+from types import SimpleNamespace
 
 import pytest
 
 import coslide
 from coslide.cli import main
+from coslide.errors import InputError
 
 
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run a command line; returns its exit code, what it printed, and that on the error channel."""
+    for name in ("CPL_LOG", "TORCH_CPP_LOG_LEVEL", "PYTHONWARNINGS", "DASK_LOGGING__DISTRIBUTED"):
+        monkeypatch.delenv(name, raising=False)  # and again once the test is over
+    for owner, name in ((sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["coslide", *map(str, words)])
@@ -133,6 +143,105 @@ def test_a_missing_input_is_one_line_and_exit_code_2(command, tmp_path, monkeypa
     assert len(err.strip().splitlines()) == 1
     assert not out
     assert not any(tmp_path.iterdir())
+
+
+def faulty(error):
+    """Make a command that fails with `error`."""
+
+    def fail(*given, **more):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            ValueError("no\n\x1b[2Jsense"),
+            1,
+            "a fault of coslide, not of what you gave: ValueError: no (coslide --debug",
+        ),
+        (KeyError(), 1, "KeyError (coslide --debug"),
+        (MemoryError("Unable to allocate 4 TiB"), 1, "not enough memory (MemoryError: Unable to allocate 4 TiB)"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.tif"), 1, "a.tif: the disk is full"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a.tif"),
+            1,
+            "a.tif: cannot be read or written (Permission",
+        ),
+        (RuntimeError("cannot cache function: no locator available"), 1, "set NUMBA_CACHE_DIR"),
+        (InputError("a\n\x1b[2J" + 3000 * "b"), 2, "a \\x1b[2Jbbb"),
+        (BrokenPipeError(), 1, ""),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_whatever_happens_is_one_line_with_its_exit_code(command, monkeypatch, error, code, message):
+    monkeypatch.setattr("coslide.cli.os.dup2", lambda *given: None)
+    monkeypatch.setattr("coslide.networks.cost.table", faulty(error))
+    found, out, err = command("networks", "--bands", 4)
+    assert found == code
+    assert message in err
+    assert len(err.splitlines()) == (1 if message else 0)
+    assert len(err) <= 2001
+    assert "\x1b[2J" not in err
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["buidl"], "No such command 'buidl'"),
+        (["build"], "Missing argument 'event'; see coslide build --help"),
+        (["build", "a.toml", "--out", "b", "--workers", "0"], "'--workers'"),
+        (["map", "a", "b", "--out", "c", "--batch", "-1"], "'--batch'"),
+        (["map", "a", "b", "--out", "c", "--min-area-m2", "nan"], "'--min-area-m2'"),
+        (["networks", "--bands", "1" + 30 * "0"], "'--bands'"),
+        (["demo", "--out", "a", "--size-km", "nan"], "--size-km: found nan"),
+        (["demo", "--out", "a", "--size-km", "1e308"], "--size-km: found 1e+308"),
+        (["demo", "--out", "a", "--seed", "1" + 30 * "0"], "--seed: found 1000"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not out
+    assert not any(tmp_path.iterdir())
+
+
+def test_without_a_command_there_is_help(command):
+    code, out, err = command()
+    assert code == 2
+    assert "simulate" in out + err
+
+
+def test_only_coslide_speaks(command, monkeypatch):
+    def speak(*given, **more):
+        warnings.warn("noise", stacklevel=1)
+        logging.getLogger("rasterio._env").warning("noise")
+        logging.getLogger("coslide").warning("steps\x1b[2J\nand lines")
+        return []
+
+    monkeypatch.setattr("coslide.cube.export.write_cogs", speak)
+    monkeypatch.setattr("coslide.report.contact_sheet.contact_sheet", speak)
+    monkeypatch.setattr("coslide.open_cube", lambda path: SimpleNamespace(contents=list, title="a\x1b[2J\nb", bands=[]))
+    code, out, err = command("cube", "none", "--cogs", "none")
+    assert code == 0
+    assert "noise" not in out + err
+    assert "\x1b[2J" not in out + err
+    assert r"a\x1b[2J b" in out
+    assert err.splitlines()[0] == r"steps\x1b[2J and lines"
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_an_output_channel_may_be_closed(command, monkeypatch, closed):
+    monkeypatch.setattr("coslide.networks.cost.table", lambda *given, **more: [])
+    monkeypatch.setattr(sys, closed, None)
+    assert command("networks")[0] == 0
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

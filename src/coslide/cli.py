@@ -1,8 +1,12 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
+import errno
 import logging
+import os
 import sys
+import threading
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +18,11 @@ import coslide
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
-from coslide.terminal import error_console, print_contents, print_networks, print_scores, shown
+from coslide.terminal import print_contents, print_line, print_networks, print_scores, shown
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 _log = logging.getLogger(__name__)
+_WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
@@ -275,7 +280,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a run (coslide
 
 @app.command("networks")
 def networks_(
-    bands: Annotated[int, typer.Option(min=1, help="Bands of the input, where no cube is given.")] = 30,
+    bands: Annotated[int, typer.Option(min=1, max=10_000, help="Bands of the input, where no cube is given.")] = 30,
     cube: Annotated[Path | None, typer.Option(help="Index cube to take the bands from.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -287,15 +292,76 @@ def networks_(
 
 
 def main() -> None:
-    """Run the command line. Wrong input ends with one line and exit code 2."""
+    """Run the command line, and end with the exit code of what happened.
+
+    Whatever it is, it is told in one line: wrong input and wrong options with exit code 2, what went wrong otherwise
+    with 1, an interruption with 130. Who reads the output may stop reading (``| head``): that is silent.
+    """
+    debug = "--debug" in sys.argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started it
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     keep_freed_memory()
+    if not debug:
+        _silence_libraries()
     try:
-        app()
-    except InputError as error:
-        if "--debug" in sys.argv:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written shows here, not after the end
+    except _WRONG_USE as error:
+        code = _tell_usage(error)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    except Exception as error:
+        if debug:
             raise
-        error_console.print(f"coslide: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        print_line(f"coslide: {_in_words(error)}", style="red")
+        code = 2 if isinstance(error, InputError) else 1
+    sys.exit(code)
+
+
+def _silence_libraries() -> None:
+    """Let nothing but coslide speak: no warnings of libraries, here or in processes that are started."""
+    logging.getLogger().addHandler(logging.NullHandler())  # without any, Python prints warnings
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.unraisablehook = _ignore
+    threading.excepthook = _ignore
+    quiet = {"CPL_LOG": os.devnull, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
+    for name, value in {**quiet, "DASK_LOGGING__DISTRIBUTED": "critical"}.items():
+        os.environ.setdefault(name, value)
+
+
+def _ignore(_: object) -> None:
+    """Say nothing of an error in a thread or a destructor: what it breaks is told where it is missed."""
+
+
+def _tell_usage(error: Any) -> int:
+    """Tell what is wrong with the options, in one line, or give the help where there are none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        of = f"coslide {error.ctx.info_name}" if error.ctx and error.ctx.parent else "coslide"
+        print_line(f"coslide: {error.format_message().rstrip('.')}; see {of} --help", style="red")
+    return 2
+
+
+def _in_words(error: Exception) -> str:
+    """Say what happened: wrong input, a machine that has not enough, or a fault of coslide."""
+    if isinstance(error, InputError):
+        return str(error)
+    text = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return f"not enough memory ({text}); free some, or map a smaller area, or use smaller windows or batches"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: cannot be read or written ({error.strerror})"
+    if "no locator available" in text:
+        return "compiled code can be kept nowhere; set NUMBA_CACHE_DIR to a folder that can be written"
+    return f"a fault of coslide, not of what you gave: {text} (coslide --debug ... shows where)"
 
 
 if __name__ == "__main__":

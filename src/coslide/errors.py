@@ -1,5 +1,11 @@
 """The one error type that speaks to the user, and what it promises."""
 
+import re
+import unicodedata
+
+_LONGEST = 2000
+_DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn what follows round
+
 
 class InputError(Exception):
     """What the user gave cannot be used.
@@ -14,3 +20,39 @@ class InputError(Exception):
         ...
     coslide.errors.InputError: event.toml: [dem] path: dem.tif does not exist
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
+
+
+def one_line(text: str) -> str:
+    r"""Make a text fit to be shown: one line of at most 2,000 characters, which steers no terminal.
+
+    A text may hold names from files and messages of libraries: line breaks become spaces, control characters their
+    escapes, and what is too long loses its middle.
+
+    Examples
+    --------
+    >>> one_line("a\nb: \x1b[31mred"), len(one_line("name" * 1000))
+    ('a b: \\x1b[31mred', 2000)
+    """
+    if len(text) > 4 * _LONGEST:  # of megabytes, most is not even looked at
+        text = _without_middle(text, 4 * _LONGEST)
+    joined = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).replace("\t", " ")
+    return _without_middle("".join(_escape(c) if _steers(c) else c for c in joined).strip(), _LONGEST)
+
+
+def _steers(character: str) -> bool:
+    """Tell whether a terminal would do something else than show a character, or cannot."""
+    return character in _DIRECTIONS or unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+def _without_middle(text: str, length: int) -> str:
+    if len(text) <= length:
+        return text
+    tail = length // 3
+    return f"{text[: length - tail - 5]} ... {text[len(text) - tail :]}"

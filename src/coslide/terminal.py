@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from coslide.errors import one_line
+
 if TYPE_CHECKING:
     from coslide.evaluation.scores import Scores
 
-error_console = Console(stderr=True, highlight=False)
+_errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 class _Lines(logging.Handler):
@@ -22,7 +24,12 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a message."""
-        error_console.print(record.getMessage(), markup=False, soft_wrap=True)
+        print_line(record.getMessage())
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Print a text on the error channel, as one line whatever names are in it."""
+    _errors.print(one_line(text), style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -32,7 +39,7 @@ def shown(quiet: str = "") -> Iterator[None]:
 
     from coslide.progress import progress_to
 
-    bars = Progress(console=error_console, transient=True, disable=not error_console.is_terminal)
+    bars = Progress(console=_errors, transient=True, disable=not _errors.is_terminal)
     bar = bars.add_task("")
 
     def show(name: str, done: int, total: int) -> None:
@@ -50,7 +57,7 @@ def shown(quiet: str = "") -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         text = "interrupted; a build goes on where it was, a training with --resume from its last whole epoch"
-        error_console.print(text, style="yellow")
+        print_line(text, style="yellow")
         raise
     finally:
         bars.stop()
@@ -113,7 +120,7 @@ def _print_table(
     from rich.text import Text
 
     columns = [Column(name, justify="right" if name in right else "left", no_wrap=name != head[-1]) for name in head]
-    table = Table(*columns, title=Text(title), caption=caption, box=None)
+    table = Table(*columns, title=Text(one_line(title)), caption=caption, box=None)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 120).print(table)  # where no terminal tells its width

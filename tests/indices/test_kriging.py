@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 from pykrige.ok import OrdinaryKriging
+from rasterio.transform import Affine
 from scipy.spatial import cKDTree
 
+from coslide.errors import InputError
 from coslide.indices import kriging as module
-from coslide.indices.kriging import Variogram, fit_kriging
+from coslide.indices.kriging import Variogram, fit_kriging, near_stations
 
 EAST_M, NORTH_M = 500_000.0, 3_700_000.0
 
@@ -435,3 +437,16 @@ def test_the_error_of_the_nodes_is_what_they_err_by_at_the_stations_on_the_grid(
         np.testing.assert_allclose(errors[coarse_m], abs(direct - field.at(grid)[row, column]), atol=0.05)
     assert errors[1000.0] > 1.5 * errors[250.0] > 0.02
     assert krige_coarse(grid, x_m, y_m, rain_mm * 0).coarse_error() == 0.0
+
+
+@pytest.mark.parametrize(("lon", "hint"), [(42.0, True), (36.9, False)])
+def test_stations_far_from_the_grid_are_told_and_whether_their_columns_may_be_swapped(lon, hint):
+    """R29: at longitude 42, latitude 37 both numbers may be either."""
+    grid = GeoBox((50, 50), Affine(10, 0, 320_000, 0, -10, 4_100_000), "EPSG:32638")
+    near, lines = near_stations(grid, lon_deg=np.array([43.0, 37.0]), lat_deg=np.array([37.0, lon]), name="a.csv")
+    assert near.tolist() == [True, False]
+    assert ("with longitude and latitude swapped they would be near" in lines[0]) == hint
+    with pytest.raises(
+        InputError, match=r"a.csv: 1 of 1 stations lie more than 500 km from the grid, first .* expected"
+    ):
+        near_stations(grid, lon_deg=np.array([37.0]), lat_deg=np.array([lon]), name="a.csv")

@@ -191,6 +191,7 @@ def test_gauges_far_outside_the_grid_count_and_those_on_another_continent_do_not
     assert "kriged from 35 gauges" in said(near)
     with_far = np.append(x_m, EAST_M + 9e5), np.append(y_m, NORTH_M), np.append(rain_mm, 900.0)
     family, found = computed(table(tmp_path, *with_far))
+    assert "1 of 36 stations lie more than 500 km from the grid and are left out" in said(family)
     assert "kriged from 35 gauges" in said(family)
     np.testing.assert_allclose(found["rainfall"], values["rainfall"], atol=1e-4)
 
@@ -222,8 +223,19 @@ def test_gauges_without_a_place_in_the_projection_are_refused(tmp_path):
     """R29: a quarter of the world away."""
     path = tmp_path / "gauges.csv"
     path.write_text("lon,lat,rain\n15,0,1\n")
-    with pytest.raises(InputError, match="found no gauge that has a place in EPSG:32648"):
+    with pytest.raises(
+        InputError,
+        match=r"1 of 1 stations lie more than 500 km from the grid, first the one at longitude 15, latitude 0; exp",
+    ):
         prepare_rainfall(RainConfig(gauges=path, unit="mm"), GRID, event_time=None)
+
+
+@pytest.mark.parametrize("place", ["33.1,-89", "103.9,90", "-76.1,33.1"])
+def test_gauges_at_the_pole_or_on_the_far_side_are_refused(tmp_path, place):
+    """R29: a projection may give them places beside the grid."""
+    (tmp_path / "gauges.csv").write_text(f"lon,lat,rain\n{place},1\n")
+    with pytest.raises(InputError, match=r"1 of 1 stations lie more than 500 km from the grid"):
+        prepare_rainfall(RainConfig(gauges=tmp_path / "gauges.csv", unit="mm"), GRID, event_time=None)
 
 
 def test_a_whole_tile_never_takes_a_gigabyte(tmp_path):
@@ -292,7 +304,12 @@ def test_an_area_without_rain_values_in_the_raster_is_nodata_and_its_share_is_to
 @pytest.mark.parametrize(
     ("fill", "options", "message"),
     [
-        (-9999.0, {}, r"rain.tif: found rain of -9999 mm, expected 0 or more \(is nodata declared"),
+        (
+            -9999.0,
+            {},
+            r"rain.tif: found rain from -9999 to -9999 mm \(rain.unit 'mm'\), expected 0 to 22000 mm; is rain.unit",
+        ),
+        (1e20, {}, r"rain.tif: found rain from 1e\+20 to 1e\+20 mm"),
         (np.nan, {}, "rain.tif: has no value on the grid, expected rain"),
         (-9999.0, {"nodata": -9999}, "has no value on the grid"),
     ],

@@ -69,18 +69,18 @@ def test_daily_rows_without_a_date_column_are_not_taken_for_totals(tmp_path):
 
 def test_days_are_summed_up_to_the_event_and_not_beyond(tmp_path):
     """R29: the event is at 13:19 UTC of 8 August; powers of two tell which days are in the sum."""
-    days = {day: 2.0 ** (day - 1) for day in range(1, 15)}
+    days = {day: 2.0 ** (day - 5) for day in range(1, 15)}
     found = read_gauges(daily(tmp_path, days, window_days=4, event_day="drop"), event_time=EVENT)
-    np.testing.assert_array_equal(found.rain_mm, [8 + 16 + 32 + 64])  # 4 to 7 August
+    np.testing.assert_array_equal(found.rain_mm, [0.5 + 1 + 2 + 4])  # 4 to 7 August
     assert any("4 days, 2017-08-04 to 2017-08-07" in note for note in found.notes)
 
 
 def test_the_day_of_the_event_counts_with_its_hours_before_it(tmp_path):
     """R29."""
-    days = {day: 2.0 ** (day - 1) for day in range(1, 15)}
+    days = {day: 2.0 ** (day - 5) for day in range(1, 15)}
     found = read_gauges(daily(tmp_path, days, window_days=4), event_time=EVENT)
     before = (13 + 19 / 60 + 46 / 3600) / 24
-    np.testing.assert_allclose(found.rain_mm, [8 + 16 + 32 + 64 + 128 * before], rtol=1e-12)
+    np.testing.assert_allclose(found.rain_mm, [0.5 + 1 + 2 + 4 + 8 * before], rtol=1e-12)
     assert sum("the share" in note for note in found.notes) == 1
 
 
@@ -164,7 +164,13 @@ def test_a_row_that_is_there_twice_counts_once(tmp_path):
         ("lon,lat\n103,33\n", {}, "has no column 'rain'; found lon, lat"),
         ("lon,lat,rain\n103,33,much\n", {}, "line 2: found 'much' as rain, expected numbers"),
         ("lon,lat,rain\n103,33,1\n103,33,inf\n", {}, "line 3: found 'inf' as rain"),
-        ("lon,lat,rain\n103,33,1\n103,33,-9999\n", {}, r"line 3: found -9999 as rain, .* rain.missing = \[-9999\]"),
+        ("lon,lat,rain\n103,33,1\n103,33,-9999\n", {}, r"line 3: found -9999 as rain .* rain.missing = \[-9999\]"),
+        (
+            "lon,lat,rain\n103,33,1\n103,33,1e20\n",
+            {},
+            r"line 3: found 1e\+20 as rain \(rain.unit 'mm'\), expected 0 to 22000 mm",
+        ),
+        ("lon,lat,rain\n33,103,1\n", {}, r"line 2: .* \(are the columns of longitude and latitude swapped\?\)"),
         ("lon,lat,rain\n103,95,1\n", {}, "line 2: found longitude 103 and latitude 95, expected degrees"),
         ("lon,lat,rain\n500000,33,1\n", {}, "line 2: found longitude 500000"),
         ("lon,lat,rain\n103,33,\n", {}, "none of its 1 rows has a place and a value"),
@@ -203,6 +209,17 @@ def test_daily_rain_that_does_not_fill_the_window_is_refused(tmp_path, days, opt
     """R29."""
     with pytest.raises(InputError, match=message):
         read_gauges(daily(tmp_path, days, **options), event_time=EVENT)
+
+
+def test_more_rain_in_a_day_than_ever_fell_is_refused_naming_the_unit(tmp_path):
+    """R29: tenths of mm taken for mm."""
+    with pytest.raises(InputError, match=r"line 2: found 2500 as rain .*expected 0 to 2000 mm; is rain.unit right\?"):
+        read_gauges(daily(tmp_path, {7: 2500}), event_time=EVENT)
+
+
+def test_one_column_cannot_be_two_things():
+    with pytest.raises(ValueError, match="expected each column once"):
+        GaugeColumns(lon="x", lat="x")
 
 
 def test_daily_rain_without_the_time_of_the_event_is_refused(tmp_path):

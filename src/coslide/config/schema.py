@@ -183,6 +183,11 @@ class PositionColumns(StrictModel):
     lat: str = "lat"
     """Latitude in degrees (WGS 84)."""
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that no column is two things."""
+        given = [name for name in self.model_dump().values() if name is not None]
+        require(len(set(given)) == len(given), f"found {given}, expected each column once")
+
 
 class GaugeColumns(PositionColumns):
     """The columns of a rain table."""

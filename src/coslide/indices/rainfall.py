@@ -15,9 +15,17 @@ from coslide.cube.band import Band
 from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.indices.interpolation import MOST_NODES, Field, Fields, interpolate_raster, span_of
-from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse, place_stations
+from coslide.indices.kriging import (
+    FEWEST_STATIONS,
+    KrigedField,
+    Kriging,
+    fit_kriging,
+    krige_coarse,
+    near_stations,
+    place_stations,
+)
 from coslide.io.raster import read_coarse_raster
-from coslide.sources.gauges import MM_PER_UNIT, read_gauges
+from coslide.sources.gauges import MM_PER_UNIT, MOST_MM_PER_DAY, read_gauges
 
 WITHIN_KM = 200.0
 """Gauges this near to the grid count, but never fewer than the 30 nearest."""
@@ -79,18 +87,18 @@ def _compute(fields: Mapping[str, Field], window: GeoBox) -> dict[str, NDArray[A
 
 
 def _from_gauges(rain: RainConfig, grid: GeoBox, event_time: dt.datetime | None) -> Fields:
-    lon_deg, lat_deg, rain_mm, notes = read_gauges(rain, event_time=event_time)
+    *table, notes = read_gauges(rain, event_time=event_time)
+    inside, far = near_stations(grid, lon_deg=table[0], lat_deg=table[1], name=str(rain.path))
+    lon_deg, lat_deg, rain_mm = (column[inside] for column in table)
     near = place_stations(grid, lon_deg=lon_deg, lat_deg=lat_deg, values=rain_mm, within_km=WITHIN_KM)
     count = near.shape[1]
-    if count == 0:
-        raise InputError(f"{rain.path}: found no gauge that has a place in {grid.crs}, the CRS of the grid")
     kriging = fit_kriging(*near, model=rain.variogram)
     field, error_mm = _kriged(kriging, grid)
     fields = {"rainfall": field.at} | ({"rainfall_variance": field.variance.at} if field.variance else {})
     made: dict[str, Any] = {"resampling": "ordinary kriging on a coarse grid, then bilinear", "gauges": count}
     if kriging.variogram:
         made["variogram"] = kriging.variogram._asdict()
-    return fields, (*notes, *_accuracy(kriging, count, field.spacing_m, error_mm)), made
+    return fields, (*notes, *far, *_accuracy(kriging, count, field.spacing_m, error_mm)), made
 
 
 def _kriged(kriging: Kriging, grid: GeoBox) -> tuple[KrigedField, float]:
@@ -125,10 +133,11 @@ def _accuracy(kriging: Kriging, count: int, spacing_m: float, error_mm: float) -
 def _from_raster(rain: RainConfig, grid: GeoBox) -> Fields:
     nodes = read_coarse_raster(rain.path, grid, crs=rain.crs, nodata=rain.nodata)
     values = nodes.values * np.float32(MM_PER_UNIT[rain.unit])
-    if (values < 0).any():
-        raise InputError(
-            f"{rain.path}: found rain of {np.nanmin(values):g} mm, expected 0 or more (is nodata declared?)"
-        )
+    most_mm = MOST_MM_PER_DAY * (rain.window_days + 1)
+    if ((values < 0) | (values > most_mm)).any():
+        found = f"found rain from {np.nanmin(values):g} to {np.nanmax(values):g} mm (rain.unit {rain.unit!r})"
+        hint = "is rain.unit right, and is nodata declared or given as rain.nodata?"
+        raise InputError(f"{rain.path}: {found}, expected 0 to {most_mm:g} mm; {hint}")
     field = partial(interpolate_raster, nodes._replace(values=values))
     valid, low_mm, high_mm = span_of(field, grid)
     if not valid:

@@ -19,7 +19,7 @@ from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import overlap_slices, slices_of
 from coslide.indices.interpolation import CoarseField, Field, Fields, coarse_axes, interpolate_raster, span_of
-from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse, place_stations
+from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse, near_stations, place_stations
 from coslide.labels import NO_CLASS
 from coslide.sources.shaking import read_contours, read_pga_raster, read_shakemap, read_stations
 
@@ -175,9 +175,10 @@ def _from_contours(shaking: ShakingConfig, grid: GeoBox) -> Fields:
 
 def _from_stations(shaking: ShakingConfig, grid: GeoBox) -> Fields:
     stations = read_stations(shaking)
-    field = krige_pga(grid, **stations._asdict())
+    near, far = near_stations(grid, lon_deg=stations.lon_deg, lat_deg=stations.lat_deg, name=str(shaking.path))
+    field = krige_pga(grid, **{name: column[near] for name, column in stations._asdict().items()})
     count = field.kriging.values.size
-    notes = [f"PGA kriged from {count} of {stations.pga_g.size} stations"]
+    notes = [*far, f"PGA kriged from {count} of {stations.pga_g.size} stations"]
     if count > 1:
         factor = np.exp(field.kriging.leave_one_out_rmse())
         notes.append(f"each station estimated from the others is wrong by a factor of {factor:.2f}")

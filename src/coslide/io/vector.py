@@ -1,6 +1,6 @@
-"""Vector files of any format, brought into the CRS of the grid, and tables of stations (CSV)."""
+"""Vector files of any format, brought into the CRS of the grid."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from shapely.geometry import box
 
 from coslide.errors import InputError
 from coslide.io.databases import as_saved
-from coslide.io.paths import read_head, require_regular_file, require_regular_source
+from coslide.io.paths import read_head, require_regular_source
 from coslide.io.raster import require_exact
 
 LINES = ("LineString", "MultiLineString")
@@ -165,55 +165,6 @@ def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key
         found = "missing" if field is None else f"found {field!r}"
         raise InputError(f"{key}: {found}, expected a field of {path}: {', '.join(fields) or 'it has none'}")
     return [as_text(value) for value in frame[field].to_list()]
-
-
-def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> pd.DataFrame:
-    r"""Read a CSV file with the columns `names`, as text; what is empty, or only blanks, is missing.
-
-    Parameters
-    ----------
-    path
-        A file with a header line, separated by commas, in UTF-8.
-    names
-        The columns that it must have.
-    numbers
-        Those of them that are float64, NaN where a value is missing: longitude and latitude in degrees, and others.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, lacks a column, a number is not finite, a longitude not from -180 to 360, or a latitude
-        not from -90 to 90.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "stations.csv"
-    >>> _ = path.write_text("name,x,y,pga\nA,141,42,0.3\nB,142,43,")
-    >>> read_table(path, ["name", "x", "y", "pga"], numbers=["x", "y", "pga"])
-      name      x     y  pga
-    0    A  141.0  42.0  0.3
-    1    B  142.0  43.0  NaN
-    """
-    require_regular_file(path)
-    try:
-        table: pd.DataFrame = pd.read_csv(path, dtype=str, skipinitialspace=True, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: cannot be read as CSV ({str(error).splitlines()[0]})") from None
-    for name in names:
-        if name not in table.columns:
-            raise InputError(f"{path}: has no column {name!r}; found {', '.join(map(str, table.columns))}")
-    table = table.apply(lambda column: column.str.strip().mask(lambda text: text == ""))
-    for name in numbers:
-        text, values = table[name], pd.to_numeric(table[name], errors="coerce").astype(np.float64)
-        for row in np.flatnonzero(text.notna() & ~np.isfinite(values)):  # line 1 is the header
-            raise InputError(f"{path}: line {row + 2}: found {text[row]!r} as {name}, expected numbers")
-        table[name] = values
-    lon_deg, lat_deg = table[[*numbers[:2]]].to_numpy().T
-    for row in np.flatnonzero((np.abs(lat_deg) > 90) | (lon_deg < -180) | (lon_deg > 360)):
-        found = f"found longitude {lon_deg[row]:g} and latitude {lat_deg[row]:g}"
-        raise InputError(f"{path}: line {row + 2}: {found}, expected degrees")
-    return table
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:

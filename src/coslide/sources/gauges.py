@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from coslide.config.schema import RainConfig
 from coslide.errors import InputError
-from coslide.io.vector import read_table
+from coslide.io.table import read_table
+from coslide.io.vector import as_text
 
 MM_PER_UNIT = {"mm": 1.0, "0.1mm": 0.1, "cm": 10.0, "inch": 25.4}
+MOST_MM_PER_DAY = 2000.0
+"""The most that was ever measured in a day is 1825 mm (Foc-Foc, La Reunion, 1966)."""
+
 _DAY = dt.timedelta(days=1)
 _FARTHEST_MOVE_DEG = 0.05  # gauges are moved across the road, not to another valley
 
@@ -117,12 +121,15 @@ def _usable_rows(rain: RainConfig) -> tuple[pd.DataFrame, list[str]]:
         counts &= table[columns.quality].isna()
     if not counts.any():
         raise InputError(f"{path}: none of its {len(rows)} rows has a place and a value of {columns.rain!r}")
-    if (negative := rows["rain"][counts & (rows["rain"] < 0)]).size:
-        found = negative.iloc[0]
-        expected = f"expected 0 or more; if it means 'no measurement', give rain.missing = [{found:g}]"
-        raise InputError(f"{path}: line {negative.index[0] + 2}: found {found:g} as {columns.rain}, {expected}")
-    rows["rain"] *= MM_PER_UNIT[rain.unit]
-    rows["station"] = [f"{x:g}, {y:g}" for x, y in zip(rows["lon"], rows["lat"], strict=True)]
+    most_mm = MOST_MM_PER_DAY * (1 if columns.date else rain.window_days + 1)
+    rain_mm = rows["rain"] * MM_PER_UNIT[rain.unit]
+    if (wrong := rows["rain"][counts & ((rain_mm < 0) | (rain_mm > most_mm))]).size:
+        found, expected = wrong.iloc[0], f"expected 0 to {most_mm:g} mm{'' if columns.date else ' in all'}"
+        hint = f"is rain.unit right? If it means 'no measurement', give rain.missing = [{as_text(found)}]"
+        what = f"{columns.rain} (rain.unit {rain.unit!r})"
+        raise InputError(f"{path}: line {wrong.index[0]}: found {found:g} as {what}, {expected}; {hint}")
+    rows["rain"] = rain_mm
+    rows["station"] = [f"{x:.9g}, {y:.9g}" for x, y in zip(rows["lon"], rows["lat"], strict=True)]
     if columns.station:
         rows["station"] = table[columns.station].fillna(rows["station"])
     if columns.date:
@@ -159,7 +166,7 @@ def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) 
     dates = dates.fillna(pd.to_datetime(day, format="%Y%m%d", errors="coerce"))
     if (wrong := given[dates.isna()]).size:
         found = "has no date" if pd.isna(wrong.iloc[0]) else f"found {wrong.iloc[0]!r} as date"
-        raise InputError(f"{path}: line {wrong.index[0] + 2}: {found}, expected dates such as 2017-08-08 or 20170808")
+        raise InputError(f"{path}: line {wrong.index[0]}: {found}, expected dates such as 2017-08-08 or 20170808")
     rows = rows.assign(date=dates.dt.date)
     first, last = min(weights), max(weights)
     inside = _merged(path, rows[rows["date"].isin(list(weights))])

@@ -14,7 +14,8 @@ from rasterio.transform import Affine
 from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
 from coslide.io.raster import CoarseRaster, read_coarse_raster
-from coslide.io.vector import read_table, read_vector
+from coslide.io.table import read_table
+from coslide.io.vector import read_vector
 from coslide.sources.documents import read_xml
 
 STANDARD_GRAVITY_M_S2 = 9.80665
@@ -170,12 +171,20 @@ def read_stations(shaking: ShakingConfig) -> Stations:
         If the table cannot be read, lacks a column, holds text where a number belongs, a place that is none or no
         station with a value, or if a value is not positive or beyond 5 g (a wrong unit).
     """
-    path, columns = shaking.path, shaking.columns
+    path, columns, unit = shaking.path, shaking.columns, str(shaking.unit)
     names = columns.lon, columns.lat, columns.pga
-    lon, lat, pga = read_table(path, names, numbers=names)[[*names]].dropna().to_numpy().T
+    table = read_table(path, names, numbers=names).dropna()
+    lon, lat, pga = table.to_numpy(dtype=np.float64).T
     if not pga.size:
         raise InputError(f"{path}: no station has a value in column {columns.pga!r}")
-    return Stations(lon, lat, pga_in_g(str(path), pga, str(shaking.unit), positive=True))
+    pga_g = pga * G_PER_UNIT[unit]
+    for row in np.flatnonzero((pga_g <= 0) | (pga_g > LARGEST_RECORDED_G)):
+        found = f"found {pga[row]:g} as {columns.pga}, {pga_g[row]:.3g} g with shaking.unit {unit!r}"
+        expected = (
+            f"expected above 0 and up to {LARGEST_RECORDED_G:g} g (is shaking.unit right? Leave empty what is none)"
+        )
+        raise InputError(f"{path}: line {table.index[int(row)]}: {found}; {expected}")
+    return Stations(lon, lat, pga_g)
 
 
 def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster, CoarseRaster | None]:

@@ -45,7 +45,11 @@ def test_every_corner_of_a_scene_in_degrees_lies_on_the_grid():
 
 @pytest.mark.parametrize(
     ("crs", "found"),
-    [("EPSG:4326", "latitude and longitude"), ("EPSG:2263", "US survey foot"), ("utm", "expected a CRS")],
+    [
+        ("EPSG:4326", "latitude and longitude"),
+        ("EPSG:2263", "US survey foot"),
+        ("utm", "such as 'EPSG:32654'"),
+    ],
 )
 def test_a_grid_that_is_not_in_metres_is_refused(crs, found):
     with pytest.raises(InputError, match=rf"grid\.crs: .*{found}"):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyproj
 from numpy.typing import NDArray
 from odc.geo import xy_
 from odc.geo.crs import CRS
@@ -16,11 +15,14 @@ from odc.geo.geom import BoundingBox
 from odc.geo.math import is_almost_int
 from odc.geo.roi import roi_from_points, roi_is_empty, roi_pad
 from pyproj import Transformer
-from pyproj.exceptions import CRSError
 
+from coslide.crs import metric_crs
 from coslide.errors import InputError
 
+LARGEST_GRID_PX = 2 * 10**9
+"""Of a grid: a band of that size has 8 GB, and an elevation model is held whole."""
 _SAME_PIXEL = 1e-3  # of a pixel
+_WIDE_DEG, _AROUND_DEG = 20.0, 5.0  # bounds of a raster of half the Earth mean nothing in a UTM zone: clipped before
 
 
 class Extent(NamedTuple):
@@ -60,17 +62,17 @@ def common_grid(
     Raises
     ------
     InputError
-        If the CRS is unknown or not in metres, or the extents do not overlap.
+        If the CRS is unknown or not in metres, the extents do not overlap, or share more than 2 billion pixels.
 
     Examples
     --------
     >>> common_grid([Extent("scene", "EPSG:4326", (141.89, 42.68, 141.97, 42.77))]).crs.to_epsg()
     32654
     """
-    target = _metric_crs(crs) if crs else _utm_crs(extents[0])
+    target = metric_crs(crs) if crs else _utm_crs(extents[0])
     shared = _reproject(extents[0], target)
     for extent in extents[1:]:
-        box, before = _reproject(extent, target), shared
+        box, before = _reproject(extent, target, near=shared), shared
         shared = before & box
         if shared.left >= shared.right or shared.bottom >= shared.top:
             expected = f"expected to meet {_describe(before)} ({target})"
@@ -80,6 +82,9 @@ def common_grid(
         anchor = xy_(x_m % step_m / step_m, y_m % step_m / step_m)
         # A millionth of a step: bounds that come back from another CRS are off by less.
         shared = GeoBox.from_bbox(shared, resolution=step_m, anchor=anchor, tol=1e-6).boundingbox
+    if shared.span_x * shared.span_y > LARGEST_GRID_PX * pixel_size_m**2:
+        shape = f"{shared.span_x / pixel_size_m:.0f} x {shared.span_y / pixel_size_m:.0f} pixels of {pixel_size_m:g} m"
+        raise InputError(f"grid: found an area of {shape}, expected at most {LARGEST_GRID_PX:g}; give grid.area")
     return GeoBox.from_bbox(shared, resolution=pixel_size_m)  # anchored at multiples of the pixel size
 
 
@@ -236,45 +241,8 @@ def overlap_slices(raster: GeoBox, grid: GeoBox, *, padding: int = 0) -> tuple[s
     return rows, cols
 
 
-def utm_zone(crs: str) -> str | None:
-    """Find the code of `crs` if it is a UTM zone, as ``"EPSG:32654"``, else None.
-
-    Examples
-    --------
-    >>> utm_zone(pyproj.CRS.from_epsg(32654).to_wkt()), utm_zone("EPSG:4326")
-    ('EPSG:32654', None)
-    """
-    found = pyproj.CRS.from_user_input(crs)
-    code = found.to_epsg() if found.utm_zone else None
-    return f"EPSG:{code}" if code else None
-
-
-def short_crs(wkt: str) -> str:
-    """Find the EPSG code of a CRS given as WKT, as ``"EPSG:32654"``; the WKT itself where it has none.
-
-    Examples
-    --------
-    >>> short_crs(pyproj.CRS.from_epsg(32654).to_wkt())
-    'EPSG:32654'
-    """
-    code = pyproj.CRS.from_wkt(wkt).to_epsg()
-    return f"EPSG:{code}" if code else wkt
-
-
 def _describe(box: BoundingBox) -> str:
     return f"x {box.left:.0f} to {box.right:.0f} m, y {box.bottom:.0f} to {box.top:.0f} m"
-
-
-def _metric_crs(text: str) -> str:
-    try:
-        found = pyproj.CRS.from_user_input(text)
-    except CRSError:
-        raise InputError(f"grid.crs: found {text!r}, expected a CRS such as 'EPSG:32654'") from None
-    units = {axis.unit_name for axis in found.axis_info[:2]}
-    if not found.is_projected or units != {"metre"}:
-        kind = "latitude and longitude" if found.is_geographic else f"units {sorted(units)}"
-        raise InputError(f"grid.crs: found {text!r} ({kind}), expected a projected CRS in metres, such as a UTM zone")
-    return text
 
 
 def _utm_crs(extent: Extent) -> str:
@@ -293,6 +261,26 @@ def _centre(extent: Extent) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def _reproject(extent: Extent, crs: str) -> BoundingBox:
-    bounds = Transformer.from_crs(extent.crs, crs, always_xy=True).transform_bounds(*extent.bounds, densify_pts=21)
-    return BoundingBox(*bounds, CRS(crs))
+def _reproject(extent: Extent, crs: str, near: BoundingBox | None = None) -> BoundingBox:
+    """Find the bounds of an extent in `crs`; those of a very wide one only around `near`, a box in `crs`."""
+    bounds = extent.bounds
+    if near is not None and CRS(extent.crs).geographic and max(np.subtract(bounds[2:], bounds[:2])) > _WIDE_DEG:
+        back = Transformer.from_crs(crs, extent.crs, always_xy=True).transform_bounds(*near.bbox, densify_pts=21)
+        bounds = _around(back, bounds)
+    found = Transformer.from_crs(extent.crs, crs, always_xy=True).transform_bounds(*bounds, densify_pts=21)
+    if not np.isfinite(found).all():
+        left, bottom, right, top = bounds
+        place = f"x {left:g} to {right:g}, y {bottom:g} to {top:g}"
+        raise InputError(f"{extent.name}: found {place}, expected an area that {crs} has coordinates for")
+    return BoundingBox(*found, CRS(crs))
+
+
+def _around(
+    near: tuple[float, float, float, float], bounds: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    """Clip bounds in degrees to a few degrees around `near`; all of them where the two do not meet."""
+    west, east = near[0] - _AROUND_DEG, near[2] + _AROUND_DEG + (360 if near[0] > near[2] else 0)
+    if bounds[2] - bounds[0] < 360 - 1e-6:  # else there is no western and no eastern end
+        west, east = max(west, bounds[0]), min(east, bounds[2])
+    south, north = max(near[1] - _AROUND_DEG, bounds[1]), min(near[3] + _AROUND_DEG, bounds[3])
+    return (west, south, east, north) if west < east and south < north else bounds

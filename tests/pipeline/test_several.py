@@ -404,7 +404,7 @@ def test_a_raster_of_measurements_is_no_raster_of_classes(mapped, other_event, t
         }
     with rasterio.open(tmp_path / "empty.tif", "w", height=5, width=5, **profile) as file:
         file.write(np.zeros((5, 5), dtype=np.uint8), 1)
-    with pytest.raises(InputError, match="has no class where the map lies"):
+    with pytest.raises(InputError, match="has no code on the grid; expected a raster of classes"):
         evaluate(folder, inventory, classes=tmp_path / "empty.tif")
     with pytest.raises(InputError, match="expected classes in whole numbers"):
         evaluate(folder, inventory, classes=folder / "probability.tif")

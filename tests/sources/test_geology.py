@@ -239,7 +239,7 @@ def test_a_raster_with_several_bands_is_refused(tmp_path):
         transform=GRID.affine,
     ) as file:  # fmt: skip
         file.write(np.ones((3, 60, 80), np.uint8))
-    with pytest.raises(InputError, match=r"map\.tif: holds 3 bands, expected one, of codes"):
+    with pytest.raises(InputError, match=r"map\.tif: holds 3 bands; expected one, of codes"):
         read_strata(GeologyConfig(path=tmp_path / "map.tif", ages=(1,)), GRID)
 
 

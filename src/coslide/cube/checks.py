@@ -14,9 +14,9 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from coslide.config.training import first_problem
+from coslide.crs import short_crs
 from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.errors import InputError
-from coslide.grid import short_crs
 
 _FARTHEST_M = 1e8
 AS_BUILT = "expected a cube as it was built, or a rectangle of it"

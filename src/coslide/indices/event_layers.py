@@ -19,11 +19,12 @@ from pydantic import BaseModel
 
 import coslide
 from coslide.config.event import Event
+from coslide.crs import utm_zone
 from coslide.cube.band import YES_NO, Band
 from coslide.cube.cube import CUBE_FORMAT
 from coslide.cube.store import LayerGroup, Store
 from coslide.errors import InputError
-from coslide.grid import Extent, common_grid, join_extents, utm_zone
+from coslide.grid import Extent, common_grid, join_extents
 from coslide.indices.coregister import measure_scene_shift
 from coslide.indices.geology import prepare_fault_distance, prepare_stratum
 from coslide.indices.landslides import prepare_landslides

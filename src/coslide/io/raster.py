@@ -11,14 +11,19 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import ProjError
+from rasterio.enums import WktVersion
+from rasterio.errors import CRSError as RasterCRSError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from coslide.crs import flat_crs
 from coslide.errors import InputError
-from coslide.grid import Extent, overlap_slices, short_crs
+from coslide.grid import Extent, overlap_slices
 from coslide.io.paths import read_head, require_regular_source
+from coslide.io.stored import data_band, nodata_of, read_stored
 
+_FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
 LARGEST_NODES = 2**28
@@ -44,17 +49,13 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
     Raises
     ------
     InputError
-        If GDAL cannot open or read it, it has no CRS and none is given, it has no transform, or it is a VRT that reads
-        files outside its own folder.
+        If GDAL cannot open or read it, it is a VRT that reads files outside its own folder, or as `grid_of`.
     """
     try:
         with open_own_files(str(path)) as dataset:
-            if dataset.crs is None and crs is None:
-                raise InputError(f"{path}: has no CRS; expected a georeferenced raster")
-            if dataset.transform.is_identity:
-                raise InputError(f"{path}: has no transform; expected a georeferenced raster")
+            grid_of(dataset, crs=crs)
             yield dataset
-    except RasterioError as error:
+    except (RasterioError, RasterCRSError) as error:
         raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
 
 
@@ -88,32 +89,19 @@ def open_own_files(place: str, driver: str | None = None) -> Any:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
     dataset = rasterio.open(place, driver=driver)
     for other in map(Path, dataset.files if dataset.driver == "VRT" else ()):
-        if not other.resolve().is_relative_to(path.parent.resolve()):
+        if not _lies_beside(other, path):
             raise InputError(f"{path}: reads {other}; expected a VRT of files in its own folder or below it")
         if other.resolve() != path.resolve():
             open_own_files(str(other)).close()
     return dataset
 
 
-def nodata_of(dataset: Any, *, given: float | None, name: str, number: int = 1) -> float | None:
-    """Find the nodata value of a band as its own type holds it: the one that is given, else the one it declares.
-
-    NaN, and a declared value that the type cannot hold and which therefore cannot occur, are None.
-
-    Raises
-    ------
-    InputError
-        If `given` is a value that the type cannot hold; `name` is what the message calls the raster.
-    """
-    nodata = dataset.nodatavals[number - 1] if given is None else given
-    dtype = np.dtype(dataset.dtypes[number - 1])
-    if nodata is None or np.isnan(nodata):
-        return None
-    if rasterio.dtypes.can_cast_dtype(nodata, dtype.name):
-        return float(dtype.type(nodata))
-    if given is None:
-        return None
-    raise InputError(f"{name}: found nodata {nodata:g} for values of type {dtype.name}, which cannot hold it")
+def _lies_beside(other: Path, path: Path) -> bool:
+    """Tell whether `other` lies in the folder of `path` or below it, as written; links there are the user's own."""
+    if other.resolve().is_relative_to(path.parent.resolve()):
+        return True
+    folders = (path.parent.absolute(), path.resolve().parent)
+    return ".." not in other.parts and any(other.absolute().is_relative_to(folder) for folder in folders)
 
 
 def raster_extent(path: Path, name: str) -> Extent:
@@ -125,12 +113,52 @@ def raster_extent(path: Path, name: str) -> Extent:
         As `open_raster`.
     """
     with open_raster(path) as dataset:
-        return Extent(f"{name} ({path})", dataset.crs.to_wkt(), grid_of(dataset).boundingbox.bbox)
+        grid = grid_of(dataset)
+    return Extent(f"{name} ({path})", str(grid.crs), grid.boundingbox.bbox)
 
 
-def grid_of(dataset: Any) -> GeoBox:
-    """Find the grid that the pixels of an opened raster lie on; it declares a CRS."""
-    return GeoBox(dataset.shape, dataset.transform, short_crs(dataset.crs.to_wkt()))
+def grid_of(dataset: Any, *, crs: str | None = None, name: str | None = None) -> GeoBox:
+    """Find the grid that the pixels of an opened raster lie on, in the horizontal part of its CRS.
+
+    Parameters
+    ----------
+    dataset
+        An opened raster.
+    crs
+        Its CRS where the file declares none, or one that gives no place on Earth.
+    name
+        What messages call it; by default its path.
+
+    Raises
+    ------
+    InputError
+        If it has no CRS (and none is given) or no transform, or they place its pixels nowhere on Earth.
+    """
+    name, affine = name or dataset.name, dataset.transform
+    if dataset.crs is None and crs is None:
+        raise InputError(f"{name}: has no CRS; expected a georeferenced raster")
+    if affine.is_identity:
+        raise InputError(f"{name}: has no transform; expected a georeferenced raster")
+    try:
+        own = flat_crs(crs if dataset.crs is None else wkt_of(dataset), name)
+    except InputError:
+        if crs is None:
+            raise
+        own = flat_crs(crs, name)
+    grid = GeoBox(dataset.shape, affine, own)
+    with np.errstate(all="ignore"):
+        corners = np.array([affine @ (x, y) for x in (0.0, dataset.width) for y in (0.0, dataset.height)])
+        farthest = _FARTHEST_DEG if CRS(own).is_geographic else _FARTHEST_UNITS
+        if not (np.isfinite(affine.determinant) and affine.determinant != 0 and (np.abs(corners) < farthest).all()):
+            found = ", ".join(f"{number:g}" for number in affine.to_gdal())
+            expected = f"expected pixels of some size within reach of {CRS(own).name}"
+            raise InputError(f"{name}: found the transform {found}, {expected}")
+    return grid
+
+
+def wkt_of(dataset: Any) -> str:
+    """Write the whole CRS of an opened raster, heights too, as WKT."""
+    return str(dataset.crs.to_wkt(version=WktVersion.WKT2_2019))
 
 
 @functools.lru_cache(maxsize=256)
@@ -152,12 +180,10 @@ def require_exact(name: str, crs: Hashable, target: str) -> None:
     Raises
     ------
     InputError
-        If only such a "ballpark" transformation is at hand, or `crs` is no CRS.
+        If only such a "ballpark" transformation is at hand.
     """
     try:
         Transformer.from_crs(crs, target, allow_ballpark=False)
-    except CRSError:
-        raise InputError(f"{name}: found the CRS {str(crs)!r}, expected one such as 'EPSG:4326'") from None
     except ProjError:
         known = CRS.from_user_input(crs)
         if known.ellipsoid is None or known.ellipsoid.semi_major_metre != EARTH_CENTRED_SEMI_MAJOR_M:
@@ -203,11 +229,8 @@ def read_coarse_raster(
         `nodata`, or has more than 2**28 pixels there.
     """
     with open_raster(path, crs=crs) as dataset:
-        if dataset.count > 1:
-            raise InputError(f"{path}: holds {dataset.count} bands; expected one")
-        own_crs = dataset.crs.to_wkt() if dataset.crs else str(crs)
-        require_exact(str(path), own_crs, str(grid.crs))
-        geobox = GeoBox(dataset.shape, dataset.transform, own_crs)
+        number, geobox = data_band(dataset, name=str(path), expected="one"), grid_of(dataset, crs=crs)
+        require_exact(str(path), str(geobox.crs), str(grid.crs))
         part = overlap_slices(geobox, grid, padding=2)
         window = Window.from_slices(*part)
         if window.width == 0:
@@ -216,8 +239,8 @@ def read_coarse_raster(
             raise InputError(f"{path}: does not overlap the grid; found {found}")
         if window.width * window.height > LARGEST_NODES:
             raise InputError(f"{path}: has {window.width} x {window.height} pixels on the grid; give a coarser raster")
-        given = nodata_of(dataset, given=nodata, name=str(path))
-        stored = dataset.read(1, window=window, masked=True)
-        values = stored.data.astype(np.float32) * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
-        values[np.ma.getmaskarray(stored) | (stored.data == given)] = np.nan
+        invalid = [nodata_of(dataset, given=value, name=str(path), number=number) for value in (nodata, None)]
+        stored, void = read_stored(dataset, number, window, invalid=invalid)
+        scale, offset = (np.float32(each[number - 1]) for each in (dataset.scales, dataset.offsets))
+        values = np.where(void, np.nan, stored).astype(np.float32) * scale + offset
         return CoarseRaster(values, geobox[part])

@@ -16,8 +16,10 @@ from rasterio.vrt import WarpedVRT
 from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset
 
 Read = Callable[[slice, slice], NDArray[Any]]
-"""Reads rows and columns of a raster: float32 with NaN, or uint8 with 0, where there is no value."""
+"""Reads rows and columns of a raster: float32 with NaN, or unsigned integers with 0, where there is no value."""
 
+LARGEST_READ_PX = 2**24
+"""Read at once; a window that needs more of a raster is done in halves."""
 _PLACE_PX = 3e-6  # pixels of the raster by which a pixel of the grid may be misplaced
 _NOT_COARSER = 0.75  # pixels of a raster at least this large against those of the grid are interpolated, not averaged
 _KERNEL_PX = {Resampling.nearest: 1, Resampling.bilinear: 1, Resampling.cubic: 2, Resampling.cubic_spline: 2}
@@ -84,6 +86,8 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
     right = to_raster.c + to_raster.a * (np.arange(place.shape.x) + 0.5)
     rows, own_rows, has_row = _reached(down, raster.shape.y, margin=int(bilinear))
     cols, own_cols, has_col = _reached(right, raster.shape.x, margin=int(bilinear))
+    if _is_large(rows, cols, place):
+        return _in_halves(place, lambda half: _sampled(raster, read, half, bilinear=bilinear))
     values = read(rows, cols)
     if not values.size:
         return np.full(place.shape, _nodata(values.dtype), values.dtype)
@@ -97,6 +101,19 @@ def _sampled(raster: GeoBox, read: Read, place: GeoBox, *, bilinear: bool = Fals
             found[missing] = np.nan
     found[~np.logical_and.outer(has_row, has_col)] = _nodata(values.dtype)
     return found
+
+
+def _is_large(rows: slice, cols: slice, place: GeoBox) -> bool:
+    return (rows.stop - rows.start) * (cols.stop - cols.start) > LARGEST_READ_PX and max(place.shape) > 1
+
+
+def _in_halves(place: GeoBox, resampled: Callable[[GeoBox], NDArray[Any]]) -> NDArray[Any]:
+    """Resample the halves of a window along its longer side."""
+    (height, width), axis = place.shape, int(place.shape.x > place.shape.y)
+    halves = (
+        (place[: height // 2], place[height // 2 :]) if axis == 0 else (place[:, : width // 2], place[:, width // 2 :])
+    )
+    return np.concatenate([resampled(half) for half in halves], axis=axis)
 
 
 def _reached(at: NDArray[np.float64], size: int, *, margin: int) -> tuple[slice, NDArray[np.int64], NDArray[np.bool_]]:
@@ -131,6 +148,8 @@ def _warped(raster: GeoBox, read: Read, place: GeoBox, how: Resampling) -> NDArr
     rows, cols = slice(0, 0), slice(0, 0)
     if np.isfinite(scale).all():  # else it lies so far away that a CRS does not reach
         rows, cols = overlap_slices(raster, place, padding=math.ceil(_KERNEL_PX[how] * max(1.0, *scale)) + 2)
+    if _is_large(rows, cols, place):
+        return _in_halves(place, lambda half: _warped(raster, read, half, how))
     values, part = read(rows, cols), raster[rows, cols]
     out = np.full(place.shape, _nodata(values.dtype), values.dtype)
     if not values.size:

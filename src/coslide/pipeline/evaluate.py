@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
@@ -20,7 +18,7 @@ from coslide.evaluation.scores import METRICS, Scores
 from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
-from coslide.io.raster import open_raster
+from coslide.io.codes import read_codes
 from coslide.io.vector import read_vector
 from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
@@ -43,7 +41,6 @@ COLUMNS = {
     "miou_paper": "mIoU of the paper",
 }
 """Scores of a table and their headings."""
-_NO_CLASS = -(2**31)
 
 
 def evaluate(
@@ -201,14 +198,7 @@ def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
 
 def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
     """Read the number of the class of each pixel of the map, 0 for none, and the names of the classes."""
-    with open_raster(path) as file:
-        if not np.issubdtype(np.dtype(file.dtypes[0]), np.integer):
-            raise InputError(f"{path}: found values of type {file.dtypes[0]}, expected classes in whole numbers")
-        options = {"crs": str(grid.crs), "transform": grid.affine, "height": grid.shape[0], "width": grid.shape[1]}
-        with WarpedVRT(file, resampling=Resampling.nearest, nodata=_NO_CLASS, dtype="int32", **options) as warped:
-            found = warped.read(1)
-    values = np.setdiff1d(found, _NO_CLASS)
-    if not values.size:
-        raise InputError(f"{path}: has no class where the map lies; expected a raster that covers it")
-    numbers = np.where(found == _NO_CLASS, 0, np.searchsorted(values, found) + 1)
-    return numbers.astype(np.int32), [str(value) for value in values]
+    numbers, codes = read_codes(path, grid, most=np.iinfo(np.uint16).max, what="classes")
+    if codes.dtype.kind not in "iu":
+        raise InputError(f"{path}: found values of type {codes.dtype}, expected classes in whole numbers")
+    return numbers.astype(np.int32), [str(code) for code in codes]

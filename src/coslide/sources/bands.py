@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyproj
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.errors import CRSError as RasterCRSError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from coslide.errors import InputError
-from coslide.grid import short_crs
-from coslide.io.raster import nodata_of, open_own_files
+from coslide.io.raster import grid_of, open_own_files
+from coslide.io.stored import data_band, nodata_of, read_stored
 from coslide.sources.documents import HTTP, TIMEOUT_S, redact_url
 
 _HTTP_OPTIONS: dict[str, Any] = {
@@ -48,6 +48,8 @@ class Band(NamedTuple):
         CRS of a raster that declares none.
     size_m
         Pixel size; 0 where it is not stated.
+    data
+        Numbers of bands of the raster that hold data, even where it declares one to be an alpha band.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Band(NamedTuple):
     nodata: float | None = None
     crs: str | None = None
     size_m: float = 0.0
+    data: tuple[int, ...] = ()
 
 
 class BandRaster(NamedTuple):
@@ -75,6 +78,8 @@ class BandRaster(NamedTuple):
         Where its pixels lie.
     driver
         The format in which GDAL opens it; None leaves that to GDAL.
+    data
+        As in `Band`.
     """
 
     href: str
@@ -84,6 +89,7 @@ class BandRaster(NamedTuple):
     invalid: tuple[float, ...]
     geobox: GeoBox
     driver: str | None
+    data: tuple[int, ...] = ()
 
     def read(self, rows: slice, cols: slice, **options: Any) -> NDArray[np.float32]:
         """Read reflectance (or classes) at rows and columns of the raster, NaN where it is nodata.
@@ -94,12 +100,13 @@ class BandRaster(NamedTuple):
             If the raster cannot be read.
         """
         with open_band(self.href, self.driver) as dataset:
-            stored = dataset.read(self.number, window=Window.from_slices(rows, cols), **options)
-        values: NDArray[np.float32] = stored.astype(np.float32)  # before the offset: unsigned integers would wrap
+            window = Window.from_slices(rows, cols)
+            stored, void = read_stored(dataset, self.number, window, invalid=self.invalid, data=self.data, **options)
+        with np.errstate(over="ignore"):  # what is beyond float32 is nodata
+            values: NDArray[np.float32] = stored.astype(np.float32)  # before the offset: unsigned integers would wrap
         values += np.float32(self.offset / self.scale)
         values *= np.float32(self.scale)
-        for value in self.invalid:
-            values[stored == value] = np.nan
+        values[void] = np.nan
         return values
 
 
@@ -123,7 +130,7 @@ def open_band(href: str, driver: str | None) -> Iterator[Any]:
     try:
         with rasterio.Env(**options):
             yield _dataset(f"/vsicurl/{href}" if remote else href, driver, state)
-    except RasterioError as error:
+    except (RasterioError, RasterCRSError) as error:
         _dataset.cache_clear()
         reason = str(error).splitlines()[0].replace(href, redact_url(href))
         raise InputError(f"{redact_url(href)}: cannot be read as a raster ({reason})") from None
@@ -153,15 +160,13 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
     Raises
     ------
     InputError
-        If it cannot be read, has no CRS or transform, or several bands and none is named, or fewer bands; if the scale
-        is 0, or `nodata` is a value that it cannot hold.
+        If it cannot be read, has several bands and none is named, or fewer bands; if the scale is 0, or `nodata` is a
+        value that it cannot hold; or as `coslide.io.raster.grid_of`.
     """
     name, driver = redact_url(band.href), product_driver(band.href) if sentinel2 else None
     with open_band(band.href, driver) as dataset:
-        number = band.number or 1
-        if band.number is None and dataset.count > 1:
-            hint = f'{{ path = "{Path(name).name}", band = 1 }}'
-            raise InputError(f"{name}: holds {dataset.count} bands; expected the number of one, as in {hint}")
+        hint = f'the number of one, as in {{ path = "{Path(name).name}", band = 1 }}'
+        number = band.number or data_band(dataset, name=name, expected=hint)
         if number > dataset.count:
             raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
         nodata = nodata_of(dataset, given=band.nodata, name=name, number=number)
@@ -174,16 +179,10 @@ def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
             invalid |= {0.0, 65535.0}  # no data, and saturated
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
-        if dataset.transform.is_identity:
-            raise InputError(f"{name}: has no transform; expected a georeferenced raster")
-        if not (dataset.crs or band.crs):
+        if dataset.crs is None and band.crs is None:
             raise InputError(f"{name}: has no CRS; expected a georeferenced raster, or crs in the event file")
-        try:
-            crs = short_crs(pyproj.CRS.from_user_input(dataset.crs or band.crs).to_wkt())
-        except pyproj.exceptions.CRSError:
-            raise InputError(f"{name}: crs: found {band.crs!r}, expected one such as 'EPSG:32654'") from None
-        geobox = GeoBox(dataset.shape, dataset.transform, crs)
-    return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver)
+        geobox = grid_of(dataset, crs=band.crs, name=name)
+    return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver, band.data)
 
 
 def product_driver(href: str) -> str:

@@ -11,19 +11,20 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
-from rasterio.enums import MaskFlags, Resampling, WktVersion
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 from scipy import ndimage
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
 from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset, pixel_size_m, slices_of
-from coslide.io.raster import nodata_of, open_raster, require_exact
+from coslide.io.raster import grid_of, open_raster, require_exact, wkt_of
 from coslide.io.resample import resample
+from coslide.io.stored import BEYOND_MEASURE, data_band, nodata_of, read_stored
 from coslide.labels import label_objects
 from coslide.windows import row_strips
 
-USUAL_VOIDS_M = (-32768.0, -9999.0, float(np.finfo(np.float32).min))
+USUAL_VOIDS_M = (-32768.0, -9999.0)
 LOWEST_LAND_M, HIGHEST_LAND_M = -500.0, 9000.0  # the Dead Sea shore lies at -430 m, Everest at 8849 m
 _OTHER_UNITS = ("f", "us", "dm", "deci", "cm", "centi", "km", "kilo", "mm", "milli")
 _STRIP_PX = 2**24  # read at once
@@ -166,20 +167,16 @@ def _describe_tiles(dem: DemConfig) -> list[_Tile]:
     tiles: list[_Tile] = []
     for path in dem.paths:
         with open_raster(path) as dataset:
-            if dataset.count > 1:
-                raise InputError(f"dem: {path}: holds {dataset.count} bands; expected elevation alone")
-            crs, unit = CRS.from_wkt(dataset.crs.to_wkt(version=WktVersion.WKT2_2019)), (dataset.units[0] or "").strip()
-            shape, transform, integer = dataset.shape, dataset.transform, np.dtype(dataset.dtypes[0]).kind in "iu"
+            number = data_band(dataset, name=f"dem: {path}", expected="elevation alone")
+            crs, geobox = CRS.from_wkt(wkt_of(dataset)), grid_of(dataset)
+            unit, integer = (dataset.units[number - 1] or "").strip(), np.dtype(dataset.dtypes[number - 1]).kind in "iu"
         vertical = ""
-        if crs.is_compound:
-            crs, upright = crs.sub_crs_list[:2]
-            vertical, unit = upright.name, upright.axis_info[0].unit_name
-        elif len(crs.axis_info) == 3:
-            vertical, unit = f"the ellipsoid of {crs.name}", crs.axis_info[2].unit_name
-            crs = crs.to_2d()
+        if len(crs.axis_info) == 3:
+            unit = crs.axis_info[2].unit_name
+            vertical = crs.sub_crs_list[1].name if crs.is_compound else f"the ellipsoid of {crs.name}"
         if unit.lower().startswith(_OTHER_UNITS):
             raise InputError(f"dem: {path}: found heights in {unit!r}, expected metres")
-        tiles.append(_Tile(path, GeoBox(shape, transform, crs.to_wkt()), vertical, integer))
+        tiles.append(_Tile(path, geobox, vertical, integer))
         found, first = (CRS.from_user_input(str(tile.geobox.crs)) for tile in (tiles[-1], tiles[0]))
         if not found.equals(first, ignore_axis_order=True):
             expected = f"expected that of {tiles[0].path}, {first.name}"
@@ -240,27 +237,34 @@ def _read_mosaic(
 def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen: _Seen) -> NDArray[np.float32]:
     """Read a part of a tile, NaN in its voids, and check that it holds land in metres."""
     window = Window.from_slices(rows, cols)
-    stored = dataset.read(1, window=window)
+    name = f"dem: {dataset.name}"
+    number = data_band(dataset, name=name, expected="elevation alone")
+    nodata = nodata_of(dataset, given=dem.nodata, name=name, number=number)
+    stored, void = read_stored(dataset, number, window, invalid=[nodata])
     with np.errstate(over="ignore"):  # the lowest float64 means a void
         metres: NDArray[np.float32] = stored.astype(np.float32)
-    void = ~np.isfinite(metres)
-    void |= stored == nodata_of(dataset, given=dem.nodata, name=f"dem: {dataset.name}")
-    if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
-        void |= dataset.read_masks(1, window=window) == 0
     undeclared = np.isin(metres, np.array(USUAL_VOIDS_M, np.float32)) & ~void
-    seen.undeclared.update(np.unique(metres[undeclared]).tolist())
     void |= undeclared
-    metres = metres * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
+    if stored.dtype.kind == "f":
+        undeclared |= (np.abs(stored) >= BEYOND_MEASURE) & np.isfinite(stored) & (stored != nodata)
+    seen.undeclared.update(np.unique(metres[undeclared]).tolist())
+    metres = metres * np.float32(dataset.scales[number - 1]) + np.float32(dataset.offsets[number - 1])
     metres[void] = np.nan
-    valid = metres[~void]
-    seen.whole_metres &= bool((valid == np.rint(valid)).all())
-    lowest, highest = valid.min(initial=np.inf), valid.max(initial=-np.inf)
-    found = f"dem: {dataset.name}: found elevations"
-    if lowest < LOWEST_LAND_M:
-        raise InputError(f"{found} down to {lowest:.0f} m, expected land; if that is its void, give dem.nodata")
-    if highest > HIGHEST_LAND_M:
-        raise InputError(f"{found} up to {highest:.0f} m, expected metres (not feet or decimetres)")
+    seen.whole_metres &= bool((metres[~void] == np.rint(metres[~void])).all())
+    _require_land(metres, stored, name)
     return metres
+
+
+def _require_land(metres: NDArray[np.float32], stored: NDArray[Any], name: str) -> None:
+    """Require elevations that there are on land; the line names the stored value, which may be an undeclared void."""
+    if np.isnan(metres).all():
+        return
+    lowest, highest = np.nanargmin(metres), np.nanargmax(metres)
+    for at, direction, expected in ((lowest, "down", "land"), (highest, "up", "metres (not feet or decimetres)")):
+        if not LOWEST_LAND_M <= metres.flat[at] <= HIGHEST_LAND_M:
+            value, found = str(stored.flat[at]), metres.flat[at]
+            advice = f"if {value} is its void, give dem.nodata = {value}"
+            raise InputError(f"{name}: found elevations {direction} to {found:.6g} m, expected {expected}; {advice}")
 
 
 def _dem_pixel_m(places: NDArray[np.float64], frame: GeoBox) -> list[float]:

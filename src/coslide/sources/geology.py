@@ -4,18 +4,14 @@ from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from coslide.config.schema import FaultsConfig, GeologyConfig
 from coslide.errors import InputError
-from coslide.io.raster import open_raster, require_exact
+from coslide.io.codes import read_codes
 from coslide.io.vector import (
     LINES,
     as_text,
@@ -27,7 +23,6 @@ from coslide.io.vector import (
     read_vector,
 )
 from coslide.labels import NO_CLASS
-from coslide.windows import row_strips
 
 WITHOUT_AGE = 0
 """Pixels of units that have no age, in what `read_strata` returns."""
@@ -145,29 +140,10 @@ def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]
 
 
 def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> StratumMap:
-    path, (rows, columns) = geology.path, grid.shape
-    out = np.full(grid.shape, NO_CLASS, dtype=np.uint8)
-    units: set[str] = set()
-    with open_raster(path) as dataset:
-        require_exact(str(path), dataset.crs, str(grid.crs))
-        if dataset.count != 1:
-            raise InputError(f"{path}: holds {dataset.count} bands, expected one, of codes of units")
-        target = {"crs": str(grid.crs), "transform": grid.affine, "height": rows, "width": columns}
-        alpha = {"add_alpha": True} if dataset.nodata is None else {}
-        with WarpedVRT(dataset, resampling=Resampling.nearest, **target, **alpha) as warped:
-            for strip in row_strips(rows, 1024):
-                window = Window.from_slices(strip, (0, columns))
-                codes, valid = warped.read(1, window=window), warped.read_masks(1, window=window) > 0
-                indices, found = pd.factorize(codes[valid])  # -1 for NaN
-                names = [as_text(code) for code in found]  # not of found.tolist(): a float32 has fewer digits
-                units.update(names)
-                if len(units) > _MAX_CODES:
-                    raise InputError(f"{path}: found more than {_MAX_CODES} different values, expected codes of units")
-                table = np.array([*(classes.get(name, NO_CLASS) for name in names), NO_CLASS], dtype=np.uint8)
-                out[strip][valid] = table[indices]
-    if not units:
-        raise InputError(f"{path}: has no code on the grid; expected a geological map of the scene")
-    return StratumMap(out, tuple(sorted(units)))
+    numbers, codes = read_codes(geology.path, grid, most=_MAX_CODES, what="units")
+    units = [as_text(code) for code in codes]  # not of codes.tolist(): a float32 has fewer digits
+    table = np.array([NO_CLASS, *(classes.get(unit, NO_CLASS) for unit in units)], dtype=np.uint8)
+    return StratumMap(table[numbers], tuple(sorted(set(units))))
 
 
 class FaultTraces(NamedTuple):
@@ -219,7 +195,7 @@ def _chosen(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
         return np.ones(len(frame), dtype=bool)
     field = faults.select.field
     values = field_as_text(frame, field, path=faults.path, key="faults.select.field")
-    wanted = {as_text(value) for value in faults.select.values}  # noqa: PD011 - no frame
+    wanted = {as_text(value) for value in faults.select.values}
     if absent := wanted - set(values):
         expected = f"expected values of {field!r} in {faults.path}: {quote_list(values, most=40)}"
         raise InputError(f"faults.select.values: found {quote_list(absent)}, {expected}")

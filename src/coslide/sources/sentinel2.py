@@ -13,8 +13,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
+from coslide.crs import utm_zone
 from coslide.errors import InputError
-from coslide.grid import Extent, overlap_slices, utm_zone
+from coslide.grid import Extent, overlap_slices
 from coslide.io.raster import require_exact
 from coslide.io.resample import resample
 from coslide.sources.bands import Band, BandRaster, locate_band, open_band
@@ -221,7 +222,10 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
     """
     if isinstance(scene.bands, dict):
         own = {name: scene.bands[name] for name in scene.band_names} | ({"SCL": scene.scl} if scene.scl else {})
-        bands = [Band(k, str(b.path), b.band, b.scale, b.offset, b.nodata, b.crs) for k, b in own.items()]
+        data = {b.path: tuple(c.band for c in own.values() if c.path == b.path and c.band) for b in own.values()}
+        bands = [
+            Band(k, str(b.path), b.band, b.scale, b.offset, b.nodata, b.crs, data=data[b.path]) for k, b in own.items()
+        ]
         rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
         return SceneReader(scene, (Product("scene", rasters),), ())
     found = [read_product(address, scene, root) for address in scene.products]

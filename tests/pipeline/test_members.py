@@ -85,7 +85,7 @@ def test_scores_are_those_of_the_mean(trained, made_up_cube):
     metrics = json.loads((trained / "metrics.json").read_text())
     model, area = load_model(trained / "model"), open_labelled_scene(made_up_cube)
     mean = np.mean([predict_array(alone(model, k), area.scene)[0] for k in (0, 1)], axis=0)
-    with rasterio.open(next((trained / "splits").iterdir())) as file:
+    with rasterio.open(next((trained / "splits").glob("*.tif"))) as file:
         where = (file.read(1) == 2) & np.isfinite(mean) & (area.labels != 255)
     recognised, mapped = mean[where] >= 0.5, area.labels[where] == 1
     found = metrics["pixels"]

@@ -27,6 +27,7 @@ from coslide.samples.split import Subset
 
 OUTPUTS = {
     "baselines",
+    "density.qml",
     "density.tif",
     "figures",
     "index.zarr",
@@ -39,6 +40,7 @@ OUTPUTS = {
     "metrics.md",
     "model",
     "splits",
+    "probability.qml",
     "probability.tif",
     "run.json",
     "summary.json",

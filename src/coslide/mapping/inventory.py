@@ -193,8 +193,9 @@ def write_inventory(
     package, parquet = folder / PACKAGE, folder / f"{_LAYER}.parquet"
     with whole_output(package) as part:
         about = dict(metadata or {})  # an empty frame has no type of geometry to infer
-        pyogrio.write_dataframe(frame, part, layer=_LAYER, geometry_type="MultiPolygon", layer_metadata=about)
-        pyogrio.write_dataframe(_qgis_style(), part, layer="layer_styles", driver="GPKG")
+        options = {"layer_metadata": about, "dataset_options": {"VERSION": "1.2"}}  # GDAL before 3.7 warns of 1.4
+        pyogrio.write_dataframe(frame, part, layer=_LAYER, geometry_type="MultiPolygon", **options)
+        pyogrio.write_dataframe(_qgis_style(), part, layer="layer_styles", driver="GPKG", layer_options={"FID": "id"})
         found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
         if found != len(frame):
             raise OSError(errno.EIO, f"expected {len(frame)} landslides in the file, found {found}", str(package))
@@ -267,4 +268,6 @@ def _qgis_style() -> pd.DataFrame:
     style = files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")
     place = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": _LAYER, "f_geometry_column": "geom"}
     named = {"styleName": "probability", "styleQML": style, "styleSLD": "", "useAsDefault": True}
-    return pd.DataFrame([{**place, **named, "description": "landslides by their mean probability", "owner": ""}])
+    about = {"description": "landslides by their mean probability", "owner": ""}
+    recorded = {"ui": "", "update_time": pd.Timestamp.now("UTC")}  # QGIS ignores a style without them
+    return pd.DataFrame([{**place, **named, **about, **recorded}])

@@ -15,6 +15,7 @@ from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import ResumableRaster
 from coslide.io.cog import RasterBands, write_cog
+from coslide.io.qgis import Colours, write_raster_style
 from coslide.io.raster import grid_of, open_raster
 from coslide.mapping.model import ModelMetadata
 from coslide.samples.footprint import split_raster
@@ -22,6 +23,7 @@ from coslide.samples.split import SplitRaster
 
 PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
 _TAG = "coslide"
+_COLOURS: Colours = {0.0: (254, 224, 182, 0), 0.5: (230, 159, 0, 200), 1.0: (179, 88, 6, 255)}  # as of the polygons
 
 
 class MapMetadata(StrictModel):
@@ -96,7 +98,7 @@ class ProbabilityMap:
 
 
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
-    """Write ``probability.tif`` and, where there is a spread, ``uncertainty.tif``; see `coslide.io.cog.write_cog`.
+    """Write ``probability.tif`` with its style for QGIS and, where there is a spread, ``uncertainty.tif``.
 
     Parameters
     ----------
@@ -113,6 +115,7 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
     tags[_TAG] = metadata.model_dump_json()
     bands = RasterBands(["landslide probability"])
     write_cog(folder / PROBABILITY, grid, bands, lambda rows: store.read(rows)[:1], tags=tags)
+    write_raster_style(folder / PROBABILITY, _COLOURS)
     if store.layers > 1:
         bands = RasterBands(["standard deviation of the probability"])
         write_cog(folder / UNCERTAINTY, grid, bands, lambda rows: store.read(rows)[1:], tags=tags)

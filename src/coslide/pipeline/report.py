@@ -20,6 +20,7 @@ from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.cog import RasterBands, write_cog, write_item
+from coslide.io.qgis import write_raster_style
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.attributes import LandslideContext, count_density, summarise_inventory
@@ -38,6 +39,7 @@ _COMPOSITES = {
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
 }
 
+_DENSITY = {0.0: (255, 255, 204, 0), 0.5: (253, 141, 60, 255), 1.0: (128, 0, 38, 255)}  # of shares of the highest
 _TITLES = {
     PROBABILITY: "landslide probability",
     UNCERTAINTY: "standard deviation of the probability over orientations and members",
@@ -259,6 +261,8 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     density, squares = count_density(frame, valid, found.grid)
     bands = RasterBands(["landslides per km2", "share of the area that slid"], ["km-2", "1"])
     write_cog(out / "density.tif", squares, bands, lambda rows: density[:, rows])
+    highest = float(np.nanmax(density[0], initial=1.0))
+    write_raster_style(out / "density.tif", {share * highest: colour for share, colour in _DENSITY.items()})
     summary = summarise_inventory(frame, valid_km2=np.count_nonzero(valid) * pixel_size_m(found.grid) ** 2 / 1e6)
     write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
     images.save_figure(charts.summary_figure(summary, density[0], squares, title=event), out / "summary.png")

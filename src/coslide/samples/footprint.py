@@ -13,6 +13,7 @@ from shapely.geometry import shape
 
 from coslide.config.training import StrictModel
 from coslide.io.cog import RasterBands, write_cog
+from coslide.io.qgis import write_raster_style
 from coslide.samples.split import SplitRaster, Subset
 
 Polygons = list[list[list[tuple[float, float]]]]
@@ -97,7 +98,8 @@ def write_split_raster(path: Path, subsets: SplitRaster, grid: GeoBox, *, finger
     Parameters
     ----------
     path
-        GeoTIFF to write, whole or not at all: uint8, a `Subset` each, with a name and a colour for every number.
+        GeoTIFF to write, whole or not at all: uint8, a `Subset` each, with a name and a colour for every number; a
+        style for QGIS beside it.
     subsets, grid
         The subsets, uint8 (row, col), and their grid.
     fingerprint
@@ -111,3 +113,5 @@ def write_split_raster(path: Path, subsets: SplitRaster, grid: GeoBox, *, finger
     bands = RasterBands(["subset"], dtype="uint8", nodata=int(Subset.NONE), colours=_COLOURS)
     tags = {"cube": fingerprint, **{f"subset_{int(number)}": number.name.lower() for number in Subset}}
     write_cog(path, grid, bands, lambda rows: subsets[np.newaxis, rows], tags=tags)
+    seen = [number for number in Subset if number != Subset.NONE]
+    write_raster_style(path, {n: _COLOURS[n] for n in seen}, names={n: n.name.lower() for n in seen})

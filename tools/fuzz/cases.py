@@ -103,11 +103,8 @@ def _in_child(subject: Subject, folder: Path, reference: dict[str, np.ndarray] |
     try:
         code = command(subject.command)
         if code == 0:
-            found = results_of(subject, folder, folder.parent / "stdout")
-            if reference is None:
-                np.savez(folder.parent / "reference.npz", **found)
-            else:
-                (folder.parent / "verdict").write_text(implausible(subject, found, reference, same=same))
+            verdict = _verdict(subject, folder, reference, same)
+            (folder.parent / "verdict").write_text(verdict)
     except BaseException:  # noqa: BLE001 - whatever it is, it is to be told
         traceback.print_exc()
         code = 1
@@ -116,6 +113,17 @@ def _in_child(subject: Subject, folder: Path, reference: dict[str, np.ndarray] |
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _verdict(subject: Subject, folder: Path, reference: dict[str, np.ndarray] | None, same: bool) -> str:
+    try:
+        found = results_of(subject, folder, folder.parent / "stdout")
+    except Exception as error:  # noqa: BLE001 - of any library
+        return f"the result cannot be read: {error!r}"
+    if reference is None:
+        np.savez(folder.parent / "reference.npz", **found)
+        return ""
+    return implausible(subject, found, reference, same=same)
 
 
 def command(words: tuple[str, ...]) -> int:
@@ -240,15 +248,16 @@ def results_of(subject: Subject, folder: Path, stdout: Path) -> dict[str, np.nda
         with rasterio.open(folder / "out" / "probability.tif") as file:
             return {"probability": file.read(1), "transform": np.array(file.transform[:6])}
     if subject.result == "json":
-        return dict(_numbers(json.loads(stdout.read_text())))
+        return dict(numbers(json.loads(stdout.read_text())))
     return {}
 
 
-def _numbers(content: object, name: str = "") -> list[tuple[str, np.ndarray]]:
+def numbers(content: object, name: str = "") -> list[tuple[str, np.ndarray]]:
+    """List all numbers inside a JSON document by their names."""
     if isinstance(content, dict):
-        return [found for key, part in content.items() for found in _numbers(part, f"{name}.{key}".replace("/", "|"))]
+        return [found for key, part in content.items() for found in numbers(part, f"{name}.{key}".replace("/", "|"))]
     if isinstance(content, list):
-        return [found for i, part in enumerate(content) for found in _numbers(part, f"{name}.{i}")]
+        return [found for i, part in enumerate(content) for found in numbers(part, f"{name}.{i}")]
     return [(name, np.array(float(content)))] if isinstance(content, int | float) else []
 
 

@@ -247,9 +247,7 @@ def _vector(change: Callable[[gpd.GeoDataFrame, Random], gpd.GeoDataFrame]) -> C
 
 def _moved(shape: shapely.Geometry, by: float) -> shapely.Geometry:
     """Give one vertex a coordinate that is no number; a ring whose ends it would part is taken as its boundary."""
-    return shapely.transform(
-        shape.boundary if shape.geom_type == "Polygon" else shape, lambda c: np.vstack([c[:-1], c[-1:] + by])
-    )
+    return shapely.transform(shape.boundary if shape.area else shape, lambda c: np.vstack([c[:-1], c[-1:] + by]))
 
 
 def _geometry(frame: gpd.GeoDataFrame, random: Random) -> gpd.GeoDataFrame:

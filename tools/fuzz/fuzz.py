@@ -59,6 +59,8 @@ def main() -> int:
     started = time.monotonic()
     for number in numbers:
         campaign.case(asked.seed, number)
+        if (number + 1) % 100 == 0:
+            print(f"{number + 1} cases in {time.monotonic() - started:.0f} s", flush=True)
     print(campaign.table())
     print(
         f"{len(numbers)} cases of seed {asked.seed} in {time.monotonic() - started:.0f} s; faulty inputs in {asked.keep}"

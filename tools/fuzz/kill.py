@@ -31,7 +31,7 @@ import numpy as np
 import rasterio
 import safetensors.numpy
 import xarray
-from cases import command, warm_up
+from cases import command, numbers, warm_up
 from corpus import write_event
 
 WAIT_S = 600
@@ -128,10 +128,10 @@ def results(folder: Path) -> dict[str, object]:
         elif path.suffix == ".safetensors":
             found |= {f"{name} {key}": value for key, value in safetensors.numpy.load_file(path).items()}
         elif path.suffix in {".gpkg", ".parquet"}:
-            frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+            frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, layer=path.stem)
             found[name] = frame.geometry.area.to_numpy()
         elif path.name == "metrics.json":
-            found[name] = np.array(json.loads(path.read_text())["f1"] if "f1" in path.read_text() else 0.0)
+            found |= {f"{name} {key}": value for key, value in numbers(json.loads(path.read_text())["pixels"])}
         elif path.suffix == ".json":
             json.loads(path.read_text())
     for cube in [folder, *folder.glob("*.zarr")]:

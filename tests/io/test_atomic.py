@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import resource
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_a_disk_that_really_fills_leaves_nothing_behind(small_disk):
     with pytest.raises(InputError, match="the disk is full"), whole_output(folder / "a.bin") as part:
         part.write_bytes(bytes(2**20))
     assert not any(folder.iterdir())
+
+
+def test_a_file_that_may_not_grow_is_told_from_another_error_of_a_library_that_hides_the_cause(tmp_path):
+    """As with SQLite and torch beyond a quota, or 4 GB on a FAT disk, whatever is free."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, allowed[1]))
+    try:
+        with pytest.raises(InputError, match="the disk is full"), whole_output(tmp_path / "a.gpkg") as part:
+            part.write_bytes(bytes(2**21))
+            raise RuntimeError("failed to commit")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    with pytest.raises(RuntimeError, match="failed to commit"), whole_output(tmp_path / "a.gpkg") as part:
+        part.write_bytes(bytes(2**21))
+        raise RuntimeError("failed to commit")
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_written_in_any_order_are_found_again(tmp_path):

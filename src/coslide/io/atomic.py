@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +24,7 @@ from coslide.io.paths import require_regular_file
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _REMOVAL_TRIES = 20
-_FULL_BELOW_BYTES = 2**20  # libraries that hide errno (GDAL, SQLite) are recognised by what is left on the disk
+_FULL_BELOW_BYTES = 2**20  # an error of a library that hides errno (GDAL, SQLite, torch) is one of space below this
 
 
 class _DiskFullError(InputError):
@@ -181,10 +182,22 @@ def report_write_errors(path: Path) -> Iterator[None]:
         concerned = filename.startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
         if number in _UNWRITABLE and concerned:
             raise InputError(f"{path}: cannot be written ({os.strerror(number)}); choose another place") from error
-        folder = next(p for p in path.absolute().parents if p.exists())
-        if number in _NO_SPACE or shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
-            raise _DiskFullError(f"{path}: the disk is full; free some space and run again") from error
+        if number in _NO_SPACE or _is_full(path):
+            text = "the disk is full, or a quota or the size limit of a file reached; free some space and run again"
+            raise _DiskFullError(f"{path}: {text}") from error
         raise
+
+
+def _is_full(path: Path) -> bool:
+    """Tell whether what is being written at `path` cannot grow any more, by trying: free space shows no quota."""
+    folder = next(p for p in path.absolute().parents if p.exists())
+    part = folder / f".{path.stem}.part{path.suffix}"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            os.posix_fallocate(probe.fileno(), part.stat().st_size if part.is_file() else 0, _FULL_BELOW_BYTES)
+    except OSError as error:
+        return error.errno in _NO_SPACE
+    return False
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from safetensors.torch import load_file, save_file
 from shapely.geometry import box
 
 from coslide.cube.cube import Cube, open_cube
@@ -184,3 +185,96 @@ def test_the_footprint_is_found_on_another_grid_and_not_far_away():
     x, y = Transformer.from_crs("EPSG:32654", "EPSG:32655", always_xy=True).transform(500250, 4699800)
     neighbour_zone = GeoBox((100, 100), Affine(20, 0, x - 1000, 0, -20, y + 1000), "EPSG:32655")
     assert 490 < (split_raster(footprints, neighbour_zone) == 1).sum() < 510
+
+
+def in_channel(**values):
+    return lambda metadata: metadata["channels"][0].update(values)
+
+
+def in_all(**values):
+    return lambda metadata: metadata.update(values)
+
+
+def of_footprint(**values):
+    return lambda metadata: metadata["footprints"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (in_channel(scale=float("nan")), "channels.0.scale: found nan"),
+        (in_channel(scale=0), "channels.0.scale: found 0"),
+        (in_channel(scale=1e38), "channels.0.scale: found 1e"),
+        (in_channel(offset=float("inf")), "channels.0.offset: found inf"),
+        (in_channel(encoding="circular"), "found the encoding circular"),
+        (in_all(tile=10**9), "tile: found 1000000000"),
+        (in_all(tile=33), "tile: found 33, expected a multiple of 16"),
+        (in_all(threshold=2), "threshold: found 2"),
+        (in_all(temperature=0), "temperature: found 0"),
+        (in_all(members=10**9), "members: found 1000000000"),
+        (in_all(options={"width": 10**6}), "options.width: found more than 4096"),
+        (in_all(options={"width": 4096}), "weights.safetensors: does not fit egcn"),
+        (in_all(options={"depth": 3}), "network egcn: unknown option depth"),
+        (in_all(network="x" * 5000), "network xxx"),
+        (in_all(flags=["rain"]), "flags: found rain"),
+        (in_all(channels=[]), "channels: found"),
+        (in_all(split={"scheme": 7}), "split or samples: scheme: found 7"),
+        (of_footprint(crs="EPSG:0"), "footprints.0.crs: found 'EPSG:0', expected a CRS"),
+        (of_footprint(train=[[[[0, 0], [1, 1]]]]), "footprints.0.train.0.0: found"),
+        (of_footprint(train=[[[[0, 0], [1, float("nan")], [1, 0], [0, 0]]]]), "footprints.0.train.0.0.1.1: found nan"),
+    ],
+)
+def test_metadata_that_claim_what_cannot_be_are_refused_in_a_line(bundle, change, message):
+    metadata = json.loads((bundle / "model.json").read_text())
+    change(metadata)
+    (bundle / "model.json").write_text(json.dumps(metadata))
+    with pytest.raises(InputError) as caught:
+        load_model(bundle)
+    assert message in str(caught.value)
+    assert str(bundle) in str(caught.value)
+    assert len(str(caught.value)) < 800
+
+
+def rewritten(change):
+    def write(path):
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+
+    return write
+
+
+def first_of(tensors):
+    return next(iter(tensors.values()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "does not fit egcn"),
+        (lambda path: path.write_bytes((2**60).to_bytes(8, "little") + path.read_bytes()[8:]), "does not fit egcn"),
+        (lambda path: torch.save({"a": torch.zeros(3)}, path), "does not fit egcn"),
+        (lambda path: path.unlink(), "does not fit egcn"),
+        (rewritten(lambda tensors: tensors.popitem()), "is missing"),
+        (rewritten(lambda tensors: tensors.update(more=torch.zeros(1))), "more is unknown"),
+        (rewritten(lambda tensors: tensors.update({next(iter(tensors)): torch.zeros(7)})), "F32 [7], expected ["),
+        (rewritten(lambda tensors: tensors.update({k: v.double() for k, v in tensors.items()})), "is F64 ["),
+        (rewritten(lambda tensors: first_of(tensors).fill_(float("nan"))), "holds NaN or infinity"),
+    ],
+    ids=["cut", "header of 2**60 bytes", "pickle", "gone", "a tensor less", "one more", "shape", "dtype", "NaN"],
+)
+def test_damaged_weights_are_refused_in_a_line(bundle, damage, message):
+    damage(bundle / "weights.safetensors")
+    with pytest.raises(InputError, match=r"weights\.safetensors: [^\n]*$") as caught:
+        load_model(bundle)
+    assert message in str(caught.value)
+
+
+def test_weights_beyond_what_can_be_computed_with_make_no_map(bundle):
+    rewritten(lambda tensors: [one.mul_(1e30) for one in tensors.values() if one.is_floating_point()])(
+        bundle / "weights.safetensors"
+    )
+    model = load_model(bundle)
+    tiles = np.ones((1, len(model.metadata.channels), 32, 32), np.float32)
+    with pytest.raises(InputError, match="gives NaN as probability"):
+        model.predictors()[0](tiles)

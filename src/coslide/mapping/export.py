@@ -15,7 +15,7 @@ from torch import nn
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
-from coslide.mapping.model import Predict, load_metadata, load_model, member_files
+from coslide.mapping.model import Predict, load_metadata, load_model, member_files, require_numbers
 
 FILE = "model.onnx"
 PARITY = 1e-4  # that probabilities may differ by
@@ -54,7 +54,7 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     paths, apart = [folder / name for name in member_files(FILE, model.metadata)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
         content = _exported(network, x[:2])
-        predict = _predictor(content)
+        predict = _predictor(content, inputs, tile)
         apart = max(apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (tiles, tiles[:1])))
         if not apart <= PARITY:
             raise ValueError(f"{path}: ONNX Runtime differs from the network by {apart:g}, expected at most {PARITY:g}")
@@ -72,11 +72,11 @@ def onnx_predictors(folder: Path) -> list[Predict]:
         If the bundle has no ONNX form, it cannot be read, or ONNX Runtime is not installed.
     """
     _require_onnx()
-    predictors = []
-    for path in (folder / name for name in member_files(FILE, load_metadata(folder))):
+    predictors, metadata = [], load_metadata(folder)
+    for path in (folder / name for name in member_files(FILE, metadata)):
         require_regular_file(path)
         try:
-            predictors.append(_predictor(path.read_bytes()))
+            predictors.append(_predictor(path.read_bytes(), len(metadata.encoder.names), metadata.tile))
         except OSError:
             raise InputError(f"{folder}: has no {path.name}; coslide export makes one") from None
         except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
@@ -95,18 +95,27 @@ def _exported(network: nn.Module, x: torch.Tensor) -> bytes:
     return file.getvalue()
 
 
-def _predictor(content: bytes) -> Predict:
+def _predictor(content: bytes, inputs: int, tile: int) -> Predict:
     import onnxruntime
 
     # From memory: a file could name others, whose place it would choose.
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # as the network itself: several call at once
     session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    ends = [(end.type, end.shape[1:]) for end in (*session.get_inputs(), *session.get_outputs())]
+    expected = [("tensor(float)", [bands, tile, tile]) for bands in (inputs, 2)]
+    if ends != expected:
+        raise ValueError(f"takes and gives {ends}, expected {expected}")
     name = session.get_inputs()[0].name
 
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        (logits,) = session.run(None, {name: np.ascontiguousarray(tiles)})
-        return np.asarray(expit(logits[:, 1] - logits[:, 0]), dtype=np.float32)  # softmax of two classes
+        try:
+            (logits,) = session.run(None, {name: np.ascontiguousarray(tiles)})
+        except Exception as error:  # noqa: BLE001 - as above, where the file is read
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the ONNX form cannot be run ({reason}); coslide export makes it again") from None
+        found = np.asarray(expit(logits[:, 1] - logits[:, 0]), dtype=np.float32)  # softmax of two classes
+        return require_numbers(found)
 
     return predict
 

@@ -3,24 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field, ValidationError, model_validator
+from safetensors.torch import save_file
 from torch import nn
 
 import coslide
 from coslide import networks
-from coslide.config.training import StrictModel, first_problem
-from coslide.cube.band import Band, band_mismatch
+from coslide.config.training import StrictModel, first_problem, require
+from coslide.cube.band import Band, band_mismatch, optional_groups
 from coslide.errors import InputError
-from coslide.evaluation.scores import NetworkDiagnostics, Scores
+from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, Scores, SplitScores
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.io.paths import require_regular_file
+from coslide.labels import NO_CLASS
+from coslide.mapping.weights import read_tensors, require_tensors
 from coslide.networks.cgblock import fuse
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding, Normalisation
@@ -30,6 +31,7 @@ CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, METADATA = "weights.safetensors", "model.json"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 BUNDLE = Marker(METADATA, "bundle_format")
+MOST_MEMBERS, LARGEST_OPTION = 1000, 4096
 
 
 class Channel(StrictModel):
@@ -37,8 +39,16 @@ class Channel(StrictModel):
 
     band: Band
     encoding: Encoding
-    offset: float
-    scale: float
+    offset: float = Field(ge=-1e12, le=1e12)
+    scale: float = Field(ge=1e-12, le=1e12)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        kinds = {"continuous": not self.band.classes, "circular": self.band.kind == "circular"}
+        fits = kinds.get(self.encoding, bool(self.band.classes))
+        require(fits, f"{self.band.name}: found the encoding {self.encoding}, which does not go with it")
+        require(self.band.classes < NO_CLASS, f"{self.band.name}: found {self.band.classes} classes, expected fewer")
+        return self
 
 
 class ModelMetadata(StrictModel):
@@ -79,15 +89,15 @@ class ModelMetadata(StrictModel):
     bundle_format: Literal[4] = 4
     network: str
     options: dict[str, bool | int | float | str | list[int]]
-    channels: list[Channel]
+    channels: list[Channel] = Field(min_length=1)
     flags: list[str] = Field(default_factory=list)
     normalise: Literal["global", "event"] = "global"
     optional_bands: list[str] = Field(default_factory=list)
-    members: int = Field(default=1, ge=1)
-    tile: int
-    pixel_size_m: float
+    members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
+    tile: int = Field(ge=1, le=LARGEST_OPTION)
+    pixel_size_m: float = Field(gt=0)
     threshold: float = Field(default=0.5, gt=0, le=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
     events: list[str]
     footprints: list[TrainingFootprint]
     events_without_location: list[str] = Field(default_factory=list)
@@ -99,6 +109,26 @@ class ModelMetadata(StrictModel):
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
     citation: str = CITATION
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        for name, value in self.options.items():
+            numbers = value if isinstance(value, list) else [value]
+            within = len(numbers) <= LARGEST_OPTION and all(
+                isinstance(one, str) or abs(one) <= LARGEST_OPTION for one in numbers
+            )
+            require(within, f"options.{name}: found more than {LARGEST_OPTION}, which no network has")
+        names = [channel.band.name for channel in self.channels]
+        require(len(set(names)) == len(names), f"channels: found a band twice in {', '.join(names)}")
+        unknown = set(self.flags) - optional_groups(self.bands).keys()
+        try:
+            SplitScores.model_validate({"scheme": "all", "leak_fraction": 0.0, "scored_pixels": 0, **self.split})
+            if self.samples:
+                SampleScores.model_validate(self.samples)
+        except ValidationError as error:
+            raise ValueError(f"split or samples: {first_problem(error)}") from None
+        require(not unknown, f"flags: found {', '.join(sorted(unknown))}, expected sources of optional bands")
+        return self
 
     @property
     def bands(self) -> tuple[Band, ...]:
@@ -142,9 +172,22 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         with one_thread(), mixed_precision(precision, device.type):
             logits = fused(torch.from_numpy(tiles).to(device))
-            return np.asarray(logits.float().softmax(dim=1)[:, 1].cpu())
+            return require_numbers(np.asarray(logits.float().softmax(dim=1)[:, 1].cpu()))
 
     return predict
+
+
+def require_numbers(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give back a probability if all of it is one.
+
+    Raises
+    ------
+    InputError
+        If the network gave NaN, as one does whose weights, or inputs, are beyond what it can compute with.
+    """
+    if not np.isfinite(probability).all():
+        raise InputError("the model gives NaN as probability: its weights or normalisation are broken; train again")
+    return probability
 
 
 def channels_of(encoder: Encoder) -> list[Channel]:
@@ -206,19 +249,32 @@ def load_model(folder: Path | str) -> Model:
     >>> model.metadata.network, model.metadata.tile, len(model.metadata.bands)
     ('egcn', 32, 12)
     """
-    folder, loaded = Path(folder), []
+    folder = Path(folder)
     metadata = load_metadata(folder)
-    options: dict[str, Any] = dict(metadata.options)
-    for weights in (folder / name for name in member_files(WEIGHTS, metadata)):
-        require_regular_file(weights)
-        network = networks.create(metadata.network, len(metadata.encoder.names), **options)
-        try:
-            network.load_state_dict(load_file(weights))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{weights}: does not fit {metadata.network} ({reason})") from None
+    paths = [folder / name for name in member_files(WEIGHTS, metadata)]
+    with torch.device("meta"):  # takes no memory, whatever the options claim
+        outline = _network_of(metadata, folder)
+    for path in paths:
+        require_tensors(path, outline.state_dict(), metadata.network)
+    loaded = []
+    for path in paths:
+        network = _network_of(metadata, folder)
+        network.load_state_dict(read_tensors(path))
         loaded.append(network.eval())
     return Model(tuple(loaded), metadata)
+
+
+def _network_of(metadata: ModelMetadata, folder: Path) -> nn.Module:
+    options: dict[str, Any] = dict(metadata.options)
+    try:
+        network = networks.create(metadata.network, len(metadata.encoder.names), **options)
+    except (InputError, RuntimeError, ArithmeticError) as error:
+        raise InputError(f"{folder / METADATA}: {str(error).splitlines()[0][:300]}; train again") from None
+    multiple = int(getattr(network, "size_multiple", 1))
+    if metadata.tile % multiple:
+        expected = f"expected a multiple of {multiple} for {metadata.network}"
+        raise InputError(f"{folder / METADATA}: tile: found {metadata.tile}, {expected}; train again")
+    return network
 
 
 def member_files(first: str, metadata: ModelMetadata) -> list[str]:
@@ -249,7 +305,7 @@ def load_metadata(folder: Path) -> ModelMetadata:
         raise InputError(f"{folder}: is no model (no readable {METADATA}); expected a bundle of coslide") from None
     except ValidationError as error:
         raise InputError(
-            f"{folder / METADATA}: {first_problem(error)}; if another version wrote it, train again"
+            f"{folder / METADATA}: {first_problem(error)[:300]}; if another version wrote it, train again"
         ) from None
 
 

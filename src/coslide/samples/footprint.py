@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import geopandas as gpd
 import numpy as np
 import rasterio.features
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 from shapely.geometry import shape
 
 from coslide.config.training import StrictModel
@@ -16,7 +19,9 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import write_raster_style
 from coslide.samples.split import SplitRaster, Subset
 
-Polygons = list[list[list[tuple[float, float]]]]
+_Coordinate = Annotated[float, Field(ge=-1e8, le=1e8)]
+_Ring = Annotated[list[tuple[_Coordinate, _Coordinate]], Field(min_length=4)]
+Polygons = list[Annotated[list[_Ring], Field(min_length=1)]]
 """Coordinates of a MultiPolygon as GeoJSON has them: rings of (x, y) for each polygon."""
 _COLOURS: dict[int, tuple[int, int, int, int]] = {
     Subset.NONE: (0, 0, 0, 0),
@@ -27,13 +32,21 @@ _COLOURS: dict[int, tuple[int, int, int, int]] = {
 }
 
 
+def _require_crs(text: str) -> str:
+    try:
+        CRS.from_user_input(text)
+    except CRSError:
+        raise ValueError(f"found {text[:60]!r}, expected a CRS") from None
+    return text
+
+
 class TrainingFootprint(StrictModel):
     """Where training, validation and test pixels of a model lie: polygons in `crs`.
 
     `train` holds the guard beside held-out pixels too, whose bands training saw and whose labels it did not.
     """
 
-    crs: str
+    crs: Annotated[str, AfterValidator(_require_crs)]
     train: Polygons
     test: Polygons
     validation: Polygons = Field(default_factory=list)

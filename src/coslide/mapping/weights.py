@@ -1,0 +1,65 @@
+"""Weights in a safetensors file, which are looked at before memory is taken for them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from coslide.errors import InputError
+from coslide.io.paths import require_regular_file
+
+
+def require_tensors(path: Path, expected: Mapping[str, Tensor], network: str) -> None:
+    """Require that a file holds the tensors of a network, by its header.
+
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    expected
+        The state of the network; it may be on the meta device.
+    network
+        What it is called.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a tensor is missing, unknown, or of another shape or type.
+    """
+    require_regular_file(path)
+    problem = ""
+    try:
+        with safe_open(path, "pt") as file:
+            names = set(file.keys())
+            if apart := sorted(names ^ expected.keys()):
+                problem = f"{apart[0]} is {'unknown' if apart[0] in names else 'missing'}"
+            for name in sorted(names & expected.keys()):
+                found, wanted = file.get_slice(name), expected[name]
+                if tuple(found.get_shape()) != tuple(wanted.shape) or found.get_dtype() != _TYPES.get(wanted.dtype):
+                    problem = f"{name} is {found.get_dtype()} {found.get_shape()}, expected {list(wanted.shape)}"
+                    break
+    except (OSError, SafetensorError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        raise InputError(f"{path}: does not fit {network} ({problem}); train again")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file that `require_tensors` has let pass.
+
+    Raises
+    ------
+    InputError
+        If one holds NaN or infinity.
+    """
+    found = load_file(path)
+    for name, tensor in found.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: {name} holds NaN or infinity, expected numbers; train again")
+    return found
+
+
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}

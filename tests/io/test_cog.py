@@ -1,17 +1,24 @@
 """Rasters as Cloud-Optimised GeoTIFFs."""
 
+import datetime as dt
+import json
 import shutil
 
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 from affine import Affine
+from jsonschema import Draft7Validator
 from odc.geo.geobox import GeoBox
+from pystac.validation.local_validator import get_local_schema_cache
+from referencing import Registry, Resource
 from rio_cogeo import cog_validate
+from shapely.geometry import shape
 
 from coslide.errors import InputError
-from coslide.io.cog import RasterBands, write_cog
+from coslide.io.cog import RasterBands, write_cog, write_item
 
 GRID = GeoBox((70, 90), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
 
@@ -117,3 +124,27 @@ def test_classes_keep_their_colours_and_their_overviews_hold_classes_only(tmp_pa
         assert set(np.unique(file.read(1))) == {1, 9}
         assert file.colormap(1)[1] == (230, 159, 0, 255)
         assert file.nodata == 255
+
+
+@pytest.mark.parametrize(("west_m", "parts"), [(500000, 1), (775000, 2)])
+def test_an_item_is_valid_also_across_the_180th_meridian(tmp_path, west_m, parts):
+    grid = GeoBox((70, 900), Affine(10, 0, west_m, 0, -10, 3700000), "EPSG:32660")
+    date = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    write_item(tmp_path, grid, name="a", date=date, properties={}, assets={"a.tif": {"title": "a"}})
+    item = json.loads((tmp_path / "item.json").read_text())
+    schemas = get_local_schema_cache()
+    wanted = next(schema for address, schema in schemas.items() if address.endswith("json-schema/item.json"))
+    registry = Registry().with_resources([(address, Resource.from_contents(one)) for address, one in schemas.items()])
+    assert list(Draft7Validator(wanted, registry=registry).iter_errors(item)) == []
+    outline = shape(item["geometry"])
+    assert len(shapely.get_parts(outline)) == parts
+    assert outline.area < 0.02
+    west, _, east, _ = item["bbox"]
+    assert (west > east) == (parts == 2)
+
+
+def test_a_raster_of_classes_with_colours_is_a_valid_cog(tmp_path):
+    grid = GeoBox((1100, 700), GRID.affine, GRID.crs)
+    bands = RasterBands(["subset"], dtype="uint8", nodata=0, colours={1: (230, 159, 0, 255)})
+    write_cog(tmp_path / "a.tif", grid, bands, lambda rows: np.ones((1, 1100, 700), np.uint8)[:, rows])
+    assert cog_validate(tmp_path / "a.tif", strict=True, quiet=True) == (True, [], [])

@@ -1,11 +1,16 @@
 """Polygons are burned again with rasterio and measured with shapely and pyproj, which did not make them."""
 
 import errno
+import json
+import re
+import sqlite3
+from contextlib import closing
 
 import defusedxml.ElementTree
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pyogrio
 import pyproj
 import pytest
@@ -354,3 +359,48 @@ def test_the_density_of_a_square_is_that_of_its_valid_area():
             assert density[1, row, col] == pytest.approx(frame.area_m2[inside].sum() / 1e6 / km2, rel=1e-6)
     nothing, _ = count_density(frame.iloc[:0], np.zeros_like(probability, dtype=bool), grid)
     assert np.isnan(nothing).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_the_geopackage_keeps_to_the_standard(tmp_path, share):
+    """GeoPackage 1.2 (OGC 12-128), read with SQLite alone."""
+    probability = patches(share).astype(np.float32)
+    frame = vectorize_landslides(probability, grid_of(probability))
+    package, _ = write_inventory(frame, tmp_path, metadata={"event": "a"})
+    with closing(sqlite3.connect(package)) as database:
+
+        def rows(statement):
+            return database.execute(statement).fetchall()
+
+        assert rows("pragma application_id") == [(0x47504B47,)]
+        assert rows("pragma user_version") == [(10200,)]
+        assert rows("pragma integrity_check") == [("ok",)]
+        assert rows("pragma foreign_key_check") == []
+        tables = {name for (name,) in rows("select name from sqlite_master")}
+        contents = {name: rest for name, *rest in rows("select * from gpkg_contents")}
+        assert contents.keys() == {"landslides", "layer_styles"}
+        assert contents.keys() <= tables
+        assert {kind for kind, *_ in contents.values()} == {"features", "attributes"}
+        extent, srs = contents["landslides"][4:8], contents["landslides"][8]
+        np.testing.assert_array_equal(np.float64(extent), frame.total_bounds if share else [np.nan] * 4)
+        known = rows("select srs_id, organization, organization_coordsys_id from gpkg_spatial_ref_sys")
+        assert (srs, "EPSG", 32648) in known
+        assert {-1, 0, 4326} <= {number for number, *_ in known}
+        assert rows("select * from gpkg_geometry_columns") == [("landslides", "geom", "MULTIPOLYGON", srs, 0, 0)]
+        assert rows("select count(*) from rtree_landslides_geom") == [(len(frame),)]
+        extensions = {extension for (extension,) in rows("select extension_name from gpkg_extensions")}
+        assert extensions == {"gpkg_rtree_index", "gpkg_metadata"}
+        (update_time,) = rows("select update_time from layer_styles")[0]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", update_time)
+
+
+def test_the_geoparquet_states_its_version_crs_types_and_bounds(tmp_path):
+    probability = patches(0.3).astype(np.float32)
+    frame = vectorize_landslides(probability, grid_of(probability))
+    _, path = write_inventory(frame, tmp_path)
+    stated = json.loads(pyarrow.parquet.read_schema(path).metadata[b"geo"])
+    column = stated["columns"][stated["primary_column"]]
+    assert stated["version"] in {"1.0.0", "1.1.0"}
+    assert (column["encoding"], column["geometry_types"]) == ("WKB", ["MultiPolygon"])
+    assert pyproj.CRS.from_json_dict(column["crs"]).to_epsg() == 32648
+    assert column["bbox"] == list(frame.total_bounds)

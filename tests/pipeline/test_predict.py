@@ -61,6 +61,9 @@ def test_the_item_lists_every_file_of_the_map(mapped):
     item = pystac.Item.from_file(str(mapped / "item.json"))
     hrefs = {asset.href.removeprefix("./") for asset in item.assets.values()}
     assert hrefs == {name for name in FILES - {"item.json"} if not name.endswith(".qml")}  # styles are no data
+    with rasterio.open(mapped / "density.tif") as file:  # its pixels are not those of the map
+        stated = item.assets["density"].extra_fields
+        assert (stated["proj:shape"], stated["proj:transform"]) == (list(file.shape), list(file.transform[:6]))
     assert item.properties["coslide:landslides"] == len(gpd.read_parquet(mapped / "landslides.parquet"))
     west, south, east, north = item.bbox
     with rasterio.open(mapped / "probability.tif") as file:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.windows import Window
-from shapely.geometry import box, mapping
+from shapely.geometry import MultiPolygon, box, mapping
 
 from coslide.io.atomic import whole_output, write_json
 from coslide.windows import row_strips
@@ -134,6 +134,11 @@ def _require_equal(path: Path, read: RowReader) -> None:
                 raise OSError(errno.EIO, f"rows {rows.start} to {rows.stop - 1} do not read back as written", str(path))
 
 
+def place_in_item(grid: GeoBox) -> dict[str, Any]:
+    """Give the size and transform of a raster as a STAC item states them, of all its rasters or of one asset."""
+    return {"proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
+
+
 def write_item(
     folder: Path, grid: GeoBox, *, name: str, date: dt.datetime, properties: Fields, assets: Mapping[str, Fields]
 ) -> None:
@@ -144,7 +149,7 @@ def write_item(
     folder
         Of the files.
     grid
-        Of the rasters.
+        Of the rasters that say nothing else (`place_in_item`).
     name
         Identifies the item.
     date
@@ -164,13 +169,15 @@ def write_item(
     kinds = {".tif": MediaType.COG, ".gpkg": MediaType.GEOPACKAGE, ".parquet": MediaType.VND_APACHE_PARQUET}
     kinds |= {".json": MediaType.JSON, ".png": MediaType.PNG}
     to_degrees = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
-    outline = box(*to_degrees.transform_bounds(*grid.boundingbox.bbox))
-    found = {"proj:code": str(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.affine[:6])}
-    found |= properties
+    west, south, east, north = to_degrees.transform_bounds(*grid.boundingbox.bbox)
+    outline = box(west, south, east, north)
+    if west > east:  # across the 180th meridian, where GeoJSON wants two parts
+        outline = MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
+    found = {"proj:code": str(grid.crs), **place_in_item(grid), **properties}
     extensions = [f"{_EXTENSIONS}/projection/v2.0.0/schema.json"]
     if any("raster:bands" in asset.get("extra_fields", {}) for asset in assets.values()):
         extensions.append(f"{_EXTENSIONS}/raster/v1.1.0/schema.json")
-    item = Item(name, mapping(outline), list(outline.bounds), date, found, stac_extensions=extensions)
+    item = Item(name, mapping(outline), [west, south, east, north], date, found, stac_extensions=extensions)
     for file, fields in assets.items():
         asset = Asset(f"./{file}", media_type=kinds[Path(file).suffix], roles=["data"], **fields)
         item.add_asset(file.removesuffix(".tif"), asset)

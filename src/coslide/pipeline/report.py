@@ -19,7 +19,7 @@ from coslide.errors import InputError
 from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
-from coslide.io.cog import RasterBands, write_cog, write_item
+from coslide.io.cog import RasterBands, place_in_item, write_cog, write_item
 from coslide.io.qgis import write_raster_style
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
@@ -268,6 +268,7 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     images.save_figure(charts.summary_figure(summary, density[0], squares, title=event), out / "summary.png")
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
-    assets = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}
+    assets: dict[str, Any] = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}
+    assets["density.tif"]["extra_fields"] = place_in_item(squares)
     write_item(out, found.grid, name=out.resolve().name, date=cube.date, properties=properties, assets=assets)
     return frame

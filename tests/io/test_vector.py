@@ -10,12 +10,15 @@ import pyproj
 import pytest
 import shapely
 import shapely.affinity
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
 from coslide.errors import InputError
-from coslide.io.vector import LINES, POLYGONS, as_text, field_as_text, of_kind, quote_list, read_polygons, read_vector
+from coslide.io.shapes import LINES, POLYGONS
+from coslide.io.vector import as_text, field_as_text, of_kind, quote_list, read_polygons, read_vector
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -198,6 +201,81 @@ def test_a_field_that_there_is_not_is_refused_naming_those_there_are(tmp_path):
 def test_a_long_list_of_names_is_shortened():
     assert quote_list([str(i) for i in range(30)], most=3) == "'0', '1', '10' and 27 more"
     assert quote_list(["b", "a", "b"]) == "'a', 'b'"
+
+
+ROUND = "(500100 4699700, 500300 4699700, 500300 4699900, 500100 4699700)"
+
+
+@pytest.mark.parametrize(
+    "wkt",
+    [
+        f"MULTIPOLYGON (EMPTY, ({ROUND}))",
+        f"GEOMETRYCOLLECTION (LINESTRING EMPTY, POLYGON ({ROUND}))",
+        f"GEOMETRYCOLLECTION (POINT (1 1), GEOMETRYCOLLECTION (MULTIPOLYGON (({ROUND})), POINT EMPTY))",
+        f"POLYGON ({ROUND}, (500250 4699750, 500250 4699750, 500250 4699750, 500250 4699750))",
+        f"MULTIPOLYGON (((1 1, 1 1, 1 1, 1 1)), ({ROUND}))",
+    ],
+)
+def test_parts_that_are_empty_or_one_place_stop_nothing(tmp_path, wkt):
+    """GEOS aborts the process, or raises, on them when edges get vertices."""
+    path = tmp_path / "v.parquet"
+    frame_of([shapely.from_wkt(wkt), SQUARES[0]]).to_parquet(path)
+    frame = of_kind(read_vector(path, "EPSG:32653", what="squares"), POLYGONS, path=path, what="squares")
+    np.testing.assert_allclose(frame.to_crs(UTM).area, [2e4, 4e4], rtol=1e-4)
+
+
+def test_a_line_that_is_one_place_stays(tmp_path):
+    place, line = LineString([(5e5, 4.7e6)] * 3), LineString([(5e5, 4.7e6), (5e5, 4.7e6), (5.01e5, 4.7e6)])
+    path = save(tmp_path / "v.gpkg", [place, line])
+    np.testing.assert_allclose(read_vector(path, "EPSG:32653", what="lines").to_crs(UTM).length, [0, 1000], atol=1)
+
+
+@pytest.mark.parametrize("far", [1.8e8, 358.0])
+def test_lines_that_have_no_end_are_refused(tmp_path, far):
+    """Vertices every kilometre would fill the memory."""
+    x = np.tile([0, far], 10_000)
+    crs, y = (4326, np.linspace(10, 60, x.size)) if far == 358 else (32653, np.linspace(4e6, 5e6, x.size))
+    path = save(tmp_path / "v.gpkg", [LineString(np.column_stack([x, y]))], crs=crs)
+    with pytest.raises(InputError, match=r"v\.gpkg: found lines of .* in all, .* cut it to the surroundings"):
+        read_vector(path, UTM, what="lines")
+
+
+def test_coordinates_that_are_no_numbers_are_refused_naming_the_feature(tmp_path):
+    path = tmp_path / "v.parquet"
+    with np.errstate(invalid="ignore"):
+        line = shapely.from_wkt("LINESTRING (5e5 4.7e6, NaN 4.7e6, 5.1e5 4.7e6)")
+        frame_of([SQUARES[0], line]).to_parquet(path)
+    with pytest.raises(InputError, match=r"v\.parquet: feature 1: found x nan, y 4.7e\+06, expected finite"):
+        read_vector(path, UTM, what="lines")
+
+
+NUMBER = st.one_of(st.floats(130, 150), st.sampled_from([0.0, 1e308, -180.0, 141.0]))
+PLACE = st.tuples(NUMBER, st.one_of(st.floats(30, 50), st.sampled_from([90.0, -91.0, 42.0])))
+LINE = st.lists(PLACE, max_size=4).filter(lambda points: len(points) != 1).map(LineString)
+RING = st.lists(PLACE, min_size=3, max_size=5).map(Polygon)
+ONE = st.one_of(LINE, RING, PLACE.map(Point), st.just(Polygon()))
+NESTED = st.recursive(
+    st.lists(ONE, max_size=3).map(GeometryCollection),
+    lambda inner: st.lists(inner, max_size=2).map(GeometryCollection),
+    max_leaves=3,
+)
+SHAPE = st.one_of(ONE, NESTED)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(SHAPE, min_size=1, max_size=4))
+def test_whatever_shapes_a_file_holds_they_are_read_or_refused_in_one_line(tmp_path_factory, shapes):
+    path = tmp_path_factory.getbasetemp() / "any.parquet"
+    gpd.GeoDataFrame(geometry=shapes, crs=4326).to_parquet(path)
+    for kinds in (LINES, POLYGONS):
+        try:
+            frame = of_kind(read_vector(path, UTM, what="shapes"), kinds, path=path, what="shapes")
+        except InputError as refused:
+            lines = str(refused).splitlines()
+            assert len(lines) == 1
+        else:
+            assert set(frame.geom_type) <= set(kinds)
+            assert np.isfinite(shapely.get_coordinates(frame.geometry.to_numpy())).all()
 
 
 def test_a_vrt_that_reads_another_file_is_refused(tmp_path):

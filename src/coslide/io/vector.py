@@ -19,9 +19,7 @@ from coslide.errors import InputError
 from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_source
 from coslide.io.raster import require_exact
-
-LINES = ("LineString", "MultiLineString")
-POLYGONS = ("Polygon", "MultiPolygon")
+from coslide.io.shapes import POLYGONS, densify, flat_shapes, only_kind
 
 _STEP_DEG, _STEP_UNITS = 0.01, 1000.0  # about a kilometre: then a straight line is off by 2 cm after reprojection
 _FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate, and cutting the line has no end
@@ -72,7 +70,8 @@ def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) 
     they are reprojected. Features that reach the far side of the Earth, where coordinates in `crs` mean nothing, are
     left out. Arcs become polylines.
     """
-    frame = _read(path)
+    with np.errstate(invalid="ignore"):  # shapely warns of NaN, which is refused below
+        frame = _read(path)
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(f"{path}: has no geometry; expected {what}")
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
@@ -129,8 +128,7 @@ def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what
     """
     shapes = frame.geometry.to_numpy().copy()
     for i in np.flatnonzero(frame.geom_type == "GeometryCollection"):
-        if parts := [part for part in shapely.get_parts(shapely.get_parts(shapes[i])) if part.geom_type in kinds]:
-            shapes[i] = shapely.multipolygons(parts) if kinds == POLYGONS else shapely.multilinestrings(parts)
+        shapes[i] = only_kind(shapes[i], kinds)
     frame = frame.set_geometry(shapes, crs=frame.crs)
     if others := sorted(set(frame.geom_type) - set(kinds)):
         raise InputError(f"{path}: found {', '.join(others)}, expected {what}")
@@ -226,10 +224,21 @@ def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFram
     source = frame.crs
     require_exact(str(path), source, crs)
     step, farthest = (_STEP_DEG, _FARTHEST_DEG) if source.is_geographic else (_STEP_UNITS, _FARTHEST_UNITS)
-    frame = frame[(frame.bounds.abs() <= farthest).all(axis=1)]  # no infinity, no NaN
-    shapes = frame.geometry.force_2d()
+    _require_numbers(frame, path)
+    frame = frame[(frame.bounds.abs() <= farthest).all(axis=1)]
+    shapes = flat_shapes(frame.geometry.to_numpy())
     if source != CRS.from_user_input(crs):
-        shapes = shapes.segmentize(step).to_crs(crs)
-    frame = frame.set_geometry(shapes)
+        dense = densify(shapes, step, name=str(path))
+        shapes = gpd.GeoSeries(dense, crs=source).to_crs(crs).to_numpy()
+    frame = frame.set_geometry(shapes, crs=crs)
     bounds = frame.bounds  # infinite where `crs` has no coordinates
     return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]
+
+
+def _require_numbers(frame: gpd.GeoDataFrame, path: Path) -> None:
+    """Require finite coordinates: bounds do not show a NaN in a line."""
+    xy, owner = shapely.get_coordinates(frame.geometry.to_numpy(), return_index=True)
+    if (wrong := ~np.isfinite(xy).all(axis=1)).any():
+        x, y = xy[wrong][0]
+        number = frame.index[int(owner[wrong][0])]
+        raise InputError(f"{path}: feature {number}: found x {x:g}, y {y:g}, expected finite coordinates")

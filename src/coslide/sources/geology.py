@@ -12,8 +12,8 @@ from shapely.geometry.base import BaseGeometry
 from coslide.config.schema import FaultsConfig, GeologyConfig
 from coslide.errors import InputError
 from coslide.io.codes import read_codes
+from coslide.io.shapes import LINES
 from coslide.io.vector import (
-    LINES,
     as_text,
     field_as_text,
     holds_layers,

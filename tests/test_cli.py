@@ -288,6 +288,53 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_output(
     assert [path for path in out.rglob("*") if path.name in finals] == []
 
 
+NO_PRE = """[scenes.pre]
+scale = 1e-4
+bands = { B2 = "pre_B2.tif", B3 = "pre_B3.tif", B4 = "pre_B4.tif" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        (("[scenes.pre]", "[scenes.gone]"), ["--model", "MODEL"], "scenes.gone: unknown key"),
+        (("[grid]\n", "[grid]\npixel_size_m = 20\n"), ["--model", "MODEL"], "found pixels of 20 m, expected 10 m"),
+        ((NO_PRE, ""), ["--model", "MODEL"], "does not fit the model: reflectance_pre_B2, "),
+        (("", ""), ["--set", "split.scheme=regions", "--set", "split.regions=none.gpkg"], "none.gpkg"),
+        (("", ""), ["--set", "sampling.stride=0"], "sampling.stride: found 0"),
+        (("", ""), ["--seed", "-1"], "seed: found -1"),
+    ],
+)
+def test_what_will_not_fit_is_told_before_any_work_and_leaves_no_folder(
+    command, monkeypatch, made_up_event, made_up_model, tmp_path, change, words, message
+):
+    monkeypatch.setattr("coslide.pipeline.build._compute", faulty(AssertionError("work was begun")))
+    event = made_up_event.with_name("changed.toml")
+    event.write_text(made_up_event.read_text().replace(*change, 1))
+    words = [made_up_model if word == "MODEL" else word for word in words]
+    code, _, err = command("run", event, "--out", tmp_path / "new" / "run", *words)
+    event.unlink()
+    assert code == 2, err
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["build", "run", "map", "train", "simulate"])
+@pytest.mark.parametrize("stands", ["file", "kernel"])
+def test_an_output_that_cannot_be_is_told_before_any_work(
+    command, made_up_event, made_up_cube, made_up_model, tmp_path, step, stands
+):
+    (tmp_path / "file").touch()
+    out = {"file": tmp_path / "file", "kernel": "/proc/new/out"}[stands]
+    inputs = {"map": [made_up_model, made_up_cube], "train": [made_up_cube], "simulate": []}
+    words = [*inputs.get(step, [made_up_event]), *(["--out"] if step != "simulate" else []), out]
+    code, _, err = command(step, *words)
+    assert code == 2
+    assert str(tmp_path / "file" if stands == "file" else "/proc/new") in err
+    assert "is a file" in err or "cannot be written" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp_path):
     words = ["demo", "--out", tmp_path / "run", "--size-km", "3.6", "--steps", "3"]
     code, _, err = command(*words)

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import threading
-import tomllib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 import coslide
+from coslide.config.toml import parse_toml
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
@@ -30,7 +30,9 @@ EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting, as in loss.gamma=1.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).")]
-WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Processes that compute; else threads.")]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, max=1024, help="Processes that compute; else threads.")
+]
 Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -72,8 +74,8 @@ def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         if not equals:
             raise InputError(f"--set: found {pair!r}, expected NAME=VALUE, such as loss.gamma=1")
         try:
-            given[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            given[name.strip()] = parse_toml(f"value = {text}")["value"]
+        except ValueError:
             given[name.strip()] = text.strip()  # a word needs no quotes
     return given
 
@@ -109,7 +111,7 @@ def demo(
     out: OutFolder = Path("runs/demo"),
     size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
     seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Steps of the training.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=10**9, help="Steps of the training.")] = None,
 ) -> None:
     """Simulate a small earthquake and run the whole pipeline on it; goes on where an earlier demo stopped."""
     with shown(quiet="coslide.pipeline.build"):
@@ -225,7 +227,7 @@ def map_(
     out: OutFolder,
     window: Annotated[int | None, typer.Option(help="Side of a window; by default the tile of the training.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Windows given to the network at once.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=10**6, help="Windows given to the network at once.")] = 8,
     tta: Annotated[bool, typer.Option(help="Average eight orientations of each window, and map their spread.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
     precision: Annotated[str, typer.Option(help="32, bf16, or auto: bf16 if a timed trial is faster.")] = "auto",

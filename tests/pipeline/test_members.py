@@ -125,6 +125,7 @@ def test_a_window_larger_than_the_scene_gives_what_the_network_says_of_it(made_u
     ("options", "message"),
     [
         (InferenceOptions(window=40), "--window: found 40, expected a multiple of 16 for egcn"),
+        (InferenceOptions(window=16 * 10**30), "up to 4096"),
         (InferenceOptions(window=0), "--window: found 0, expected a multiple of 16"),
         (InferenceOptions(window=64, stride=65), "--stride: found 65, expected 1 to 64, the side of a window"),
         (

@@ -3,17 +3,25 @@
 import datetime as dt
 import os
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from coslide.config import schema
-from coslide.config.training import StrictModel, TrainingSettings, first_problem
-from coslide.errors import InputError
-from coslide.io.paths import require_regular_file, require_regular_source
+from coslide.config.toml import read_toml
+from coslide.config.training import StrictModel, TrainingSettings, first_problem, require
+from coslide.errors import InputError, one_line
+from coslide.io.paths import require_regular_source
+
+Line = Annotated[str, AfterValidator(one_line)]
+"""A text that is printed, drawn and written into files."""
+
+
+def _of_our_time(time: dt.datetime) -> dt.datetime:
+    require(1900 <= time.year <= 2200, f"found the year {time.year}, expected 1900 to 2200")
+    return time
 
 
 class Event(StrictModel):
@@ -21,17 +29,17 @@ class Event(StrictModel):
 
     file: SkipJsonSchema[Path]
     """The event file."""
-    name: str = Field(min_length=1)
+    name: Line = Field(min_length=1)
     """Name of the earthquake, shown on figures."""
-    id: str = ""
+    id: Line = ""
     """Catalogue id."""
-    time_utc: dt.datetime | None = None
+    time_utc: Annotated[dt.datetime, AfterValidator(_of_our_time)] | None = None
     """Origin time, needed for daily rain."""
-    magnitude: float | None = None
+    magnitude: float | None = Field(default=None, ge=-5, le=12)
     """Moment magnitude."""
     root: Path = Path()
     """Folder of the sources; by default the folder of the event file."""
-    credit: str = ""
+    credit: Line = ""
     """Line that credits the data, printed at the bottom of figures."""
     simulated: bool = False
     """Whether the earthquake never was; the report then warns of it."""
@@ -81,13 +89,7 @@ def read_event(path: Path | str) -> Event:
     ('Made-up earthquake', ['B2', 'B3', 'B4'], 32)
     """
     path = Path(path)
-    require_regular_file(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an event file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+    table = read_toml(path)
     file = path.absolute()
     root = Path(os.path.normpath(file.parent / _expand(str(table.get("root", ".")), path)))
     if "file" in table:
@@ -116,7 +118,11 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
             if value.is_absolute() or not full.is_relative_to(event.root):
                 root = f"{event.root}; expected a path inside it (see root)"
                 raise InputError(f"{file}: {key}: {value} leads out of {root}")
-            if not full.exists():
+            try:
+                there = full.exists()
+            except OSError as error:  # a name that is too long, a folder that may not be entered
+                raise InputError(f"{file}: {key}: {full}: cannot be looked at ({error.strerror})") from None
+            if not there:
                 raise InputError(f"{file}: {key}: {full} does not exist")
             try:
                 require_regular_source(full)

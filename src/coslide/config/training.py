@@ -62,13 +62,13 @@ class SplitSettings(StrictModel):
     """Polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`."""
     test_side: Literal["north", "south", "east", "west"] = "east"
     """Side of the area that is held out with `regions` where no polygons are given."""
-    block_windows: int = Field(default=4, ge=1)
+    block_windows: int = Field(default=4, ge=1, le=10**6)
     """Side of a block in windows: about tile + (block_windows - 1) * stride pixels."""
     test_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Share of the blocks, tiles or rows that is held out."""
     validation_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of the training blocks that chooses weights, threshold and temperature instead."""
-    guard_px: int = Field(default=0, ge=0)
+    guard_px: int = Field(default=0, ge=0, le=10**6)
     """Width of the guard beside held-out pixels, whose labels are neither trained on nor scored."""
 
     @property
@@ -80,9 +80,9 @@ class SplitSettings(StrictModel):
 class SamplingSettings(StrictModel):
     """Which windows of the training pixels the network is fed."""
 
-    tile: int = Field(default=128, ge=16)
+    tile: int = Field(default=128, ge=16, le=4096)
     """Side of a tile in pixels."""
-    stride: int = Field(default=96, ge=1)
+    stride: int = Field(default=96, ge=1, le=4096)
     """Step between tiles in pixels."""
     places: Literal["tiles", "random"] = "tiles"
     """The same tiles in every epoch, or windows of their size at random places."""
@@ -95,7 +95,7 @@ class SamplingSettings(StrictModel):
 class LossSettings(StrictModel):
     """Class-balanced focal loss (`coslide.training.loss`)."""
 
-    gamma: float = Field(default=0.5, ge=0)
+    gamma: float = Field(default=0.5, ge=0, le=100)
     """Focusing exponent."""
     eta: float = Field(default=0.999, ge=0, lt=1)
     """`eta` of the effective number of pixels of a class."""
@@ -112,29 +112,29 @@ class OptimiserSettings(StrictModel):
 
     name: Literal["adam", "adamw"] = "adam"
     """`adam` (weight decay is part of the gradient) or `adamw` (decoupled)."""
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, le=1000)
     """Largest learning rate."""
-    weight_decay: float = Field(default=7e-4, ge=0)
+    weight_decay: float = Field(default=7e-4, ge=0, le=1000)
     """Weight decay."""
     decay: Literal["all", "weights"] = "all"
     """All parameters decay, or the weights of convolutions and matrices only."""
     schedule: Literal["poly", "cosine"] = "poly"
     """How the learning rate falls."""
-    poly_power: float = Field(default=0.9, ge=0)
+    poly_power: float = Field(default=0.9, ge=0, le=1000)
     """Power of `poly`: (1 - step / steps) ** poly_power."""
-    warmup_steps: int = Field(default=0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0, le=10**9)
     """Steps over which the learning rate rises in a line first."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the moving average of the weights, which is kept; 0 for none."""
-    batch: int = Field(default=4, ge=1)
+    batch: int = Field(default=4, ge=1, le=10**6)
     """Samples of a step, over all devices together."""
-    epochs: int = Field(default=70, ge=1)
+    epochs: int = Field(default=70, ge=1, le=10**6)
     """Passes over fixed tiles."""
-    steps: int = Field(default=960, ge=1)
+    steps: int = Field(default=960, ge=1, le=10**9)
     """Steps of a training at random places, in rounds of a twentieth."""
     keep: Literal["last", "best"] = "last"
     """Last weights, or those of the best F1 on validation."""
-    patience: int = Field(default=0, ge=0)
+    patience: int = Field(default=0, ge=0, le=10**6)
     """Epochs without a better F1 on validation after which training ends; 0 for never."""
 
     @property
@@ -148,11 +148,11 @@ class AugmentSettings(StrictModel):
 
     flips: bool = False
     """Mirror and turn each tile at random, and its aspect classes with it."""
-    jitter_gain: float = Field(default=0.0, ge=0)
+    jitter_gain: float = Field(default=0.0, ge=0, le=1000)
     """Standard deviation of the gain of each date, in standardised units."""
-    jitter_offset: float = Field(default=0.0, ge=0)
+    jitter_offset: float = Field(default=0.0, ge=0, le=1000)
     """Standard deviation of the offset of each date, in standardised units."""
-    jitter_band: float = Field(default=0.0, ge=0)
+    jitter_band: float = Field(default=0.0, ge=0, le=1000)
     """Standard deviation of the offset of each band, in standardised units."""
     band_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Chance that a tile is fed without a source that another event may lack."""
@@ -163,7 +163,7 @@ class RuntimeSettings(StrictModel):
 
     precision: Literal["auto", "32", "bf16", "16"] = "32"
     """`auto` is bfloat16 where a device has it, on a CPU where a timed trial is faster."""
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(default=1, ge=1, le=1024)
     """GPUs, or processes of a CPU, that share each batch."""
 
 
@@ -181,13 +181,13 @@ class TrainingSettings(StrictModel):
     """`paper` (as published) or `modern` (the best found; minutes on two cores)."""
     network: str = "egcn"
     """Network to train (`coslide networks` lists them)."""
-    width: int | None = Field(default=None, ge=8)
+    width: int | None = Field(default=None, ge=8, le=8192)
     """Channels at full resolution; None is the original's on a GPU and a quarter on a CPU."""
     options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
     """Other options of the network by name, such as `k = 16` for EGCN."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the split, the first weights and the order of the tiles."""
-    members: int = Field(default=1, ge=1)
+    members: int = Field(default=1, ge=1, le=1000)
     """Networks to train, from seeds on, and average; the map then has their standard deviation."""
     inputs: InputSettings = InputSettings()
     split: SplitSettings = SplitSettings()
@@ -297,7 +297,7 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
     """Put values of dotted names into their groups."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        *groups, name = key.split(".")
+        *groups, name = key.split(".", maxsplit=3)  # deeper than any
         inner = found
         for group in groups:
             inner = inner.setdefault(group, {})

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -20,13 +21,14 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import coslide
 from coslide.config.event import Event
-from coslide.cube.band import by_variable
+from coslide.cube.band import Band, by_variable
 from coslide.cube.cube import CUBE_FORMAT
 from coslide.cube.store import CHUNK, NOTHING, Entry, LayerGroup, Span, Store, recorded
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
-from coslide.io.atomic import Marker, report_write_errors, sha256, whole_output
+from coslide.io.atomic import Marker, report_write_errors, require_replaceable, sha256, whole_output
 from coslide.io.executor import available_processors, map_unordered
+from coslide.io.outputs import output_folder
 from coslide.memory import peak_memory_gb, restart_peak
 from coslide.progress import report_progress
 
@@ -47,7 +49,13 @@ class _Ready(NamedTuple):
     peak_gb: float
 
 
-def build_cube(event: Event, path: Path | str, *, executor: Executor | None = None) -> Path:
+def build_cube(
+    event: Event,
+    path: Path | str,
+    *,
+    executor: Executor | None = None,
+    require: Callable[[Sequence[Band]], object] | None = None,
+) -> Path:
     """Build the index cube of `event`; only what is not there yet, or has changed, is computed.
 
     While it is built the cube lies under a hidden name beside `path`. A build that was killed leaves it, and the next
@@ -63,6 +71,9 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
     executor
         Computes the windows (`coslide.io.executor.open_executor`); None takes threads of this process. The values are
         the same to the bit.
+    require
+        Is given the bands of a new cube as soon as all sources are read, before anything is computed; what it raises
+        ends the build.
 
     Raises
     ------
@@ -76,6 +87,15 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
     'Made-up earthquake'
     """
     path = Path(path)
+    require_replaceable(path, CUBE)
+    with output_folder((path.resolve() if path.is_dir() else path).parent):
+        return _build(event, path, executor, require)
+
+
+def _build(
+    event: Event, path: Path, executor: Executor | None, require: Callable[[Sequence[Band]], object] | None
+) -> Path:
+    """Build the cube where it can be written."""
     scenes = open_event_scenes(event)
     specs, grid = layer_specs(event, scenes), scenes.grid
     keys = layer_keys(specs, event, grid)
@@ -100,6 +120,8 @@ def build_cube(event: Event, path: Path | str, *, executor: Executor | None = No
                 _log.info(f"{spec.name}: not changed")
             else:
                 todo.append(_prepare(spec, store))
+        if require is not None and len(todo) == len(specs):
+            require([band for ready in todo for band in ready.group.bands])
         todo.sort(key=lambda ready: bool(ready.spec.after), reverse=True)
         while todo:  # and forget each, with the memory that it holds
             ready = todo.pop()

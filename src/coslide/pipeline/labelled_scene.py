@@ -248,13 +248,19 @@ def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
     if scene.chips and settings.split.scheme == "regions":
         raise InputError(f"training.split.scheme: {scene.name}: chips have no regions; expected blocks or events")
     path = settings.split.regions if settings.split.scheme == "regions" else None
-    regions = None if path is None or grid is None else _burn_regions(path, grid)
+    regions = None if path is None or grid is None else burn_regions(path, grid)
     split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
     return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
 
 
-def _burn_regions(path: Path, grid: GeoBox) -> SplitRaster:
-    """Burn the subsets that a file of polygons gives."""
+def burn_regions(path: Path, grid: GeoBox) -> SplitRaster:
+    """Burn the subsets that a file of polygons gives.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or names a subset that there is not.
+    """
     frame = read_vector(path, str(grid.crs), what="regions")
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     if wrong := set(words) - set(_SUBSETS):

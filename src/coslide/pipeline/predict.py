@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -18,6 +19,7 @@ from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
 from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, require_replaceable, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
+from coslide.io.outputs import output_folder
 from coslide.mapping.export import onnx_predictors
 from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs
@@ -36,6 +38,7 @@ _log = logging.getLogger(__name__)
 _ROWS_FOLDER, _ROWS = ".map.part", "rows"  # where the rows lie until the map is whole
 _BLOCK_ROWS = 1024  # that a worker computes at once
 _SURE = 1e-6
+_LARGEST_WINDOW = 4096
 Block = NDArray[np.float32]  # rows of a map: (layer, row, col)
 
 
@@ -211,6 +214,8 @@ def predict_scene(
     >>> sorted(path.name for path in predict_scene(bundle, index, folder / "map").glob("landslides.*"))
     ['landslides.gpkg', 'landslides.parquet']
     """
+    if not 0 <= min_area_m2 < math.inf:
+        raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
     out, loaded, cube = Path(out), load_model(model), open_cube(index)
     metadata = loaded.metadata
     missing = require_same_inputs(metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
@@ -222,9 +227,7 @@ def predict_scene(
         onnx_predictors(Path(model))  # refused before anything is written
     require_replaceable(out / PACKAGE, None)
     work = out / _ROWS_FOLDER
-    with report_write_errors(out):
-        work.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(work, out), report_write_errors(out):
+    with output_folder(work), exclusive_lock(work, out), report_write_errors(out):
         if not resume:
             shutil.rmtree(work / _ROWS, ignore_errors=True)
             (work / CHOSEN).unlink(missing_ok=True)
@@ -297,8 +300,9 @@ def tiling_of(options: InferenceOptions, model: Model) -> TilingOptions:
     window = metadata.tile if options.window is None else options.window
     if window != metadata.tile:
         multiple = int(getattr(network, "size_multiple", 1))
-        if window < multiple or window % multiple:
-            raise InputError(f"--window: found {window}, expected a multiple of {multiple} for {metadata.network}")
+        if not multiple <= window <= _LARGEST_WINDOW or window % multiple:
+            expected = f"expected a multiple of {multiple} for {metadata.network}, up to {_LARGEST_WINDOW}"
+            raise InputError(f"--window: found {window}, {expected}")
         if options.onnx or getattr(network, "fixed_side", None):
             what = "its ONNX form" if options.onnx else "the model"
             raise InputError(f"--window: found {window}, expected {metadata.tile}, the tile that {what} is made for")

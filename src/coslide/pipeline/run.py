@@ -3,22 +3,25 @@
 import logging
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coslide.config.event import Event, read_event
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import Band
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.indices.event_layers import open_event_scenes
 from coslide.io.atomic import require_replaceable, write_json
+from coslide.io.outputs import output_folder
 from coslide.mapping.inventory import PACKAGE
-from coslide.mapping.model import load_model, record_scores
+from coslide.mapping.model import ModelMetadata, load_model, record_scores, require_same_inputs
 from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import open_labelled_scene
+from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
@@ -74,12 +77,21 @@ def run(
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
     require_replaceable(out / PACKAGE, None)
-    if model is None:
-        _require_trainable(event, settings)
-    else:
-        load_model(model)  # what is wrong with it shows before any long work
+    with output_folder(out):
+        if model is None:
+            _require_trainable(event, settings)
+        _make_all(event, out, model, settings, resume=resume)
+        wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
+        write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
+        write_report(out)
+    _log.info(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
+    return out
+
+
+def _make_all(event: Event, out: Path, model: Path | str | None, settings: TrainingSettings, *, resume: bool) -> None:
+    """Make all but the report, which tells how long it took."""
     index = out / "index.zarr"
-    build_cube(event, index)
+    build_cube(event, index, require=None if model is None else _fits(load_model(model).metadata, event))
     _log.info(f"{index}: {open_cube(index).summary}")
     if model is None:
         model = out / "model"
@@ -92,11 +104,17 @@ def run(
             record_scores(out / "model", metrics)
     found = read_probability_map(out)
     scene_figure(out / "landslides.png", open_cube(index), found, metrics.pixels if metrics else None)
-    wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
-    write_json(out / "run.json", {"wall_s": round(wall_s, 1), "peak_memory_mb": peak_mb, "cpus": os.cpu_count()})
-    write_report(out)
-    _log.info(f"done in {int(wall_s // 60)} min {int(wall_s % 60)} s, peak memory {peak_mb / 1000:.1f} GB: {out}")
-    return out
+
+
+def _fits(metadata: ModelMetadata, event: Event) -> Callable[[Sequence[Band]], object]:
+    """Check that a model has the pixel size of the event, and make the check of the bands that its cube will have."""
+    name, size_m = str(event.file), event.grid.pixel_size_m
+    require_same_inputs(metadata, metadata.bands, size_m, name)
+
+    def require(bands: Sequence[Band]) -> None:
+        require_same_inputs(metadata, [band for band in bands if band.role in {"index", "diagnostic"}], size_m, name)
+
+    return require
 
 
 def _require_trainable(event: Event, settings: TrainingSettings) -> None:
@@ -110,3 +128,5 @@ def _require_trainable(event: Event, settings: TrainingSettings) -> None:
         raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
     grid = open_event_scenes(event).grid
     require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)
+    if settings.split.scheme == "regions" and settings.split.regions is not None:
+        burn_regions(settings.split.regions, grid)

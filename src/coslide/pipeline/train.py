@@ -20,7 +20,8 @@ from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
 from coslide.evaluation.scores import NetworkDiagnostics, Scores
 from coslide.evaluation.scoring import ScoredMap, score
-from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable
+from coslide.io.atomic import exclusive_lock, require_replaceable
+from coslide.io.outputs import output_folder
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
@@ -155,9 +156,7 @@ def fit_model(
     _require_together(scenes, settings.split.scheme)
     folder = out / "training"
     require_unused(folder, resume=resume)
-    with report_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder, folder):
+    with output_folder(folder), exclusive_lock(folder, folder):
         try:
             encoder, optional_bands = choose_inputs(scenes, settings)
             require_trainable(settings, encoder.inputs)

@@ -11,6 +11,7 @@ import shapely
 
 import coslide
 from coslide.io.atomic import Marker, whole_output, write_json
+from coslide.io.outputs import output_folder
 from coslide.progress import report_progress
 from coslide.simulate.changes import make_covers
 from coslide.simulate.documents import render
@@ -64,7 +65,7 @@ def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bo
             _log.info(f"{folder}: is this simulation already")
             return folder / "event.toml"
     started = time.monotonic()
-    with whole_output(folder, marker=SIMULATION) as part:
+    with output_folder(folder.parent), whole_output(folder, marker=SIMULATION) as part:
         part.mkdir()
         truth = _write(part, recipe)
         write_json(part / SIMULATION.file, {**record, "truth": truth})

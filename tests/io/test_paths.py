@@ -15,10 +15,11 @@ from coslide.errors import InputError
 from coslide.io.atomic import sha256
 from coslide.io.paths import require_regular_file, with_sidecar_files
 from coslide.io.raster import open_raster
-from coslide.io.vector import holds_layers, read_table, read_vector
+from coslide.io.table import read_table
+from coslide.io.vector import holds_layers, read_vector
 from coslide.mapping.inventory import read_inventory
 from coslide.mapping.model import load_metadata
-from coslide.sources.bands import read_xml
+from coslide.sources.documents import read_xml
 
 CRS = "EPSG:32654"
 

@@ -287,3 +287,24 @@ def test_only_the_part_around_the_window_is_read():
     resample(raster, read, grid[300:310, 500:510], how=Resampling.bilinear)
     assert len(asked) == 1
     assert asked[0][0] < 600 > asked[0][1]
+
+
+@pytest.mark.parametrize("how", [Resampling.nearest, Resampling.bilinear, Resampling.cubic])
+@pytest.mark.parametrize("crs", ["EPSG:32654", "EPSG:32655"])
+def test_a_window_done_in_halves_is_the_same(monkeypatch, how, crs):
+    """The work of a huge raster is cut, its values are not."""
+    values = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
+    x, y = Transformer.from_crs("EPSG:32654", crs, always_xy=True).transform(500000, 4700000)
+    raster = GeoBox(values.shape, Affine(2, 0, x, 0, -2, y), crs)
+    window = GeoBox((50, 40), Affine(10, 0, 500050, 0, -10, 4699950), "EPSG:32654")
+    most = []
+
+    def read(rows, cols):
+        most.append((rows.stop - rows.start) * (cols.stop - cols.start))
+        return values[rows, cols]
+
+    whole = resample(raster, read, window, how=how)
+    monkeypatch.setattr("coslide.io.resample.LARGEST_READ_PX", 5000)
+    halves = resample(raster, read, window, how=how)
+    np.testing.assert_allclose(halves, whole, atol=1e-4)
+    assert max(most[1:]) <= 5000 < most[0]

@@ -82,17 +82,25 @@ def open_own_files(place: str, driver: str | None = None) -> Any:
     RasterioError
         If GDAL cannot open it.
     """
+    return _open(place, driver, ())
+
+
+def _open(place: str, driver: str | None, above: tuple[Path, ...]) -> Any:
+    """Open a raster that `above`, VRTs, read."""
     path = Path(place)
     require_regular_source(path)
     head = read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
     dataset = rasterio.open(place, driver=driver)
+    own = path.resolve()
     for other in map(Path, dataset.files if dataset.driver == "VRT" else ()):
         if not _lies_beside(other, path):
             raise InputError(f"{path}: reads {other}; expected a VRT of files in its own folder or below it")
-        if other.resolve() != path.resolve():
-            open_own_files(str(other)).close()
+        if other.resolve() in above:
+            raise InputError(f"{path}: reads {other}, which reads it; expected a VRT of other rasters")
+        if other.resolve() != own:
+            _open(str(other), None, (*above, own)).close()
     return dataset
 
 

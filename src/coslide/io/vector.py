@@ -15,6 +15,7 @@ from pyproj import CRS
 from shapely.errors import GEOSException
 from shapely.geometry import box
 
+from coslide.crs import flat_crs
 from coslide.errors import InputError
 from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_source
@@ -221,7 +222,8 @@ def _require_features(path: Path) -> None:
 
 
 def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFrame:
-    source = frame.crs
+    source = CRS.from_user_input(flat_crs(frame.crs.to_wkt(), str(path)))
+    frame = frame.set_crs(source, allow_override=True)
     require_exact(str(path), source, crs)
     step, farthest = (_STEP_DEG, _FARTHEST_DEG) if source.is_geographic else (_STEP_UNITS, _FARTHEST_UNITS)
     _require_numbers(frame, path)

@@ -255,6 +255,66 @@ def test_an_incomplete_product_is_named(tmp_path):
         read(safe, root=tmp_path)
 
 
+@pytest.mark.parametrize("baseline", ["99.99", "", "N9999"])
+@pytest.mark.parametrize("form", ["safe", "folder", "item"])
+def test_a_product_made_at_home_has_no_offset_where_none_existed_when_it_was_made(tmp_path, baseline, form):
+    """R1: later ones without a list of offsets need boa_offset, in each form, and with it nothing of the offsets."""
+    safe = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="02.14")
+    metadata = safe / "MTD_MSIL2A.xml"
+    safe_files.edit(metadata, ">02.14<", f">{baseline}<")
+    safe_files.edit(metadata, "_N0214_", "_N9999_")
+    product = safe
+    if form == "folder":
+        product = metadata.rename(tmp_path / metadata.name).parent / "folder"
+        red_file(product, "B04.tif")
+        metadata = (tmp_path / metadata.name).rename(product / metadata.name)
+    if form == "item":
+        link = {"href": str(metadata.relative_to(tmp_path))}
+        product = write_item(tmp_path / "a.json", {"B04": {"href": red_file(tmp_path)}, "product_metadata": link})
+    assert stored_offsets(read(product, root=tmp_path)[0]) == {"B4": 0}
+    safe_files.edit(metadata, "(<GENERATION_TIME>)2018", r"\g<1>2023")
+    with pytest.raises(InputError, match=r"no offset .* of B4, and .*; give boa_offset"):
+        read(product, root=tmp_path)
+    for given in (0, -1000):
+        assert stored_offsets(read(product, root=tmp_path, boa_offset=given)[0]) == {"B4": given}
+    safe_files.edit(metadata, "psd-14", "psd-13")
+    assert stored_offsets(read(product, root=tmp_path)[0]) == {"B4": 0}
+
+
+def test_offsets_that_a_product_made_at_home_lists_count(tmp_path):
+    safe = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="05.09")
+    safe_files.edit(safe / "MTD_MSIL2A.xml", ">05.09<", ">99.99<")
+    assert stored_offsets(read(safe, root=tmp_path)[0]) == {"B4": -1000}
+
+
+def test_the_tags_of_early_versions_of_sen2cor_are_read(tmp_path):
+    safe = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, baseline="02.04")
+    metadata = safe / "MTD_MSIL2A.xml"
+    safe_files.edit(metadata, "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
+    safe_files.edit(metadata, "IMAGE_FILE>", "IMAGE_FILE_2A>")
+    safe_files.edit(metadata, "Granule>", "Granules>")
+    safe_files.edit(metadata, "<Granule ", "<Granules ")
+    assert stored_offsets(read(safe, root=tmp_path)[0]) == {"B4": 0}
+
+
+def test_a_safe_folder_without_manifest_is_read_by_its_metadata(tmp_path):
+    """As other programs leave it; what cannot be one says what it lacks."""
+    safe = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR})
+    expected = open_scene(scene_of(safe), root=tmp_path).reflectance("B4", GRID)
+    (safe / "manifest.safe").unlink()
+    scene = open_scene(scene_of(safe), root=tmp_path)
+    np.testing.assert_array_equal(scene.reflectance("B4", GRID), expected)
+    assert any("manifest.safe" in note for note in scene.notes)
+    with pytest.raises(InputError, match=rf"found no band, expected .*manifest\.safe.*; name {safe.name} in it"):
+        read(tmp_path, root=tmp_path)
+    (safe / "MTD_MSIL2A.xml").unlink()
+    with pytest.raises(InputError, match=r"found no MTD_MSIL2A\.xml, expected .*manifest\.safe"):
+        read(safe, root=tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match="expected an unpacked SAFE folder"):
+        read(tmp_path / "a.zip", root=tmp_path)
+
+
 # --- All forms are one ---
 
 
@@ -556,6 +616,50 @@ def test_products_of_two_days_are_refused(tmp_path):
     other = safe_files.write_safe(tmp_path, {"B04": RED, "SCL": CLEAR}, date="2018-09-16", tile="54TXN")
     with pytest.raises(InputError, match="of 2018-09-11 01:26 and .* of 2018-09-16 01:26 UTC, expected one day"):
         read(one, other, root=tmp_path)
+
+
+def said_at(path, tile, **times):
+    said = {"B04": {"href": "red.tif", "raster:bands": [{"scale": 1e-4, "offset": 0}]}}
+    return write_item(path, said, **{"s2:mgrs_tile": tile, **times})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ({"datetime": "2021-03-01T23:59:52Z"}, {"datetime": "2021-03-02T00:00:06Z"}, True),
+        ({"datetime": "2021-03-02T08:59:52+09:00"}, {"datetime": "2021-03-02T00:00:06Z"}, True),
+        ({"datetime": None, "start_datetime": "2021-03-01T23:58:00Z", "end_datetime": "2021-03-02T00:03:00Z"},
+         {"datetime": "2021-03-02T00:04:06Z"}, True),
+        ({"datetime": "2021-03-01T00:00:00Z"}, {"datetime": "2021-03-01T23:59:52Z"}, True),
+        ({"datetime": "2021-03-01T00:00:00Z"}, {"datetime": "2021-03-02T00:00:00Z"}, False),
+        ({"datetime": "2021-03-01T23:59:52Z"}, {"datetime": "2021-03-02T23:59:41Z"}, False),
+        ({"datetime": "2021-03-02T00:00:06Z"}, {"datetime": "2021-03-02T23:59:52Z"}, False),
+    ],
+)  # fmt: skip
+def test_tiles_of_one_overpass_are_one_scene_also_across_midnight(tmp_path, one, other, together):
+    red_file(tmp_path)
+    items = [said_at(tmp_path / "a.json", "57LXK", **one), said_at(tmp_path / "b.json", "57LXJ", **other)]
+    if not together:
+        with pytest.raises(InputError, match=r"products: found .* expected one day"):
+            read(*items, root=tmp_path)
+        return
+    for keys in ({}, {"date": "2021-03-01"}):
+        assert open_scene(scene_of(*items, **keys), root=tmp_path).acquired == "2021-03-01"
+    with pytest.raises(InputError, match="date: found 2021-03-04"):
+        read(*items, root=tmp_path, date="2021-03-04")
+
+
+def test_names_of_a_folder_that_are_of_two_days_are_refused(tmp_path):
+    folder, late = tmp_path / "a", "T57LXK_20210302T000006_B03_10m.tif"
+    red_file(folder, "T57LXK_20210301T235952_B04_10m.tif")
+    red_file(folder, late)
+    keys = {"bands": ("B3", "B4"), "boa_offset": 0}
+    assert [read(tmp_path / "a", root=tmp_path, date=day, **keys)[0].acquired for day in ("2021-03-01", "2021-03-02")]
+    (tmp_path / "a" / "T57LXK_20210302T000006_B03_10m.tif").rename(
+        tmp_path / "a" / "T57LXK_20210306T000006_B03_10m.tif"
+    )
+    with pytest.raises(InputError, match="expected one day"):
+        read(tmp_path / "a", root=tmp_path, **keys)
 
 
 def test_the_date_of_the_event_file_must_be_that_of_the_products(tmp_path):

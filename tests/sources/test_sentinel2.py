@@ -174,6 +174,19 @@ def test_a_void_of_a_float_raster_is_recognised_by_its_rounded_value(tmp_path, v
     assert np.isnan(found).sum() == 16
 
 
+@pytest.mark.parametrize(("value", "problem"), [(12, "found the class 12"), (4.5, "found the class 4.5"), (255, None)])
+def test_what_is_no_class_of_the_scene_classification_shows_no_surface(tmp_path, value, problem):
+    classes = np.full((60, 60), 4, dtype=np.float32 if value == 4.5 else np.uint8)
+    classes[10, 10] = value
+    scene = product_scene(folder_of(tmp_path / "a", B04=random_dn(GRID.shape), SCL=classes))
+    assert np.count_nonzero(~scene.clear(GRID)) == 4
+    if problem is None:
+        scene.check_radiometry(GRID)
+        return
+    with pytest.raises(InputError, match=rf"SCL\.tif: {problem}"):
+        scene.check_radiometry(GRID)
+
+
 # --- Pixels ---
 
 

@@ -19,9 +19,9 @@ Line = Annotated[str, AfterValidator(one_line)]
 """A text that is printed, drawn and written into files."""
 
 
-def _of_our_time(time: dt.datetime) -> dt.datetime:
+def _in_utc(time: dt.datetime) -> dt.datetime:
     require(1900 <= time.year <= 2200, f"found the year {time.year}, expected 1900 to 2200")
-    return time
+    return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
 class Event(StrictModel):
@@ -33,7 +33,7 @@ class Event(StrictModel):
     """Name of the earthquake, shown on figures."""
     id: Line = ""
     """Catalogue id."""
-    time_utc: Annotated[dt.datetime, AfterValidator(_of_our_time)] | None = None
+    time_utc: Annotated[dt.datetime, schema.NO_NUMBER, AfterValidator(_in_utc)] | None = None
     """Origin time, needed for daily rain."""
     magnitude: float | None = Field(default=None, ge=-5, le=12)
     """Moment magnitude."""

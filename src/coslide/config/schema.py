@@ -8,7 +8,7 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from coslide.config.training import StrictModel, require
 
@@ -24,6 +24,16 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Increasing = Annotated[tuple[float, ...], AfterValidator(_increasing)]
+
+
+def _no_number(value: Any) -> Any:
+    number = isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit())
+    require(not number, f"found {value!r}, expected such as 2018-09-06")  # else taken for seconds since 1970
+    return value
+
+
+NO_NUMBER = BeforeValidator(_no_number)
+"""For dates and times."""
 
 
 def _one_of(table: StrictModel, *keys: str) -> str:
@@ -61,7 +71,7 @@ class SceneConfig(StrictModel):
     """With `products`: names of the bands to take. Without: a raster for each name."""
     scl: BandFile | None = None
     """The scene classification as a raster, beside `bands` given as rasters. Products bring their own."""
-    date: dt.date | None = None
+    date: Annotated[dt.date, NO_NUMBER] | None = None
     """When the scene was acquired; by default what the products state."""
     scale: float | None = None
     """Of rasters: reflectance = value * scale + offset. By default what the raster declares."""

@@ -4,6 +4,7 @@ A key is a hash of what decides the values of a part: the grid, the settings and
 parts that it reads, and the version of coslide. (The libraries that computed it are recorded, not part of the key.)
 """
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -37,6 +38,9 @@ from coslide.io.paths import with_sidecar_files
 from coslide.io.raster import raster_extent
 from coslide.io.vector import read_vector
 from coslide.sources.sentinel2 import SceneReader, open_scene
+
+Days = tuple[dt.date, dt.date] | None
+_LONG_AFTER = dt.timedelta(days=366)
 
 
 class LayerSpec(NamedTuple):
@@ -73,11 +77,12 @@ class LayerSpec(NamedTuple):
 
 
 class EventScenes(NamedTuple):
-    """The opened scenes of an event, and the grid of its cube."""
+    """The opened scenes of an event, the grid of its cube, and lines of warning for the log."""
 
     post: SceneReader
     pre: SceneReader | None
     grid: GeoBox
+    warnings: tuple[str, ...]
 
 
 def open_event_scenes(event: Event) -> EventScenes:
@@ -88,10 +93,12 @@ def open_event_scenes(event: Event) -> EventScenes:
     Raises
     ------
     InputError
-        If a source cannot be read or has no CRS, they do not overlap, or the CRS asked for is not in metres.
+        If a source cannot be read or has no CRS, they do not overlap, or the CRS asked for is not in metres; or if the
+        scenes were taken in another order than before and after the event.
     """
     post = open_scene(event.scenes.post, root=event.root)
     pre = open_scene(event.scenes.pre, root=event.root) if event.scenes.pre else None
+    warnings = _check_order(event, post.days, pre.days if pre else None)
     of_dem = join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths])
     extents = [join_extents("scenes.post", post.extents()), of_dem]
     if event.grid.area is not None:
@@ -99,7 +106,39 @@ def open_event_scenes(event: Event) -> EventScenes:
     zones = {utm_zone(extent.crs) for extent in post.extents()}
     crs = event.grid.crs or (zones.pop() if len(zones) == 1 else None)  # in its own UTM zone nothing need be warped
     grid = common_grid(extents, pixel_size_m=event.grid.pixel_size_m, crs=crs, lattice=post.lattice())
-    return EventScenes(post, pre, grid)
+    return EventScenes(post, pre, grid, tuple(warnings))
+
+
+def _check_order(event: Event, post: Days, pre: Days) -> list[str]:
+    """Check that the scenes were taken before and after the event, as far as days tell; return what is odd.
+
+    Days may be local ones or those of UTC, so one day of doubt is allowed.
+    """
+    doubt, odd = dt.timedelta(days=1), []
+    if post and pre and pre[0] > post[1]:
+        found = f"found {pre[0]}, after scenes.post of {post[1]}"
+        raise InputError(f"{event.file}: scenes.pre: {found}, expected the earlier scene; exchange them if so")
+    if event.time_utc is not None:
+        day = event.time_utc.date()
+        if post and post[1] < day - doubt:
+            found = f"found {post[1]}, before the event of {day} (time_utc)"
+            raise InputError(f"{event.file}: scenes.post: {found}, expected a scene after it")
+        if pre and pre[0] > day + doubt:
+            found = f"found {pre[0]}, after the event of {day} (time_utc)"
+            raise InputError(f"{event.file}: scenes.pre: {found}, expected a scene before it")
+        if post and post[0] <= day:
+            odd.append(f"scenes.post: taken on {post[0]}, the event was on {day}: it may show what was before")
+        if pre and pre[1] >= day:
+            odd.append(f"scenes.pre: taken on {pre[1]}, the event was on {day}: it may show what came after")
+        if post and post[0] - day > _LONG_AFTER:
+            years = (post[0] - day) / _LONG_AFTER
+            odd.append(f"scenes.post: taken on {post[0]}, {years:.1f} years after the event: later changes are in it")
+    if post and pre and pre[1] >= post[0]:
+        odd.append(f"scenes.pre: taken on {pre[1]}, and scenes.post on {post[0]}: they may be the same scene")
+    if post and pre and post[0] - pre[1] > 2 * _LONG_AFTER:
+        years = (post[0] - pre[1]) / _LONG_AFTER
+        odd.append(f"scenes.pre: taken on {pre[1]}, {years:.1f} years before scenes.post: other changes lie between")
+    return [f"warning: {line}" for line in odd]
 
 
 def layer_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
@@ -152,7 +191,7 @@ def layer_keys(parts: Sequence[LayerSpec], event: Event, grid: GeoBox) -> dict[s
 
 def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
     """List the parts that are computed from the scenes alone."""
-    (post, pre, grid), asked = scenes, event.scenes.coregister
+    (post, pre, grid, _), asked = scenes, event.scenes.coregister
     role, role_of_difference = ndvi_roles(event.ndvi, has_pre=pre is not None)
 
     def scene_spec(reader: SceneReader, when: When, settings: list[Any], looks_at: tuple[Path, ...]) -> LayerSpec:

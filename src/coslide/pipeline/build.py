@@ -97,6 +97,8 @@ def _build(
 ) -> Path:
     """Build the cube where it can be written."""
     scenes = open_event_scenes(event)
+    for line in scenes.warnings:
+        _log.info(line)
     specs, grid = layer_specs(event, scenes), scenes.grid
     keys = layer_keys(specs, event, grid)
     _log.info(f"grid: {grid.shape.y} x {grid.shape.x} pixels of {event.grid.pixel_size_m:g} m, {grid.crs}")

@@ -29,6 +29,8 @@ LEAST_PLAUSIBLE_REFLECTANCE = -0.02  # dark, corrected surfaces may lie slightly
 MAX_IMPLAUSIBLE_SHARE = 0.05
 SCALE_HINT = "give its scale (0.0001 for Sentinel-2 L2A) in the event file"
 _OVERPASS = dt.timedelta(hours=1)
+_CLASSES = range(1, 12)
+_FILL_CLASSES = (0, 255)
 _GLANCE_PX = 512  # side of the reduced image that is checked where a raster holds overviews
 _SAMPLES, _SAMPLE_PX = 4, 64  # else: windows along each side, and their side
 
@@ -59,6 +61,14 @@ class SceneReader(NamedTuple):
     def acquired(self) -> str:
         """The ISO date of the scene, empty where neither the event file nor a product states it."""
         return str(self.scene.date or next((product.acquired for product in self.products if product.acquired), ""))
+
+    @property
+    def days(self) -> tuple[dt.date, dt.date] | None:
+        """The first and the last day of the scene, mostly the same; None where nothing states them."""
+        if self.scene.date is not None:
+            return self.scene.date, self.scene.date
+        spans = [product.sensed for product in self.products if product.sensed is not None]
+        return (min(first for first, _ in spans).date(), max(last for _, last in spans).date()) if spans else None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -162,11 +172,10 @@ class SceneReader(NamedTuple):
         if not rasters:
             return np.ones(window.shape, dtype=bool)
         classes = _mosaic(rasters, window, Resampling.nearest, shift_m)
-        clear: NDArray[np.bool_] = (classes > 0) & (classes <= 255) & ~np.isin(classes, self.scene.scl_invalid)
-        return clear
+        return np.isin(classes, np.setdiff1d(_CLASSES, self.scene.scl_invalid))
 
     def check_radiometry(self, grid: GeoBox) -> None:
-        """Check at a glance that values can be reflectance.
+        """Check at a glance that values can be reflectance, and those of the classification classes.
 
         Parameters
         ----------
@@ -177,9 +186,14 @@ class SceneReader(NamedTuple):
         ------
         InputError
             If more than 5 % of the values of a band lie below -0.02, as where an offset was subtracted twice, or its
-            median lies above 3, as without a scale.
+            median lies above 3, as without a scale; or if a value of the classification is no class.
         """
         sentinel2 = bool(self.scene.products)
+        for raster in [product.rasters["SCL"] for product in self.products if "SCL" in product.rasters]:
+            classes = np.unique(_glance(raster, grid))
+            if (other := np.setdiff1d(classes, [*_CLASSES, *_FILL_CLASSES])).size:
+                found = f"found the class {other[0]:g}, expected those of the scene classification (SCL), 0 to 11"
+                raise InputError(f"{redact_url(raster.href)}: {found} (255: no data)")
         for raster in [raster for product in self.products for raster in product.bands.values()]:
             name, values = redact_url(raster.href), _glance(raster, grid)
             low = (values < LEAST_PLAUSIBLE_REFLECTANCE).sum() / max(values.size, 1)
@@ -240,6 +254,9 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
     for old in (product for product in found if product not in kept):
         higher = f"is there with processing baseline {newest[old.tile]}, this one has {old.baseline or 'none'}"
         notes.append(f"{old.name}: left out, tile {old.tile} {higher}")
+    safe = [Path(product.name) for product in kept if (Path(product.name) / "GRANULE").is_dir()]
+    partial = [folder for folder in safe if not (folder / "manifest.safe").is_file()]
+    notes += [f"{folder}: has no manifest.safe; its images are those that its metadata list" for folder in partial]
     without = [product.name for product in kept if "SCL" not in product.rasters]
     if 0 < len(without) < len(kept):
         raise InputError(f"{without[0]}: has no scene classification (SCL), and other products of the scene have one")

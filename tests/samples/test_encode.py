@@ -7,7 +7,7 @@ from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError
 from coslide.indices.derivatives import ASPECT_CLASSES, slope_aspect_curvature
 from coslide.samples.augment import apply_dihedral, turn_inputs
-from coslide.samples.encode import Encoder, Normalisation, choose_encodings
+from coslide.samples.encode import Encoder, Moments, Normalisation, choose_encodings
 
 ASPECT = Band("aspect_class", kind="circular", class_names=ASPECT_CLASSES)
 PGA = Band(
@@ -19,8 +19,10 @@ PRE = Band("reflectance_pre_B2", channel="B2", quantity="reflectance", date="pre
 
 
 def encoder(bands, encodings, flags=()):
-    classes = np.array([max(1, band.classes) for band in bands], dtype=np.float32)
-    return Encoder(tuple(bands), encodings, flags, Normalisation(np.zeros(len(bands), np.float32), classes))
+    measured = np.array([band.classes == 0 for band in bands])
+    offset, scale = Moments(bands).normalisation()
+    same = Normalisation(np.where(measured, np.float32(0), offset), np.where(measured, np.float32(1), scale))
+    return Encoder(tuple(bands), encodings, flags, same)
 
 
 def column(*values):
@@ -51,9 +53,9 @@ def test_flat_and_missing_have_no_direction():
 
 @pytest.mark.parametrize("encoding", ["ordinal", "onehot"])
 def test_no_class_is_fed_as_a_missing_one_is(encoding):
-    """0, NaN and a class used to be told apart by chance only."""
-    seen = encoder([PGA], (encoding,)).encode(np.array([[[np.nan, 1, 2, 3, 4, 5]]], dtype=np.float32))[:, 0]
-    assert len({tuple(pixel) for pixel in seen.T.tolist()}) == 6
+    """Class 0, the weakest shaking, used to be fed as a pixel without any."""
+    seen = encoder([PGA], (encoding,)).encode(np.array([[[np.nan, 0, 1, 2, 3, 4, 5]]], dtype=np.float32))[:, 0]
+    assert len({tuple(pixel) for pixel in seen.T.tolist()}) == 7
     assert not seen[:, 0].any()
 
 

@@ -77,12 +77,14 @@ class Moments:
         """Derive the normalisation.
 
         A measurement is standardised by its mean and standard deviation. A class map is divided by its number of
-        classes, so that class k of n becomes k / n on every event. A band that is constant or empty is only shifted.
+        classes, so that the k-th of n becomes k / n on every event, also where the first is called class 0: 0 is left
+        to what is missing. A flag stays 0 or 1. A band that is constant or empty is only shifted.
         """
         classes = np.array([band.classes for band in self.bands])
+        before = np.array([band.first_class - 1 if band.kind == "ordinal" else 0 for band in self.bands])
         deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
-        offset = np.where(classes > 0, 0.0, self.mean).astype(np.float32)
-        scale = np.where(classes > 0, classes, deviation).astype(np.float32)
+        offset = np.where(classes > 0, before, self.mean).astype(np.float32)
+        scale = np.where(classes > 0, classes - before, deviation).astype(np.float32)
         return Normalisation(offset, np.where(scale > 0, scale, np.float32(1)))
 
 
@@ -93,8 +95,8 @@ class Encoder(NamedTuple):
     sources (`coslide.cube.band.Band.group`) whose presence has an input of its own: 1 where the source has a value, 0
     where it has none. `normalisation` is that of the bands.
 
-    ``"continuous"``: (value - offset) / scale. ``"ordinal"``: class k of n as k / n, as Yang et al. (2023) stack their
-    class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an input for each class.
+    ``"continuous"``: (value - offset) / scale. ``"ordinal"``: the k-th class of n as k / n, as Yang et al. (2023) stack
+    their class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an input for each.
     ``"circular"``: sine and cosine of the direction of an aspect class, both 0 where it is flat.
 
     A value that is missing is 0 in each of its inputs. No ordinal or one-hot class is fed so; the mean of a measurement
@@ -177,7 +179,7 @@ class Encoder(NamedTuple):
     def _encode_band(self, values: NDArray[np.float32], out: NDArray[np.float32], number: int) -> None:
         band, how = self.bands[number], self.encodings[number]
         if how == "onehot":
-            out[...] = values == np.arange(1, band.classes + 1)[:, np.newaxis, np.newaxis]
+            out[...] = values == np.arange(band.first_class, band.classes + 1)[:, np.newaxis, np.newaxis]
         elif how == "circular":
             angle = (values - FIRST_DIRECTION) * np.float32(2 * math.pi / (band.classes - FIRST_DIRECTION + 1))
             directed = values >= FIRST_DIRECTION  # False where missing
@@ -238,7 +240,7 @@ def choose_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
 
 
 def _inputs_of(band: Band, how: Encoding) -> list[Band]:
-    suffixes = {"onehot": range(1, band.classes + 1), "circular": ("sin", "cos")}.get(how)
+    suffixes = {"onehot": range(band.first_class, band.classes + 1), "circular": ("sin", "cos")}.get(how)
     return [replace(band, name=f"{band.name}_{suffix}", measured="") for suffix in suffixes] if suffixes else [band]
 
 

@@ -108,7 +108,9 @@ def read_image(path: Path) -> NDArray[np.float32]:
         numbers, or infinite.
     """
     stored = _read(path, "img", shape=(SIDE, SIDE, len(BANDS)))
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused below
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is too large for float32 becomes infinite, and is refused below
         values = (stored.astype(np.float64) * _FACTORS).astype(np.float32)
     if (infinite := np.isinf(values)).any():
         names = _some([BANDS[band][0] for band in np.unique(np.nonzero(infinite)[2])])

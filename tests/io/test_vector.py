@@ -18,7 +18,7 @@ from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point
 
 from coslide.errors import InputError
 from coslide.io.shapes import LINES, POLYGONS
-from coslide.io.vector import as_text, field_as_text, of_kind, quote_list, read_polygons, read_vector
+from coslide.io.vector import as_text, encoding_hint, field_as_text, of_kind, quote_list, read_polygons, read_vector
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -96,6 +96,17 @@ def test_a_datum_that_only_a_guess_leads_from_is_refused(tmp_path):
     path = save(tmp_path / "v.gpkg", [box(103, 33, 104, 34)], crs="EPSG:4214")
     with pytest.raises(InputError, match=r"v\.gpkg: no exact transformation from its CRS \(Beijing 1954\)"):
         read_vector(path, UTM, what="squares")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "GBK"])
+def test_a_shapefile_that_does_not_tell_its_encoding_is_utf8_or_the_line_says_that_it_was_assumed(tmp_path, encoding):
+    frame = frame_of(SQUARES[:1])
+    frame["unit"] = "上三叠统"
+    frame.to_file(tmp_path / "v.shp", encoding=encoding)
+    (tmp_path / "v.cpg").unlink()
+    found = read_polygons(tmp_path / "v.shp", GRID, what="squares").frame
+    assert (found["unit"].to_list() == ["上三叠统"]) == (encoding == "UTF-8")
+    assert ("ISO-8859-1 was assumed" in encoding_hint(found)) == (encoding == "GBK")
 
 
 def test_text_in_an_unknown_encoding_is_refused(tmp_path):

@@ -22,6 +22,7 @@ from coslide.io.paths import read_head, require_regular_source
 from coslide.io.raster import require_exact
 from coslide.io.shapes import POLYGONS, densify, flat_shapes, only_kind
 
+_ASSUMED = "ISO-8859-1"  # as pyogrio takes a Shapefile without .cpg
 _STEP_DEG, _STEP_UNITS = 0.01, 1000.0  # about a kilometre: then a straight line is off by 2 cm after reprojection
 _FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate, and cutting the line has no end
 # At the far side of the Earth a transverse Mercator jumps from one end to the other; what crosses there would run
@@ -162,8 +163,15 @@ def field_as_text(frame: gpd.GeoDataFrame, field: str | None, *, path: Path, key
     fields = [str(name) for name in frame.columns if name != frame.geometry.name]
     if field not in fields:
         found = "missing" if field is None else f"found {field!r}"
-        raise InputError(f"{key}: {found}, expected a field of {path}: {', '.join(fields) or 'it has none'}")
+        raise InputError(
+            f"{key}: {found}, expected a field of {path}: {', '.join(fields) or 'it has none'}{encoding_hint(frame)}"
+        )
     return [as_text(value) for value in frame[field].to_list()]
+
+
+def encoding_hint(frame: gpd.GeoDataFrame) -> str:
+    """Tell, for a message, how to state the encoding of the text of a file where it was assumed, else nothing."""
+    return str(frame.attrs.get("encoding", ""))
 
 
 def quote_list(names: Iterable[str], *, most: int = 20) -> str:
@@ -206,12 +214,25 @@ def _read(path: Path) -> Any:
             layers = [str(name) for name, kind in pyogrio.list_layers(saved) if kind is not None]
             if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
                 raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
-            return gpd.read_file(saved, layer=layers[0] if layers else None)
+            return _read_layer(saved, layers[0] if layers else None)
     except UnicodeDecodeError:
         raise InputError(f"{path}: found text in an unknown encoding, expected UTF-8 (save it as GeoPackage)") from None
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
+
+
+def _read_layer(path: Path, layer: str | None) -> Any:
+    """Read a layer; where a file does not tell the encoding of its text, UTF-8 is taken if the text is that."""
+    if pyogrio.read_info(path, layer=layer)["encoding"] != _ASSUMED:
+        return gpd.read_file(path, layer=layer)
+    try:
+        return gpd.read_file(path, layer=layer, encoding="UTF-8")
+    except UnicodeDecodeError:
+        frame = gpd.read_file(path, layer=layer, encoding=_ASSUMED)
+        frame.attrs["encoding"] = f" ({_ASSUMED} was assumed; if its text has another encoding, a .cpg file with "
+        frame.attrs["encoding"] += "its name, such as GBK, UTF-8 or SHIFT_JIS, beside the .shp tells)"
+        return frame
 
 
 def _require_features(path: Path) -> None:

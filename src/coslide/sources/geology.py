@@ -15,6 +15,7 @@ from coslide.io.codes import read_codes
 from coslide.io.shapes import LINES
 from coslide.io.vector import (
     as_text,
+    encoding_hint,
     field_as_text,
     holds_layers,
     of_kind,
@@ -43,6 +44,8 @@ class StratumMap(NamedTuple):
         Share of the grid on which polygons of different age lie.
     repaired, empty
         How many polygons crossed themselves; how many enclose no area and are left out.
+    hint
+        For messages about units: that their encoding was assumed.
     """
 
     codes: NDArray[np.uint8]
@@ -50,6 +53,7 @@ class StratumMap(NamedTuple):
     overlap: float = 0.0
     repaired: int = 0
     empty: int = 0
+    hint: str = ""
 
 
 def class_of_units(geology: GeologyConfig) -> dict[str, int]:
@@ -119,7 +123,9 @@ def read_strata(geology: GeologyConfig, grid: GeoBox) -> StratumMap:
         raise InputError(f"{geology.path}: holds no polygons, {expected}")
     if missing := set(strata.units) - set(classes):
         found, names = "found units on the grid that the event file does not name", quote_list(missing, most=_MAX_CODES)
-        raise InputError(f"{geology.path}: {found}; add them to geology.ages (old to young) or without_age: {names}")
+        raise InputError(
+            f"{geology.path}: {found}; add them to geology.ages (old to young) or without_age: {names}{strata.hint}"
+        )
     return strata
 
 
@@ -136,7 +142,9 @@ def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]
         for own in (order, order[::-1])
     )
     overlap = float(np.mean(youngest != oldest))
-    return StratumMap(youngest, tuple(sorted(set(units))), overlap, polygons.repaired, polygons.lost)
+    return StratumMap(
+        youngest, tuple(sorted(set(units))), overlap, polygons.repaired, polygons.lost, encoding_hint(polygons.frame)
+    )
 
 
 def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> StratumMap:
@@ -197,6 +205,6 @@ def _chosen(frame: gpd.GeoDataFrame, faults: FaultsConfig) -> NDArray[np.bool_]:
     values = field_as_text(frame, field, path=faults.path, key="faults.select.field")
     wanted = {as_text(value) for value in faults.select.values}
     if absent := wanted - set(values):
-        expected = f"expected values of {field!r} in {faults.path}: {quote_list(values, most=40)}"
+        expected = f"expected values of {field!r} in {faults.path}: {quote_list(values, most=40)}{encoding_hint(frame)}"
         raise InputError(f"faults.select.values: found {quote_list(absent)}, {expected}")
     return np.isin(values, list(wanted))

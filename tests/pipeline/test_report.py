@@ -194,3 +194,20 @@ def test_scores_that_coslide_did_not_write_are_refused(copied, text):
 def test_the_same_folder_gives_the_same_page(copied):
     first = write_report(copied).read_bytes()
     assert write_report(copied).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"wall_s": "long"}', "run.json: is not what coslide writes (wall_s: found 'long'"),
+        ("run.json", "[1]", "run.json: is not what coslide writes"),
+        ("training/csv/version_0/metrics.csv", "epoch,loss_epoch\n0,high\n", "metrics.csv: cannot be read as the log"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_in_one_line(made_up_cube, tmp_path, name, content, message):
+    (tmp_path / "index.zarr").symlink_to(made_up_cube)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        write_report(tmp_path)
+    assert message in str(caught.value)

@@ -326,4 +326,4 @@ def read_scores(path: Path) -> Scores:
     try:
         return Scores.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}; evaluate again") from None
+        raise InputError(f"{path}: {first_problem(error)[:300]}; evaluate again") from None

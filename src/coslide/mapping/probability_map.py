@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field, ValidationError
 
-from coslide.config.training import StrictModel
+from coslide.config.training import StrictModel, first_problem
 from coslide.errors import InputError
-from coslide.grid import pixel_size_m
+from coslide.grid import pixel_size_m, same_grid
 from coslide.io.atomic import ResumableRaster
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import Colours, write_raster_style
@@ -134,14 +134,28 @@ def read_probability_map(folder: Path) -> ProbabilityMap:
     path = folder / PROBABILITY
     if not path.exists():
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
-    with open_raster(path) as file:
-        probability, text, grid = file.read(1), file.tags().get(_TAG, ""), grid_of(file)
+    probability, text, grid = _read(path)
     try:
         metadata = MapMetadata.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(f"{path}: lacks what coslide map writes into its tags ({error.title})") from None
+        raise InputError(
+            f"{path}: lacks what coslide map writes into its tags ({first_problem(error)[:200]})"
+        ) from None
     spread = None
     if (folder / UNCERTAINTY).exists():
-        with open_raster(folder / UNCERTAINTY) as file:
-            spread = file.read(1)
+        spread, _, place = _read(folder / UNCERTAINTY, float(np.finfo(np.float32).max))
+        if not same_grid(place, grid):
+            raise InputError(f"{folder / UNCERTAINTY}: lies on another grid than {PROBABILITY}; map again")
     return ProbabilityMap(probability, grid, metadata, spread)
+
+
+def _read(path: Path, highest: float = 1.0) -> tuple[NDArray[np.float32], str, GeoBox]:
+    """Read one of the two files: its values, 0 to `highest` or NaN, its tag, and its grid."""
+    with open_raster(path) as file:
+        if (file.count, file.dtypes[0]) != (1, "float32"):
+            found = f"{file.count} bands of {file.dtypes[0]}"
+            raise InputError(f"{path}: found {found}, expected one of float32, as coslide map writes it")
+        values, text, grid = file.read(1), file.tags().get(_TAG, ""), grid_of(file)
+    if not ((values >= 0) & (values <= highest) | np.isnan(values)).all():
+        raise InputError(f"{path}: found values below 0, or above {highest:g}; map again")
+    return values, text, grid

@@ -1,7 +1,6 @@
 """What people use of a map: polygons, density, a summary and a list of the files; and the page `report.html`."""
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 
 import coslide
+from coslide.config.training import first_problem
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scores import METRICS, read_scores
@@ -135,12 +137,21 @@ def _chart(figure: Figure, alt: str, caption: str = "") -> Picture:
     return Picture(images.figure_uri(figure), alt, caption)
 
 
+class _Cost(BaseModel):
+    """What a run leaves of its time and memory."""
+
+    wall_s: float = Field(default=0.0, ge=0, lt=1e9)
+    peak_memory_mb: float = Field(default=0.0, ge=0, lt=1e9)
+    cpus: int | None = None
+
+
 def _cost(path: Path) -> dict[str, Any]:
     """Read time and memory of a run; empty where it left none."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError):
-        raise InputError(f"{path}: is not what coslide writes (JSON); run again") from None
+        return _Cost.model_validate_json(path.read_bytes()).model_dump(exclude_none=True) if path.is_file() else {}
+    except ValidationError as error:
+        problem = first_problem(error)[:300]
+        raise InputError(f"{path}: is not what coslide writes ({problem}); remove it, or run again") from None
 
 
 def _scenes(cube: Cube) -> dict[str, list[Picture]]:
@@ -202,7 +213,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         "mapped_km2": np.count_nonzero(valid) * found.pixel_size_m**2 / 1e6,
         "nodata_share": float(1 - valid.mean()),
         "areas_m2": _inventory_m2(folder, found, recognised),
-        "summary": Picture(images.data_uri(summary.read_bytes(), "png"), alt) if summary.is_file() else None,
+        "summary": Picture(images.data_uri(summary.read_bytes(), "png"), alt) if _is_whole_png(summary) else None,
         "sizes": {name: areas for name, areas in sizes.items() if areas.size},
         "size_chart": _chart(charts.size_figure(sizes), "How many landslides are at least so large"),
     }
@@ -214,7 +225,10 @@ def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bo
     if not path.is_file():
         return list(object_areas_m2(recognised, found.pixel_size_m))
     frame = read_vector(path, str(found.grid.crs), what="landslide polygons", may_be_empty=True)
-    return [float(area) for area in frame.get("area_m2", frame.geometry.area)]
+    areas = pd.to_numeric(frame.get("area_m2", frame.geometry.area), errors="coerce").to_numpy(np.float64)
+    if not (areas > 0).all() or np.isinf(areas).any():
+        raise InputError(f"{path}: area_m2: found what is no area, expected m2 above 0; map again")
+    return [float(area) for area in areas]
 
 
 def _loss(folder: Path) -> Picture | None:
@@ -222,11 +236,33 @@ def _loss(folder: Path) -> Picture | None:
     logs = [log for log in folder.glob("training/csv/version_*/metrics.csv") if log.stat().st_size]
     if not logs:
         return None
-    logs.sort(key=lambda path: int(path.parent.name.removeprefix("version_")))
+    logs.sort(key=lambda path: (len(path.parent.name), path.parent.name))  # version_2 before version_10
     # No such column where the first epoch was interrupted.
-    rows = pd.concat(map(pd.read_csv, logs)).reindex(columns=["epoch", "loss_epoch"]).dropna()
+    rows = pd.concat(map(_read_log, logs)).reindex(columns=["epoch", "loss_epoch"]).dropna()
     losses = rows.groupby("epoch")["loss_epoch"].last().tolist()
     return _chart(charts.loss_figure(losses), "Training loss of each epoch") if losses else None
+
+
+def _read_log(path: Path) -> pd.DataFrame:
+    try:
+        found = pd.read_csv(path)
+        wanted = found[found.columns.intersection(["epoch", "loss_epoch"])]
+        return wanted.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    except (ValueError, TypeError) as error:  # pandas' own errors are of this kind, and those of decoding
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(f"{path}: cannot be read as the log of a training ({reason}); remove it") from None
+
+
+def _is_whole_png(path: Path) -> bool:
+    """Tell whether a picture can be shown."""
+    if not path.is_file():
+        return False
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.load()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return True
 
 
 def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:

@@ -253,8 +253,8 @@ def export(
 
     if not onnx:
         raise InputError("no form to write is named; expected --onnx")
-    paths, apart = export_onnx(model)
     with shown():
+        paths, apart = export_onnx(model)
         _log.info(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
 
 

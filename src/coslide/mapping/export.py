@@ -2,6 +2,8 @@
 
 import importlib
 import io
+import json
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,24 +11,43 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
-from torch import nn
+from scipy.special import expit, logit
+from torch import Tensor, nn
 
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
-from coslide.mapping.model import Predict, load_metadata, load_model, member_files, require_numbers
+from coslide.mapping.model import ModelMetadata, Predict, load_metadata, load_model, member_files, require_numbers
+from coslide.networks.cgblock import fuse
 
 FILE = "model.onnx"
 PARITY = 1e-4  # that probabilities may differ by
+_OPSET = 17  # ONNX Runtime runs it since 1.12, of 2022
+_DEEPNESS_WHITE = 255.0  # it divides every value by this, of whatever type, before it standardises
+_OVERLAP_PERCENT = 25  # coslide map steps by 3/4 of a window
+
+_log = logging.getLogger(__name__)
+
+
+class _LandslideProbability(nn.Module):
+    """A network of two classes as one of landslide probability, (tile, 1, row, col), that takes NaN as missing."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = fuse(network)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(torch.where(x.isnan(), 0.0, x))
+        return torch.sigmoid(logits[:, 1:] - logits[:, :1])  # softmax of two classes
 
 
 def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     """Write the ONNX form of a model into its bundle, and measure how far its probability is off at most.
 
     There is a file for each member. It takes encoded tiles of the training's size, float32 (tile, input, row, col),
-    any number of them, and gives logits (tile, 2, row, col). Encoding, threshold and temperature stay in
-    ``model.json``.
+    any number of them, NaN where a value is missing, and gives the probability of landslide before the temperature,
+    float32 (tile, 1, row, col). Encoding and temperature stay in ``model.json``; where QGIS's Deepness can do what
+    they say, the file has the metadata that it reads (`deepness_metadata`), else a line says why not.
 
     Parameters
     ----------
@@ -48,12 +69,17 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     folder = Path(folder)
     model = load_model(folder)
     _require_onnx()
+    facts = {"inputs": json.dumps(list(model.metadata.encoder.names))}
+    if reason := beyond_deepness(model.metadata):
+        _log.info(f"{folder / FILE}: not for QGIS's Deepness, which cannot {reason}; coslide map --onnx runs it")
+    else:
+        facts |= deepness_metadata(model.metadata)
     inputs, tile = len(model.metadata.encoder.names), model.metadata.tile
     x = torch.randn(3, inputs, tile, tile, generator=torch.Generator().manual_seed(0))
     tiles = x.numpy()
     paths, apart = [folder / name for name in member_files(FILE, model.metadata)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
-        content = _exported(network, x[:2])
+        content = _exported(network, x[:2], facts)
         predict = _predictor(content, inputs, tile)
         apart = max(apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (tiles, tiles[:1])))
         if not apart <= PARITY:
@@ -61,6 +87,51 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
         with whole_output(path) as part:
             part.write_bytes(content)
     return paths, apart
+
+
+def beyond_deepness(metadata: ModelMetadata) -> str:
+    """Say what of a model QGIS's plugin Deepness cannot do; empty where it can do all.
+
+    Parameters
+    ----------
+    metadata
+        Of the model.
+    """
+    spread = [channel.band.name for channel in metadata.channels if channel.encoding in ("onehot", "circular")]
+    if metadata.members > 1:
+        return f"average the {metadata.members} members of the model"
+    if metadata.normalise == "event":
+        return "standardise a scene by its own mean and deviation"
+    if metadata.flags:
+        return f"feed the presence of a source as an input (has_{metadata.flags[0]})"
+    return f"encode a class map ({spread[0]})" if spread else ""
+
+
+def deepness_metadata(metadata: ModelMetadata) -> dict[str, str]:
+    """Write what QGIS's plugin Deepness needs, so that it recognises the landslides that the model does.
+
+    Deepness divides a value by 255, whatever its type, subtracts a mean and divides by a deviation. Given those of the
+    channels over 255, it makes of a raster of the model's bands, in their order and units, what the encoder does. It
+    keeps pixels from a threshold on, which is the model's before its temperature.
+
+    Parameters
+    ----------
+    metadata
+        Of a model for which `beyond_deepness` is empty.
+    """
+    channels = metadata.channels
+    found = {
+        "model_type": "Segmentor",
+        "class_names": {"0": "landslide"},
+        "resolution": 100 * metadata.pixel_size_m,  # in cm
+        "tile_size": metadata.tile,  # what it reads
+        "tiles_size": metadata.tile,  # what its documentation says
+        "tiles_overlap": _OVERLAP_PERCENT,
+        "standardization_mean": [channel.offset / _DEEPNESS_WHITE for channel in channels],
+        "standardization_std": [channel.scale / _DEEPNESS_WHITE for channel in channels],
+        "seg_thresh": float(expit(metadata.temperature * logit(metadata.threshold))),
+    }
+    return {key: json.dumps(value) for key, value in found.items()}
 
 
 def onnx_predictors(folder: Path) -> list[Predict]:
@@ -85,14 +156,19 @@ def onnx_predictors(folder: Path) -> list[Predict]:
     return predictors
 
 
-def _exported(network: nn.Module, x: torch.Tensor) -> bytes:
-    file = io.BytesIO()
+def _exported(network: nn.Module, x: Tensor, facts: dict[str, str]) -> bytes:
+    """Record the network as it runs; torch's other exporter, of programs, takes ten times as long for a graph."""
+    import onnx
+
+    file: Any = io.BytesIO()
+    batch = {"tiles": {0: "tile"}, "probability": {0: "tile"}}
+    names: Any = {"input_names": ["tiles"], "output_names": ["probability"], "dynamic_axes": batch}
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns of its own parts
-        batch = ({0: torch.export.Dim("batch", min=1, max=4096)},)
-        program: Any = torch.onnx.export(network, (x,), dynamo=True, dynamic_shapes=batch, verbose=False)
-        program.save(file)
-    return file.getvalue()
+        warnings.simplefilter("ignore")  # sizes are constants in it, as they should be
+        torch.onnx.export(_LandslideProbability(network), (x,), file, dynamo=False, opset_version=_OPSET, **names)
+    program = onnx.load_from_string(file.getvalue())
+    onnx.helper.set_model_props(program, facts)
+    return bytes(program.SerializeToString())
 
 
 def _predictor(content: bytes, inputs: int, tile: int) -> Predict:
@@ -103,26 +179,25 @@ def _predictor(content: bytes, inputs: int, tile: int) -> Predict:
     options.intra_op_num_threads = 1  # as the network itself: several call at once
     session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     ends = [(end.type, end.shape[1:]) for end in (*session.get_inputs(), *session.get_outputs())]
-    expected = [("tensor(float)", [bands, tile, tile]) for bands in (inputs, 2)]
+    expected = [("tensor(float)", [bands, tile, tile]) for bands in (inputs, 1)]
     if ends != expected:
         raise ValueError(f"takes and gives {ends}, expected {expected}")
     name = session.get_inputs()[0].name
 
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            (logits,) = session.run(None, {name: np.ascontiguousarray(tiles)})
+            (probability,) = session.run(None, {name: np.ascontiguousarray(tiles)})
         except Exception as error:  # noqa: BLE001 - as above, where the file is read
             reason = str(error).splitlines()[0]
             raise InputError(f"the ONNX form cannot be run ({reason}); coslide export makes it again") from None
-        found = np.asarray(expit(logits[:, 1] - logits[:, 0]), dtype=np.float32)  # softmax of two classes
-        return require_numbers(found)
+        return require_numbers(np.asarray(probability[:, 0], dtype=np.float32))
 
     return predict
 
 
 def _require_onnx() -> None:
     try:
-        for name in ("onnx", "onnxruntime", "onnxscript"):
+        for name in ("onnx", "onnxruntime"):
             importlib.import_module(name)
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; expected: pip install 'coslide[onnx]'") from None

@@ -99,7 +99,7 @@ class WindowAttention(nn.Module):
         # Fused kernels take four axes. A bias that differs between windows is given one "head" per window and head.
         q, k, v = qkv.reshape(3, -1, bias.shape[0], *qkv.shape[-2:]).unbind()
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        y = from_windows(y.reshape(qkv.shape[1:]).transpose(2, 3).flatten(3), *x.shape[1:3]).roll(shifts, (1, 2))
+        y = from_windows(y.reshape(-1, *qkv.shape[2:]).transpose(2, 3).flatten(3), *x.shape[1:3]).roll(shifts, (1, 2))
         out: Tensor = self.proj(y[:, : size[0], : size[1]]).permute(0, 3, 1, 2)
         return out
 
@@ -120,7 +120,7 @@ class WindowAttention(nn.Module):
         kinds = []
         for length, pad, shift in zip(size, padding, shifts, strict=True):
             place = torch.arange(length + pad, device=self.bias_table.device)
-            kinds.append(((place < shift) + 2 * (place >= length)).roll(-shift))
+            kinds.append(((place < shift) + 2 * (place >= length)).roll(-shift, 0))
         kind = to_windows((3 * kinds[0][:, None] + kinds[1])[None, :, :, None], self.window)[0, :, :, 0]
         return (kind[:, :, None] != kind[:, None, :])[:, None]
 

@@ -261,10 +261,10 @@ def to_windows(x: Tensor, side: int) -> Tensor:
 
 def from_windows(windows: Tensor, rows: int, cols: int) -> Tensor:
     """Join the windows that `to_windows` cut from a map of rows x cols pixels: (batch, row, col, channel)."""
-    batch, _, pixels, channels = windows.shape
+    pixels, channels = windows.shape[-2:]
     side = math.isqrt(pixels)
-    tiled = windows.reshape(batch, rows // side, cols // side, side, side, channels)
-    return tiled.transpose(2, 3).reshape(batch, rows, cols, channels)
+    tiled = windows.reshape(-1, rows // side, cols // side, side, side, channels)
+    return tiled.transpose(2, 3).reshape(-1, rows, cols, channels)
 
 
 def head_channels(channels: int, heads: int) -> int:

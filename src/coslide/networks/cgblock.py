@@ -152,7 +152,7 @@ class GraphBranch(nn.Module):
             If the map has a single node and the graph leaves out the node itself.
         """
         features = self.eisgnn(self.nodes(x))
-        up: Tensor = self.up(features.mT.unflatten(2, (x.shape[2] // self.rate, -1)))
+        up: Tensor = self.up(features.transpose(-1, -2).unflatten(2, (x.shape[2] // self.rate, -1)))
         return up
 
     def nodes(self, x: Tensor) -> Tensor:

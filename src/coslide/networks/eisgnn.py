@@ -207,9 +207,9 @@ class EISGNN(nn.Module):
         h = h.to(torch.promote_types(h.dtype, torch.float32))  # squares of half precision overflow
         slots = nodes.unsqueeze(1).expand(-1, h.shape[1], -1, -1)
         log_p = h.log_softmax(dim=-1)
-        entropy = -(log_p.exp() @ log_p.mT).gather(3, slots)  # row i: p_i against every log p_j
+        entropy = -(log_p.exp() @ log_p.transpose(-1, -2)).gather(3, slots)  # row i: p_i against every log p_j
         unit = h * h.square().sum(dim=-1, keepdim=True).clamp_min(_COSINE_EPS**2).rsqrt()
-        return entropy.clamp_min(self.options.e_min).reciprocal() + (unit @ unit.mT).gather(3, slots)
+        return entropy.clamp_min(self.options.e_min).reciprocal() + (unit @ unit.transpose(-1, -2)).gather(3, slots)
 
     def _selection_weights(self, eic: Tensor) -> Tensor:
         """Weigh the selected neighbours by Eq. 9-10, (batch, scope, node, k), 0 for those that are not selected."""
@@ -217,7 +217,7 @@ class EISGNN(nn.Module):
         tie = _TIE * torch.finfo(eic.dtype).eps * (1 / self.options.e_min + 1)
         ordered = eic.detach() - number * tie  # the first of equals
         best = ordered.topk(selected_count(eic.shape[-1], self.options.select_factor)).indices
-        kept = torch.zeros_like(eic, dtype=torch.bool).scatter(-1, best, value=True)
+        kept = torch.zeros_like(eic).scatter(-1, best, 1.0).bool()
         if self.options.eic_norm == "softmax_selected":
             return eic.masked_fill(~kept, -math.inf).softmax(dim=-1)
         if self.options.eic_norm == "softmax_all":

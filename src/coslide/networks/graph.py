@@ -116,10 +116,10 @@ def neighbours(features: Tensor, k: int, *, include_self: bool = True) -> Tensor
         number = torch.arange(nodes, device=features.device)
         largest = squares.amax(dim=-1, keepdim=True).clamp_min(_SMALLEST)
         by_number = squares + number * (largest * _TIE)
-        itself = torch.eye(nodes, dtype=torch.bool, device=features.device)
+        itself = number == number.unsqueeze(1)
         own_place = squares.new_zeros(nodes, nodes).masked_fill(itself, -torch.inf if include_self else torch.inf)
         # |x_j|^2 - 2 x_i . x_j, which orders like |x_i - x_j|^2
-        order = torch.baddbmm(by_number.unsqueeze(1) + own_place, features, features.mT, alpha=-2)
+        order = torch.baddbmm(by_number.unsqueeze(1) + own_place, features, features.transpose(-1, -2), alpha=-2)
         return order.topk(min(k, available), largest=False).indices
 
 

@@ -106,7 +106,7 @@ def test_title_scores_credit_and_crs_are_written(tmp_path, drawn):
     assert words(drawn[0])[:3] == [
         "An event",
         "Pixels not trained on:   F1 0.59   precision 0.50   recall 0.71   IoU 0.42",
-        "Data: us.  WGS 84 / UTM zone 48N (EPSG:32648)",
+        "Data: us. WGS 84 / UTM zone 48N (EPSG:32648)",
     ]
 
 

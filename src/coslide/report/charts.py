@@ -16,6 +16,7 @@ from coslide.evaluation.pixels import PixelScores
 from coslide.evaluation.scores import Calibration, NetworkDiagnostics, Scores
 from coslide.evaluation.scoring import ScoredMap
 from coslide.report import images
+from coslide.report.fonts import cut
 from coslide.report.page import score_text
 
 _DOTTED: Any = {"color": "0.6", "linestyle": ":"}
@@ -155,7 +156,9 @@ def summary_figure(summary: Mapping[str, Any], per_km2: NDArray[np.float32], squ
     tall = (north - south) / (east - west)
     figure, (sizes, places) = _chart((10, float(np.clip(1.4 + 4.2 * tall, 4.2, 9))), 1, 2)
     landslides = f"{summary['landslides']:,} landslides, {summary['area_km2']:.2f} km²"
-    figure.suptitle(f"{title}: {landslides} on {summary['valid_km2']:.1f} km² of mapped area", parse_math=False)
+    name = cut(title, 100)
+    lines = f"{name}: {landslides}" if len(name) < 50 else f"{name}\n{landslides}"
+    figure.suptitle(f"{lines} on {summary['valid_km2']:.1f} km² of mapped area", parse_math=False)
     _plot_areas(sizes, summary["size_frequency"], marker="o", **_MODEL)
     if sizes.lines:
         median_m2 = summary["area_m2"]["median"]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from textwrap import fill, shorten
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
+from coslide.report.fonts import cut
 from coslide.report.images import DISTINCT, GREY, NODATA, YELLOW, Thumbnail, save_figure, step_of, thumbnail
 
 _COLUMNS = 7
@@ -166,7 +167,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None
     _, height_in = figure.get_size_inches() * axes.get_position().height
     beside = axes.inset_axes((0, -0.13 / height_in, 1, 0.08 / height_in))
     bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=ticks)
-    bar.ax.set_xticklabels(labels)
+    bar.ax.set_xticklabels(labels, parse_math=False)
     bar.ax.tick_params(labelsize=5.5 if classes else 6.5, length=0 if classes else 2, width=0.4, pad=1.5)
     if not classes:  # numbers are kept from reaching beyond the picture
         bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
@@ -228,7 +229,7 @@ def _write_below(axes: Axes, text: str, below_in: float) -> None:
 
 def _write_header(figure: Figure, cube: Cube) -> None:
     height_in, left = figure.get_size_inches()[1], _LEFT_IN / _WIDTH_IN
-    title = shorten(cube.title or "Index cube", 90, placeholder="…")
+    title = cut(cube.title, 90) or "Index cube"
     figure.text(left, 1 - 0.2 / height_in, title, fontsize=14, weight="bold", va="top", parse_math=False)
     (rows, columns), side_m = cube.grid.shape, pixel_size_m(cube.grid)
     text = (

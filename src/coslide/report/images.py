@@ -20,6 +20,7 @@ from skimage.measure import block_reduce
 
 from coslide.io.atomic import whole_output
 from coslide.labels import NO_CLASS
+from coslide.report.fonts import fit_fonts
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -280,6 +281,7 @@ def jpeg_uri(colours: Floats, *, sharp: bool = False) -> str:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG, whole or not at all; equal figures give equal bytes."""
+    fit_fonts(figure)
     with whole_output(path) as part:
         figure.savefig(part, format="png", metadata={"Software": None})  # no version inside
     return path
@@ -287,6 +289,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def figure_uri(figure: Figure) -> str:
     """Encode a figure as a PNG data address; equal figures give equal bytes."""
+    fit_fonts(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return data_uri(buffer.getvalue(), "png")

@@ -1,7 +1,6 @@
 """The figure of an event: the scene, the mapped landslides and the recognised ones side by side."""
 
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from coslide.evaluation.pixels import PixelRates
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.probability_map import ProbabilityMap
 from coslide.report import images
+from coslide.report.fonts import cut, wrap
 from coslide.report.page import round_length
 from coslide.samples.footprint import is_held_out
 
@@ -135,13 +135,12 @@ def _decorate(ax: Axes, title: str, width_km: float) -> None:
 
 def _write_captions(figure: Figure, cube: Cube, scores: PixelRates | None, where: str) -> None:
     left, tall = _LEFT_IN / _WIDTH_IN, figure.get_size_inches()[1]
-    size = min(14.0, 14.0 * 90 / max(len(cube.title), 1))  # about 90 letters fill the width
-    figure.text(left, 1 - 0.2 / tall, cube.title, fontsize=size, weight="bold", va="top", parse_math=False)
+    figure.text(left, 1 - 0.2 / tall, cut(cube.title, 90), fontsize=14, weight="bold", va="top", parse_math=False)
     if scores:
         names = {"f1": "F1", "precision": "precision", "recall": "recall", "iou_landslide": "IoU"}
         numbers = "   ".join(f"{name} {getattr(scores, key):.2f}" for key, name in names.items())
         figure.text(left, 1 - 0.52 / tall, f"{where}:   {numbers}", fontsize=11, va="top")
     crs = cube.grid.crs
     texts = cube.attrs.get("credit", ""), f"{crs.proj.name} ({crs})" if crs else ""
-    footer = ".  ".join(text.rstrip(".") for text in texts if text)
-    figure.text(left, 0.1 / tall, fill(footer, 150), fontsize=9, color="0.3", va="bottom", parse_math=False)
+    footer = ". ".join(text.rstrip(".") for text in texts if text)
+    figure.text(left, 0.1 / tall, wrap(footer, 150, 4), fontsize=9, color="0.3", va="bottom", parse_math=False)

@@ -37,6 +37,7 @@ class _LandslideProbability(nn.Module):
         self.network = fuse(network)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the probability of encoded tiles, (tile, input, row, col)."""
         logits = self.network(torch.where(x.isnan(), 0.0, x))
         return torch.sigmoid(logits[:, 1:] - logits[:, :1])  # softmax of two classes
 

@@ -71,6 +71,7 @@ class _Section(NamedTuple):
 
 _SHAKING, _INVENTORY = ("pga",), ("landslide",)
 _VECTORS = ("gpkg", "shp", "geojson", "kml", "parquet", "fgb")
+_FILES_OF = {"shp": ("shp", "dbf", "shx", "prj", "cpg")}
 _SECTIONS = (
     _Section("bands", "", ("post_B*.tif",), ()),
     _Section("dem", "", ("dem.tif",), ()),
@@ -101,7 +102,10 @@ _SECTIONS = (
         _Section(
             f"inventory-{kind}",
             f'[inventory]\npath = "inventory.{kind}"\narea = "area.gpkg"',
-            ("inventory.*", "area.gpkg") if kind == "gpkg" else ("inventory.*",),
+            (
+                *(f"inventory.{part}" for part in _FILES_OF.get(kind, (kind,))),
+                *(("area.gpkg",) if kind == "gpkg" else ()),
+            ),
             _INVENTORY,
         )
         for kind in _VECTORS

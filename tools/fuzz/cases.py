@@ -132,7 +132,6 @@ def command(words: tuple[str, ...]) -> int:
 
     # Messages are not what is judged: lines on the error channel that are no messages are.
     terminal._Lines.emit = lambda *_: None
-    terminal.error_console.file = sys.stderr
     sys.argv = ["coslide", *words]
     try:
         cli.main()

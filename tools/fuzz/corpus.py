@@ -295,7 +295,7 @@ def _write_sources(event: Path) -> None:
     slides = gpd.read_file(event / "landslides.gpkg")
     for kind in _VECTORS:
         path = event / f"inventory.{kind}"
-        slides.to_parquet(path) if kind == "parquet" else slides.to_file(path)
+        slides.to_parquet(path) if kind == "parquet" else slides.to_file(path, driver="KML" if kind == "kml" else None)
 
 
 def _write_shakemap(path: Path, west: float, south: float) -> None:

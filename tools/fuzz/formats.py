@@ -221,7 +221,7 @@ _RASTERS = [
 
 
 def _frame(path: Path) -> gpd.GeoDataFrame:
-    return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, layer=0)
 
 
 def _save(frame: gpd.GeoDataFrame, path: Path) -> None:

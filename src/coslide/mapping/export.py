@@ -168,6 +168,9 @@ def _exported(network: nn.Module, x: Tensor, facts: dict[str, str]) -> bytes:
         warnings.simplefilter("ignore")  # sizes are constants in it, as they should be
         torch.onnx.export(_LandslideProbability(network), (x,), file, dynamo=False, opset_version=_OPSET, **names)
     program = onnx.load_from_string(file.getvalue())
+    sides = program.graph.output[0].type.tensor_type.shape.dim[2:]
+    for side, length in zip(sides, x.shape[2:], strict=True):  # where the exporter lost sight of them
+        side.dim_value = length
     onnx.helper.set_model_props(program, facts)
     return bytes(program.SerializeToString())
 

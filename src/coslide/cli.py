@@ -34,6 +34,7 @@ WorkerCount = Annotated[
     int | None, typer.Option("--workers", min=1, max=1024, help="Processes that compute; else threads.")
 ]
 Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
+Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -262,14 +263,27 @@ def export(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).")],
     inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).")],
+    inventory_layer: Layers = None,
     area: Annotated[Path | None, typer.Option(help="Where they were mapped (polygons); everywhere if missing.")] = None,
+    area_layer: Layers = None,
     grid: Annotated[Path | None, typer.Option(help="Index cube whose valid pixels to score.")] = None,
     regions: Annotated[Path | None, typer.Option(help="Polygons to score one by one.")] = None,
+    regions_layer: Layers = None,
     classes: Annotated[Path | None, typer.Option(help="Raster of classes of environment to score one by one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on pixels that training did not see."""
-    metrics = coslide.evaluate(folder, inventory, area=area, grid=grid, regions=regions, classes=classes)
+    from coslide.io.vector import VectorFile
+
+    def chosen(option: str, path: Path | None, names: list[str] | None) -> VectorFile | None:
+        if path is None and names:
+            raise InputError(f"--{option}-layer: found {names[0]!r} without --{option}")
+        return None if path is None else VectorFile(path, tuple(names or ()) or None, key=f"--{option}-layer")
+
+    source = chosen("inventory", inventory, inventory_layer) or inventory
+    places = {"area": chosen("area", area, area_layer), "regions": chosen("regions", regions, regions_layer)}
+    with shown():
+        metrics = coslide.evaluate(folder, source, grid=grid, classes=classes, **places)
     print_scores(metrics, as_json=as_json)
 
 

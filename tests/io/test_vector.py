@@ -18,7 +18,16 @@ from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point
 
 from coslide.errors import InputError
 from coslide.io.shapes import LINES, POLYGONS
-from coslide.io.vector import as_text, encoding_hint, field_as_text, of_kind, quote_list, read_polygons, read_vector
+from coslide.io.vector import (
+    VectorFile,
+    as_text,
+    encoding_hint,
+    field_as_text,
+    of_kind,
+    quote_list,
+    read_polygons,
+    read_vector,
+)
 
 UTM = "EPSG:32654"
 GRID = GeoBox((40, 50), Affine(10, 0, 500000, 0, -10, 4700000), UTM)
@@ -76,11 +85,69 @@ def test_a_table_of_styles_beside_the_layer_does_not_matter(tmp_path):
     assert len(read_vector(path, UTM, what="squares")) == 2
 
 
-def test_a_file_with_several_layers_is_refused_naming_them(tmp_path):
+def test_layers_that_agree_are_read_one_after_the_other_and_named_in_a_warning(tmp_path, caplog):
+    path = save(tmp_path / "v.gpkg", [SQUARES[0], None], layer="before")
+    save(path, [MultiPolygon(SQUARES[1:])], layer="after", mode="a")
+    with caplog.at_level("INFO", "coslide"):
+        found = read_vector(path, UTM, what="squares")
+    assert found.index.to_list() == [0, 2]
+    assert f"warning: read the layers before, after of {path}; name one by layer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shape", "crs", "renamed"),
+    [(SQUARES[0], UTM, "name"), (Point(500100, 4699700), UTM, "unit"), (SQUARES[0], "EPSG:32655", "unit")],
+)
+def test_layers_that_differ_in_field_kind_or_crs_are_refused_naming_them_and_the_key(tmp_path, shape, crs, renamed):
     path = save(tmp_path / "v.gpkg", SQUARES, layer="before")
-    save(path, SQUARES, layer="after", mode="a")
-    with pytest.raises(InputError, match=r"v\.gpkg: found the layers before, after; expected a file with one of them"):
-        read_vector(path, UTM, what="squares")
+    frame_of([shape], crs).rename(columns={"unit": renamed}).to_file(path, layer="after", mode="a")
+    with pytest.raises(
+        InputError, match=r"v\.gpkg: found the layers before, after, which differ; .* in geology\.layer$"
+    ):
+        read_vector(VectorFile(path, key="geology.layer"), UTM, what="squares")
+
+
+def test_named_layers_are_read_in_their_order_also_from_different_crs(tmp_path):
+    path = save(tmp_path / "v.gpkg", SQUARES, layer="a")
+    frame_of(SQUARES[:1]).to_crs(4326).to_file(path, layer="b", mode="a")
+    save(path, SQUARES, layer="c", mode="a")
+    assert len(read_vector(VectorFile(path, "c"), UTM, what="squares")) == 2
+    found = read_vector(VectorFile(path, ("b", "a")), UTM, what="squares")
+    assert found.geometry[0].symmetric_difference(found.geometry[1]).area < 1
+    assert (len(found), found.crs) == (3, UTM)
+    with pytest.raises(InputError, match=r"v\.gpkg: layer: found 'd', expected of its layers: a, b, c"):
+        read_vector(VectorFile(path, ("a", "d")), UTM, what="squares")
+
+
+@pytest.mark.skipif("KML" not in pyogrio.list_drivers(), reason="this GDAL has no KML")
+def test_all_folders_of_a_kml_are_read_also_two_of_one_name(tmp_path):
+    corners = [
+        "141,42 141.1,42 141.1,42.1 141,42",
+        "141,43 141.1,43 141.1,43.1 141,43",
+        "141,44 141.1,44 141.1,44.1 141,44",
+    ]
+    folders = "".join(
+        f"<Folder><name>{name}</name><Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>{ring}</coordinates>"
+        "</LinearRing></outerBoundaryIs></Polygon></Placemark></Folder>"
+        for name, ring in zip(["south", "north", "north"], corners, strict=True)
+    )
+    path = tmp_path / "v.kml"
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{folders}</Document></kml>')
+    found = read_vector(path, "EPSG:4326", what="squares")
+    assert found.bounds["miny"].to_list() == [42, 43, 44]
+    assert read_vector(VectorFile(path, "south"), "EPSG:4326", what="squares").bounds["miny"].to_list() == [42]
+
+
+@pytest.mark.parametrize("stated", [None, "UTF-8"])
+def test_the_encoding_that_is_given_goes_before_what_a_shapefile_states(tmp_path, stated):
+    frame = frame_of(SQUARES[:1])
+    frame["unit"] = "上三叠统"
+    frame.to_file(tmp_path / "v.shp", encoding="GBK")
+    (tmp_path / "v.cpg").write_text(stated) if stated else (tmp_path / "v.cpg").unlink()
+    found = read_vector(VectorFile(tmp_path / "v.shp", encoding="GBK"), UTM, what="squares")
+    assert (found["unit"].to_list(), encoding_hint(found)) == (["上三叠统"], "")
+    with pytest.raises(InputError, match=r"v\.shp: found text in an unknown encoding, expected UTF-8"):
+        read_vector(VectorFile(tmp_path / "v.shp", encoding="UTF-8"), UTM, what="squares")
 
 
 def test_coordinates_that_are_no_degrees_are_refused(tmp_path):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from coslide.config import schema
+from coslide.config.fields import NO_NUMBER
 from coslide.config.toml import read_toml
 from coslide.config.training import StrictModel, TrainingSettings, first_problem, require
 from coslide.errors import InputError, one_line
@@ -33,7 +34,7 @@ class Event(StrictModel):
     """Name of the earthquake, shown on figures."""
     id: Line = ""
     """Catalogue id."""
-    time_utc: Annotated[dt.datetime, schema.NO_NUMBER, AfterValidator(_in_utc)] | None = None
+    time_utc: Annotated[dt.datetime, NO_NUMBER, AfterValidator(_in_utc)] | None = None
     """Origin time, needed for daily rain."""
     magnitude: float | None = Field(default=None, ge=-5, le=12)
     """Moment magnitude."""

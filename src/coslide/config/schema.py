@@ -4,36 +4,15 @@ The docstring of each key is its description in docs/event-file.md.
 """
 
 import datetime as dt
-import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Encoding, Increasing, LayerNames, VectorTable
 from coslide.config.training import StrictModel, require
 
-MAX_CLASSES = 100
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
-
-
-def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
-    rising = all(b - a > 1e-6 for a, b in itertools.pairwise(values))
-    fits = 0 < len(values) <= MAX_CLASSES and values[0] > 0 and rising
-    require(fits, f"found {list(values)}, expected 1 to {MAX_CLASSES} rising numbers above 0")
-    return values
-
-
-Increasing = Annotated[tuple[float, ...], AfterValidator(_increasing)]
-
-
-def _no_number(value: Any) -> Any:
-    number = isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("+-").isdigit())
-    require(not number, f"found {value!r}, expected such as 2018-09-06")  # else taken for seconds since 1970
-    return value
-
-
-NO_NUMBER = BeforeValidator(_no_number)
-"""For dates and times."""
 
 
 def _one_of(table: StrictModel, *keys: str) -> str:
@@ -170,7 +149,7 @@ class DemConfig(StrictModel):
         require(self.paths, "path: found an empty list, expected at least one raster")
 
 
-class GeologyConfig(StrictModel):
+class GeologyConfig(VectorTable):
     """The geological map: polygons with the unit in a field, or a raster of codes, and the age of each unit."""
 
     path: Path
@@ -270,6 +249,10 @@ class ShakingConfig(StrictModel):
     """Contour lines or polygons, such as `cont_pga.json`."""
     contour_field: str = "value"
     """Field of the contours that holds the PGA."""
+    layer: LayerNames | None = None
+    """Layer of the contours, or a list of layers, in a file with several."""
+    encoding: Encoding | None = None
+    """Encoding of the text of the contours, such as `"GBK"`; by default what their file states."""
     stations: Path | None = None
     """A CSV table of what stations recorded; it is kriged."""
     columns: StationColumns = StationColumns()
@@ -299,6 +282,8 @@ class ShakingConfig(StrictModel):
         require(fits, f"unit: found {self.unit!r}, which is for rasters; expected g, %g, m/s2 or cm/s2")
         require(self.uncertainty is None or given == "shakemap", "uncertainty: goes with shakemap")
         require(self.raster_std is None or given == "raster", "raster_std: goes with raster")
+        for key in ("layer", "encoding"):
+            require(getattr(self, key) is None or given == "contours", f"{key}: goes with contours")
 
 
 class FaultChoice(StrictModel):
@@ -310,7 +295,7 @@ class FaultChoice(StrictModel):
     """Its values in the traces that count."""
 
 
-class FaultsConfig(StrictModel):
+class FaultsConfig(VectorTable):
     """Fault traces, and the edges of the distance classes."""
 
     path: Path
@@ -329,13 +314,19 @@ class FaultsConfig(StrictModel):
         require(found[-1] <= 50, f"edges_km: found {found}, expected edges up to 50 km")
 
 
-class InventoryConfig(StrictModel):
+class InventoryConfig(VectorTable):
     """Mapped landslides and the area in which they were mapped."""
 
     path: Path
     """Landslide polygons, in any vector format and CRS."""
     area: Path | None = None
     """Polygons of the mapped area, outside which pixels are nodata, not background; by default the whole grid."""
+    area_layer: LayerNames | None = None
+    """Layer of `area`, or a list of layers, in a file with several."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        require(self.area or self.area_layer is None, "area_layer: goes with area")
 
 
 class GridConfig(StrictModel):
@@ -347,3 +338,9 @@ class GridConfig(StrictModel):
     """Side of a pixel."""
     area: Path | None = None
     """Polygons: only the rectangle around them is mapped; by default all that the sources share."""
+    area_layer: LayerNames | None = None
+    """Layer of `area`, or a list of layers, in a file with several."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        require(self.area or self.area_layer is None, "area_layer: goes with area")

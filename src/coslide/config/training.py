@@ -60,6 +60,8 @@ class SplitSettings(StrictModel):
     overlapping samples leak into training."""
     regions: Path | None = None
     """Polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`."""
+    regions_layer: str | tuple[str, ...] | None = None
+    """Layer of them, or list of layers, in a file with several."""
     test_side: Literal["north", "south", "east", "west"] = "east"
     """Side of the area that is held out with `regions` where no polygons are given."""
     block_windows: int = Field(default=4, ge=1, le=10**6)
@@ -70,6 +72,10 @@ class SplitSettings(StrictModel):
     """Share of the training blocks that chooses weights, threshold and temperature instead."""
     guard_px: int = Field(default=0, ge=0, le=10**6)
     """Width of the guard beside held-out pixels, whose labels are neither trained on nor scored."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the keys go together."""
+        require(self.regions or self.regions_layer is None, "regions_layer: goes with regions")
 
     @property
     def by_samples(self) -> bool:

@@ -36,7 +36,7 @@ from coslide.indices.terrain import prepare_terrain
 from coslide.io.atomic import sha256
 from coslide.io.paths import with_sidecar_files
 from coslide.io.raster import raster_extent
-from coslide.io.vector import read_vector
+from coslide.io.vector import VectorFile, read_vector
 from coslide.sources.sentinel2 import SceneReader, open_scene
 
 Days = tuple[dt.date, dt.date] | None
@@ -102,7 +102,7 @@ def open_event_scenes(event: Event) -> EventScenes:
     of_dem = join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths])
     extents = [join_extents("scenes.post", post.extents()), of_dem]
     if event.grid.area is not None:
-        extents.insert(0, _area_extent(event.grid.area))
+        extents.insert(0, _area_extent(VectorFile(event.grid.area, event.grid.area_layer, key="grid.area_layer")))
     zones = {utm_zone(extent.crs) for extent in post.extents()}
     crs = event.grid.crs or (zones.pop() if len(zones) == 1 else None)  # in its own UTM zone nothing need be warped
     grid = common_grid(extents, pixel_size_m=event.grid.pixel_size_m, crs=crs, lattice=post.lattice())
@@ -230,8 +230,8 @@ def _as_json(value: object) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
-def _area_extent(path: Path) -> Extent:
-    frame = read_vector(path, "EPSG:4326", what="the area to map")
+def _area_extent(area: VectorFile) -> Extent:
+    path, frame = area.path, read_vector(area, "EPSG:4326", what="the area to map")
     west, south, east, north = (float(edge) for edge in frame.total_bounds)
     if east - west > 180:
         raise InputError(f"{path}: lies on both sides of the 180th meridian; map each side for itself")

@@ -9,7 +9,7 @@ from coslide.cube.band import YES_NO, Band
 from coslide.cube.store import LayerGroup, cut
 from coslide.grid import pixel_size_m
 from coslide.labels import LANDSLIDE
-from coslide.sources.inventory import rasterize_inventory
+from coslide.sources.inventory import inventory_files, rasterize_inventory
 
 _MOST_NUMBERS = 100  # of polygons burnt by touch that the cube lists
 
@@ -33,7 +33,8 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     -----
     Outside the mapped area nobody looked, so a pixel there is nodata, not background.
     """
-    labels = rasterize_inventory(inventory.path, grid, area=inventory.area)
+    source, area = inventory_files(inventory)
+    labels = rasterize_inventory(source, grid, area=area)
     burnt_m2 = int((labels.mask == LANDSLIDE).sum()) * pixel_size_m(grid) ** 2
     drawn, burnt = (f"{area_m2 / 1e6:.4g} km2" for area_m2 in (labels.area_m2, burnt_m2))
     notes = [f"{labels.polygons} polygons cover {drawn} of the mapped area, their pixels {burnt}"]

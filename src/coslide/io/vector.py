@@ -1,5 +1,6 @@
 """Vector files of any format, brought into the CRS of the grid."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +23,26 @@ from coslide.io.paths import read_head, require_regular_source
 from coslide.io.raster import require_exact
 from coslide.io.shapes import POLYGONS, densify, flat_shapes, only_kind
 
+_log = logging.getLogger(__name__)
+_FOLDERS = {"KML", "LIBKML"}  # formats whose layers are the folders of one drawing
 _ASSUMED = "ISO-8859-1"  # as pyogrio takes a Shapefile without .cpg
 _STEP_DEG, _STEP_UNITS = 0.01, 1000.0  # about a kilometre: then a straight line is off by 2 cm after reprojection
 _FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate, and cutting the line has no end
 # At the far side of the Earth a transverse Mercator jumps from one end to the other; what crosses there would run
 # straight through the grid.
 _FARTHEST_NORTHING_M = 1.9e7
+
+
+class VectorFile(NamedTuple):
+    """A vector file, which of its layers to read (a name or several; None: see `read_vector`), and its encoding.
+
+    `encoding` is that of its text; None means what it states. `key` is what chooses a layer, for messages.
+    """
+
+    path: Path
+    layer: str | tuple[str, ...] | None = None
+    encoding: str | None = None
+    key: str = "layer"
 
 
 class Polygons(NamedTuple):
@@ -41,13 +56,14 @@ class Polygons(NamedTuple):
     lost: int
 
 
-def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
+def read_vector(source: Path | VectorFile, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
     """Read the features of a vector file into `crs`, flat (x, y), without missing or empty geometries.
 
     Parameters
     ----------
-    path
-        GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML or what else GDAL opens, or GeoParquet; with one layer.
+    source
+        GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML or what else GDAL opens, or GeoParquet. Where no layer is named,
+        all folders of a KML are read, and all layers of another file if they agree in kind of geometry, fields and CRS.
     crs
         The CRS to return.
     what
@@ -58,13 +74,13 @@ def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) 
     Returns
     -------
     GeoDataFrame
-        Its index is the number of each feature in the file, from 0.
+        Its index is the number of each feature in the file, from 0; layers are counted one after the other.
 
     Raises
     ------
     InputError
-        If it cannot be read, has no geometry, no CRS, several layers or no feature, or if its CRS cannot be brought to
-        `crs`.
+        If it cannot be read, has no geometry, no CRS or no feature, other layers than `source` names or several that do
+        not agree, text in another encoding, or if its CRS cannot be brought to `crs`.
 
     Notes
     -----
@@ -72,30 +88,38 @@ def read_vector(path: Path, crs: str, *, what: str, may_be_empty: bool = False) 
     they are reprojected. Features that reach the far side of the Earth, where coordinates in `crs` mean nothing, are
     left out. Arcs become polylines.
     """
+    source = source if isinstance(source, VectorFile) else VectorFile(source)
     with np.errstate(invalid="ignore"):  # shapely warns of NaN, which is refused below
-        frame = _read(path)
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise InputError(f"{path}: has no geometry; expected {what}")
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
-    if frame.empty and not may_be_empty:
-        raise InputError(f"{path}: holds no feature; expected {what}")
-    if frame.crs is None:
-        raise InputError(f"{path}: has no CRS; expected {what} in a known CRS")
-    there = _reproject(frame, path, crs)
-    if there.empty and not frame.empty:
-        x, y = frame.total_bounds[:2]
-        raise InputError(f"{path}: found x {x:g}, y {y:g} in {frame.crs.name}, expected {what} within reach of {crs}")
-    return there
+        layers = _read(source)
+    frames, count = [], 0
+    for frame in layers:
+        if not isinstance(frame, gpd.GeoDataFrame):
+            raise InputError(f"{source.path}: has no geometry; expected {what}")
+        frame.index += count
+        count += len(frame)
+        frames.append(frame[~(frame.geometry.isna() | frame.geometry.is_empty)])
+    frames = [frame for frame in frames if not frame.empty] or frames[:1]
+    if frames[0].empty and not may_be_empty:
+        raise InputError(f"{source.path}: holds no feature; expected {what}")
+    if any(frame.crs is None for frame in frames):
+        raise InputError(f"{source.path}: has no CRS; expected {what} in a known CRS")
+    there = [_reproject(frame, source.path, crs) for frame in frames]
+    found = there[0] if len(there) == 1 else _joined(there)
+    if found.empty and not frames[0].empty:
+        x, y = frames[0].total_bounds[:2]
+        wrong = f"found x {x:g}, y {y:g} in {frames[0].crs.name}"
+        raise InputError(f"{source.path}: {wrong}, expected {what} within reach of {crs}")
+    return found
 
 
-def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
+def read_polygons(source: Path | VectorFile, grid: GeoBox, *, what: str) -> Polygons:
     """Read the polygons of a vector file that overlap `grid`, in its CRS.
 
     Polygons that cross themselves are repaired: what the outline encloses, once or more, is inside.
 
     Parameters
     ----------
-    path, what
+    source, what
         As in `read_vector`.
     grid
         Where polygons are wanted.
@@ -105,7 +129,8 @@ def read_polygons(path: Path, grid: GeoBox, *, what: str) -> Polygons:
     InputError
         As `read_vector`; or if a feature is no polygon, or none overlaps the grid.
     """
-    frame = of_kind(read_vector(path, str(grid.crs), what=what), POLYGONS, path=path, what=what)
+    path = source.path if isinstance(source, VectorFile) else source
+    frame = of_kind(read_vector(source, str(grid.crs), what=what), POLYGONS, path=path, what=what)
     area = box(*grid.boundingbox.bbox)
     frame = frame[shapely.intersects(shapely.box(*frame.bounds.to_numpy().T), area)]
     invalid = ~frame.is_valid.to_numpy()
@@ -205,33 +230,68 @@ def holds_layers(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> Any:
+def _read(source: VectorFile) -> list[Any]:
+    """Read the layers that are asked for, one or more."""
+    path, encoding = source.path, source.encoding
     try:
         _require_features(path)
         if path.suffix.lower() == ".parquet":
-            return gpd.read_parquet(path).reset_index(drop=True)
+            if source.layer or encoding:
+                raise InputError(f"{path}: found {source.key} or encoding for GeoParquet, which has neither")
+            return [gpd.read_parquet(path).reset_index(drop=True)]
         with as_saved(path) as saved:
-            layers = [str(name) for name, kind in pyogrio.list_layers(saved) if kind is not None]
-            if len(layers) > 1:  # tables, such as the styles that QGIS leaves, do not count
-                raise InputError(f"{path}: found the layers {', '.join(layers)}; expected a file with one of them")
-            return _read_layer(saved, layers[0] if layers else None)
+            return [_read_layer(saved, layer, encoding) for layer in _choose_layers(source, saved)]
     except UnicodeDecodeError:
-        raise InputError(f"{path}: found text in an unknown encoding, expected UTF-8 (save it as GeoPackage)") from None
+        hint = f"{encoding}" if encoding else "UTF-8 (save it as GeoPackage)"
+        raise InputError(f"{path}: found text in an unknown encoding, expected {hint}") from None
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
 
 
-def _read_layer(path: Path, layer: str | None) -> Any:
-    """Read a layer; where a file does not tell the encoding of its text, UTF-8 is taken if the text is that."""
-    if pyogrio.read_info(path, layer=layer)["encoding"] != _ASSUMED:
-        return gpd.read_file(path, layer=layer)
+def _choose_layers(source: VectorFile, saved: Path) -> list[int]:
+    """Find the numbers of the layers to read: names need not differ, as those of folders of a KML."""
+    # Tables, such as the styles that QGIS leaves, do not count.
+    layers = {i: str(name) for i, (name, kind) in enumerate(pyogrio.list_layers(saved)) if kind is not None}
+    shown = ", ".join(layers.values())
+    if source.layer is not None:
+        wanted = dict.fromkeys([source.layer] if isinstance(source.layer, str) else source.layer)
+        if missing := [name for name in wanted if name not in layers.values()]:
+            raise InputError(f"{source.path}: {source.key}: found {missing[0]!r}, expected of its layers: {shown}")
+        return [i for name in wanted for i in layers if layers[i] == name]
+    if len(layers) > 1:
+        infos = [pyogrio.read_info(saved, layer=i) for i in layers]
+        if infos[0]["driver"] not in _FOLDERS:
+            if any(_form(info) != _form(infos[0]) for info in infos):
+                expected = f"expected one, or the name of one in {source.key}"
+                raise InputError(f"{source.path}: found the layers {shown}, which differ; {expected}")
+            _log.info(f"warning: read the layers {shown} of {source.path}; name one by {source.key}")
+    return list(layers) or [0]
+
+
+def _form(info: dict[str, Any]) -> tuple[str, frozenset[str], str | None]:
+    """Tell what layers must share to be read as one: kind of geometry, fields and CRS."""
+    kind = str(info["geometry_type"]).removeprefix("2.5D ").removesuffix(" M").removesuffix(" Z").removesuffix(" ZM")
+    return kind.removeprefix("Multi"), frozenset(map(str, info["fields"])), info["crs"]
+
+
+def _joined(frames: list[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    """Put layers in the same CRS into one frame."""
+    joined = gpd.GeoDataFrame(pd.concat(frames), crs=frames[0].crs)
+    joined.attrs = next((frame.attrs for frame in frames if frame.attrs), {})
+    return joined
+
+
+def _read_layer(path: Path, layer: int, encoding: str | None) -> Any:
+    """Read a layer; where nothing tells the encoding of its text, UTF-8 is taken if the text is that."""
+    if encoding or pyogrio.read_info(path, layer=layer)["encoding"] != _ASSUMED:
+        return gpd.read_file(path, layer=layer, encoding=encoding)
     try:
         return gpd.read_file(path, layer=layer, encoding="UTF-8")
     except UnicodeDecodeError:
         frame = gpd.read_file(path, layer=layer, encoding=_ASSUMED)
-        frame.attrs["encoding"] = f" ({_ASSUMED} was assumed; if its text has another encoding, a .cpg file with "
-        frame.attrs["encoding"] += "its name, such as GBK, UTF-8 or SHIFT_JIS, beside the .shp tells)"
+        frame.attrs["encoding"] = f" ({_ASSUMED} was assumed; if its text has another encoding, such as GBK, UTF-8 or "
+        frame.attrs["encoding"] += "SHIFT_JIS, the key encoding or a .cpg file with its name beside the .shp tells)"
         return frame
 
 

@@ -19,7 +19,7 @@ from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.codes import read_codes
-from coslide.io.vector import read_vector
+from coslide.io.vector import VectorFile, read_vector
 from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
 from coslide.report.charts import error_figure, score_charts
@@ -45,11 +45,11 @@ COLUMNS = {
 
 def evaluate(
     folder: Path | str,
-    inventory: Path | str,
+    inventory: Path | str | VectorFile,
     *,
-    area: Path | str | None = None,
+    area: Path | str | VectorFile | None = None,
     grid: Path | str | None = None,
-    regions: Path | str | None = None,
+    regions: Path | str | VectorFile | None = None,
     classes: Path | str | None = None,
 ) -> Scores:
     """Score the map in `folder` against `inventory`.
@@ -94,15 +94,17 @@ def evaluate(
     if grid is not None:
         require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
-    labels = rasterize_inventory(Path(inventory), found.grid, area=Path(area) if area else None).mask
+    source, mapped = _file(inventory), None if area is None else _file(area)
+    labels = rasterize_inventory(source, found.grid, area=mapped).mask
     baselines = read_baselines(folder, found.grid) if found.metadata else {}
     of_map = (found.seen, found.pixel_size_m, found.threshold, found.temperature)
     one = ScoredMap(folder.resolve().name, found.probability, labels, *of_map, baselines)
     metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
     places = {}
-    for key, path, read in (("regions", regions, _regions), ("classes", classes, _classes)):
-        if path is not None:
-            places[key] = score_places(one, *read(Path(path), found.grid))
+    if regions is not None:
+        places["regions"] = score_places(one, *_regions(_file(regions), found.grid))
+    if classes is not None:
+        places["classes"] = score_places(one, *_classes(Path(classes), found.grid))
     metrics = metrics.model_copy(update=places)
     write_scores(folder, metrics, [one])
     return metrics
@@ -186,9 +188,13 @@ def _words(grid: GeoBox) -> str:
     return f"{grid.shape.y} x {grid.shape.x} pixels at {grid.affine.c:.0f}, {grid.affine.f:.0f} ({grid.crs})"
 
 
-def _regions(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
+def _file(given: Path | str | VectorFile) -> VectorFile:
+    return given if isinstance(given, VectorFile) else VectorFile(Path(given))
+
+
+def _regions(source: VectorFile, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
     """Find the number of the polygon that each pixel lies in, 0 for none, and the names of the polygons."""
-    frame = read_vector(path, str(grid.crs), what="regions")
+    frame = read_vector(source, str(grid.crs), what="regions")
     column = next((name for name in ("name", "id") if name in frame.columns), None)
     names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
     numbers, places = pd.factorize(np.array(names, dtype=object))

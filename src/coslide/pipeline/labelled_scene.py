@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
-from coslide.config.training import TrainingSettings
+from coslide.config.training import SplitSettings, TrainingSettings
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
 from coslide.io.atomic import sha256, whole_output
-from coslide.io.vector import read_vector
+from coslide.io.vector import VectorFile, read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.split import (
@@ -247,21 +247,23 @@ def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
         raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
     if scene.chips and settings.split.scheme == "regions":
         raise InputError(f"training.split.scheme: {scene.name}: chips have no regions; expected blocks or events")
-    path = settings.split.regions if settings.split.scheme == "regions" else None
-    regions = None if path is None or grid is None else burn_regions(path, grid)
+    given = settings.split.scheme == "regions" and settings.split.regions is not None
+    regions = burn_regions(settings.split, grid) if given and grid is not None else None
     split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
     return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
 
 
-def burn_regions(path: Path, grid: GeoBox) -> SplitRaster:
-    """Burn the subsets that a file of polygons gives.
+def burn_regions(split: SplitSettings, grid: GeoBox) -> SplitRaster:
+    """Burn the subsets that the file of polygons of `split` gives.
 
     Raises
     ------
     InputError
         If it cannot be read, or names a subset that there is not.
     """
-    frame = read_vector(path, str(grid.crs), what="regions")
+    path = split.regions or Path()
+    source = VectorFile(path, split.regions_layer, key="training.split.regions_layer")
+    frame = read_vector(source, str(grid.crs), what="regions")
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     if wrong := set(words) - set(_SUBSETS):
         raise InputError(f"{path}: part: found {min(wrong)!r}, expected one of {', '.join(_SUBSETS)}")

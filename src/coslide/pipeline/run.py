@@ -26,6 +26,7 @@ from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
 from coslide.report.scene_figure import scene_figure
+from coslide.sources.inventory import inventory_files
 from coslide.training.fit import require_trainable
 from coslide.windows import require_tile
 
@@ -99,7 +100,8 @@ def _make_all(event: Event, out: Path, model: Path | str | None, settings: Train
     predict_scene(model, index, out, resume=resume)
     metrics = None
     if event.inventory:
-        metrics = evaluate(out, event.inventory.path, area=event.inventory.area, grid=index)
+        inventory, area = inventory_files(event.inventory)
+        metrics = evaluate(out, inventory, area=area, grid=index)
         if Path(model) == out / "model":  # not into the bundle of another training
             record_scores(out / "model", metrics)
     found = read_probability_map(out)
@@ -129,4 +131,4 @@ def _require_trainable(event: Event, settings: TrainingSettings) -> None:
     grid = open_event_scenes(event).grid
     require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)
     if settings.split.scheme == "regions" and settings.split.regions is not None:
-        burn_regions(settings.split.regions, grid)
+        burn_regions(settings.split, grid)

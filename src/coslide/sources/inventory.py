@@ -11,7 +11,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import box
 
-from coslide.io.vector import read_polygons
+from coslide.config.schema import InventoryConfig
+from coslide.io.vector import VectorFile, read_polygons
 from coslide.labels import LANDSLIDE, NODATA
 
 
@@ -42,7 +43,7 @@ class Labels(NamedTuple):
     empty: int
 
 
-def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -> Labels:
+def rasterize_inventory(source: Path | VectorFile, grid: GeoBox, *, area: Path | VectorFile | None = None) -> Labels:
     """Read the labels of an inventory on `grid`.
 
     A pixel is landslide if its centre lies inside a polygon, which keeps the mapped area (rasterizing every touched
@@ -51,7 +52,7 @@ def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -
 
     Parameters
     ----------
-    path
+    source
         Landslide polygons in any CRS.
     grid
         Where the labels are wanted.
@@ -63,7 +64,7 @@ def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -
     InputError
         If a file cannot be read, has no CRS, holds no or other features than polygons, or does not meet the grid.
     """
-    landslides, repaired, empty = read_polygons(path, grid, what="landslide polygons")
+    landslides, repaired, empty = read_polygons(source, grid, what="landslide polygons")
     mask = rasterize_polygons(landslides, grid)
     small = landslides[_lack_centres(landslides, grid)]
     mask |= rasterize_polygons(small, grid, all_touched=True)
@@ -76,6 +77,14 @@ def rasterize_inventory(path: Path, grid: GeoBox, *, area: Path | None = None) -
     area_m2 = shapely.union_all(shapely.intersection(landslides.geometry.to_numpy(), mapped_shape)).area
     touched = tuple(int(number) for number in small.index)
     return Labels(mask, len(landslides), touched, repaired, float(area_m2), empty)
+
+
+def inventory_files(inventory: InventoryConfig) -> tuple[VectorFile, VectorFile | None]:
+    """Tell what to read of an inventory: its landslides, and the area in which they were mapped."""
+    landslides = VectorFile(inventory.path, inventory.layer, inventory.encoding, "inventory.layer")
+    if inventory.area is None:
+        return landslides, None
+    return landslides, VectorFile(inventory.area, inventory.area_layer, key="inventory.area_layer")
 
 
 def rasterize_polygons(polygons: gpd.GeoDataFrame, grid: GeoBox, *, all_touched: bool = False) -> NDArray[np.uint8]:

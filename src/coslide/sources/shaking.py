@@ -15,7 +15,7 @@ from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
 from coslide.io.raster import CoarseRaster, read_coarse_raster
 from coslide.io.table import read_table
-from coslide.io.vector import read_vector
+from coslide.io.vector import VectorFile, read_vector
 from coslide.sources.documents import read_xml
 
 STANDARD_GRAVITY_M_S2 = 9.80665
@@ -238,7 +238,8 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     .. [1] Worden, Wald (2016), ShakeMap Manual 3.5, "GIS files", doi:10.5066/F7D21VPQ.
     """
     path, field, unit = shaking.path, shaking.contour_field, str(shaking.unit)
-    frame = read_vector(path, crs, what="contours of PGA").explode(ignore_index=True)
+    source = VectorFile(path, shaking.layer, shaking.encoding, "shaking.layer")
+    frame = read_vector(source, crs, what="contours of PGA").explode(ignore_index=True)
     if "PARAMVALUE" in frame.columns:
         _refuse_hazus(path)
     if field not in frame.columns:

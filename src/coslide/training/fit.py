@@ -137,7 +137,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     network = first_network(settings, data.inputs)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
-    record = {name: value for name, value in settings.dotted().items() if name not in {"split.regions", "members"}}
+    apart = {"split.regions", "split.regions_layer", "members"}
+    record = {name: value for name, value in settings.dotted().items() if name not in apart}
     record |= network_options(settings, data.inputs) | {**data.fingerprints}
     record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}
     checkpoint = checkpoints.prepare(folder, record, network, resume=resume)

@@ -10,6 +10,7 @@ import threading
 import warnings
 from types import SimpleNamespace
 
+import geopandas as gpd
 import pytest
 
 import coslide
@@ -51,8 +52,15 @@ def test_the_steps_run_one_by_one_from_the_command_line(command, made_up_event, 
     scores = json.loads((run / "metrics.json").read_text())
     assert scores["split"]["seed"] == 1
     assert command("map", run / "model", made_up_cube, "--out", run)[0] == 0
-    words = ["--inventory", made_up_event.parent / "landslides.gpkg", "--area", made_up_event.parent / "area.gpkg"]
-    code, out, _ = command("evaluate", run, *words, "--grid", made_up_cube, "--json")
+    package = tmp_path / "all.gpkg"
+    for name in ("landslides", "area"):
+        gpd.read_file(made_up_event.parent / f"{name}.gpkg").to_file(
+            package, layer=name, mode="a" if name == "area" else "w"
+        )
+    words = ["--inventory", package, "--inventory-layer", "landslides", "--area", package, "--area-layer"]
+    code, _, err = command("evaluate", run, *words, "none", "--grid", made_up_cube)
+    assert (code, "--area-layer: found 'none', expected of its layers: landslides, area" in err) == (2, True)
+    code, out, _ = command("evaluate", run, *words, "area", "--grid", made_up_cube, "--json")
     assert code == 0
     assert json.loads(out)["pixels"] == scores["pixels"]
 

@@ -71,6 +71,15 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
         (('unit = "%g"', 'unit = "%g"\nlevels_g = [0.2, 0.1]'), "levels_g: found .* expected 1 to 100 rising"),
         (('unit = "%g"', 'unit = "%g"\nlevels_g = [0, 0.1]'), "expected 1 to 100 rising numbers above 0"),
         (('path = "faults.geojson"', 'path = "faults.geojson"\nedges_km = [1, 100]'), "expected edges up to 50 km"),
+        (
+            ('path = "faults.geojson"', 'path = "faults.geojson"\nlayer = []'),
+            r"faults.layer: found \[\], expected the name of",
+        ),
+        (
+            ('path = "faults.geojson"', 'path = "faults.geojson"\nencoding = "hex"'),
+            "faults.encoding: found 'hex', expected an",
+        ),
+        (("[grid]", '[grid]\narea_layer = "a"'), "grid: area_layer: goes with area"),
         (('crs = "EPSG:32654"', "pixel_size_m = inf"), "grid.pixel_size_m: found inf"),
         (('id = "made-up"', 'file = "x"'), "file: unknown key"),
         (("[dem]", "[dem"), "not a TOML file"),

@@ -136,6 +136,8 @@ def test_all_folders_of_a_kml_are_read_also_two_of_one_name(tmp_path):
     found = read_vector(path, "EPSG:4326", what="squares")
     assert found.bounds["miny"].to_list() == [42, 43, 44]
     assert read_vector(VectorFile(path, "south"), "EPSG:4326", what="squares").bounds["miny"].to_list() == [42]
+    with pytest.raises(InputError, match=r"found Polygon, expected lines \(it has several layers; name .* by layer\)"):
+        of_kind(found, LINES, path=path, what="lines")
 
 
 @pytest.mark.parametrize("stated", [None, "UTF-8"])

@@ -224,8 +224,10 @@ def test_polygons_decide_what_is_held_out(made_up_cube, tmp_path):
     metadata = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert metadata["settings"]["split.regions"] == "regions.gpkg"
     frame["part"] = ["test", "train"]  # the west is of no part then: neither trained on nor scored
-    frame.to_file(tmp_path / "named.gpkg")
-    named = settings.changed({"split.regions": tmp_path / "named.gpkg", "split.guard_px": 0})
+    frame.to_file(tmp_path / "named.gpkg", layer="parts")
+    frame[["geometry"]].to_file(tmp_path / "named.gpkg", layer="other", mode="a")
+    given = {"split.regions": tmp_path / "named.gpkg", "split.regions_layer": "parts"}
+    named = settings.changed({**given, "split.guard_px": 0})
     metrics = train(made_up_cube, tmp_path / "named", named, compare=False)
     [parts] = parts_of(tmp_path / "named")
     assert all(set(np.unique(parts[:, c])) == {Subset.GUARD} for c in np.flatnonzero(share < 0.45))

@@ -4,9 +4,9 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
-from coslide.config.training import StrictModel, require
+from coslide.config.training import LayerNames, StrictModel, require
 
 MAX_CLASSES = 100
 
@@ -40,8 +40,6 @@ def _known_encoding(name: str) -> str:
 
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
-LayerNames = str | Annotated[tuple[str, ...], Field(min_length=1)]
-"""One layer of a vector file, or several that are read one after the other."""
 
 
 class VectorTable(StrictModel):

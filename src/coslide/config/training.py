@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from coslide.errors import InputError
 
@@ -36,6 +36,16 @@ def require(fits: object, message: str) -> None:
         raise ValueError(message)
 
 
+def _layer_names(value: Any) -> Any:
+    names = value if isinstance(value, list | tuple) else [value]
+    named = names and all(isinstance(name, str) for name in names)
+    require(named, f"found {value!r}, expected the name of a layer or a list of names")
+    return value
+
+
+LayerNames = Annotated[str | tuple[str, ...], BeforeValidator(_layer_names)]
+
+
 class InputSettings(StrictModel):
     """Which bands of the cube the network is fed, and how."""
 
@@ -60,7 +70,7 @@ class SplitSettings(StrictModel):
     overlapping samples leak into training."""
     regions: Path | None = None
     """Polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`."""
-    regions_layer: str | tuple[str, ...] | None = None
+    regions_layer: LayerNames | None = None
     """Layer of them, or list of layers, in a file with several."""
     test_side: Literal["north", "south", "east", "west"] = "east"
     """Side of the area that is held out with `regions` where no polygons are given."""

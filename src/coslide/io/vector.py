@@ -109,6 +109,8 @@ def read_vector(source: Path | VectorFile, crs: str, *, what: str, may_be_empty:
         x, y = frames[0].total_bounds[:2]
         wrong = f"found x {x:g}, y {y:g} in {frames[0].crs.name}"
         raise InputError(f"{source.path}: {wrong}, expected {what} within reach of {crs}")
+    if len(layers) > 1:
+        found.attrs["layers"] = f" (it has several layers; name those to read by {source.key})"
     return found
 
 
@@ -158,7 +160,7 @@ def of_kind(frame: gpd.GeoDataFrame, kinds: tuple[str, ...], *, path: Path, what
         shapes[i] = only_kind(shapes[i], kinds)
     frame = frame.set_geometry(shapes, crs=frame.crs)
     if others := sorted(set(frame.geom_type) - set(kinds)):
-        raise InputError(f"{path}: found {', '.join(others)}, expected {what}")
+        raise InputError(f"{path}: found {', '.join(others)}, expected {what}{frame.attrs.get('layers', '')}")
     return frame
 
 

@@ -9,6 +9,7 @@ from rasterio.transform import Affine
 from shapely.geometry import LineString, Point, Polygon, box
 
 from coslide.errors import InputError
+from coslide.io.vector import VectorFile
 from coslide.mapping.inventory import vectorize_landslides as polygonize
 from coslide.sources.inventory import rasterize_inventory, rasterize_polygons
 
@@ -180,3 +181,12 @@ def test_the_real_inventory_keeps_its_area(data_folder):
     assert abs(labels.mask.sum() * 100 / landslides.area - 1) < 0.01
     np.testing.assert_allclose(labels.area_m2, landslides.area, rtol=1e-4)
     assert len(labels.touched) < 0.02 * labels.polygons
+
+
+def test_landslides_and_area_in_one_file_need_the_layer_of_the_landslides(tmp_path):
+    path = save(tmp_path / "l.gpkg", [box(500000, 4699900, 500100, 4700000)])
+    with pytest.raises(
+        InputError, match=r"l\.gpkg: holds landslides and mapped area; name the layer of each, first layer"
+    ):
+        rasterize_inventory(path, GRID, area=VectorFile(path, "l"))
+    assert rasterize_inventory(VectorFile(path, "l"), GRID, area=VectorFile(path, "l")).polygons == 1

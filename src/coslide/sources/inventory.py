@@ -12,6 +12,7 @@ from rasterio.features import rasterize
 from shapely.geometry import box
 
 from coslide.config.schema import InventoryConfig
+from coslide.errors import InputError
 from coslide.io.vector import VectorFile, read_polygons
 from coslide.labels import LANDSLIDE, NODATA
 
@@ -62,15 +63,20 @@ def rasterize_inventory(source: Path | VectorFile, grid: GeoBox, *, area: Path |
     Raises
     ------
     InputError
-        If a file cannot be read, has no CRS, holds no or other features than polygons, or does not meet the grid.
+        If a file cannot be read, has no CRS, holds no or other features than polygons, or does not meet the grid; or if
+        both are one file and `source` names no layer.
     """
+    source = source if isinstance(source, VectorFile) else VectorFile(source)
+    of_area = VectorFile(area) if isinstance(area, Path) else area
+    if of_area and of_area.path == source.path and source.layer is None:  # else the area may count as a landslide
+        raise InputError(f"{source.path}: holds landslides and mapped area; name the layer of each, first {source.key}")
     landslides, repaired, empty = read_polygons(source, grid, what="landslide polygons")
     mask = rasterize_polygons(landslides, grid)
     small = landslides[_lack_centres(landslides, grid)]
     mask |= rasterize_polygons(small, grid, all_touched=True)
     mapped_shape: Any = box(*grid.boundingbox.bbox)
-    if area is not None:
-        mapped = read_polygons(area, grid, what="polygons of the mapped area").frame
+    if of_area is not None:
+        mapped = read_polygons(of_area, grid, what="polygons of the mapped area").frame
         mask[rasterize_polygons(mapped, grid) == 0] = NODATA
         mapped_shape = shapely.intersection(mapped.union_all(), mapped_shape)
     shapely.prepare(mapped_shape)

@@ -87,6 +87,27 @@ def test_only_what_changed_is_built_again(event_folder, tmp_path, messages_of_bu
     assert_equal_cubes(path, build_cube(event, tmp_path / "fresh.zarr"))
 
 
+def _lose_a_chunk(cube):
+    (cube / "slope" / "0.0").unlink()
+
+
+def _lose_an_end(cube):
+    (cube / "y" / "0").unlink()
+    (cube / "y" / "0").symlink_to("/dev/zero")
+
+
+def _bend_the_metadata(cube):
+    (cube / "slope" / ".zarray").write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [_lose_a_chunk, _lose_an_end, _bend_the_metadata])
+def test_what_is_damaged_in_an_older_cube_is_built_again(made_up_event, made_up_cube, tmp_path, damage):
+    path = shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    damage(path)
+    build_cube(read_event(made_up_event), path)
+    assert_equal_cubes(path, made_up_cube)
+
+
 def test_a_changed_setting_rebuilds_its_part_and_what_stands_on_it(event_folder, tmp_path, messages_of_build):
     event, path = read_event(event_folder / "event.toml"), tmp_path / "index.zarr"
     build_cube(event, path)

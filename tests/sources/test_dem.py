@@ -442,3 +442,10 @@ def test_the_real_dtm_of_hamersley_has_its_elevations_at_its_pixel_centres(data_
     weights = np.outer([1, 4, 1], [1, 4, 1]) / 36
     expected = (values[row - 1 : row + 2, col - 1 : col + 2] * weights).sum()
     np.testing.assert_allclose(elevation_of(path, grid), expected, rtol=1e-6)
+
+
+def test_a_transform_that_would_ask_for_any_memory_is_refused(tmp_path):
+    fine = Affine(1e-8, 0, 500_100, 0, -1e-8, 4_700_100)
+    path = write(tmp_path / "dem.tif", np.ones((9, 9), dtype="float32"), transform=fine)
+    with pytest.raises(InputError, match=r"dem.tif: found pixels of 1e-08 m, expected 0.01 m or more"):
+        open_elevation(DemConfig(path=path), GRID)

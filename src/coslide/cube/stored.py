@@ -76,6 +76,12 @@ def open_dataset(path: Path, group: "zarr.Group", names: Sequence[str]) -> xr.Da
     return dataset
 
 
+def lost_chunks(folder: Path, array: "zarr.Array[Any]") -> int:
+    """Count the chunks of an array for which its folder has no file; a cube holds all of them when it is built."""
+    expected = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+    return expected - sum(file.is_file() and file.name not in _METADATA for file in folder.rglob("*"))
+
+
 class _StoredArray(BackendArray):
     """An array of a cube, whose failures name it."""
 
@@ -103,10 +109,7 @@ class _StoredArray(BackendArray):
         counted = self._stored.attrs.get(COUNTED)
         if counted != list(self.shape[-2:]):
             return  # cut, or written by an older version: nobody knows what was there
-        expected = math.prod(-(-size // chunk) for size, chunk in zip(self.shape, self._stored.chunks, strict=True))
-        files = (self._path / self._name).rglob("*")
-        there = sum(file.is_file() and file.name not in _METADATA for file in files)
-        if there >= expected:
+        if (lost := lost_chunks(self._path / self._name, self._stored)) <= 0:
             return
         shares: Any = self._stored.attrs.get("valid_share")
         for number, share in enumerate(shares if len(self.shape) > 2 else [shares]):
@@ -115,8 +118,8 @@ class _StoredArray(BackendArray):
             strips = (read((*place, rows, slice(None))) for rows in row_strips(self.shape[-2]))
             valid = sum(span(strip).valid for strip in strips) / math.prod(self.shape[-2:])
             if not abs(valid - share) < 1e-6:
-                lost = f"{expected - there} of {expected} chunks are missing"
-                raise InputError(f"{self._path}: {self._name}: {lost}, and with them values; {_AGAIN}")
+                found = f"{lost} of its chunks are missing, and with them values"
+                raise InputError(f"{self._path}: {self._name}: {found}; {_AGAIN}")
 
 
 def _opened(what: str, read: Any) -> Any:

@@ -22,8 +22,9 @@ from rasterio.errors import NotGeoreferencedWarning
 import coslide
 from coslide.config.event import Event
 from coslide.cube.band import Band, by_variable
-from coslide.cube.cube import CUBE_FORMAT
+from coslide.cube.cube import CUBE_FORMAT, open_cube
 from coslide.cube.store import CHUNK, NOTHING, Entry, LayerGroup, Span, Store, recorded
+from coslide.cube.stored import lost_chunks
 from coslide.errors import InputError
 from coslide.indices.event_layers import LayerSpec, layer_keys, layer_specs, open_event_scenes
 from coslide.io.atomic import Marker, report_write_errors, require_replaceable, sha256, whole_output
@@ -102,7 +103,7 @@ def _build(
     specs, grid = layer_specs(event, scenes), scenes.grid
     keys = layer_keys(specs, event, grid)
     _log.info(f"grid: {grid.shape.y} x {grid.shape.x} pixels of {event.grid.pixel_size_m:g} m, {grid.crs}")
-    old = _keys_of(path) if Store(path, grid).lies_on_grid_of(path) else {}
+    old = _reusable(path, grid)
     if CUBE.is_in(path) and old == keys:
         describe_cube(path, event)
         _log.info(f"{path}: kept, its sources and settings have not changed")
@@ -173,6 +174,24 @@ def describe_cube(path: Path, event: Event) -> None:
 
 def _keys_of(cube: Path) -> dict[str, str]:
     return {name: entry.key for name, entry in recorded(cube).items()}
+
+
+def _reusable(path: Path, grid: GeoBox) -> dict[str, str]:
+    """Find the keys of the parts that an older cube can hand over; none where it lies elsewhere or is damaged."""
+    if not CUBE.is_in(path):
+        return {}
+    try:
+        open_cube(path)
+    except InputError as error:
+        _log.info(f"warning: nothing is taken over from the older cube ({error})")
+        return {}
+    if not Store(path, grid).lies_on_grid_of(path):
+        return {}
+    return {
+        name: entry.key
+        for name, entry in recorded(path).items()
+        if not any(lost_chunks(path / one, zarr.open_array(path / one, mode="r")) for one in entry.variables)
+    }
 
 
 def _prepare(spec: LayerSpec, store: Store) -> _Ready:

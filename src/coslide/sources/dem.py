@@ -28,6 +28,7 @@ USUAL_VOIDS_M = (-32768.0, -9999.0)
 LOWEST_LAND_M, HIGHEST_LAND_M = -500.0, 9000.0  # the Dead Sea shore lies at -430 m, Everest at 8849 m
 _OTHER_UNITS = ("f", "us", "dm", "deci", "cm", "centi", "km", "kilo", "mm", "milli")
 _STRIP_PX = 2**24  # read at once
+_SMALLEST_PIXEL_M = 0.01  # no survey is finer, and a transform that is wrong would ask for any memory
 _KERNEL_PX = 5  # pixels of the DEM around a point that the spline and its neighbours need
 _POINTS = 33  # along each side of the grid, where the DEM is located
 
@@ -104,7 +105,7 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     InputError
         If a tile cannot be read, lacks a CRS, holds several bands, other units than metres or no land, or cannot hold
         the nodata value that is given; tiles differ in CRS or vertical datum; no exact transformation to the grid is
-        known; or the DEM does not overlap the grid.
+        known; or the DEM does not overlap the grid, or has pixels below a centimetre.
     """
     frame = grid.pad(margin_px) if margin_px else grid
     tiles = _describe_tiles(dem)
@@ -114,6 +115,10 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     size_m = _dem_pixel_m(places, frame)
     if not np.isfinite(size_m).all():
         raise InputError(f"dem: {first.path}: does not overlap the grid")
+    if min(size_m) < _SMALLEST_PIXEL_M:
+        raise InputError(
+            f"dem: {first.path}: found pixels of {min(size_m):.3g} m, expected {_SMALLEST_PIXEL_M:g} m or more"
+        )
     down, across = factors = [max(1, math.floor(pixel_size_m(grid) / size + 1e-3)) for size in size_m]
     reach_m = 2000.0 * math.sqrt(dem.fill_voids_km2)  # to see the far rim of holes at the border of the grid
     part = []

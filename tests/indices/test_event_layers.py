@@ -25,7 +25,7 @@ def order_of(event_file, *, post=None, pre=None, event=None):
     ("days", "problem"),
     [
         (
-            {"post": "2018-09-01", "event": "2018-09-05"},
+            {"post": "2018-09-01", "pre": "2018-08-01", "event": "2018-09-05"},
             "post: found 2018-09-01, before the event of 2018-09-05",
         ),
         ({"pre": "2018-09-07", "event": "2018-09-05"}, "pre: found 2018-09-07, after the event of 2018-09-05"),
@@ -45,6 +45,7 @@ def test_scenes_in_the_wrong_order_are_refused(made_up_event, days, problem):
         ({"event": "2018-09-05"}, ""),
         ({"post": "2018-09-05", "event": "2018-09-05"}, "scenes.post: taken on 2018-09-05"),
         ({"post": "2018-09-04", "event": "2018-09-05"}, "scenes.post: taken on 2018-09-04"),
+        ({"post": "2018-09-01", "event": "2018-09-05"}, "before the event of 2018-09-05"),
         ({"post": "2018-09-11", "pre": "2018-09-06", "event": "2018-09-05"}, "scenes.pre: taken on 2018-09-06"),
         ({"post": "2018-09-11", "pre": "2018-09-11"}, "may be the same scene"),
         ({"post": "2018-09-11", "pre": "2015-09-11"}, "3.0 years before scenes.post"),

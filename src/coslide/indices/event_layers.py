@@ -110,35 +110,39 @@ def open_event_scenes(event: Event) -> EventScenes:
 
 
 def _check_order(event: Event, post: Days, pre: Days) -> list[str]:
-    """Check that the scenes were taken before and after the event, as far as days tell; return what is odd.
-
-    Days may be local ones or those of UTC, so one day of doubt is allowed.
-    """
-    doubt, odd = dt.timedelta(days=1), []
+    """Check that the scenes were taken before and after the event, as far as days tell; list what is odd."""
+    odd = [] if event.time_utc is None else _check_against_event(event, event.time_utc.date(), post, pre)
     if post and pre and pre[0] > post[1]:
         found = f"found {pre[0]}, after scenes.post of {post[1]}"
         raise InputError(f"{event.file}: scenes.pre: {found}, expected the earlier scene; exchange them if so")
-    if event.time_utc is not None:
-        day = event.time_utc.date()
-        if post and post[1] < day - doubt:
-            found = f"found {post[1]}, before the event of {day} (time_utc)"
-            raise InputError(f"{event.file}: scenes.post: {found}, expected a scene after it")
-        if pre and pre[0] > day + doubt:
-            found = f"found {pre[0]}, after the event of {day} (time_utc)"
-            raise InputError(f"{event.file}: scenes.pre: {found}, expected a scene before it")
-        if post and post[0] <= day:
-            odd.append(f"scenes.post: taken on {post[0]}, the event was on {day}: it may show what was before")
-        if pre and pre[1] >= day:
-            odd.append(f"scenes.pre: taken on {pre[1]}, the event was on {day}: it may show what came after")
-        if post and post[0] - day > _LONG_AFTER:
-            years = (post[0] - day) / _LONG_AFTER
-            odd.append(f"scenes.post: taken on {post[0]}, {years:.1f} years after the event: later changes are in it")
     if post and pre and pre[1] >= post[0]:
         odd.append(f"scenes.pre: taken on {pre[1]}, and scenes.post on {post[0]}: they may be the same scene")
     if post and pre and post[0] - pre[1] > 2 * _LONG_AFTER:
         years = (post[0] - pre[1]) / _LONG_AFTER
         odd.append(f"scenes.pre: taken on {pre[1]}, {years:.1f} years before scenes.post: other changes lie between")
     return [f"warning: {line}" for line in odd]
+
+
+def _check_against_event(event: Event, day: dt.date, post: Days, pre: Days) -> list[str]:
+    """Check the days of the scenes against that of the event; both may be local or of UTC, so a day is in doubt."""
+    doubt, odd = dt.timedelta(days=1), []
+    if pre and pre[0] > day + doubt:
+        found = f"found {pre[0]}, after the event of {day} (time_utc)"
+        raise InputError(f"{event.file}: scenes.pre: {found}, expected a scene before it")
+    if post and post[1] < day - doubt:
+        found = f"{post[1]}, before the event of {day} (time_utc)"
+        if pre:
+            raise InputError(f"{event.file}: scenes.post: found {found}, expected a scene after it")
+        # One date against one time: which of the two is wrong is not certain.
+        odd.append(f"scenes.post: taken on {found}: it cannot show its landslides")
+    elif post and post[0] <= day:
+        odd.append(f"scenes.post: taken on {post[0]}, the event was on {day}: it may show what was before")
+    if pre and pre[1] >= day:
+        odd.append(f"scenes.pre: taken on {pre[1]}, the event was on {day}: it may show what came after")
+    if post and post[0] - day > _LONG_AFTER:
+        years = (post[0] - day) / _LONG_AFTER
+        odd.append(f"scenes.post: taken on {post[0]}, {years:.1f} years after the event: later changes are in it")
+    return odd
 
 
 def layer_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:

@@ -125,7 +125,7 @@ def test_a_map_without_its_cube_has_a_page_that_says_what_is_missing(copied):
     shutil.rmtree(copied / "index.zarr")
     shutil.rmtree(copied / "training")
     text = write_report(copied).read_text()
-    assert "<h1>Made-up earthquake</h1>" in text
+    assert '<h1 dir="auto">Made-up earthquake</h1>' in text
     assert "Recognised landslides" in text
     for gone in ("Before and after", "What the network saw", "Training loss"):
         assert gone not in text

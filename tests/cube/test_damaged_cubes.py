@@ -55,7 +55,7 @@ def test_every_file_of_a_cube_may_be_damaged_in_any_way(pristine, tmp_path, seed
         try:
             found, place = read_all(path, tmp_path / "cogs")
         except InputError as error:
-            if "\n" in str(error) or len(str(error)) > 1000 or "damaged.zarr" not in str(error):
+            if "\n" in str(error) or len(str(error)) > 2000 or "damaged.zarr" not in str(error):
                 wrong.append(f"{what}: {error}")
         except Exception as error:  # noqa: BLE001
             wrong.append(f"{what}: {type(error).__name__}: {error}")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from coslide.cube.store import COUNTED, span
+from coslide.cube.store import COUNTED, Span, span
 from coslide.errors import InputError
 from coslide.io.paths import require_regular_folder, require_regular_source
 from coslide.windows import row_strips
@@ -101,9 +101,9 @@ class _StoredArray(BackendArray):
         return np.asarray(_opened(f"{self._path}: {self._name}", partial(read.__getitem__, key)))
 
     def _require_chunks(self) -> None:
-        """Check that no chunk was lost: where one is not there, its pixels must have been nodata when counted.
+        """Check that no chunk was lost: without it, share and range of the values must be those counted at building.
 
-        A cube holds all its chunks when it is built; programs that write it again leave out those without a value.
+        A cube holds all its chunks when it is built; programs that write it again leave out those of one value.
         """
         self._whole = True
         counted = self._stored.attrs.get(COUNTED)
@@ -111,15 +111,17 @@ class _StoredArray(BackendArray):
             return  # cut, or written by an older version: nobody knows what was there
         if (lost := lost_chunks(self._path / self._name, self._stored)) <= 0:
             return
-        shares: Any = self._stored.attrs.get("valid_share")
-        for number, share in enumerate(shares if len(self.shape) > 2 else [shares]):
-            place = (number,) if len(self.shape) > 2 else ()
+        several = len(self.shape) > 2
+        stated: Any = [self._stored.attrs.get(key) for key in ("valid_share", "value_range")]
+        for number, (share, values) in enumerate(zip(*stated, strict=True) if several else [stated]):
+            place = (number,) if several else ()
             read = partial(self._read, indexing.OuterIndexer)
             strips = (read((*place, rows, slice(None))) for rows in row_strips(self.shape[-2]))
-            valid = sum(span(strip).valid for strip in strips) / math.prod(self.shape[-2:])
-            if not abs(valid - share) < 1e-6:
-                found = f"{lost} of its chunks are missing, and with them values"
-                raise InputError(f"{self._path}: {self._name}: {found}; {_AGAIN}")
+            found = reduce(Span.joined, map(span, strips))
+            valid = found.valid / math.prod(self.shape[-2:])
+            if not abs(valid - share) < 1e-6 or (found.valid and [found.smallest, found.largest] != values):
+                gone = f"{lost} of its chunks are missing, and with them values"
+                raise InputError(f"{self._path}: {self._name}: {gone}; {_AGAIN}")
 
 
 def _opened(what: str, read: Any) -> Any:

@@ -34,19 +34,19 @@ def attend(queries, keys, values, bias):
 
 
 def window_reference(module, x):
-    """Return what the definition gives: borders at shift + m window, every pixel attends to those of its own window."""
+    """Compute by the definition: borders at shift + m window, every pixel attends to those of its own window."""
     height, width = x.shape[1:]
     side = module.window
     down, right = (module.shift if length > side else 0 for length in (height, width))
-    cells = {}
+    windows = {}
     for row in range(height):
         for col in range(width):
-            cells.setdefault(((row - down) // side, (col - right) // side), []).append((row, col))
+            windows.setdefault(((row - down) // side, (col - right) // side), []).append((row, col))
     channels = module.proj.in_features
     attended = torch.zeros(channels, height, width, dtype=x.dtype)
     weight, bias = module.qkv.weight, module.qkv.bias
     table = module.bias_table.view(2 * side - 1, 2 * side - 1, module.heads)
-    for pixels in cells.values():
+    for pixels in windows.values():
         features = torch.stack([x[:, row, col] for row, col in pixels])
         projected = [features @ weight[n * channels :][:channels].T + bias[n * channels :][:channels] for n in range(3)]
         for head in range(module.heads):
@@ -61,25 +61,25 @@ def window_reference(module, x):
 def reduced_patches(module, x):
     """Return the normalised patches, shape (patch, Cin)."""
     side = module.reduction
-    cells = []
+    patches = []
     for row in range(0, x.shape[1], side):
         for col in range(0, x.shape[2], side):
             patch = x[:, row : row + side, col : col + side]
-            cell = (module.reduce.weight * patch).sum(dim=(1, 2, 3)) + module.reduce.bias
-            centred = cell - cell.mean()
-            cell = centred / (centred.square().mean() + 1e-5).sqrt()
-            cells.append(cell * module.norm.weight + module.norm.bias)
-    return torch.stack(cells)
+            patch = (module.reduce.weight * patch).sum(dim=(1, 2, 3)) + module.reduce.bias
+            centred = patch - patch.mean()
+            patch = centred / (centred.square().mean() + 1e-5).sqrt()
+            patches.append(patch * module.norm.weight + module.norm.bias)
+    return torch.stack(patches)
 
 
 def efficient_reference(module, x):
-    """Return what the definition gives: every pixel attends to every pixel of the reduced map."""
+    """Compute by the definition: every pixel attends to every pixel of the reduced map."""
     pixels = torch.stack([x[:, row, col] for row in range(x.shape[1]) for col in range(x.shape[2])])
-    cells = pixels if module.reduction == 1 else reduced_patches(module, x)
+    attended = pixels if module.reduction == 1 else reduced_patches(module, x)
     channels = module.proj.in_features
     queries = pixels @ module.q.weight.T + module.q.bias
-    keys = cells @ module.kv.weight[:channels].T + module.kv.bias[:channels]
-    values = cells @ module.kv.weight[channels:].T + module.kv.bias[channels:]
+    keys = attended @ module.kv.weight[:channels].T + module.kv.bias[:channels]
+    values = attended @ module.kv.weight[channels:].T + module.kv.bias[channels:]
     heads = []
     for head in range(module.heads):
         own = slice(head * channels // module.heads, (head + 1) * channels // module.heads)
@@ -213,9 +213,9 @@ def test_torch_counts_every_multiply_add_of_window_attention(kind):
 
 
 def test_torch_counts_every_multiply_add_of_efficient_self_attention():
-    pixels, cells, c_in, c = 16 * 24, 4 * 6, 5, 8
-    reduction = cells * 16 * c_in * c_in
-    attention = pixels * c_in * c + cells * c_in * 2 * c + 2 * pixels * cells * c + pixels * c * c
+    pixels, reduced, c_in, c = 16 * 24, 4 * 6, 5, 8
+    reduction = reduced * 16 * c_in * c_in
+    attention = pixels * c_in * c + reduced * c_in * 2 * c + 2 * pixels * reduced * c + pixels * c * c
     assert counted(MODULES["reduced"], 16, 24) == reduction + attention
 
 
@@ -290,12 +290,12 @@ def test_the_map_is_reduced_by_the_factor_of_its_depth(reductions):
 
 
 def test_every_pixel_of_a_tile_attends_to_as_many_pixels_as_the_graph_has_nodes():
-    net, cells = EGCNESA(3, width=8), []
+    net, counts = EGCNESA(3, width=8), []
     for branch in branches(net):
-        branch.kv.register_forward_pre_hook(lambda _, args: cells.append(args[0].shape[1]))
+        branch.kv.register_forward_pre_hook(lambda _, args: counts.append(args[0].shape[1]))
     with torch.no_grad():
         net(torch.randn(1, 3, 128, 128))
-    assert cells == [64] * 18
+    assert counts == [64] * 18
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from coslide.io.templates import templates_of
 
 
 def render(template: str, **content: Any) -> str:
@@ -67,13 +67,6 @@ def listed(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in without)
 
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("coslide", "report"),
-    autoescape=select_autoescape(["html.j2"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_ENVIRONMENT = templates_of("report")
 _ENVIRONMENT.filters |= {"percent": percent, "score": score_text, "round_length": round_length, "listed": listed}
 _ENVIRONMENT.filters |= {"basename": os.path.basename, "median": statistics.median}

@@ -3,16 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from coslide.io.templates import templates_of
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("coslide", "simulate"),
-    autoescape=select_autoescape(["xml.j2"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_TEMPLATES = templates_of("simulate")
 
 
 def render(template: str, **content: Any) -> str:

@@ -195,7 +195,7 @@ def test_a_grid_without_a_fault_in_reach_is_in_the_last_class_and_it_is_noted(fa
     family = prepare_fault_distance(faults, far)
     assert (family.compute(far)["fault_distance_class"] == 4).all()
     assert (family.compute(far)["fault_distance"] == 1200).all()
-    assert "none within 1200 m of the grid, every pixel is in the last class" in family.notes
+    assert "no trace lies within 1200 m of the grid: every pixel is in the last class" in family.notes
 
 
 def test_how_many_traces_count_is_noted(faults):

@@ -99,8 +99,7 @@ def test_gaps_and_overlaps_are_reported_as_shares_of_the_grid(geology):
     assert "40.00% of the grid is not mapped, 35.00% of the grid after filling gaps up to 20 m" in notes
     assert "overlap on 2.92% of the grid" in notes
     assert "0.42% of the grid has a unit without age" in notes
-    assert "not on the grid: 'P2', 'T3' of the 4 units" not in notes
-    assert "not on the grid: 'P2', 'T3' of the 5 units with an age" in notes
+    assert "3 of the 5 units with an age lie on the grid, not 'P2', 'T3'" in notes
 
 
 def test_units_without_age_and_large_gaps_are_nodata(geology):

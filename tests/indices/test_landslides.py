@@ -35,7 +35,7 @@ def test_the_label_says_how_many_polygons_and_which_were_burnt_by_touch(tmp_path
     assert (band.name, band.dtype, band.role) == ("landslide", "uint8", "label")
     assert (band.provenance["polygons"], band.provenance["polygons_burnt_by_touch"]) == (4, 3)
     assert band.provenance["polygons_burnt_by_touch_ids"] == [1, 2, 3]
-    assert "3 hold no pixel centre and are burnt by touch, first those numbered 1, 2, 3" in family.notes[1]
+    assert "3 of them hold no pixel centre and take the pixels that they touch (number 1, 2, 3)" in family.notes[1]
 
 
 def test_the_list_of_polygons_burnt_by_touch_is_shortened(tmp_path):
@@ -57,7 +57,7 @@ def test_repaired_polygons_are_noted(tmp_path):
     bowtie = Polygon([(500000, 4699600), (500200, 4699800), (500200, 4699600), (500000, 4699800)])
     family = prepare_landslides(InventoryConfig(path=save(tmp_path / "l.gpkg", [bowtie])), GRID)
     assert family.bands[0].provenance["polygons_repaired"] == 1
-    assert family.notes[-1] == "1 crossed themselves and were repaired"
+    assert family.notes[-1] == "1 of them crossed themselves and were repaired"
 
 
 def test_pixels_outside_the_mapped_area_are_nodata_not_background(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import resource
 import threading
 from contextlib import suppress
@@ -12,7 +13,15 @@ import numpy as np
 import pytest
 
 from coslide.errors import InputError
-from coslide.io.atomic import Marker, ResumableRaster, link_or_copy, sha256, whole_output
+from coslide.io.atomic import (
+    Marker,
+    ResumableRaster,
+    link_or_copy,
+    report_write_errors,
+    sha256,
+    whole_output,
+    write_json,
+)
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -148,6 +157,46 @@ def test_a_full_disk_is_one_line_for_the_user(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", ["absolute", "relative"])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EDQUOT, "the quota of the disk is used up"),
+        (errno.EFBIG, "larger than a file may be here"),
+        (errno.EACCES, r"cannot be written \(Permission denied\); choose another place"),
+        (errno.EROFS, r"cannot be written \(Read-only file system\); choose another place"),
+        (errno.ENAMETOOLONG, r"cannot be written \(File name too long\); choose a shorter name"),
+    ],
+)
+def test_what_keeps_an_output_from_being_written_is_said_as_it_is(tmp_path, monkeypatch, number, said, place):
+    monkeypatch.chdir(tmp_path)
+    path = Path("a.bin") if place == "relative" else tmp_path / "a.bin"
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: .*{said}"), report_write_errors(path):
+        raise OSError(number, os.strerror(number), str(tmp_path / ".a.part.bin"))
+
+
+@pytest.mark.parametrize("place", ["absolute", "relative"])
+def test_the_error_of_an_input_beside_the_output_is_not_said_of_the_output(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    path = Path("map") if place == "relative" else tmp_path / "map"
+    with pytest.raises(PermissionError), report_write_errors(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "dem.tif"))
+
+
+def test_a_full_disk_elsewhere_is_said_of_that_place(tmp_path):
+    with pytest.raises(InputError, match="^/elsewhere/tmp1: the disk is full"), report_write_errors(tmp_path / "map"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/elsewhere/tmp1")
+
+
+@pytest.mark.parametrize("place", ["absolute", "relative"])
+def test_a_name_that_is_too_long_is_one_line_for_the_user(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    path = Path(f"{'a' * 300}.json") if place == "relative" else tmp_path / f"{'a' * 300}.json"
+    with pytest.raises(InputError, match="File name too long.*choose a shorter name"):
+        write_json(path, {})
+
+
 def test_a_path_below_a_file_is_one_line_for_the_user(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"), whole_output(tmp_path / "file" / "scores.txt"):
@@ -166,7 +215,7 @@ def test_a_file_that_may_not_grow_is_told_from_another_error_of_a_library_that_h
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, allowed[1]))
     try:
-        with pytest.raises(InputError, match="the disk is full"), whole_output(tmp_path / "a.gpkg") as part:
+        with pytest.raises(InputError, match="larger than a file may be"), whole_output(tmp_path / "a.gpkg") as part:
             part.write_bytes(bytes(2**21))
             raise RuntimeError("failed to commit")
     finally:

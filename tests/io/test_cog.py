@@ -1,7 +1,9 @@
 """Rasters as Cloud-Optimised GeoTIFFs."""
 
 import datetime as dt
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -93,11 +95,24 @@ def test_a_map_that_does_not_read_back_is_not_kept(tmp_path, monkeypatch):
 
 def test_a_map_that_does_not_read_back_while_little_is_free_is_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+
+    def allocate(file, offset, size):
+        if size > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
     with pytest.raises(InputError, match=r"probability\.tif: the disk is full"):
         written(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_where_free_space_is_not_known_is_no_full_disk(tmp_path, monkeypatch):
+    """As some network disks answer."""
+    monkeypatch.setattr(rasterio.shutil, "copy", damaging(rasterio.shutil.copy))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=0, free=0))
+    with pytest.raises(OSError, match="do not read back"):
+        written(tmp_path)
 
 
 def test_a_disk_that_really_fills_is_named_and_left_empty(small_disk):

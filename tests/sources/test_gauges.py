@@ -81,7 +81,7 @@ def test_the_day_of_the_event_counts_with_its_hours_before_it(tmp_path):
     found = read_gauges(daily(tmp_path, days, window_days=4), event_time=EVENT)
     before = (13 + 19 / 60 + 46 / 3600) / 24
     np.testing.assert_allclose(found.rain_mm, [0.5 + 1 + 2 + 4 + 8 * before], rtol=1e-12)
-    assert sum("the share" in note for note in found.notes) == 1
+    assert sum("by that share" in note for note in found.notes) == 1
 
 
 def test_the_default_window_has_the_dates_of_the_paper_s_table():

@@ -57,7 +57,8 @@ def prepare_stratum(geology: GeologyConfig, grid: GeoBox) -> LayerGroup:
     absent = [unit for unit in named if unit not in strata.units]
     reach = f"gaps up to {geology.fill_gaps_m:g} m"
     notes = [
-        f"not on the grid: {quote_list(absent) or 'none'} of the {len(named)} units with an age",
+        f"{len(named) - len(absent)} of the {len(named)} units with an age lie on the grid"
+        + (f", not {quote_list(absent)}" if absent else ""),
         f"{before:.2%} of the grid is not mapped, {after:.2%} of the grid after filling {reach}",
     ]
     if without_age:
@@ -154,7 +155,7 @@ def prepare_fault_distance(faults: FaultsConfig, grid: GeoBox) -> LayerGroup:
     if traces.pointlike:
         notes.append(f"{traces.pointlike} features without length are left out")
     if (nearest_m := distance_m.min()) >= edges_m[-1]:
-        notes.append(f"none within {edges_m[-1]:g} m of the grid, every pixel is in the last class")
+        notes.append(f"no trace lies within {edges_m[-1]:g} m of the grid: every pixel is in the last class")
     else:
         notes.append(f"the nearest pixel lies {nearest_m:.0f} m from a trace")
     name, method = "distance to the nearest fault trace", {"resampling": "Euclidean distance on the grid"}

@@ -40,11 +40,13 @@ def prepare_landslides(inventory: InventoryConfig, grid: GeoBox) -> LayerGroup:
     notes = [f"{labels.polygons} polygons cover {drawn} of the mapped area, their pixels {burnt}"]
     if labels.touched:
         first = ", ".join(str(number) for number in labels.touched[:5])
-        notes.append(f"{len(labels.touched)} hold no pixel centre and are burnt by touch, first those numbered {first}")
+        notes.append(
+            f"{len(labels.touched)} of them hold no pixel centre and take the pixels that they touch (number {first})"
+        )
     if labels.repaired:
-        notes.append(f"{labels.repaired} crossed themselves and were repaired")
+        notes.append(f"{labels.repaired} of them crossed themselves and were repaired")
     if labels.empty:
-        notes.append(f"{labels.empty} enclose no area and are left out")
+        notes.append(f"{labels.empty} of them enclose no area and are left out")
     provenance = {
         "resampling": "pixel centres; polygons without one by touch",
         "polygons": labels.polygons,

@@ -21,10 +21,17 @@ from coslide.errors import InputError
 from coslide.io.databases import DATABASE_FILES, closed_database
 from coslide.io.paths import require_regular_file
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+_NO_SPACE = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the quota of the disk is used up; free some space and run again",
+    errno.EFBIG: "is larger than a file may be here (by the file system, or ulimit -f); choose another place",
+}
+_UNWRITABLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+    errno.ESTALE,
+}  # fmt: skip
 _REMOVAL_TRIES = 20
-_FULL_BELOW_BYTES = 2**20  # an error of a library that hides errno (GDAL, SQLite, torch) is one of space below this
+_FULL_BELOW_BYTES = 2**20
 
 
 class _DiskFullError(InputError):
@@ -82,8 +89,8 @@ def whole_output(
     >>> sorted(p.name for p in folder.iterdir())
     ['scores.txt']
     """
-    # A link to a folder is followed, and goes on pointing there.
-    path = path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
+    with report_write_errors(path):  # A link to a folder is followed, and goes on pointing there.
+        path = path.resolve() if path.is_symlink() and path.is_dir() else path.absolute()
     part, old = path.with_name(f".{path.stem}.part{path.suffix}"), path.with_name(f".{path.name}.old")
     with ExitStack() as stack:
         with report_write_errors(path):
@@ -159,45 +166,65 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def report_write_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a path that cannot be written, met inside the block, into one line.
+def report_write_errors(path: Path, *, needed_bytes: int = _FULL_BELOW_BYTES) -> Iterator[None]:
+    """Turn what keeps `path` from being written, met inside the block, into one line that says which it is.
 
     Parameters
     ----------
     path
         What is being written, as the line names it.
+    needed_bytes
+        How much more must fit where it lies, else a library that hides causes (GDAL, SQLite, torch) failed for want of
+        space.
 
     Raises
     ------
     InputError
-        If the disk is full or `path` cannot be written. Every other error goes through as it is.
+        If the disk is full, a quota or the largest size of a file is reached, or `path` cannot be written. Every other
+        error goes through as it is.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        number, filename = (error.errno, str(error.filename)) if isinstance(error, OSError) else (None, "")
-        # About the path, something beside it or a folder above it; not about an input.
-        concerned = filename.startswith(str(path.parent)) or str(path).startswith(f"{filename}/")
-        if number in _UNWRITABLE and concerned:
-            raise InputError(f"{path}: cannot be written ({os.strerror(number)}); choose another place") from error
-        if number in _NO_SPACE or _is_full(path):
-            text = "the disk is full, or a quota or the size limit of a file reached; free some space and run again"
-            raise _DiskFullError(f"{path}: {text}") from error
+        number, place = getattr(error, "errno", None) if isinstance(error, OSError) else None, str(path)
+        if isinstance(named := getattr(error, "filename", None), str) and not _concerns(Path(named), path):
+            place = named
+        elif number in {None, errno.EIO}:
+            number = _obstacle(path, needed_bytes)
+        if number in _NO_SPACE:
+            raise _DiskFullError(f"{place}: {_NO_SPACE[number]}") from error
+        if number in _UNWRITABLE and place == str(path):
+            advice = "choose a shorter name" if number == errno.ENAMETOOLONG else "choose another place"
+            raise InputError(f"{path}: cannot be written ({os.strerror(number)}); {advice}") from error
         raise
 
 
-def _is_full(path: Path) -> bool:
-    """Tell whether what is being written at `path` cannot grow any more, by trying: free space shows no quota."""
+def _concerns(other: Path, path: Path) -> bool:
+    """Tell whether `other` is written for `path`: itself, inside it, a hidden name beside it, or a folder above it."""
+    own, other = path.absolute(), other.absolute()
+    for one in (own, own.resolve()):
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            return True
+        if other.is_relative_to(one.parent):
+            return other.relative_to(one.parent).parts[0].startswith((".", one.name))
+    return False
+
+
+def _obstacle(path: Path, needed_bytes: int) -> int | None:
+    """Find the number of the error that keeps what is written at `path` from growing, by trying.
+
+    Free space would show no quota, and a network disk may not know it.
+    """
     folder = next(p for p in path.absolute().parents if p.exists())
     part = folder / f".{path.stem}.part{path.suffix}"
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
-            os.posix_fallocate(probe.fileno(), part.stat().st_size if part.is_file() else 0, _FULL_BELOW_BYTES)
+            os.posix_fallocate(probe.fileno(), part.stat().st_size if part.is_file() else 0, needed_bytes)
     except OSError as error:
-        return error.errno in _NO_SPACE
-    return False
+        return error.errno
+    return None
 
 
 def sha256(path: Path) -> str:
@@ -255,15 +282,16 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
     ------
     InputError
         If a folder with something else, or, for an output that is a folder, a file stands there; or if it is a database
-        (GeoPackage) that another program has open.
+        (GeoPackage) that another program has open; or its name cannot be looked at.
     """
-    if path.is_dir() and any(path.iterdir()):
-        if marker is None or not marker.is_in(path):
-            raise InputError(f"{path}: is a folder that holds something else; choose another --out")
-    elif marker and (path.is_file() or path.is_symlink()):
-        raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
-    with closed_database(path):
-        pass
+    with report_write_errors(path):
+        if path.is_dir() and any(path.iterdir()):
+            if marker is None or not marker.is_in(path):
+                raise InputError(f"{path}: is a folder that holds something else; choose another --out")
+        elif marker and (path.is_file() or path.is_symlink()):
+            raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
+        with closed_database(path):
+            pass
 
 
 class ResumableRaster:

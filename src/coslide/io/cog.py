@@ -3,7 +3,6 @@
 import datetime as dt
 import errno
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from pyproj import Transformer
 from rasterio.windows import Window
 from shapely.geometry import MultiPolygon, box, mapping
 
-from coslide.io.atomic import whole_output, write_json
+from coslide.io.atomic import report_write_errors, whole_output, write_json
 from coslide.windows import row_strips
 
 RowReader = Callable[[slice], NDArray[Any]]
@@ -104,24 +103,21 @@ def write_cog(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         plain, cog = work / "plain.tif", work / "cog.tif"
+        # GDAL names other causes than a full disk. As much may be needed: with overviews, not compressed.
+        largest = len(bands.names) * height * width * np.dtype(bands.dtype).itemsize * 4 // 3 + 2**16
         try:
-            with rasterio.open(plain, "w", **_PLAIN, **profile, **place) as file:
-                file.descriptions, file.units = tuple(bands.names), tuple(bands.units or [""] * len(bands.names))
-                file.update_tags(**(tags or {}))
-                if bands.colours:
-                    file.write_colormap(1, bands.colours)
-                for rows in row_strips(height, _BLOCK_PX):
-                    file.write(read(rows), window=Window.from_slices(rows, (0, width)))
-            overviews = "AVERAGE" if np.dtype(bands.dtype).kind == "f" else "NEAREST"  # a mean of classes is none
-            rasterio.shutil.copy(plain, cog, driver="COG", overview_resampling=overviews, **_COG)
-            _require_equal(cog, read)
-            cog.replace(part)
-        except Exception as error:
-            # GDAL names other causes than a full disk. As much may be needed: with overviews, not compressed.
-            largest = len(bands.names) * height * width * np.dtype(bands.dtype).itemsize * 4 // 3 + 2**16
-            if shutil.disk_usage(work).free < largest:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent)) from error
-            raise
+            with report_write_errors(path, needed_bytes=largest):
+                with rasterio.open(plain, "w", **_PLAIN, **profile, **place) as file:
+                    file.descriptions, file.units = tuple(bands.names), tuple(bands.units or [""] * len(bands.names))
+                    file.update_tags(**(tags or {}))
+                    if bands.colours:
+                        file.write_colormap(1, bands.colours)
+                    for rows in row_strips(height, _BLOCK_PX):
+                        file.write(read(rows), window=Window.from_slices(rows, (0, width)))
+                overviews = "AVERAGE" if np.dtype(bands.dtype).kind == "f" else "NEAREST"  # a mean of classes is none
+                rasterio.shutil.copy(plain, cog, driver="COG", overview_resampling=overviews, **_COG)
+                _require_equal(cog, read)
+                cog.replace(part)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -182,7 +182,11 @@ def _sums_before(path: Path, rows: pd.DataFrame, weights: dict[dt.date, float]) 
         hint = 'rain.event_day = "drop" where the table ends before that of the event'
         raise InputError(f"{path}: {found}; give a shorter rain.window_days, or {hint}")
     notes = [f"rain of {len(weights)} days, {first} to {last}"]
-    notes += [f"of {date} the share {weight:.3f}" for date, weight in weights.items() if weight < 1]
+    notes += [
+        f"{date} lies in the window by {weight:.1%}, its rain counts by that share"
+        for date, weight in weights.items()
+        if weight < 1
+    ]
     if gone := rows["station"].nunique() - len(complete):
         notes.append(f"{gone} gauges left out: days of the window are missing")
     return complete, notes

@@ -4,6 +4,10 @@ import re
 import unicodedata
 
 _LONGEST = 2000
+_USER = re.compile(
+    r"(\w:[/\\]+)[^\s/\\@]+@|([/\\])[^\s/\\@:]*:(?![/\\]|\d{1,5}[/?#])[^\s@]*@"
+)  # of an address, however odd
+_QUERY = re.compile(r"(\w:[/\\][^\s?]*\?)[^\s?]*=[^\s]*?(?=[]:;,)'\"]*(?:\s|$))")
 _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn what follows round
 
 
@@ -29,16 +33,19 @@ def one_line(text: str) -> str:
     r"""Make a text fit to be shown: one line of at most 2,000 characters, which steers no terminal.
 
     A text may hold names from files and messages of libraries: line breaks become spaces, control characters their
-    escapes, and what is too long loses its middle.
+    escapes, and what is too long loses its middle. What may be a secret in an address (user, query) is left out.
 
     Examples
     --------
+    >>> one_line("https://user:word@127.0.0.1/a.tif?signature=x: is missing")
+    'https://...@127.0.0.1/a.tif?...: is missing'
     >>> one_line("a\nb: \x1b[31mred"), len(one_line("name" * 1000))
     ('a b: \\x1b[31mred', 2000)
     """
     if len(text) > 4 * _LONGEST:  # of megabytes, most is not even looked at
         text = _without_middle(text, 4 * _LONGEST)
     joined = re.sub(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text).replace("\t", " ")
+    joined = _QUERY.sub(r"\1...", _USER.sub(r"\1\2...@", joined))
     return _without_middle("".join(_escape(c) if _steers(c) else c for c in joined).strip(), _LONGEST)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.sources import documents
+from coslide.sources import bands, documents
 from coslide.sources.documents import read_document, read_xml, redact_url
 from coslide.sources.products import read_product
 from coslide.sources.safe import read_product_metadata
@@ -144,6 +144,27 @@ def answering(*parts, pause_s=0.0):
     return f"http://user:word@127.0.0.1:{listening.getsockname()[1]}/item.json", asked
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http:/user:secret@127.0.0.1:9/i.json", "HTTP://user:secret@h/i.json?k=secret", "ftp://user:secret@h/i.json",
+        " http://user:secret@h/i.json", "//user:secret@h/i.json", "/event/user:secret@h/i.json", "s3://user:secret@b/i.json",
+        "http:\\\\user:secret@h/i.json", "/vsicurl/http:/user:secret@h/i.json", "/event/http:/user:secret@h:9/i.json",
+        "http://user:sec/secret@h/a", "https://secret@h/a",
+    ],
+)  # fmt: skip
+def test_no_error_repeats_the_secret_of_an_address_however_odd(address):
+    said = str(InputError(f"event.toml: dem.path: {address}: does not exist"))
+    assert "secret" not in said
+    assert said.startswith("event.toml: dem.path: ")
+    assert said.endswith(": does not exist")
+
+
+def test_addresses_without_secrets_are_shown_as_they_are():
+    said = "http://127.0.0.1:9/tiles/@2x/a.tif: is missing; see https://example.org/a and /data/a@b/c.tif, D:/a?b"
+    assert str(InputError(said)) == said
+
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -168,6 +189,19 @@ def test_a_server_that_never_ends_is_given_up(monkeypatch, head):
     address, _ = answering(head, *[b"x"] * 40, pause_s=0.05)
     with pytest.raises(InputError, match=r"cannot be fetched \(not whole after 0\.3 s\)"):
         read_document(address)
+
+
+def test_a_server_of_a_raster_that_never_ends_is_given_up(monkeypatch):
+    """A byte comes now and then, for ever; GDAL would wait for half a minute, and ask again."""
+    monkeypatch.setitem(bands._HTTP_OPTIONS, "GDAL_HTTP_LOW_SPEED_TIME", "1")
+    monkeypatch.setattr(bands, "_SLOWEST_S", 1)
+    address, _ = answering(OK, *[b"X"] * 100, pause_s=0.1)
+    address = address.replace("item.json", "B04.tif?signature=secret")
+    with (
+        pytest.raises(InputError, match=r"B04\.tif: cannot be read as a raster \(its server sends nothing, or less"),
+        bands.open_band(address, "GTiff"),
+    ):
+        pass
 
 
 def test_a_user_in_an_address_is_told_to_its_server():

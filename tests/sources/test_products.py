@@ -109,6 +109,11 @@ def red_file(folder, name="red.tif", values=RED):
     return name
 
 
+def coarse_file(folder):
+    safe_files.write_image(folder / "coarse.tif", RED[::2, ::2], crs="EPSG:32654", left=LEFT, top=TOP, size=20)
+    return "coarse.tif"
+
+
 # --- SAFE folders ---
 
 
@@ -446,7 +451,7 @@ def test_bands_go_by_the_names_of_the_catalogues(tmp_path, key, fields):
         "visual": {"href": "tci.tif", "eo:bands": [{"name": "B04"}, {"name": "B03"}, {"name": "B02"}], **said},
         "thumbnail": {"href": "s3://elsewhere/preview.jpg", "roles": ["thumbnail"]},
         "red-jp2": {"href": "s3://elsewhere/B04.jp2", "eo:bands": [{"name": "B04"}], **said},
-        "B04_20m": {"href": "missing.tif", **said},
+        "B04_20m": {"href": coarse_file(tmp_path), **said},
         key: {"href": red_file(tmp_path), **said, **fields},
     }
     item = write_item(tmp_path / "item.json", assets, **{"grid:code": "MGRS-54TWN"})
@@ -557,6 +562,31 @@ def test_what_cannot_be_fetched_is_one_line(tmp_path, server):
     with pytest.raises(InputError, match=rf"{server}/no\.tif: cannot be read as a raster") as caught:
         read(f"{server}/item.json", root=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [("B04", "red"), ("red", "B04")])
+@pytest.mark.parametrize("stated", [{}, {"gsd": 10}])
+def test_of_two_assets_of_a_band_the_one_with_the_smaller_pixels_is_read(tmp_path, keys, stated):
+    """Their metadata do not tell: nothing is stated, or the size of the instrument's pixels for both."""
+    said = {"raster:bands": [{"scale": 1e-4, "offset": -0.1}], **stated}
+    fine, coarse = ({"href": make(tmp_path), **said} for make in (red_file, coarse_file))
+    (product,) = read(write_item(tmp_path / "item.json", dict(zip(keys, (fine, coarse), strict=True))), root=tmp_path)
+    assert Path(product.bands["B4"].href).name == "red.tif"
+
+
+def test_two_assets_of_a_band_that_cannot_be_told_apart_are_named(tmp_path):
+    said = {"raster:bands": [{"scale": 1e-4, "offset": -0.1}], "gsd": 10}
+    assets = {"FRE_B4": {"href": red_file(tmp_path), "eo:bands": [{"name": "B4"}], **said}}
+    assets["SRE_B4"] = {**assets["FRE_B4"], "href": red_file(tmp_path, "other.tif")}
+    with pytest.raises(InputError, match=r"item\.json: found .*red\.tif and .*other\.tif for B4, expected one of them"):
+        read(write_item(tmp_path / "item.json", assets), root=tmp_path)
+
+
+def test_two_assets_of_a_band_that_are_one_raster_are_read_by_what_either_states(tmp_path):
+    said = {"raster:bands": [{"scale": 1e-4, "offset": -0.1}]}
+    assets = {"B04": {"href": red_file(tmp_path), **said}, "red": {"href": "red.tif"}}
+    (product,) = read(write_item(tmp_path / "item.json", assets), root=tmp_path)
+    assert stored_offsets(product) == {"B4": -1000}
 
 
 def test_what_may_be_a_secret_in_an_address_is_not_shown(tmp_path, server):

@@ -56,7 +56,22 @@ def open_raster(path: Path, *, crs: str | None = None) -> Iterator[Any]:
             grid_of(dataset, crs=crs)
             yield dataset
     except (RasterioError, RasterCRSError) as error:
-        raise InputError(f"{path}: cannot be read as a raster ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: cannot be read as a raster ({reason_of(error)})") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """Take the first line of an error of rasterio, or of the one of GDAL that it only points to.
+
+    Examples
+    --------
+    >>> error = RasterioError("Read failed. See previous exception for details.")
+    >>> error.__cause__ = RasterioError("TIFFReadEncodedTile: got 0 bytes")
+    >>> reason_of(error)
+    'TIFFReadEncodedTile: got 0 bytes'
+    """
+    while error.__cause__ is not None and ("previous exception" in str(error) or "failed" in str(error)):
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def open_own_files(place: str, driver: str | None = None) -> Any:

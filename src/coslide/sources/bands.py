@@ -3,6 +3,7 @@
 import functools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,16 +18,19 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from coslide.errors import InputError
-from coslide.io.raster import grid_of, open_own_files
+from coslide.io.raster import grid_of, open_own_files, reason_of
 from coslide.io.stored import data_band, nodata_of, read_stored
 from coslide.sources.documents import HTTP, TIMEOUT_S, redact_url
 
+_SLOWEST_BYTES, _SLOWEST_S = 100, 10
 _HTTP_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff,.jp2",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": f"{_SLOWEST_BYTES}",
+    "GDAL_HTTP_LOW_SPEED_TIME": f"{_SLOWEST_S}",  # such a request is given up, not sent again
     "GDAL_HTTP_TIMEOUT": f"{TIMEOUT_S:.0f}",
 }
 
@@ -117,7 +121,8 @@ def open_band(href: str, driver: str | None) -> Iterator[Any]:
     Raises
     ------
     InputError
-        If it cannot be opened, or not be read inside the block; a failing http server is asked again before.
+        If it cannot be opened, or not be read inside the block; a failing http server is asked again before, one that
+        sends next to nothing for ten seconds is given up.
     """
     remote = href.startswith(HTTP)
     options = dict(_HTTP_OPTIONS) if remote else {}
@@ -127,12 +132,15 @@ def open_band(href: str, driver: str | None) -> Iterator[Any]:
     with suppress(OSError, ValueError):
         found = Path(href).stat()
         state += (found.st_mtime_ns, found.st_size)
+    started = time.monotonic()
     try:
         with rasterio.Env(**options):
             yield _dataset(f"/vsicurl/{href}" if remote else href, driver, state)
     except (RasterioError, RasterCRSError) as error:
         _dataset.cache_clear()
-        reason = str(error).splitlines()[0].replace(href, redact_url(href))
+        reason = reason_of(error).replace(href, redact_url(href))
+        if remote and time.monotonic() - started >= _SLOWEST_S and "HTTP response code" not in reason:
+            reason = f"its server sends nothing, or less than {_SLOWEST_BYTES} bytes a second"
         raise InputError(f"{redact_url(href)}: cannot be read as a raster ({reason})") from None
 
 

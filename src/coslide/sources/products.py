@@ -63,14 +63,28 @@ def read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product
     else:
         forms = f"{_SAFE_FORM}, a folder of GeoTIFF or COG, or a STAC item (.json or address)"
         raise InputError(f"{address}: is no product; expected {forms}")
-    finest = {band.name: band for band in sorted(bands, key=lambda band: -band.size_m)}
-    if lacking := [name for name, plain in names.items() if plain not in finest]:
-        raise InputError(f"{product.name}: has no band {lacking[0]}; found {', '.join(sorted(finest)) or 'none'}")
+    there = {band.name for band in bands}
+    if lacking := [name for name, plain in names.items() if plain not in there]:
+        raise InputError(f"{product.name}: has no band {lacking[0]}; found {', '.join(sorted(there)) or 'none'}")
+    finest = {plain: _finest([band for band in bands if band.name == plain], product.name) for plain in wanted & there}
     named = [finest[plain]._replace(name=name) for name, plain in names.items()]
     bands = [_with_radiometry(band, product.baseline, scene) for band in named]
     if "SCL" in finest:
         bands.append(finest["SCL"])
     return product._replace(rasters={band.name: locate_band(band, sentinel2=True) for band in bands})
+
+
+def _finest(bands: list[Band], product: str) -> Band:
+    """Choose, of rasters of one band, the one with the smallest pixels; they are opened where metadata do not tell."""
+    by_scale = sorted(bands, key=lambda band: band.scale is not None)  # of the same raster, that which states more
+    bands = list({(band.href, band.number): band for band in by_scale}.values())
+    sizes = [band.size_m for band in bands]
+    if len(bands) > 1 and (min(sizes) <= 0 or sizes.count(min(sizes)) > 1):
+        sizes = [abs(locate_band(band, sentinel2=True).geobox.affine.determinant) for band in bands]
+    best = [redact_url(band.href) for band, size in zip(bands, sizes, strict=True) if size == min(sizes)]
+    if len(best) > 1:
+        raise InputError(f"{product}: found {' and '.join(best)} for {bands[0].name}, expected one of them")
+    return bands[sizes.index(min(sizes))]
 
 
 def _with_radiometry(band: Band, baseline: str, scene: SceneConfig) -> Band:

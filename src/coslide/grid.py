@@ -258,7 +258,7 @@ def _centre(extent: Extent) -> tuple[float, float]:
     left, bottom, right, top = extent.bounds
     to_degrees = Transformer.from_crs(extent.crs, "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
-    return float(lon), float(lat)
+    return (float(lon) + 180.0) % 360.0 - 180.0, float(lat)
 
 
 def _reproject(extent: Extent, crs: str, near: BoundingBox | None = None) -> BoundingBox:

@@ -36,6 +36,7 @@ from coslide.indices.terrain import prepare_terrain
 from coslide.io.atomic import sha256
 from coslide.io.paths import with_sidecar_files
 from coslide.io.raster import raster_extent
+from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.sources.sentinel2 import SceneReader, open_scene
 
@@ -235,8 +236,14 @@ def _as_json(value: object) -> Any:
 
 
 def _area_extent(area: VectorFile) -> Extent:
-    path, frame = area.path, read_vector(area, "EPSG:4326", what="the area to map")
-    west, south, east, north = (float(edge) for edge in frame.total_bounds)
-    if east - west > 180:
-        raise InputError(f"{path}: lies on both sides of the 180th meridian; map each side for itself")
-    return Extent(f"grid.area ({path})", "EPSG:4326", (west, south, east, north))
+    """Find the rectangle around an area; across the 180th meridian its longitudes go on beyond 180."""
+    path, frame = area.path, read_vector(area, "EPSG:4326", what="polygons of the area to map", kinds=POLYGONS)
+    west, south, east, north = frame.bounds.to_numpy().T
+    if east.max() - west.min() > 180:  # the parts beyond the meridian, by features or by parts of them
+        west, _, east, _ = (bounds := frame.explode().bounds.to_numpy()).T
+        turn = np.where(bounds[:, [0, 2]].mean(axis=1) < 0, 360.0, 0.0)
+        west, east = west + turn, east + turn
+    if east.max() - west.min() > 180:
+        raise InputError(f"{path}: found polygons more than half way round the Earth, expected an area to map")
+    bounds_deg = (float(west.min()), float(south.min()), float(east.max()), float(north.max()))
+    return Extent(f"grid.area ({path})", "EPSG:4326", bounds_deg)

@@ -166,7 +166,7 @@ def _from_raster(shaking: ShakingConfig, grid: GeoBox) -> Fields:
 
 
 def _from_contours(shaking: ShakingConfig, grid: GeoBox) -> Fields:
-    contours = read_contours(shaking, str(grid.crs))
+    contours = read_contours(shaking, grid)
     kind = contours.geom_type.iloc[0].lower()
     how = "pixel centres in polygons" if kind == "polygon" else "Clough-Tocher of ln PGA between lines"
     note = f"PGA from {len(contours)} contours ({kind}) of {contours['pga_g'].nunique()} values"

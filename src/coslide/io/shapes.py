@@ -32,8 +32,8 @@ def flat_shapes(shapes: Sequence[Any] | Shapes) -> Shapes:
 
 def only_kind(shape: Any, kinds: tuple[str, ...]) -> Any:
     """Take what a shape holds of `kinds` (`LINES` or `POLYGONS`); all of it where it holds nothing of them."""
-    parts = [part for part in _parts(shape) if part.geom_type in kinds]
-    return _joined(parts) if parts else shape
+    parts = [part for part in parts_of(shape) if part.geom_type in kinds]
+    return joined(parts) if parts else shape
 
 
 def densify(shapes: Shapes, step: float, *, name: str) -> Shapes:
@@ -64,26 +64,27 @@ def densify(shapes: Shapes, step: float, *, name: str) -> Shapes:
     return dense
 
 
-def _parts(shape: Any) -> list[Any]:
+def edges(shapes: Shapes) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """List the edges of flat shapes: their starts and ends, (edge, 2) each, and the number of the shape of each."""
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    areas = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    rings, of = shapely.get_rings(parts[areas], return_index=True)
+    lines, owner = np.concatenate([parts[~areas], rings]), np.concatenate([owner[~areas], owner[areas][of]])
+    xy, line = shapely.get_coordinates(lines, return_index=True)
+    joined = line[1:] == line[:-1]
+    return xy[:-1][joined], xy[1:][joined], owner[line[1:][joined]]
+
+
+def parts_of(shape: Any) -> list[Any]:
+    """List the parts of a shape, and of its parts."""
     parts = [shape]
     while any(shapely.get_type_id(part) >= _MANY for part in parts):
         parts = [inner for part in parts for inner in shapely.get_parts(part)]
     return parts
 
 
-def _rebuilt(shape: Any) -> Any:
-    whole = [part for part in _parts(shape) if not part.is_empty and (part.length > 0 or part.geom_type == "Point")]
-    return _joined([_without_points(part) for part in whole]) if whole else shape
-
-
-def _without_points(part: Any) -> Any:
-    """Leave out the holes of a polygon that are but one place."""
-    if part.geom_type != "Polygon" or all(ring.length > 0 for ring in part.interiors):
-        return part
-    return shapely.Polygon(part.exterior, [ring for ring in part.interiors if ring.length > 0])
-
-
-def _joined(parts: list[Any]) -> Any:
+def joined(parts: list[Any]) -> Any:
+    """Make one shape of parts: a multi-shape if they are of one kind, else a collection."""
     kinds = {part.geom_type for part in parts}
     if len(parts) == 1:
         return parts[0]
@@ -92,3 +93,15 @@ def _joined(parts: list[Any]) -> Any:
     if kinds == {"LineString"}:
         return shapely.multilinestrings(parts)
     return shapely.geometrycollections(parts)
+
+
+def _rebuilt(shape: Any) -> Any:
+    whole = [part for part in parts_of(shape) if not part.is_empty and (part.length > 0 or part.geom_type == "Point")]
+    return joined([_without_points(part) for part in whole]) if whole else shape
+
+
+def _without_points(part: Any) -> Any:
+    """Leave out the holes of a polygon that are but one place."""
+    if part.geom_type != "Polygon" or all(ring.length > 0 for ring in part.interiors):
+        return part
+    return shapely.Polygon(part.exterior, [ring for ring in part.interiors if ring.length > 0])

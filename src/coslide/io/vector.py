@@ -12,25 +12,18 @@ import pyogrio
 import shapely
 from odc.geo.geobox import GeoBox
 from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS
 from shapely.errors import GEOSException
 from shapely.geometry import box
 
-from coslide.crs import flat_crs
 from coslide.errors import InputError
 from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_source
-from coslide.io.raster import require_exact
-from coslide.io.shapes import POLYGONS, densify, flat_shapes, only_kind
+from coslide.io.reproject import reproject
+from coslide.io.shapes import POLYGONS, only_kind
 
 _log = logging.getLogger(__name__)
 _FOLDERS = {"KML", "LIBKML"}  # formats whose layers are the folders of one drawing
 _ASSUMED = "ISO-8859-1"  # as pyogrio takes a Shapefile without .cpg
-_STEP_DEG, _STEP_UNITS = 0.01, 1000.0  # about a kilometre: then a straight line is off by 2 cm after reprojection
-_FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate, and cutting the line has no end
-# At the far side of the Earth a transverse Mercator jumps from one end to the other; what crosses there would run
-# straight through the grid.
-_FARTHEST_NORTHING_M = 1.9e7
 
 
 class VectorFile(NamedTuple):
@@ -56,18 +49,27 @@ class Polygons(NamedTuple):
     lost: int
 
 
-def read_vector(source: Path | VectorFile, crs: str, *, what: str, may_be_empty: bool = False) -> gpd.GeoDataFrame:
-    """Read the features of a vector file into `crs`, flat (x, y), without missing or empty geometries.
+def read_vector(
+    source: Path | VectorFile,
+    to: str | GeoBox,
+    *,
+    what: str,
+    kinds: tuple[str, ...] | None = None,
+    may_be_empty: bool = False,
+) -> gpd.GeoDataFrame:
+    """Read the features of a vector file into the CRS `to`, flat (x, y), without missing or empty geometries.
 
     Parameters
     ----------
     source
         GeoPackage, GeoJSON, Shapefile, FlatGeobuf, KML or what else GDAL opens, or GeoParquet. Where no layer is named,
         all folders of a KML are read, and all layers of another file if they agree in kind of geometry, fields and CRS.
-    crs
-        The CRS to return.
+    to
+        The CRS to return, or a grid in it.
     what
         What the file holds, for messages ("landslides").
+    kinds
+        The kinds of geometry that it may hold, as for `of_kind`; None allows any.
     may_be_empty
         Whether a file without any feature is returned as it is.
 
@@ -79,14 +81,15 @@ def read_vector(source: Path | VectorFile, crs: str, *, what: str, may_be_empty:
     Raises
     ------
     InputError
-        If it cannot be read, has no geometry, no CRS or no feature, other layers than `source` names or several that do
-        not agree, text in another encoding, or if its CRS cannot be brought to `crs`.
+        If it cannot be read, has no geometry, no CRS or no feature, other kinds of geometry, other layers than `source`
+        names or several that do not agree, text in another encoding, or if it cannot be brought to `to`
+        (`coslide.io.reproject.reproject`).
 
     Notes
     -----
     A line that is straight in the CRS of the file stays where it was: long edges get vertices between their ends before
-    they are reprojected. Features that reach the far side of the Earth, where coordinates in `crs` mean nothing, are
-    left out. Arcs become polylines.
+    they are reprojected. Edges across the 180th meridian are taken the short way round. What lies beyond reach of the
+    CRS is left out with a warning; what is very wide is cut to the surroundings of the grid. Arcs become polylines.
     """
     source = source if isinstance(source, VectorFile) else VectorFile(source)
     with np.errstate(invalid="ignore"):  # shapely warns of NaN, which is refused below
@@ -103,15 +106,15 @@ def read_vector(source: Path | VectorFile, crs: str, *, what: str, may_be_empty:
         raise InputError(f"{source.path}: holds no feature; expected {what}")
     if any(frame.crs is None for frame in frames):
         raise InputError(f"{source.path}: has no CRS; expected {what} in a known CRS")
-    there = [_reproject(frame, source.path, crs) for frame in frames]
+    there = [reproject(frame, to, name=str(source.path)) for frame in frames]
     found = there[0] if len(there) == 1 else _joined(there)
     if found.empty and not frames[0].empty:
         x, y = frames[0].total_bounds[:2]
         wrong = f"found x {x:g}, y {y:g} in {frames[0].crs.name}"
-        raise InputError(f"{source.path}: {wrong}, expected {what} within reach of {crs}")
+        raise InputError(f"{source.path}: {wrong}, expected {what} within reach of {found.crs}")
     if len(layers) > 1:
         found.attrs["layers"] = f" (it has several layers; name those to read by {source.key})"
-    return found
+    return found if kinds is None else of_kind(found, kinds, path=source.path, what=what)
 
 
 def read_polygons(source: Path | VectorFile, grid: GeoBox, *, what: str) -> Polygons:
@@ -132,7 +135,7 @@ def read_polygons(source: Path | VectorFile, grid: GeoBox, *, what: str) -> Poly
         As `read_vector`; or if a feature is no polygon, or none overlaps the grid.
     """
     path = source.path if isinstance(source, VectorFile) else source
-    frame = of_kind(read_vector(source, str(grid.crs), what=what), POLYGONS, path=path, what=what)
+    frame = read_vector(source, grid, what=what, kinds=POLYGONS)
     area = box(*grid.boundingbox.bbox)
     frame = frame[shapely.intersects(shapely.box(*frame.bounds.to_numpy().T), area)]
     invalid = ~frame.is_valid.to_numpy()
@@ -302,28 +305,3 @@ def _require_features(path: Path) -> None:
     require_regular_source(path)
     if any(word in read_head(path) for word in (b"<OGRVRTDataSource", b"<OGRWFSDataSource")):
         raise InputError(f"{path}: is a VRT or describes a web service; expected the features themselves")
-
-
-def _reproject(frame: gpd.GeoDataFrame, path: Path, crs: str) -> gpd.GeoDataFrame:
-    source = CRS.from_user_input(flat_crs(frame.crs.to_wkt(), str(path)))
-    frame = frame.set_crs(source, allow_override=True)
-    require_exact(str(path), source, crs)
-    step, farthest = (_STEP_DEG, _FARTHEST_DEG) if source.is_geographic else (_STEP_UNITS, _FARTHEST_UNITS)
-    _require_numbers(frame, path)
-    frame = frame[(frame.bounds.abs() <= farthest).all(axis=1)]
-    shapes = flat_shapes(frame.geometry.to_numpy())
-    if source != CRS.from_user_input(crs):
-        dense = densify(shapes, step, name=str(path))
-        shapes = gpd.GeoSeries(dense, crs=source).to_crs(crs).to_numpy()
-    frame = frame.set_geometry(shapes, crs=crs)
-    bounds = frame.bounds  # infinite where `crs` has no coordinates
-    return frame[(bounds["miny"] > -_FARTHEST_NORTHING_M) & (bounds["maxy"] < _FARTHEST_NORTHING_M)]
-
-
-def _require_numbers(frame: gpd.GeoDataFrame, path: Path) -> None:
-    """Require finite coordinates: bounds do not show a NaN in a line."""
-    xy, owner = shapely.get_coordinates(frame.geometry.to_numpy(), return_index=True)
-    if (wrong := ~np.isfinite(xy).all(axis=1)).any():
-        x, y = xy[wrong][0]
-        number = frame.index[int(owner[wrong][0])]
-        raise InputError(f"{path}: feature {number}: found x {x:g}, y {y:g}, expected finite coordinates")

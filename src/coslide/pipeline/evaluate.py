@@ -19,6 +19,7 @@ from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.codes import read_codes
+from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
 from coslide.pipeline.baselines import read_baselines
@@ -167,7 +168,7 @@ def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     if grid is None or not path.exists():
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
     target = open_cube(grid).grid
-    landslides = read_vector(path, str(target.crs), what="landslide polygons", may_be_empty=True)
+    landslides = read_vector(path, target, what="landslide polygons", kinds=POLYGONS, may_be_empty=True)
     return ProbabilityMap(rasterize_polygons(landslides, target).astype(np.float32), target)
 
 
@@ -194,7 +195,7 @@ def _file(given: Path | str | VectorFile) -> VectorFile:
 
 def _regions(source: VectorFile, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
     """Find the number of the polygon that each pixel lies in, 0 for none, and the names of the polygons."""
-    frame = read_vector(source, str(grid.crs), what="regions")
+    frame = read_vector(source, grid, what="regions as polygons", kinds=POLYGONS)
     column = next((name for name in ("name", "id") if name in frame.columns), None)
     names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
     numbers, places = pd.factorize(np.array(names, dtype=object))

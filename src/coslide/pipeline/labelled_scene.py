@@ -19,6 +19,7 @@ from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
 from coslide.io.atomic import sha256, whole_output
+from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
@@ -263,7 +264,7 @@ def burn_regions(split: SplitSettings, grid: GeoBox) -> SplitRaster:
     """
     path = split.regions or Path()
     source = VectorFile(path, split.regions_layer, key="training.split.regions_layer")
-    frame = read_vector(source, str(grid.crs), what="regions")
+    frame = read_vector(source, grid, what="regions as polygons", kinds=POLYGONS)
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     if wrong := set(words) - set(_SUBSETS):
         raise InputError(f"{path}: part: found {min(wrong)!r}, expected one of {', '.join(_SUBSETS)}")

@@ -192,7 +192,7 @@ def read_traces(faults: FaultsConfig, grid: GeoBox) -> FaultTraces:
         as is asked for; or if what is chosen is not lines.
     """
     what = "fault traces as lines"
-    frame = read_vector(_file(faults, "faults.layer"), str(grid.crs), what=what)
+    frame = read_vector(_file(faults, "faults.layer"), grid, what=what)
     chosen = of_kind(frame[_chosen(frame, faults)], LINES, path=faults.path, what=what)
     long = chosen[chosen.length > 0]
     if long.empty:

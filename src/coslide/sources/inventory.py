@@ -1,10 +1,12 @@
 """Landslide inventories as labels on the grid."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -15,6 +17,9 @@ from coslide.config.schema import InventoryConfig
 from coslide.errors import InputError
 from coslide.io.vector import VectorFile, read_polygons
 from coslide.labels import LANDSLIDE, NODATA
+from coslide.windows import row_strips
+
+_STRIP_PX = 2**22  # what is burnt at once beside the labels: 16 MB
 
 
 class Labels(NamedTuple):
@@ -122,16 +127,29 @@ def rasterize_polygons(polygons: gpd.GeoDataFrame, grid: GeoBox, *, all_touched:
 
 def _lack_centres(polygons: gpd.GeoDataFrame, grid: GeoBox) -> NDArray[np.bool_]:
     """Find the polygons that hold no pixel centre of a grid that goes on without end."""
-    shapes = polygons.geometry.to_numpy()
-    numbered = zip(shapes, range(1, len(shapes) + 1), strict=True)
-    present = rasterize(numbered, grid.shape, transform=grid.affine, dtype=np.int32)
-    lack = ~np.isin(np.arange(1, len(shapes) + 1), present)
+    shapes, bounds = polygons.geometry.to_numpy(), polygons.bounds.to_numpy()
+    lack = np.ones(len(shapes), dtype=bool)
+    for strip in _strips(grid):
+        _, south, _, north = strip.boundingbox.bbox
+        here = np.flatnonzero(lack & (bounds[:, 1] <= north) & (bounds[:, 3] >= south))
+        if here.size:
+            numbered = zip(shapes[here], here.tolist(), strict=True)
+            present = rasterize(numbered, strip.shape, fill=-1, transform=strip.affine, dtype=np.int32)
+            lack[here] &= ~np.isin(here, pd.unique(present.ravel()))
     # What is left may hide under others, or lie mostly beyond the edge of the grid: each on a window of its own.
     for i in np.flatnonzero(lack):
-        left, bottom, right, top = shapes[i].bounds
+        left, bottom, right, top = bounds[i]
         (west, north), (east, south) = ~grid.affine * (left, top), ~grid.affine * (right, bottom)
         rows, columns = (slice(int(np.floor(a)), int(np.ceil(b))) for a, b in ((north, south), (west, east)))
-        window = grid.translate_pix(columns.start, rows.start)
         shape = max(rows.stop - rows.start, 1), max(columns.stop - columns.start, 1)
-        lack[i] = not rasterize([shapes[i]], shape, transform=window.affine, dtype=np.uint8).any()
+        window = GeoBox(shape, grid.translate_pix(columns.start, rows.start).affine, grid.crs)
+        lack[i] = not any(
+            rasterize([shapes[i]], strip.shape, transform=strip.affine, dtype=np.uint8).any()
+            for strip in _strips(window)
+        )
     return lack
+
+
+def _strips(grid: GeoBox) -> Iterator[GeoBox]:
+    """Cut a grid into strips of whole rows that take little memory."""
+    return (grid[rows, :] for rows in row_strips(grid.shape.y, max(1, _STRIP_PX // grid.shape.x)))

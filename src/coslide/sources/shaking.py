@@ -211,15 +211,15 @@ def read_pga_raster(shaking: ShakingConfig, grid: GeoBox) -> tuple[CoarseRaster,
     return pga, _checked_ln_std(shaking.raster_std, deviation)
 
 
-def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
-    """Read contours of peak ground acceleration, with the column ``pga_g`` in g, in `crs`: all lines or all polygons.
+def read_contours(shaking: ShakingConfig, to: str | GeoBox) -> gpd.GeoDataFrame:
+    """Read contours of peak ground acceleration, with the column ``pga_g`` in g: all lines or all polygons.
 
     Parameters
     ----------
     shaking
         With `contours`, the field that holds their values, and its unit.
-    crs
-        The CRS to return.
+    to
+        The CRS to return, or a grid in it.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def read_contours(shaking: ShakingConfig, crs: str) -> gpd.GeoDataFrame:
     """
     path, field, unit = shaking.path, shaking.contour_field, str(shaking.unit)
     source = VectorFile(path, shaking.layer, shaking.encoding, "shaking.layer")
-    frame = read_vector(source, crs, what="contours of PGA").explode(ignore_index=True)
+    frame = read_vector(source, to, what="contours of PGA").explode(ignore_index=True)
     if "PARAMVALUE" in frame.columns:
         _refuse_hazus(path)
     if field not in frame.columns:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import shapely
 from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
 from rasterio.transform import Affine
 from shapely.geometry import LineString, Point, Polygon, box
 
@@ -190,3 +191,21 @@ def test_landslides_and_area_in_one_file_need_the_layer_of_the_landslides(tmp_pa
     ):
         rasterize_inventory(path, GRID, area=VectorFile(path, "l"))
     assert rasterize_inventory(VectorFile(path, "l"), GRID, area=VectorFile(path, "l")).polygons == 1
+
+
+def test_polygons_much_larger_than_the_grid_are_looked_at_in_strips_for_a_pixel_centre(tmp_path, monkeypatch):
+    """A landslide outline of a whole region, and a sliver as long, hold or lack a centre beyond the grid's edge."""
+    burnt = []
+
+    def watched(shapes, shape, **options):
+        burnt.append(shape[0] * shape[1])
+        return rasterize(shapes, shape, **options)
+
+    monkeypatch.setattr("coslide.sources.inventory.rasterize", watched)
+    monkeypatch.setattr("coslide.sources.inventory._STRIP_PX", 2**16)
+    sliver = box(400_000, 4699701, 600_000, 4699703)  # between rows of centres
+    tall = Polygon([(500101, 4_600_000), (500103, 4_600_000), (500103, 4_700_000), (500101, 4_700_000)])
+    beyond = Polygon([(500101, 4699701), (500102, 4699702), (700_000, 4_600_000), (500_000, 4_600_000)])
+    labels = rasterize_inventory(save(tmp_path / "l.gpkg", [sliver, tall, beyond]), GRID)
+    assert labels.touched == (0, 1)
+    assert max(burnt) <= 2**16

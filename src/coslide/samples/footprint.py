@@ -17,12 +17,14 @@ from shapely.geometry import shape
 from coslide.config.training import StrictModel
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import write_raster_style
+from coslide.io.shapes import densify
 from coslide.samples.split import SplitRaster, Subset
 
 _Coordinate = Annotated[float, Field(ge=-1e8, le=1e8)]
 _Ring = Annotated[list[tuple[_Coordinate, _Coordinate]], Field(min_length=4)]
 Polygons = list[Annotated[list[_Ring], Field(min_length=1)]]
 """Coordinates of a MultiPolygon as GeoJSON has them: rings of (x, y) for each polygon."""
+_STEP_M = 1000.0  # then a straight edge is off by 2 cm after reprojection
 _COLOURS: dict[int, tuple[int, int, int, int]] = {
     Subset.NONE: (0, 0, 0, 0),
     Subset.TRAIN: (230, 159, 0, 255),
@@ -89,6 +91,8 @@ def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> Split
         for footprint in footprints:
             if polygons := getattr(footprint, subset.name.lower()):
                 outline = shape({"type": "MultiPolygon", "coordinates": polygons})
+                if footprint.crs != str(grid.crs):
+                    (outline,) = densify(np.array([outline], dtype=object), _STEP_M, name="footprint of the model")
                 outlines = gpd.GeoSeries([outline], crs=footprint.crs).to_crs(str(grid.crs))
                 rasterio.features.rasterize(outlines, out=subsets, transform=grid.affine, default_value=int(subset))
     return subsets

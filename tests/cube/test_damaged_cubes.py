@@ -65,3 +65,10 @@ def test_every_file_of_a_cube_may_be_damaged_in_any_way(pristine, tmp_path, seed
                 wrong += [] if same or " changed " in what else [f"{what}: other values"]
         shutil.rmtree(path)
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_cube_whose_bands_have_lost_their_names_is_refused(copied):
+    (copied / "band" / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["other"]}')
+    (copied / ".zmetadata").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="found no coordinate band with the names of its bands"):
+        open_cube(copied)

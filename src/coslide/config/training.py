@@ -13,7 +13,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "modern": {
         "inputs": {"indices": "all"},
         "sampling": {"select": "prevalence", "places": "random"},
-        "optimiser": {"learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine", "average": 0.99},
+        "optimiser": {"learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine", "average": 0.99, "steps": 960},
         "loss": {"reduction": "mean", "normalise": True, "scope": "batch"},
         "augment": {"jitter_gain": 0.2, "jitter_offset": 0.2, "jitter_band": 0.1, "band_dropout": 0.1},
         "runtime": {"precision": "auto"},
@@ -144,14 +144,25 @@ class OptimiserSettings(StrictModel):
     """Decay per step of the moving average of the weights, which is kept; 0 for none."""
     batch: int = Field(default=4, ge=1, le=10**6)
     """Samples of a step, over all devices together."""
-    epochs: int = Field(default=70, ge=1, le=10**6)
-    """Passes over fixed tiles."""
-    steps: int = Field(default=960, ge=1, le=10**9)
-    """Steps of a training at random places, in rounds of a twentieth."""
+    epochs: int | None = Field(default=70, ge=1, le=10**6)
+    """Passes over the tiles, or over as many windows at random places as would cover the training pixels once."""
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    """Length in steps instead, rounded up to full epochs: at random places an epoch is then a twentieth of it."""
     keep: Literal["last", "best"] = "last"
     """Last weights, or those of the best F1 on validation."""
     patience: int = Field(default=0, ge=0, le=10**6)
     """Epochs without a better F1 on validation after which training ends; 0 for never."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_default_length(cls, values: Any) -> Any:
+        in_steps = isinstance(values, dict) and values.get("steps") is not None
+        return {"epochs": None, **values} if in_steps else values
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the length is given once."""
+        found = f"epochs: found {self.epochs} with steps = {self.steps}"
+        require((self.epochs is None) != (self.steps is None), f"{found}, expected one of them")
 
     @property
     def chooses(self) -> str:
@@ -222,7 +233,7 @@ class TrainingSettings(StrictModel):
             for key in values.keys() & model.model_fields.keys() - cls.model_fields.keys():
                 raise ValueError(f"{key}: unknown key; expected {group}.{key}")
         recipe = values.get("recipe", "paper")
-        return _grouped({**_dotted(RECIPES[recipe]), **_dotted(values)}) if recipe in RECIPES else values
+        return _grouped(_over(_dotted(RECIPES[recipe]), _dotted(values))) if recipe in RECIPES else values
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the settings go together."""
@@ -238,9 +249,6 @@ class TrainingSettings(StrictModel):
         fits = not (split.by_samples and split.guard_px)
         expected = f"expected 0 with {split.scheme}"
         require(fits, f"split.guard_px: samples that overlap have no border to guard; {expected}")
-        unused, used = ("epochs", "steps") if places == "random" else ("steps", "epochs")
-        fits = getattr(optimiser, unused) == OptimiserSettings.model_fields[unused].default
-        require(fits, f"optimiser.{unused}: found with places = '{places}', expected optimiser.{used}")
         expected = f"expected a multiple of {devices} devices"
         require(optimiser.batch % devices == 0, f"optimiser.batch: found {optimiser.batch}, {expected}")
         validated = split.validation_fraction or (split.scheme == "regions" and split.regions)
@@ -278,7 +286,7 @@ class TrainingSettings(StrictModel):
             old = _dotted(RECIPES[self.recipe])
             kept = {key: value for key, value in kept.items() if value != old.get(key)}
         try:
-            return type(self).model_validate(_grouped({**kept, **given}))
+            return type(self).model_validate(_grouped(_over(kept, given)))
         except ValidationError as error:
             raise InputError(f"training settings: {first_problem(error)}") from None
 
@@ -307,6 +315,13 @@ def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
         grouped = key in _GROUPS and isinstance(inner, Mapping)
         found |= {f"{key}.{name}": each for name, each in inner.items()} if grouped else {key: inner}
     return found
+
+
+def _over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay what is given over values of dotted names: a length in epochs replaces one in steps, and the other way."""
+    lengths = {"optimiser.epochs", "optimiser.steps"}
+    replaced = lengths if any(given.get(name) is not None for name in lengths) else set()
+    return {**{name: value for name, value in values.items() if name not in replaced}, **given}
 
 
 def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def bands_of(variable: xr.DataArray, name: str) -> Iterator[Band]:
     expected = (*((BAND_DIMENSION,) if several else ()), "y", "x")
     if variable.dims != expected:
         raise InputError(f"{name}: found the dimensions {variable.dims}, expected {expected}; {AS_BUILT}")
+    if several and BAND_DIMENSION not in variable.indexes:
+        raise InputError(f"{name}: found no coordinate {BAND_DIMENSION} with the names of its bands; {AS_BUILT}")
     channels = [str(channel) for channel in variable[BAND_DIMENSION].values] if several else [""]
     if len(set(channels)) < len(channels):
         raise InputError(f"{name}: found the bands {', '.join(channels)}, expected each once; {AS_BUILT}")

@@ -22,6 +22,7 @@ from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices
 from coslide.io.paths import read_head, require_regular_source
 from coslide.io.stored import data_band, nodata_of, read_stored
+from coslide.io.whole import require_whole_raster
 
 _FARTHEST_DEG, _FARTHEST_UNITS = 720.0, 1e9  # beyond it a number is no coordinate
 EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
@@ -93,7 +94,8 @@ def open_own_files(place: str, driver: str | None = None) -> Any:
     ------
     InputError
         If it is a text (XML or JSON) that describes a web service, a tile index or a catalogue, or a VRT that reads
-        files elsewhere; or if it, or what belongs to it, is no file whose reading comes to an end.
+        files elsewhere; or if it, or what belongs to it, is no file whose reading comes to an end; or if it was
+        cut off.
     RasterioError
         If GDAL cannot open it.
     """
@@ -108,6 +110,7 @@ def _open(place: str, driver: str | None, above: tuple[Path, ...]) -> Any:
     if head.startswith((b"<", b"{")) and b"<VRTDataset" not in head:
         raise InputError(f"{path}: is a text that describes a raster elsewhere; expected the raster itself")
     dataset = rasterio.open(place, driver=driver)
+    require_whole_raster(dataset, path)
     own = path.resolve()
     for other in map(Path, dataset.files if dataset.driver == "VRT" else ()):
         if not _lies_beside(other, path):

@@ -20,6 +20,7 @@ from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_source
 from coslide.io.reproject import reproject
 from coslide.io.shapes import POLYGONS, only_kind
+from coslide.io.whole import require_whole_shapefile
 
 _log = logging.getLogger(__name__)
 _FOLDERS = {"KML", "LIBKML"}  # formats whose layers are the folders of one drawing
@@ -305,3 +306,5 @@ def _require_features(path: Path) -> None:
     require_regular_source(path)
     if any(word in read_head(path) for word in (b"<OGRVRTDataSource", b"<OGRWFSDataSource")):
         raise InputError(f"{path}: is a VRT or describes a web service; expected the features themselves")
+    if path.suffix.lower() == ".shp":
+        require_whole_shapefile(path)

@@ -30,7 +30,6 @@ from coslide.pipeline.evaluate import write_scores
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scene, split_scenes, write_splits
 from coslide.pipeline.predict import InferenceOptions, predict_array
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
-from coslide.samples.dataset import rounded_steps
 from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import Subset
@@ -181,15 +180,15 @@ def fit_model(
 def _fit_members(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool) -> list[nn.Module]:
     """Train the members: the first in `folder`, others, from other seeds, in folders of it."""
     optimiser, networks = settings.optimiser, []
-    course = f"{optimiser.epochs} epochs of {len(data.tiles)} tiles"
-    if settings.sampling.places == "random":
-        course = f"{rounded_steps(optimiser.steps)} steps of {optimiser.batch} windows at random places"
+    length = f"{optimiser.steps} steps of {optimiser.batch}" if optimiser.steps else f"{optimiser.epochs} epochs of"
+    samples = f"tiles ({len(data.tiles)})" if settings.sampling.places == "tiles" else "windows at random places"
     up_to = "up to " if optimiser.patience else ""
     for number, own in enumerate(_settings_of_members(settings), start=1):
         started = time.monotonic()
         networks.append(fit(data, own, folder if number == 1 else folder / f"member-{number}", resume=resume))
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
-        _log.info(f"trained {settings.network}{which}: {up_to}{course} in {(time.monotonic() - started) / 60:.1f} min")
+        took_min = (time.monotonic() - started) / 60
+        _log.info(f"trained {settings.network}{which}: {up_to}{length} {samples} in {took_min:.1f} min")
     return networks
 
 

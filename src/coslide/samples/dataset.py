@@ -161,7 +161,10 @@ class TileBatches(Sampler[list[TileSample]]):
 
 
 class RandomWindows(TileBatches):
-    """Batches of windows at random places of the training subset; an epoch is a twentieth of all steps, rounded up.
+    """Batches of windows at random places of the training subset.
+
+    An epoch is a twentieth of the steps, rounded up; of a training whose length is given in epochs, it is as many
+    windows as would cover the training pixels once.
 
     The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
     inwards where it would cross the edge of the raster. It may reach into held-out pixels, of which `Tiles` shows
@@ -181,7 +184,9 @@ class RandomWindows(TileBatches):
         self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
 
     def __len__(self) -> int:
-        return math.ceil(self._settings.optimiser.steps / _ROUNDS)
+        steps = self._settings.optimiser.steps
+        windows = sum(int(up_to[-1]) for up_to in self._up_to_row) / self._settings.sampling.tile**2
+        return math.ceil(windows / self.size if steps is None else steps / _ROUNDS)
 
     def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the windows of an epoch."""
@@ -199,18 +204,6 @@ class RandomWindows(TileBatches):
         return Window(
             min(max(0, row - side // 2), height - side), min(max(0, col - side // 2), width - side), side, side
         )
-
-
-def rounded_steps(steps: int) -> int:
-    """Round the steps of a training up to full rounds.
-
-    Examples
-    --------
-    >>> rounded_steps(960), rounded_steps(961), rounded_steps(3)
-    (960, 980, 3)
-    """
-    of_round = math.ceil(steps / _ROUNDS)
-    return math.ceil(steps / of_round) * of_round
 
 
 def _place_among_processes() -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Training a network on tiles, resumable after a kill at any moment."""
 
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.atomic import report_write_errors
 from coslide.networks.precision import CHOSEN, choose_precision
-from coslide.samples.dataset import RandomWindows, TileBatches, Tiles, rounded_steps
+from coslide.samples.dataset import RandomWindows, TileBatches, Tiles
 from coslide.training import checkpoints
 from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
 from coslide.training.module import Training
@@ -105,8 +106,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     """Train a network; it is returned in evaluation mode, on the CPU.
 
     After every epoch the whole state is written to ``folder/last.ckpt``. What is drawn depends on seed and epoch alone,
-    so a resumed run repeats the interrupted epoch and ends as an uninterrupted one. With windows at random places, an
-    epoch is a twentieth of the steps.
+    so a resumed run repeats the interrupted epoch and ends as an uninterrupted one. What an epoch of windows at random
+    places is, `RandomWindows` says.
 
     Parameters
     ----------
@@ -144,8 +145,7 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     checkpoint = checkpoints.prepare(folder, record, network, resume=resume)
     loader, held_out = _loaders(data, settings)
     optimiser = settings.optimiser
-    random = settings.sampling.places == "random"
-    epochs = rounded_steps(optimiser.steps) // len(loader) if random else optimiser.epochs
+    epochs = math.ceil(optimiser.steps / len(loader)) if optimiser.steps else optimiser.epochs or 0
     training = Training(network, settings, total_steps=epochs * len(loader))
     with report_write_errors(folder), _lightning_notes_hidden():
         trainer = _trainer(data, settings, folder, epochs=epochs)

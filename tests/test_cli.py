@@ -14,6 +14,7 @@ import geopandas as gpd
 import pytest
 
 import coslide
+from coslide import cli
 from coslide.cli import main
 from coslide.errors import InputError
 
@@ -421,6 +422,17 @@ def test_the_contents_of_a_cube_come_as_json(command, made_up_cube, tmp_path):
     assert rows["slope"]["unit"] == "degree"
     assert rows["reflectance_pre_B4"]["valid_share"] < 1
     assert (tmp_path / "cogs" / "slope.tif").exists()
+
+
+@pytest.mark.parametrize("cluster", [("--workers", "2"), ("--scheduler", "tcp://127.0.0.1:9")])
+def test_a_map_looks_at_model_and_cube_before_it_starts_a_cluster(
+    command, monkeypatch, made_up_model, tmp_path, cluster
+):
+    monkeypatch.setattr(cli, "open_executor", lambda **_: pytest.fail("a cluster was started"))
+    code, _, err = command("map", made_up_model, tmp_path / "none.zarr", "--out", tmp_path / "map", *cluster)
+    assert (code, "none.zarr" in err, (tmp_path / "map").exists()) == (2, True, False)
+    code, _, err = command("map", tmp_path / "none", tmp_path / "none.zarr", "--out", tmp_path / "map", *cluster)
+    assert (code, "is no model" in err) == (2, True)
 
 
 def test_a_build_by_workers_is_whole(command, made_up_event, tmp_path):

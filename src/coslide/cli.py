@@ -238,9 +238,11 @@ def map_(
     resume: Resume = False,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
-    from coslide.pipeline.predict import InferenceOptions
+    from coslide.pipeline.predict import InferenceOptions, open_to_map
 
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
+    if scheduler is not None or workers is not None:  # a cluster takes seconds to start
+        open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
     with shown(), open_executor(scheduler=scheduler, count=workers) as pool:
         coslide.predict_scene(model, index, out, options=options, min_area_m2=min_area_m2, executor=pool, resume=resume)
 

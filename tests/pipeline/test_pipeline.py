@@ -277,12 +277,33 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_built(made_up_even
         (settings.changed({"sampling.tile": 40}), "tile: found 40, expected a multiple of 16"),
         (settings.changed(network="none"), "network none: unknown"),
         (settings.changed(width=12), "network egcn"),
+        (settings.changed({"options.k": 100_000}), "network egcn: option k: found 100000, expected at most 4096"),
+        (settings.changed({"inputs.encoding.pga_class": "circular"}), "training.inputs.encoding: found 'circular'"),
     ):
         with pytest.raises(InputError, match=message):
             run(made_up_event, tmp_path / "run", settings=changed)
     with pytest.raises(InputError, match="is no model"):
         run(made_up_event, tmp_path / "run", model=tmp_path / "none")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", ["model", "encoding"])
+def test_an_event_that_cannot_have_what_is_needed_is_refused_and_leaves_no_folder(
+    event_writer, made_up_model, tmp_path, monkeypatch, given
+):
+    """A model that was trained with faults, or an encoding that needs what is not measured."""
+    monkeypatch.setattr("coslide.pipeline.build._compute", lambda *_: pytest.fail("computed"))
+    event = event_writer(tmp_path)
+    settings, model = read_event(event).training, made_up_model if given == "model" else None
+    if given == "model":
+        event.write_text(event.read_text().replace('[faults]\npath = "faults.geojson"', ""))
+        message = r"event\.toml: does not fit the model: fault_distance_class is missing"
+    else:
+        settings = settings.changed({"inputs.encoding.aspect_class": "continuous"})
+        message = "training.inputs.encoding: found 'continuous' for aspect_class"
+    with pytest.raises(InputError, match=message):
+        run(event, tmp_path / "out" / "run", model=model, settings=settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_polygons_alone_can_be_scored_on_the_grid_of_a_cube(made_up_cube, made_up_event, tmp_path):

@@ -31,7 +31,7 @@ CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, METADATA = "weights.safetensors", "model.json"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 BUNDLE = Marker(METADATA, "bundle_format")
-MOST_MEMBERS, LARGEST_OPTION = 1000, 4096
+MOST_MEMBERS = 1000
 
 
 class Channel(StrictModel):
@@ -94,7 +94,7 @@ class ModelMetadata(StrictModel):
     normalise: Literal["global", "event"] = "global"
     optional_bands: list[str] = Field(default_factory=list)
     members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
-    tile: int = Field(ge=1, le=LARGEST_OPTION)
+    tile: int = Field(ge=1, le=networks.LARGEST_OPTION)
     pixel_size_m: float = Field(gt=0)
     threshold: float = Field(default=0.5, gt=0, le=1)
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
@@ -114,10 +114,10 @@ class ModelMetadata(StrictModel):
     def _bounded(self) -> Self:
         for name, value in self.options.items():
             numbers = value if isinstance(value, list) else [value]
-            within = len(numbers) <= LARGEST_OPTION and all(
-                isinstance(one, str) or abs(one) <= LARGEST_OPTION for one in numbers
+            within = len(numbers) <= networks.LARGEST_OPTION and all(
+                isinstance(one, str) or abs(one) <= networks.LARGEST_OPTION for one in numbers
             )
-            require(within, f"options.{name}: found more than {LARGEST_OPTION}, which no network has")
+            require(within, f"options.{name}: found more than {networks.LARGEST_OPTION}, which no network has")
         names = [channel.band.name for channel in self.channels]
         require(len(set(names)) == len(names), f"channels: found a band twice in {', '.join(names)}")
         unknown = set(self.flags) - optional_groups(self.bands).keys()

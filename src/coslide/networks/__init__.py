@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from coslide.cube.band import Band
 
 
+LARGEST_OPTION = 4096
+"""No network has more of anything; and no bundle can ask for memory without bounds."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network that can be made, and what is known of it without making it.
@@ -184,6 +188,9 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
     for unknown in (option for option in options if option not in types):
         raise InputError(f"network {name}: unknown option {unknown}; expected one of {', '.join(types)}")
     fields: dict[str, Any] = {option: (kind, None) for option, kind in types.items()}
+    for option, value in options.items():
+        if isinstance(value, int | float) and abs(value) > LARGEST_OPTION:
+            raise InputError(f"network {name}: option {option}: found {value}, expected at most {LARGEST_OPTION}")
     try:
         create_model("Options", __config__=ConfigDict(strict=True), **fields).model_validate(options)
         network: nn.Module = make(bands, classes=classes, **options, **known.fixed)

@@ -214,18 +214,12 @@ def predict_scene(
     >>> sorted(path.name for path in predict_scene(bundle, index, folder / "map").glob("landslides.*"))
     ['landslides.gpkg', 'landslides.parquet']
     """
-    if not 0 <= min_area_m2 < math.inf:
-        raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
-    out, loaded, cube = Path(out), load_model(model), open_cube(index)
-    metadata = loaded.metadata
-    missing = require_same_inputs(metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
+    options = options or InferenceOptions()
+    out = Path(out)
+    loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
+    metadata, tiling = loaded.metadata, tiling_of(options, loaded)
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
-    options = options or InferenceOptions()
-    tiling = tiling_of(options, loaded)
-    if options.onnx:
-        onnx_predictors(Path(model))  # refused before anything is written
-    require_replaceable(out / PACKAGE, None)
     work = out / _ROWS_FOLDER
     with output_folder(work), exclusive_lock(work, out), report_write_errors(out):
         if not resume:
@@ -244,6 +238,30 @@ def predict_scene(
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
+
+
+def open_to_map(
+    model: Path | str, index: Path | str, out: Path, *, options: InferenceOptions, min_area_m2: float
+) -> tuple[Model, Cube, list[str]]:
+    """Open a model and a cube that are to be mapped, and name the bands that are missing but not needed.
+
+    All that can be refused is refused here, before anything is started or written; parameters as in `predict_scene`.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, they or the options do not go together, or what stands in `out` may not be replaced.
+    """
+    if not 0 <= min_area_m2 < math.inf:
+        raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
+    loaded, cube = load_model(model), open_cube(index)
+    given = [*cube.inputs, *cube.diagnostics]
+    missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
+    tiling_of(options, loaded)
+    if options.onnx:
+        onnx_predictors(Path(model))
+    require_replaceable(out / PACKAGE, None)
+    return loaded, cube, missing
 
 
 class _Job(NamedTuple):

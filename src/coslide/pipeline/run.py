@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from coslide.config.event import Event, read_event
@@ -25,6 +26,7 @@ from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
 from coslide.pipeline.train import fit_model
+from coslide.pipeline.training_data import require_inputs
 from coslide.report.scene_figure import scene_figure
 from coslide.sources.inventory import inventory_files
 from coslide.training.fit import require_trainable
@@ -92,7 +94,11 @@ def run(
 def _make_all(event: Event, out: Path, model: Path | str | None, settings: TrainingSettings, *, resume: bool) -> None:
     """Make all but the report, which tells how long it took."""
     index = out / "index.zarr"
-    build_cube(event, index, require=None if model is None else _fits(load_model(model).metadata, event))
+    if model is None:
+        require: Callable[[Sequence[Band]], object] = partial(require_inputs, settings=settings)
+    else:
+        require = _fits(load_model(model).metadata, event)
+    build_cube(event, index, require=require)
     _log.info(f"{index}: {open_cube(index).summary}")
     if model is None:
         model = out / "model"

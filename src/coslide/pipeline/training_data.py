@@ -28,7 +28,7 @@ from coslide.samples.dataset import Raster, Tiles
 from coslide.samples.encode import Encoder, Moments, choose_encodings, encode_raster, read_raster, require_finite
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import Subset, select_tiles
-from coslide.training.fit import TrainingData
+from coslide.training.fit import TrainingData, require_trainable
 from coslide.windows import Window, row_strips
 
 _log = logging.getLogger(__name__)
@@ -90,21 +90,42 @@ def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, 
         If there is no band, one means something else in another scene, or an encoding does not go with its band.
     """
     indices, lacking = _indices_of(scenes, settings)
-    classified = {band.measured for band in indices}
     first, *others = (scene.scene.diagnostics for scene in scenes)
-    behind = [band for band in first if band.name in classified and all(band in other for other in others)]
+    shared = [band for band in first if all(band in other for other in others)]
+    encoder = _encoder(indices, shared, settings)
+    asked = {str(name): how for name, how in settings.inputs.encoding.items()}
+    for band, how in zip(encoder.bands, encoder.encodings, strict=True):
+        if how == "ordinal" and asked.get(band.name) == "continuous":
+            _log.info(f"{band.name} is fed by its classes: what was measured behind them is not in every cube")
+    groups = optional_groups(encoder.bands)
+    dropped = (
+        {encoder.bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
+    )
+    return encoder, [band.name for band in encoder.bands if band.name in dropped or band.name in lacking]
+
+
+def require_inputs(bands: Sequence[Band], settings: TrainingSettings) -> None:
+    """Check, before a cube with these bands is built, that the network of `settings` can be trained on it alone.
+
+    Raises
+    ------
+    InputError
+        If there is no band, an encoding does not go with its band, or the network lacks what it compares.
+    """
+    indices = _of_set([band for band in bands if band.role == "index"], settings)
+    diagnostics = [band for band in bands if band.role == "diagnostic"]
+    require_trainable(settings, _encoder(indices, diagnostics, settings).inputs)
+
+
+def _encoder(indices: Sequence[Band], diagnostics: Sequence[Band], settings: TrainingSettings) -> Encoder:
+    """Choose how indices, or what was measured behind them, are fed; not normalised yet."""
+    classified = {band.measured for band in indices}
+    behind = [band for band in diagnostics if band.name in classified]
     if settings.inputs.flags:
         indices = [band for band in indices if band.kind != "flag"]
     bands, encodings = choose_encodings([*indices, *behind], settings.inputs.encoding)
-    asked = {str(name): how for name, how in settings.inputs.encoding.items()}
-    for band, how in zip(bands, encodings, strict=True):
-        if how == "ordinal" and asked.get(band.name) == "continuous":
-            _log.info(f"{band.name} is fed by its classes: what was measured behind them is not in every cube")
-    groups = optional_groups(bands)
-    dropped = {bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
-    optional_bands = [band.name for band in bands if band.name in dropped or band.name in lacking]
-    flags = tuple(groups) if settings.inputs.flags else ()
-    return Encoder(bands, encodings, flags, Moments(bands).normalisation()), optional_bands
+    flags = tuple(optional_groups(bands)) if settings.inputs.flags else ()
+    return Encoder(bands, encodings, flags, Moments(bands).normalisation())
 
 
 def _indices_of(scenes: Scenes, settings: TrainingSettings) -> tuple[list[Band], list[str]]:
@@ -120,16 +141,21 @@ def _indices_of(scenes: Scenes, settings: TrainingSettings) -> tuple[list[Band],
         how = "training.inputs.bands = 'all' keeps them"
         _log.info(f"left out, as not every event has them: {', '.join(lacking)} ({how})")
         found = {name: band for name, band in found.items() if name not in lacking}
-    bands = tuple(found.values())
+    bands = _of_set(list(found.values()), settings)
     if settings.inputs.indices != "all":
-        missing = missing_indices(settings.inputs.indices, bands)
-        bands = tuple(index_set(settings.inputs.indices, bands))
+        missing = missing_indices(settings.inputs.indices, list(found.values()))
         note = f"; the cube has no {', '.join(missing)}" if missing else ""
         _log.info(f"indices ({settings.inputs.indices}): {len(bands)} bands{note}")
-    if not bands:
-        where = f"the cube has no index of set ({settings.inputs.indices})" if found else "the events share no band"
+    return bands, lacking
+
+
+def _of_set(bands: Sequence[Band], settings: TrainingSettings) -> list[Band]:
+    """Choose the indices of the set of `settings`, of which there must be some."""
+    chosen = list(bands) if settings.inputs.indices == "all" else index_set(settings.inputs.indices, bands)
+    if not chosen:
+        where = f"the cube has no index of set ({settings.inputs.indices})" if bands else "the events share no band"
         raise InputError(f"training.inputs.indices: {where}")
-    return list(bands), lacking
+    return chosen
 
 
 def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool) -> tuple[list[Raster], Moments]:

@@ -15,13 +15,13 @@ import pytest
 from coslide.errors import InputError
 from coslide.io.atomic import (
     Marker,
-    ResumableRaster,
     link_or_copy,
     report_write_errors,
     sha256,
     whole_output,
     write_json,
 )
+from coslide.io.resumable import ResumableRaster
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -259,3 +259,24 @@ def test_a_store_whose_making_was_killed_is_completed(tmp_path):
 def test_rows_that_do_not_fit_are_refused(tmp_path, start, shape):
     with pytest.raises(ValueError, match="expected rows of a map of 2 x 30 x 7"):
         ResumableRaster(tmp_path / "rows", (30, 7), layers=2).write(start, np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("damage", ["cut", "a value", "a mark", "NaN", "of another version"])
+def test_rows_that_are_damaged_are_computed_again(tmp_path, damage):
+    store = ResumableRaster(tmp_path / "rows", (30, 7), layers=2, key="a")
+    store.write(0, np.random.default_rng(0).random((2, 30, 7), dtype=np.float32))
+    assert store.missing() == []
+    (path,) = (tmp_path / "rows").iterdir()
+    content = np.frombuffer(path.read_bytes(), np.uint32).copy()
+    if damage == "cut":
+        content = content[: 30 + 7 * 30 + 7 * 12]  # of the second layer
+    elif damage == "a value":
+        content[30 + 7 * 12] ^= 1
+    elif damage == "NaN":
+        content[30:].view(np.float32)[:] = np.nan
+    else:
+        content[12 if damage == "a mark" else slice(0, 30)] = 1
+    path.write_bytes(content.tobytes())
+    again = ResumableRaster(tmp_path / "rows", (30, 7), layers=2, key="a").missing()
+    expected = {"cut": [(12, 30)], "a value": [(12, 13)], "a mark": [(12, 13)]}
+    assert again == expected.get(damage, [(0, 30)])

@@ -109,7 +109,7 @@ def test_a_file_that_is_cut_short_is_refused(bundle, tmp_path):
     folder = shutil.copytree(bundle, tmp_path / "model")
     path = folder / "model.onnx"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"model.onnx: cannot be read \(.*\); coslide export makes it again"):
+    with pytest.raises(InputError, match=r"model.onnx: cannot be used \(.*\); coslide export makes it again"):
         onnx_predictors(folder)
 
 
@@ -120,3 +120,16 @@ def test_a_form_that_says_something_else_is_not_kept(made_up_model, tmp_path, mo
     with pytest.raises(ValueError, match="differs from the network by"):
         export_onnx(model)
     assert not (model / "model.onnx").exists()
+
+
+def test_a_form_of_another_model_or_with_other_weights_is_refused(bundle, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    folder = shutil.copytree(bundle, tmp_path / "model")
+    program = onnx.load(folder / "model.onnx")
+    for tensor in program.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.ndim == 4:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-values, tensor.name))
+    onnx.save(program, folder / "model.onnx")
+    with pytest.raises(InputError, match=r"model.onnx: cannot be used \(its probabilities differ from the network's"):
+        onnx_predictors(folder)

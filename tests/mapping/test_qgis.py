@@ -12,9 +12,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from coslide.io.atomic import ResumableRaster
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import write_raster_style
+from coslide.io.resumable import ResumableRaster
 from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.probability_map import write_probability_map
 from coslide.samples.footprint import write_split_raster

@@ -20,8 +20,8 @@ import rasterio
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.io.atomic import ResumableRaster
 from coslide.io.executor import open_executor
+from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
 from coslide.mapping.sliding_window import augmented, mean_and_spread

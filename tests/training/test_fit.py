@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle  # noqa: TID251 - to see that nothing is unpickled
 import shutil
 import signal
 import subprocess
@@ -161,14 +162,119 @@ def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, req
     assert (tmp_path / "last.ckpt").exists()
 
 
-@pytest.mark.parametrize("broken", ["last.ckpt", "settings.json"])
-def test_a_broken_checkpoint_is_one_line(tmp_path, broken):
-    settings = SETTINGS.changed({"optimiser.epochs": 1})
-    fit(data(), settings, tmp_path)
-    content = (tmp_path / broken).read_bytes()
-    (tmp_path / broken).write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="cannot be resumed"):
-        fit(data(), settings, tmp_path, resume=True)
+KEPT = SETTINGS.changed({"optimiser.epochs": 1, "optimiser.keep": "best", "split.validation_fraction": 0.1})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training that keeps its best epoch, which has ended."""
+    folder = tmp_path_factory.mktemp("trained")
+    fit(data(validated=True), KEPT, folder)
+    return folder
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+
+
+def link_to_nothing(path):
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def text(content):
+    return lambda path: path.write_text(content)
+
+
+def pickled(path):
+    path.write_bytes(pickle.dumps({"state_dict": {}}))
+
+
+def rewritten(change):
+    def write(path):
+        content = torch.load(path, weights_only=True)
+        torch.save(change(content) or content, path)
+
+    return write
+
+
+def filled(value):
+    return rewritten(lambda content: [one.fill_(value) for one in content["state_dict"].values()] and None)
+
+
+def moments(content):
+    content["optimizer_states"][0]["state"][0]["exp_avg"].fill_(float("nan"))
+
+
+FILES = ("last.ckpt", "best.ckpt", "settings.json")
+CHECKPOINTS = FILES[:2]
+DAMAGE = [
+    *((name, way) for name in FILES for way in (cut, text(""), text("<html>"), fifo, folder_instead, link_to_nothing)),
+    *((name, way) for name in CHECKPOINTS for way in (flipped, pickled, filled(float("nan")), filled(float("-inf")))),
+    *((name, filled(1e38)) for name in CHECKPOINTS),
+    *((name, rewritten(lambda _: {"network": torch.zeros(3)})) for name in CHECKPOINTS),
+    *((name, rewritten(lambda of: {**of, "state_dict": {5: torch.zeros(3)}})) for name in CHECKPOINTS),
+    *((name, rewritten(lambda of: {**of, "state_dict": [[1]]})) for name in CHECKPOINTS),
+    *((name, rewritten(lambda of: {**of, "state_dict": {"network.a": torch.zeros(3)}})) for name in CHECKPOINTS),
+    *((name, rewritten(lambda of: {**of, "state_dict": dict.fromkeys(of["state_dict"], 7)})) for name in CHECKPOINTS),
+    ("last.ckpt", rewritten(moments)),
+    ("last.ckpt", rewritten(lambda of: {key: of[key] for key in ("state_dict", "optimizer_states")})),
+    ("last.ckpt", rewritten(lambda of: {**of, "loops": {"fit_loop": 7}})),
+    ("last.ckpt", rewritten(lambda of: {**of, "callbacks": {"EarlyStopping": 7}})),
+    ("last.ckpt", rewritten(lambda of: {**of, "optimizer_states": 7})),
+    ("last.ckpt", rewritten(lambda of: {**of, "lr_schedulers": [7]})),
+    *(("settings.json", text(one)) for one in ('{"a":' * 100_000, "[1]", '{"seed": NaN}', "{}")),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE)
+def test_a_training_of_which_a_file_is_damaged_is_not_resumed_and_its_line_says_what_helps(
+    trained, tmp_path, name, damage
+):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    damage(folder / name)
+    signal.alarm(20)  # reading a FIFO would never end
+    try:
+        with pytest.raises(InputError) as caught:
+            fit(data(validated=True), KEPT, folder, resume=True)
+    finally:
+        signal.alarm(0)
+    assert str(folder / name) in str(caught.value)
+    assert len(str(caught.value)) < 2001
+
+
+def test_a_damaged_checkpoint_is_never_unpickled(trained, tmp_path):
+    """What a pickle would run when it is read is not run."""
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    folder = shutil.copytree(trained, tmp_path / "run")
+    for content in (pickle.dumps(Evil()), None):
+        if content is None:
+            torch.save({"state_dict": Evil()}, folder / "last.ckpt")
+        else:
+            (folder / "last.ckpt").write_bytes(content)
+        with pytest.raises(InputError, match="cannot be resumed"):
+            fit(data(validated=True), KEPT, folder, resume=True)
+    assert not (tmp_path / "owned").exists()
 
 
 def test_a_training_that_diverges_is_refused(tmp_path):

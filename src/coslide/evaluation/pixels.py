@@ -1,17 +1,19 @@
 """Pixel by pixel agreement of recognised and mapped landslides, as a whole and for each of many places."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import model_validator
 
-from coslide.config.training import StrictModel
+from coslide.config.training import StrictModel, require
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 _PIXELS_AT_ONCE = 2**22
+_LARGEST = 1e15  # of what can be counted or measured, and drawn
 
 
 class Confusion(NamedTuple):
@@ -35,7 +37,22 @@ class Confusion(NamedTuple):
     tn: int
 
 
-class PixelCounts(StrictModel):
+class ScoreRecord(StrictModel):
+    """A record of scores: its numbers are such as can be measured, and its lists are the columns of one table."""
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        columns = {name: value for name, value in self if isinstance(value, list)}
+        for name, value in self:
+            for one in columns.get(name, [value]):
+                within = not isinstance(one, int | float) or abs(one) <= _LARGEST
+                require(within, f"{name}: found {one!r}, expected numbers up to {_LARGEST:g}")
+        lengths = sorted({len(column) for column in columns.values()})
+        require(len(lengths) < 2, f"{', '.join(columns)}: found lists of {lengths} values, expected as many in each")
+        return self
+
+
+class PixelCounts(ScoreRecord):
     """Counts of pixels in each case of a `Confusion`."""
 
     tp: int
@@ -48,7 +65,7 @@ class PixelCounts(StrictModel):
     """Background pixels left alone."""
 
 
-class PixelRates(StrictModel):
+class PixelRates(ScoreRecord):
     """Scores of a map from 0 to 1 (Cohen's kappa from -1 to 1)."""
 
     oa: float

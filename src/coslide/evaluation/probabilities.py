@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 import scipy.special
+from pydantic import Field
 
-from coslide.config.training import StrictModel
-from coslide.evaluation.pixels import BoolArray, check_masks, in_pieces
+from coslide.evaluation.pixels import BoolArray, ScoreRecord, check_masks, in_pieces
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
@@ -24,13 +24,13 @@ _SURE = 1e-7  # what a network cannot be surer than in single precision
 _LOG_TEMPERATURES = (-math.log(20), math.log(20))
 
 
-class Reliability(StrictModel):
+class Reliability(ScoreRecord):
     """Reliability table: equal bins of probability from 0 to 1, and how often their pixels are landslide.
 
     A bin holds its lower edge; the last one holds 1 too.
     """
 
-    pixels: list[int]
+    pixels: list[int] = Field(min_length=1)
     """Pixels in each bin."""
     probability_mean: list[float | None]
     """Mean probability of the pixels of each bin; null if none."""
@@ -70,7 +70,7 @@ class Curve(NamedTuple):
         return np.asarray(self.fp / max(int(self.fp[-1]), 1))
 
 
-class CurvePoints(StrictModel):
+class CurvePoints(ScoreRecord):
     """About 200 points of the curves, in the order of falling thresholds, evenly over their course."""
 
     threshold: list[float]

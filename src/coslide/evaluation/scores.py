@@ -2,13 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from coslide.config.training import StrictModel, first_problem
+from coslide.config.training import first_problem
 from coslide.errors import InputError
-from coslide.evaluation.pixels import PixelRates, PixelScores
+from coslide.evaluation.pixels import PixelRates, PixelScores, ScoreRecord
 from coslide.evaluation.probabilities import CurvePoints, Reliability
 
 METRICS = "metrics.json"
@@ -52,7 +52,7 @@ class PlaceScores(PixelScores):
     """Pixels that were scored."""
 
 
-class ObjectCounts(StrictModel):
+class ObjectCounts(ScoreRecord):
     """Landslides that were matched, found, missed or false. A share with nothing to divide by is 0."""
 
     n_mapped: int
@@ -93,7 +93,7 @@ class ObjectCounts(StrictModel):
     """Area of the false ones."""
 
 
-class SizeClass(StrictModel):
+class SizeClass(ScoreRecord):
     """Mapped landslides of one size class; 8 to 11 pixels is the smallest of Yang et al. (2023)."""
 
     pixels_min: int
@@ -114,7 +114,7 @@ class SizeClass(StrictModel):
     """Share that was found; null in an empty class."""
 
 
-class SizeFrequency(StrictModel):
+class SizeFrequency(ScoreRecord):
     """Area-frequency curve p(A) = dN / (N dA), Malamud et al. (2004), in five bins to a decade; empty without any."""
 
     area_min_m2: list[float]
@@ -129,7 +129,7 @@ class SizeFrequency(StrictModel):
     """Probability density [1/m²]."""
 
 
-class BoundaryDistances(StrictModel):
+class BoundaryDistances(ScoreRecord):
     """Distances [m] between the boundaries of two maps; all null if one of them has none."""
 
     recognised_to_mapped_mean_m: float | None = None
@@ -149,7 +149,7 @@ class ObjectScores(ObjectCounts):
 
     recall_by_size: list[SizeClass]
     """Found and matched ones by size."""
-    size_frequency: dict[str, SizeFrequency]
+    size_frequency: dict[Literal["mapped", "recognised"], SizeFrequency] = Field(min_length=2)
     """Area-frequency curve of `mapped` and `recognised`."""
     boundary: BoundaryDistances | None = None
     """Distances between the outlines of all landslides, where one map is scored."""
@@ -157,7 +157,7 @@ class ObjectScores(ObjectCounts):
     """Distances between the outlines of the matched landslides, where one map is scored."""
 
 
-class Calibration(StrictModel):
+class Calibration(ScoreRecord):
     """What a probability of the map is worth."""
 
     brier: float
@@ -172,7 +172,7 @@ class Calibration(StrictModel):
     """How often landslides lie where the map gives a probability."""
 
 
-class TileScores(StrictModel):
+class TileScores(ScoreRecord):
     """Scores averaged over squares, as the paper's seem to be, beside the pooled ones."""
 
     side_px: int
@@ -187,7 +187,7 @@ class TileScores(StrictModel):
     """10th, 50th and 90th percentile of their F1; empty without one."""
 
 
-class SampleScores(StrictModel):
+class SampleScores(ScoreRecord):
     """Scores of the paper's protocol: each held-out sample predicted by itself, every labelled pixel counted."""
 
     count: int
@@ -198,7 +198,7 @@ class SampleScores(StrictModel):
     """Scores of all their pixels together."""
 
 
-class DepthDiagnostics(StrictModel):
+class DepthDiagnostics(ScoreRecord):
     """Diagnostics of one depth of a network: what it has learned."""
 
     depth: int
@@ -223,7 +223,7 @@ class DepthDiagnostics(StrictModel):
         return self.kernel_spread < DEAD_BELOW
 
 
-class NetworkDiagnostics(StrictModel):
+class NetworkDiagnostics(ScoreRecord):
     """Diagnostics of a trained network, by depth, measured on up to 32 held-out windows."""
 
     average_precision: float | None
@@ -245,7 +245,7 @@ class NetworkDiagnostics(StrictModel):
         ]
 
 
-class SplitScores(StrictModel):
+class SplitScores(ScoreRecord):
     """How the scored pixels were held out."""
 
     scheme: str
@@ -255,7 +255,7 @@ class SplitScores(StrictModel):
     leak_fraction: float
     """Mean share of a held-out tile that training saw; 0 but for `paper`, `paper-random` and events that
     overlap."""
-    scored_pixels: int
+    scored_pixels: int = Field(ge=0)
     """Pixels that were scored."""
     seed: int | None = None
     """Seed of the split."""
@@ -269,7 +269,7 @@ class SplitScores(StrictModel):
     """Width of the guard between training and held-out pixels."""
 
 
-class Scores(StrictModel):
+class Scores(ScoreRecord):
     """Scores of one or several maps on the pixels that training did not see; ``metrics.json``."""
 
     pixels: MapScores

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, or go on where they were interrupted, and the hash that names an input."""
+"""Outputs that appear whole or not at all, and the hash that names an input."""
 
 import errno
 import fcntl
@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from coslide.errors import InputError
 from coslide.io.databases import DATABASE_FILES, closed_database
@@ -292,75 +289,6 @@ def require_replaceable(path: Path, marker: Marker | None) -> None:
             raise InputError(f"{path}: is a file or a link; expected a folder or a new name")
         with closed_database(path):
             pass
-
-
-class ResumableRaster:
-    """Layers of a map, float32 (layer, row, col), in a folder; blocks of rows may come in any order.
-
-    Parameters
-    ----------
-    folder
-        Where the rows lie. It is made anew unless it holds rows of the same `key`.
-    shape
-        (row, col) of the map.
-    layers
-        Number of layers.
-    key
-        What the map is made from: rows of another key are thrown away.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp()) / "map"
-    >>> ResumableRaster(folder, (4, 2), key="a").write(1, np.ones((1, 2, 2), np.float32))
-    >>> ResumableRaster(folder, (4, 2), key="a").missing()
-    [(0, 1), (3, 4)]
-    >>> ResumableRaster(folder, (4, 2), key="b").missing()
-    [(0, 4)]
-    """
-
-    def __init__(self, folder: Path, shape: tuple[int, int], *, layers: int = 1, key: str = "") -> None:
-        self.shape, self.layers = shape, layers
-        made_from = hashlib.sha256(f"{key} {layers} x {shape}".encode()).hexdigest()
-        self._file = folder / f"{made_from}.rows"  # a number for each row, 1 if it is there, and then the values
-        if not self._file.is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            self._file.touch()
-        with self._file.open("r+b") as file:  # a full disk is an error now, not in the middle
-            os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * (1 + layers * shape[1]))
-
-    def write(self, start: int, block: npt.NDArray[np.float32]) -> None:
-        """Keep rows from `start` on, (layer, row, col).
-
-        Raises
-        ------
-        ValueError
-            If the rows do not fit into the map.
-        """
-        rows = slice(start, start + block.shape[1])
-        target = self._values()[:, rows]
-        if target.shape != block.shape:
-            size = f"{self.layers} x {self.shape[0]} x {self.shape[1]}"
-            raise ValueError(f"expected rows of a map of {size}, found {block.shape} at row {start}")
-        target[:] = block
-        self._done()[rows] = 1  # only now: the rows themselves are there
-
-    def read(self, rows: slice) -> npt.NDArray[np.float32]:
-        """Read rows of all layers, float32 (layer, row, col)."""
-        return np.array(self._values()[:, rows])
-
-    def missing(self) -> list[tuple[int, int]]:
-        """Find the runs of rows that are not there yet: first row, and one past the last."""
-        edges = np.flatnonzero(np.diff(self._done(), prepend=1, append=1))
-        return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
-
-    # The file is mapped for each access alone: pages that stay mapped would count as memory of the process.
-    def _values(self) -> npt.NDArray[np.float32]:
-        return np.memmap(self._file, np.float32, "r+", offset=4 * self.shape[0], shape=(self.layers, *self.shape))
-
-    def _done(self) -> npt.NDArray[np.int32]:
-        return np.memmap(self._file, np.int32, "r+", shape=self.shape[:1])
 
 
 def _take_name(part: Path, path: Path) -> None:

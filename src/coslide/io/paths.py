@@ -60,6 +60,29 @@ def require_regular_file(*paths: Path) -> None:
             raise InputError(f"{path}: is {kind}; expected a file")
 
 
+def stands_at(path: Path, *, folder: bool = False) -> bool:
+    """Tell whether an earlier command left a file at `path`, or, if asked, a folder; False where there is nothing.
+
+    Raises
+    ------
+    InputError
+        If something else stands there, a link to nothing too.
+
+    Examples
+    --------
+    >>> stands_at(Path("/dev/null"))
+    Traceback (most recent call last):
+    coslide.errors.InputError: /dev/null: is a device; expected a file
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: is a link to nothing; expected a {'folder' if folder else 'file'}, or remove it")
+    if not folder:
+        require_regular_file(path)
+    elif path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is no folder; expected one, or remove it")
+    return path.exists()
+
+
 def require_regular_source(path: Path) -> None:
     """Require, before GDAL opens a source, that reading it and the files that belong to it comes to an end.
 

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
-from coslide.mapping.model import ModelMetadata, Predict, load_metadata, load_model, member_files, require_numbers
+from coslide.mapping.model import ModelMetadata, Predict, load_model, member_files, require_numbers
 from coslide.networks.cgblock import fuse
 
 FILE = "model.onnx"
 PARITY = 1e-4  # that probabilities may differ by
+_SAME_MODEL = 1e-3  # the same on another machine, by which a form that is damaged or of another model is known
 _OPSET = 17  # ONNX Runtime runs it since 1.12, of 2022
 _DEEPNESS_WHITE = 255.0  # it divides every value by this, of whatever type, before it standardises
 _OVERLAP_PERCENT = 25  # coslide map steps by 3/4 of a window
@@ -76,13 +77,12 @@ def export_onnx(folder: Path | str) -> tuple[list[Path], float]:
     else:
         facts |= deepness_metadata(model.metadata)
     inputs, tile = len(model.metadata.encoder.names), model.metadata.tile
-    x = torch.randn(3, inputs, tile, tile, generator=torch.Generator().manual_seed(0))
-    tiles = x.numpy()
+    tiles = _made_up_tiles(inputs, tile)
     paths, apart = [folder / name for name in member_files(FILE, model.metadata)], 0.0
     for path, network, expected in zip(paths, model.networks, model.predictors(), strict=True):
-        content = _exported(network, x[:2], facts)
-        predict = _predictor(content, inputs, tile)
-        apart = max(apart, *(float(np.abs(predict(part) - expected(part)).max()) for part in (tiles, tiles[:1])))
+        content = _exported(network, torch.from_numpy(tiles[:2]), facts)
+        predict = _predictor(content, inputs, tile, str(path))
+        apart = max(apart, *(_apart(predict, expected, part) for part in (tiles, tiles[:1])))
         if not apart <= PARITY:
             raise ValueError(f"{path}: ONNX Runtime differs from the network by {apart:g}, expected at most {PARITY:g}")
         with whole_output(path) as part:
@@ -141,20 +141,35 @@ def onnx_predictors(folder: Path) -> list[Predict]:
     Raises
     ------
     InputError
-        If the bundle has no ONNX form, it cannot be read, or ONNX Runtime is not installed.
+        If the bundle has no ONNX form, it cannot be read or gives other probabilities than the network, or ONNX Runtime
+        is not installed.
     """
     _require_onnx()
-    predictors, metadata = [], load_metadata(folder)
-    for path in (folder / name for name in member_files(FILE, metadata)):
+    predictors, model = [], load_model(folder)
+    inputs, tile = len(model.metadata.encoder.names), model.metadata.tile
+    for name, expected in zip(member_files(FILE, model.metadata), model.predictors(), strict=True):
+        path = folder / name
         require_regular_file(path)
         try:
-            predictors.append(_predictor(path.read_bytes(), len(metadata.encoder.names), metadata.tile))
+            predict = _predictor(path.read_bytes(), inputs, tile, str(path))
+            if not (apart := _apart(predict, expected, _made_up_tiles(inputs, tile)[:1])) <= _SAME_MODEL:
+                raise ValueError(f"its probabilities differ from the network's by up to {apart:.2g}")
+            predictors.append(predict)
         except OSError:
             raise InputError(f"{folder}: has no {path.name}; coslide export makes one") from None
         except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
             reason = str(error).splitlines()[0]
-            raise InputError(f"{path}: cannot be read ({reason}); coslide export makes it again") from None
+            raise InputError(f"{path}: cannot be used ({reason}); coslide export makes it again") from None
     return predictors
+
+
+def _made_up_tiles(inputs: int, side_px: int) -> NDArray[np.float32]:
+    return torch.randn(3, inputs, side_px, side_px, generator=torch.Generator().manual_seed(0)).numpy()
+
+
+def _apart(one: Predict, other: Predict, tiles: NDArray[np.float32]) -> float:
+    """Measure the largest difference of two probabilities."""
+    return float(np.abs(one(tiles) - other(tiles)).max())
 
 
 def _exported(network: nn.Module, x: Tensor, facts: dict[str, str]) -> bytes:
@@ -175,7 +190,7 @@ def _exported(network: nn.Module, x: Tensor, facts: dict[str, str]) -> bytes:
     return bytes(program.SerializeToString())
 
 
-def _predictor(content: bytes, inputs: int, tile: int) -> Predict:
+def _predictor(content: bytes, inputs: int, tile: int, name: str) -> Predict:
     import onnxruntime
 
     # From memory: a file could name others, whose place it would choose.
@@ -186,15 +201,15 @@ def _predictor(content: bytes, inputs: int, tile: int) -> Predict:
     expected = [("tensor(float)", [bands, tile, tile]) for bands in (inputs, 1)]
     if ends != expected:
         raise ValueError(f"takes and gives {ends}, expected {expected}")
-    name = session.get_inputs()[0].name
+    of_tiles = session.get_inputs()[0].name
 
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            (probability,) = session.run(None, {name: np.ascontiguousarray(tiles)})
+            (probability,) = session.run(None, {of_tiles: np.ascontiguousarray(tiles)})
         except Exception as error:  # noqa: BLE001 - as above, where the file is read
             reason = str(error).splitlines()[0]
-            raise InputError(f"the ONNX form cannot be run ({reason}); coslide export makes it again") from None
-        return require_numbers(np.asarray(probability[:, 0], dtype=np.float32))
+            raise InputError(f"{name}: cannot be run ({reason}); coslide export makes it again") from None
+        return require_numbers(np.asarray(probability[:, 0], dtype=np.float32), name)
 
     return predict
 

@@ -155,16 +155,16 @@ class Model:
     networks: tuple[nn.Module, ...]
     metadata: ModelMetadata
 
-    def predictors(self, precision: str = "32") -> list[Predict]:
+    def predictors(self, precision: str = "32", *, name: str = "the model") -> list[Predict]:
         """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.
 
         The probability is float32 (tile, row, col). Networks run on a GPU where there is one; else in one thread of
-        torch's, in ``"32"`` or ``"bf16"``: several threads may call at once.
+        torch's, in ``"32"`` or ``"bf16"``: several threads may call at once. `name` is what a line calls the model.
         """
-        return [_predictor(network, precision) for network in self.networks]
+        return [_predictor(network, precision, name) for network in self.networks]
 
 
-def _predictor(network: nn.Module, precision: str) -> Predict:
+def _predictor(network: nn.Module, precision: str, name: str) -> Predict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fused = fuse(network).to(device)
 
@@ -172,21 +172,24 @@ def _predictor(network: nn.Module, precision: str) -> Predict:
     def predict(tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         with one_thread(), mixed_precision(precision, device.type):
             logits = fused(torch.from_numpy(tiles).to(device))
-            return require_numbers(np.asarray(logits.float().softmax(dim=1)[:, 1].cpu()))
+            return require_numbers(np.asarray(logits.float().softmax(dim=1)[:, 1].cpu()), name)
 
     return predict
 
 
-def require_numbers(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give back a probability if all of it is one.
+def require_numbers(probability: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Give back a probability if all of it is one, 0 to 1; `name` is what a line calls the model.
 
     Raises
     ------
     InputError
-        If the network gave NaN, as one does whose weights, or inputs, are beyond what it can compute with.
+        If the network gave something else: NaN, as one does whose weights, or inputs, are beyond what it can compute
+        with.
     """
-    if not np.isfinite(probability).all():
-        raise InputError("the model gives NaN as probability: its weights or normalisation are broken; train again")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        bad = probability[~((probability >= 0) & (probability <= 1))][0]
+        reason = "its weights or normalisation are broken"
+        raise InputError(f"{name}: gives {bad:g} as probability, expected 0 to 1: {reason}; train again")
     return probability
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from coslide.errors import InputError
 from coslide.io.paths import require_regular_file
+from coslide.io.stored import BEYOND_MEASURE
+from coslide.networks.base import beyond_measure
 
 
 def require_tensors(path: Path, expected: Mapping[str, Tensor], network: str) -> None:
@@ -53,12 +55,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        If one holds NaN or infinity.
+        If one holds NaN, infinity, or numbers that no network can compute with.
     """
     found = load_file(path)
     for name, tensor in found.items():
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"{path}: {name} holds NaN or infinity, expected numbers; train again")
+        if beyond_measure(tensor):
+            raise InputError(f"{path}: {name} holds NaN or infinity, or beyond {BEYOND_MEASURE:g}; train again")
     return found
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from coslide.io.stored import BEYOND_MEASURE
+
 Norm = Literal["channel_ln", "full_ln", "gn1", "bn", "none"]
 Activation = Literal["relu", "gelu"]
 
@@ -314,3 +316,14 @@ def conv_norm_relu(in_channels: int, out_channels: int, kernel: int = 3, *, dila
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+def beyond_measure(tensor: Tensor) -> bool:
+    """Tell whether a tensor holds NaN, infinity, or what no network can compute with.
+
+    Examples
+    --------
+    >>> beyond_measure(torch.tensor([0.0, 1e29])), beyond_measure(torch.tensor([0.0, -1e38]))
+    (False, True)
+    """
+    return not bool((tensor.abs() < BEYOND_MEASURE).all())

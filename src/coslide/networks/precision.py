@@ -13,6 +13,7 @@ from torch import nn
 
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
+from coslide.io.paths import stands_at
 from coslide.networks.base import evaluating
 
 Precision = Literal["32", "bf16"]
@@ -84,7 +85,7 @@ def choose_precision(
     >>> choose_precision(nn.Conv2d(3, 2, 1), 3, 16, gradients=False, what="the map") in ("32", "bf16")
     True
     """
-    if kept is not None and kept.exists():
+    if kept is not None and stands_at(kept):
         try:
             return _Choice.model_validate_json(kept.read_bytes()).precision
         except (OSError, ValueError):

@@ -1,17 +1,19 @@
 """What networks have to be better than: a random forest on single pixels, and a threshold on spectral change."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pydantic import Field, TypeAdapter, ValidationError
 
+from coslide.config.training import first_problem
 from coslide.cube.band import Band
+from coslide.errors import InputError
 from coslide.evaluation.probabilities import best_threshold, curve
 from coslide.evaluation.scoring import Baseline, Baselines
 from coslide.grid import same_grid
@@ -19,7 +21,7 @@ from coslide.io.atomic import write_json
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
 from coslide.io.paths import require_regular_file
-from coslide.io.raster import grid_of
+from coslide.io.raster import grid_of, open_raster
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
 from coslide.progress import report_progress
@@ -32,7 +34,9 @@ Method = Callable[[Floats], Floats]
 
 _log = logging.getLogger(__name__)
 
+_REMOVE = "remove the folder, or train again"
 _FOLDER, _THRESHOLDS = "baselines", "thresholds.json"
+_Thresholds = TypeAdapter(dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]])
 _PIXELS = 400_000  # training pixels drawn from each area
 _MISSING = -9999.0  # a forest splits on it like on any other value
 _TREES, _LEAF = 100, 3
@@ -94,16 +98,40 @@ def _write(path: Path, baselines: Baselines, grid: GeoBox) -> None:
 
 
 def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
-    """Read the baselines that a training left beside a map, those on `grid`; none where it is not clear which."""
+    """Read the baselines that a training left beside a map, those on `grid`; none where it is not clear which.
+
+    Raises
+    ------
+    InputError
+        If their files are not what `make_baselines` leaves.
+    """
     found = []
     for path in sorted((folder / _FOLDER).glob("*.tif")):
-        require_regular_file(path, path.with_name(_THRESHOLDS))
-        with rasterio.open(path) as file:
+        with open_raster(path) as file:
             if same_grid(grid_of(file), grid):
-                chosen = json.loads(path.with_name(_THRESHOLDS).read_text(encoding="utf-8"))
-                names = enumerate(file.descriptions, start=1)
-                found.append({name: Baseline(file.read(number), chosen[name]) for number, name in names})
+                found.append(_read(file, path, _read_thresholds(path.with_name(_THRESHOLDS))))
     return found[0] if len(found) == 1 else {}
+
+
+def _read(file: Any, path: Path, thresholds: Mapping[str, float]) -> Baselines:
+    """Read the maps of an opened GeoTIFF, one for each threshold."""
+    values = file.read()
+    between = values.dtype == np.float32 and ((values >= 0) & (values <= 1) | np.isnan(values)).all()
+    if not between or sorted(map(str, file.descriptions)) != sorted(thresholds):
+        what = f"found bands {', '.join(map(str, file.descriptions))} of {values.dtype}"
+        expected = f"expected probabilities from 0 to 1 of {', '.join(sorted(thresholds))}"
+        raise InputError(f"{path}: {what}, {expected}; {_REMOVE}")
+    return {name: Baseline(one, thresholds[name]) for name, one in zip(file.descriptions, values, strict=True)}
+
+
+def _read_thresholds(path: Path) -> dict[str, float]:
+    require_regular_file(path)
+    try:
+        return _Thresholds.validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMOVE}") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)[:300]}; {_REMOVE}") from None
 
 
 def fit_forest(values: Floats, truth: NDArray[np.bool_], *, seed: int = 0) -> Method:

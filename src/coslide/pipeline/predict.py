@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
-from coslide.io.atomic import ResumableRaster, exclusive_lock, report_write_errors, require_replaceable, sha256
+from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable, sha256
 from coslide.io.executor import available_processors, map_unordered, prefetch
 from coslide.io.outputs import output_folder
+from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import onnx_predictors
 from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs
@@ -92,7 +93,8 @@ class ScenePredictor:
         self._encoder = encoder_for(model.metadata, scene)
         if options.onnx and folder is None:
             raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
-        predictors = onnx_predictors(folder) if folder and options.onnx else model.predictors(self.options.precision)
+        network = model.predictors(self.options.precision, name=str(folder or "the model"))
+        predictors = onnx_predictors(folder) if folder and options.onnx else network
         if options.tta:
             predictors = [turned for one in predictors for turned in augmented(one, self.metadata.encoder.aspect)]
         self._predict = mean_and_spread(predictors)

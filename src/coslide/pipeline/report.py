@@ -22,12 +22,13 @@ from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.cog import RasterBands, place_in_item, write_cog, write_item
+from coslide.io.paths import stands_at
 from coslide.io.qgis import write_raster_style
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.attributes import LandslideContext, count_density, summarise_inventory
 from coslide.mapping.inventory import object_areas_m2, vectorize_landslides, write_inventory
-from coslide.mapping.model import BUNDLE, ModelMetadata, load_metadata
+from coslide.mapping.model import METADATA, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.report import charts, images
@@ -92,10 +93,10 @@ def write_report(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     index, path = folder / "index.zarr", folder / "report.html"
-    if not index.is_dir() and not (folder / PROBABILITY).is_file():
+    cube = open_cube(index) if stands_at(index, folder=True) else None
+    found = read_probability_map(folder) if stands_at(folder / PROBABILITY) else None
+    if cube is None and found is None:
         raise InputError(f"{folder}: has neither index.zarr nor probability.tif; expected the folder of a run")
-    cube = open_cube(index) if index.is_dir() else None
-    found = read_probability_map(folder) if (folder / PROBABILITY).is_file() else None
     if cube is not None and found is not None:
         require_grid(found.grid, index)
     with whole_output(path) as part:
@@ -107,8 +108,9 @@ def write_report(folder: Path | str) -> Path:
 def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> dict[str, Any]:
     """Collect all that the page shows."""
     made_by = found.metadata if found else None
-    scores = read_scores(folder / METRICS) if (folder / METRICS).is_file() else None
-    model = made_by.model if made_by else load_metadata(folder / "model") if BUNDLE.is_in(folder / "model") else None
+    scores = read_scores(folder / METRICS) if stands_at(folder / METRICS) else None
+    bundle = folder / "model"
+    model = made_by.model if made_by else load_metadata(bundle) if stands_at(bundle / METADATA) else None
     event = cube.title if cube else made_by.event if made_by else ""
     time = str(cube.attrs.get("event_time_utc") or "") if cube else ""
     drawn = charts.score_charts(scores) if scores else ()
@@ -148,7 +150,7 @@ class _Cost(BaseModel):
 def _cost(path: Path) -> dict[str, Any]:
     """Read time and memory of a run; empty where it left none."""
     try:
-        return _Cost.model_validate_json(path.read_bytes()).model_dump(exclude_none=True) if path.is_file() else {}
+        return _Cost.model_validate_json(path.read_bytes()).model_dump(exclude_none=True) if stands_at(path) else {}
     except ValidationError as error:
         problem = first_problem(error)[:300]
         raise InputError(f"{path}: is not what coslide writes ({problem}); remove it, or run again") from None
@@ -213,7 +215,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         "mapped_km2": np.count_nonzero(valid) * found.pixel_size_m**2 / 1e6,
         "nodata_share": float(1 - valid.mean()),
         "areas_m2": _inventory_m2(folder, found, recognised),
-        "summary": Picture(images.data_uri(summary.read_bytes(), "png"), alt) if _is_whole_png(summary) else None,
+        "summary": Picture(images.data_uri(_png(summary), "png"), alt) if stands_at(summary) else None,
         "sizes": {name: areas for name, areas in sizes.items() if areas.size},
         "size_chart": _chart(charts.size_figure(sizes), "How many landslides are at least so large"),
     }
@@ -222,7 +224,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
 def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bool_]) -> list[float]:
     """Read the areas of the landslides that are delivered; measure those of the map where there is no inventory."""
     path = folder / "landslides.gpkg"
-    if not path.is_file():
+    if not stands_at(path):
         return list(object_areas_m2(recognised, found.pixel_size_m))
     frame = read_vector(path, str(found.grid.crs), what="landslide polygons", may_be_empty=True)
     areas = pd.to_numeric(frame.get("area_m2", frame.geometry.area), errors="coerce").to_numpy(np.float64)
@@ -233,7 +235,8 @@ def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bo
 
 def _loss(folder: Path) -> Picture | None:
     """Draw the course of the training, which has several logs where it was resumed."""
-    logs = [log for log in folder.glob("training/csv/version_*/metrics.csv") if log.stat().st_size]
+    logs = [version / "metrics.csv" for version in folder.glob("training/csv/version_*")]
+    logs = [log for log in logs if stands_at(log) and log.stat().st_size]
     if not logs:
         return None
     logs.sort(key=lambda path: (len(path.parent.name), path.parent.name))  # version_2 before version_10
@@ -246,6 +249,8 @@ def _loss(folder: Path) -> Picture | None:
 def _read_log(path: Path) -> pd.DataFrame:
     try:
         found = pd.read_csv(path)
+        if "epoch" not in found:
+            raise ValueError("it has no column epoch")
         wanted = found[found.columns.intersection(["epoch", "loss_epoch"])]
         return wanted.astype(np.float64).replace([np.inf, -np.inf], np.nan)
     except (ValueError, TypeError) as error:  # pandas' own errors are of this kind, and those of decoding
@@ -253,16 +258,14 @@ def _read_log(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as the log of a training ({reason}); remove it") from None
 
 
-def _is_whole_png(path: Path) -> bool:
-    """Tell whether a picture can be shown."""
-    if not path.is_file():
-        return False
+def _png(path: Path) -> bytes:
+    """Read a picture that can be shown."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be shown ({error}), expected a PNG; map again, or remove it") from None
+    return path.read_bytes()
 
 
 def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min_area_m2: float) -> gpd.GeoDataFrame:

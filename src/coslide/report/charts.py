@@ -30,7 +30,7 @@ def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
     """Draw the charts of scores: the name of each, a title, what it shows, and the figure."""
     if (curves := found.curves) and found.calibration:
         pixels, recall = found.pixels, "recall: share of landslide pixels found"
-        share = (pixels.tp + pixels.fn) / found.split.scored_pixels
+        share = (pixels.tp + pixels.fn) / max(found.split.scored_pixels, 1)
         lines: dict[str, Any] = {
             f"model (AP {score_text(pixels.average_precision, 2)})": (curves.recall, curves.precision),
             f"share of landslide pixels ({share:.3f})": ([0, 1], [share, share]),
@@ -86,8 +86,8 @@ def _recall_by_size(found: Scores) -> Figure:
     names = [f"{row.pixels_min}–{row.pixels_max}" if row.pixels_max else f"≥ {row.pixels_min}" for row in rows]
     bars = axes.bar(names, [row.recall or 0 for row in rows], color=colours, width=0.75)
     axes.bar_label(bars, [f"{row.n_found} of {row.n_mapped}" for row in rows], fontsize=8)
-    smallest = bars.patches[papers.index(True)]
-    axes.legend([smallest], ["smallest class of Yang et al. (2023)"], frameon=False, loc="upper left")
+    for smallest in (bar for bar, of_paper in zip(bars.patches, papers, strict=True) if of_paper):
+        axes.legend([smallest], ["smallest class of Yang et al. (2023)"], frameon=False, loc="upper left")
     words = {"xlabel": "size of the mapped landslide [pixels]", "ylabel": "share found (half of its pixels)"}
     axes.set(ylim=(0, 1.25), yticks=np.linspace(0, 1, 6), **words)
     return figure

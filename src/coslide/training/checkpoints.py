@@ -1,19 +1,26 @@
 """The folder of a training: what is trained is written down, checkpoints are whole, and only the same goes on."""
 
 import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from pickle import UnpicklingError  # noqa: TID251 - only the error that torch raises for a broken file
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
+from coslide.io.paths import stands_at
+from coslide.networks.base import beyond_measure
 
 LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "settings.json"
+_Record = TypeAdapter(dict[str, Any])
+_NO_NUMBERS = "holds NaN, infinity or numbers beyond any weight, expected numbers"
+_DEPTH = 6  # of the state of an optimiser in a checkpoint
 _PREFIX = "network."  # of the weights in a checkpoint: the network is a part of what Lightning trains
 
 
@@ -53,8 +60,11 @@ def ended_early(checkpoint: Path, patience: int) -> bool:
     InputError
         If the checkpoint cannot be read.
     """
-    states = _load(checkpoint, "callbacks", "meta") if patience else {}
-    return any(name.startswith("EarlyStopping") and state["wait_count"] >= patience for name, state in states.items())
+    states = _load(checkpoint, "callbacks") if patience else {}
+    try:
+        return any(name.startswith("EarlyStopping") and one["wait_count"] >= patience for name, one in states.items())
+    except (AttributeError, LookupError, TypeError) as error:
+        raise broken(checkpoint, error) from None
 
 
 def require_unused(folder: Path, *, resume: bool) -> None:
@@ -65,11 +75,11 @@ def require_unused(folder: Path, *, resume: bool) -> None:
     InputError
         If not.
     """
-    if (folder / LAST).exists() and not resume:
+    if stands_at(folder / LAST) and not resume:
         raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
 
 
-def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume: bool) -> Path | None:
+def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume: bool, kept: str = LAST) -> Path | None:
     """Find the checkpoint to go on from, or None to start; what is trained is written down first.
 
     Parameters
@@ -82,6 +92,8 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
         The network to be trained.
     resume
         Go on where there is a checkpoint.
+    kept
+        The checkpoint whose weights count in the end: it has to be whole too.
 
     Raises
     ------
@@ -90,12 +102,13 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
         cannot be read.
     """
     record, checkpoint = folder / RECORD, folder / LAST
-    if checkpoint.exists():
-        require_unused(folder, resume=resume)
+    require_unused(folder, resume=resume)
+    if stands_at(checkpoint):
+        stands_at(record)
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = _Record.validate_json(record.read_bytes())
         except (OSError, ValueError) as error:
-            raise _broken(folder, error) from None
+            raise broken(record, error) from None
         for key in (key for key in wanted if found.get(key) != wanted[key]):
             why = {
                 "cube": "; the cube has changed since its split was made",
@@ -103,12 +116,15 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
             }.get(key, "")
             differs = f"found {key} = {found.get(key)!r}, expected {wanted[key]!r} to resume{why}"
             raise InputError(f"{record}: {differs}; use another --out")
-        try:
-            network.load_state_dict(weights_of(checkpoint))
-        except RuntimeError as error:
-            differs = " ".join(str(error).split())
-            message = f"{checkpoint}: is of another network than {wanted['network']} ({differs}); use another --out"
-            raise InputError(message) from None
+        for path in (folder / kept, checkpoint):
+            try:
+                network.load_state_dict(weights_of(path))
+            except RuntimeError as error:
+                differs = " ".join(str(error).split())
+                message = f"{path}: is of another network than {wanted['network']} ({differs}); use another --out"
+                raise InputError(message) from None
+        if any(map(beyond_measure, _tensors(_load(checkpoint, "optimizer_states")))):
+            raise InputError(f"{checkpoint}: the state of the optimiser {_NO_NUMBERS}; use another --out")
         return checkpoint
     with whole_output(record) as part:
         part.write_text(json.dumps(wanted, indent=2), encoding="utf-8")
@@ -121,19 +137,41 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
     Raises
     ------
     InputError
-        If it cannot be read.
+        If it cannot be read, or one holds NaN or infinity.
     """
-    state = _load(checkpoint, "state_dict", "cpu")
-    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)}
-
-
-def _load(checkpoint: Path, part: str, device: str) -> dict[str, Any]:
+    state = _load(checkpoint, "state_dict")
     try:
-        return dict(torch.load(checkpoint, map_location=device, weights_only=True)[part])
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise _broken(checkpoint.parent, error) from None
+        found = {name.removeprefix(_PREFIX): one for name, one in state.items() if name.startswith(_PREFIX)}
+    except AttributeError as error:
+        raise broken(checkpoint, error) from None
+    for name, tensor in found.items():
+        if isinstance(tensor, Tensor) and beyond_measure(tensor):
+            raise InputError(f"{checkpoint}: {name} {_NO_NUMBERS}; use another --out")
+    return found
 
 
-def _broken(folder: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{folder}: cannot be resumed ({reason}); use another --out")
+def broken(path: Path, error: Exception) -> InputError:
+    """Make the line about a file of a training that it cannot be resumed from."""
+    reason = next(iter(str(error).strip().splitlines()), "")[:300] or type(error).__name__
+    return InputError(f"{path}: cannot be resumed ({reason}); use another --out")
+
+
+def _load(checkpoint: Path, part: str) -> Any:
+    """Read a part of a checkpoint, every byte of which is held against its checksum first."""
+    stands_at(checkpoint)
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)[part]
+    except Exception as error:  # noqa: BLE001 - archives, pickles and tensors have each classes of their own
+        raise broken(checkpoint, error) from None
+
+
+def _tensors(content: Any, depth: int = _DEPTH) -> Iterator[Tensor]:
+    """Find the tensors in nested lists and dictionaries."""
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, dict | list | tuple) and depth:
+        for one in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(one, depth - 1)

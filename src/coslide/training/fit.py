@@ -142,7 +142,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     record = {name: value for name, value in settings.dotted().items() if name not in apart}
     record |= network_options(settings, data.inputs) | {**data.fingerprints}
     record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}
-    checkpoint = checkpoints.prepare(folder, record, network, resume=resume)
+    kept = checkpoints.BEST if settings.optimiser.keep == "best" else checkpoints.LAST
+    checkpoint = checkpoints.prepare(folder, record, network, resume=resume, kept=kept)
     loader, held_out = _loaders(data, settings)
     optimiser = settings.optimiser
     epochs = math.ceil(optimiser.steps / len(loader)) if optimiser.steps else optimiser.epochs or 0
@@ -158,9 +159,12 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
             raise KeyboardInterrupt from None  # what Lightning makes of Ctrl-C
         except ProcessRaisedException as error:
             raise _as_raised(error) from None
+        except Exception as error:
+            if checkpoint is None or training.begun or isinstance(error, InputError | OSError):
+                raise
+            raise checkpoints.broken(checkpoint, error) from error  # a state that Lightning cannot take over
         finally:
             training.close()
-    kept = checkpoints.BEST if optimiser.keep == "best" else checkpoints.LAST
     network.load_state_dict(checkpoints.weights_of(folder / kept))
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise InputError(f"{folder}: the weights are no numbers any more; lower training.optimiser.learning_rate")

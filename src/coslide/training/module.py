@@ -61,11 +61,16 @@ class Training(lightning.LightningModule):
         self._loss = ClassBalancedFocalLoss(settings.loss)
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
+        self.begun = False
 
     def on_fit_start(self) -> None:
         """Start clock and threads; processes that share the batch share the processors too."""
         self._started, self._first = time.monotonic(), self.trainer.global_step
         self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.runtime.devices))
+
+    def on_train_start(self) -> None:
+        """Note that all states of a checkpoint were taken over."""
+        self.begun = True
 
     def close(self) -> None:
         """Let the threads go, however the training ended."""

@@ -61,6 +61,8 @@ def test_the_steps_run_one_by_one_from_the_command_line(command, made_up_event, 
     words = ["--inventory", package, "--inventory-layer", "landslides", "--area", package, "--area-layer"]
     code, _, err = command("evaluate", run, *words, "none", "--grid", made_up_cube)
     assert (code, "--area-layer: found 'none', expected of its layers: landslides, area" in err) == (2, True)
+    code, _, err = command("evaluate", run, *words, "area", "--area-encoding", "none", "--grid", made_up_cube)
+    assert (code, "--area-encoding: found 'none', expected an encoding such as GBK" in err) == (2, True)
     code, out, _ = command("evaluate", run, *words, "area", "--grid", made_up_cube, "--json")
     assert code == 0
     assert json.loads(out)["pixels"] == scores["pixels"]

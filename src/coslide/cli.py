@@ -35,6 +35,7 @@ WorkerCount = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
 Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
+TextEncoding = Annotated[str | None, typer.Option(help="Encoding of its text (GBK); else what the file states.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -266,24 +267,32 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).")],
     inventory: Annotated[Path, typer.Option(help="Mapped landslides (polygons).")],
     inventory_layer: Layers = None,
+    inventory_encoding: TextEncoding = None,
     area: Annotated[Path | None, typer.Option(help="Where they were mapped (polygons); everywhere if missing.")] = None,
     area_layer: Layers = None,
+    area_encoding: TextEncoding = None,
     grid: Annotated[Path | None, typer.Option(help="Index cube whose valid pixels to score.")] = None,
     regions: Annotated[Path | None, typer.Option(help="Polygons to score one by one.")] = None,
     regions_layer: Layers = None,
+    regions_encoding: TextEncoding = None,
     classes: Annotated[Path | None, typer.Option(help="Raster of classes of environment to score one by one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on pixels that training did not see."""
     from coslide.io.vector import VectorFile
 
-    def chosen(option: str, path: Path | None, names: list[str] | None) -> VectorFile | None:
-        if path is None and names:
-            raise InputError(f"--{option}-layer: found {names[0]!r} without --{option}")
-        return None if path is None else VectorFile(path, tuple(names or ()) or None, key=f"--{option}-layer")
+    def chosen(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> VectorFile | None:
+        found = VectorFile(path or Path(), tuple(names or ()) or None, encoding, f"--{option}-layer")
+        for key, value in ((found.key, next(iter(names or ()), None)), (found.encoding_key, encoding)):
+            if path is None and value:
+                raise InputError(f"{key}: found {value!r} without --{option}")
+        return found if path else None
 
-    source = chosen("inventory", inventory, inventory_layer) or inventory
-    places = {"area": chosen("area", area, area_layer), "regions": chosen("regions", regions, regions_layer)}
+    source = chosen("inventory", inventory, inventory_layer, inventory_encoding) or inventory
+    places = {
+        "area": chosen("area", area, area_layer, area_encoding),
+        "regions": chosen("regions", regions, regions_layer, regions_encoding),
+    }
     with shown():
         metrics = coslide.evaluate(folder, source, grid=grid, classes=classes, **places)
     print_scores(metrics, as_json=as_json)

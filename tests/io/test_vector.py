@@ -13,9 +13,12 @@ import shapely.affinity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from pydantic import ValidationError
 from rasterio.transform import Affine
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
+from coslide.config.schema import GridConfig, InventoryConfig
+from coslide.config.training import SplitSettings
 from coslide.errors import InputError
 from coslide.io.shapes import LINES, POLYGONS
 from coslide.io.vector import (
@@ -201,6 +204,36 @@ def test_a_table_without_geometry_is_refused(tmp_path):
     (tmp_path / "v.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"v\.csv: has no geometry; expected squares"):
         read_vector(tmp_path / "v.csv", UTM, what="squares")
+
+
+def test_whoever_names_a_file_may_state_layer_and_encoding_by_keys_of_one_kind(tmp_path):
+    path = tmp_path / "v.shp"
+    frame = frame_of([box(500100, 4699700, 500300, 4699900)])
+    frame["name"] = "汶川"
+    frame.to_file(path, encoding="GBK")
+    (tmp_path / "v.cpg").write_text("UTF-8")
+    tables = {
+        "grid.area_": GridConfig(area=path, area_encoding="GBK"),
+        "inventory.area_": InventoryConfig(path=path, area=path, area_encoding="GBK"),
+        "inventory.": InventoryConfig(path=path, encoding="GBK"),
+        "training.split.regions_": SplitSettings(regions=path, regions_encoding="GBK"),
+    }
+    for prefix, table in tables.items():
+        source = VectorFile.of(path, table, prefix)
+        assert read_vector(source, UTM, what="squares")["name"].to_list() == ["汶川"]
+        with pytest.raises(InputError, match=rf"expected UTF-8 \(name it by {prefix}encoding, or save"):
+            read_vector(source._replace(encoding=None), UTM, what="squares")
+    with pytest.raises(ValidationError, match="area_encoding: goes with area"):
+        GridConfig(area_encoding="GBK")
+    with pytest.raises(ValidationError, match="regions_encoding: goes with regions"):
+        SplitSettings(regions_encoding="GBK")
+
+
+@pytest.mark.parametrize("encoding", ["xyz", "hex"])
+def test_an_encoding_that_there_is_not_is_refused_naming_what_stated_it(tmp_path, encoding):
+    path = save(tmp_path / "v.shp", SQUARES)
+    with pytest.raises(InputError, match=rf"--area-encoding: found '{encoding}', expected an encoding such as GBK"):
+        read_vector(VectorFile(path, None, encoding, "--area-layer"), UTM, what="squares")
 
 
 def test_a_file_without_crs_is_refused(tmp_path):

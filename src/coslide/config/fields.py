@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from coslide.config.training import LayerNames, StrictModel, require
+from coslide.config.training import Encoding, LayerNames, StrictModel, require
 
 MAX_CLASSES = 100
 
@@ -29,17 +29,6 @@ def _no_number(value: Any) -> Any:
 
 NO_NUMBER = BeforeValidator(_no_number)
 """For dates and times."""
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        "".encode(name)  # LookupError also of what Python takes for no encoding of text, such as "hex"
-    except (LookupError, ValueError):
-        raise ValueError(f"found {name!r}, expected an encoding such as GBK, UTF-8 or Shift_JIS") from None
-    return name
-
-
-Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class VectorTable(StrictModel):

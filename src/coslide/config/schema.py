@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Encoding, Increasing, VectorTable
-from coslide.config.training import LayerNames, StrictModel, require
+from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Increasing, VectorTable
+from coslide.config.training import Encoding, LayerNames, StrictModel, require
 
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
@@ -323,10 +323,13 @@ class InventoryConfig(VectorTable):
     """Polygons of the mapped area, outside which pixels are nodata, not background; by default the whole grid."""
     area_layer: LayerNames | None = None
     """Layer of `area`, or a list of layers, in a file with several."""
+    area_encoding: Encoding | None = None
+    """Encoding of the text of `area`, such as `"GBK"`; by default what its file states."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        require(self.area or self.area_layer is None, "area_layer: goes with area")
+        for key in ("area_layer", "area_encoding"):
+            require(self.area or getattr(self, key) is None, f"{key}: goes with area")
 
 
 class GridConfig(StrictModel):
@@ -340,7 +343,10 @@ class GridConfig(StrictModel):
     """Polygons: only the rectangle around them is mapped; by default all that the sources share."""
     area_layer: LayerNames | None = None
     """Layer of `area`, or a list of layers, in a file with several."""
+    area_encoding: Encoding | None = None
+    """Encoding of the text of `area`, such as `"GBK"`; by default what its file states."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        require(self.area or self.area_layer is None, "area_layer: goes with area")
+        for key in ("area_layer", "area_encoding"):
+            require(self.area or getattr(self, key) is None, f"{key}: goes with area")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from coslide.errors import InputError
 
@@ -46,6 +46,17 @@ def _layer_names(value: Any) -> Any:
 LayerNames = Annotated[str | tuple[str, ...], BeforeValidator(_layer_names)]
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)  # LookupError also of what Python takes for no encoding of text, such as "hex"
+    except (LookupError, ValueError):
+        raise ValueError(f"found {name!r}, expected an encoding such as GBK, UTF-8 or Shift_JIS") from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+
+
 class InputSettings(StrictModel):
     """Which bands of the cube the network is fed, and how."""
 
@@ -72,6 +83,8 @@ class SplitSettings(StrictModel):
     """Polygons to hold out, with `regions`; a column `part` may set `train`, `validation` or `test`."""
     regions_layer: LayerNames | None = None
     """Layer of them, or list of layers, in a file with several."""
+    regions_encoding: Encoding | None = None
+    """Encoding of their text, such as `"GBK"`; by default what their file states."""
     test_side: Literal["north", "south", "east", "west"] = "east"
     """Side of the area that is held out with `regions` where no polygons are given."""
     block_windows: int = Field(default=4, ge=1, le=10**6)
@@ -85,7 +98,8 @@ class SplitSettings(StrictModel):
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        require(self.regions or self.regions_layer is None, "regions_layer: goes with regions")
+        for key in ("regions_layer", "regions_encoding"):
+            require(self.regions or getattr(self, key) is None, f"{key}: goes with regions")
 
     @property
     def by_samples(self) -> bool:

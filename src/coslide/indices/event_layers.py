@@ -103,7 +103,7 @@ def open_event_scenes(event: Event) -> EventScenes:
     of_dem = join_extents("dem", [raster_extent(path, "dem") for path in event.dem.paths])
     extents = [join_extents("scenes.post", post.extents()), of_dem]
     if event.grid.area is not None:
-        extents.insert(0, _area_extent(VectorFile(event.grid.area, event.grid.area_layer, key="grid.area_layer")))
+        extents.insert(0, _area_extent(VectorFile.of(event.grid.area, event.grid, "grid.area_")))
     zones = {utm_zone(extent.crs) for extent in post.extents()}
     crs = event.grid.crs or (zones.pop() if len(zones) == 1 else None)  # in its own UTM zone nothing need be warped
     grid = common_grid(extents, pixel_size_m=event.grid.pixel_size_m, crs=crs, lattice=post.lattice())

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import geopandas as gpd
 import numpy as np
@@ -30,13 +30,29 @@ _ASSUMED = "ISO-8859-1"  # as pyogrio takes a Shapefile without .cpg
 class VectorFile(NamedTuple):
     """A vector file, which of its layers to read (a name or several; None: see `read_vector`), and its encoding.
 
-    `encoding` is that of its text; None means what it states. `key` is what chooses a layer, for messages.
+    `encoding` is that of its text; None means what it states. `key` is what chooses a layer, for messages; what states
+    the encoding has the same name, with encoding for layer.
     """
 
     path: Path
     layer: str | tuple[str, ...] | None = None
     encoding: str | None = None
     key: str = "layer"
+
+    @classmethod
+    def of(cls, path: Path, table: object, prefix: str) -> Self:
+        """Take layer and encoding of the file at `path` from a table of settings.
+
+        `prefix` is what their names begin with, after the name of the table: ``"grid.area_"``, ``"faults."``.
+        """
+        begin = prefix.rpartition(".")[2]
+        layer, encoding = getattr(table, f"{begin}layer"), getattr(table, f"{begin}encoding")
+        return cls(path, layer, encoding, f"{prefix}layer")
+
+    @property
+    def encoding_key(self) -> str:
+        """What states the encoding."""
+        return f"{self.key.removesuffix('layer')}encoding"
 
 
 class Polygons(NamedTuple):
@@ -240,16 +256,22 @@ def _read(source: VectorFile) -> list[Any]:
     """Read the layers that are asked for, one or more."""
     path, encoding = source.path, source.encoding
     try:
+        "".encode(encoding or "UTF-8")  # LookupError; GDAL would read without converting
         _require_features(path)
         if path.suffix.lower() == ".parquet":
             if source.layer or encoding:
-                raise InputError(f"{path}: found {source.key} or encoding for GeoParquet, which has neither")
+                raise InputError(
+                    f"{path}: found {source.key} or {source.encoding_key} for GeoParquet, which has neither"
+                )
             return [gpd.read_parquet(path).reset_index(drop=True)]
         with as_saved(path) as saved:
-            return [_read_layer(saved, layer, encoding) for layer in _choose_layers(source, saved)]
+            return [_read_layer(saved, layer, source) for layer in _choose_layers(source, saved)]
     except UnicodeDecodeError:
-        hint = f"{encoding}" if encoding else "UTF-8 (save it as GeoPackage)"
+        hint = encoding or f"UTF-8 (name it by {source.encoding_key}, or save the file as GeoPackage)"
         raise InputError(f"{path}: found text in an unknown encoding, expected {hint}") from None
+    except LookupError:
+        expected = "expected an encoding such as GBK, UTF-8 or Shift_JIS"
+        raise InputError(f"{source.encoding_key}: found {encoding!r}, {expected}") from None
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
@@ -288,16 +310,18 @@ def _joined(frames: list[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
     return joined
 
 
-def _read_layer(path: Path, layer: int, encoding: str | None) -> Any:
+def _read_layer(path: Path, layer: int, source: VectorFile) -> Any:
     """Read a layer; where nothing tells the encoding of its text, UTF-8 is taken if the text is that."""
-    if encoding or pyogrio.read_info(path, layer=layer)["encoding"] != _ASSUMED:
-        return gpd.read_file(path, layer=layer, encoding=encoding)
+    if source.encoding or pyogrio.read_info(path, layer=layer)["encoding"] != _ASSUMED:
+        return gpd.read_file(path, layer=layer, encoding=source.encoding)
     try:
         return gpd.read_file(path, layer=layer, encoding="UTF-8")
     except UnicodeDecodeError:
         frame = gpd.read_file(path, layer=layer, encoding=_ASSUMED)
         frame.attrs["encoding"] = f" ({_ASSUMED} was assumed; if its text has another encoding, such as GBK, UTF-8 or "
-        frame.attrs["encoding"] += "SHIFT_JIS, the key encoding or a .cpg file with its name beside the .shp tells)"
+        frame.attrs["encoding"] += (
+            f"SHIFT_JIS, {source.encoding_key} or a .cpg file with its name beside the .shp tells)"
+        )
         return frame
 
 

@@ -263,7 +263,7 @@ def burn_regions(split: SplitSettings, grid: GeoBox) -> SplitRaster:
         If it cannot be read, or names a subset that there is not.
     """
     path = split.regions or Path()
-    source = VectorFile(path, split.regions_layer, key="training.split.regions_layer")
+    source = VectorFile.of(path, split, "training.split.regions_")
     frame = read_vector(source, grid, what="regions as polygons", kinds=POLYGONS)
     words = frame.get("part", pd.Series("test", index=frame.index)).astype(str).str.lower()
     if wrong := set(words) - set(_SUBSETS):

@@ -9,7 +9,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from coslide.config.fields import VectorTable
 from coslide.config.schema import FaultsConfig, GeologyConfig
 from coslide.errors import InputError
 from coslide.io.codes import read_codes
@@ -134,7 +133,9 @@ def read_strata(geology: GeologyConfig, grid: GeoBox) -> StratumMap:
 
 
 def _from_polygons(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) -> StratumMap:
-    polygons = read_polygons(_file(geology, "geology.layer"), grid, what="polygons of a geological map")
+    polygons = read_polygons(
+        VectorFile.of(geology.path, geology, "geology."), grid, what="polygons of a geological map"
+    )
     units = field_as_text(polygons.frame, geology.field, path=geology.path, key="geology.field")
     codes = np.array([classes.get(unit, NO_CLASS) for unit in units], dtype=np.uint8)
     # What is rasterized last covers all others.
@@ -156,10 +157,6 @@ def _from_raster(geology: GeologyConfig, grid: GeoBox, classes: dict[str, int]) 
     units = [as_text(code) for code in codes]  # not of codes.tolist(): a float32 has fewer digits
     table = np.array([NO_CLASS, *(classes.get(unit, NO_CLASS) for unit in units)], dtype=np.uint8)
     return StratumMap(table[numbers], tuple(sorted(set(units))))
-
-
-def _file(table: VectorTable, key: str) -> VectorFile:
-    return VectorFile(table.path, table.layer, table.encoding, key)
 
 
 class FaultTraces(NamedTuple):
@@ -192,7 +189,7 @@ def read_traces(faults: FaultsConfig, grid: GeoBox) -> FaultTraces:
         as is asked for; or if what is chosen is not lines.
     """
     what = "fault traces as lines"
-    frame = read_vector(_file(faults, "faults.layer"), grid, what=what)
+    frame = read_vector(VectorFile.of(faults.path, faults, "faults."), grid, what=what)
     chosen = of_kind(frame[_chosen(frame, faults)], LINES, path=faults.path, what=what)
     long = chosen[chosen.length > 0]
     if long.empty:

@@ -92,10 +92,10 @@ def rasterize_inventory(source: Path | VectorFile, grid: GeoBox, *, area: Path |
 
 def inventory_files(inventory: InventoryConfig) -> tuple[VectorFile, VectorFile | None]:
     """Tell what to read of an inventory: its landslides, and the area in which they were mapped."""
-    landslides = VectorFile(inventory.path, inventory.layer, inventory.encoding, "inventory.layer")
+    landslides = VectorFile.of(inventory.path, inventory, "inventory.")
     if inventory.area is None:
         return landslides, None
-    return landslides, VectorFile(inventory.area, inventory.area_layer, key="inventory.area_layer")
+    return landslides, VectorFile.of(inventory.area, inventory, "inventory.area_")
 
 
 def rasterize_polygons(polygons: gpd.GeoDataFrame, grid: GeoBox, *, all_touched: bool = False) -> NDArray[np.uint8]:

@@ -238,7 +238,7 @@ def read_contours(shaking: ShakingConfig, to: str | GeoBox) -> gpd.GeoDataFrame:
     .. [1] Worden, Wald (2016), ShakeMap Manual 3.5, "GIS files", doi:10.5066/F7D21VPQ.
     """
     path, field, unit = shaking.path, shaking.contour_field, str(shaking.unit)
-    source = VectorFile(path, shaking.layer, shaking.encoding, "shaking.layer")
+    source = VectorFile.of(path, shaking, "shaking.")
     frame = read_vector(source, to, what="contours of PGA").explode(ignore_index=True)
     if "PARAMVALUE" in frame.columns:
         _refuse_hazus(path)

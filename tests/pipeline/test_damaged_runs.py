@@ -214,3 +214,9 @@ def test_thresholds_that_are_not_of_the_baselines_are_refused(run, text):
     assert "remove the folder" in refusal(path.parent, read_baselines, run, grid)
     shutil.rmtree(path.parent)
     assert read_baselines(run, grid) == {}
+
+
+def test_scores_are_written_beside_a_folder_of_someone_else(run, made_up_event):
+    (run / "figures" / "own.png").mkdir()
+    evaluate(run, made_up_event.parent / "landslides.gpkg")
+    assert (run / "figures" / "own.png").is_dir()

@@ -137,7 +137,8 @@ def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None
     with whole_output(folder / "tiles.csv") as part:
         pd.concat([_tiles(one) for one in maps]).to_csv(part, index=False, lineterminator="\r\n")
     for old in (folder / "figures").glob("*.png"):  # of an earlier evaluation, which may have drawn others
-        old.unlink()
+        if not old.is_dir():
+            old.unlink()
     figures = {name: figure for name, _, _, figure in score_charts(found)}
     for number, one in enumerate((one for one in maps if one.where.any()), start=1):
         name = "errors" if number == 1 else f"errors_{number}"

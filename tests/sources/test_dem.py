@@ -328,6 +328,25 @@ def test_a_hole_at_the_border_of_the_grid_is_filled_from_beyond(tmp_path):
     assert source.void(GRID)[:12, :6].all()
 
 
+def test_following_the_advice_about_a_void_keeps_the_void_that_the_file_declares(tmp_path):
+    """0 is declared and would be land at sea level."""
+    values = terrain()
+    values[13:16], values[18:21] = 0, 19999
+    path = write(tmp_path / "dem.tif", values, nodata=0)
+    with pytest.raises(InputError, match=r"if 19999\.0 is its void, give dem\.nodata = 19999\.0"):
+        elevation_of(path)
+    found = elevation_of(path, nodata=19999.0, fill_voids_km2=0)
+    assert 0.1 < np.isnan(found).mean() < 0.9
+    assert np.nanmin(found) > 50
+    assert np.nanmax(found) < 2000
+
+
+def test_an_elevation_model_of_nodata_alone_is_named(tmp_path):
+    path = write(tmp_path / "dem.tif", np.full((34, 37), -9999, dtype=np.int16), nodata=-9999)
+    with pytest.raises(InputError, match=r"dem\.tif: has no elevation on the grid, only nodata"):
+        elevation_of(path)
+
+
 @pytest.mark.parametrize(("value", "expected"), [(-600, "dem.nodata"), (9500, "expected metres")])
 def test_what_cannot_be_land_in_metres_is_refused(tmp_path, value, expected):
     """R21: other voids; feet or decimetres."""

@@ -129,7 +129,7 @@ class DemConfig(StrictModel):
     path: Path | tuple[Path, ...]
     """A raster, or a list of tiles of one model (where they overlap, the first one counts)."""
     nodata: float | None = None
-    """Value of voids, which precedes the one that the raster declares; -32768, -9999 and NaN are voids anyway."""
+    """Value of voids besides the one that the raster declares; -32768, -9999 and NaN are voids anyway."""
     fill_voids_km2: float = Field(default=0.25, ge=0, le=100)
     """Voids up to this area are filled from their rim, and remembered in `dem_void`; larger ones stay nodata."""
     smoothing_sigma_px: float | None = Field(default=None, ge=0, le=50)

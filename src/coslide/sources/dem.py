@@ -127,6 +127,8 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
         part.append(slice(math.floor(inside.min()) - reach, math.ceil(inside.max()) + reach + 1))
     seen = _Seen()
     metres, geobox = _read_mosaic(dem, tiles, part=part, factors=factors, seen=seen)
+    if np.isnan(metres).all():
+        raise InputError(f"dem: {', '.join(map(str, dem.paths))}: has no elevation on the grid, only nodata")
     filled = _fill_voids(metres, limit_px=dem.fill_voids_km2 * 1e6 / (math.prod(size_m) * down * across))
     attrs: dict[str, Any] = {
         "resampling": "cubic_spline" if pixel_offset(geobox, frame) is None else "none",
@@ -245,7 +247,8 @@ def _read_metres(rows: slice, cols: slice, *, dataset: Any, dem: DemConfig, seen
     name = f"dem: {dataset.name}"
     number = data_band(dataset, name=name, expected="elevation alone")
     nodata = nodata_of(dataset, given=dem.nodata, name=name, number=number)
-    stored, void = read_stored(dataset, number, window, invalid=[nodata])
+    declared = nodata_of(dataset, given=None, name=name, number=number)  # whoever names another void keeps it
+    stored, void = read_stored(dataset, number, window, invalid=[nodata, declared])
     with np.errstate(over="ignore"):  # the lowest float64 means a void
         metres: NDArray[np.float32] = stored.astype(np.float32)
     undeclared = np.isin(metres, np.array(USUAL_VOIDS_M, np.float32)) & ~void

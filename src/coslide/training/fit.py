@@ -28,6 +28,7 @@ from coslide.networks.precision import CHOSEN, choose_precision
 from coslide.samples.dataset import RandomWindows, TileBatches, Tiles
 from coslide.training import checkpoints
 from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
+from coslide.training.interrupt import EndsBetweenBatches
 from coslide.training.module import Training
 
 _log = logging.getLogger(__name__)
@@ -138,8 +139,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     network = first_network(settings, data.inputs)
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
-    apart = {"split.regions", "split.regions_layer", "members"}
-    record = {name: value for name, value in settings.dotted().items() if name not in apart}
+    apart = ("split.regions", "members")
+    record = {name: value for name, value in settings.dotted().items() if not name.startswith(apart)}
     record |= network_options(settings, data.inputs) | {**data.fingerprints}
     record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}
     kept = checkpoints.BEST if settings.optimiser.keep == "best" else checkpoints.LAST
@@ -148,8 +149,10 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     optimiser = settings.optimiser
     epochs = math.ceil(optimiser.steps / len(loader)) if optimiser.steps else optimiser.epochs or 0
     training = Training(network, settings, total_steps=epochs * len(loader))
-    with report_write_errors(folder), _lightning_notes_hidden():
+    interrupt = EndsBetweenBatches()
+    with report_write_errors(folder), _lightning_notes_hidden(), interrupt.listening():
         trainer = _trainer(data, settings, folder, epochs=epochs)
+        trainer.callbacks.append(interrupt)  # type: ignore[attr-defined]
         try:
             if checkpoint is None or not checkpoints.ended_early(checkpoint, optimiser.patience):
                 trainer.fit(training, loader, held_out, ckpt_path=checkpoint, weights_only=True)

@@ -4,10 +4,9 @@ import re
 import unicodedata
 
 _LONGEST = 2000
-_USER = re.compile(
-    r"(\w:[/\\]+)[^\s/\\@]+@|([/\\])[^\s/\\@:]*:(?![/\\]|\d{1,5}[/?#])[^\s@]*@"
-)  # of an address, however odd
-_QUERY = re.compile(r"(\w:[/\\][^\s?]*\?)[^\s?]*=[^\s]*?(?=[]:;,)'\"]*(?:\s|$))")
+# Of an address, however odd: what is before its "@", after a scheme (a drive has one letter) or as "user:word".
+_USER = re.compile(r"(\w\w:[/\\]+)[^\s/\\@]+@|([/\\])[^\s/\\@:]*:(?![/\\]|\d{1,5}[/?#])[^\s@]*@")
+_QUERY = re.compile(r"(\w\w:[/\\][^\s?]*\?)[^\s?]*=[^\s]*?(?=[]:;,)'\"]*(?:\s|$))")
 _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn what follows round
 
 

@@ -163,6 +163,8 @@ def test_no_error_repeats_the_secret_of_an_address_however_odd(address):
 def test_addresses_without_secrets_are_shown_as_they_are():
     said = "http://127.0.0.1:9/tiles/@2x/a.tif: is missing; see https://example.org/a and /data/a@b/c.tif, D:/a?b"
     assert str(InputError(said)) == said
+    for path in (r"C:\me@host\dem.tif", "D:/me@host/a?b=c.tif", "write to me@example.org", "/data/a#b@c?d=e.tif"):
+        assert str(InputError(f"{path}: is missing")) == f"{path}: is missing"
 
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 
 class EndsBetweenBatches(Callback):
-    """A training that ends on Ctrl-C after the batch at hand, and on a second one at once.
+    """Let Ctrl-C end a training after the batch at hand, and a second one at once.
 
     An interrupt in the middle of a batch can leave a lock of a library held, and the process would wait for it for ever
     (TensorBoard's queue), or be lost while Python cleans up an object.
@@ -36,6 +36,8 @@ class EndsBetweenBatches(Callback):
         signal.signal(signal.SIGINT, hear)
         try:
             yield
+            if self._heard:  # after the last batch
+                raise KeyboardInterrupt
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -343,6 +343,12 @@ def test_a_line_that_is_one_place_stays(tmp_path):
     np.testing.assert_allclose(read_vector(path, "EPSG:32653", what="lines").to_crs(UTM).length, [0, 1000], atol=1)
 
 
+def test_points_instead_of_lines_are_called_so(tmp_path):
+    path = save(tmp_path / "v.gpkg", [shapely.MultiPoint([(5e5, 4.7e6), (5.01e5, 4.7e6)])])
+    with pytest.raises(InputError, match=r"v\.gpkg: found MultiPoint, expected traces$"):
+        read_vector(path, UTM, what="traces", kinds=LINES)
+
+
 @pytest.mark.parametrize("far", [1.8e8, 170.0])
 def test_lines_that_have_no_end_are_refused(tmp_path, far):
     """Vertices every kilometre would fill the memory."""

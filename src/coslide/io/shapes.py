@@ -14,6 +14,7 @@ Shapes = NDArray[np.object_]
 LINES = ("LineString", "MultiLineString")
 POLYGONS = ("Polygon", "MultiPolygon")
 
+_MULTI = {"Point": shapely.multipoints, "LineString": shapely.multilinestrings, "Polygon": shapely.multipolygons}
 _MANY = 4  # from this type id on, a shape has parts
 _MOST_POINTS = 3e7
 
@@ -85,14 +86,10 @@ def parts_of(shape: Any) -> list[Any]:
 
 def joined(parts: list[Any]) -> Any:
     """Make one shape of parts: a multi-shape if they are of one kind, else a collection."""
-    kinds = {part.geom_type for part in parts}
     if len(parts) == 1:
         return parts[0]
-    if kinds == {"Polygon"}:
-        return shapely.multipolygons(parts)
-    if kinds == {"LineString"}:
-        return shapely.multilinestrings(parts)
-    return shapely.geometrycollections(parts)
+    kinds = {part.geom_type for part in parts}
+    return _MULTI.get(kinds.pop() if len(kinds) == 1 else "", shapely.geometrycollections)(parts)
 
 
 def _rebuilt(shape: Any) -> Any:

@@ -382,7 +382,7 @@ def test_a_simulation_tells_what_comes_next(command, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--size-km", "1"], "--size-km: found 1.0, expected: input should be greater than or equal to 3"),
+        (["--size-km", "1"], "--size-km: found 1.0, expected greater than or equal to 3"),
         (["--difficulty", "brutal"], "--difficulty: found 'brutal'"),
         (["--seed", "-1"], "--seed: found -1"),
     ],

@@ -143,7 +143,7 @@ def _recipe(**given: Any) -> Any:
     """Check the recipe of a simulation; what is None stays as `Recipe` has it."""
     from pydantic import ValidationError
 
-    from coslide.config.training import first_problem
+    from coslide.config.records import first_problem
     from coslide.simulate.recipe import Recipe
 
     try:

@@ -52,7 +52,7 @@ def test_the_modern_recipe_does_not_decay_what_it_learns():
             "split.guard_px: samples .* no border to guard; expected 0 with",
         ),
         ({"optimiser.epochs": 3, "optimiser.steps": 3}, "epochs: found 3 with steps = 3, expected one of them"),
-        ({"recipe": "cpu"}, "recipe: found 'cpu', expected: input should be 'paper' or 'modern'"),
+        ({"recipe": "cpu"}, "recipe: found 'cpu', expected 'paper' or 'modern'"),
         ({"tile": 64}, "tile: unknown key; expected sampling.tile"),
         ({"sampling.accumulate": 2}, "sampling.accumulate: unknown key"),
         ({"split": "events", "split.scheme": "events"}, "split: found 'events', expected split.scheme"),

@@ -13,7 +13,7 @@ from coslide.config.event import read_event
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.io.atomic import sha256
-from coslide.io.paths import require_regular_file, with_sidecar_files
+from coslide.io.paths import file_exists, require_regular_file, with_sidecar_files
 from coslide.io.raster import open_raster
 from coslide.io.table import read_table
 from coslide.io.vector import holds_layers, read_vector
@@ -199,3 +199,8 @@ def test_a_change_inside_a_file_geodatabase_is_a_change_of_the_source(tmp_path):
     table = next(path.glob("a0000000a.gdbtable"), None) or max(path.glob("*.gdbtable"))
     table.write_bytes(table.read_bytes() + b"x")
     assert [sha256(file) for file in with_sidecar_files(path)] != [before]
+
+
+def test_a_name_that_cannot_be_looked_at_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be looked at \(File name too long\); expected a file$"):
+        file_exists(tmp_path / ("a" * 300))

@@ -199,8 +199,8 @@ def test_the_same_folder_gives_the_same_page(copied):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run.json", '{"wall_s": "long"}', "run.json: is not what coslide writes (wall_s: found 'long'"),
-        ("run.json", "[1]", "run.json: is not what coslide writes"),
+        ("run.json", '{"wall_s": "long"}', "run.json: wall_s: found 'long', expected"),
+        ("run.json", "[1]", "run.json: found [1], expected"),
         ("training/csv/version_0/metrics.csv", "epoch,loss_epoch\n0,high\n", "metrics.csv: cannot be read as the log"),
     ],
 )

@@ -443,7 +443,7 @@ def test_a_training_at_random_places_resumed_after_a_kill_ends_as_an_uninterrupt
 @pytest.mark.parametrize("text", ["{", "{}", '{"precision": "8"}'])
 def test_a_kept_precision_that_cannot_be_read_is_one_line(tmp_path, text):
     (tmp_path / "precision.json").write_text(text)
-    with pytest.raises(InputError, match=r"precision.json: found no precision in it, expected one of 32, bf16"):
+    with pytest.raises(InputError, match=r"precision\.json: .*; remove it$"):
         fit(data(), SETTINGS.changed({"optimiser.epochs": 1, "runtime.precision": "auto"}), tmp_path)
 
 

@@ -11,8 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from coslide.config import schema
 from coslide.config.fields import NO_NUMBER
+from coslide.config.records import StrictModel, first_problem, require
 from coslide.config.toml import read_toml
-from coslide.config.training import StrictModel, TrainingSettings, first_problem, require
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError, one_line
 from coslide.io.paths import require_regular_source
 

@@ -1,4 +1,4 @@
-"""Types of keys that several tables of an event file share."""
+"""Types of keys that several tables of an event file, or the settings of a training, share."""
 
 import itertools
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from coslide.config.training import Encoding, LayerNames, StrictModel, require
+from coslide.config.records import StrictModel, require
 
 MAX_CLASSES = 100
 
@@ -29,6 +29,27 @@ def _no_number(value: Any) -> Any:
 
 NO_NUMBER = BeforeValidator(_no_number)
 """For dates and times."""
+
+
+def _layer_names(value: Any) -> Any:
+    names = value if isinstance(value, list | tuple) else [value]
+    named = names and all(isinstance(name, str) for name in names)
+    require(named, f"found {value!r}, expected the name of a layer or a list of names")
+    return value
+
+
+LayerNames = Annotated[str | tuple[str, ...], BeforeValidator(_layer_names)]
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)  # LookupError also of what Python takes for no encoding of text, such as "hex"
+    except (LookupError, ValueError):
+        raise ValueError(f"found {name!r}, expected an encoding such as GBK, UTF-8 or Shift_JIS") from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class VectorTable(StrictModel):

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Increasing, VectorTable
-from coslide.config.training import Encoding, LayerNames, StrictModel, require
+from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Encoding, Increasing, LayerNames, VectorTable
+from coslide.config.records import StrictModel, require
 
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 

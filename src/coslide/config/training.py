@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from coslide.config.fields import Encoding, LayerNames
+from coslide.config.records import StrictModel, first_problem, require
 from coslide.errors import InputError
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -22,39 +24,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 """What each recipe changes of the defaults; the reasons are in `docs/training.md`."""
 
 ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance_class"]
-
-
-class StrictModel(BaseModel):
-    """A record read from a file: unknown keys, NaN and infinity are refused, and it cannot change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def require(fits: object, message: str) -> None:
-    """Raise a ValueError with `message`, which pydantic reports, where `fits` is not true."""
-    if not fits:
-        raise ValueError(message)
-
-
-def _layer_names(value: Any) -> Any:
-    names = value if isinstance(value, list | tuple) else [value]
-    named = names and all(isinstance(name, str) for name in names)
-    require(named, f"found {value!r}, expected the name of a layer or a list of names")
-    return value
-
-
-LayerNames = Annotated[str | tuple[str, ...], BeforeValidator(_layer_names)]
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        "".encode(name)  # LookupError also of what Python takes for no encoding of text, such as "hex"
-    except (LookupError, ValueError):
-        raise ValueError(f"found {name!r}, expected an encoding such as GBK, UTF-8 or Shift_JIS") from None
-    return name
-
-
-Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class InputSettings(StrictModel):
@@ -353,27 +322,3 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _GROUPS = {name: type(value) for name, value in TrainingSettings.model_construct() if isinstance(value, StrictModel)}
-
-
-def first_problem(error: ValidationError) -> str:
-    """Put the first problem that pydantic found in one line, ``key: found ..., expected ...``.
-
-    Examples
-    --------
-    >>> try:
-    ...     TrainingSettings(optimiser={"epochs": 0})
-    ... except ValidationError as error:
-    ...     first_problem(error)
-    'optimiser.epochs: found 0, expected: input should be greater than or equal to 1'
-    """
-    first, *more = error.errors(include_url=False)
-    key = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    texts = {
-        "extra_forbidden": f"{key}: unknown key",
-        "missing": f"{key}: missing, and it is required",
-        "value_error": f"{key}: {message}" if key else message,
-        "json_invalid": "is not valid JSON",
-    }
-    otherwise = f"{key}: found {first['input']!r}, expected: {message[0].lower()}{message[1:]}"
-    return texts.get(first["type"], otherwise) + (f" (and {len(more)} more)" if more else "")

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from coslide.config.training import first_problem
+from coslide.config.records import first_problem
 from coslide.crs import short_crs
 from coslide.cube.band import BAND_DIMENSION, Band
 from coslide.errors import InputError

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
-from coslide.config.training import StrictModel, require
+from coslide.config.records import StrictModel, require
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]

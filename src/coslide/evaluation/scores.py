@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from coslide.config.training import first_problem
-from coslide.errors import InputError
+from coslide.config.records import read_record
 from coslide.evaluation.pixels import PixelRates, PixelScores, ScoreRecord
 from coslide.evaluation.probabilities import CurvePoints, Reliability
 
@@ -323,7 +322,4 @@ def read_scores(path: Path) -> Scores:
     InputError
         If the file is not what `coslide.evaluate` writes.
     """
-    try:
-        return Scores.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)[:300]}; evaluate again") from None
+    return read_record(path, Scores, advice="evaluate again")

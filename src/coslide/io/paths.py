@@ -60,27 +60,46 @@ def require_regular_file(*paths: Path) -> None:
             raise InputError(f"{path}: is {kind}; expected a file")
 
 
-def stands_at(path: Path, *, folder: bool = False) -> bool:
-    """Tell whether an earlier command left a file at `path`, or, if asked, a folder; False where there is nothing.
+def file_exists(path: Path) -> bool:
+    """Tell whether an earlier command left a file at `path`; False where there is nothing.
 
     Raises
     ------
     InputError
-        If something else stands there, a link to nothing too.
+        If something else is there, a link to nothing too, or it cannot be looked at.
 
     Examples
     --------
-    >>> stands_at(Path("/dev/null"))
+    >>> file_exists(Path("/dev/null"))
     Traceback (most recent call last):
     coslide.errors.InputError: /dev/null: is a device; expected a file
     """
-    if path.is_symlink() and not path.exists():
-        raise InputError(f"{path}: is a link to nothing; expected a {'folder' if folder else 'file'}, or remove it")
-    if not folder:
-        require_regular_file(path)
-    elif path.exists() and not path.is_dir():
+    require_regular_file(path)
+    return _exists(path, "file")
+
+
+def folder_exists(path: Path) -> bool:
+    """Tell whether an earlier command left a folder at `path`; False where there is nothing.
+
+    Raises
+    ------
+    InputError
+        As `file_exists`.
+    """
+    there = _exists(path, "folder")
+    if there and not path.is_dir():
         raise InputError(f"{path}: is no folder; expected one, or remove it")
-    return path.exists()
+    return there
+
+
+def _exists(path: Path, kind: str) -> bool:
+    try:
+        there = path.exists()
+        if path.is_symlink() and not there:
+            raise InputError(f"{path}: is a link to nothing; expected a {kind}, or remove it")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be looked at ({error.strerror}); expected a {kind}") from None
+    return there
 
 
 def require_regular_source(path: Path) -> None:

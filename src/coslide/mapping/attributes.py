@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from coslide.config.training import StrictModel
+from coslide.config.records import StrictModel
 from coslide.evaluation.objects import size_frequency
 
 DIRECTIONS = ("", "flat", "N", "NE", "E", "SE", "S", "SW", "W", "NW")  # of aspect classes 0 (nodata) to 9

@@ -14,12 +14,12 @@ from torch import nn
 
 import coslide
 from coslide import networks
-from coslide.config.training import StrictModel, first_problem, require
+from coslide.config.records import StrictModel, first_problem, read_record, require
 from coslide.cube.band import Band, band_mismatch, optional_groups
 from coslide.errors import InputError
 from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, Scores, SplitScores
 from coslide.io.atomic import Marker, whole_output, write_json
-from coslide.io.paths import require_regular_file
+from coslide.io.paths import file_exists
 from coslide.labels import NO_CLASS
 from coslide.mapping.weights import read_tensors, require_tensors
 from coslide.networks.cgblock import fuse
@@ -301,15 +301,9 @@ def load_metadata(folder: Path) -> ModelMetadata:
     InputError
         If the folder is no bundle, or its metadata has an unknown or missing key.
     """
-    require_regular_file(folder / METADATA)
-    try:
-        return ModelMetadata.model_validate_json((folder / METADATA).read_bytes())
-    except OSError:
-        raise InputError(f"{folder}: is no model (no readable {METADATA}); expected a bundle of coslide") from None
-    except ValidationError as error:
-        raise InputError(
-            f"{folder / METADATA}: {first_problem(error)[:300]}; if another version wrote it, train again"
-        ) from None
+    if not file_exists(folder / METADATA):
+        raise InputError(f"{folder}: is no model (it has no {METADATA}); expected a bundle of coslide")
+    return read_record(folder / METADATA, ModelMetadata, advice="if another version wrote it, train again")
 
 
 def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:

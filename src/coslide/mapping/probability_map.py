@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field, ValidationError
 
-from coslide.config.training import StrictModel, first_problem
+from coslide.config.records import StrictModel, first_problem
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m, same_grid
 from coslide.io.cog import RasterBands, write_cog
-from coslide.io.paths import stands_at
+from coslide.io.paths import file_exists
 from coslide.io.qgis import Colours, write_raster_style
 from coslide.io.raster import grid_of, open_raster
 from coslide.io.resumable import ResumableRaster
@@ -133,7 +133,7 @@ def read_probability_map(folder: Path) -> ProbabilityMap:
         If ``probability.tif`` is missing or cannot be read, or does not tell where its model was trained.
     """
     path = folder / PROBABILITY
-    if not stands_at(path):
+    if not file_exists(path):
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")
     probability, text, grid = _read(path)
     try:
@@ -143,7 +143,7 @@ def read_probability_map(folder: Path) -> ProbabilityMap:
             f"{path}: lacks what coslide map writes into its tags ({first_problem(error)[:200]})"
         ) from None
     spread = None
-    if stands_at(folder / UNCERTAINTY):
+    if file_exists(folder / UNCERTAINTY):
         spread, _, place = _read(folder / UNCERTAINTY, float(np.finfo(np.float32).max))
         if not same_grid(place, grid):
             raise InputError(f"{folder / UNCERTAINTY}: lies on another grid than {PROBABILITY}; map again")

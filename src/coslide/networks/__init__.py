@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from coslide.config.training import first_problem
+from coslide.config.records import first_problem
 from coslide.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from coslide.errors import InputError
+from coslide.config.records import read_record
 from coslide.io.atomic import whole_output
-from coslide.io.paths import stands_at
+from coslide.io.paths import file_exists
 from coslide.networks.base import evaluating
 
 Precision = Literal["32", "bf16"]
@@ -85,12 +85,8 @@ def choose_precision(
     >>> choose_precision(nn.Conv2d(3, 2, 1), 3, 16, gradients=False, what="the map") in ("32", "bf16")
     True
     """
-    if kept is not None and stands_at(kept):
-        try:
-            return _Choice.model_validate_json(kept.read_bytes()).precision
-        except (OSError, ValueError):
-            expected = ", ".join(get_args(Precision))
-            raise InputError(f"{kept}: found no precision in it, expected one of {expected}; remove it") from None
+    if kept is not None and file_exists(kept):
+        return read_record(kept, _Choice, advice="remove it").precision
     single_s, half_s = (_least_s(network, inputs, side_px, each, gradients=gradients) for each in get_args(Precision))
     chosen: Precision = "bf16" if half_s < _WORTH * single_s else "32"
     times = f"{1e3 * half_s:.0f} ms in bfloat16 and {1e3 * single_s:.0f} ms in single precision"

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from coslide.config.training import first_problem
+from coslide.config.records import read_record
 from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import best_threshold, curve
@@ -20,7 +20,6 @@ from coslide.grid import same_grid
 from coslide.io.atomic import write_json
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
-from coslide.io.paths import require_regular_file
 from coslide.io.raster import grid_of, open_raster
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 _REMOVE = "remove the folder, or train again"
 _FOLDER, _THRESHOLDS = "baselines", "thresholds.json"
-_Thresholds = TypeAdapter(dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]])
+_Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _PIXELS = 400_000  # training pixels drawn from each area
 _MISSING = -9999.0  # a forest splits on it like on any other value
 _TREES, _LEAF = 100, 3
@@ -109,7 +108,8 @@ def read_baselines(folder: Path, grid: GeoBox) -> Baselines:
     for path in sorted((folder / _FOLDER).glob("*.tif")):
         with open_raster(path) as file:
             if same_grid(grid_of(file), grid):
-                found.append(_read(file, path, _read_thresholds(path.with_name(_THRESHOLDS))))
+                chosen = read_record(path.with_name(_THRESHOLDS), dict[str, _Threshold], advice=_REMOVE)
+                found.append(_read(file, path, chosen))
     return found[0] if len(found) == 1 else {}
 
 
@@ -122,16 +122,6 @@ def _read(file: Any, path: Path, thresholds: Mapping[str, float]) -> Baselines:
         expected = f"expected probabilities from 0 to 1 of {', '.join(sorted(thresholds))}"
         raise InputError(f"{path}: {what}, {expected}; {_REMOVE}")
     return {name: Baseline(one, thresholds[name]) for name, one in zip(file.descriptions, values, strict=True)}
-
-
-def _read_thresholds(path: Path) -> dict[str, float]:
-    require_regular_file(path)
-    try:
-        return _Thresholds.validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMOVE}") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)[:300]}; {_REMOVE}") from None
 
 
 def fit_forest(values: Floats, truth: NDArray[np.bool_], *, seed: int = 0) -> Method:

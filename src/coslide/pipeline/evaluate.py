@@ -19,7 +19,7 @@ from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.codes import read_codes
-from coslide.io.paths import stands_at
+from coslide.io.paths import file_exists
 from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.mapping.probability_map import PROBABILITY, ProbabilityMap, read_probability_map
@@ -92,7 +92,7 @@ def evaluate(
     ('blocks', True)
     """
     folder = Path(folder)
-    found = read_probability_map(folder) if stands_at(folder / PROBABILITY) else _map_of_polygons(folder, grid)
+    found = read_probability_map(folder) if file_exists(folder / PROBABILITY) else _map_of_polygons(folder, grid)
     if grid is not None:
         require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
@@ -167,7 +167,7 @@ def _tiles(one: ScoredMap) -> pd.DataFrame:
 
 def _map_of_polygons(folder: Path, grid: Path | str | None) -> ProbabilityMap:
     path = folder / "landslides.gpkg"
-    if grid is None or not stands_at(path):
+    if grid is None or not file_exists(path):
         raise InputError(f"{folder}: has no probability.tif; expected one, or a landslides.gpkg and --grid INDEX.zarr")
     target = open_cube(grid).grid
     landslides = read_vector(path, target, what="landslide polygons", kinds=POLYGONS, may_be_empty=True)

@@ -12,17 +12,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 import coslide
-from coslide.config.training import first_problem
+from coslide.config.records import read_record
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
 from coslide.io.cog import RasterBands, place_in_item, write_cog, write_item
-from coslide.io.paths import stands_at
+from coslide.io.paths import file_exists, folder_exists
 from coslide.io.qgis import write_raster_style
 from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
@@ -93,8 +93,8 @@ def write_report(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     index, path = folder / "index.zarr", folder / "report.html"
-    cube = open_cube(index) if stands_at(index, folder=True) else None
-    found = read_probability_map(folder) if stands_at(folder / PROBABILITY) else None
+    cube = open_cube(index) if folder_exists(index) else None
+    found = read_probability_map(folder) if file_exists(folder / PROBABILITY) else None
     if cube is None and found is None:
         raise InputError(f"{folder}: has neither index.zarr nor probability.tif; expected the folder of a run")
     if cube is not None and found is not None:
@@ -108,9 +108,9 @@ def write_report(folder: Path | str) -> Path:
 def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> dict[str, Any]:
     """Collect all that the page shows."""
     made_by = found.metadata if found else None
-    scores = read_scores(folder / METRICS) if stands_at(folder / METRICS) else None
+    scores = read_scores(folder / METRICS) if file_exists(folder / METRICS) else None
     bundle = folder / "model"
-    model = made_by.model if made_by else load_metadata(bundle) if stands_at(bundle / METADATA) else None
+    model = made_by.model if made_by else load_metadata(bundle) if file_exists(bundle / METADATA) else None
     event = cube.title if cube else made_by.event if made_by else ""
     time = str(cube.attrs.get("event_time_utc") or "") if cube else ""
     drawn = charts.score_charts(scores) if scores else ()
@@ -149,11 +149,9 @@ class _Cost(BaseModel):
 
 def _cost(path: Path) -> dict[str, Any]:
     """Read time and memory of a run; empty where it left none."""
-    try:
-        return _Cost.model_validate_json(path.read_bytes()).model_dump(exclude_none=True) if stands_at(path) else {}
-    except ValidationError as error:
-        problem = first_problem(error)[:300]
-        raise InputError(f"{path}: is not what coslide writes ({problem}); remove it, or run again") from None
+    if not file_exists(path):
+        return {}
+    return read_record(path, _Cost, advice="remove it, or run again").model_dump(exclude_none=True)
 
 
 def _scenes(cube: Cube) -> dict[str, list[Picture]]:
@@ -215,7 +213,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         "mapped_km2": np.count_nonzero(valid) * found.pixel_size_m**2 / 1e6,
         "nodata_share": float(1 - valid.mean()),
         "areas_m2": _inventory_m2(folder, found, recognised),
-        "summary": Picture(images.data_uri(_png(summary), "png"), alt) if stands_at(summary) else None,
+        "summary": Picture(images.data_uri(_png(summary), "png"), alt) if file_exists(summary) else None,
         "sizes": {name: areas for name, areas in sizes.items() if areas.size},
         "size_chart": _chart(charts.size_figure(sizes), "How many landslides are at least so large"),
     }
@@ -224,7 +222,7 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
 def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bool_]) -> list[float]:
     """Read the areas of the landslides that are delivered; measure those of the map where there is no inventory."""
     path = folder / "landslides.gpkg"
-    if not stands_at(path):
+    if not file_exists(path):
         return list(object_areas_m2(recognised, found.pixel_size_m))
     frame = read_vector(path, str(found.grid.crs), what="landslide polygons", may_be_empty=True)
     areas = pd.to_numeric(frame.get("area_m2", frame.geometry.area), errors="coerce").to_numpy(np.float64)
@@ -236,7 +234,7 @@ def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bo
 def _loss(folder: Path) -> Picture | None:
     """Draw the course of the training, which has several logs where it was resumed."""
     logs = [version / "metrics.csv" for version in folder.glob("training/csv/version_*")]
-    logs = [log for log in logs if stands_at(log) and log.stat().st_size]
+    logs = [log for log in logs if file_exists(log) and log.stat().st_size]
     if not logs:
         return None
     logs.sort(key=lambda path: (len(path.parent.name), path.parent.name))  # version_2 before version_10

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
-from coslide.config.training import TrainingSettings, first_problem
+from coslide.config.records import first_problem
+from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature

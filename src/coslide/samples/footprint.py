@@ -14,7 +14,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 from shapely.geometry import shape
 
-from coslide.config.training import StrictModel
+from coslide.config.records import StrictModel
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import write_raster_style
 from coslide.io.shapes import densify

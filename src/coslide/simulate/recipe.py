@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from coslide.config.training import StrictModel
+from coslide.config.records import StrictModel
 
 AGES = ("D1", "D2", "C2", "P1", "P2-T1", "T1", "T2", "T3")
 """Strata from old to young: those of Jiuzhaigou (Table 2 of Yang et al. 2023, doi:10.3390/rs15040977)."""

@@ -1,6 +1,5 @@
 """A simulated earthquake, from its recipe to a folder of files in the formats that real ones come in."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import shapely
 
 import coslide
+from coslide.config.records import read_record
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.io.outputs import output_folder
 from coslide.progress import report_progress
@@ -60,7 +60,7 @@ def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bo
     folder, recipe = Path(folder), recipe or Recipe()
     record = {"coslide_simulation": coslide.__version__, "recipe": recipe.model_dump()}
     if keep and SIMULATION.is_in(folder):
-        found = json.loads((folder / SIMULATION.file).read_text(encoding="utf-8"))
+        found = read_record(folder / SIMULATION.file, dict[str, Any], advice="remove the folder")
         if found.items() >= record.items():
             _log.info(f"{folder}: is this simulation already")
             return folder / "event.toml"

@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from coslide.config.records import read_record
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
-from coslide.io.paths import stands_at
+from coslide.io.paths import file_exists, require_regular_file
 from coslide.networks.base import beyond_measure
 
 LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "settings.json"
-_Record = TypeAdapter(dict[str, Any])
 _NO_NUMBERS = "holds NaN, infinity or numbers beyond any weight, expected numbers"
 _DEPTH = 6  # of the state of an optimiser in a checkpoint
 _PREFIX = "network."  # of the weights in a checkpoint: the network is a part of what Lightning trains
@@ -75,7 +74,7 @@ def require_unused(folder: Path, *, resume: bool) -> None:
     InputError
         If not.
     """
-    if stands_at(folder / LAST) and not resume:
+    if file_exists(folder / LAST) and not resume:
         raise InputError(f"{folder}: already holds a training; use --resume to go on, or another --out")
 
 
@@ -103,12 +102,8 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
     """
     record, checkpoint = folder / RECORD, folder / LAST
     require_unused(folder, resume=resume)
-    if stands_at(checkpoint):
-        stands_at(record)
-        try:
-            found = _Record.validate_json(record.read_bytes())
-        except (OSError, ValueError) as error:
-            raise broken(record, error) from None
+    if file_exists(checkpoint):
+        found = read_record(record, dict[str, Any], advice="use another --out")
         for key in (key for key in wanted if found.get(key) != wanted[key]):
             why = {
                 "cube": "; the cube has changed since its split was made",
@@ -158,7 +153,7 @@ def broken(path: Path, error: Exception) -> InputError:
 
 def _load(checkpoint: Path, part: str) -> Any:
     """Read a part of a checkpoint, every byte of which is held against its checksum first."""
-    stands_at(checkpoint)
+    require_regular_file(checkpoint)
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             if damaged := archive.testzip():

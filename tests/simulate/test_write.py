@@ -145,3 +145,9 @@ def test_what_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         simulate_event(tmp_path / "event", RECIPE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_record_of_an_earlier_simulation_is_one_line(tmp_path):
+    (tmp_path / "simulation.json").write_text('{"coslide_simulation": "1')
+    with pytest.raises(InputError, match=r"simulation\.json: is not valid JSON; remove the folder$"):
+        simulate_event(tmp_path, RECIPE, keep=True)

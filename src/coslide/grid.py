@@ -196,7 +196,7 @@ def pixel_coordinates(raster: GeoBox, grid: GeoBox, *, points: int = 33) -> NDAr
         If its CRS is geographic, longitudes are taken in the turn of the globe that its middle lies in: a raster may
         run from 0 to 360 degrees or beyond 180.
     grid
-        Axes along x and y.
+        Turned or not: a tile of an elevation model is asked about too.
     points
         How many there are along each side of the grid, from edge to edge.
 
@@ -215,8 +215,8 @@ def pixel_coordinates(raster: GeoBox, grid: GeoBox, *, points: int = 33) -> NDAr
     """
     rows, cols = (np.linspace(0, size, points) for size in grid.shape)
     to_raster = Transformer.from_crs(str(grid.crs), str(raster.crs), always_xy=True)
-    affine = grid.affine
-    x, y = to_raster.transform(*np.meshgrid(affine.c + affine.a * cols, affine.f + affine.e * rows))
+    (col, row), (a, b, c, d, e, f) = np.meshgrid(cols, rows), grid.affine[:6]
+    x, y = to_raster.transform(c + a * col + b * row, f + d * col + e * row)
     if to_raster.target_crs is not None and to_raster.target_crs.is_geographic:
         middle, _ = raster.affine @ (raster.shape.x / 2, raster.shape.y / 2)
         x = x - 360.0 * np.round((x - middle) / 360.0)

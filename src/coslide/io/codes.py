@@ -11,7 +11,8 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from coslide.errors import InputError
-from coslide.io.raster import grid_of, open_raster, require_exact
+from coslide.grid import overlap_slices
+from coslide.io.raster import grid_of, open_raster, require_exact, require_few_pixels
 from coslide.io.resample import resample
 from coslide.io.stored import data_band, nodata_of, read_stored
 from coslide.windows import row_strips
@@ -56,6 +57,8 @@ def read_codes(path: Path, grid: GeoBox, *, most: int, what: str) -> CodeRaster:
     with open_raster(path) as dataset:
         raster = grid_of(dataset)
         require_exact(str(path), str(raster.crs), str(grid.crs))
+        rows, cols = overlap_slices(raster, grid)
+        require_few_pixels(str(path), (rows.stop - rows.start, cols.stop - cols.start))
         band = data_band(dataset, name=str(path), expected=f"one, of codes of {what}")
         nodata = nodata_of(dataset, given=None, name=str(path), number=band)
 

@@ -29,6 +29,8 @@ EARTH_CENTRED_SEMI_MAJOR_M = 6378137.0
 """Of the ellipsoids (WGS 84, GRS 80, CGCS2000) of datums that agree within about two metres."""
 LARGEST_NODES = 2**28
 """Most nodes that are held at once (1 GiB); a raster with more around the grid is no coarse one."""
+MOST_PIXELS = 2**32
+"""Most pixels of one raster that are read for a grid: 0.5 m on 33 x 33 km."""
 
 
 @contextmanager
@@ -161,6 +163,10 @@ def grid_of(dataset: Any, *, crs: str | None = None, name: str | None = None) ->
         If it has no CRS (and none is given) or no transform, or they place its pixels nowhere on Earth.
     """
     name, affine = name or dataset.name, dataset.transform
+    if affine.is_identity and (dataset.gcps[0] or dataset.rpcs):
+        raise InputError(
+            f"{name}: is placed by control points (GCPs) or RPCs alone; rectify it first, as gdalwarp does"
+        )
     if dataset.crs is None and crs is None:
         raise InputError(f"{name}: has no CRS; expected a georeferenced raster")
     if affine.is_identity:
@@ -180,6 +186,22 @@ def grid_of(dataset: Any, *, crs: str | None = None, name: str | None = None) ->
             expected = f"expected pixels of some size within reach of {CRS(own).name}"
             raise InputError(f"{name}: found the transform {found}, {expected}")
     return grid
+
+
+def require_few_pixels(name: str, shape: tuple[int, int], *, most: int = MOST_PIXELS) -> None:
+    """Require that a raster called `name`, of which `shape` (rows, columns) lies on the grid, is read in finite time.
+
+    A file of a few kB may declare any size.
+
+    Raises
+    ------
+    InputError
+        If it has more than `most` pixels there.
+    """
+    rows, cols = shape
+    if rows * cols > most:
+        expected = f"expected at most {most:.2g}; give a coarser one, or a smaller grid.area"
+        raise InputError(f"{name}: has {cols} x {rows} pixels on the grid, {expected}")
 
 
 def wkt_of(dataset: Any) -> str:
@@ -263,8 +285,7 @@ def read_coarse_raster(
             left, bottom, right, top = geobox.boundingbox
             found = f"x {left:g} to {right:g}, y {bottom:g} to {top:g}"
             raise InputError(f"{path}: does not overlap the grid; found {found}")
-        if window.width * window.height > LARGEST_NODES:
-            raise InputError(f"{path}: has {window.width} x {window.height} pixels on the grid; give a coarser raster")
+        require_few_pixels(str(path), (window.height, window.width), most=LARGEST_NODES)
         invalid = [nodata_of(dataset, given=value, name=str(path), number=number) for value in (nodata, None)]
         stored, void = read_stored(dataset, number, window, invalid=invalid)
         scale, offset = (np.float32(each[number - 1]) for each in (dataset.scales, dataset.offsets))

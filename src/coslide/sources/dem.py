@@ -1,5 +1,6 @@
 """Elevation models, one raster or several tiles, on the grid."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +18,8 @@ from scipy import ndimage
 
 from coslide.config.schema import DemConfig
 from coslide.errors import InputError
-from coslide.grid import overlap_slices, pixel_coordinates, pixel_offset, pixel_size_m, slices_of
-from coslide.io.raster import grid_of, open_raster, require_exact, wkt_of
+from coslide.grid import LARGEST_GRID_PX, overlap_slices, pixel_coordinates, pixel_offset, pixel_size_m, slices_of
+from coslide.io.raster import grid_of, open_raster, require_exact, require_few_pixels, wkt_of
 from coslide.io.resample import resample
 from coslide.io.stored import BEYOND_MEASURE, data_band, nodata_of, read_stored
 from coslide.labels import label_objects
@@ -105,7 +106,8 @@ def open_elevation(dem: DemConfig, grid: GeoBox, *, margin_px: int = 0) -> Eleva
     InputError
         If a tile cannot be read, lacks a CRS, holds several bands, other units than metres or no land, or cannot hold
         the nodata value that is given; tiles differ in CRS or vertical datum; no exact transformation to the grid is
-        known; or the DEM does not overlap the grid, or has pixels below a centimetre.
+        known; or the DEM does not overlap the grid, has more pixels around it than are read, or pixels below a
+        centimetre.
     """
     frame = grid.pad(margin_px) if margin_px else grid
     tiles = _describe_tiles(dem)
@@ -214,10 +216,14 @@ def _read_mosaic(
             raise InputError(f"dem: {', '.join(str(tile.path) for tile in tiles)}: does not overlap the grid")
         blocks.append(range(first // factor, -(-last // factor)))
     rows, cols = blocks
-    metres = np.empty((len(rows), len(cols)), dtype=np.float32)
-    for strip in row_strips(len(rows), max(1, _STRIP_PX // (down * across * len(cols)))):
-        shape = (strip.stop - strip.start) * down, len(cols) * across
-        begin = np.array([(rows.start + strip.start) * down, cols.start * across])
+    name, held = f"dem: {tiles[0].path}", (len(rows), len(cols))
+    require_few_pixels(name, held, most=LARGEST_GRID_PX)
+    require_few_pixels(name, (held[0] * down, held[1] * across))
+    metres = np.empty(held, dtype=np.float32)
+    strips = row_strips(held[0], max(1, _STRIP_PX // (down * across * held[1])))
+    for strip, span in itertools.product(strips, row_strips(held[1], max(1, _STRIP_PX // (down * across)))):
+        shape = (strip.stop - strip.start) * down, (span.stop - span.start) * across
+        begin = np.array([(rows.start + strip.start) * down, (cols.start + span.start) * across])
         window = GeoBox(shape, lattice.affine * Affine.translation(begin[1], begin[0]), lattice.crs)
         values = np.full(shape, np.nan, dtype=np.float32)
         for tile, own_least, own_most in zip(tiles, least, most, strict=True):
@@ -227,9 +233,9 @@ def _read_mosaic(
                     found = resample(tile.geobox, read, window, how=Resampling.bilinear)
                 np.copyto(values, found, where=np.isnan(values))
         if factors != [1, 1]:
-            valid = np.ma.masked_invalid(values.reshape(-1, down, len(cols), across).astype(np.float64))
+            valid = np.ma.masked_invalid(values.reshape(-1, down, shape[1] // across, across).astype(np.float64))
             values = valid.mean(axis=(1, 3)).filled(np.nan)
-        metres[strip] = values
+        metres[strip, span] = values
     # A float raster of one single value does not show its steps.
     seen.whole_metres &= all(tile.integer for tile in tiles) or bool(np.ptp(metres[np.isfinite(metres)]) > 0)
     corner = Affine.translation(cols.start * across, rows.start * down) * Affine.scale(across, down)

@@ -16,7 +16,7 @@ from coslide.config.schema import SceneConfig
 from coslide.crs import utm_zone
 from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices
-from coslide.io.raster import require_exact
+from coslide.io.raster import require_exact, require_few_pixels
 from coslide.io.resample import resample
 from coslide.sources.bands import Band, BandRaster, locate_band, open_band
 from coslide.sources.documents import HTTP, redact_url
@@ -186,7 +186,8 @@ class SceneReader(NamedTuple):
         ------
         InputError
             If more than 5 % of the values of a band lie below -0.02, as where an offset was subtracted twice, or its
-            median lies above 3, as without a scale; or if a value of the classification is no class.
+            median lies above 3, as without a scale; if a value of the classification is no class; or if a raster has
+            more pixels on the grid than are read.
         """
         sentinel2 = bool(self.scene.products)
         for raster in [product.rasters["SCL"] for product in self.products if "SCL" in product.rasters]:
@@ -315,6 +316,7 @@ def _shared_extent(product: Product) -> Extent:
 def _glance(raster: BandRaster, grid: GeoBox) -> NDArray[np.float32]:
     """Read some of the valid values of a raster on `grid`, spread over it."""
     rows, cols = overlap_slices(raster.geobox, grid)
+    require_few_pixels(redact_url(raster.href), (rows.stop - rows.start, cols.stop - cols.start))
     with open_band(raster.href, raster.driver) as dataset:
         reduced = bool(dataset.overviews(raster.number))
     if reduced:

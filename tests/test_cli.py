@@ -179,7 +179,7 @@ def faulty(error):
         (OSError(errno.ENOSPC, "No space left on device", "a.tif"), 1, "a.tif: the disk is full"),
         (
             PermissionError(errno.EACCES, "Permission denied", "a.tif"),
-            1,
+            2,
             "a.tif: cannot be read or written (Permission",
         ),
         (RuntimeError("cannot cache function: no locator available"), 1, "set NUMBA_CACHE_DIR"),

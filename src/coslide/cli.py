@@ -345,7 +345,7 @@ def main() -> None:
         if debug:
             raise
         print_line(f"coslide: {_in_words(error)}", style="red")
-        code = 2 if isinstance(error, InputError) else 1
+        code = 2 if isinstance(error, InputError | PermissionError) else 1
     sys.exit(code)
 
 

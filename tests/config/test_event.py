@@ -1,6 +1,7 @@
 """The event file."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,13 @@ def test_root_takes_an_environment_variable_and_its_default(made_up_event, tmp_p
         read_event(file)
 
 
+@pytest.mark.parametrize("name", ["dem.tif", "post_B2.tif", "stations.csv", "faults.geojson", "landslides.gpkg"])
+def test_a_source_that_may_not_be_read_is_named_with_its_key(made_up_event, monkeypatch, name):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != name)  # root may read all
+    with pytest.raises(InputError, match=rf"event.toml: \w+[.\w]*: .*{name}: may not be read \(permission denied\)"):
+        read_event(made_up_event)
+
+
 def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("EVENT_FOLDER", raising=False)
     (tmp_path / "event.toml").write_text('root = "${EVENT_FOLDER}"\nname = "x"')
@@ -59,6 +67,11 @@ def test_an_unset_variable_without_default_is_named(tmp_path, monkeypatch):
         (("[grid]", "[grid]\ncell_size_m = 10"), "grid.cell_size_m: unknown key"),
         (('name = "Made-up earthquake"', ""), "name: missing"),
         (('path = "dem.tif"', 'path = "none.tif"'), "dem.path: .*none.tif does not exist"),
+        (
+            ('path = "dem.tif"', 'path = "https://example.org/a/dem.tif?key=x"'),
+            r"dem.path: found the address https://example.org/a/dem.tif.*; expected a file, so fetch it first",
+        ),
+        (('path = "dem.tif"', 'path = "s3://bucket/dem.tif"'), "the address s3://bucket/dem.tif; expected a file"),
         (('path = "dem.tif"', 'path = "../../etc/passwd"'), "dem.path: .* leads out of"),
         (('path = "dem.tif"', 'path = "/etc/passwd"'), "dem.path: /etc/passwd leads out of"),
         (('unit = "%g"', 'unit = "percent"'), "shaking.unit: found 'percent', expected"),

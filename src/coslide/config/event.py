@@ -20,6 +20,8 @@ from coslide.io.paths import require_regular_source
 Line = Annotated[str, AfterValidator(one_line)]
 """A text that is printed, drawn and written into files."""
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not the letter of a drive
+
 
 def _in_utc(time: dt.datetime) -> dt.datetime:
     require(1900 <= time.year <= 2200, f"found the year {time.year}, expected 1900 to 2200")
@@ -113,6 +115,19 @@ def _expand(text: str, path: Path) -> str:
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, text)
 
 
+def _require_there(full: Path, given: Path) -> None:
+    """Require that a path exists; `given` is what the event file says."""
+    try:
+        there = full.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError(f"{full}: cannot be looked at ({error.strerror})") from None
+    if not there and (address := _ADDRESS.match(given.as_posix())):
+        found = f"{address[0]}/{given.as_posix()[address.end() :]}"  # a path has lost the second slash
+        raise InputError(f"found the address {found}; expected a file, so fetch it first")
+    if not there:
+        raise InputError(f"{full} does not exist")
+
+
 def _with_absolute_paths(event: Event, file: Path) -> Event:
     def resolve(value: Any, key: str) -> Any:
         if isinstance(value, Path):
@@ -121,12 +136,7 @@ def _with_absolute_paths(event: Event, file: Path) -> Event:
                 root = f"{event.root}; expected a path inside it (see root)"
                 raise InputError(f"{file}: {key}: {value} leads out of {root}")
             try:
-                there = full.exists()
-            except OSError as error:  # a name that is too long, a folder that may not be entered
-                raise InputError(f"{file}: {key}: {full}: cannot be looked at ({error.strerror})") from None
-            if not there:
-                raise InputError(f"{file}: {key}: {full} does not exist")
-            try:
+                _require_there(full, value)
                 require_regular_source(full)
             except InputError as error:
                 raise InputError(f"{file}: {key}: {error}") from None

@@ -40,7 +40,7 @@ def require_regular_file(*paths: Path) -> None:
     Raises
     ------
     InputError
-        If one is a folder, FIFO, device or socket, or a file of ``/proc`` or ``/sys``.
+        If one is a folder, FIFO, device or socket, a file of ``/proc`` or ``/sys``, or may not be read.
 
     Examples
     --------
@@ -58,6 +58,8 @@ def require_regular_file(*paths: Path) -> None:
             kind = "a file of the kernel"
         if kind:
             raise InputError(f"{path}: is {kind}; expected a file")
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{path}: may not be read (permission denied); expected a file that you may read")
 
 
 def file_exists(path: Path) -> bool:

@@ -21,7 +21,7 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
 from coslide.memory import keep_freed_memory
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene
-from coslide.pipeline.predict import InferenceOptions, predict_array
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.samples.footprint import is_held_out, split_raster
 
 OPTIONS = [

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "environment", "labels", "progress", "memory", "crs", "grid", "windows", "io", "config", "sources",
     "cube", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "pipeline",
-    "terminal", "cli",
+    "terminal", "options", "cli",
 ]  # fmt: skip
 NO_TORCH = (
     "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",

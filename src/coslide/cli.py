@@ -1,85 +1,52 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
-import errno
 import logging
 import os
 import sys
-import threading
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
 
 import coslide
-from coslide.config.toml import parse_toml
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.memory import keep_freed_memory
-from coslide.terminal import print_contents, print_line, print_networks, print_scores, shown
+from coslide.options import (
+    AsJson,
+    EventFile,
+    IndexCube,
+    Layers,
+    Model,
+    OutFolder,
+    Resume,
+    Scheduler,
+    Set,
+    TextEncoding,
+    TrainingCommand,
+    WorkerCount,
+    given_settings,
+)
+from coslide.terminal import (
+    error_in_words,
+    print_contents,
+    print_line,
+    print_networks,
+    print_scores,
+    shown,
+    silence_libraries,
+    tell_usage,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 _log = logging.getLogger(__name__)
 _WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
-
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
-EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting, as in loss.gamma=1.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).")]
-WorkerCount = Annotated[
-    int | None, typer.Option("--workers", min=1, max=1024, help="Processes that compute; else threads.")
-]
-Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
-Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
-TextEncoding = Annotated[str | None, typer.Option(help="Encoding of its text (GBK); else what the file states.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"coslide {coslide.__version__}")
         raise typer.Exit
-
-
-class _Training(TyperCommand):
-    """A command that trains: settings describe its options, and all of them are listed."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help, with the settings' own descriptions."""
-        from coslide.config.training import describe_settings
-
-        names, described = _settings_of_options(), describe_settings()
-        for option in self.params:
-            if option.name in names and isinstance(option, TyperOption):
-                option.help = described.pop(names[option.name])
-        self.epilog = "\n\n".join(["Settings for --set:", *(f"{name}: {text}" for name, text in described.items())])
-        super().format_help(ctx, formatter)
-
-
-def _settings_of_options() -> dict[str, str]:
-    """Map the names that options may have to the dotted names of settings: ``epochs`` to ``optimiser.epochs``."""
-    from coslide.config.training import describe_settings
-
-    own = {name.rpartition(".")[2]: name for name in describe_settings()}
-    return {**own, "split": "split.scheme", "sampling": "sampling.select"}
-
-
-def _given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the settings that the options of a command and its --set give, by their dotted names."""
-    given = {name: options[option] for option, name in _settings_of_options().items() if option in options}
-    for pair in options["set_"] or ():
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InputError(f"--set: found {pair!r}, expected NAME=VALUE, such as loss.gamma=1")
-        try:
-            given[name.strip()] = parse_toml(f"value = {text}")["value"]
-        except ValueError:
-            given[name.strip()] = text.strip()  # a word needs no quotes
-    return given
 
 
 @app.callback()
@@ -90,7 +57,7 @@ def _options(
     """Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend."""
 
 
-@app.command(cls=_Training)
+@app.command(cls=TrainingCommand)
 def run(
     event: EventFile,
     out: OutFolder,
@@ -103,7 +70,7 @@ def run(
     resume: Resume = False,
 ) -> None:
     """Build, train (unless a model is given), map, evaluate and draw."""
-    settings = coslide.read_event(event).training.changed(_given_settings(locals()))
+    settings = coslide.read_event(event).training.changed(given_settings(locals()))
     with shown():
         coslide.run(event, out, model=model, settings=settings, resume=resume)
 
@@ -185,7 +152,7 @@ def cube_(
             _log.info(f"{len(opened.bands)} GeoTIFF files and item.json: {write_cogs(opened, cogs)}")
 
 
-@app.command(cls=_Training)
+@app.command(cls=TrainingCommand)
 def train(
     index: Annotated[list[Path], typer.Argument(help="Index cubes, or folders of Landslide4Sense chips.")],
     out: OutFolder,
@@ -213,7 +180,7 @@ def train(
 ) -> None:
     """Train a network and score it on held-out pixels. What is not given is as the (first) event file has it."""
     split = split or ("events" if test_on else "regions" if regions else None)
-    given = _given_settings(locals())
+    given = given_settings(locals())
     from coslide.pipeline.train import cube_settings
 
     settings = cube_settings(index[0]).changed(given)
@@ -239,7 +206,8 @@ def map_(
     resume: Resume = False,
 ) -> None:
     """Map a scene with a trained model: probability map and landslide polygons."""
-    from coslide.pipeline.predict import InferenceOptions, open_to_map
+    from coslide.pipeline.predict import open_to_map
+    from coslide.pipeline.scene_predictor import InferenceOptions
 
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
     if scheduler is not None or workers is not None:  # a cluster takes seconds to start
@@ -330,12 +298,12 @@ def main() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     keep_freed_memory()
     if not debug:
-        _silence_libraries()
+        silence_libraries()
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # what cannot be written shows here, not after the end
     except _WRONG_USE as error:
-        code = _tell_usage(error)
+        code = tell_usage(error)
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
@@ -344,51 +312,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        print_line(f"coslide: {_in_words(error)}", style="red")
+        print_line(f"coslide: {error_in_words(error)}", style="red")
         code = 2 if isinstance(error, InputError | PermissionError) else 1
     sys.exit(code)
-
-
-def _silence_libraries() -> None:
-    """Let nothing but coslide speak: no warnings of libraries, here or in processes that are started."""
-    logging.getLogger().addHandler(logging.NullHandler())  # without any, Python prints warnings
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    sys.unraisablehook = _ignore
-    threading.excepthook = _ignore
-    quiet = {"CPL_LOG": os.devnull, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
-    for name, value in {**quiet, "DASK_LOGGING__DISTRIBUTED": "critical"}.items():
-        os.environ.setdefault(name, value)
-
-
-def _ignore(_: object) -> None:
-    """Say nothing of an error in a thread or a destructor: what it breaks is told where it is missed."""
-
-
-def _tell_usage(error: Any) -> int:
-    """Tell what is wrong with the options, in one line, or give the help where there are none."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-    else:
-        of = f"coslide {error.ctx.info_name}" if error.ctx and error.ctx.parent else "coslide"
-        print_line(f"coslide: {error.format_message().rstrip('.')}; see {of} --help", style="red")
-    return 2
-
-
-def _in_words(error: Exception) -> str:
-    """Say what happened: wrong input, a machine that has not enough, or a fault of coslide."""
-    if isinstance(error, InputError):
-        return str(error)
-    text = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return f"not enough memory ({text}); free some, or map a smaller area, or use smaller windows or batches"
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
-    if isinstance(error, PermissionError) and error.filename:
-        return f"{error.filename}: cannot be read or written ({error.strerror})"
-    if "no locator available" in text:
-        return "compiled code can be kept nowhere; set NUMBA_CACHE_DIR to a folder that can be written"
-    return f"a fault of coslide, not of what you gave: {text} (coslide --debug ... shows where)"
 
 
 if __name__ == "__main__":

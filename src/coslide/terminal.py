@@ -1,8 +1,12 @@
-"""Output in a terminal: messages as lines, progress as a bar, results as tables."""
+"""Output in a terminal: messages and errors as lines, progress as a bar, results as tables."""
 
+import errno
 import json
 import logging
+import os
 import sys
+import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from coslide.errors import one_line
+from coslide.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from coslide.evaluation.scores import Scores
@@ -124,3 +128,45 @@ def _print_table(
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 120).print(table)  # where no terminal tells its width
+
+
+def silence_libraries() -> None:
+    """Let nothing but coslide speak: no warnings of libraries, here or in processes that are started."""
+    logging.getLogger().addHandler(logging.NullHandler())  # without any, Python prints warnings
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.unraisablehook = _ignore
+    threading.excepthook = _ignore
+    quiet = {"CPL_LOG": os.devnull, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
+    for name, value in {**quiet, "DASK_LOGGING__DISTRIBUTED": "critical"}.items():
+        os.environ.setdefault(name, value)
+
+
+def _ignore(_: object) -> None:
+    """Say nothing of an error in a thread or a destructor: what it breaks is told where it is missed."""
+
+
+def tell_usage(error: Any) -> int:
+    """Tell what is wrong with the options, in one line, or give the help where there are none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        of = f"coslide {error.ctx.info_name}" if error.ctx and error.ctx.parent else "coslide"
+        print_line(f"coslide: {error.format_message().rstrip('.')}; see {of} --help", style="red")
+    return 2
+
+
+def error_in_words(error: Exception) -> str:
+    """Say what happened: wrong input, a machine that has not enough, or a fault of coslide."""
+    if isinstance(error, InputError):
+        return str(error)
+    text = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return f"not enough memory ({text}); free some, or map a smaller area, or use smaller windows or batches"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: cannot be read or written ({error.strerror})"
+    if "no locator available" in text:
+        return "compiled code can be kept nowhere; set NUMBA_CACHE_DIR to a folder that can be written"
+    return f"a fault of coslide, not of what you gave: {text} (coslide --debug ... shows where)"

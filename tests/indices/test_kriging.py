@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 
 from coslide.errors import InputError
 from coslide.indices import kriging as module
-from coslide.indices.kriging import Variogram, fit_kriging, near_stations
+from coslide.indices.kriging import Variogram, fit_kriging
+from coslide.indices.stations import near_stations
 
 EAST_M, NORTH_M = 500_000.0, 3_700_000.0
 

@@ -19,9 +19,9 @@ from coslide.io.vector import VectorFile, read_polygons, read_vector
 from coslide.pipeline.evaluate import _regions
 from coslide.pipeline.labelled_scene import burn_regions
 from coslide.samples.split import Subset
+from coslide.sources.contours import read_contours
 from coslide.sources.geology import read_strata, read_traces
 from coslide.sources.inventory import rasterize_inventory
-from coslide.sources.shaking import read_contours
 
 FIJI, ALEUTIANS = "EPSG:32701", "EPSG:32660"
 # Both hold the meridian near their middle.

@@ -16,7 +16,8 @@ from coslide.networks.precision import choose_precision
 from coslide.pipeline import report
 from coslide.pipeline.baselines import read_baselines
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.predict import InferenceOptions, predict_scene
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.scene_predictor import InferenceOptions
 
 # What GDAL warns of in a file that is cut, the command line does not show.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -15,7 +15,8 @@ from coslide.errors import InputError
 from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
 from coslide.pipeline.labelled_scene import open_labelled_scene
-from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import fit_model, train
 
 SETTINGS = TrainingSettings(

@@ -18,8 +18,9 @@ from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import open_labelled_scene
-from coslide.pipeline.predict import InferenceOptions, predict_scene
+from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.run import run
+from coslide.pipeline.scene_predictor import InferenceOptions
 from coslide.pipeline.train import cube_settings, fit_model, train
 from coslide.samples.dataset import Tiles
 from coslide.samples.footprint import split_raster

@@ -26,7 +26,8 @@ from coslide.mapping.export import export_onnx
 from coslide.mapping.model import Model, load_model
 from coslide.mapping.sliding_window import augmented, mean_and_spread
 from coslide.pipeline import predict as map_module
-from coslide.pipeline.predict import InferenceOptions, ScenePredictor, predict_array, predict_scene
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.scene_predictor import InferenceOptions, ScenePredictor, predict_array
 from coslide.samples.augment import apply_dihedral, undo_dihedral
 
 FILES = {

@@ -25,7 +25,8 @@ from coslide.mapping.model import load_model
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import open_labelled_scene, split_scenes
-from coslide.pipeline.predict import InferenceOptions, predict_array, predict_scene
+from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import cube_settings, fit_model, train
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
 from coslide.samples.encode import Moments

@@ -8,7 +8,7 @@ from shapely.geometry import LineString, MultiLineString, Point
 
 from coslide.config.schema import ShakingConfig
 from coslide.errors import InputError
-from coslide.sources.shaking import read_contours
+from coslide.sources.contours import read_contours
 
 CRS = "EPSG:32654"
 LINES = [LineString([(141.8, 42.6), (142.0, 42.8)]), LineString([(141.9, 42.6), (142.1, 42.8)])]

@@ -24,6 +24,12 @@ def require(fits: object, message: str) -> None:
         raise ValueError(message)
 
 
+def require_file(table: BaseModel, file: str, *keys: str) -> None:
+    """Require that `keys` of a table, which say how to read its `file`, are given with it alone."""
+    for key in keys:
+        require(getattr(table, file) or getattr(table, key) is None, f"{key}: goes with {file}")
+
+
 def read_record(path: Path, kind: type[Record], *, advice: str) -> Record:
     """Read a record that an earlier command left as JSON.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Encoding, Increasing, LayerNames, VectorTable
-from coslide.config.records import StrictModel, require
+from coslide.config.records import StrictModel, require, require_file
 
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
@@ -328,8 +328,7 @@ class InventoryConfig(VectorTable):
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        for key in ("area_layer", "area_encoding"):
-            require(self.area or getattr(self, key) is None, f"{key}: goes with area")
+        require_file(self, "area", "area_layer", "area_encoding")
 
 
 class GridConfig(StrictModel):
@@ -348,5 +347,4 @@ class GridConfig(StrictModel):
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        for key in ("area_layer", "area_encoding"):
-            require(self.area or getattr(self, key) is None, f"{key}: goes with area")
+        require_file(self, "area", "area_layer", "area_encoding")

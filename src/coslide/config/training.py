@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from coslide.config.fields import Encoding, LayerNames
-from coslide.config.records import StrictModel, first_problem, require
+from coslide.config.records import StrictModel, first_problem, require, require_file
 from coslide.errors import InputError
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -67,8 +67,7 @@ class SplitSettings(StrictModel):
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
-        for key in ("regions_layer", "regions_encoding"):
-            require(self.regions or getattr(self, key) is None, f"{key}: goes with regions")
+        require_file(self, "regions", "regions_layer", "regions_encoding")
 
     @property
     def by_samples(self) -> bool:

@@ -15,15 +15,8 @@ from coslide.cube.band import Band
 from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.indices.interpolation import MOST_NODES, Field, Fields, interpolate_raster, span_of
-from coslide.indices.kriging import (
-    FEWEST_STATIONS,
-    KrigedField,
-    Kriging,
-    fit_kriging,
-    krige_coarse,
-    near_stations,
-    place_stations,
-)
+from coslide.indices.kriging import FEWEST_STATIONS, KrigedField, Kriging, fit_kriging, krige_coarse
+from coslide.indices.stations import near_stations, place_stations
 from coslide.io.raster import read_coarse_raster
 from coslide.sources.gauges import MM_PER_UNIT, MOST_MM_PER_DAY, read_gauges
 

@@ -19,9 +19,11 @@ from coslide.cube.store import LayerGroup
 from coslide.errors import InputError
 from coslide.grid import overlap_slices, slices_of
 from coslide.indices.interpolation import CoarseField, Field, Fields, coarse_axes, interpolate_raster, span_of
-from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse, near_stations, place_stations
+from coslide.indices.kriging import KrigedField, fit_kriging, krige_coarse
+from coslide.indices.stations import near_stations, place_stations
 from coslide.labels import NO_CLASS
-from coslide.sources.shaking import read_contours, read_pga_raster, read_shakemap, read_stations
+from coslide.sources.contours import read_contours
+from coslide.sources.shaking import read_pga_raster, read_shakemap, read_stations
 
 Floats = NDArray[np.float32]
 

@@ -29,7 +29,7 @@ from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, rec
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scene, split_scenes, write_splits
-from coslide.pipeline.predict import InferenceOptions, predict_array
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out

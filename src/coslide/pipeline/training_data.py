@@ -22,7 +22,7 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import HeldOut
 from coslide.mapping.model import Model, ModelMetadata
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes
-from coslide.pipeline.predict import encoder_for
+from coslide.pipeline.scene_predictor import encoder_for
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
 from coslide.samples.encode import Encoder, Moments, choose_encodings, encode_raster, read_raster, require_finite

@@ -1,0 +1,62 @@
+"""What commands have in common: options, and those that are settings of a training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from coslide.config.toml import parse_toml
+from coslide.errors import InputError
+
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
+EventFile = Annotated[Path, typer.Argument(help="Event file (TOML).")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting, as in loss.gamma=1.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler whose workers compute (tcp://...).")]
+WorkerCount = Annotated[
+    int | None, typer.Option("--workers", min=1, max=1024, help="Processes that compute; else threads.")
+]
+Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
+Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
+TextEncoding = Annotated[str | None, typer.Option(help="Encoding of its text (GBK); else what the file states.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class TrainingCommand(TyperCommand):
+    """A command that trains: settings describe its options, and all of them are listed."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the settings' own descriptions."""
+        from coslide.config.training import describe_settings
+
+        names, described = _settings_of_options(), describe_settings()
+        for option in self.params:
+            if option.name in names and isinstance(option, TyperOption):
+                option.help = described.pop(names[option.name])
+        self.epilog = "\n\n".join(["Settings for --set:", *(f"{name}: {text}" for name, text in described.items())])
+        super().format_help(ctx, formatter)
+
+
+def _settings_of_options() -> dict[str, str]:
+    """Map the names that options may have to the dotted names of settings: ``epochs`` to ``optimiser.epochs``."""
+    from coslide.config.training import describe_settings
+
+    own = {name.rpartition(".")[2]: name for name in describe_settings()}
+    return {**own, "split": "split.scheme", "sampling": "sampling.select"}
+
+
+def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the settings that the options of a command and its --set give, by their dotted names."""
+    given = {name: options[option] for option, name in _settings_of_options().items() if option in options}
+    for pair in options["set_"] or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set: found {pair!r}, expected NAME=VALUE, such as loss.gamma=1")
+        try:
+            given[name.strip()] = parse_toml(f"value = {text}")["value"]
+        except ValueError:
+            given[name.strip()] = text.strip()  # a word needs no quotes
+    return given

@@ -27,7 +27,7 @@ from coslide.mapping.model import Model, load_model
 from coslide.mapping.sliding_window import augmented, mean_and_spread
 from coslide.pipeline import predict as map_module
 from coslide.pipeline.predict import predict_scene
-from coslide.pipeline.scene_predictor import InferenceOptions, ScenePredictor, predict_array
+from coslide.pipeline.scene_predictor import InferenceOptions, ScenePredictor, encoder_for, predict_array
 from coslide.samples.augment import apply_dihedral, undo_dihedral
 
 FILES = {
@@ -268,8 +268,8 @@ def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_u
 
 
 def test_what_maps_is_made_once_for_all_blocks_of_a_worker(made_up_model, made_up_cube, tmp_path, monkeypatch):
-    made, real = [], map_module.encoder_for
-    monkeypatch.setattr(map_module, "encoder_for", lambda *args: made.append(1) or real(*args))
+    made, real = [], encoder_for
+    monkeypatch.setattr("coslide.pipeline.scene_predictor.encoder_for", lambda *args: made.append(1) or real(*args))
     monkeypatch.setattr(map_module, "_BLOCK_ROWS", 20)
     with ThreadPoolExecutor(1) as thread:
         predict_scene(made_up_model, made_up_cube, tmp_path, executor=thread)

@@ -436,7 +436,7 @@ def test_a_map_of_another_place_is_refused(tmp_path, east_m, message):
     with pytest.raises(InputError, match=r"a.flt: does not overlap the grid"):
         raster = flt(tmp_path / "a.flt", nodes_around()[2])
         prepare_shaking(ShakingConfig(raster=raster, unit="g", crs="EPSG:4326"), grid)
-    with pytest.raises(InputError, match="c.json does not reach the grid"):
+    with pytest.raises(InputError, match="c.json has no PGA on the grid"):
         path = contours(tmp_path / "c.json", CONTOUR_LEVELS_G, polygons=True)
         prepare_shaking(ShakingConfig(contours=path, unit="%g"), grid)
     with pytest.raises(InputError, match="l.json.* around the grid"):
@@ -473,7 +473,7 @@ def test_a_raster_of_deviations_that_are_none_is_refused(tmp_path):
 def test_a_raster_that_has_no_value_on_the_grid_is_refused(tmp_path):
     """It lies there, but empty."""
     path = flt(tmp_path / "a.flt", nodes_around()[2] * np.nan)
-    with pytest.raises(InputError, match="a.flt does not reach the grid; expected PGA there"):
+    with pytest.raises(InputError, match="a.flt has no PGA on the grid"):
         prepare_shaking(ShakingConfig(raster=path, unit="g", crs="EPSG:4326"), FINE)
 
 

@@ -128,7 +128,9 @@ def prepare_shaking(shaking: ShakingConfig, grid: GeoBox) -> LayerGroup:
     fields, remarks, made = read(shaking, grid)
     valid, low_g, high_g = span_of(fields["pga"], grid)
     if not valid:
-        raise InputError(f"shaking: {shaking.path} does not reach the grid; expected PGA there")
+        raise InputError(
+            f"shaking: {shaking.path} has no PGA on the grid: it does not reach it, or holds only nodata there"
+        )
     notes = [*remarks, f"PGA from {low_g:.3g} to {high_g:.3g} g on the grid"]
     if nodata := 1 - valid / (grid.shape.y * grid.shape.x):
         notes.append(f"{nodata:.1%} of the grid has no PGA: it lies outside")

@@ -249,4 +249,6 @@ def _require_valid(store: Store, event: Event) -> None:
     if "scene_pre" in recorded(store.path) and not store.reaches("pre_available", 1):
         raise InputError(f"{event.file}: scenes.pre: has no value on the grid; expected to overlap scenes.post")
     if not store.reaches("valid", 1):
-        raise InputError(f"{event.file}: no pixel has both post-event reflectance and elevation; nothing to map")
+        found = "no pixel has both a clear reflectance after the event and an elevation"
+        why = "clouds (by the SCL) and nodata do not count"
+        raise InputError(f"{event.file}: {found} ({why}); expected a clearer scene or a wider DEM")

@@ -75,6 +75,14 @@ def data_folder():
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _single_precision():
+    """Leave trials of bfloat16 to the tests of them: they decide by time, and two maps of one test must not differ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coslide.networks.precision._WORTH", 0.0)
+        yield
+
+
 class _Messages(logging.Handler):
     """Keeps the messages of coslide in a list."""
 

@@ -28,6 +28,17 @@ class InputError(Exception):
         super().__init__(one_line(text))
 
 
+def first_line(error: BaseException) -> str:
+    """Take the first line of the text of an error, or its name where it has no text.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no number")), first_line(TimeoutError())
+    ('no number', 'TimeoutError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+
+
 def one_line(text: str) -> str:
     r"""Make a text fit to be shown: one line of at most 2,000 characters, which steers no terminal.
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 
 _CONNECT_S = 10
 _IN_FLIGHT = 128  # more than a cluster of this kind has workers; finished results wait in memory until they are taken
@@ -75,7 +75,7 @@ def open_executor(*, scheduler: str | None = None, count: int | None = None) -> 
         try:
             client: Any = stack.enter_context(Client(scheduler, timeout=_CONNECT_S))
         except (OSError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"--scheduler {scheduler}: cannot be reached ({reason})") from None
         if not client.scheduler_info()["workers"]:
             raise InputError(f"--scheduler {scheduler}: has no workers; start some with: dask worker {scheduler}")

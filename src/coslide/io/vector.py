@@ -15,7 +15,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from shapely.errors import GEOSException
 from shapely.geometry import box
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.databases import as_saved
 from coslide.io.paths import read_head, require_regular_source
 from coslide.io.reproject import reproject
@@ -273,7 +273,7 @@ def _read(source: VectorFile) -> list[Any]:
         expected = "expected an encoding such as GBK, UTF-8 or Shift_JIS"
         raise InputError(f"{source.encoding_key}: found {encoding!r}, {expected}") from None
     except (DataSourceError, DataLayerError, GEOSException, ValueError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{path}: cannot be read as a vector file ({reason})") from None
 
 

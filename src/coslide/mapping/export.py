@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from torch import Tensor, nn
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
 from coslide.mapping.model import ModelMetadata, Predict, load_model, member_files, require_numbers
@@ -158,7 +158,7 @@ def onnx_predictors(folder: Path) -> list[Predict]:
         except OSError:
             raise InputError(f"{folder}: has no {path.name}; coslide export makes one") from None
         except Exception as error:  # noqa: BLE001 - the runtime has a class of its own for each thing wrong with a file
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"{path}: cannot be used ({reason}); coslide export makes it again") from None
     return predictors
 
@@ -207,7 +207,7 @@ def _predictor(content: bytes, inputs: int, tile: int, name: str) -> Predict:
         try:
             (probability,) = session.run(None, {of_tiles: np.ascontiguousarray(tiles)})
         except Exception as error:  # noqa: BLE001 - as above, where the file is read
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"{name}: cannot be run ({reason}); coslide export makes it again") from None
         return require_numbers(np.asarray(probability[:, 0], dtype=np.float32), name)
 

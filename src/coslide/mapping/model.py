@@ -16,7 +16,7 @@ import coslide
 from coslide import networks
 from coslide.config.records import StrictModel, first_problem, read_record, require
 from coslide.cube.band import Band, band_mismatch, optional_groups
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, Scores, SplitScores
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.io.paths import file_exists
@@ -272,7 +272,7 @@ def _network_of(metadata: ModelMetadata, folder: Path) -> nn.Module:
     try:
         network = networks.create(metadata.network, len(metadata.encoder.names), **options)
     except (InputError, RuntimeError, ArithmeticError) as error:
-        raise InputError(f"{folder / METADATA}: {str(error).splitlines()[0][:300]}; train again") from None
+        raise InputError(f"{folder / METADATA}: {first_line(error)[:300]}; train again") from None
     multiple = int(getattr(network, "size_multiple", 1))
     if metadata.tile % multiple:
         expected = f"expected a multiple of {multiple} for {metadata.network}"

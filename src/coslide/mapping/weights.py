@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.paths import require_regular_file
 from coslide.io.stored import BEYOND_MEASURE
 from coslide.networks.base import beyond_measure
@@ -44,7 +44,7 @@ def require_tensors(path: Path, expected: Mapping[str, Tensor], network: str) ->
                     problem = f"{name} is {found.get_dtype()} {found.get_shape()}, expected {list(wanted.shape)}"
                     break
     except (OSError, SafetensorError) as error:
-        problem = str(error).splitlines()[0]
+        problem = first_line(error)
     if problem:
         raise InputError(f"{path}: does not fit {network} ({problem}); train again")
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 import coslide
 from coslide.config.records import read_record
 from coslide.cube.cube import Cube, open_cube
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
 from coslide.io.atomic import whole_output, write_json
@@ -252,7 +252,7 @@ def _read_log(path: Path) -> pd.DataFrame:
         wanted = found[found.columns.intersection(["epoch", "loss_epoch"])]
         return wanted.astype(np.float64).replace([np.inf, -np.inf], np.nan)
     except (ValueError, TypeError) as error:  # pandas' own errors are of this kind, and those of decoding
-        reason = str(error).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise InputError(f"{path}: cannot be read as the log of a training ({reason}); remove it") from None
 
 

@@ -24,7 +24,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.paths import require_regular_file
 
 TIMEOUT_S = 30.0
@@ -119,17 +119,6 @@ def read_xml(place: Path | str) -> Element:
     except (ParseError, ValueError, LookupError) as error:
         raise InputError(f"{redact_url(str(place))}: is not XML ({first_line(error)})") from None
     return root
-
-
-def first_line(error: BaseException) -> str:
-    """Take the first line of the text of an error, or its name where it has no text.
-
-    Examples
-    --------
-    >>> first_line(ValueError("no number")), first_line(TimeoutError())
-    ('no number', 'TimeoutError')
-    """
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
 
 
 def redact_url(href: str) -> str:

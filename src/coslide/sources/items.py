@@ -9,9 +9,9 @@ from urllib.parse import urljoin
 
 from pydantic import BaseModel, ValidationError
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.sources.bands import Band
-from coslide.sources.documents import ADDRESS, first_line, read_document, redact_url
+from coslide.sources.documents import ADDRESS, read_document, redact_url
 from coslide.sources.safe import (
     BAND_IDS,
     TILE,

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.paths import require_regular_file
-from coslide.sources.documents import first_line
 
 SIDE = 128
 

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from coslide.config.records import read_record
-from coslide.errors import InputError
+from coslide.errors import InputError, first_line
 from coslide.io.atomic import whole_output
 from coslide.io.paths import file_exists, require_regular_file
 from coslide.networks.base import beyond_measure
@@ -141,14 +141,14 @@ def weights_of(checkpoint: Path) -> dict[str, Tensor]:
         raise broken(checkpoint, error) from None
     for name, tensor in found.items():
         if isinstance(tensor, Tensor) and beyond_measure(tensor):
-            raise InputError(f"{checkpoint}: {name} {_NO_NUMBERS}; use another --out")
+            advice = "use another --out, with a lower training.optimiser.learning_rate"
+            raise InputError(f"{checkpoint}: {name} {_NO_NUMBERS}; {advice}")
     return found
 
 
 def broken(path: Path, error: Exception) -> InputError:
     """Make the line about a file of a training that it cannot be resumed from."""
-    reason = next(iter(str(error).strip().splitlines()), "")[:300] or type(error).__name__
-    return InputError(f"{path}: cannot be resumed ({reason}); use another --out")
+    return InputError(f"{path}: cannot be resumed ({first_line(error)[:300]}); use another --out")
 
 
 def _load(checkpoint: Path, part: str) -> Any:

@@ -169,8 +169,6 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
         finally:
             training.close()
     network.load_state_dict(checkpoints.weights_of(folder / kept))
-    if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
-        raise InputError(f"{folder}: the weights are no numbers any more; lower training.optimiser.learning_rate")
     return network.eval()
 
 

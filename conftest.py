@@ -5,15 +5,18 @@ import logging
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import geopandas as gpd
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 from _pytest.doctest import DoctestItem
 from pyproj import Transformer
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import from_bounds
 from shapely.geometry import LineString, Point, box
 
@@ -129,6 +132,12 @@ def made_up_event(tmp_path_factory):
 def event_writer():
     """The function that writes the made-up event into a folder, at another place if asked."""
     return write_event
+
+
+@pytest.fixture(scope="session")
+def chips_writer():
+    """The function that writes made-up chips into a folder."""
+    return write_chips
 
 
 @pytest.fixture(scope="session")
@@ -249,3 +258,55 @@ def _write_raster(path, values, transform, *, nodata, dtype="uint16"):
     profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": dtype}
     with rasterio.open(path, "w", crs="EPSG:4326", transform=transform, nodata=nodata, **profile) as file:
         file.write(np.rint(values).astype(dtype), 1)
+
+
+CHIPS_TOML = """
+name = "Made-up chips"
+images = "img/{{id}}{form}"
+masks = "lab/{{id}}{form}"
+bands = ["reflectance_post_B4", "reflectance_post_B3", "reflectance_post_B2"]
+pixel_size_m = 10
+licence = "CC0"
+attribution = "nobody"
+"""
+
+
+def write_chips(folder, places, *, form=".png", side=32, keys="", table='event = "event"\nrow = "row"\ncol = "col"'):
+    """Write chips in 8 bits, landslide where red is bright; `places` has ``event,row,col`` and maybe a factor for each.
+
+    Returns the description and, by id, the stored images (band, row, col) and masks.
+    """
+    random, stored = np.random.default_rng(5), {}
+    for name in ("img", "lab"):
+        (folder / name).mkdir(parents=True)
+    lines = ["id,event,row,col,factor"]
+    for number, line in enumerate(places, start=1):
+        image = random.integers(40, 60, (3, side, side)).astype(np.uint8)
+        mask = np.zeros((side, side), dtype=np.uint8)
+        mask[side // 4 : side // 2, side // 4 :] = 1
+        image[0] += 100 * mask
+        stored[str(number)] = image, mask
+        for name, values in (("img", image), ("lab", mask[np.newaxis])):
+            write_chip(folder / name / f"{number}{form}", values)
+        lines.append(f"{number},{line}{'' if line.count(',') == 3 else ',1'}")
+    (folder / "chips.csv").write_text("\n".join(lines))
+    of_hdf5 = 'image_dataset = "values"\nmask_dataset = "values"\n' if form == ".h5" else ""
+    of_table = f'[table]\npath = "chips.csv"\n{table}\n' if table else ""
+    path = folder / "chips.toml"
+    path.write_text(CHIPS_TOML.format(form=form) + of_hdf5 + keys + of_table)
+    return path, stored
+
+
+def write_chip(path, values):
+    """Write an array (band, row, col) in the format of its suffix."""
+    if path.suffix in {".png", ".tif"}:
+        shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, "w", driver="PNG" if path.suffix == ".png" else "GTiff", **shape) as file:
+                file.write(values)
+    elif path.suffix == ".npy":
+        np.save(path, values.transpose(1, 2, 0))
+    else:
+        with h5py.File(path, "w") as file:
+            file["values"] = values.transpose(1, 2, 0)

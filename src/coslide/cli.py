@@ -154,9 +154,13 @@ def cube_(
 
 @app.command(cls=TrainingCommand)
 def train(
-    index: Annotated[list[Path], typer.Argument(help="Index cubes, or folders of Landslide4Sense chips.")],
+    index: Annotated[
+        list[Path], typer.Argument(help="Index cubes, or chips (chips.toml; #EVENT after it takes one event).")
+    ],
     out: OutFolder,
-    test_on: Annotated[list[Path] | None, typer.Option(help="Cube of an event to hold out as a whole.")] = None,
+    test_on: Annotated[
+        list[Path] | None, typer.Option(help="Cube or chips of an event to hold out as a whole.")
+    ] = None,
     network: str | None = None,
     recipe: str | None = None,
     split: str | None = None,

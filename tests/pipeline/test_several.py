@@ -4,9 +4,9 @@ import csv
 import itertools
 import json
 import shutil
+from dataclasses import replace
 
 import geopandas as gpd
-import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -24,13 +24,13 @@ from coslide.io.atomic import exclusive_lock
 from coslide.mapping.model import load_model
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.labelled_scene import open_labelled_scene, split_scenes
+from coslide.pipeline.labelled_scene import open_labelled_scene, open_labelled_scenes, split_scenes
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import cube_settings, fit_model, train
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
 from coslide.samples.encode import Moments
-from coslide.samples.split import Subset, split_windows
+from coslide.samples.split import Subset
 
 SETTINGS = TrainingSettings(
     width=8,
@@ -57,19 +57,16 @@ def other_cube(other_event, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chips(tmp_path_factory):
-    """A folder in the form of Landslide4Sense: six chips; landslide where red is bright."""
-    folder = tmp_path_factory.mktemp("chips")
-    random = np.random.default_rng(0)
-    for name in ("img", "mask"):
-        (folder / name).mkdir()
-    for number in range(1, 7):
-        image = random.uniform(0.5, 1.5, (128, 128, 14))
-        with h5py.File(folder / "img" / f"image_{number}.h5", "w") as file:
-            file["img"] = image
-        with h5py.File(folder / "mask" / f"mask_{number}.h5", "w") as file:
-            file["mask"] = (image[..., 3] > 1.3).astype(np.uint8)
-    return folder
+def chips(chips_writer, tmp_path_factory):
+    """Chips of two events, in 8 bits and a scale of their own; landslide where red is bright."""
+    places = [
+        f"{event},{row},{col},{factor}"
+        for event, factor in (("east", 1), ("west", 3))
+        for row in (0, 1)
+        for col in (0, 1)
+    ]
+    table = 'event = "event"\nrow = "row"\ncol = "col"\nstep_px = 32\nfactor = "factor"'
+    return chips_writer(tmp_path_factory.mktemp("chips"), places, table=table, keys='unit = "relative"\n')[0]
 
 
 def parts_of(run):
@@ -240,59 +237,57 @@ def test_polygons_decide_what_is_held_out(made_up_cube, tmp_path):
         train(made_up_cube, tmp_path / "wrong", settings.changed({"split.regions": tmp_path / "wrong.gpkg"}))
 
 
-def test_chips_train_a_network_that_maps_the_cube_of_an_event(chips, made_up_cube, tmp_path):
-    """Landslide4Sense has no place and other bands: what both have trains; each chip is in one part as a whole."""
-    settings = SETTINGS.changed(
-        {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "optimiser.epochs": 2}
-    )
-    metrics = train(chips, tmp_path / "alone", settings)
-    assert metrics.split.scored_pixels == 2 * 128 * 128
-    lines = next((tmp_path / "alone" / "splits").glob("*.csv")).read_text().splitlines()
-    assert lines[0] == "chip,subset"
-    assert sorted(line.split(",")[1] for line in lines[1:]) == ["test", "test", "train", "train", "train", "train"]
-    metadata = load_model(tmp_path / "alone" / "model").metadata
-    assert len(metadata.channels) == 14
-    assert metadata.footprints == []
-    area = open_labelled_scene(chips)
-    assert area.labels.shape == (768, 128)
-    with h5py.File(chips / "img" / "image_2.h5") as file:
-        stored = file["img"][3, 4, 1]
-    assert area.scene.read(slice(128, 256), area.scene.inputs)[1, 3, 4] == pytest.approx(stored * 824.63171476 / 1e4)
-    with pytest.raises(InputError, match="tile: found 32, expected 128"):
-        train(chips, tmp_path / "small", SETTINGS)
-    with pytest.raises(InputError, match="expected blocks or events"):
-        train(chips, tmp_path / "regions", settings.changed({"split.scheme": "regions"}))
+def test_chips_and_a_cube_train_together_and_an_event_of_chips_is_held_out(chips, made_up_cube, tmp_path):
+    """In a scale of their own, and reflectance: each event is normalised by itself."""
+    west = chips.with_name("chips.toml#west")
+    settings = SETTINGS.changed({"split.scheme": "events", "split.validation_fraction": 0.2})
+    with pytest.raises(InputError, match=r"normalise: found global, expected event: Made-up chips \(east\) has bands"):
+        train([made_up_cube, chips], tmp_path / "global", settings, test_on=[west])
+    settings = settings.changed({"inputs.normalise": "event"})
+    with pytest.raises(InputError, match=r"Made-up chips \(west\): is given twice, to train on or to hold out"):
+        train([made_up_cube, chips], tmp_path / "twice", settings, test_on=[west])
+    east = chips.with_name("chips.toml#east")
+    metrics = train([made_up_cube, east], tmp_path / "run", settings, test_on=[west], compare=False)
+    assert metrics.split.scored_pixels == 4 * 32 * 32
+    model = load_model(tmp_path / "run" / "model")
+    assert model.metadata.events == ["Made-up earthquake", "Made-up chips (east)"]
+    assert model.metadata.events_without_location == ["Made-up chips (east)"]
+    assert model.metadata.credits == ["Made-up chips: nobody (CC0)", "made up"]
+    assert {band.name for band in model.metadata.bands} == {f"reflectance_post_B{k}" for k in (2, 3, 4)}
+    with (tmp_path / "run" / "splits" / "2-made-up-chips-east.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["chip"], row["row"], row["col"]) for row in rows][1:3] == [("2", "0", "32"), ("3", "32", "0")]
+    assert all(float(row["train"]) + float(row["validation"]) == pytest.approx(1) for row in rows)
+
+
+def test_a_model_of_events_that_are_normalised_by_themselves_maps_any_scale_alike(chips, tmp_path):
+    """A chips scene, and the same thrice as bright."""
+    east, west = open_labelled_scenes(chips)
+    settings = SETTINGS.changed({"split.scheme": "events", "inputs.normalise": "event"})
+    model = fit_model([east, replace(west, role=Subset.TEST)], tmp_path, settings, compare=False)[0]
+    brighter = chips.with_name("brighter.toml")
+    brighter.write_text(f"scale = 3\n{chips.read_text()}")
+    found = [predict_array(model, open_labelled_scenes(path)[0].scene) for path in (chips, brighter)]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
 def test_a_map_by_a_model_trained_on_chips_is_not_taken_for_one_of_a_new_area(chips, other_event, other_cube, tmp_path):
     """Where the chips lie is not recorded: the map may show the same area."""
-    both = [f"reflectance_post_B{k}" for k in (2, 3, 4)] + ["slope", "elevation"]
-    area = open_labelled_scene(chips)
-    object.__setattr__(area.scene, "inputs", tuple(band for band in area.scene.inputs if band.name in both))
-    settings = SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34})
-    model = fit_model([area], tmp_path / "run", settings, compare=False)[0]
-    assert model.metadata.events_without_location == [area.name]
+    settings = SETTINGS.changed({"inputs.normalise": "event"})
+    model = fit_model(open_labelled_scenes(chips)[:1], tmp_path / "run", settings, compare=False)[0]
+    assert model.metadata.footprints == []
     predict_scene(tmp_path / "run" / "model", other_cube, tmp_path / "map")
     event = read_event(other_event)
     metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
     assert metrics.split.scheme == "unknown"
 
 
-def test_nodata_pixels_of_chips_neither_train_nor_score_and_have_no_guard(chips, tmp_path):
-    folder = shutil.copytree(chips, tmp_path / "chips")
-    with h5py.File(folder / "img" / "image_1.h5", "r+") as file:
-        file["img"][:40, :, 5] = np.nan
-    area = open_labelled_scene(folder)
-    assert (area.labels[:40] == 255).all()
-    assert not area.scene.valid(slice(0, 40)).any()
-    split = split_windows(
-        area.labels,
-        SETTINGS.changed(
-            {"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34, "split.guard_px": 20}
-        ),
-        blocks=area.blocks,
+def test_chips_have_no_place_for_polygons_of_regions(chips, tmp_path):
+    settings = SETTINGS.changed(
+        {"inputs.normalise": "event", "split.scheme": "regions", "split.regions": tmp_path / "regions.gpkg"}
     )
-    assert not (split.subsets == Subset.GUARD).any()
+    with pytest.raises(InputError, match=r"regions: Made-up chips \(east\) has no place on Earth; expected"):
+        train(chips, tmp_path / "run", settings)
 
 
 def test_a_folder_that_holds_a_training_is_left_as_it_is(made_up_cube, made_up_model, tmp_path):
@@ -329,22 +324,6 @@ def test_best_weights_need_landslides_to_choose_by(made_up_cube, tmp_path):
     )
     with pytest.raises(InputError, match=r"keep = 'best': the validation set holds no landslide to choose by"):
         fit_model([area], tmp_path / "run", settings)
-
-
-def test_chips_are_mapped_one_by_one(chips, tmp_path):
-    """A chip below another must not be seen through the border: its map is that of the chip alone."""
-    from coslide.pipeline.train import mapped_where
-
-    model = fit_model(
-        [open_labelled_scene(chips)],
-        tmp_path,
-        SETTINGS.changed({"sampling.tile": 128, "sampling.stride": 128, "split.test_fraction": 0.34}),
-        compare=False,
-    )[0]
-    area = open_labelled_scene(chips)
-    found = mapped_where(model, area, np.ones(area.labels.shape, dtype=bool))
-    seen = model.metadata.encoder.encode(area.scene.read(slice(256, 384), model.metadata.bands))
-    np.testing.assert_allclose(found[256:384], model.predictors()[0](seen[None])[0], atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -67,13 +67,6 @@ def test_events_are_drawn_by_their_training_pixels():
     assert share == pytest.approx(trained[1] / sum(trained), abs=0.03)
 
 
-def test_chips_are_drawn_whole():
-    raster = Raster(
-        np.ones((1, 64, SIDE), np.float32), np.zeros((64, SIDE), np.uint8), np.ones((64, SIDE), np.uint8), True
-    )
-    assert {(draw.window.row, draw.window.col) for draw in windows([raster])} == {(row, 0) for row in (0, 16, 32, 48)}
-
-
 def test_an_epoch_depends_on_the_seed_and_its_number_alone():
     tiles = Tiles([raster_of()], [[]])
 

@@ -209,19 +209,6 @@ def test_an_event_as_a_whole_trains_or_is_held_out():
     assert (not train.test, not test.train, not test.validation) == (True, True, True)
 
 
-def test_nothing_is_cut_across_given_blocks():
-    blocks = [Window(i * 128, 0, 128, 128) for i in range(6)]
-    for split in ("blocks", "paper-random"):
-        settings = TrainingSettings(
-            split={"scheme": split, "test_fraction": 0.34, "validation_fraction": 0.3},
-            sampling={"select": "prevalence"},
-        )
-        found = split_windows(np.zeros((768, 128), np.uint8), settings, blocks=blocks)
-        assert sorted(found.train + found.validation + found.test) == blocks
-        assert (len(found.test), len(found.validation), len(found.train)) == (2, 1, 3)
-        assert found.leak_fraction == 0
-
-
 def labels_with_shares(*landslide_pixels):
     labels = np.zeros((16, 16 * len(landslide_pixels)), dtype=np.uint8)
     for i, count in enumerate(landslide_pixels):

@@ -138,7 +138,8 @@ def make_corpus(folder: Path, run: Callable[[tuple[str, ...], Path], None]) -> l
         _trained(folder, event, run)
         for name, names, text in _events():
             _subject_folder(folder / name, event, names, text)
-        _write_chips(folder / "chips" / "chips")
+        for seed, name in enumerate(("chips", "other")):
+            _write_chips(folder / "chips" / name, seed)
         stamp.write_text(code)
     return _subjects(folder)
 
@@ -247,7 +248,7 @@ def _subjects(folder: Path) -> list[Subject]:
         Subject(
             "landslide4sense",
             folder / "chips",
-            ("train", "chips", "--out", "out", "--no-baselines", "--epochs", "1", "--width", "8"),
+            ("train", "chips", "--test-on", "other", "--out", "out", "--no-baselines", "--epochs", "1", "--width", "8"),
             ("chips/*/*.h5",),
             "",
         ),
@@ -366,8 +367,8 @@ def _trained(folder: Path, event: Path, run: Callable[[tuple[str, ...], Path], N
     shutil.rmtree(trained / "run" / "training" / "tensorboard", ignore_errors=True)
 
 
-def _write_chips(folder: Path) -> None:
-    random = np.random.default_rng(3)
+def _write_chips(folder: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
     for number in range(1, 5):
         mask = np.zeros((128, 128), np.uint8)
         mask[20:60, 30 : 40 + 10 * number] = 1

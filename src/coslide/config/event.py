@@ -10,15 +10,12 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from coslide.config import schema
-from coslide.config.fields import NO_NUMBER
+from coslide.config.fields import NO_NUMBER, Line
 from coslide.config.records import StrictModel, first_problem, require
-from coslide.config.toml import read_toml
+from coslide.config.toml import read_toml, root_of
 from coslide.config.training import TrainingSettings
-from coslide.errors import InputError, one_line
+from coslide.errors import InputError
 from coslide.io.paths import require_regular_source
-
-Line = Annotated[str, AfterValidator(one_line)]
-"""A text that is printed, drawn and written into files."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not the letter of a drive
 
@@ -95,7 +92,7 @@ def read_event(path: Path | str) -> Event:
     path = Path(path)
     table = read_toml(path)
     file = path.absolute()
-    root = Path(os.path.normpath(file.parent / _expand(str(table.get("root", ".")), path)))
+    root = root_of(table, path)
     if "file" in table:
         raise InputError(f"{path}: file: unknown key")
     try:
@@ -103,16 +100,6 @@ def read_event(path: Path | str) -> Event:
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}") from None
     return _with_absolute_paths(event, path)
-
-
-def _expand(text: str, path: Path) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1]) or match[2]
-        if found is None:
-            raise InputError(f"{path}: root: ${{{match[1]}}} is not set in the environment")
-        return found
-
-    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, text)
 
 
 def _require_there(full: Path, given: Path) -> None:

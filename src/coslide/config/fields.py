@@ -7,8 +7,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from coslide.config.records import StrictModel, require
+from coslide.errors import one_line
 
 MAX_CLASSES = 100
+
+Line = Annotated[str, AfterValidator(one_line)]
+"""A text that is printed, drawn and written into files."""
 
 
 def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,7 +1,9 @@
 """TOML as people's editors save it, and as nobody writes it: read within limits, refused in one line."""
 
+import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,27 @@ def read_toml(path: Path) -> dict[str, Any]:
     except ValueError as error:
         reason = str(error).split(" for integer string")[0]  # and no advice on how to change Python
         raise InputError(f"{path}: not a TOML file ({reason})") from None
+
+
+def root_of(table: Mapping[str, Any], path: Path) -> Path:
+    """Find the folder that the paths of a TOML file start from: its ``root``, or else the folder of the file.
+
+    In ``root``, ``${VAR}`` stands for an environment variable and ``${VAR:-text}`` for `text` where it is not set.
+
+    Raises
+    ------
+    InputError
+        If a variable without such a text is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1]) or match[2]
+        if found is None:
+            raise InputError(f"{path}: root: ${{{match[1]}}} is not set in the environment")
+        return found
+
+    given = re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", value, str(table.get("root", ".")))
+    return Path(os.path.normpath(path.absolute().parent / given))
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _PACKED = {
 _MISSING = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}  # as spreadsheets, R and pandas write it
 
 
-def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str], degrees: bool = True) -> pd.DataFrame:
     r"""Read the columns `names` of a CSV file, as text; what is empty, only blanks or a word such as NA is missing.
 
     Parameters
@@ -36,6 +36,8 @@ def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> p
         The columns that it must have, each once.
     numbers
         Those of them that are float64, NaN where a value is missing: longitude and latitude in degrees, and others.
+    degrees
+        Whether the first two of `numbers` are longitude and latitude.
 
     Returns
     -------
@@ -74,7 +76,8 @@ def read_table(path: Path, names: Iterable[str], *, numbers: Sequence[str]) -> p
         for line in table.index[table[name].notna() & ~np.isfinite(values)]:
             raise InputError(f"{path}: line {line}: found {table[name][line]!r} as {name}, expected numbers")
         table[name] = values
-    _require_degrees(path, table[[*numbers[:2]]])
+    if degrees:
+        _require_degrees(path, table[[*numbers[:2]]])
     return table
 
 

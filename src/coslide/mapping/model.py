@@ -82,6 +82,8 @@ class ModelMetadata(StrictModel):
         Scores of the paper's protocol, where the model was trained by it (`pipeline.training_data.sample_scores`).
     scores
         Of the model on held-out pixels, with the split they belong to; empty until it was scored.
+    credits
+        Whom the data of these events are from, and their terms.
     coslide_version, licence, citation
         What wrote the bundle, the terms of the weights, and whom to cite.
     """
@@ -103,6 +105,7 @@ class ModelMetadata(StrictModel):
     events_without_location: list[str] = Field(default_factory=list)
     split: dict[str, Any]
     settings: dict[str, Any]
+    credits: list[str] = Field(default_factory=list)
     vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
     samples: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)

@@ -1,8 +1,8 @@
-"""What can be mapped, and what a network can be trained on: the cube of an event, or a folder of chips; its split."""
+"""What can be mapped, and what a network can be trained on: the cube of an event, or chips; and its split."""
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 
 from coslide.config.training import SplitSettings, TrainingSettings
-from coslide.cube.band import Band
 from coslide.cube.cube import Cube, open_cube
+from coslide.cube.mosaic import Mosaic, open_mosaics
 from coslide.errors import InputError
 from coslide.evaluation.scoring import Baselines
-from coslide.io.atomic import sha256, whole_output
+from coslide.io.atomic import whole_output
 from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.labels import LANDSLIDE, NODATA
@@ -32,60 +32,16 @@ from coslide.samples.split import (
     numbered_samples,
     split_windows,
 )
-from coslide.sources import landslide4sense
+from coslide.sources.chips import chips_config
 from coslide.windows import Window
 
 _log = logging.getLogger(__name__)
 
-CHIP = landslide4sense.SIDE
-_CHIP_BANDS = (
-    *(
-        Band(f"reflectance_post_{name}", group="scene_after", date="post", quantity="reflectance", channel=name)
-        for name in landslide4sense.CHANNELS
-    ),
-    *(Band(name, unit, group="terrain") for name, unit in landslide4sense.BANDS[len(landslide4sense.CHANNELS) :]),
-)
 _SUBSETS = {"train": Subset.TRAIN, "validation": Subset.VALIDATION, "test": Subset.TEST}
 _UNSPLIT = Split(np.zeros((0, 0), dtype=np.uint8), [], [], [], 0.0)
 
 
-@dataclass(frozen=True)
-class Chips:
-    """Chips of Landslide4Sense below each other; their location is not recorded."""
-
-    images: Sequence[Path]
-    inputs: tuple[Band, ...] = _CHIP_BANDS
-    diagnostics: tuple[Band, ...] = ()
-    grid: None = None
-    pixel_size_m: float = 10.0
-    block_rows: int = CHIP
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Size (row, col) in pixels."""
-        return len(self.images) * CHIP, CHIP
-
-    def read(self, window: slice, bands: Sequence[Band]) -> NDArray[np.float32]:
-        """Read rows of `bands` into a new array, float32 (band, row, col); NaN where there is no value or no band."""
-        images, rows = self._covering(window)
-        stored = np.concatenate(list(images), axis=1)[:, rows]
-        nodata = np.full(stored.shape[1:], np.nan, dtype=np.float32)
-        return np.stack([stored[_CHIP_BANDS.index(band)] if band in _CHIP_BANDS else nodata for band in bands])
-
-    def valid(self, window: slice) -> NDArray[np.bool_]:
-        """Read, as (row, col), which pixels have a value in all bands."""
-        images, rows = self._covering(window)
-        return np.concatenate([np.isfinite(image).all(axis=0) for image in images])[rows]
-
-    def _covering(self, window: slice) -> tuple[Iterator[NDArray[np.float32]], slice]:
-        """Open the chips that hold some rows, and find the rows in them."""
-        start, stop, _ = window.indices(self.shape[0])
-        first = start // CHIP
-        images = map(landslide4sense.read_image, self.images[first : -(-stop // CHIP)])
-        return images, slice(start - first * CHIP, stop - first * CHIP)
-
-
-Scene = Cube | Chips
+Scene = Cube | Mosaic
 """A raster that can be mapped, read a few rows at a time."""
 
 
@@ -101,8 +57,12 @@ class LabelledScene:
         What can be read of it.
     labels
         uint8 (row, col): 0 background, 1 landslide, 255 nodata.
-    chips
-        Names of the chips that lie below each other in the scene; none for the cube of an event.
+    credit
+        Whom its data are from, and their terms.
+    whole
+        Whether it may only be held out as a whole, as nobody knows which of its parts are neighbours.
+    relative
+        Whether bands of it are in an unknown scale.
     role
         With a split by events, the subset that it belongs to as a whole: TRAIN or TEST.
     split, footprint
@@ -117,43 +77,60 @@ class LabelledScene:
     fingerprint: str
     scene: Scene
     labels: NDArray[np.uint8]
-    chips: Sequence[str] = ()
+    credit: str = ""
+    whole: bool = False
+    relative: bool = False
     role: Subset = Subset.TRAIN
     split: Split = _UNSPLIT
     footprint: TrainingFootprint | None = None
     seen: SplitRaster = field(default_factory=lambda: _UNSPLIT.subsets)
     baselines: Baselines = field(default_factory=dict)
 
-    @property
-    def blocks(self) -> list[Window] | None:
-        """List the rectangles that nothing may be cut across; None where the scene is one."""
-        return [Window(i * CHIP, 0, CHIP, CHIP) for i in range(len(self.chips))] or None
-
 
 Scenes = Sequence[LabelledScene]
 """The scenes of a training."""
 
 
-def open_labelled_scene(path: Path | str) -> LabelledScene:
-    """Open an index cube with labels, or a folder of Landslide4Sense chips.
+def open_labelled_scenes(path: Path | str) -> list[LabelledScene]:
+    """Open what can be trained on: the index cube of an event, or chips, of which each event is a scene.
+
+    Parameters
+    ----------
+    path
+        A cube; or as `coslide.sources.chips.chips_config`.
 
     Raises
     ------
     InputError
         If `path` is neither, cannot be read, or has no landslide labels.
     """
-    path = Path(path)
-    if not landslide4sense.is_chip_folder(path):
-        cube = open_cube(path)
-        return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels)
-    found = landslide4sense.find_chips(path)
-    if not found.masks:
-        raise InputError(f"{path}: has images but no masks; expected mask/mask_N.h5 beside img/image_N.h5")
-    scene = Chips(found.images)
-    labels = np.concatenate([landslide4sense.read_mask(path) for path in found.masks])
-    labels[~scene.valid(slice(None))] = NODATA
-    names = [path.stem for path in found.images]
-    return LabelledScene(f"Landslide4Sense chips ({path.name})", sha256(path), scene, labels, names)
+    config = chips_config(Path(path))
+    if config is None:
+        return [open_labelled_scene(path)]
+    return [
+        LabelledScene(
+            mosaic.name,
+            mosaic.fingerprint,
+            mosaic,
+            mosaic.labels,
+            credit=config.credit,
+            whole=not mosaic.placed,
+            relative=mosaic.relative,
+        )
+        for mosaic in open_mosaics(config)
+    ]
+
+
+def open_labelled_scene(path: Path | str) -> LabelledScene:
+    """Open an index cube with labels.
+
+    Raises
+    ------
+    InputError
+        If it is none, cannot be read, or has no landslide labels.
+    """
+    cube = open_cube(path)
+    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels, credit=str(cube.attrs.get("credit", "")))
 
 
 def split_scenes(scenes: Scenes, settings: TrainingSettings) -> tuple[list[LabelledScene], dict[str, Any]]:
@@ -203,7 +180,7 @@ def _record(scenes: Scenes, settings: TrainingSettings) -> dict[str, Any]:
 
 
 def write_splits(folder: Path, scenes: Scenes, settings: TrainingSettings) -> None:
-    """Write the subset of each pixel of each scene, of chips that of each chip (CSV), and the paper's samples (CSV).
+    """Write the subset of each pixel of each scene, of chips how much of each (CSV), and the paper's samples (CSV).
 
     Raises
     ------
@@ -212,13 +189,12 @@ def write_splits(folder: Path, scenes: Scenes, settings: TrainingSettings) -> No
     """
     for number, scene in enumerate(scenes):
         name, split = folder / file_name(scene, number), scene.split
-        if scene.scene.grid is not None:
-            write_split_raster(name.with_suffix(".tif"), split.subsets, scene.scene.grid, fingerprint=scene.fingerprint)
+        if isinstance(scene.scene, Mosaic):
+            _write_table(name.with_suffix(".csv"), _of_chips(scene.scene, split))
         else:
-            subsets = [Subset(int(split.subsets[b.row, b.col])).name.lower() for b in scene.blocks or []]
-            _write_table(name.with_suffix(".csv"), {"chip": scene.chips, "subset": subsets})
+            write_split_raster(name.with_suffix(".tif"), split.subsets, scene.scene.grid, fingerprint=scene.fingerprint)
         if settings.split.by_samples:
-            samples = numbered_samples(scene.blocks or [Window(0, 0, *scene.labels.shape)], settings)
+            samples = numbered_samples([Window(0, 0, *scene.labels.shape)], settings)
             subset_of = {window: subset for subset in _SUBSETS for window in getattr(split, subset)}
             columns = {
                 "sample": range(1, len(samples) + 1),
@@ -228,6 +204,18 @@ def write_splits(folder: Path, scenes: Scenes, settings: TrainingSettings) -> No
                 "landslide_share": [landslide_share(scene.labels[window.slices]) for window in samples],
             }
             _write_table(name.with_name(f"{name.name}-samples.csv"), columns)
+
+
+def _of_chips(mosaic: Mosaic, split: Split) -> dict[str, Sequence[Any]]:
+    """List the chips, their places and the share of each subset in them."""
+    windows = list(mosaic.windows.values())
+    shares = {
+        subset.name.lower(): [float(np.mean(split.subsets[window.slices] == subset)) for window in windows]
+        for subset in Subset
+        if subset != Subset.NONE
+    }
+    place = {"row": [window.row for window in windows], "col": [window.col for window in windows]}
+    return {"chip": list(mosaic.windows), **place, **shares}
 
 
 def file_name(scene: LabelledScene, number: int) -> str:
@@ -243,14 +231,17 @@ def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
     """Split a scene, and outline its subsets where it has a location."""
-    tile, grid = settings.sampling.tile, scene.scene.grid
-    if scene.chips and tile != CHIP:
-        raise InputError(f"training.sampling.tile: found {tile}, expected {CHIP}, the size of chips of {scene.name}")
-    if scene.chips and settings.split.scheme == "regions":
-        raise InputError(f"training.split.scheme: {scene.name}: chips have no regions; expected blocks or events")
-    given = settings.split.scheme == "regions" and settings.split.regions is not None
-    regions = burn_regions(settings.split, grid) if given and grid is not None else None
-    split = split_windows(scene.labels, settings, regions=regions, blocks=scene.blocks, role=scene.role)
+    grid, scheme = scene.scene.grid, settings.split.scheme
+    if scene.whole and scheme != "events":
+        why = f"nobody knows which chips of {scene.name} are neighbours, so they are held out together or not at all"
+        raise InputError(f"training.split.scheme: found {scheme}, expected events (--test-on ANOTHER): {why}")
+    regions = None
+    if scheme == "regions" and settings.split.regions is not None:
+        if grid is None:
+            expected = "expected training.split.test_side, or another scheme"
+            raise InputError(f"training.split.regions: {scene.name} has no place on Earth; {expected}")
+        regions = burn_regions(settings.split, grid)
+    split = split_windows(scene.labels, settings, regions=regions, role=scene.role)
     return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
 
 

@@ -28,13 +28,13 @@ from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
-from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scene, split_scenes, write_splits
+from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scenes, split_scenes, write_splits
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.training_data import choose_inputs, held_out_windows, prepare_tiles, sample_scores
 from coslide.samples.encode import Encoder
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import Subset
-from coslide.sources.landslide4sense import is_chip_folder
+from coslide.sources.chips import chips_config
 from coslide.training.checkpoints import require_unused
 from coslide.training.fit import TrainingData, first_network, fit, network_options, require_trainable, with_precision
 
@@ -45,14 +45,14 @@ _CACHE = "tiles"  # inputs of the tiles, while training lasts
 
 
 def cube_settings(index: Path | str) -> TrainingSettings:
-    """Read the training settings of the event file that a cube was built from; for a folder of chips, the defaults.
+    """Read the training settings of the event file that a cube was built from; for chips, the defaults.
 
     Raises
     ------
     InputError
         If this version of coslide does not know them.
     """
-    if is_chip_folder(Path(index)):
+    if chips_config(Path(index)):
         return TrainingSettings()
     try:
         return TrainingSettings.model_validate_json(open_cube(index).attrs.get("coslide_training", "{}"))
@@ -78,13 +78,14 @@ def train(
     Parameters
     ----------
     index
-        A cube with landslide labels, or several, or folders of Landslide4Sense chips.
+        A cube with landslide labels, or several; or chips (`docs/chips.md`), of which ``#event`` after their path
+        takes one event.
     out
         Folder of the run.
     settings
         None takes those of the event file that the first cube was built from.
     test_on
-        Cubes that are held out as a whole (``split.scheme = "events"``).
+        Cubes or chips that are held out as a whole (``split.scheme = "events"``).
     compare
         Also make and score the baselines: a random forest and a threshold on spectral change.
     resume
@@ -104,9 +105,9 @@ def train(
     """
     out = Path(out)
     paths = [index] if isinstance(index, str | Path) else list(index)
-    scenes = [open_labelled_scene(path) for path in paths]
+    scenes = [scene for path in paths for scene in open_labelled_scenes(path)]
     settings = settings or cube_settings(paths[0])
-    scenes += [replace(open_labelled_scene(path), role=Subset.TEST) for path in test_on]
+    scenes += [replace(scene, role=Subset.TEST) for path in test_on for scene in open_labelled_scenes(path)]
     model, scenes = fit_model(scenes, out, settings, compare=compare, resume=resume)
     metadata, names, maps = model.metadata, Counter(scene.name for scene in scenes), []
     for number, scene in enumerate(scenes, start=1):
@@ -153,7 +154,7 @@ def fit_model(
         As `train`.
     """
     require_replaceable(out / "model", BUNDLE)
-    _require_together(scenes, settings.split.scheme)
+    _require_together(scenes, settings)
     folder = out / "training"
     require_unused(folder, resume=resume)
     with output_folder(folder), exclusive_lock(folder, folder):
@@ -201,21 +202,27 @@ def _settings_of_members(settings: TrainingSettings) -> list[TrainingSettings]:
 def mapped_where(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Predict the landslide probability (0 to 1) of the pixels `where`, (row, col); NaN elsewhere.
 
-    Chips are mapped one by one, all in single precision.
+    In single precision.
     """
-    options = InferenceOptions(stride=model.metadata.tile if scene.chips else None, precision="32")
-    return np.asarray(predict_array(model, scene.scene, options, where=where)[0])
+    return np.asarray(predict_array(model, scene.scene, InferenceOptions(precision="32"), where=where)[0])
 
 
-def _require_together(scenes: Scenes, scheme: str) -> None:
+def _require_together(scenes: Scenes, settings: TrainingSettings) -> None:
     """Check that the scenes to train on and those to hold out as a whole go together."""
+    scheme = settings.split.scheme
     held_out = any(scene.role is Subset.TEST for scene in scenes)
     if scheme == "events" and not held_out:
         raise InputError("training.split.scheme: found events, but no event to hold out; expected --test-on INDEX.zarr")
     if held_out and scheme != "events":
         raise InputError(f"training.split.scheme: found {scheme}, expected events where --test-on is given")
+    given = Counter(scene.fingerprint for scene in scenes if scene.scene.grid is None)
     first = scenes[0]
     for other in scenes:
+        if given[other.fingerprint] > 1:  # of others, the footprints tell
+            raise InputError(f"{other.name}: is given twice, to train on or to hold out; expected it once")
+        if other.relative and settings.inputs.normalise == "global":
+            why = f"{other.name} has bands in a scale of its own (unit relative)"
+            raise InputError(f"training.inputs.normalise: found global, expected event: {why}")
         if (size_m := other.scene.pixel_size_m) != (expected_m := first.scene.pixel_size_m):
             why = f"expected {expected_m:g} m as {first.name} has; build it on such a grid"
             raise InputError(f"{other.name}: found pixels of {size_m:g} m, {why}")
@@ -244,6 +251,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
         split=split,
         settings=given,
+        credits=sorted({scene.credit for scene in trained if scene.credit}),
     )
 
 

@@ -171,7 +171,7 @@ def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool) 
     for number, (scene, moments) in enumerate(zip(scenes, each, strict=True)):
         own = (moments if by_event else whole).normalisation()
         inputs = encode_raster(folder / f"{number}.npy", encoder._replace(normalisation=own))
-        rasters.append(Raster(inputs, scene.labels, scene.split.subsets, chips=bool(scene.chips)))
+        rasters.append(Raster(inputs, scene.labels, scene.split.subsets))
     return rasters, whole
 
 

@@ -37,16 +37,11 @@ class TileSample(NamedTuple):
 
 
 class Raster(NamedTuple):
-    """What tiles are cut from: encoded inputs float32 (input, row, col), labels and subsets uint8 (row, col).
-
-    `chips` tells that the raster is a pile of chips of the size of a tile, one below the other: no window may cross
-    from one to the next.
-    """
+    """What tiles are cut from: encoded inputs float32 (input, row, col), labels and subsets uint8 (row, col)."""
 
     inputs: NDArray[np.float32] | MappedArray
     labels: NDArray[np.uint8]
     subsets: SplitRaster
-    chips: bool = False
 
 
 @dataclass(eq=False)
@@ -198,8 +193,6 @@ class RandomWindows(TileBatches):
         trains, up_to, side = self._trains[number], self._up_to_row[number], self._settings.sampling.tile
         row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
         col = int(random.choice(np.flatnonzero(trains[row])))
-        if self.tiles.rasters[number].chips:
-            return Window(row - row % side, 0, side, side)
         height, width = trains.shape
         return Window(
             min(max(0, row - side // 2), height - side), min(max(0, col - side // 2), width - side), side, side

@@ -55,7 +55,6 @@ def split_windows(
     settings: TrainingSettings,
     *,
     regions: SplitRaster | None = None,
-    blocks: Sequence[Window] | None = None,
     role: Subset = Subset.TRAIN,
 ) -> Split:
     """Split a scene as `settings` ask.
@@ -68,8 +67,6 @@ def split_windows(
         `split`, `sampling` and `seed` are read.
     regions
         For ``scheme = "regions"`` with polygons: the `Subset` of each pixel that they give, (row, col).
-    blocks
-        Rectangles that make up the scene, if not the raster as a whole: nothing is cut across them.
     role
         For ``scheme = "events"``: the subset that this event as a whole belongs to, TRAIN or TEST.
 
@@ -80,11 +77,11 @@ def split_windows(
     """
     tile, rules = settings.sampling.tile, settings.split
     require_tile(labels.shape, tile)
-    areas = blocks or [Window(0, 0, *labels.shape)]
+    areas = [Window(0, 0, *labels.shape)]
     if rules.by_samples:
         return _split_samples(labels, areas, settings)
     block_px = tile + (rules.block_windows - 1) * settings.sampling.stride
-    pieces = blocks or blocks_of(labels.shape, tile=tile, block_px=block_px)
+    pieces = blocks_of(labels.shape, tile=tile, block_px=block_px)
     pieces = [block for block in pieces if (labels[block.slices] != NODATA).any()]
     if rules.scheme == "blocks":
         subsets, areas = _of_blocks(labels, pieces, settings, block_px), pieces
@@ -94,7 +91,7 @@ def split_windows(
         subsets = _of_side(labels.shape, settings) if regions is None else regions.copy()
     if role == Subset.TRAIN and not (subsets == Subset.VALIDATION).any():
         _take_validation(subsets, labels, pieces, settings)
-    if rules.guard_px and blocks is None:  # given blocks do not lie beside each other on Earth
+    if rules.guard_px:
         _guard(subsets, rules.guard_px)
     labelled = np.where(labels == NODATA, np.uint8(Subset.NONE), subsets)
     train, validation, test = (

@@ -124,7 +124,7 @@ def results(folder: Path) -> dict[str, object]:
             or not path.is_file()
         ):
             continue
-        if path.name == "probability.tif":
+        if path.suffix == ".tif" and path.name != "density.tif":
             with rasterio.open(path) as file:
                 found[name] = file.read()
         elif path.suffix == ".safetensors":

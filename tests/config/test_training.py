@@ -79,6 +79,11 @@ def test_a_length_replaces_that_of_the_recipe_in_whatever_it_is_counted(recipe, 
         assert getattr(found.optimiser, other) is None
 
 
+@pytest.mark.parametrize("given", [32, "32"])
+def test_a_precision_is_taken_with_and_without_quotation_marks(given):
+    assert TrainingSettings().changed({"runtime.precision": given}).runtime.precision == "32"
+
+
 def test_another_recipe_replaces_what_the_first_one_set_but_not_what_was_given():
     changed = TrainingSettings(recipe="modern", seed=5).changed(recipe="paper")
     assert changed == TrainingSettings(seed=5)

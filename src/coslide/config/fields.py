@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -41,6 +41,11 @@ def _layer_names(value: Any) -> Any:
     require(named, f"found {value!r}, expected the name of a layer or a list of names")
     return value
 
+
+Precision = Annotated[
+    Literal["auto", "32", "bf16", "16"], BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
+]
+"""Bits that a network is computed in; TOML reads 32 as a number where it stands without quotation marks."""
 
 LayerNames = Annotated[str | tuple[str, ...], BeforeValidator(_layer_names)]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from coslide.config.fields import Encoding, LayerNames
+from coslide.config.fields import Encoding, LayerNames, Precision
 from coslide.config.records import StrictModel, first_problem, require, require_file
 from coslide.errors import InputError
 
@@ -170,7 +170,7 @@ class AugmentSettings(StrictModel):
 class RuntimeSettings(StrictModel):
     """What computes a training."""
 
-    precision: Literal["auto", "32", "bf16", "16"] = "32"
+    precision: Precision = "32"
     """`auto` is bfloat16 where a device has it, on a CPU where a timed trial is faster."""
     devices: int = Field(default=1, ge=1, le=1024)
     """GPUs, or processes of a CPU, that share each batch."""

@@ -137,6 +137,7 @@ class TestEveryNetwork:
                     one.add_(0.5)
             torch.testing.assert_close(fuse(net)(x), net.eval()(x), rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.slow
     def test_it_is_exported_by_torch_for_batches_of_any_size(self, net):
         x = some_input(net, batch=3)
         with torch.no_grad():
@@ -170,7 +171,7 @@ class TestEveryNetwork:
     def test_onnx_runtime_gives_its_probability_for_batches_of_any_size(self, net):
         pytest.importorskip("onnxruntime")
         x = some_input(net, batch=3)
-        predict = export._predictor(export._exported(net, x[:2], {}), BANDS, x.shape[-1])
+        predict = export._predictor(export._exported(net, x[:2], {}), BANDS, x.shape[-1], "the form")
         with torch.no_grad():
             expected = net(x).softmax(dim=1)[:, 1].numpy()
         for tiles in (slice(0, 1), slice(0, 3)):

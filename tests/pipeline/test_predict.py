@@ -173,6 +173,7 @@ def test_two_processes_do_not_map_into_one_folder(made_up_model, made_up_cube, t
         predict_scene(made_up_model, made_up_cube, tmp_path)
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
     mapped, made_up_model, made_up_cube, tmp_path, monkeypatch, assert_same_map
 ):

@@ -4,6 +4,7 @@
 - `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
 - `predict`, `predict_scene`, `read_inventory`: from a model to probabilities, map files and polygons (a GeoDataFrame);
 - `evaluate`, `write_report`: from a map to scores, and to one page;
+- `sample`, `assess`: how good a map is where there is no inventory, from places that people label;
 - `run`, `simulate_event`: the whole pipeline, and a synthetic earthquake to try it on;
 - `networks`: the networks by name; `progress_to`: where progress is reported. Messages go to the logger ``coslide``.
 """
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from coslide.cube.cube import open_cube as open_cube
     from coslide.mapping.inventory import read_inventory as read_inventory
     from coslide.mapping.model import load_model as load_model
+    from coslide.pipeline.assess import assess as assess
     from coslide.pipeline.build import build_cube as build_cube
     from coslide.pipeline.evaluate import evaluate as evaluate
     from coslide.pipeline.predict import predict as predict
     from coslide.pipeline.predict import predict_scene as predict_scene
     from coslide.pipeline.report import write_report as write_report
     from coslide.pipeline.run import run as run
+    from coslide.pipeline.sample import sample as sample
     from coslide.pipeline.train import train as train
     from coslide.progress import progress_to as progress_to
     from coslide.simulate.write import simulate_event as simulate_event
@@ -33,6 +36,7 @@ __version__ = "0.1.0"
 prepare_environment()
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
 _HOMES = {
+    "assess": "coslide.pipeline.assess",
     "build_cube": "coslide.pipeline.build",
     "evaluate": "coslide.pipeline.evaluate",
     "load_model": "coslide.mapping.model",
@@ -44,6 +48,7 @@ _HOMES = {
     "read_event": "coslide.config.event",
     "read_inventory": "coslide.mapping.inventory",
     "run": "coslide.pipeline.run",
+    "sample": "coslide.pipeline.sample",
     "simulate_event": "coslide.simulate.write",
     "train": "coslide.pipeline.train",
     "write_report": "coslide.pipeline.report",

@@ -29,6 +29,7 @@ from coslide.options import (
 )
 from coslide.terminal import (
     error_in_words,
+    print_assessment,
     print_contents,
     print_line,
     print_networks,
@@ -268,6 +269,33 @@ def evaluate(
     with shown():
         metrics = coslide.evaluate(folder, source, grid=grid, classes=classes, **places)
     print_scores(metrics, as_json=as_json)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder of a map (coslide map writes one).")],
+    n: Annotated[int, typer.Option("--n", help="Places to label, 40 to 2000.")] = 200,
+    seed: Annotated[int, typer.Option(help="Another seed draws other places.")] = 0,
+    index: Annotated[Path | None, typer.Option(help="Cube that was mapped; FOLDER/index.zarr if missing.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder to write to; FOLDER/sample if missing.")] = None,
+) -> None:
+    """Draw a random sample of a map, with pictures and a page, for people to label where there is no inventory."""
+    with shown():
+        coslide.sample(folder, n=n, seed=seed, index=index, out=out)
+
+
+@app.command()
+def assess(
+    folder: Annotated[Path, typer.Argument(help="Folder of the map that was sampled.")],
+    labels: Annotated[Path, typer.Option(help="sample.gpkg with labels, or labels.csv of the page.")],
+    sample: Annotated[Path | None, typer.Option(help="Folder of the sample; FOLDER/sample if missing.")] = None,
+    other: Annotated[Path | None, typer.Option(help="Folder of another map, to compare on the same labels.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate landslide area and accuracies of a map, with 95 % intervals, from the labels of its sample."""
+    with shown():
+        found = coslide.assess(folder, labels, sample=sample, other=other)
+    print_assessment(found, as_json=as_json)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from rich.console import Console
 from coslide.errors import InputError, one_line
 
 if TYPE_CHECKING:
+    from coslide.evaluation.assessment import Assessment
     from coslide.evaluation.scores import Scores
 
 _errors = Console(stderr=True, highlight=False, emoji=False)
@@ -76,6 +77,24 @@ def print_scores(found: "Scores", *, as_json: bool) -> None:
 
     title = "Scores" if found.split.scheme == "unknown" else "Scores on held-out pixels"
     return _print_table(["method", *COLUMNS.values()], result_rows(found), title=title)
+
+
+def print_assessment(found: "Assessment", *, as_json: bool) -> None:
+    """Print what the labels of a sample tell of a map as tables, or as JSON."""
+    if as_json:
+        return _print_json(found.model_dump(mode="json"))
+    from coslide.evaluation.assessment import comparison_rows, estimate_rows, stratum_rows
+
+    title = f"{found.labelled} labels for {found.sampled_km2:.4g} km2, of which {found.mapped_km2:.4g} km2 are mapped"
+    head, *rows = estimate_rows(found)
+    _print_table(head, rows, right=head[1:], title=title)
+    head, *rows = stratum_rows(found)
+    _print_table(head, rows, right=head[1:], title="Labels; more: for an interval half as wide")
+    if found.comparison is not None:
+        head, *rows = comparison_rows(found.comparison)
+        title = f"Compared with {found.comparison.other} on {found.comparison.labelled} labels"
+        _print_table(head, rows, right=head[1:], title=title)
+    return None
 
 
 def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: bool) -> None:

@@ -1,8 +1,11 @@
-"""How QGIS draws a raster: the style that it looks for beside the file."""
+"""How QGIS draws a raster or a layer: the style that it looks for beside the file, or in it."""
 
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+
+import pandas as pd
+import pyogrio
 
 from coslide.io.atomic import whole_output
 
@@ -60,3 +63,22 @@ def write_raster_style(path: Path, colours: Colours, *, names: Mapping[float, st
     with whole_output(path.with_suffix(".qml")) as part:
         part.write_text(style, encoding="utf-8")
     return path.with_suffix(".qml")
+
+
+def write_layer_style(package: Path, layer: str, style: str, *, about: str) -> None:
+    """Write a style of QGIS into a GeoPackage, where QGIS looks for that of a layer: the table ``layer_styles``.
+
+    Parameters
+    ----------
+    package, layer
+        The GeoPackage, and its layer, whose column of shapes is ``geom``.
+    style
+        As QGIS writes it (QML).
+    about
+        What is drawn, for people.
+    """
+    place = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": layer, "f_geometry_column": "geom"}
+    named = {"styleName": layer, "styleQML": style, "styleSLD": "", "useAsDefault": True}
+    recorded = {"ui": "", "update_time": pd.Timestamp.now("UTC")}  # QGIS ignores a style without them
+    table = pd.DataFrame([{**place, **named, "description": about, "owner": "", **recorded}])
+    pyogrio.write_dataframe(table, package, layer="layer_styles", driver="GPKG", layer_options={"FID": "id"})

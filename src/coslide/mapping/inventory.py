@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from coslide.errors import InputError
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
+from coslide.io.qgis import write_layer_style
 from coslide.labels import label_objects
 from coslide.mapping.attributes import Landslide, LandslideContext, describe_landslides, measure_shapes
 
@@ -195,7 +196,8 @@ def write_inventory(
         about = dict(metadata or {})  # an empty frame has no type of geometry to infer
         options = {"layer_metadata": about, "dataset_options": {"VERSION": "1.2"}}  # GDAL before 3.7 warns of 1.4
         pyogrio.write_dataframe(frame, part, layer=_LAYER, geometry_type="MultiPolygon", **options)
-        pyogrio.write_dataframe(_qgis_style(), part, layer="layer_styles", driver="GPKG", layer_options={"FID": "id"})
+        style = files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")
+        write_layer_style(part, _LAYER, style, about="landslides by their mean probability")
         found = pyogrio.read_info(part, layer=_LAYER, force_feature_count=True)["features"]
         if found != len(frame):
             raise OSError(errno.EIO, f"expected {len(frame)} landslides in the file, found {found}", str(package))
@@ -261,13 +263,3 @@ def _geodesic_area_m2(geometry: NDArray[np.object_], grid: GeoBox) -> NDArray[np
     degrees = gpd.GeoSeries(geometry, crs=crs).to_crs(crs.geodetic_crs)
     oriented = shapely.orient_polygons(degrees.to_numpy())  # holes count as negative areas
     return np.array([geod.geometry_area_perimeter(shape)[0] for shape in oriented], dtype=np.float64)
-
-
-def _qgis_style() -> pd.DataFrame:
-    """Build the table ``layer_styles``, in which QGIS looks for the style of a layer of a GeoPackage."""
-    style = files("coslide.mapping").joinpath("style.qml").read_text(encoding="utf-8")
-    place = {"f_table_catalog": "", "f_table_schema": "", "f_table_name": _LAYER, "f_geometry_column": "geom"}
-    named = {"styleName": "probability", "styleQML": style, "styleSLD": "", "useAsDefault": True}
-    about = {"description": "landslides by their mean probability", "owner": ""}
-    recorded = {"ui": "", "update_time": pd.Timestamp.now("UTC")}  # QGIS ignores a style without them
-    return pd.DataFrame([{**place, **named, **about, **recorded}])

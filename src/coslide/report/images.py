@@ -254,16 +254,24 @@ def true_colours(scenes: Sequence[Floats], tails: tuple[float, float] = (1, 99))
     tails
         Percentiles of each band over all pictures that become 0 and 1.
     """
+    low, high = stretch_of(scenes, tails)
+    return [stretched(scene, low, high) for scene in scenes]
+
+
+def stretch_of(scenes: Sequence[Floats], tails: tuple[float, float] = (1, 99)) -> tuple[Floats, Floats]:
+    """Find the values of three bands that become 0 and 1 (`true_colours`), each (3,); NaN of a band without a value."""
     values = np.concatenate([scene.reshape(-1, 3) for scene in scenes])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a band without a value
         low, high = np.nanpercentile(values, tails, axis=0)
-    found = []
-    for scene in scenes:
-        colours = np.clip((scene - low) / np.maximum(high - low, 1e-6), 0, 1) ** _GAMMA
-        colours[np.isnan(colours).any(axis=-1)] = to_rgb(NODATA)
-        found.append(colours.astype(np.float32))
-    return found
+    return low, high
+
+
+def stretched(scene: Floats, low: Floats, high: Floats) -> Floats:
+    """Stretch a picture, (row, col, 3), from `low` and `high` (`stretch_of`) to 0 to 1, brightened; grey is nodata."""
+    colours = np.clip((scene - low) / np.maximum(high - low, 1e-6), 0, 1) ** _GAMMA
+    colours[np.isnan(colours).any(axis=-1)] = to_rgb(NODATA)
+    return colours.astype(np.float32)
 
 
 def step_of(shape: Sequence[int], widest_px: float = WIDEST_PX) -> int:

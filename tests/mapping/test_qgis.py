@@ -17,6 +17,7 @@ from coslide.io.qgis import write_raster_style
 from coslide.io.resumable import ResumableRaster
 from coslide.mapping.inventory import vectorize_landslides, write_inventory
 from coslide.mapping.probability_map import write_probability_map
+from coslide.pipeline.sample import Place, SampleDesign, write_points
 from coslide.samples.footprint import write_split_raster
 
 PYTHON = Path("/usr/bin/python3")
@@ -33,6 +34,12 @@ for path in sys.argv[1:]:
     drawn, classes = layer.renderer(), []
     if drawn.type() == "graduatedSymbol":
         classes = [(r.upperValue(), r.label(), r.symbol().color().name()) for r in drawn.ranges()]
+    elif drawn.type() == "categorizedSymbol":
+        classes = [(c.value(), c.label(), c.symbol().symbolLayer(0).strokeColor().name()) for c in drawn.categories()]
+        field = layer.fields().indexOf
+        setups = {name: layer.editorWidgetSetup(field(name)) for name in ("stratum", "label")}
+        offered = [list(one.values())[0] for one in setups["label"].config()["map"]]
+        classes += [setups["stratum"].type(), setups["label"].type(), offered]
     elif drawn.type() == "paletted":
         classes = [(c.value, c.label, c.color.name()) for c in drawn.classes()]
     elif drawn.type() == "singlebandpseudocolor":
@@ -80,7 +87,12 @@ def opened(tmp_path_factory):
     write_split_raster(folder / "split.tif", subsets, GRID, fingerprint="")
     write_cog(folder / "density.tif", GRID, RasterBands(["a", "b"]), lambda rows: np.stack([probability[rows]] * 2))
     write_raster_style(folder / "density.tif", {0.0: (255, 255, 204, 0), 8.0: (128, 0, 38, 255)})
-    files = [str(folder / name) for name in ("landslides.gpkg", "probability.tif", "split.tif", "density.tif")]
+    places = [Place(id=f"{number}", row=8, col=8 + 30 * number, stratum=1) for number in range(2)]
+    bounds = {"threshold": 0.5, "doubtful_from": 0.1, "near_px": 5, "pixel_size_m": 10.0}
+    design = SampleDesign.model_construct(map_sha256="0", seed=0, **bounds, strata=[], places=places)
+    write_points(folder / "sample.gpkg", design, GRID)
+    names = ("landslides.gpkg", "probability.tif", "split.tif", "density.tif", "sample.gpkg")
+    files = [str(folder / name) for name in names]
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PROJ", "GDAL"))}
     environment = own | {"QT_QPA_PLATFORM": "offscreen", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     command = [str(PYTHON), "-c", SCRIPT, *files]
@@ -124,3 +136,11 @@ def test_qgis_names_the_subsets_of_a_split(opened):
 def test_qgis_draws_the_first_band_of_a_raster_with_several(opened):
     found, _ = opened
     assert found["density.tif"][2:] == ["singlebandpseudocolor", [[0, "0", "#ffffcc"], [8, "8", "#800026"]]]
+
+
+def test_qgis_offers_the_labels_of_a_sample_and_hides_what_would_sway(opened):
+    found, _ = opened
+    words = ["landslide", "no landslide", "cannot tell"]
+    colours = ["#d55e00", "#0072b2", "#999999", "#f0e442"]
+    kinds = [[word, word or "not labelled yet", colour] for word, colour in zip([*words, ""], colours, strict=True)]
+    assert found["sample.gpkg"] == [True, "EPSG:32648", "categorizedSymbol", [*kinds, "Hidden", "ValueMap", words]]

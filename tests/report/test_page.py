@@ -19,7 +19,7 @@ EVIL = '<script>alert("x")</script> & "quoted"'
 FILES = {"index.zarr", "probability.tif", "metrics.json", "training", "run.json"}
 NOTHING = {
     "title": "Event", "files": FILES, "cube": None, "time": None, "scores": None, "map": None,
-    "model": None,
+    "model": None, "assessment": None,
     "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
 }  # fmt: skip
 

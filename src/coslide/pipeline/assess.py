@@ -95,7 +95,7 @@ def assess(
     >>> import geopandas as gpd
     >>> from coslide import predict_scene, sample
     >>> drawn = sample(predict_scene(bundle, index, folder / "map"), n=40, index=index)
-    >>> table = gpd.read_file(drawn / "sample.gpkg").assign(label="no landslide")
+    >>> table = gpd.read_file(drawn / "sample.gpkg", layer="sample").assign(label="no landslide")
     >>> table[["id", "label"]].to_csv(folder / "labels.csv", index=False)
     >>> assess(folder / "map", folder / "labels.csv").area_km2.estimate
     0.0

@@ -18,9 +18,10 @@ import coslide
 from coslide.config.records import read_record
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError, first_line
+from coslide.evaluation.assessment import ASSESSMENT, Assessment
 from coslide.evaluation.scores import METRICS, read_scores
 from coslide.grid import pixel_size_m
-from coslide.io.atomic import whole_output, write_json
+from coslide.io.atomic import sha256, whole_output, write_json
 from coslide.io.cog import RasterBands, place_in_item, write_cog, write_item
 from coslide.io.paths import file_exists, folder_exists
 from coslide.io.qgis import write_raster_style
@@ -122,6 +123,7 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "cube": cube,
         "time": dt.datetime.fromisoformat(time).astimezone(dt.UTC) if time else None,
         "scores": scores,
+        "assessment": _assessment(folder) if found else None,
         "charts": {name: _chart(figure, title, caption) for name, title, caption, figure in drawn},
         "map": found,
         "model": model,
@@ -137,6 +139,18 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
 
 def _chart(figure: Figure, alt: str, caption: str = "") -> Picture:
     return Picture(images.figure_uri(figure), alt, caption)
+
+
+def _assessment(folder: Path) -> Assessment | None:
+    """Read what the labels of a sample told of the map; None without it, or where the map was made again since."""
+    path = folder / ASSESSMENT
+    if not file_exists(path):
+        return None
+    found = read_record(path, Assessment, advice="assess again (coslide assess), or remove it")
+    if found.map_sha256 == sha256(folder / PROBABILITY):
+        return found
+    _log.warning(f"{path}: is of another {PROBABILITY}, and left out of the report; draw a sample of this map")
+    return None
 
 
 class _Cost(BaseModel):

@@ -156,7 +156,7 @@ def sample(
     with output_folder(out.parent), whole_output(out) as part:
         part.mkdir()
         write_json(part / DESIGN, design.model_dump(mode="json"))
-        _write_points(part / POINTS, design, found.grid)
+        write_points(part / POINTS, design, found.grid)
         (part / "pictures").mkdir()
         for number, (place, picture) in enumerate(zip(design.places, pictures.draw(design.places), strict=True), 1):
             picture.save(part / "pictures" / f"{place.id}.png")
@@ -232,8 +232,11 @@ def _design(folder: Path, found: ProbabilityMap, n: int, seed: int) -> SampleDes
     return SampleDesign(**made, strata=counted, places=places)
 
 
-def _write_points(path: Path, design: SampleDesign, grid: GeoBox) -> None:
-    """Write the places as points at the centres of their pixels; neither probability nor class, which would sway."""
+def write_points(path: Path, design: SampleDesign, grid: GeoBox) -> None:
+    """Write the places as points at the centres of their pixels, with an empty column ``label`` and a style for QGIS.
+
+    Neither probability nor class is in it, which would sway who labels them.
+    """
     points = [Point(grid.affine @ (one.col + 0.5, one.row + 0.5)) for one in design.places]
     columns: dict[str, Any] = {
         "id": [one.id for one in design.places],

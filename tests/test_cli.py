@@ -490,3 +490,20 @@ def test_a_form_to_export_must_be_named(command, made_up_model):
     code, _, err = command("export", made_up_model)
     assert code == 2
     assert "no form to write is named; expected --onnx" in err
+
+
+def test_a_map_without_inventory_is_sampled_and_assessed(command, made_up_cube, made_up_model, tmp_path):
+    folder = tmp_path / "map"
+    assert command("map", made_up_model, made_up_cube, "--out", folder)[0] == 0
+    code, _, err = command("sample", folder, "--n", 40, "--index", made_up_cube)
+    assert (code, "40 places of" in err, str(folder / "sample" / "label.html") in err) == (0, True, True)
+    labels = tmp_path / "labels.csv"
+    ids = [one["id"] for one in json.loads((folder / "sample" / "strata.json").read_text())["places"]]
+    labels.write_text("id,label\n" + "".join(f"{one},no landslide\n" for one in ids))
+    code, out, _ = command("assess", folder, "--labels", labels, "--other", folder)
+    assert (code, "landslide area, km2" in out, "difference" in out) == (0, True, True)
+    code, out, _ = command("assess", folder, "--labels", labels, "--json")
+    assert (code, json.loads(out)["labelled"], json.loads(out)["comparison"]) == (0, 40, None)
+    labels.write_text("id,label\n" + "".join(f"{one},\n" for one in ids))
+    code, _, err = command("assess", folder, "--labels", labels)
+    assert (code, err.count("\n"), "no place has a label yet" in err) == (2, 1, True)

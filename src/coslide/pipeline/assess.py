@@ -36,6 +36,7 @@ class _Labelled(NamedTuple):
 
     @property
     def pixel_km2(self) -> float:
+        """Give the area of a pixel [km2]."""
         return self.design.pixel_size_m**2 / 1e6
 
     @property

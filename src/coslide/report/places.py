@@ -21,9 +21,12 @@ _MARK, _RIM = (255, 255, 0), (0, 0, 0)
 
 class _Pixel(Protocol):
     @property
-    def row(self) -> int: ...
+    def row(self) -> int:
+        """From the north."""
+
     @property
-    def col(self) -> int: ...
+    def col(self) -> int:
+        """From the west."""
 
 
 class _Panel(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.warp import transform_bounds
 from shapely.geometry import box
 
 from coslide.config.event import read_event
@@ -280,6 +281,30 @@ def test_a_map_by_a_model_trained_on_chips_is_not_taken_for_one_of_a_new_area(ch
     event = read_event(other_event)
     metrics = evaluate(tmp_path / "map", event.inventory.path, area=event.inventory.area)
     assert metrics.split.scheme == "unknown"
+
+
+def test_what_a_cube_trains_on_is_not_scored_in_chips_nor_the_other_way(chips_writer, made_up_cube, tmp_path):
+    """Two chips: one in the middle of the cube, one that touches it from the east."""
+    cube = open_labelled_scene(made_up_cube)
+    west, south, east, north = transform_bounds("EPSG:32654", "EPSG:4326", *cube.scene.grid.boundingbox.bbox)
+    middle, step = ((west + east) / 2, (south + north) / 2), (east - west) / 8
+    bounds = [(*middle, middle[0] + step, middle[1] + step), (east + step / 8, south, east + step, north)]
+    table = 'row = "row"\ncol = "col"\nstep_px = 32\nbounds = ["west", "south", "east", "north"]'
+    path, _ = chips_writer(tmp_path, ["a,0,0", "a,0,1"], table=table)
+    lines = [f"{i},{0},{i - 1},{','.join(f'{end:.9f}' for end in one)}" for i, one in enumerate(bounds, start=1)]
+    (tmp_path / "chips.csv").write_text("\n".join(["id,row,col,west,south,east,north", *lines]))
+    (mosaic,) = open_labelled_scenes(path)
+    settings = SETTINGS.changed({"split.scheme": "events"})
+    (_, held_out), record = split_scenes([cube, replace(mosaic, role=Subset.TEST)], settings)
+    np.testing.assert_array_equal(held_out.seen[0, [0, 31, 32, 63]], [Subset.TRAIN] * 2 + [Subset.TEST] * 2)
+    assert record["leak_fraction"] == pytest.approx((1 + 0.25 + 0) / 3)  # of windows at columns 0, 24 and 32
+    (_, held_out), record = split_scenes([mosaic, replace(cube, role=Subset.TEST)], settings)
+    share = (held_out.seen == Subset.TRAIN).mean()
+    assert share == pytest.approx(step**2 / ((east - west) * (north - south)), rel=0.15)
+    assert record["leak_fraction"] > 0
+    (tmp_path / "chips.csv").write_text("\n".join(["id,row,col,west,south,east,north", "1,0,0,3,0,2,1"]))
+    with pytest.raises(InputError, match="line 2: found 3, 0, 2, 1 as bounds, expected west < east"):
+        open_labelled_scenes(path)
 
 
 def test_chips_have_no_place_for_polygons_of_regions(chips, tmp_path):

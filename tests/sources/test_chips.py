@@ -330,6 +330,7 @@ def test_touching_edges_of_real_chips_agree_once_they_have_their_factors(data_fo
     path = Path(__file__).parents[2] / "examples" / "chips" / "landslide4sense-rgb.toml"
     (mosaic,) = open_mosaics(chips_config(path.with_name(f"{path.name}#kodagu")))
     assert mosaic.labels.shape == (13 * 128, 21 * 128)
+    assert mosaic.bounds is None
     assert mosaic.valid(slice(None)).mean() == pytest.approx(77 / (13 * 21), abs=1e-6)
     assert (mosaic.labels == 1).sum() / mosaic.valid(slice(None)).sum() == pytest.approx(0.038, abs=0.001)
     red = mosaic.read(slice(None))[0]

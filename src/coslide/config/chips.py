@@ -23,7 +23,7 @@ def _inside(pattern: str) -> str:
     parts = Path(os.path.normpath(pattern)).parts
     fits = bool(parts) and not Path(pattern).is_absolute() and parts[0] != ".." and pattern.isprintable()
     require(fits, f"found {pattern!r}, expected a path inside root")
-    return pattern
+    return Path(*parts).as_posix()
 
 
 def _with_id(pattern: str) -> str:
@@ -84,12 +84,16 @@ class ChipTable(StrictModel):
     step_px: int = Field(default=1, ge=1, le=4096)
     """What one more in these two columns stands for: 1 where they count pixels, the side of a chip where they count
     chips."""
+    bounds: tuple[str, ...] = Field(default=(), max_length=4)
+    """Columns of the west, south, east and north end of a chip (degrees, WGS 84). Where all chips of an event have
+    them, no map is scored where a model was trained on it."""
     factor: str | None = None
     """Column of what the values of a chip are multiplied by, so that those of one raster have one scale."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
         require((self.row is None) == (self.col is None), "row and col: expected both, or none")
+        require(len(self.bounds) in {0, 4}, "bounds: expected the columns of west, south, east and north, or none")
 
 
 class ChipsConfig(StrictModel):

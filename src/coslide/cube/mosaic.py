@@ -48,6 +48,8 @@ class Mosaic:
         Whether it is known where the chips lie to each other.
     windows
         Where each chip lies, by its id.
+    bounds
+        West, south, east and north of each chip [degrees], in the same order; None unless all are known.
     labels
         The masks, uint8 (row, col): 0 background, 1 landslide, 255 not labelled, no value or no chip.
     fingerprint
@@ -71,6 +73,8 @@ class Mosaic:
         self.placed = chips[0].place is not None
         self._side = read_mask(chips[0], config).shape
         self.windows = dict(zip((chip.id for chip in chips), self._places(), strict=True))
+        known = [chip.bounds for chip in chips if chip.bounds is not None]
+        self.bounds = known if len(known) == len(chips) else None
         self._at = self._cells()
         ends = np.array([(w.row + w.height, w.col + w.width) for w in self.windows.values()]).max(axis=0)
         self.shape = int(ends[0]), int(ends[1])

@@ -22,7 +22,15 @@ from coslide.io.atomic import whole_output
 from coslide.io.shapes import POLYGONS
 from coslide.io.vector import VectorFile, read_vector
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
+from coslide.samples.footprint import (
+    TrainingFootprint,
+    footprint_of,
+    footprint_of_windows,
+    is_held_out,
+    split_raster,
+    trained_elsewhere,
+    write_split_raster,
+)
 from coslide.samples.split import (
     Split,
     SplitRaster,
@@ -242,7 +250,14 @@ def _split(scene: LabelledScene, settings: TrainingSettings) -> LabelledScene:
             raise InputError(f"training.split.regions: {scene.name} has no place on Earth; {expected}")
         regions = burn_regions(settings.split, grid)
     split = split_windows(scene.labels, settings, regions=regions, role=scene.role)
-    return replace(scene, split=split, footprint=None if grid is None else footprint_of(split.subsets, grid))
+    return replace(scene, split=split, footprint=_footprint(scene.scene, split.subsets))
+
+
+def _footprint(scene: Scene, subsets: SplitRaster) -> TrainingFootprint | None:
+    """Outline the subsets of a scene on Earth; None where it is not known where it lies."""
+    if isinstance(scene, Cube):
+        return footprint_of(subsets, scene.grid)
+    return footprint_of_windows(subsets, list(scene.windows.values()), scene.bounds) if scene.bounds else None
 
 
 def burn_regions(split: SplitSettings, grid: GeoBox) -> SplitRaster:
@@ -269,15 +284,22 @@ def burn_regions(split: SplitSettings, grid: GeoBox) -> SplitRaster:
 
 def _seen_from(scene: LabelledScene, others: Scenes) -> LabelledScene:
     """Note what training sees of the pixels of a scene, in other scenes too, and what of it leaks."""
-    grid, split = scene.scene.grid, scene.split
+    split = scene.split
     elsewhere = [other.footprint for other in others if other.footprint is not None]
-    if grid is None or scene.footprint is None or not elsewhere:
+    if scene.footprint is None or not elsewhere:
         return replace(scene, seen=split.subsets)
+    if isinstance(scene.scene, Mosaic):
+        seen, windows = split.subsets.copy(), list(scene.scene.windows.values())
+        for i in np.flatnonzero(trained_elsewhere(elsewhere, scene.scene.bounds or [])):
+            seen[windows[i].slices] = Subset.TRAIN
+        trained = seen == Subset.TRAIN
+    else:
+        trained = split_raster(elsewhere, scene.scene.grid) == Subset.TRAIN
+        seen = split_raster([scene.footprint, *elsewhere], scene.scene.grid)
     if split.test:
-        trained = split_raster(elsewhere, grid) == Subset.TRAIN
         leak = split.leak_fraction + leak_fraction(trained, split.test, split.subsets == Subset.TEST)
         split = split._replace(leak_fraction=min(1.0, leak))
-    return replace(scene, split=split, seen=split_raster([scene.footprint, *elsewhere], grid))
+    return replace(scene, split=split, seen=seen)
 
 
 def _require_subsets(scenes: Scenes, settings: TrainingSettings) -> None:

@@ -248,7 +248,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         pixel_size_m=scenes[0].scene.pixel_size_m,
         events=[scene.name for scene in trained],
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
-        events_without_location=[scene.name for scene in trained if scene.scene.grid is None],
+        events_without_location=[scene.name for scene in trained if scene.footprint is None],
         split=split,
         settings=given,
         credits=sorted({scene.credit for scene in trained if scene.credit}),

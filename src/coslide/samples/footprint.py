@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from pydantic import AfterValidator, Field
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from shapely import area, box, intersection, make_valid
 from shapely.geometry import shape
 
 from coslide.config.records import StrictModel
@@ -19,6 +20,7 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import write_raster_style
 from coslide.io.shapes import densify
 from coslide.samples.split import SplitRaster, Subset
+from coslide.windows import Window
 
 _Coordinate = Annotated[float, Field(ge=-1e8, le=1e8)]
 _Ring = Annotated[list[tuple[_Coordinate, _Coordinate]], Field(min_length=4)]
@@ -71,6 +73,50 @@ def footprint_of(subsets: SplitRaster, grid: GeoBox) -> TrainingFootprint:
     return TrainingFootprint(crs=str(grid.crs), **found)
 
 
+def footprint_of_windows(
+    subsets: SplitRaster, windows: Sequence[Window], bounds: Sequence[tuple[float, float, float, float]]
+) -> TrainingFootprint:
+    """Outline the subsets of a raster of which only the bounds of some windows are known, each window as a whole.
+
+    A window of several subsets counts as `split_raster` counts a pixel.
+
+    Parameters
+    ----------
+    subsets
+        `Subset` of each pixel, uint8 (row, col).
+    windows, bounds
+        The windows, and west, south, east and north of each [degrees].
+    """
+    found: dict[str, Polygons] = {"train": [], "test": [], "validation": []}
+    for window, bound in zip(windows, bounds, strict=True):
+        own = {Subset(int(number)) for number in np.unique(subsets[window.slices])}
+        own |= {Subset.TRAIN} if Subset.GUARD in own else set()
+        chosen = next((one for one in (Subset.TRAIN, Subset.VALIDATION, Subset.TEST) if one in own), None)
+        if chosen is not None:
+            found[chosen.name.lower()].append([list(box(*bound).exterior.coords)])
+    return TrainingFootprint(crs="EPSG:4326", **found)
+
+
+def trained_elsewhere(
+    footprints: Sequence[TrainingFootprint], bounds: Sequence[tuple[float, float, float, float]]
+) -> NDArray[np.bool_]:
+    """Tell which rectangles, given by west, south, east and north [degrees], overlap with training pixels.
+
+    Examples
+    --------
+    >>> train = [[list(box(0, 0, 1, 1).exterior.coords)]]
+    >>> trained_elsewhere([TrainingFootprint(crs="EPSG:4326", train=train, test=[])], [(0, 0, 2, 2), (1, 0, 2, 1)])
+    array([ True, False])
+    """
+    rectangles = box(*np.array(bounds, dtype=np.float64).T)
+    found = np.zeros(len(bounds), dtype=bool)
+    for footprint in footprints:
+        if footprint.train:
+            outline = _outlines(footprint, "train", "EPSG:4326").iloc[0]
+            found |= area(intersection(rectangles, make_valid(outline))) > 0
+    return found
+
+
 def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> SplitRaster:
     """Burn what training did with each pixel of `grid`, uint8 (row, col): 0 never seen, or a `Subset`.
 
@@ -89,13 +135,18 @@ def split_raster(footprints: Sequence[TrainingFootprint], grid: GeoBox) -> Split
     subsets = np.full(grid.shape, Subset.NONE, dtype=np.uint8)
     for subset in (Subset.TEST, Subset.VALIDATION, Subset.TRAIN):
         for footprint in footprints:
-            if polygons := getattr(footprint, subset.name.lower()):
-                outline = shape({"type": "MultiPolygon", "coordinates": polygons})
-                if footprint.crs != str(grid.crs):
-                    (outline,) = densify(np.array([outline], dtype=object), _STEP_M, name="footprint of the model")
-                outlines = gpd.GeoSeries([outline], crs=footprint.crs).to_crs(str(grid.crs))
+            if getattr(footprint, subset.name.lower()):
+                outlines = _outlines(footprint, subset.name.lower(), str(grid.crs))
                 rasterio.features.rasterize(outlines, out=subsets, transform=grid.affine, default_value=int(subset))
     return subsets
+
+
+def _outlines(footprint: TrainingFootprint, subset: str, crs: str) -> gpd.GeoSeries:
+    """Bring the outline of a subset, one MultiPolygon, into a CRS."""
+    outline = shape({"type": "MultiPolygon", "coordinates": getattr(footprint, subset)})
+    if footprint.crs != crs:
+        (outline,) = densify(np.array([outline], dtype=object), _STEP_M, name="footprint of the model")
+    return gpd.GeoSeries([outline], crs=footprint.crs).to_crs(crs)
 
 
 def is_held_out(seen: SplitRaster) -> NDArray[np.bool_]:

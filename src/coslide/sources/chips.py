@@ -16,11 +16,15 @@ from coslide.io.table import read_table
 from coslide.labels import LANDSLIDE, NODATA
 
 _LANDSLIDE4SENSE = Path(__file__).with_name("landslide4sense.toml")
+_ENDS = ("west", "south", "east", "north")
 _UNSAFE = re.compile(r'^\.|[/\\:*?"<>|\x00-\x1f]')  # in an id, which becomes part of a path
 
 
 class Chip(NamedTuple):
-    """A chip: its id and event, its files, its place (row, col) [pixel] where it is known, and its factor."""
+    """A chip: its id and event, its files, and its factor.
+
+    Where they are known, its place (row, col) [pixel] and its bounds (west, south, east, north) [degrees].
+    """
 
     id: str
     event: str
@@ -28,6 +32,7 @@ class Chip(NamedTuple):
     mask: Path
     place: tuple[int, int] | None = None
     factor: float = 1.0
+    bounds: tuple[float, float, float, float] | None = None
 
 
 def chips_config(path: Path) -> ChipsConfig | None:
@@ -156,10 +161,11 @@ def _of_folder(config: ChipsConfig) -> list[Chip]:
 def _of_table(config: ChipsConfig, table: ChipTable) -> list[Chip]:
     """List the chips of a table; only files of the events that are asked for need to be there."""
     path = config.root / table.path
-    columns = {"row": table.row, "col": table.col, "factor": table.factor}
+    ends = dict(zip(_ENDS, table.bounds, strict=False))
+    columns = {**ends, "row": table.row, "col": table.col, "factor": table.factor}
     numbers = {key: name for key, name in columns.items() if name is not None}
     names = dict.fromkeys([table.id, *([table.event] if table.event else []), *numbers.values()])
-    frame = read_table(path, names, numbers=list(dict.fromkeys(numbers.values())), degrees=False)
+    frame = read_table(path, names, numbers=list(dict.fromkeys(numbers.values())), degrees=bool(ends))
     found: dict[str, Chip] = {}
     for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
         where = f"{path}: line {line}"
@@ -173,7 +179,8 @@ def _of_table(config: ChipsConfig, table: ChipTable) -> list[Chip]:
         if not 0 < factor < 1e6:
             raise InputError(f"{where}: found {factor:g} as {table.factor}, expected a number above 0")
         image, mask = (config.root / pattern.replace("{id}", number) for pattern in (config.images, config.masks))
-        found[number] = Chip(number, event, image, mask, _place(own, table.step_px, where), factor)
+        place, bounds = _place(own, table.step_px, where), _bounds([own[end] for end in ends], where)
+        found[number] = Chip(number, event, image, mask, place, factor, bounds)
     if not found:
         raise InputError(f"{path}: found no chip, expected a line for each")
     return list(found.values())
@@ -189,6 +196,19 @@ def _place(row: Mapping[str, float], step_px: int, where: str) -> tuple[int, int
             f"{where}: found {given[0]:g} and {given[1]:g} as row and col, expected whole numbers, or none"
         )
     return int(given[0]) * step_px, int(given[1]) * step_px
+
+
+def _bounds(ends: list[float], where: str) -> tuple[float, float, float, float] | None:
+    """Check the bounds of a chip [degrees]; None if its line has none."""
+    if not ends or np.isnan(ends).all():
+        return None
+    west, south, east, north = ends
+    if not (west < east < west + 180 and -90 <= south < north <= 90):
+        found = ", ".join(f"{end:g}" for end in ends)
+        raise InputError(
+            f"{where}: found {found} as bounds, expected west < east and south < north in degrees, or none"
+        )
+    return west, south, east, north
 
 
 def _matching(root: Path, pattern: str) -> dict[str, Path]:

@@ -226,6 +226,16 @@ def test_the_report_shows_the_assessment_of_this_map_alone(sampled, copied, made
     assert any("assessment.json: is of another probability.tif" in message for message in messages)
 
 
+@pytest.mark.parametrize("change", [lambda t: t[:-20], lambda t: "[]", lambda t: t.replace('"f1"', '"f2"', 1)])
+def test_an_assessment_that_was_damaged_is_one_line(sampled, copied, change):
+    assess(copied, written(sampled[1], copied / "labels.csv"))
+    path = copied / "assessment.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=r"assessment\.json: .*; assess again") as error:
+        write_report(copied)
+    assert "\n" not in str(error.value)
+
+
 def test_a_sample_that_is_there_is_never_overwritten(copied, made_up_cube):
     before = (copied / "sample" / "sample.gpkg").read_bytes()
     with pytest.raises(InputError, match=r"sample: is there already, maybe with labels; move it away, or give another"):

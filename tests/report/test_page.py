@@ -9,8 +9,10 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from coslide.evaluation.assessment import assess_tally, compare_tally
 from coslide.evaluation.scores import NetworkDiagnostics
 from coslide.evaluation.scoring import Baseline, ScoredMap, score
+from coslide.evaluation.stratified import Tally
 from coslide.pipeline.evaluate import COLUMNS
 from coslide.pipeline.report import Picture
 from coslide.report.page import render, score_text
@@ -40,6 +42,14 @@ class EvilCube:
         return False
 
 
+def assessed():
+    labels = np.zeros((4, 4, 2), np.int64)
+    labels[0, 3], labels[1:, 0] = (3, 7), (9, 1)
+    pair = Tally(labels, labels.sum(axis=2) * 100)
+    found = assess_tally(Tally(labels[:, ::3], pair.pixels[:, ::3]), [(1, 2)] * 4, pixel_km2=1e-4, map_sha256="")
+    return found.model_copy(update={"comparison": compare_tally(pair, EVIL, pixel_km2=1e-4)})
+
+
 def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
@@ -48,7 +58,7 @@ def evil_run():
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
-        "title": EVIL, "cube": EvilCube(), "scores": scores_of(),
+        "title": EVIL, "cube": EvilCube(), "scores": scores_of(), "assessment": assessed(),
         "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
         "model": model,
         "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,

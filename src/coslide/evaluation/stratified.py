@@ -116,7 +116,7 @@ def posterior(tally: Tally, seed: int = 0) -> Floats:
     A quarter, since the large stratum without landslides decides: with 1.96 standard errors (no doubt where no
     landslide was found) the area lay in its interval in 69 to 94 of 100 samples of made-up maps, with half a label
     (Jeffreys) in 86 to 96, since many samples were thought to have missed more than there is, with a quarter in
-    93 to 97. Percentiles, and no formula, since area and recall are skewed where few landslides were missed.
+    94 to 97. Percentiles, and no formula, since area and recall are skewed where few landslides were missed.
     """
     random = np.random.default_rng(seed)
     whole = tally.pixels.sum(axis=1)

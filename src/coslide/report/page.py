@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coslide.evaluation.assessment import comparison_rows, estimate_rows, stratum_rows
+from coslide.evaluation.assessment import comparison_rows, estimate_rows, in_words, stratum_rows
 from coslide.io.templates import templates_of
 
 
@@ -70,5 +70,10 @@ def listed(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
 
 _ENVIRONMENT = templates_of("report")
 _ENVIRONMENT.filters |= {"percent": percent, "score": score_text, "round_length": round_length, "listed": listed}
-_ENVIRONMENT.filters |= {"estimates": estimate_rows, "strata": stratum_rows, "comparison": comparison_rows}
+_ENVIRONMENT.filters |= {
+    "estimates": estimate_rows,
+    "strata": stratum_rows,
+    "comparison": comparison_rows,
+    "number": in_words,
+}
 _ENVIRONMENT.filters |= {"basename": os.path.basename, "median": statistics.median}

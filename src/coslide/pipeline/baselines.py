@@ -22,7 +22,9 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
 from coslide.io.raster import grid_of, open_raster
 from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.model import ModelMetadata
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
+from coslide.pipeline.scene_predictor import encoder_for
 from coslide.progress import report_progress
 from coslide.samples.split import Subset
 from coslide.windows import row_strips
@@ -30,6 +32,9 @@ from coslide.windows import row_strips
 Floats = NDArray[np.float32]
 Method = Callable[[Floats], Floats]
 """From values, float32 (pixel, band), NaN where a band has none, to probability, float32 (pixel,) [0 to 1]."""
+
+Reader = Callable[[LabelledScene, slice], Floats]
+"""Reads rows of a scene, float32 (band, row, col)."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ _PIXELS_OF_A_CLASS = 100_000  # that the forest learns from
 _TAILS = (0.1, 99.9)  # percentiles of change that become 0 and 1
 
 
-def make_baselines(scenes: Scenes, bands: Sequence[Band], folder: Path, *, seed: int) -> list[LabelledScene]:
+def make_baselines(scenes: Scenes, metadata: ModelMetadata, folder: Path, *, seed: int) -> list[LabelledScene]:
     """Add to split scenes maps of their test sets by a random forest and by a threshold on spectral change.
 
     Those of scenes with a location are left in ``folder/baselines``, as one GeoTIFF for each scene.
@@ -55,8 +60,8 @@ def make_baselines(scenes: Scenes, bands: Sequence[Band], folder: Path, *, seed:
     ----------
     scenes
         Split scenes.
-    bands
-        The channels that they see: those of the network.
+    metadata
+        Of the model: they see its bands and, where it is fed each event normalised by itself, so do they.
     folder
         Of the run.
     seed
@@ -67,8 +72,8 @@ def make_baselines(scenes: Scenes, bands: Sequence[Band], folder: Path, *, seed:
     InputError
         If they cannot be written.
     """
-    random = np.random.default_rng(seed)
-    values, truth = _pixels(scenes, Subset.TRAIN, bands, random=random)
+    random, bands, read = np.random.default_rng(seed), metadata.bands, _reader(metadata)
+    values, truth = _pixels(scenes, Subset.TRAIN, read, random=random)
     order = random.permutation(len(truth))
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
     methods: dict[str, Method] = {}
@@ -77,12 +82,12 @@ def make_baselines(scenes: Scenes, bands: Sequence[Band], folder: Path, *, seed:
     if change := fit_change(values, bands):
         methods["spectral change"], what = change
         _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
-    chosen_on = _pixels(scenes, Subset.VALIDATION, bands, random=random)
+    chosen_on = _pixels(scenes, Subset.VALIDATION, read, random=random)
     pixels, labelled = chosen_on if chosen_on[1].any() else (values[other], truth[other])
     thresholds = {name: best_threshold(curve(predict(pixels), labelled)) for name, predict in methods.items()}
     found = []
     for number, scene in enumerate(scenes):
-        baselines = {name: Baseline(one, thresholds[name]) for name, one in _maps(scene, bands, methods).items()}
+        baselines = {name: Baseline(one, thresholds[name]) for name, one in _maps(scene, read, methods).items()}
         if scene.scene.grid is not None and baselines:
             _write(folder / _FOLDER / f"{file_name(scene, number)}.tif", baselines, scene.scene.grid)
         found.append(replace(scene, baselines=baselines))
@@ -217,12 +222,28 @@ def spectral_change(values: Floats, bands: Sequence[Band]) -> tuple[Floats, str]
     return np.mean(visible or list(after.values()), axis=0), "brightness after the event"
 
 
-def _maps(scene: LabelledScene, bands: Sequence[Band], methods: Mapping[str, Method]) -> dict[str, Floats]:
+def _reader(metadata: ModelMetadata) -> Reader:
+    """Choose how values are read: in their units, or normalised as the network is fed each event by itself."""
+    found: dict[str, tuple[Floats, Floats]] = {}  # offset and scale
+
+    def read(scene: LabelledScene, rows: slice) -> Floats:
+        values = scene.scene.read(rows, metadata.bands)
+        if metadata.normalise == "global":
+            return values
+        if scene.fingerprint not in found:
+            found[scene.fingerprint] = encoder_for(metadata, scene.scene).normalisation
+        offset, scale = (part[:, np.newaxis, np.newaxis] for part in found[scene.fingerprint])
+        return np.asarray((values - offset) / scale)
+
+    return read
+
+
+def _maps(scene: LabelledScene, read: Reader, methods: Mapping[str, Method]) -> dict[str, Floats]:
     """Map the test pixels of a scene by each method, NaN elsewhere."""
     height = scene.labels.shape[0]
     maps = {name: np.full(scene.labels.shape, np.nan, dtype=np.float32) for name in methods}
     for rows, where in _labelled(scene, Subset.TEST):
-        pixels = scene.scene.read(rows, bands)[:, where].T
+        pixels = read(scene, rows)[:, where].T
         for name, predict in methods.items():
             maps[name][rows][where] = predict(pixels)
         report_progress("baselines", rows.stop, height)
@@ -231,16 +252,16 @@ def _maps(scene: LabelledScene, bands: Sequence[Band], methods: Mapping[str, Met
 
 
 def _pixels(
-    scenes: Scenes, part: Subset, bands: Sequence[Band], *, random: np.random.Generator
+    scenes: Scenes, part: Subset, read: Reader, *, random: np.random.Generator
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Draw pixels from a subset: their values (pixel, band) and whether they are landslide."""
-    values, truth = [np.zeros((0, len(bands)), dtype=np.float32)], [np.zeros(0, dtype=bool)]
+    values, truth = [read(scenes[0], slice(0, 0))[:, :, 0].T], [np.zeros(0, dtype=bool)]
     for scene in scenes:
         labelled = int(np.count_nonzero((scene.split.subsets == part) & (scene.labels != NODATA)))
         share = min(1.0, _PIXELS / max(labelled, 1))
         for rows, where in _labelled(scene, part):
             drawn = where & (random.random(where.shape) < share)
-            values.append(scene.scene.read(rows, bands)[:, drawn].T)
+            values.append(read(scene, rows)[:, drawn].T)
             truth.append(scene.labels[rows][drawn] == LANDSLIDE)
     return np.concatenate(values), np.concatenate(truth)
 

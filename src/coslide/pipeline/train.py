@@ -175,7 +175,7 @@ def fit_model(
         model = _changed(model, samples=sample_scores(model, scenes).model_dump())
     save_model(model, out / "model")
     if compare:
-        scenes = make_baselines(scenes, encoder.bands, out, seed=settings.seed)
+        scenes = make_baselines(scenes, model.metadata, out, seed=settings.seed)
     return model, scenes
 
 

@@ -86,6 +86,11 @@ def test_events_are_chosen_in_the_description_or_after_the_path(chips_writer, tm
     assert text == f"{path}: events: found 'north', expected some of east, west, south"
 
 
+def test_an_event_file_and_what_is_not_there_are_told_from_a_description(made_up_event, tmp_path):
+    assert "is an event file; build its cube (coslide build)" in refusal(chips_config, made_up_event)
+    assert refusal(chips_config, tmp_path / "a.toml").endswith("expected a TOML file")
+
+
 def test_a_name_with_the_sign_of_events_is_taken_as_it_is(chips_writer, tmp_path):
     path, _ = chips_writer(tmp_path / "a#b", ["a,0,0"])
     assert chips_config(path.parent).file == path

@@ -189,6 +189,8 @@ def read_chips_config(path: Path, **given: Any) -> ChipsConfig:
     table = {**read_toml(path), **given}
     if "file" in table:
         raise InputError(f"{path}: file: unknown key")
+    if "scenes" in table:
+        raise InputError(f"{path}: is an event file; build its cube (coslide build) and train on that")
     try:
         return ChipsConfig.model_validate({**table, "file": path.absolute(), "root": root_of(table, path)})
     except ValidationError as error:

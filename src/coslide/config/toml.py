@@ -32,9 +32,9 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(_LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read ({reason}); expected an event file") from None
+        raise InputError(f"{path}: cannot be read ({reason}); expected a TOML file") from None
     if len(content) > _LARGEST_BYTES:
-        raise InputError(f"{path}: is larger than 1 MB; expected an event file")
+        raise InputError(f"{path}: is larger than 1 MB; expected a TOML file")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
         raise InputError(f"{path}: is no text in UTF-8 (UTF-16?); save it in UTF-8")
     try:

@@ -11,11 +11,14 @@ from coslide.evaluation.probabilities import (
     apply_temperature,
     average_precision,
     best_threshold,
+    bootstrap_average_precision,
     curve,
     decimate_curve,
     fit_temperature,
     roc_auc,
 )
+from coslide.evaluation.scoring import Baseline, ScoredMap, score
+from coslide.samples.split import Subset
 
 
 def rare_landslides(count=20_000, seed=0):
@@ -145,3 +148,45 @@ def test_blocks_without_a_scored_pixel_take_no_part_and_one_block_has_no_interva
     counts = np.array([[5, 1, 2, 90], [3, 4, 1, 80], [0, 0, 0, 0]])
     assert bootstrap_intervals(counts, ["f1"]) == bootstrap_intervals(counts[:2], ["f1"])
     assert bootstrap_intervals(counts[1:], ["f1"]) == {}
+
+
+def test_intervals_of_the_average_precision_are_those_of_areas_computed_one_by_one():
+    """The witness draws the blocks by itself and lets scikit-learn compute the area of each replicate."""
+    probability, truth = rare_landslides(6000)
+    blocks = np.sort(np.random.default_rng(4).integers(0, 12, truth.size)) * 3  # of some numbers there is no pixel
+    low, high = bootstrap_average_precision(probability, truth, blocks, curve(probability, truth))
+    random, areas = np.random.default_rng(0), []
+    for times in random.multinomial(12, np.full(12, 1 / 12), size=1000):
+        weights = times[blocks // 3]
+        areas.append(witness.average_precision_score(truth, probability, sample_weight=weights))
+    assert (low, high) == pytest.approx(tuple(np.percentile(areas, (2.5, 97.5))), abs=2e-3)
+
+
+def test_one_block_has_no_interval():
+    probability, truth = rare_landslides(100)
+    found = curve(probability, truth)
+    assert bootstrap_average_precision(probability, truth, np.zeros(100, dtype=int), found) is None
+
+
+def test_the_oracle_is_the_best_f1_that_any_threshold_gives_to_the_map_and_to_each_baseline():
+    probability, truth = (array.reshape(100, 200) for array in rare_landslides())
+    worse = np.clip(probability + np.random.default_rng(1).normal(0, 0.1, truth.shape), 0, 1).astype(np.float32)
+    seen = np.zeros(truth.shape, dtype=np.uint8)
+    seen[:, :10] = Subset.TRAIN
+    baselines = {"worse": Baseline(worse, 0.3)}
+    given = (probability.astype(np.float32), truth.astype(np.uint8), seen, 10.0)
+    found = score([ScoredMap("made up", *given, baselines=baselines)])
+    for own, scored, threshold in ((found.pixels, probability, 0.5), (found.baselines["worse"], worse, 0.3)):
+        values, mapped = scored[:, 10:], truth[:, 10:]
+        every = [scores(*confusion(values >= t, mapped)).f1 for t in np.linspace(0.002, 1, 500)]
+        assert own.oracle.f1 >= max(every)
+        assert own.oracle.f1 == scores(*confusion(values >= own.oracle.threshold, mapped)).f1
+        assert own.f1 == scores(*confusion(values >= threshold, mapped)).f1
+        assert own.intervals["f1"][0] <= own.f1 <= own.intervals["f1"][1]
+        assert own.intervals["average_precision"][0] <= own.average_precision <= own.intervals["average_precision"][1]
+
+
+def test_without_a_landslide_there_is_no_oracle():
+    flat = np.full((40, 40), 0.3, dtype=np.float32)
+    found = score([ScoredMap("made up", flat, np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), 10.0)])
+    assert found.pixels.oracle is None

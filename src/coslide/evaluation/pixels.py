@@ -284,10 +284,14 @@ def bootstrap_intervals(
     blocks = counts[counts.sum(axis=1) > 0]
     if len(blocks) < 2:
         return {}
-    times = np.random.default_rng(0).multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=replicates)
-    found = [scores(*pooled) for pooled in (times @ blocks).tolist()]
+    found = [scores(*pooled) for pooled in (draw_blocks(len(blocks), replicates) @ blocks).tolist()]
     bounds = np.percentile([[getattr(row, name) for name in names] for row in found], (2.5, 97.5), axis=0)
     return dict(zip(names, map(tuple, bounds.T.tolist()), strict=True))
+
+
+def draw_blocks(count: int, replicates: int = 1000) -> IntArray:
+    """Draw blocks with replacement: how often each is drawn, int64 (replicate, block); the same in every call."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=replicates)
 
 
 def _ratio(part: float, whole: float) -> float:

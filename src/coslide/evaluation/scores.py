@@ -16,6 +16,16 @@ _OrNone = Annotated[float | None, BeforeValidator(lambda v: None if isinstance(v
 """A score that may not exist: NaN, which JSON does not know, becomes None."""
 
 
+class OracleScores(PixelScores):
+    """Pixel scores at the threshold with the highest F1 on the scored pixels themselves.
+
+    No map has them, as the truth chose the threshold: they tell how much of an error is the threshold's.
+    """
+
+    threshold: float
+    """From this probability on a pixel counts as landslide."""
+
+
 class MapScores(PixelScores):
     """Pixel scores of a map, how sure they are, and the areas under its curves."""
 
@@ -26,13 +36,15 @@ class MapScores(PixelScores):
     intervals: dict[str, tuple[float, float]]
     """95 % of 1000 replicates lie between these bounds. A replicate draws squares of 128 x 128 pixels with
     replacement: neighbouring pixels are alike, and drawn one by one they would promise too much. Empty with fewer
-    than two squares."""
+    than two squares; that of `average_precision` from about 1000 thresholds."""
     interval_blocks: int
     """Squares with a scored pixel, which are drawn."""
     average_precision: _OrNone = None
     """Area under the precision-recall curve; null without landslide."""
     roc_auc: _OrNone = None
     """Area under the ROC curve; landslides are rare, so it is high for poor maps too."""
+    oracle: OracleScores | None = None
+    """At the threshold that is best on the scored pixels: a bound, never a result; null without landslide."""
 
 
 class BaselineScores(PixelScores):
@@ -42,6 +54,10 @@ class BaselineScores(PixelScores):
     """Area under the precision-recall curve; null without landslide."""
     threshold: float
     """From this probability on a pixel counts as landslide."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """As those of the map."""
+    oracle: OracleScores | None = None
+    """As that of the map."""
 
 
 class PlaceScores(PixelScores):

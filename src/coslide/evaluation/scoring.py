@@ -1,7 +1,7 @@
 """Scores of maps against mapped landslides: pixels, objects, calibration, and the baselines beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from coslide.errors import InputError
 from coslide.evaluation import objects, pixels, probabilities
 from coslide.evaluation.pixels import PixelRates, PixelScores, confusion, scores
 from coslide.evaluation.probabilities import curve
-from coslide.evaluation.scores import PlaceScores, Scores
+from coslide.evaluation.scores import OracleScores, PlaceScores, Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import SplitRaster
@@ -135,6 +135,8 @@ def score(
         found, table = curve(given, truth), probabilities.reliability(given, truth)
         content["pixels"]["average_precision"] = probabilities.average_precision(found)
         content["pixels"]["roc_auc"] = probabilities.roc_auc(found)
+        content["pixels"]["oracle"] = _oracle(given, truth, found)
+        content["pixels"]["intervals"] |= _interval_of_precision(maps, given, truth, found)
         content["curves"] = probabilities.decimate_curve(found)
         content["calibration"] = {
             "brier": probabilities.brier(given, truth),
@@ -222,7 +224,39 @@ def _covers(maps: Sequence[ScoredMap], name: str) -> bool:
 
 
 def _baseline(maps: Sequence[ScoredMap], name: str, truth: NDArray[np.bool_]) -> dict[str, Any]:
-    threshold = maps[0].baselines[name].threshold
-    given = np.concatenate([one.baselines[name].probability[one.where] for one in maps])
-    found, area = scores(*confusion(given >= threshold, truth)), probabilities.average_precision(curve(given, truth))
-    return {**dict(found), "average_precision": area, "threshold": threshold}
+    own = []
+    for one in maps:
+        baseline = one.baselines[name]
+        same = np.where(one.where, baseline.probability, np.float32(np.nan))
+        own.append(replace(one, probability=same, threshold=baseline.threshold))
+    given = np.concatenate([one.probability[one.where] for one in own])
+    squares, found = np.concatenate([one.block_confusion() for one in own]), curve(given, truth)
+    intervals = pixels.bootstrap_intervals(squares, WITH_INTERVALS)
+    return {
+        **dict(scores(*squares.sum(axis=0).tolist())),
+        "average_precision": probabilities.average_precision(found),
+        "threshold": own[0].threshold,
+        "intervals": intervals | _interval_of_precision(own, given, truth, found),
+        "oracle": _oracle(given, truth, found),
+    }
+
+
+def _oracle(given: NDArray[np.float32], truth: NDArray[np.bool_], found: probabilities.Curve) -> OracleScores | None:
+    """Score the pixels at the threshold that is best on them."""
+    if not truth.any():
+        return None
+    threshold = probabilities.best_threshold(found)
+    return OracleScores(**dict(scores(*confusion(given >= threshold, truth))), threshold=threshold)
+
+
+def _interval_of_precision(
+    maps: Sequence[ScoredMap], given: NDArray[np.float32], truth: NDArray[np.bool_], found: probabilities.Curve
+) -> dict[str, tuple[float, float]]:
+    """Find the 95 % interval of the average precision; none with fewer than two squares or without landslide."""
+    squares, count = [], 0
+    for one in maps:
+        numbers, own = pixels.square_blocks(one.where.shape, SIDE_PX)
+        squares.append(numbers[one.where] + count)
+        count += own
+    bounds = probabilities.bootstrap_average_precision(given, truth, np.concatenate(squares), found)
+    return {} if bounds is None else {"average_precision": bounds}

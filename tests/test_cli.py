@@ -507,3 +507,20 @@ def test_a_map_without_inventory_is_sampled_and_assessed(command, made_up_cube, 
     labels.write_text("id,label\n" + "".join(f"{one},\n" for one in ids))
     code, _, err = command("assess", folder, "--labels", labels)
     assert (code, err.count("\n"), "no place has a label yet" in err) == (2, 1, True)
+
+
+def test_a_model_is_adapted_and_a_missing_area_is_named(command, made_up_event, made_up_cube, made_up_model, tmp_path):
+    folder, out = made_up_event.parent, tmp_path / "adapted"
+    given = ("adapt", made_up_model, made_up_cube, "--labels", folder / "landslides.gpkg", "--out", out, "--steps", "0")
+    code, _, err = command(*given)
+    assert (code, err.strip()) == (
+        2,
+        "coslide: --area: missing, expected polygons of the labelled area (or --area-layer, a layer of --labels)",
+    )
+    code, _, err = command(*given, "--area-layer", "area")
+    assert code == 2
+    assert "--area-layer: found 'area', expected of its layers: landslides" in err
+    code, _, err = command(*given, "--area", folder / "area.gpkg")
+    assert code == 0
+    assert "labelled tiles of Made-up earthquake" in err
+    assert (out / "model.json").exists()

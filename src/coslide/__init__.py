@@ -3,6 +3,7 @@
 - `read_event`, `build_cube`, `open_cube`: from an event file to the index cube (`Cube.to_xarray`: an xarray Dataset);
 - `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
 - `predict`, `predict_scene`, `read_inventory`: from a model to probabilities, map files and polygons (a GeoDataFrame);
+- `adapt`: a model for a new event, of which a few tiles are labelled;
 - `evaluate`, `write_report`: from a map to scores, and to one page;
 - `sample`, `assess`: how good a map is where there is no inventory, from places that people label;
 - `run`, `simulate_event`: the whole pipeline, and a synthetic earthquake to try it on;
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from coslide.cube.cube import open_cube as open_cube
     from coslide.mapping.inventory import read_inventory as read_inventory
     from coslide.mapping.model import load_model as load_model
+    from coslide.pipeline.adapt import adapt as adapt
     from coslide.pipeline.assess import assess as assess
     from coslide.pipeline.build import build_cube as build_cube
     from coslide.pipeline.evaluate import evaluate as evaluate
@@ -36,6 +38,7 @@ __version__ = "0.1.0"
 prepare_environment()
 # Imported on first use: `import coslide` alone stays quick and loads neither torch nor GDAL.
 _HOMES = {
+    "adapt": "coslide.pipeline.adapt",
     "assess": "coslide.pipeline.assess",
     "build_cube": "coslide.pipeline.build",
     "evaluate": "coslide.pipeline.evaluate",

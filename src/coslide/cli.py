@@ -222,6 +222,47 @@ def map_(
 
 
 @app.command()
+def adapt(
+    model: Model,
+    index: IndexCube,
+    labels: Annotated[Path, typer.Option(help="Landslides of the labelled area (polygons).")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the adapted model.")],
+    labels_layer: Layers = None,
+    labels_encoding: TextEncoding = None,
+    area: Annotated[
+        Path | None, typer.Option(help="Labelled area (polygons); the labels' own file if missing.")
+    ] = None,
+    area_layer: Layers = None,
+    area_encoding: TextEncoding = None,
+    steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is drawn.")] = 0,
+    resume: Resume = False,
+) -> None:
+    """Adapt a trained model to a new event, of which a few tiles are labelled."""
+    if area is None and not area_layer:
+        raise InputError(
+            "--area: missing, expected polygons of the labelled area (or --area-layer, a layer of --labels)"
+        )
+    places = {
+        "labels": _vector_file("labels", labels, labels_layer, labels_encoding),
+        "area": _vector_file("area", area or labels, area_layer, area_encoding),
+    }
+    with shown():
+        coslide.adapt(model, index, out=out, steps=steps, seed=seed, resume=resume, **places)
+
+
+def _vector_file(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> Any:
+    """Tell what to read for an option and those for its layer and encoding; None where it is not given."""
+    from coslide.io.vector import VectorFile
+
+    found = VectorFile(path or Path(), tuple(names or ()) or None, encoding, f"--{option}-layer")
+    for key, value in ((found.key, next(iter(names or ()), None)), (found.encoding_key, encoding)):
+        if path is None and value:
+            raise InputError(f"{key}: found {value!r} without --{option}")
+    return found if path else None
+
+
+@app.command()
 def export(
     model: Model, onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False
 ) -> None:
@@ -252,19 +293,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on pixels that training did not see."""
-    from coslide.io.vector import VectorFile
-
-    def chosen(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> VectorFile | None:
-        found = VectorFile(path or Path(), tuple(names or ()) or None, encoding, f"--{option}-layer")
-        for key, value in ((found.key, next(iter(names or ()), None)), (found.encoding_key, encoding)):
-            if path is None and value:
-                raise InputError(f"{key}: found {value!r} without --{option}")
-        return found if path else None
-
-    source = chosen("inventory", inventory, inventory_layer, inventory_encoding) or inventory
+    source = _vector_file("inventory", inventory, inventory_layer, inventory_encoding)
     places = {
-        "area": chosen("area", area, area_layer, area_encoding),
-        "regions": chosen("regions", regions, regions_layer, regions_encoding),
+        "area": _vector_file("area", area, area_layer, area_encoding),
+        "regions": _vector_file("regions", regions, regions_layer, regions_encoding),
     }
     with shown():
         metrics = coslide.evaluate(folder, source, grid=grid, classes=classes, **places)

@@ -21,6 +21,7 @@ from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, Scores, 
 from coslide.io.atomic import Marker, whole_output, write_json
 from coslide.io.paths import file_exists
 from coslide.labels import NO_CLASS
+from coslide.mapping.adaptation import Adaptation
 from coslide.mapping.weights import read_tensors, require_tensors
 from coslide.networks.cgblock import fuse
 from coslide.networks.precision import mixed_precision, one_thread
@@ -82,6 +83,8 @@ class ModelMetadata(StrictModel):
         Scores of the paper's protocol, where the model was trained by it (`pipeline.training_data.sample_scores`).
     scores
         Of the model on held-out pixels, with the split they belong to; empty until it was scored.
+    adapted
+        From which model and on what it was adapted, where it was (`coslide adapt`).
     credits
         Whom the data of these events are from, and their terms.
     coslide_version, licence, citation
@@ -109,6 +112,7 @@ class ModelMetadata(StrictModel):
     vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
     samples: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
+    adapted: Adaptation | None = None
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
     citation: str = CITATION

@@ -96,7 +96,7 @@ def evaluate(
     if grid is not None:
         require_grid(found.grid, Path(grid))
         found.probability[~open_cube(grid).valid()] = np.nan
-    source, mapped = _file(inventory), None if area is None else _file(area)
+    source, mapped = as_vector_file(inventory), None if area is None else as_vector_file(area)
     labels = rasterize_inventory(source, found.grid, area=mapped).mask
     baselines = read_baselines(folder, found.grid) if found.metadata else {}
     of_map = (found.seen, found.pixel_size_m, found.threshold, found.temperature)
@@ -104,7 +104,7 @@ def evaluate(
     metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
     places = {}
     if regions is not None:
-        places["regions"] = score_places(one, *_regions(_file(regions), found.grid))
+        places["regions"] = score_places(one, *_regions(as_vector_file(regions), found.grid))
     if classes is not None:
         places["classes"] = score_places(one, *_classes(Path(classes), found.grid))
     metrics = metrics.model_copy(update=places)
@@ -191,7 +191,8 @@ def _words(grid: GeoBox) -> str:
     return f"{grid.shape.y} x {grid.shape.x} pixels at {grid.affine.c:.0f}, {grid.affine.f:.0f} ({grid.crs})"
 
 
-def _file(given: Path | str | VectorFile) -> VectorFile:
+def as_vector_file(given: Path | str | VectorFile) -> VectorFile:
+    """Take a path as a file without a layer named."""
     return given if isinstance(given, VectorFile) else VectorFile(Path(given))
 
 

@@ -37,6 +37,7 @@ from coslide.samples.split import Subset
 from coslide.sources.chips import chips_config
 from coslide.training.checkpoints import require_unused
 from coslide.training.fit import TrainingData, first_network, fit, network_options, require_trainable, with_precision
+from coslide.training.module import Start
 
 _log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def fit_model(
             scenes, split = split_scenes(scenes, settings)
             data, encoder = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
             settings = with_precision(data, settings, folder)  # one for all members
-            members = _fit_members(data, settings, folder, resume=resume)
+            members = fit_members(data, settings, folder, resume=resume)
         finally:
             shutil.rmtree(folder / _CACHE, ignore_errors=True)
     write_splits(out / "splits", scenes, settings)
@@ -179,15 +180,31 @@ def fit_model(
     return model, scenes
 
 
-def _fit_members(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool) -> list[nn.Module]:
-    """Train the members: the first in `folder`, others, from other seeds, in folders of it."""
+def fit_members(
+    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool, start: Sequence[Start] = ()
+) -> list[nn.Module]:
+    """Train the members: the first in `folder`, others, from other seeds, in folders of it.
+
+    Parameters
+    ----------
+    data, settings, folder, resume
+        As for `coslide.training.fit.fit`.
+    start
+        What each of them begins with, where they were trained before.
+
+    Raises
+    ------
+    InputError
+        As `coslide.training.fit.fit`.
+    """
     optimiser, networks = settings.optimiser, []
     length = f"{optimiser.steps} steps of {optimiser.batch}" if optimiser.steps else f"{optimiser.epochs} epochs of"
     samples = f"tiles ({len(data.tiles)})" if settings.sampling.places == "tiles" else "windows at random places"
     up_to = "up to " if optimiser.patience else ""
     for number, own in enumerate(_settings_of_members(settings), start=1):
         started = time.monotonic()
-        networks.append(fit(data, own, folder if number == 1 else folder / f"member-{number}", resume=resume))
+        place = folder if number == 1 else folder / f"member-{number}"
+        networks.append(fit(data, own, place, resume=resume, start=start[number - 1] if start else None))
         which = f" ({number} of {settings.members})" if settings.members > 1 else ""
         took_min = (time.monotonic() - started) / 60
         _log.info(f"trained {settings.network}{which}: {up_to}{length} {samples} in {took_min:.1f} min")

@@ -37,12 +37,12 @@ _MOST_WINDOWS = 32  # enough to see what a depth is worth
 
 
 def prepare_tiles(
-    scenes: Scenes, encoder: Encoder, settings: TrainingSettings, folder: Path
+    scenes: Scenes, encoder: Encoder, settings: TrainingSettings, folder: Path, *, normalised: bool = False
 ) -> tuple[TrainingData, Encoder]:
     """Prepare the tiles of split scenes; their inputs are left in `folder`, from where they are read when needed.
 
-    The encoder has the normalisation of the training pixels of all scenes then; it is not used where each event is
-    normalised by itself.
+    The encoder has the normalisation of the training pixels of all scenes then, unless it was `normalised` before; it
+    is not used where each event is normalised by itself.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def prepare_tiles(
         for rows in row_strips(scenes[i].labels.shape[0]):
             require_finite(scenes[i].scene.read(rows, encoder.bands), encoder.bands, scenes[i].name)
     own = [scenes[i] for i in used]
-    rasters, moments = _rasters(own, encoder, folder, by_event=settings.inputs.normalise == "event")
+    rasters, moments = _rasters(own, encoder, folder, by_event=settings.inputs.normalise == "event", keep=normalised)
     for band, count in zip(encoder.bands, moments.count, strict=True):
         if not count:
             _log.info(f"warning: band {band.name} has no value on training pixels; it is fed as nodata everywhere")
@@ -76,7 +76,7 @@ def prepare_tiles(
     cube = hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0]
     made_from = {"cube": cube, "parts": hashlib.sha256(parts).hexdigest()}
     data = TrainingData(tiles, encoder.inputs, validation if len(validation) else None, made_from)
-    return data, encoder._replace(normalisation=moments.normalisation())
+    return data, encoder if normalised else encoder._replace(normalisation=moments.normalisation())
 
 
 def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, list[str]]:
@@ -158,8 +158,13 @@ def _of_set(bands: Sequence[Band], settings: TrainingSettings) -> list[Band]:
     return chosen
 
 
-def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool) -> tuple[list[Raster], Moments]:
-    """Encode the inputs of each scene, and take the moments of the training pixels of all."""
+def _rasters(
+    scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool, keep: bool
+) -> tuple[list[Raster], Moments]:
+    """Encode the inputs of each scene, and take the moments of the training pixels of all.
+
+    With `keep`, and not `by_event`, the normalisation of the encoder stays.
+    """
     bands, whole, each = encoder.bands, Moments(encoder.bands), []
     for number, scene in enumerate(scenes):
         valid = scene.scene.valid(slice(None))
@@ -169,7 +174,7 @@ def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool) 
         whole.merge(each[-1])
     rasters = []
     for number, (scene, moments) in enumerate(zip(scenes, each, strict=True)):
-        own = (moments if by_event else whole).normalisation()
+        own = encoder.normalisation if keep and not by_event else (moments if by_event else whole).normalisation()
         inputs = encode_raster(folder / f"{number}.npy", encoder._replace(normalisation=own))
         rasters.append(Raster(inputs, scene.labels, scene.split.subsets))
     return rasters, whole

@@ -29,7 +29,7 @@ from coslide.samples.dataset import RandomWindows, TileBatches, Tiles
 from coslide.training import checkpoints
 from coslide.training.checkpoints import MovableCheckpoint, WholeCheckpoints
 from coslide.training.interrupt import EndsBetweenBatches
-from coslide.training.module import Training
+from coslide.training.module import Start, Training
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,9 @@ class TrainingData(NamedTuple):
     fingerprints: Mapping[str, str] = MappingProxyType({})
 
 
-def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool = False) -> nn.Module:
+def fit(
+    data: TrainingData, settings: TrainingSettings, folder: Path, *, resume: bool = False, start: Start | None = None
+) -> nn.Module:
     """Train a network; it is returned in evaluation mode, on the CPU.
 
     After every epoch the whole state is written to ``folder/last.ckpt``. What is drawn depends on seed and epoch alone,
@@ -120,6 +122,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
         For checkpoint, settings and logs (CSV and TensorBoard).
     resume
         Continue from ``last.ckpt`` where there is one.
+    start
+        A trained network of these settings and inputs to begin with; by default a new one is made.
 
     Raises
     ------
@@ -137,6 +141,8 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
         raise InputError("training.runtime.precision: found 16, which needs a GPU; expected 32, bf16 or auto on a CPU")
     settings = with_precision(data, settings, folder)
     network = first_network(settings, data.inputs)
+    if start is not None:
+        network.load_state_dict(start.network.state_dict())
     # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
     # of any one of them, so more can be added later.
     apart = ("split.regions", "members")
@@ -148,7 +154,7 @@ def fit(data: TrainingData, settings: TrainingSettings, folder: Path, *, resume:
     loader, held_out = _loaders(data, settings)
     optimiser = settings.optimiser
     epochs = math.ceil(optimiser.steps / len(loader)) if optimiser.steps else optimiser.epochs or 0
-    training = Training(network, settings, total_steps=epochs * len(loader))
+    training = Training(network, settings, total_steps=epochs * len(loader), start=start)
     interrupt = EndsBetweenBatches()
     with report_write_errors(folder), _lightning_notes_hidden(), interrupt.listening():
         trainer = _trainer(data, settings, folder, epochs=epochs)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -36,6 +36,18 @@ _STEPS_BETWEEN_CHECKS = 50  # on a GPU, where looking at the loss stops the queu
 TILES_PER_PART = 2  # of one, the convolutions of the lower depths take a third longer; of two, a twentieth
 
 
+class Start(NamedTuple):
+    """A trained network that a training begins with and holds on to.
+
+    The loss then has the penalty ``penalty / 2 * sum((w - w0)^2)`` over all weights w, which were w0 in `network`
+    (L2-SP: Li et al. 2018, arXiv:1802.01483), and batch statistics stay those of `network`: it is trained as it is
+    applied, and a few tiles cannot move them.
+    """
+
+    network: nn.Module
+    penalty: float = 0.0
+
+
 class Training(lightning.LightningModule):
     """A network with its loss, optimiser and schedule (Yang et al. 2023, Table 3).
 
@@ -51,9 +63,13 @@ class Training(lightning.LightningModule):
         Rates and the parameters of the loss.
     total_steps
         Steps of the whole training; the learning rate reaches 0 after the last.
+    start
+        The trained network that `network` holds on to, where it was not made anew.
     """
 
-    def __init__(self, network: nn.Module, settings: TrainingSettings, *, total_steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, settings: TrainingSettings, *, total_steps: int, start: Start | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self._settings = settings
@@ -61,11 +77,14 @@ class Training(lightning.LightningModule):
         self._loss = ClassBalancedFocalLoss(settings.loss)
         self._f1 = BinaryF1Score(ignore_index=NODATA)
         self._pool: ThreadPoolExecutor | None = None
+        self._penalty = start.penalty if start else 0.0
+        self._first_weights = [parameter.detach().clone() for parameter in start.network.parameters()] if start else []
         self.begun = False
 
     def on_fit_start(self) -> None:
         """Start clock and threads; processes that share the batch share the processors too."""
         self._started, self._first = time.monotonic(), self.trainer.global_step
+        self._first_weights = [weights.to(self.device) for weights in self._first_weights]
         self._pool = ThreadPoolExecutor(max(1, available_processors() // self._settings.runtime.devices))
 
     def on_train_start(self) -> None:
@@ -92,6 +111,10 @@ class Training(lightning.LightningModule):
         """
         inputs, labels = batch
         weighing = self._loss.weigh(labels)
+        if self._first_weights:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
         def loss_of(part: slice) -> Tensor:
             own = weighing._replace(weights=weighing.weights[part])
@@ -103,6 +126,9 @@ class Training(lightning.LightningModule):
         else:
             losses = [partial(loss_of, part) for part in parts_of(self.network, len(inputs))]
             loss = summed_loss(self.network, losses, self._pool, precision=self._settings.runtime.precision)
+        if self._penalty:
+            pairs = zip(self.network.parameters(), self._first_weights, strict=True)
+            loss = loss + self._penalty / 2 * torch.stack([(now - first).square().sum() for now, first in pairs]).sum()
         if (loss.device.type == "cpu" or batch_idx % _STEPS_BETWEEN_CHECKS == 0) and not torch.isfinite(loss):
             raise InputError(
                 f"the training diverged in epoch {self.current_epoch}: the loss is {loss.item()}, expected a number; "
@@ -184,14 +210,14 @@ def parts_of(network: nn.Module, count: int) -> list[slice]:
     """Divide a batch of `count` tiles into the parts that are computed by themselves.
 
     They depend on the batch alone, not on the number of threads, so that sums are made in the same order anywhere. A
-    network that normalises over the batch takes it whole.
+    network that normalises over the batch, and not by the statistics of an earlier training, takes it whole.
 
     Examples
     --------
     >>> parts_of(nn.Conv2d(1, 1, 1), 5)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    whole = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    whole = any(isinstance(module, nn.BatchNorm2d) and module.training for module in network.modules())
     size = count if whole else TILES_PER_PART
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 

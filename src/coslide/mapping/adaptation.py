@@ -1,0 +1,262 @@
+"""A model adapted to an event of which a few tiles are labelled: its record, its threshold, and what it gained."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.ndimage
+import scipy.special
+from numpy.typing import NDArray
+
+from coslide.config.records import StrictModel
+from coslide.evaluation.pixels import bootstrap_intervals, confusion, scores
+from coslide.evaluation.probabilities import best_threshold, curve, fit_temperature
+from coslide.labels import label_objects
+from coslide.windows import Window
+
+LEAST_TILES = 10  # of which some are held out
+_FOLDS, _THIRD = 5, 2  # every fifth tile by its landslides, from the third on: neither the most nor the least of them
+_PRIOR_TILES = 2  # the old threshold counts as one that was chosen on so many tiles
+_TELLING = 4  # held-out tiles, below which a bootstrap over them says nothing of the difference
+_SURE = 1e-6
+Interval = tuple[float, float]
+
+
+class BeforeAndAfter(StrictModel):
+    """F1 of landslide pixels on labelled tiles, with the bounds that hold 95 % of a bootstrap over the tiles.
+
+    Attributes
+    ----------
+    tiles, pixels
+        What was scored: tiles that the adapted model was not trained on; where none was held out, all labelled tiles.
+    before, before_interval
+        Of the model that was adapted, at its own threshold.
+    after, after_interval
+        Of the adapted model, each tile at the threshold that the others give; None where no tile was held out.
+    gain_interval
+        Of the difference, both models on the same tiles.
+    """
+
+    tiles: int
+    pixels: int
+    before: float
+    before_interval: Interval | None
+    after: float | None = None
+    after_interval: Interval | None = None
+    gain_interval: Interval | None = None
+
+    def line(self) -> str:
+        """Say in one line what the labels were worth, and whether more would help."""
+        before = f"F1 {self.before:.2f}{_words(self.before_interval)} before"
+        if self.after is None:
+            why = f"too few to hold some out: label at least {LEAST_TILES} tiles to learn whether more would help"
+            return f"on all {self.tiles} labelled tiles, {before}; {why}"
+        found = f"on {self.tiles} held-out tiles, {before} and {self.after:.2f}{_words(self.after_interval)} now"
+        if self.gain_interval is None or self.tiles < _TELLING:
+            return f"{found}; too few tiles to tell whether more labels would help"
+        gain = f"{found}, a gain of {self.after - self.before:+.2f}{_words(self.gain_interval)}"
+        if self.gain_interval[0] > 0:
+            return f"{gain}: labels helped, and as many again are likely to, by less"
+        if self.gain_interval[1] < 0:
+            return f"{gain}: the labels made it worse; keep the old model, or label many more"
+        return f"{gain}: these tiles do not tell whether more labels would help"
+
+
+class Adaptation(StrictModel):
+    """What a model was adapted from, and on what.
+
+    Attributes
+    ----------
+    model_sha256
+        Of the bundle that it was adapted from.
+    event
+        What it was adapted to; the last of the model's footprints tells where the labelled area lies.
+    tiles, held_out_tiles, labelled_km2
+        Labelled tiles, those of them that only chose temperature and threshold, and the labelled area.
+    steps, learning_rate, penalty, seed
+        Of the training; `penalty` is that on the distance from the old weights.
+    scores
+        On labelled tiles; None where the old model was trained on all of them.
+    """
+
+    model_sha256: str
+    event: str
+    tiles: int
+    held_out_tiles: int
+    labelled_km2: float
+    steps: int
+    learning_rate: float
+    penalty: float
+    seed: int
+    scores: BeforeAndAfter | None = None
+
+
+class TilePixels(NamedTuple):
+    """The labelled pixels of a tile.
+
+    `before` and `after` are what the two models give, 0 to 1, float32 (pixel,), before any temperature; `truth` tells
+    which pixels are landslide, and `fair` which the old model was not trained on.
+    """
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    fair: NDArray[np.bool_]
+
+    def fair_alone(self) -> "TilePixels":
+        """Leave out the pixels that the old model was trained on."""
+        fair = self.fair
+        return TilePixels(self.before[fair], self.after[fair], self.truth[fair], fair[fair])
+
+
+def labelled_tiles(area: NDArray[np.bool_], tile: int) -> list[Window]:
+    """Cut the labelled area (row, col) into rectangles of about a tile, each connected part from its own corner.
+
+    Examples
+    --------
+    >>> area = np.zeros((40, 40), dtype=bool)
+    >>> area[2:12, 3:23] = area[30:39, 1:12] = True
+    >>> labelled_tiles(area, 10)
+    [Window(row=2, col=3, height=10, width=10), Window(row=2, col=13, height=10, width=10),
+     Window(row=30, col=1, height=9, width=11)]
+    """
+    found = []
+    for rows, cols in scipy.ndimage.find_objects(label_objects(area).astype(np.int32)):
+        ends = [np.linspace(s.start, s.stop, max(1, round((s.stop - s.start) / tile)) + 1) for s in (rows, cols)]
+        (tops, lefts) = (np.round(one).astype(int).tolist() for one in ends)
+        found += [
+            Window(top, left, bottom - top, right - left)
+            for top, bottom in itertools.pairwise(tops)
+            for left, right in itertools.pairwise(lefts)
+        ]
+    return sorted(window for window in found if area[window.slices].any())
+
+
+def held_out_tiles(landslides: Sequence[int]) -> list[int]:
+    """Choose the tiles to hold out, by how many landslide pixels each has; none of fewer than ten.
+
+    Every fifth in the order of falling counts is held out, from the third on; none where that one has no landslide.
+
+    Examples
+    --------
+    >>> held_out_tiles([0, 0, 90, 0, 50, 70, 0, 0, 10, 0]), held_out_tiles([3, 2, 1])
+    ([4, 6], [])
+    """
+    order = np.argsort(-np.array(landslides), kind="stable")
+    if len(order) < LEAST_TILES or not landslides[order[_THIRD]]:
+        return []
+    return sorted(order[_THIRD::_FOLDS].tolist())
+
+
+def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float, *, refit: bool) -> dict[str, float]:
+    """Choose temperature and threshold of an adapted model.
+
+    Parameters
+    ----------
+    tiles
+        Held-out tiles; or, where there are none, those that it was trained on.
+    temperature, threshold
+        Of the model that was adapted.
+    refit
+        Whether the tiles were held out. If not, the temperature stays: on what it was trained on, a network is too
+        sure.
+
+    Returns
+    -------
+    dict
+        ``temperature`` and ``threshold``. The threshold is that of the highest F1, drawn towards the old one (as a
+        logit before temperatures) as if that had been chosen on two tiles.
+    """
+    old = uncalibrated(threshold, temperature)
+    if refit:
+        given, truth = (np.concatenate([getattr(one, name) for one in tiles]) for name in ("after", "truth"))
+        temperature = fit_temperature(given, truth)
+    chosen = _threshold(tiles, old)
+    return {"temperature": temperature, "threshold": _expit(_logit(chosen) / temperature)}
+
+
+def uncalibrated(threshold: float, temperature: float) -> float:
+    """Tell which threshold on the probabilities before a temperature is the same as `threshold` after it."""
+    return threshold if temperature == 1 else _expit(_logit(threshold) * temperature)
+
+
+def compare(tiles: Sequence[TilePixels], threshold: float, *, held_out: bool) -> BeforeAndAfter | None:
+    """Score the old model and, if the tiles were held out, the adapted one on the same tiles.
+
+    Parameters
+    ----------
+    tiles
+        The tiles.
+    threshold
+        Of the old model, before its temperature.
+    held_out
+        Whether the adapted model was not trained on them. Each tile is then scored at the threshold that the other
+        tiles give: it has not chosen its own.
+
+    Returns
+    -------
+    BeforeAndAfter or None
+        None if the old model was trained on all of them.
+    """
+    tiles = [one.fair_alone() for one in tiles if one.fair.any()]
+    if not tiles:
+        return None
+    before = np.array([confusion(one.before >= threshold, one.truth) for one in tiles])
+    found = {
+        "tiles": len(tiles),
+        "pixels": int(before.sum()),
+        "before": _f1(before),
+        "before_interval": _bounds(before),
+    }
+    if not held_out:
+        return BeforeAndAfter.model_validate(found)
+    others = [[one for one in tiles if one is not left_out] for left_out in tiles]
+    after = np.array(
+        [
+            confusion(one.after >= _threshold(rest, threshold), one.truth)
+            for one, rest in zip(tiles, others, strict=True)
+        ]
+    )
+    found |= {"after": _f1(after), "after_interval": _bounds(after), "gain_interval": _gain(before, after)}
+    return BeforeAndAfter.model_validate(found)
+
+
+def _threshold(tiles: Sequence[TilePixels], old: float) -> float:
+    count = sum(bool(one.truth.any()) for one in tiles)
+    if not count:
+        return old
+    given, truth = (np.concatenate([getattr(one, name) for one in tiles]) for name in ("after", "truth"))
+    best, share = best_threshold(curve(given, truth)), count / (count + _PRIOR_TILES)
+    return _expit(share * _logit(best) + (1 - share) * _logit(old))
+
+
+def _gain(before: NDArray[np.int64], after: NDArray[np.int64], replicates: int = 1000) -> Interval | None:
+    """Find the bounds that hold 95 % of the differences of F1, tiles drawn with replacement, the same for both."""
+    count = len(before)
+    if count < 2:
+        return None
+    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=replicates)
+    differences = [_f1(draw @ after) - _f1(draw @ before) for draw in times[:, np.newaxis]]
+    low, high = np.percentile(differences, (2.5, 97.5)).tolist()
+    return low, high
+
+
+def _bounds(counts: NDArray[np.int64]) -> Interval | None:
+    return bootstrap_intervals(counts, ["f1"]).get("f1")
+
+
+def _f1(counts: NDArray[np.int64]) -> float:
+    return scores(*counts.sum(axis=0).tolist()).f1
+
+
+def _logit(probability: float) -> float:
+    return float(scipy.special.logit(min(max(probability, _SURE), 1 - _SURE)))
+
+
+def _expit(logit: float) -> float:
+    return float(min(max(scipy.special.expit(logit), _SURE), 1 - _SURE))
+
+
+def _words(interval: Interval | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"

@@ -517,7 +517,7 @@ def test_a_model_is_adapted_and_a_missing_area_is_named(command, made_up_event, 
         2,
         "coslide: --area: missing, expected polygons of the labelled area (or --area-layer, a layer of --labels)",
     )
-    code, _, err = command(*given, "--area-layer", "area")
+    code, _, err = command(*given, "--labels-layer", "landslides", "--area-layer", "area")
     assert code == 2
     assert "--area-layer: found 'area', expected of its layers: landslides" in err
     code, _, err = command(*given, "--area", folder / "area.gpkg")

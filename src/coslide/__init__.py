@@ -3,6 +3,7 @@
 - `read_event`, `build_cube`, `open_cube`: from an event file to the index cube (`Cube.to_xarray`: an xarray Dataset);
 - `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
 - `predict`, `predict_scene`, `read_inventory`: from a model to probabilities, map files and polygons (a GeoDataFrame);
+- `study_transfer`: each of several events once as the one that nobody has seen;
 - `adapt`: a model for a new event, of which a few tiles are labelled;
 - `evaluate`, `write_report`: from a map to scores, and to one page;
 - `sample`, `assess`: how good a map is where there is no inventory, from places that people label;
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from coslide.pipeline.report import write_report as write_report
     from coslide.pipeline.run import run as run
     from coslide.pipeline.sample import sample as sample
+    from coslide.pipeline.study import study_transfer as study_transfer
     from coslide.pipeline.train import train as train
     from coslide.progress import progress_to as progress_to
     from coslide.simulate.write import simulate_event as simulate_event
@@ -53,6 +55,7 @@ _HOMES = {
     "run": "coslide.pipeline.run",
     "sample": "coslide.pipeline.sample",
     "simulate_event": "coslide.simulate.write",
+    "study_transfer": "coslide.pipeline.study",
     "train": "coslide.pipeline.train",
     "write_report": "coslide.pipeline.report",
 }

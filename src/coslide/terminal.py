@@ -20,6 +20,7 @@ from coslide.errors import InputError, one_line
 if TYPE_CHECKING:
     from coslide.evaluation.assessment import Assessment
     from coslide.evaluation.scores import Scores
+    from coslide.evaluation.study import Run, Study
 
 _errors = Console(stderr=True, highlight=False, emoji=False)
 
@@ -97,6 +98,25 @@ def print_assessment(found: "Assessment", *, as_json: bool) -> None:
     return None
 
 
+def print_study(found: "Study", *, as_json: bool) -> None:
+    """Print the table of a study, or all of it as JSON."""
+    if as_json:
+        return _print_json(found.model_dump(mode="json"))
+    from coslide.evaluation.study import study_rows
+
+    head, *rows = study_rows(found)
+    caption = "Oracle: at the threshold that is best on the scored pixels; a bound, not a result."
+    return _print_table(head, rows, right=head[2:], title=f"Study: {found.name}", caption=caption)
+
+
+def print_runs(runs: Sequence[tuple["Run", str]], *, as_json: bool) -> None:
+    """Print the trainings of a study and the state of each as a table, or as JSON."""
+    if as_json:
+        return _print_json([{**run.model_dump(mode="json"), "state": state} for run, state in runs])
+    rows = [(run.name, state, ", ".join(run.test_on), ", ".join(run.train)) for run, state in runs]
+    return _print_table(("run", "state", "unseen", "trains on"), rows, title=f"{len(runs)} trainings")
+
+
 def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: bool) -> None:
     """Print the bands of a cube as a table, or as JSON."""
     if as_json:
@@ -170,8 +190,10 @@ def tell_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        of = f"coslide {error.ctx.info_name}" if error.ctx and error.ctx.parent else "coslide"
-        print_line(f"coslide: {error.format_message().rstrip('.')}; see {of} --help", style="red")
+        of, context = "", error.ctx
+        while context and context.parent:
+            of, context = f" {context.info_name}{of}", context.parent
+        print_line(f"coslide: {error.format_message().rstrip('.')}; see coslide{of} --help", style="red")
     return 2
 
 

@@ -222,6 +222,11 @@ def spectral_change(values: Floats, bands: Sequence[Band]) -> tuple[Floats, str]
     return np.mean(visible or list(after.values()), axis=0), "brightness after the event"
 
 
+def name_of_change(bands: Sequence[Band]) -> str:
+    """Name what `spectral_change` measures with some bands; empty without reflectance."""
+    return spectral_change(np.zeros((1, len(bands)), dtype=np.float32), bands)[1]
+
+
 def _reader(metadata: ModelMetadata) -> Reader:
     """Choose how values are read: in their units, or normalised as the network is fed each event by itself."""
     found: dict[str, tuple[Floats, Floats]] = {}  # offset and scale

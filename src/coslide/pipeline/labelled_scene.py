@@ -228,8 +228,13 @@ def _of_chips(mosaic: Mosaic, split: Split) -> dict[str, Sequence[Any]]:
 
 def file_name(scene: LabelledScene, number: int) -> str:
     """Name the files about the scene of this number: from its name, safe on every disk."""
-    words = re.sub(r"[^a-z0-9]+", "-", scene.name.lower()).strip("-")[:60]
+    words = safe_name(scene.name)
     return f"{number + 1}-{words}" if words else f"{number + 1}"
+
+
+def safe_name(name: str) -> str:
+    """Turn a name into one of a file that is safe on every disk; empty where it has no Latin letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,15 +155,12 @@ def fit_model(
         As `train`.
     """
     require_replaceable(out / "model", BUNDLE)
-    _require_together(scenes, settings)
     folder = out / "training"
     require_unused(folder, resume=resume)
     with output_folder(folder), exclusive_lock(folder, folder):
         try:
-            encoder, optional_bands = choose_inputs(scenes, settings)
-            require_trainable(settings, encoder.inputs)
-            scenes, split = split_scenes(scenes, settings)
-            data, encoder = prepare_tiles(scenes, encoder, settings, folder / _CACHE)
+            scenes, split, unfitted, optional_bands = plan_training(scenes, settings)
+            data, encoder = prepare_tiles(scenes, unfitted, settings, folder / _CACHE)
             settings = with_precision(data, settings, folder)  # one for all members
             members = fit_members(data, settings, folder, resume=resume)
         finally:
@@ -178,6 +175,32 @@ def fit_model(
     if compare:
         scenes = make_baselines(scenes, model.metadata, out, seed=settings.seed)
     return model, scenes
+
+
+class Plan(NamedTuple):
+    """What a training will be: the split scenes, the record of their split, and what a network is fed of them.
+
+    The encoder does not normalise yet. A model may lack the optional bands.
+    """
+
+    scenes: list[LabelledScene]
+    split: dict[str, Any]
+    encoder: Encoder
+    optional_bands: list[str]
+
+
+def plan_training(scenes: Scenes, settings: TrainingSettings) -> Plan:
+    """Check that `settings` can be trained on `scenes`; split them and choose the bands. Nothing is written.
+
+    Raises
+    ------
+    InputError
+        As `train`.
+    """
+    _require_together(scenes, settings)
+    encoder, optional_bands = choose_inputs(scenes, settings)
+    require_trainable(settings, encoder.inputs)
+    return Plan(*split_scenes(scenes, settings), encoder, optional_bands)
 
 
 def fit_members(

@@ -27,8 +27,8 @@ from coslide.samples.footprint import (
     footprint_of,
     footprint_of_windows,
     is_held_out,
+    seen_elsewhere,
     split_raster,
-    trained_elsewhere,
     write_split_raster,
 )
 from coslide.samples.split import (
@@ -295,8 +295,10 @@ def _seen_from(scene: LabelledScene, others: Scenes) -> LabelledScene:
         return replace(scene, seen=split.subsets)
     if isinstance(scene.scene, Mosaic):
         seen, windows = split.subsets.copy(), list(scene.scene.windows.values())
-        for i in np.flatnonzero(trained_elsewhere(elsewhere, scene.scene.bounds or [])):
-            seen[windows[i].slices] = Subset.TRAIN
+        for subset in (Subset.VALIDATION, Subset.TRAIN):
+            for i in np.flatnonzero(seen_elsewhere(elsewhere, scene.scene.bounds or [], subset)):
+                own = seen[windows[i].slices]
+                own[own != Subset.TRAIN] = subset
         trained = seen == Subset.TRAIN
     else:
         trained = split_raster(elsewhere, scene.scene.grid) == Subset.TRAIN

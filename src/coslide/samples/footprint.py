@@ -97,22 +97,24 @@ def footprint_of_windows(
     return TrainingFootprint(crs="EPSG:4326", **found)
 
 
-def trained_elsewhere(
-    footprints: Sequence[TrainingFootprint], bounds: Sequence[tuple[float, float, float, float]]
+def seen_elsewhere(
+    footprints: Sequence[TrainingFootprint],
+    bounds: Sequence[tuple[float, float, float, float]],
+    subset: Subset = Subset.TRAIN,
 ) -> NDArray[np.bool_]:
-    """Tell which rectangles, given by west, south, east and north [degrees], overlap with training pixels.
+    """Tell which rectangles, given by west, south, east and north [degrees], overlap with pixels of a subset.
 
     Examples
     --------
     >>> train = [[list(box(0, 0, 1, 1).exterior.coords)]]
-    >>> trained_elsewhere([TrainingFootprint(crs="EPSG:4326", train=train, test=[])], [(0, 0, 2, 2), (1, 0, 2, 1)])
+    >>> seen_elsewhere([TrainingFootprint(crs="EPSG:4326", train=train, test=[])], [(0, 0, 2, 2), (1, 0, 2, 1)])
     array([ True, False])
     """
     rectangles = box(*np.array(bounds, dtype=np.float64).T)
     found = np.zeros(len(bounds), dtype=bool)
     for footprint in footprints:
-        if footprint.train:
-            outline = _outlines(footprint, "train", "EPSG:4326").iloc[0]
+        if getattr(footprint, subset.name.lower()):
+            outline = _outlines(footprint, subset.name.lower(), "EPSG:4326").iloc[0]
             found |= area(intersection(rectangles, make_valid(outline))) > 0
     return found
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_written(bundle, ma
     assert {path.name for path in tmp_path.iterdir()} == there
 
 
-def test_of_ten_tiles_some_are_held_out_and_choose_temperature_and_threshold(bundle, made_up_cube, cube, tmp_path):
+def test_of_ten_tiles_some_are_held_out_and_give_the_temperature(bundle, made_up_cube, cube, tmp_path):
     """Tiles of 32 pixels would not fit ten times, so the model's tile is called 16."""
     content, settings = {"tile": 16, "footprints": []}, {"sampling.tile": 16, "sampling.stride": 16}
     (tmp_path / "model").mkdir()
@@ -209,25 +209,26 @@ def pixels(shift, *, count=4, fair=True):
 
 
 def test_a_tile_is_scored_at_the_threshold_of_the_others():
-    found = compare(pixels(0.5), 0.5, held_out=True)
+    found = compare(pixels(0.5), 0.5, held_out=4)
     assert (found.before, found.after, found.gain_interval) == (0.0, 1.0, (1.0, 1.0))
     assert "labels helped" in found.line()
     own = pixels(0.5)
     own[0] = own[0]._replace(after=np.where(own[0].truth, 0.2, 0.1).astype(np.float32))
-    assert compare(own, 0.5, held_out=True).after < 1  # its own threshold would be 0.2
+    assert compare(own, 0.5, held_out=1).after == 0  # its own threshold would be 0.2
+    assert compare(own, 0.5, held_out=0).tiles == 4
 
 
 def test_pixels_that_the_old_model_was_trained_on_are_not_scored():
-    assert compare(pixels(0.5, fair=False), 0.5, held_out=True) is None
-    assert compare([*pixels(0.5), *pixels(0.5, fair=False)], 0.5, held_out=True).tiles == 4
+    assert compare(pixels(0.5, fair=False), 0.5, held_out=4) is None
+    assert compare([*pixels(0.5), *pixels(0.5, fair=False)], 0.5, held_out=8).tiles == 4
 
 
 def test_the_fewer_tiles_the_closer_the_threshold_is_to_the_old_one():
     """Without a temperature the best threshold is that of the landslides, 0.8."""
-    found = [calibrated(pixels(0.5, count=count), 1.0, 0.2, refit=False)["threshold"] for count in (1, 4, 16)]
+    found = [calibrated(pixels(0.5, count=count), 1.0, 0.2, held_out=0)["threshold"] for count in (1, 4, 16)]
     assert 0.2 < found[0] < found[1] < found[2] <= 0.8
-    assert calibrated(pixels(0.5), 3.0, 0.2, refit=False)["temperature"] == 3.0
-    assert calibrated(pixels(0.5), 3.0, 0.2, refit=True)["temperature"] < 1  # the two classes lie apart
+    assert calibrated(pixels(0.5), 3.0, 0.2, held_out=0)["temperature"] == 3.0
+    assert calibrated(pixels(0.5), 3.0, 0.2, held_out=2)["temperature"] < 1  # the two classes lie apart
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class Adaptation(StrictModel):
     event
         What it was adapted to; the last of the model's footprints tells where the labelled area lies.
     tiles, held_out_tiles, labelled_km2
-        Labelled tiles, those of them that only chose temperature and threshold, and the labelled area.
+        Labelled tiles, those of them that were not trained on, and the labelled area.
     steps, learning_rate, penalty, seed
         Of the training; `penalty` is that on the distance from the old weights.
     scores
@@ -149,30 +149,27 @@ def held_out_tiles(landslides: Sequence[int]) -> list[int]:
     return sorted(order[_THIRD::_FOLDS].tolist())
 
 
-def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float, *, refit: bool) -> dict[str, float]:
+def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float, *, held_out: int) -> dict[str, float]:
     """Choose temperature and threshold of an adapted model.
 
     Parameters
     ----------
     tiles
-        Held-out tiles; or, where there are none, those that it was trained on.
+        All labelled tiles; the first `held_out` of them were not trained on.
     temperature, threshold
         Of the model that was adapted.
-    refit
-        Whether the tiles were held out. If not, the temperature stays: on what it was trained on, a network is too
-        sure.
+    held_out
+        How many; with none the temperature stays: on what it was trained on, a network is too sure.
 
     Returns
     -------
     dict
-        ``temperature`` and ``threshold``. The threshold is that of the highest F1, drawn towards the old one (as a
-        logit before temperatures) as if that had been chosen on two tiles.
+        ``temperature`` and ``threshold``. The threshold is that of the highest F1 on all tiles, drawn towards the old
+        one (as a logit before temperatures) as if that had been chosen on two tiles.
     """
-    old = uncalibrated(threshold, temperature)
-    if refit:
-        given, truth = (np.concatenate([getattr(one, name) for one in tiles]) for name in ("after", "truth"))
-        temperature = fit_temperature(given, truth)
-    chosen = _threshold(tiles, old)
+    chosen = _threshold(tiles, uncalibrated(threshold, temperature))
+    if held_out:
+        temperature = fit_temperature(*_joined(tiles[:held_out]))
     return {"temperature": temperature, "threshold": _expit(_logit(chosen) / temperature)}
 
 
@@ -181,53 +178,52 @@ def uncalibrated(threshold: float, temperature: float) -> float:
     return threshold if temperature == 1 else _expit(_logit(threshold) * temperature)
 
 
-def compare(tiles: Sequence[TilePixels], threshold: float, *, held_out: bool) -> BeforeAndAfter | None:
-    """Score the old model and, if the tiles were held out, the adapted one on the same tiles.
+def compare(tiles: Sequence[TilePixels], threshold: float, *, held_out: int) -> BeforeAndAfter | None:
+    """Score the old model and, on held-out tiles, the adapted one beside it.
 
     Parameters
     ----------
     tiles
-        The tiles.
+        All labelled tiles; the first `held_out` of them were not trained on.
     threshold
         Of the old model, before its temperature.
     held_out
-        Whether the adapted model was not trained on them. Each tile is then scored at the threshold that the other
-        tiles give: it has not chosen its own.
+        How many. Each of these is scored at the threshold that all other tiles give: it has not chosen its own. With
+        none the old model alone is scored, on all tiles.
 
     Returns
     -------
     BeforeAndAfter or None
-        None if the old model was trained on all of them.
+        None if the old model was trained on all that would be scored.
     """
-    tiles = [one.fair_alone() for one in tiles if one.fair.any()]
-    if not tiles:
+    numbers = [number for number, one in enumerate(tiles[: held_out or None]) if one.fair.any()]
+    if not numbers:
         return None
-    before = np.array([confusion(one.before >= threshold, one.truth) for one in tiles])
+    scored = [tiles[number].fair_alone() for number in numbers]
+    before = np.array([confusion(one.before >= threshold, one.truth) for one in scored])
     found = {
-        "tiles": len(tiles),
+        "tiles": len(scored),
         "pixels": int(before.sum()),
         "before": _f1(before),
         "before_interval": _bounds(before),
     }
     if not held_out:
         return BeforeAndAfter.model_validate(found)
-    others = [[one for one in tiles if one is not left_out] for left_out in tiles]
-    after = np.array(
-        [
-            confusion(one.after >= _threshold(rest, threshold), one.truth)
-            for one, rest in zip(tiles, others, strict=True)
-        ]
-    )
+    own = [_threshold([*tiles[:number], *tiles[number + 1 :]], threshold) for number in numbers]
+    after = np.array([confusion(one.after >= at, one.truth) for one, at in zip(scored, own, strict=True)])
     found |= {"after": _f1(after), "after_interval": _bounds(after), "gain_interval": _gain(before, after)}
     return BeforeAndAfter.model_validate(found)
+
+
+def _joined(tiles: Sequence[TilePixels]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return np.concatenate([one.after for one in tiles]), np.concatenate([one.truth for one in tiles])
 
 
 def _threshold(tiles: Sequence[TilePixels], old: float) -> float:
     count = sum(bool(one.truth.any()) for one in tiles)
     if not count:
         return old
-    given, truth = (np.concatenate([getattr(one, name) for one in tiles]) for name in ("after", "truth"))
-    best, share = best_threshold(curve(given, truth)), count / (count + _PRIOR_TILES)
+    best, share = best_threshold(curve(*_joined(tiles))), count / (count + _PRIOR_TILES)
     return _expit(share * _logit(best) + (1 - share) * _logit(old))
 
 

@@ -63,8 +63,8 @@ def adapt(
 
     It is trained on from its weights, at a tenth of the learning rate of its recipe, on windows at random places of the
     labelled area, and held on to these weights by a penalty (`coslide.training.module.Start`). Of ten tiles or more
-    every fifth is held out, and chooses temperature and threshold; of fewer all are trained on, the temperature stays,
-    and the threshold is chosen on them. What it gained is logged and recorded.
+    every fifth is held out, and gives the temperature; of fewer all are trained on, and the temperature stays. The
+    threshold is chosen on all of them. What it gained is logged and recorded.
 
     Parameters
     ----------
@@ -213,13 +213,12 @@ def _trained(
 
 def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation) -> Model:
     """Choose temperature and threshold of the adapted model, score it, and complete its metadata."""
-    metadata, held_out = old.metadata, bool(scene.split.validation) and new is not old
-    tiles = scene.split.validation if held_out else [*scene.split.train, *scene.split.validation]
-    pixels = _pixels(old, new, scene, tiles)
+    metadata, held_out = old.metadata, 0 if new is old else len(scene.split.validation)
+    pixels = _pixels(old, new, scene, [*scene.split.validation, *scene.split.train])
     temperature, threshold = metadata.temperature, metadata.threshold
     values: dict[str, Any] = {}
     if new is not old:
-        values = calibrated(pixels, temperature, threshold, refit=held_out)
+        values = calibrated(pixels, temperature, threshold, held_out=held_out)
         _log.info("temperature {temperature:.2f}, threshold {threshold:.3f}".format(**values))
     found = compare(pixels, uncalibrated(threshold, temperature), held_out=held_out)
     worth = "the old model was trained on the labelled area, so what the labels are worth cannot be told"

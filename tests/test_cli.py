@@ -524,3 +524,26 @@ def test_a_model_is_adapted_and_a_missing_area_is_named(command, made_up_event, 
     assert code == 0
     assert "labelled tiles of Made-up earthquake" in err
     assert (out / "model.json").exists()
+
+
+def test_a_study_that_is_only_planned_lists_its_trainings_and_writes_nothing(command, chips_writer, tmp_path):
+    places = [f"{event},{row},{col}" for event in ("east", "west") for row in (0, 1) for col in (0, 1)]
+    table = 'event = "event"\nrow = "row"\ncol = "col"\nstep_px = 32'
+    chips, _ = chips_writer(tmp_path / "chips", places, table=table)
+    small = ("--tile", 32, "--stride", 32, "--width", 8, "--set", "split.block_windows=1")
+    given = ("study", "transfer", chips, "--out", tmp_path / "out", "--seeds", 2, *small, "--dry-run")
+    code, out, _ = command(*given)
+    assert code == 0
+    assert [line.split() for line in out.splitlines()[2:]] == [
+        [f"made-up-chips-{unseen}/seed-{seed}", "to", "do", "Made-up", "chips", f"({unseen})", f"chips.toml#{other}"]
+        for unseen, other in (("east", "west"), ("west", "east"))
+        for seed in (0, 1)
+    ]
+    runs = json.loads(command(*given, "--json")[1])
+    assert [(run["seed"], run["state"]) for run in runs] == [(0, "to do"), (1, "to do")] * 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_line_about_an_option_of_a_study_names_the_help_that_there_is(command):
+    code, _, err = command("study", "transfer", "--frob")
+    assert (code, err.strip()) == (2, "coslide: No such option: --frob; see coslide study transfer --help")

@@ -104,7 +104,7 @@ def print_study(found: "Study", *, as_json: bool) -> None:
         return _print_json(found.model_dump(mode="json"))
     from coslide.evaluation.study import study_rows
 
-    head, *rows = study_rows(found)
+    head, *rows = study_rows(found, brief=True)
     caption = "Oracle: at the threshold that is best on the scored pixels; a bound, not a result."
     return _print_table(head, rows, right=head[2:], title=f"Study: {found.name}", caption=caption)
 
@@ -113,7 +113,7 @@ def print_runs(runs: Sequence[tuple["Run", str]], *, as_json: bool) -> None:
     """Print the trainings of a study and the state of each as a table, or as JSON."""
     if as_json:
         return _print_json([{**run.model_dump(mode="json"), "state": state} for run, state in runs])
-    rows = [(run.name, state, ", ".join(run.test_on), ", ".join(run.train)) for run, state in runs]
+    rows = [(run.name, state, run.case, ", ".join(Path(path).name for path in run.train)) for run, state in runs]
     return _print_table(("run", "state", "unseen", "trains on"), rows, title=f"{len(runs)} trainings")
 
 

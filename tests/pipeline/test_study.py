@@ -21,6 +21,7 @@ from coslide.mapping.model import load_model
 from coslide.pipeline.labelled_scene import open_labelled_scenes
 from coslide.pipeline.scene_predictor import predict_array
 from coslide.pipeline.study import RUN, carry_out, plan_transfer, state_of, study_transfer
+from coslide.terminal import print_study
 
 SETTINGS = TrainingSettings(
     network="unet",
@@ -119,6 +120,19 @@ def test_means_and_spreads_are_those_of_the_seeds_and_then_of_the_events(study):
     assert f"| {first.case} | network |" in text
     assert f" | {bounds[0]:.2f} to {bounds[1]:.2f} | " in text
     assert "It is a bound, not a result" in text
+
+
+def test_the_table_in_a_terminal_fits_and_calls_the_bound_one(study, capsys):
+    found = study[1]
+    print_study(found, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0].strip() == "unseen event"
+    for word in ("AP", "F1", "F1 95 %", "oracle F1"):
+        assert f" {word} " in f"{lines[1]} "
+    assert "a bound, not a result" in lines[-1]
+    assert "…" not in "".join(lines)
+    print_study(found, as_json=True)
+    assert Study.model_validate_json(capsys.readouterr().out) == found
 
 
 def test_what_is_there_is_not_trained_again_and_what_is_missing_or_changed_is(study, chips, monkeypatch):

@@ -211,8 +211,11 @@ def _summary(
     return StudySummary(case=case, method=method, count=len(values), scores=scores)
 
 
-def study_rows(found: Study) -> list[tuple[str, ...]]:
-    """Write the summaries of a study as text: a header, and a row each; mean ± deviation where there are several."""
+def study_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
+    """Write the summaries of a study as text: a header, and a row each; mean ± deviation where there are several.
+
+    `brief` leaves out what a terminal has no room for.
+    """
     others = dict.fromkeys(how for row in found.rows for how in row.at if how not in {OWN, ORACLE})
     columns = {
         "average_precision": "AP",
@@ -226,6 +229,8 @@ def study_rows(found: Study) -> list[tuple[str, ...]]:
         **{f"{how}_f1": f"F1 at {how} threshold" for how in others},
         f"{ORACLE}_f1": "oracle F1",
     }
+    if brief:
+        columns = {name: head for name, head in columns.items() if head == "AP" or "F1" in head}
     rows: list[tuple[str, ...]] = [(found.case_is, "method", *columns.values())]
     for one in found.summaries:
         bounds = {short: _bounds(one, name) for short, name in (("AP", "average_precision"), ("F1", "f1"))}

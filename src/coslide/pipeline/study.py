@@ -140,7 +140,7 @@ def carry_out(runs: Sequence[Run], out: Path) -> None:
         if state == "done":
             _log.info(f"{what}: is there")
             continue
-        _log.info(f"{what}: {state}")
+        _log.info(f"{what}: {'goes on' if state == 'interrupted' else 'starts'}, without {run.case}")
         if state == "changed":
             _log.info(f"{what}: other settings or inputs made what is there; it is trained again")
             shutil.rmtree(folder)

@@ -157,6 +157,11 @@ def test_what_is_there_is_not_trained_again_and_what_is_missing_or_changed_is(st
     metrics.unlink()
     assert [state_of(run, out) for run in found.runs] == ["interrupted"] + 5 * ["done"]
     metrics.write_bytes(whole)
+    record = out / found.runs[0].name / RUN  # of a run that was stopped while its figures were drawn
+    whole = record.read_text()
+    record.write_text(whole.replace('"done": true', '"done": false'))
+    assert state_of(found.runs[0], out) == "interrupted"
+    record.write_text(whole)
     assert (out / "study.json").read_bytes() == before
 
 

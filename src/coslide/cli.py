@@ -275,7 +275,7 @@ def adapt(
     ] = None,
     area_layer: Layers = None,
     area_encoding: TextEncoding = None,
-    steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 200,
+    steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 300,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is drawn.")] = 0,
     resume: Resume = False,
 ) -> None:

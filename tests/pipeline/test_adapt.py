@@ -52,7 +52,7 @@ def files(cube, tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(made_up_model, tmp_path_factory):
     """The folder of a model whose recipe takes large steps, so that few of them are enough."""
-    return changed(made_up_model, tmp_path_factory.mktemp("bundle"), **{"optimiser.learning_rate": 0.03})
+    return changed(made_up_model, tmp_path_factory.mktemp("bundle"), **{"optimiser.learning_rate": 0.003})
 
 
 def changed(bundle, folder, *, content=None, **settings):
@@ -119,7 +119,7 @@ def test_the_bundle_tells_from_what_and_on_what_it_was_adapted(bundle, adapted, 
     old, metadata = load_model(bundle).metadata, load_model(adapted).metadata
     record = metadata.adapted
     assert (record.event, record.tiles, record.held_out_tiles, record.steps) == ("Made-up earthquake", 2, 0, STEPS)
-    assert record.learning_rate == old.settings["optimiser.learning_rate"] / 10
+    assert record.learning_rate == old.settings["optimiser.learning_rate"]
     assert len(record.model_sha256) == 64
     assert metadata.channels == old.channels
     assert metadata.temperature == old.temperature

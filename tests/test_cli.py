@@ -346,6 +346,7 @@ def test_an_output_that_cannot_be_is_told_before_any_work(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_demo_makes_its_own_earthquake_and_goes_on_where_it_was(command, tmp_path):
     words = ["demo", "--out", tmp_path / "run", "--size-km", "3.6", "--steps", "3"]
     code, _, err = command(*words)

@@ -180,6 +180,7 @@ def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_c
     np.testing.assert_array_equal(np.isfinite(turned[0]), scene.valid(slice(None)))
 
 
+@pytest.mark.slow
 def test_a_model_with_encodings_has_an_onnx_form(made_up_cube, tmp_path):
     settings = SETTINGS.changed({"inputs.encoding": {"aspect_class": "onehot"}})
     fit_model([open_labelled_scene(made_up_cube)], tmp_path, settings, compare=False)

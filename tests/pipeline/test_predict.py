@@ -137,6 +137,7 @@ def test_without_resume_or_for_other_options_rows_are_computed_anew(
         assert not any("already" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_mapping_leaves_no_map_and_can_be_resumed(
     mapped, made_up_model, made_up_cube, tmp_path, assert_same_map, listening
 ):

@@ -105,6 +105,7 @@ def test_slope_aspect_and_curvature_are_those_of_the_heights(terrain):
         np.testing.assert_array_equal(mine[0, 1:-1], mine[1, 1:-1])
 
 
+@pytest.mark.slow
 def test_the_same_recipe_is_the_same_terrain_and_another_seed_another(terrain):
     again = make_terrain(RECIPE, FRAME)
     np.testing.assert_array_equal(again.height_m, terrain.height_m)

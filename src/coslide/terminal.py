@@ -165,7 +165,7 @@ def _print_table(
     columns = [Column(name, justify="right" if name in right else "left", no_wrap=name != head[-1]) for name in head]
     table = Table(*columns, title=Text(one_line(title)), caption=caption, box=None)
     for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
+        table.add_row(*(Text(one_line(text)) for text in row))
     Console(width=None if sys.stdout.isatty() else 120).print(table)  # where no terminal tells its width
 
 

@@ -72,22 +72,22 @@ def made_up_population(seed=0):
 
 
 def test_standard_errors_are_the_spread_of_many_samples():
-    cells, pixels = made_up_population()
+    entries, pixels = made_up_population()
     random, sizes = np.random.default_rng(1), (150, 150, 200)
     drawn, errors = [], []
     for _ in range(1500):
-        labels = [random.multivariate_hypergeometric(row.ravel(), n) for row, n in zip(cells, sizes, strict=True)]
+        labels = [random.multivariate_hypergeometric(row.ravel(), n) for row, n in zip(entries, sizes, strict=True)]
         tally = Tally(np.stack(labels).reshape(3, 2, 2), pixels)
         drawn.append(list(estimates(tally).values()))
         errors.append(list(standard_errors(tally).values()))
-    truth = list(rates_of(cells.sum(axis=0)).values())
+    truth = list(rates_of(entries.sum(axis=0)).values())
     np.testing.assert_allclose(np.mean(drawn, axis=0), truth, rtol=0.01)
     np.testing.assert_allclose(np.mean(errors, axis=0), np.std(drawn, axis=0), rtol=0.07)
 
 
 def test_intervals_of_many_labels_are_those_of_the_usual_formula():
-    cells, pixels = made_up_population()
-    labels = cells // 4
+    entries, pixels = made_up_population()
+    labels = entries // 4
     tally = Tally(labels, 1000 * pixels)
     drawn, errors = rates_of(posterior(tally)), standard_errors(tally)
     for name, value in estimates(tally).items():
@@ -97,11 +97,11 @@ def test_intervals_of_many_labels_are_those_of_the_usual_formula():
 
 
 def test_a_stratum_labelled_to_the_last_pixel_leaves_no_doubt():
-    cells, pixels = made_up_population()
-    for low, high in (interval(rate) for rate in rates_of(posterior(Tally(cells, pixels))).values()):
+    entries, pixels = made_up_population()
+    for low, high in (interval(rate) for rate in rates_of(posterior(Tally(entries, pixels))).values()):
         assert high - low < 1e-9
-    assert max(standard_errors(Tally(cells, pixels)).values()) == 0
-    assert labels_needed(Tally(cells, pixels), "f1").tolist() == [0, 0, 0]
+    assert max(standard_errors(Tally(entries, pixels)).values()) == 0
+    assert labels_needed(Tally(entries, pixels), "f1").tolist() == [0, 0, 0]
 
 
 def test_a_stratum_without_a_landslide_among_its_labels_is_not_taken_for_certain():

@@ -153,17 +153,17 @@ class Mosaic:
         return [Window(row - top, col - left, height, width) for row, col in given]
 
     def _cells(self) -> dict[tuple[int, int], int]:
-        """Find the number of the chip whose corner lies in each cell of their size; no cell holds two."""
+        """Find the number of the chip whose corner lies in each square of their size; no square holds two."""
         height, width = self._side
         found: dict[tuple[int, int], int] = {}
         places = list(self.windows.values())
         for number, place in enumerate(places):
             row, col = place.row // height, place.col // width
-            for cell in ((row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
-                if cell in found:
-                    other = places[found[cell]]
+            for square in ((row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
+                if square in found:
+                    other = places[found[square]]
                     if abs(other.row - place.row) < height and abs(other.col - place.col) < width:
-                        names = f"{self._chips[found[cell]].id} and {self._chips[number].id}"
+                        names = f"{self._chips[found[square]].id} and {self._chips[number].id}"
                         how = "if row and col count chips, table.step_px is the side of one"
                         raise InputError(f"{self.name}: the chips {names} overlap, expected places side by side; {how}")
             found[row, col] = number

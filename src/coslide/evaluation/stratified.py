@@ -23,7 +23,7 @@ RATIOS = {
     "f1": (2 * _BOTH, _MAPPED + _TRUE),
     "overall_accuracy": (np.eye(2), _ONE),
 }
-"""Each rate as a ratio of two sums over the cells (map, label) of an error matrix; area is a share of all pixels."""
+"""Each rate as a ratio of two sums over the entries (map, label) of an error matrix; area is a share of all pixels."""
 
 
 class Tally(NamedTuple):
@@ -53,7 +53,7 @@ class Tally(NamedTuple):
 
     @property
     def shares(self) -> Floats:
-        """Give the share of each cell (map, label) in each stratum, (stratum, map, 2)."""
+        """Give the share of each entry (map, label) in each stratum, (stratum, map, 2)."""
         return np.asarray(self.labels / self.sizes[:, np.newaxis, np.newaxis], np.float64)
 
 
@@ -77,7 +77,7 @@ def spread(shares: Floats, weights: Floats, name: str) -> Floats:
     Parameters
     ----------
     shares
-        Of each cell in each stratum, (stratum, map, label).
+        Of each entry in each stratum, (stratum, map, label).
     weights
         Share of each stratum in all pixels.
     name
@@ -107,7 +107,7 @@ def standard_errors(tally: Tally) -> dict[str, float]:
 def posterior(tally: Tally, seed: int = 0) -> Floats:
     """Draw error matrices of the whole map that may lie behind what was labelled, (draw, map, label).
 
-    In each stratum the shares of the cells have a Dirichlet distribution: what was labelled, and a quarter of a label
+    In each stratum the shares of the entries have a Dirichlet distribution: what was labelled, and a quarter of a label
     each of landslide and of none, shared out over the classes of the map by their pixels. The pixels that were not
     labelled are drawn from it, so that a stratum that is labelled to the last pixel leaves no doubt.
 

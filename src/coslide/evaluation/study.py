@@ -234,8 +234,8 @@ def study_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(found.case_is, "method", *columns.values())]
     for one in found.summaries:
         bounds = {short: _bounds(one, name) for short, name in (("AP", "average_precision"), ("F1", "f1"))}
-        cells = [bounds.get(name) or _mean(one, name) for name in columns]
-        rows.append((f"all {one.count}, mean" if one.case is None else one.case, one.method, *cells))
+        values = [bounds.get(name) or _mean(one, name) for name in columns]
+        rows.append((f"all {one.count}, mean" if one.case is None else one.case, one.method, *values))
     return rows
 
 

@@ -47,8 +47,8 @@ class _Labelled(NamedTuple):
 
     def tally(self, classes: NDArray[np.integer[Any] | np.bool_], where: NDArray[np.bool_], *, many: int = 2) -> Tally:
         """Count labels and pixels by stratum and by the class of the map, (row, col), one of `many`, on `where`."""
-        cells = (self.strata[where] - np.int64(1)) * many + classes[where]
-        pixels = np.bincount(cells, minlength=len(STRATA) * many).reshape(len(STRATA), many)
+        entries = (self.strata[where] - np.int64(1)) * many + classes[where]
+        pixels = np.bincount(entries, minlength=len(STRATA) * many).reshape(len(STRATA), many)
         labels = np.zeros((*pixels.shape, 2), np.int64)
         for one in self.design.places:
             word = self.words[one.id]

@@ -189,7 +189,7 @@ def faulty(error):
     ],
 )
 def test_whatever_happens_is_one_line_with_its_exit_code(command, monkeypatch, error, code, message):
-    monkeypatch.setattr("coslide.cli.os.dup2", lambda *given: None)
+    monkeypatch.setattr("coslide.terminal.os.dup2", lambda *given: None)
     monkeypatch.setattr("coslide.networks.cost.table", faulty(error))
     found, out, err = command("networks", "--bands", 4)
     assert found == code

@@ -1,8 +1,6 @@
 """The command line. Heavy libraries are imported inside the commands, so that help is quick."""
 
 import logging
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,6 @@ import typer
 import coslide
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
-from coslide.memory import keep_freed_memory
 from coslide.options import (
     AsJson,
     EventFile,
@@ -26,26 +23,21 @@ from coslide.options import (
     TrainingCommand,
     WorkerCount,
     given_settings,
+    vector_file_of,
 )
+from coslide.studies import study
 from coslide.terminal import (
-    error_in_words,
     print_assessment,
     print_contents,
-    print_line,
     print_networks,
-    print_runs,
     print_scores,
-    print_study,
+    run_to_its_end,
     shown,
-    silence_libraries,
-    tell_usage,
 )
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-study = typer.Typer(no_args_is_help=True, help="Carry out a study: many trainings, one table.")
 app.add_typer(study, name="study")
 _log = logging.getLogger(__name__)
-_WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 
 
 def _version(wanted: bool) -> None:
@@ -198,43 +190,6 @@ def train(
     print_scores(metrics, as_json=as_json)
 
 
-@study.command(cls=TrainingCommand)
-def transfer(
-    events: Annotated[
-        list[Path], typer.Argument(help="Index cubes, and chips (chips.toml; #EVENT after it takes one event).")
-    ],
-    out: OutFolder,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings for each unseen event.")] = 1,
-    network: str | None = None,
-    recipe: str | None = None,
-    validation_fraction: float | None = None,
-    tile: int | None = None,
-    stride: int | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    width: int | None = None,
-    seed: int | None = None,
-    members: int | None = None,
-    set_: Set = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the trainings and what there is of each.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on; only what is missing or differs is trained.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Hold out each event once, train on the others, and score network and baselines on the one that is unseen."""
-    from coslide.pipeline.study import plan_transfer, state_of
-    from coslide.pipeline.train import cube_settings
-
-    settings = cube_settings(events[0]).changed({"split.scheme": "events", **given_settings(locals())})
-    with shown():
-        if dry_run:
-            planned = plan_transfer(events, settings, seeds=seeds)
-            return print_runs([(run, state_of(run, out)) for run in planned], as_json=as_json)
-        found = coslide.study_transfer(events, out, settings, seeds=seeds, resume=resume)
-    return print_study(found, as_json=as_json)
-
-
 @app.command("map")
 def map_(
     model: Model,
@@ -285,22 +240,11 @@ def adapt(
             "--area: missing, expected polygons of the labelled area (or --area-layer, a layer of --labels)"
         )
     places = {
-        "labels": _vector_file("labels", labels, labels_layer, labels_encoding),
-        "area": _vector_file("area", area or labels, area_layer, area_encoding),
+        "labels": vector_file_of("labels", labels, labels_layer, labels_encoding),
+        "area": vector_file_of("area", area or labels, area_layer, area_encoding),
     }
     with shown():
         coslide.adapt(model, index, out=out, steps=steps, seed=seed, resume=resume, **places)
-
-
-def _vector_file(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> Any:
-    """Tell what to read for an option and those for its layer and encoding; None where it is not given."""
-    from coslide.io.vector import VectorFile
-
-    found = VectorFile(path or Path(), tuple(names or ()) or None, encoding, f"--{option}-layer")
-    for key, value in ((found.key, next(iter(names or ()), None)), (found.encoding_key, encoding)):
-        if path is None and value:
-            raise InputError(f"{key}: found {value!r} without --{option}")
-    return found if path else None
 
 
 @app.command()
@@ -334,10 +278,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a map against an inventory, on pixels that training did not see."""
-    source = _vector_file("inventory", inventory, inventory_layer, inventory_encoding)
+    source = vector_file_of("inventory", inventory, inventory_layer, inventory_encoding)
     places = {
-        "area": _vector_file("area", area, area_layer, area_encoding),
-        "regions": _vector_file("regions", regions, regions_layer, regions_encoding),
+        "area": vector_file_of("area", area, area_layer, area_encoding),
+        "regions": vector_file_of("regions", regions, regions_layer, regions_encoding),
     }
     with shown():
         metrics = coslide.evaluate(folder, source, grid=grid, classes=classes, **places)
@@ -392,34 +336,8 @@ def networks_(
 
 
 def main() -> None:
-    """Run the command line, and end with the exit code of what happened.
-
-    Whatever it is, it is told in one line: wrong input and wrong options with exit code 2, what went wrong otherwise
-    with 1, an interruption with 130. Who reads the output may stop reading (``| head``): that is silent.
-    """
-    debug = "--debug" in sys.argv
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started it
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    keep_freed_memory()
-    if not debug:
-        silence_libraries()
-    try:
-        code = app(standalone_mode=False)
-        sys.stdout.flush()  # what cannot be written shows here, not after the end
-    except _WRONG_USE as error:
-        code = tell_usage(error)
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
-    except Exception as error:
-        if debug:
-            raise
-        print_line(f"coslide: {error_in_words(error)}", style="red")
-        code = 2 if isinstance(error, InputError | PermissionError) else 1
-    sys.exit(code)
+    """Run the command line, and end with the exit code of what happened."""
+    run_to_its_end(app)
 
 
 if __name__ == "__main__":

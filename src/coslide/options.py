@@ -60,3 +60,14 @@ def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError:
             given[name.strip()] = text.strip()  # a word needs no quotes
     return given
+
+
+def vector_file_of(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> Any:
+    """Tell what to read for an option and those for its layer and encoding; None where it is not given."""
+    from coslide.io.vector import VectorFile
+
+    found = VectorFile(path or Path(), tuple(names or ()) or None, encoding, f"--{option}-layer")
+    for key, value in ((found.key, next(iter(names or ()), None)), (found.encoding_key, encoding)):
+        if path is None and value:
+            raise InputError(f"{key}: found {value!r} without --{option}")
+    return found if path else None

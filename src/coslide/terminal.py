@@ -10,18 +10,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from coslide.errors import InputError, one_line
+from coslide.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from coslide.evaluation.assessment import Assessment
     from coslide.evaluation.scores import Scores
     from coslide.evaluation.study import Run, Study
 
+_WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 _errors = Console(stderr=True, highlight=False, emoji=False)
 
 
@@ -211,3 +213,34 @@ def error_in_words(error: Exception) -> str:
     if "no locator available" in text:
         return "compiled code can be kept nowhere; set NUMBA_CACHE_DIR to a folder that can be written"
     return f"a fault of coslide, not of what you gave: {text} (coslide --debug ... shows where)"
+
+
+def run_to_its_end(app: typer.Typer) -> NoReturn:
+    """Run a command line, and end the process with the exit code of what happened.
+
+    Whatever it is, it is told in one line: wrong input and wrong options with exit code 2, what went wrong otherwise
+    with 1, an interruption with 130. Who reads the output may stop reading (``| head``): that is silent.
+    """
+    debug = "--debug" in sys.argv
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started it
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    keep_freed_memory()
+    if not debug:
+        silence_libraries()
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written shows here, not after the end
+    except _WRONG_USE as error:
+        code = tell_usage(error)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    except Exception as error:
+        if debug:
+            raise
+        print_line(f"coslide: {error_in_words(error)}", style="red")
+        code = 2 if isinstance(error, InputError | PermissionError) else 1
+    sys.exit(code)

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "environment", "labels", "progress", "memory", "crs", "grid", "windows", "io", "config", "sources",
     "cube", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report", "pipeline",
-    "terminal", "options", "studies", "cli",
+    "terminal", "options", "studies", "bundles", "cli",
 ]  # fmt: skip
 NO_TORCH = (
     "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",
@@ -141,7 +141,7 @@ def test_no_public_name_is_used_by_tests_alone():
     used = collections.Counter(
         word for path in MODULES for word in re.findall(r"[A-Za-z_]\w*", _without_docstrings(path.read_text()))
     )
-    commands = {node.name for path, node in functions() if path.name in {"cli.py", "studies.py"}}
+    commands = {node.name for path, node in functions() if path.name in {"cli.py", "studies.py", "bundles.py"}}
     unused = [
         f"{path.relative_to(PACKAGE)}:{node.name}"
         for path in MODULES

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import coslide
+from coslide.bundles import export, models_
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.options import (
@@ -15,6 +16,7 @@ from coslide.options import (
     IndexCube,
     Layers,
     Model,
+    ModelAndIndex,
     OutFolder,
     Resume,
     Scheduler,
@@ -23,6 +25,7 @@ from coslide.options import (
     TrainingCommand,
     WorkerCount,
     given_settings,
+    model_and_index,
     vector_file_of,
 )
 from coslide.studies import study
@@ -58,7 +61,7 @@ def _options(
 def run(
     event: EventFile,
     out: OutFolder,
-    model: Annotated[Path | None, typer.Option(help="Map with this model instead of training one.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Map with this model (or name) instead of training one.")] = None,
     recipe: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
@@ -192,8 +195,7 @@ def train(
 
 @app.command("map")
 def map_(
-    model: Model,
-    index: IndexCube,
+    place: ModelAndIndex,
     out: OutFolder,
     window: Annotated[int | None, typer.Option(help="Side of a window; by default the tile of the training.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
@@ -206,10 +208,11 @@ def map_(
     workers: WorkerCount = None,
     resume: Resume = False,
 ) -> None:
-    """Map a scene with a trained model: probability map and landslide polygons."""
+    """Map a scene with a trained model, or the one of coslide's own that fits best: probabilities and polygons."""
     from coslide.pipeline.predict import open_to_map
     from coslide.pipeline.scene_predictor import InferenceOptions
 
+    model, index = model_and_index(place)
     options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
     if scheduler is not None or workers is not None:  # a cluster takes seconds to start
         open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
@@ -247,18 +250,8 @@ def adapt(
         coslide.adapt(model, index, out=out, steps=steps, seed=seed, resume=resume, **places)
 
 
-@app.command()
-def export(
-    model: Model, onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX, the one form there is.")] = False
-) -> None:
-    """Write a model as ONNX, which other programs run, into its bundle, and check that the probabilities agree."""
-    from coslide.mapping.export import export_onnx
-
-    if not onnx:
-        raise InputError("no form to write is named; expected --onnx")
-    with shown():
-        paths, apart = export_onnx(model)
-        _log.info(f"{', '.join(map(str, paths))}: probabilities differ from the network's by at most {apart:.1g}")
+app.command()(export)
+app.command("models")(models_)
 
 
 @app.command()

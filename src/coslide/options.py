@@ -1,6 +1,6 @@
 """What commands have in common: options, and those that are settings of a training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,14 @@ Scheduler = Annotated[str | None, typer.Option(help="Address of a dask scheduler
 WorkerCount = Annotated[
     int | None, typer.Option("--workers", min=1, max=1024, help="Processes that compute; else threads.")
 ]
-Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one).")]
+Model = Annotated[Path, typer.Argument(help="Model bundle (coslide train writes one), or a name (coslide models).")]
+ModelAndIndex = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="[MODEL] INDEX",
+        help="Model bundle, or a name (coslide models); by default that of coslide's own which fits best. Cube.",
+    ),
+]
 Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
 TextEncoding = Annotated[str | None, typer.Option(help="Encoding of its text (GBK); else what the file states.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -60,6 +67,13 @@ def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError:
             given[name.strip()] = text.strip()  # a word needs no quotes
     return given
+
+
+def model_and_index(given: Sequence[Path]) -> tuple[Path | None, Path]:
+    """Tell a model, None where there is none, from the cube after it."""
+    if len(given) > 2:
+        raise InputError(f"found {len(given)} paths ({', '.join(map(str, given))}), expected [MODEL] INDEX")
+    return (given[0] if len(given) == 2 else None), given[-1]
 
 
 def vector_file_of(option: str, path: Path | None, names: list[str] | None, encoding: str | None) -> Any:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coslide.evaluation.assessment import Assessment
     from coslide.evaluation.scores import Scores
     from coslide.evaluation.study import Run, Study
+    from coslide.pipeline.shipped import ShippedModel
 
 _WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 _errors = Console(stderr=True, highlight=False, emoji=False)
@@ -133,6 +134,29 @@ def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: b
     return _print_table(head, rows, right=("valid", "from", "to"), title=title)
 
 
+def print_models(models: Sequence["ShippedModel"], *, as_json: bool) -> None:
+    """Print the models that come with coslide as a table, or as JSON."""
+    if as_json:
+        return _print_json([one.entry() for one in models])
+    from coslide.pipeline.shipped import NONE_YET, model_rows
+
+    if not models:
+        return typer.echo(NONE_YET)
+    head, *rows = model_rows(models)
+    caption = "Unseen events had no part in a training; F1 is at the threshold that training chose. coslide models NAME"
+    title, wrapped = "Models that come with coslide", ("bands", "unseen events")
+    return _print_table(head, rows, right=("size",), wrapped=wrapped, title=title, caption=caption)
+
+
+def print_model(model: "ShippedModel", *, as_json: bool) -> None:
+    """Print the card of a model, or what `print_models` tells of it as JSON."""
+    from coslide.pipeline.shipped import card_of
+
+    if as_json:
+        return _print_json(model.entry())
+    return typer.echo(card_of(model.metadata), nl=False)
+
+
 def print_networks(networks: Sequence[Mapping[str, Any]], bands: int, *, as_json: bool) -> None:
     """Print the networks with their sizes as a table, or as JSON."""
     if as_json:
@@ -159,12 +183,19 @@ def _print_json(content: Any) -> None:
 
 
 def _print_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, right: Sequence[str] = (), caption: str = ""
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str,
+    right: Sequence[str] = (),
+    wrapped: Sequence[str] = (),
+    caption: str = "",
 ) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    columns = [Column(name, justify="right" if name in right else "left", no_wrap=name != head[-1]) for name in head]
+    wrapped = [*wrapped, head[-1]]
+    columns = [Column(name, justify="right" if name in right else "left", no_wrap=name not in wrapped) for name in head]
     table = Table(*columns, title=Text(one_line(title)), caption=caption, box=None)
     for row in rows:
         table.add_row(*(Text(one_line(text)) for text in row))

@@ -16,7 +16,8 @@ from shapely.geometry import box
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.indices.index_sets import index_set
-from coslide.mapping.model import load_model, require_same_inputs, save_model
+from coslide.mapping.inputs import require_same_inputs
+from coslide.mapping.model import load_model, save_model
 from coslide.samples.footprint import TrainingFootprint, footprint_of, is_held_out, split_raster, write_split_raster
 from coslide.samples.split import Subset
 

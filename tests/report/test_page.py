@@ -54,7 +54,8 @@ def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
     band = {"band": EVIL, "unit": EVIL, "valid_share": 1, "smallest": 0, "largest": 1, "source": [EVIL] * 3}
-    model = SimpleNamespace(network=EVIL, options={}, settings={}, coslide_version=EVIL, citation=EVIL, events=[""])
+    own = {"card": SimpleNamespace(name=EVIL, limits=EVIL), "events": [""]}
+    model = SimpleNamespace(network=EVIL, options={}, settings={}, coslide_version=EVIL, citation=EVIL, **own)
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {

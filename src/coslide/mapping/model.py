@@ -1,6 +1,6 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,14 +15,15 @@ from torch import nn
 import coslide
 from coslide import networks
 from coslide.config.records import StrictModel, first_problem, read_record, require
-from coslide.cube.band import Band, band_mismatch, optional_groups
+from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError, first_line
 from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, Scores, SplitScores
 from coslide.io.atomic import Marker, whole_output, write_json
-from coslide.io.paths import file_exists
+from coslide.io.paths import file_exists, folder_exists
 from coslide.labels import NO_CLASS
 from coslide.mapping.adaptation import Adaptation
-from coslide.mapping.weights import read_tensors, require_tensors
+from coslide.mapping.card import Card
+from coslide.mapping.weights import in_half, read_tensors, require_tensors
 from coslide.networks.cgblock import fuse
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.samples.encode import Encoder, Encoding, Normalisation
@@ -30,6 +31,9 @@ from coslide.samples.footprint import TrainingFootprint
 
 CITATION = "Yang et al. 2023, Remote Sens. 15, 977, doi:10.3390/rs15040977"
 WEIGHTS, METADATA = "weights.safetensors", "model.json"
+SHIPPED = Path(coslide.__file__).parent / "models"
+"""Where the models lie that come with coslide, each in a folder of its name."""
+
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 BUNDLE = Marker(METADATA, "bundle_format")
 MOST_MEMBERS = 1000
@@ -85,6 +89,8 @@ class ModelMetadata(StrictModel):
         Of the model on held-out pixels, with the split they belong to; empty until it was scored.
     adapted
         From which model and on what it was adapted, where it was (`coslide adapt`).
+    card
+        What a model that comes with coslide tells of itself; None for others.
     credits
         Whom the data of these events are from, and their terms.
     coslide_version, licence, citation
@@ -113,6 +119,7 @@ class ModelMetadata(StrictModel):
     samples: dict[str, Any] = Field(default_factory=dict)
     scores: dict[str, Any] = Field(default_factory=dict)
     adapted: Adaptation | None = None
+    card: Card | None = None
     coslide_version: str = coslide.__version__
     licence: str = "Apache-2.0"
     citation: str = CITATION
@@ -141,6 +148,11 @@ class ModelMetadata(StrictModel):
     def bands(self) -> tuple[Band, ...]:
         """List the bands that the model is fed."""
         return tuple(channel.band for channel in self.channels)
+
+    @property
+    def name(self) -> str:
+        """Give the name of a model that comes with coslide; empty for others."""
+        return self.card.name if self.card else ""
 
     @property
     def learned(self) -> dict[str, Any]:
@@ -209,8 +221,16 @@ def channels_of(encoder: Encoder) -> list[Channel]:
     ]
 
 
-def save_model(model: Model, folder: Path) -> Path:
+def save_model(model: Model, folder: Path, *, half: bool = False) -> Path:
     """Write a model as a bundle, whole or not at all.
+
+    Parameters
+    ----------
+    model, folder
+        The model, and its place.
+    half
+        Keep its weights in half precision (float16): half as many bytes, and about three digits of each; what that
+        changes is told by `coslide.mapping.half_precision`.
 
     Raises
     ------
@@ -220,7 +240,8 @@ def save_model(model: Model, folder: Path) -> Path:
     with whole_output(folder, marker=BUNDLE) as part:
         part.mkdir()
         for name, network in zip(member_files(WEIGHTS, model.metadata), model.networks, strict=True):
-            save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, part / name)
+            state = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+            save_file({key: in_half(tensor) if half else tensor for key, tensor in state.items()}, part / name)
         (part / METADATA).write_text(model.metadata.model_dump_json(indent=2), encoding="utf-8")
     return folder
 
@@ -245,8 +266,23 @@ def record_scores(folder: Path, metrics: Scores) -> None:
     write_json(folder / METADATA, metadata.model_dump() | {"scores": kept})
 
 
+def find_model(model: Path | str) -> Path:
+    """Find the folder of a model: `model`, or that of the model of this name that comes with coslide.
+
+    A folder on disk wins over a name.
+    """
+    own = SHIPPED / Path(model).name
+    shipped = str(model) == own.name and not folder_exists(Path(model)) and file_exists(own / METADATA)
+    return own if shipped else Path(model)
+
+
 def load_model(folder: Path | str) -> Model:
     """Load the model of a bundle, its networks in evaluation mode on the CPU. Nothing is unpickled.
+
+    Parameters
+    ----------
+    folder
+        The bundle, or the name of a model that comes with coslide.
 
     Raises
     ------
@@ -259,7 +295,7 @@ def load_model(folder: Path | str) -> Model:
     >>> model.metadata.network, model.metadata.tile, len(model.metadata.bands)
     ('egcn', 32, 12)
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     metadata = load_metadata(folder)
     paths = [folder / name for name in member_files(WEIGHTS, metadata)]
     with torch.device("meta"):  # takes no memory, whatever the options claim
@@ -309,32 +345,6 @@ def load_metadata(folder: Path) -> ModelMetadata:
         If the folder is no bundle, or its metadata has an unknown or missing key.
     """
     if not file_exists(folder / METADATA):
-        raise InputError(f"{folder}: is no model (it has no {METADATA}); expected a bundle of coslide")
+        expected = "expected a bundle, or a name that coslide models lists"
+        raise InputError(f"{folder}: is no model (it has no {METADATA}); {expected}")
     return read_record(folder / METADATA, ModelMetadata, advice="if another version wrote it, train again")
-
-
-def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
-    """Check that a model can be applied to a scene, and name the bands that it lacks and the model can do without.
-
-    Parameters
-    ----------
-    metadata
-        Of the model.
-    bands, pixel_size_m
-        What the scene has.
-    name
-        What it is called in an error.
-
-    Raises
-    ------
-    InputError
-        If the model cannot be applied: another band is missing, or units, classes or pixel size differ.
-    """
-    there = {band.name for band in bands}
-    missing = [name for name in metadata.optional_bands if name not in there]
-    if text := band_mismatch(bands, [band for band in metadata.bands if band.name not in missing]):
-        raise InputError(f"{name}: does not fit the model: {text}")
-    if pixel_size_m != metadata.pixel_size_m:
-        expected = f"{metadata.pixel_size_m:g} m as the model was trained"
-        raise InputError(f"{name}: found pixels of {pixel_size_m:g} m, expected {expected}")
-    return missing

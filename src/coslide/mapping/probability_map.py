@@ -110,9 +110,11 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
     grid
         CRS, transform and size of the map.
     metadata
-        What made the map: a tag of both files. Event, network and threshold are tags of their own, for other programs.
+        What made the map: a tag of both files. Event, network, threshold and the name of a
+        model that comes with coslide are tags of their own, for other programs.
     """
     tags = {"event": metadata.event, "network": metadata.model.network, "threshold": str(metadata.model.threshold)}
+    tags |= {"model": metadata.model.name} if metadata.model.name else {}
     tags[_TAG] = metadata.model_dump_json()
     bands = RasterBands(["landslide probability"])
     write_cog(folder / PROBABILITY, grid, bands, lambda rows: store.read(rows)[:1], tags=tags)

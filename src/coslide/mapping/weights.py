@@ -40,7 +40,8 @@ def require_tensors(path: Path, expected: Mapping[str, Tensor], network: str) ->
                 problem = f"{apart[0]} is {'unknown' if apart[0] in names else 'missing'}"
             for name in sorted(names & expected.keys()):
                 found, wanted = file.get_slice(name), expected[name]
-                if tuple(found.get_shape()) != tuple(wanted.shape) or found.get_dtype() != _TYPES.get(wanted.dtype):
+                types = _TYPES.get(wanted.dtype, ())
+                if tuple(found.get_shape()) != tuple(wanted.shape) or found.get_dtype() not in types:
                     problem = f"{name} is {found.get_dtype()} {found.get_shape()}, expected {list(wanted.shape)}"
                     break
     except (OSError, SafetensorError) as error:
@@ -50,18 +51,23 @@ def require_tensors(path: Path, expected: Mapping[str, Tensor], network: str) ->
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file that `require_tensors` has let pass.
+    """Read the tensors of a file that `require_tensors` has let pass; those in half precision become float32.
 
     Raises
     ------
     InputError
         If one holds NaN, infinity, or numbers that no network can compute with.
     """
-    found = load_file(path)
+    found = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()}
     for name, tensor in found.items():
         if beyond_measure(tensor):
             raise InputError(f"{path}: {name} holds NaN or infinity, or beyond {BEYOND_MEASURE:g}; train again")
     return found
 
 
-_TYPES = {torch.float32: "F32", torch.int64: "I64"}
+def in_half(tensor: Tensor) -> Tensor:
+    """Round a tensor of floating point to half precision (float16); another stays as it is."""
+    return tensor.half() if tensor.is_floating_point() else tensor
+
+
+_TYPES = {torch.float32: ("F32", "F16"), torch.int64: ("I64",)}

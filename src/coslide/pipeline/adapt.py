@@ -28,7 +28,8 @@ from coslide.mapping.adaptation import (
     labelled_tiles,
     uncalibrated,
 )
-from coslide.mapping.model import Model, ModelMetadata, load_model, require_same_inputs, save_model
+from coslide.mapping.inputs import require_same_inputs
+from coslide.mapping.model import Model, ModelMetadata, find_model, load_model, save_model
 from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.train import fit_members, mapped_where
@@ -68,7 +69,8 @@ def adapt(
     Parameters
     ----------
     model, index
-        A bundle, and a cube of the new event with the bands that it was trained with.
+        A bundle, or the name of a model that comes with coslide, and a cube of the new event with the bands that it
+        was trained with.
     labels, area
         Landslides, and the area in which all of them were mapped (polygons). Outside nothing is known.
     out
@@ -97,7 +99,7 @@ def adapt(
     >>> adapted.metadata.adapted.event, len(adapted.metadata.footprints)
     ('Made-up earthquake', 2)
     """
-    model, out = Path(model), Path(out).absolute()
+    model, out = find_model(model), Path(out).absolute()
     if os.path.lexists(out):
         raise InputError(f"{out}: exists already; expected a new folder for the adapted model")
     old, cube = load_model(model), open_cube(index)
@@ -231,6 +233,7 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
         "vital_signs": [],
         "samples": {},
         "scores": {},
+        "card": None,  # what it says is of the old model
         "adapted": record.model_copy(update={"scores": found}),
     }
     return replace(new, metadata=metadata.model_copy(update=values))

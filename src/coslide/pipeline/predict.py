@@ -18,8 +18,9 @@ from coslide.io.executor import map_unordered, prefetch
 from coslide.io.outputs import output_folder
 from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import onnx_predictors
+from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.inventory import PACKAGE
-from coslide.mapping.model import Model, load_model, require_same_inputs
+from coslide.mapping.model import Model, find_model, load_model
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.networks.precision import CHOSEN
 from coslide.pipeline.report import write_inventory_products
@@ -32,6 +33,7 @@ from coslide.pipeline.scene_predictor import (
     tiling_of,
     with_precision,
 )
+from coslide.pipeline.shipped import choose_model
 from coslide.progress import report_progress
 
 _log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ def predict(model: Model, cube: Cube, options: InferenceOptions | None = None) -
 
 
 def predict_scene(
-    model: Path | str,
+    model: Path | str | None,
     index: Path | str,
     out: Path | str,
     *,
@@ -92,7 +94,8 @@ def predict_scene(
     Parameters
     ----------
     model, index
-        A bundle, and a cube with the bands that it was trained with.
+        A bundle, or the name of a model that comes with coslide, and a cube with the bands that it was trained with.
+        None takes the model of coslide's own that fits the cube best (`coslide.pipeline.shipped.choose_model`).
     out, options
         Folder to write to, and how to map.
     min_area_m2
@@ -116,7 +119,7 @@ def predict_scene(
     """
     options = options or InferenceOptions()
     out = Path(out)
-    loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
+    folder, loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
     metadata, tiling = loaded.metadata, tiling_of(options, loaded)
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
@@ -126,8 +129,8 @@ def predict_scene(
             shutil.rmtree(work / _ROWS, ignore_errors=True)
             (work / CHOSEN).unlink(missing_ok=True)
         options = with_precision(options, loaded, work / CHOSEN)
-        made_from = f"{sha256(Path(model))} {cube.fingerprint}"
-        job = _Job(Path(model).absolute(), Path(index).absolute(), options, made_from)
+        made_from = f"{sha256(folder)} {cube.fingerprint}"
+        job = _Job(folder.absolute(), Path(index).absolute(), options, made_from)
         key, layers = f"{made_from} {options} {tiling}", layers_of(options, metadata)
         store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
@@ -141,11 +144,12 @@ def predict_scene(
 
 
 def open_to_map(
-    model: Path | str, index: Path | str, out: Path, *, options: InferenceOptions, min_area_m2: float
-) -> tuple[Model, Cube, list[str]]:
+    model: Path | str | None, index: Path | str, out: Path, *, options: InferenceOptions, min_area_m2: float
+) -> tuple[Path, Model, Cube, list[str]]:
     """Open a model and a cube that are to be mapped, and name the bands that are missing but not needed.
 
-    All that can be refused is refused here, before anything is started or written; parameters as in `predict_scene`.
+    The folder of the model comes first. All that can be refused is refused here, before anything is started or written;
+    parameters as in `predict_scene`.
 
     Raises
     ------
@@ -154,14 +158,15 @@ def open_to_map(
     """
     if not 0 <= min_area_m2 < math.inf:
         raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
-    loaded, cube = load_model(model), open_cube(index)
+    folder = choose_model(open_cube(index), str(index)) if model is None else find_model(model)
+    loaded, cube = load_model(folder), open_cube(index)
     given = [*cube.inputs, *cube.diagnostics]
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
     if options.onnx:
-        onnx_predictors(Path(model))
+        onnx_predictors(folder)
     require_replaceable(out / PACKAGE, None)
-    return loaded, cube, missing
+    return folder, loaded, cube, missing
 
 
 class _Job(NamedTuple):

@@ -15,8 +15,9 @@ from coslide.errors import InputError
 from coslide.indices.event_layers import open_event_scenes
 from coslide.io.atomic import require_replaceable, write_json
 from coslide.io.outputs import output_folder
+from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.inventory import PACKAGE
-from coslide.mapping.model import ModelMetadata, load_model, record_scores, require_same_inputs
+from coslide.mapping.model import ModelMetadata, find_model, load_model, record_scores
 from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec
@@ -56,7 +57,8 @@ def run(
     out
         Folder to write to; it must be new or empty unless `resume` is set.
     model
-        A bundle to map with; None trains on this event, which then needs an inventory.
+        A bundle to map with, or the name of a model that comes with coslide; None trains on this event, which then
+        needs an inventory.
     settings
         How to train; None takes the settings of the event file.
     resume
@@ -97,6 +99,7 @@ def _make_all(event: Event, out: Path, model: Path | str | None, settings: Train
     if model is None:
         require: Callable[[Sequence[Band]], object] = partial(require_inputs, settings=settings)
     else:
+        model = find_model(model)
         require = _fits(load_model(model).metadata, event)
     build_cube(event, index, require=require)
     _log.info(f"{index}: {open_cube(index).summary}")

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from coslide.config.records import StrictModel
 
+CREDIT = "Simulated by coslide: no real place, no real earthquake."
+"""Stands in cubes and models for whom the data are from; by it a model tells what it was trained on."""
+
 AGES = ("D1", "D2", "C2", "P1", "P2-T1", "T1", "T2", "T3")
 """Strata from old to young: those of Jiuzhaigou (Table 2 of Yang et al. 2023, doi:10.3390/rs15040977)."""
 

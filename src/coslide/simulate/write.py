@@ -21,7 +21,7 @@ from coslide.simulate.geology import SEISMOGENIC, make_rupture, make_strata, wri
 from coslide.simulate.landcover import ROCK_SHARE
 from coslide.simulate.landslides import SMALL_M2, place_landslides, write_inventory
 from coslide.simulate.rain import make_rain, write_gauges
-from coslide.simulate.recipe import AGES, Recipe
+from coslide.simulate.recipe import AGES, CREDIT, Recipe
 from coslide.simulate.render import render_scene
 from coslide.simulate.safe import Acquisition, write_safe
 from coslide.simulate.shaking import levels_g, make_shakemap, make_shaking, write_shakemap
@@ -104,7 +104,7 @@ def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     for date, baseline in _BASELINES.items():
         sun = {f"sun_{name}": angle for name, angle in sun_over(frame, SCENE_TIMES[date])._asdict().items()}
         scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=TILE, baseline=baseline, **sun)
-    fixed = {"version": coslide.__version__, "time": EVENT_TIME, "ages": AGES, "fault": SEISMOGENIC}
+    fixed = {"version": coslide.__version__, "time": EVENT_TIME, "ages": AGES, "fault": SEISMOGENIC, "credit": CREDIT}
     levels = levels_g(shaking, nodes)
     text = render("event.toml", recipe=recipe, rupture=rupture, scenes=scenes, levels_g=levels, **fixed)
     (folder / "event.toml").write_text(text, encoding="utf-8")

@@ -73,4 +73,5 @@ def _by_source(bands: Sequence[Band]) -> str:
         names = found.setdefault(band.date or band.group or band.name, [])
         if band.date:
             names.append(band.channel or band.quantity or band.name)
-    return ", ".join(" ".join([source, *names]) for source, names in found.items())
+    order = sorted(found, key=lambda source: ("post", "pre").index(source) if source in ("post", "pre") else 2)
+    return ", ".join(" ".join([source, *found[source]]) for source in order)

@@ -22,10 +22,11 @@ from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.study import NETWORK, ORACLE, OWN, Study
 from coslide.io.atomic import whole_output
+from coslide.io.paths import file_exists
 from coslide.mapping.card import Card, UnseenScores
 from coslide.mapping.half_precision import MOST_LOST, half_precision_loss
 from coslide.mapping.inputs import require_same_inputs
-from coslide.mapping.model import BUNDLE, SHIPPED, load_model, save_model
+from coslide.mapping.model import BUNDLE, METADATA, SHIPPED, load_metadata, load_model, save_model
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.pipeline.shipped import CARD, card_of
 
@@ -52,7 +53,7 @@ def ship(model, name, *, limits, command, unseen=(), inventories=None, on=None, 
         raise InputError(
             f"{model}: half precision changes a probability by {loss:.2g}, expected at most {MOST_LOST:g}; {kept}"
         )
-    scores = [one for path in unseen for one in unseen_scores(path, metadata.settings, inventories or {})]
+    scores = [one for path in unseen for one in unseen_scores(path, metadata, inventories or {})]
     if odd := set(inventories or {}) - {one.event for one in scores}:
         raise InputError(f"--inventory: found {', '.join(sorted(odd))}, expected events of the studies")
     card = Card(name=name, unseen=scores, limits=limits, command=command, half_precision_loss=loss)
@@ -69,9 +70,11 @@ def ship(model, name, *, limits, command, unseen=(), inventories=None, on=None, 
     return folder
 
 
-def unseen_scores(path, settings, inventories):
+def unseen_scores(path, metadata, inventories):
     """List what a study tells of each event that was unseen, and how it was measured."""
     study = read_record(path, Study, advice="expected the study.json of coslide study transfer")
+    for run in study.runs:
+        _require_same_bands(metadata, path.parent / run.name / "model")
     found = []
     for one in study.summaries:
         if one.method != NETWORK or one.case is None:
@@ -86,10 +89,19 @@ def unseen_scores(path, settings, inventories):
                 f1=scores[f"{OWN}_f1"],
                 f1_interval=_interval(scores, "f1"),
                 oracle_f1=scores.get(f"{ORACLE}_f1"),
-                measured=_measured(study, one, settings),
+                measured=_measured(study, one, metadata.settings),
             )
         )
     return found
+
+
+def _require_same_bands(metadata, bundle):
+    """Require that a network of a study sees the bands of the model, where its bundle lies beside the study."""
+    if file_exists(bundle / METADATA):
+        found, own = ({band.name for band in one.bands} for one in (load_metadata(bundle), metadata))
+        if found != own:
+            apart = ", ".join(sorted(found ^ own))
+            raise InputError(f"{bundle}: sees other bands than the model ({apart}), expected a study of the same bands")
 
 
 def _interval(scores, name):

@@ -169,6 +169,23 @@ def test_what_may_not_be_shipped_is_refused_and_leaves_nothing(
     assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
 
 
+def test_the_scores_of_networks_that_saw_other_bands_are_not_shipped(tool, study, made_up_model, tmp_path):
+    path = Path(shutil.copy(study, tmp_path))
+    put(tmp_path / "East" / "0", "model", made_up_model)
+    tool.ship(made_up_model, "same", unseen=[path], into=tmp_path / "models", **TOLD)
+    put(tmp_path / "West" / "1", "model", made_up_model, bands=12)
+    message = r"West/1/model: sees other bands than the model \(.*\), expected a study of the same bands"
+    with pytest.raises(InputError, match=message):
+        tool.ship(made_up_model, "other", unseen=[path], into=tmp_path / "models", **TOLD)
+
+
+def test_the_tool_ends_with_a_line_where_it_refuses(tool, made_up_model, monkeypatch):
+    words = ["ship_model", made_up_model, "Made Up", "--limits", "none", "--command", "none", "--inventory", "East=us"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    with pytest.raises(SystemExit, match=r"ship_model: Made Up: found this name, expected small letters"):
+        tool.main()
+
+
 def test_a_model_that_credits_nobody_is_not_shipped(tool, made_up_model, tmp_path):
     bundle = shutil.copytree(made_up_model, tmp_path / "model")
     (bundle / "model.json").write_text(json.dumps(json.loads((bundle / "model.json").read_text()) | {"credits": []}))

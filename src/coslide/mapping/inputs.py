@@ -71,7 +71,7 @@ def _by_source(bands: Sequence[Band]) -> str:
     found: dict[str, list[str]] = {}
     for band in bands:
         names = found.setdefault(band.date or band.group or band.name, [])
-        if band.date:
+        if band.date and band.kind != "flag":
             names.append(band.channel or band.quantity or band.name)
     order = sorted(found, key=lambda source: ("post", "pre").index(source) if source in ("post", "pre") else 2)
     return ", ".join(" ".join([source, *found[source]]) for source in order)

@@ -18,6 +18,7 @@ from coslide.cli import app
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.study import Run, Spread, Study, StudySummary
+from coslide.io.atomic import write_json
 from coslide.mapping.half_precision import half_precision_loss
 from coslide.mapping.model import find_model, load_metadata, load_model
 from coslide.pipeline.predict import open_to_map, predict_scene
@@ -62,7 +63,9 @@ def study(made_up_model, tmp_path_factory):
 def shelf(tool, study, made_up_model, tmp_path_factory):
     """A folder of shipped models with one in it, `made-up`."""
     into = tmp_path_factory.mktemp("package") / "models"
-    tool.ship(made_up_model, "made-up", unseen=[study], inventories={"East": "mapped by us"}, into=into, **TOLD)
+    scored = shutil.copytree(made_up_model, into.parent / "scored")
+    write_json(scored / "model.json", json.loads((scored / "model.json").read_text()) | {"scores": {"pixels": {}}})
+    tool.ship(scored, "made-up", unseen=[study], inventories={"East": "mapped by us"}, into=into, **TOLD)
     return into
 
 
@@ -173,7 +176,7 @@ def test_the_scores_of_networks_that_saw_other_bands_are_not_shipped(tool, study
     path = Path(shutil.copy(study, tmp_path))
     put(tmp_path / "East" / "0", "model", made_up_model)
     tool.ship(made_up_model, "same", unseen=[path], into=tmp_path / "models", **TOLD)
-    put(tmp_path / "West" / "1", "model", made_up_model, bands=12)
+    put(tmp_path / "West" / "1", "model", made_up_model, bands=11)
     message = r"West/1/model: sees other bands than the model \(.*\), expected a study of the same bands"
     with pytest.raises(InputError, match=message):
         tool.ship(made_up_model, "other", unseen=[path], into=tmp_path / "models", **TOLD)
@@ -188,7 +191,7 @@ def test_the_tool_ends_with_a_line_where_it_refuses(tool, made_up_model, monkeyp
 
 def test_a_model_that_credits_nobody_is_not_shipped(tool, made_up_model, tmp_path):
     bundle = shutil.copytree(made_up_model, tmp_path / "model")
-    (bundle / "model.json").write_text(json.dumps(json.loads((bundle / "model.json").read_text()) | {"credits": []}))
+    write_json(bundle / "model.json", json.loads((bundle / "model.json").read_text()) | {"credits": []})
     with pytest.raises(InputError, match="says of no event whom its data are from"):
         tool.ship(bundle, "new", into=tmp_path / "models", **TOLD)
 

@@ -25,7 +25,7 @@ ROOMS = [
 ]  # fmt: skip
 NO_TORCH = (
     "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",
-    "samples/footprint", "samples/encode", "samples/augment",
+    "samples/footprint", "samples/encode", "samples/light", "samples/augment",
 )  # fmt: skip
 
 

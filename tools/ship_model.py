@@ -136,7 +136,7 @@ def _windows(metadata, path):
     """Encode windows at random places of a cube."""
     cube = open_cube(path)
     require_same_inputs(metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(path))
-    encoded = encoder_for(metadata, cube).encode(cube.read(slice(0, cube.shape[0]), metadata.bands))
+    encoded = encoder_for(metadata.encoder, cube).encode(cube.read(slice(0, cube.shape[0]), metadata.bands))
     random, side = np.random.default_rng(0), metadata.tile
     places = [
         (random.integers(cube.shape[0] - side + 1), random.integers(cube.shape[1] - side + 1)) for _ in range(WINDOWS)

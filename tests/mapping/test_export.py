@@ -76,9 +76,9 @@ def test_the_file_says_what_deepness_asks_for(bundle):
     ("changes", "reason"),
     [
         ({"members": 3}, "average the 3 members of the model"),
-        ({"normalise": "event"}, "standardise a scene by its own mean and deviation"),
+        ({"encoding": ("reflectance_post_B4", "light")}, "see reflectance in the light of each scene"),
         ({"flags": ["shaking"]}, r"feed the presence of a source as an input \(has_shaking\)"),
-        ({"encoding": "circular"}, r"encode a class map \(aspect_class\)"),
+        ({"encoding": ("aspect_class", "circular")}, r"encode a class map \(aspect_class\)"),
     ],
 )
 def test_what_deepness_cannot_do_is_said(made_up_model, changes, reason):
@@ -86,8 +86,7 @@ def test_what_deepness_cannot_do_is_said(made_up_model, changes, reason):
     assert beyond_deepness(metadata) == ""
     if how := changes.pop("encoding", None):
         channels = [
-            one.model_copy(update={"encoding": how}) if one.band.name == "aspect_class" else one
-            for one in metadata.channels
+            one.model_copy(update={"encoding": how[1]}) if one.band.name == how[0] else one for one in metadata.channels
         ]
         changes = {"channels": channels}
     assert re.fullmatch(reason, beyond_deepness(metadata.model_copy(update=changes)))
@@ -95,14 +94,17 @@ def test_what_deepness_cannot_do_is_said(made_up_model, changes, reason):
 
 def test_a_file_for_another_program_holds_nothing_that_would_mislead_deepness(bundle, tmp_path, listening):
     folder = shutil.copytree(bundle, tmp_path / "model")
-    content = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"normalise": "event"}
+    content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    next(one for one in content["channels"] if one["band"]["quantity"] == "reflectance")["encoding"] = "light"
     (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
     said = listening()
     export_onnx(folder)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     assert set(session.get_modelmeta().custom_metadata_map) == {"inputs"}
     [line] = [line for line in said if "Deepness" in line]
-    assert line.startswith(f"{folder / 'model.onnx'}: not for QGIS's Deepness, which cannot standardise a scene by its")
+    assert line.startswith(
+        f"{folder / 'model.onnx'}: not for QGIS's Deepness, which cannot see reflectance in the light of"
+    )
 
 
 def test_a_file_that_is_cut_short_is_refused(bundle, tmp_path):

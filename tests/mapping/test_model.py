@@ -76,7 +76,7 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"bundle_format": 1}, "bundle_format: found 1, expected.* 4; if another version wrote it, train again"),
+        ({"bundle_format": 1}, "bundle_format: found 1, expected.* 5; if another version wrote it, train again"),
         ({"surprise": 1}, "surprise: unknown key"),
         ({"options": {"width": 16}}, "does not fit egcn"),
         ({"network": "none"}, "network none: unknown"),

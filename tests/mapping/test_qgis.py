@@ -79,7 +79,7 @@ def opened(tmp_path_factory):
         probability[row : row + 10, 10:70] = value
     store = ResumableRaster(folder / "rows", GRID.shape)
     store.write(0, probability[np.newaxis])
-    model = SimpleNamespace(network="egcn", threshold=0.5)
+    model = SimpleNamespace(network="egcn", threshold=0.5, name="")
     metadata = SimpleNamespace(event="a", model=model, model_dump_json=lambda: "{}")
     write_probability_map(folder, store, GRID, metadata)
     write_inventory(vectorize_landslides(probability, GRID), folder)

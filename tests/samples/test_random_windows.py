@@ -1,13 +1,18 @@
 """Windows at random places, and radiometric jitter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from coslide.config.training import TrainingSettings
+from coslide.errors import InputError
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import RandomWindows, Raster, Tiles
+from coslide.samples.light import Shade, encode_light
 from coslide.samples.split import Subset
+from coslide.windows import Window
 
 SIDE = 16
 
@@ -21,15 +26,15 @@ def raster_of(shape=(64, 48), **options):
     return Raster(inputs, labels, subsets, **options)
 
 
-def batches_of(tiles, *, steps, seed=0, **augment):
-    sampling = {"places": "random", "select": "prevalence", "tile": SIDE, "stride": SIDE}
+def batches_of(tiles, *, steps, seed=0, sampling=None, **augment):
+    sampling = {"places": "random", "select": "prevalence", "tile": SIDE, "stride": SIDE, **(sampling or {})}
     optimiser = {"batch": 4, "steps": steps}
     settings = TrainingSettings(seed=seed, sampling=sampling, optimiser=optimiser, augment=augment)
     return RandomWindows(tiles, settings)
 
 
-def windows(rasters, steps=200, **augment):
-    batches = batches_of(Tiles(rasters, [[] for _ in rasters]), steps=steps, **augment)
+def windows(rasters, steps=200, **options):
+    batches = batches_of(Tiles(rasters, [[] for _ in rasters]), steps=steps, **options)
     return [draw for number in range(20) for draw in drawn(batches, number)]
 
 
@@ -65,6 +70,37 @@ def test_events_are_drawn_by_their_training_pixels():
     share = np.mean([draw.raster for draw in windows([small, large], steps=1000)])
     trained = [int(((r.subsets == Subset.TRAIN) & (r.labels != 255)).sum()) for r in (small, large)]
     assert share == pytest.approx(trained[1] / sum(trained), abs=0.03)
+
+
+def test_events_are_drawn_alike_where_they_are_balanced():
+    small, large = raster_of((64, 48)), raster_of((192, 48))
+    nothing = Raster(small.inputs, small.labels, np.full(small.subsets.shape, Subset.TEST, np.uint8))
+    found = windows([small, nothing, large], steps=1000, sampling={"balance": "events"})
+    assert [np.mean([draw.raster == k for draw in found]) for k in range(3)] == pytest.approx([0.5, 0, 0.5], abs=0.03)
+
+
+def test_a_share_of_the_windows_has_a_landslide_in_the_middle():
+    rare = raster_of()
+    rare.labels[20, 10] = 1
+    rare.labels[20, 40] = 1  # held out
+    found = windows([raster_of(), rare], steps=1000, sampling={"landslide_middles": 0.3})
+    on_it = np.array([(draw.raster, draw.window) == (1, Window(12, 2, SIDE, SIDE)) for draw in found])
+    assert on_it.mean() == pytest.approx(0.3, abs=0.03)
+    assert on_it[:100].any()  # in every part of an epoch
+    assert not on_it[:100].all()
+    with pytest.raises(InputError, match=r"landslide_middles: found 0\.3, expected 0: no training pixel"):
+        windows([raster_of()], sampling={"landslide_middles": 0.3})
+
+
+def test_background_in_shade_teaches_nothing():
+    raster = raster_of()
+    raster.labels[:2, :2] = [[0, 1], [0, 1]]
+    raster.inputs[:2] = encode_light(np.float32(1))
+    raster.inputs[:2, 0] = encode_light(np.float32([0.2, 0.7]))[:, np.newaxis]  # 0.45 on average
+    tiles = Tiles([raster], [[Window(0, 0, SIDE, SIDE)]], shade=Shade([0, 1], 0.5))
+    assert tiles[tiles.draws[0]][1][:2, :3].tolist() == [[255, 1, 255], [0, 1, 0]]
+    brighter = replace(tiles, shade=Shade([0, 1], 0.4))
+    assert brighter[brighter.draws[0]][1][:2, :3].tolist() == [[0, 1, 0], [0, 1, 0]]
 
 
 def test_an_epoch_depends_on_the_seed_and_its_number_alone():
@@ -104,8 +140,8 @@ def test_jitter_varies_a_date_by_its_deviations_and_nothing_else():
 
 
 def test_a_sample_has_the_same_jitter_whichever_process_reads_it():
-    tiles = Tiles([raster_of()], [[]], jitter=Jitter([[0]], gain=0.2, offset=0.2, band=0.1))
+    tiles = Tiles([raster_of()], [[]], lights=[Jitter([[0]], gain=0.2, offset=0.2, band=0.1)])
     draw = windows([raster_of()], jitter_gain=0.2)[0]
-    assert draw.jitter_seed is not None
+    assert draw.light_seed is not None
     assert torch.equal(tiles[draw][0], tiles[draw][0])
-    assert not torch.equal(tiles[draw][0], tiles[draw._replace(jitter_seed=draw.jitter_seed + 1)][0])
+    assert not torch.equal(tiles[draw][0], tiles[draw._replace(light_seed=draw.light_seed + 1)][0])

@@ -11,7 +11,8 @@ from coslide.cube.band import Band
 from coslide.indices.derivatives import aspect_class, slope_aspect_curvature
 from coslide.samples.augment import AspectInputs, apply_dihedral, turn_aspect
 from coslide.samples.dataset import Raster, TileBatches, Tiles, TileSample
-from coslide.samples.encode import Encoder, MappedArray, Moments
+from coslide.samples.encode import Encoder, Moments
+from coslide.samples.rasters import MappedArray
 from coslide.samples.split import Subset
 from coslide.windows import Window
 
@@ -125,7 +126,7 @@ def test_an_epoch_sees_every_tile_once_in_an_order_of_its_own():
 
 def test_without_augmentation_no_tile_is_turned_and_nothing_dropped():
     draws = [draw for batch in batches_of(numbered(20, groups=2), 4, seed=3) for draw in batch]
-    assert {(draw.orientation, draw.dropped, draw.jitter_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
+    assert {(draw.orientation, draw.dropped, draw.light_seed, draw.counts) for draw in draws} == {(0, (), None, True)}
 
 
 def test_groups_are_dropped_as_often_as_asked_each_by_itself():

@@ -39,7 +39,8 @@ class InputSettings(StrictModel):
     bands: Literal["common", "all"] = "common"
     """Of several events: the bands that all of them have, or all, those that an event lacks as nodata."""
     normalise: Literal["global", "event"] = "global"
-    """Mean and deviation of each band over all training pixels, or over the valid pixels of each event."""
+    """Reflectance by its mean and deviation over all training pixels, or each `event` by its own light and haze (the
+    logarithm of how far it is above the event's dark level, in medians); other bands always by the former."""
 
 
 class SplitSettings(StrictModel):
@@ -88,6 +89,13 @@ class SamplingSettings(StrictModel):
     """Tiles with more landslide than `positive_share` (Eq. 27), or all as they come."""
     positive_share: float = Field(default=0.01, ge=0, lt=1)
     """The ratio of Eq. 27."""
+    balance: Literal["pixels", "events"] = "pixels"
+    """At random places, as many windows of each event as it has training pixels, or of all events alike."""
+    landslide_middles: float = Field(default=0.0, ge=0, le=1)
+    """At random places, share of the windows whose middle is a landslide; of the others it is any training pixel."""
+    shade: float = Field(default=0.0, ge=0, le=1)
+    """Background darker than this teaches nothing: what slid there, nobody saw. In medians of the event above its dark
+    level after the event; needs `inputs.normalise = "event"`."""
 
 
 class LossSettings(StrictModel):
@@ -165,6 +173,9 @@ class AugmentSettings(StrictModel):
     """Standard deviation of the offset of each band, in standardised units."""
     band_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Chance that a tile is fed without a source that another event may lack."""
+    relight: float = Field(default=0.0, ge=0, le=1)
+    """Chance that another sun, sky and haze are laid over a tile, with the shade of a made-up terrain; needs
+    `inputs.normalise = "event"`."""
 
 
 class RuntimeSettings(StrictModel):
@@ -228,6 +239,12 @@ class TrainingSettings(StrictModel):
             require(fits, "sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
             fits, scheme = not split.by_samples, split.scheme
             require(fits, f"split.scheme = '{scheme}' splits tiles; expected sampling.places = 'tiles'")
+        for key in ("balance", "landslide_middles"):
+            changed = getattr(self.sampling, key) != SamplingSettings.model_fields[key].default
+            require(places == "random" or not changed, f"sampling.{key} is of sampling.places = 'random' alone")
+        for key, value in {"augment.relight": self.augment.relight, "sampling.shade": self.sampling.shade}.items():
+            fits = self.inputs.normalise == "event" or not value
+            require(fits, f"{key}: found {value:g}, expected inputs.normalise = 'event' with it")
         fits = not (split.by_samples and split.guard_px)
         expected = f"expected 0 with {split.scheme}"
         require(fits, f"split.guard_px: samples that overlap have no border to guard; {expected}")

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from coslide.labels import NO_CLASS
 
 BAND_DIMENSION = "band"
+REFLECTANCE = "reflectance"
 
 Kind = Literal["continuous", "ordinal", "circular", "flag"]
 Role = Literal["index", "diagnostic", "mask", "label"]

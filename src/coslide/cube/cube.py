@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from coslide.cube.band import BAND_DIMENSION, Band
+from coslide.cube.band import BAND_DIMENSION, REFLECTANCE, Band
 from coslide.cube.checks import AS_BUILT, attributes_of, bands_of, grid_of
 from coslide.cube.stored import open_dataset, open_group, require_arrays
 from coslide.errors import InputError
@@ -116,7 +116,7 @@ class Cube:
 
     def reflectance(self, date: str, channels: Sequence[str]) -> list[Band]:
         """Find the bands of the scene of a date by their channels, such as B4; none if it lacks one of them."""
-        found = {band.channel: band for band in self.bands if band.date == date and band.quantity == "reflectance"}
+        found = {band.channel: band for band in self.bands if band.date == date and band.quantity == REFLECTANCE}
         return [found[channel] for channel in channels] if found.keys() >= set(channels) else []
 
     def acquired(self, date: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coslide.config.chips import ChipBand, ChipsConfig
-from coslide.cube.band import Band
+from coslide.cube.band import REFLECTANCE, Band
 from coslide.errors import InputError
 from coslide.labels import NODATA
 from coslide.progress import report_progress
@@ -212,5 +212,6 @@ def open_mosaics(config: ChipsConfig) -> list[Mosaic]:
 def _band_of(band: ChipBand) -> Band:
     """Describe a band of chips as one of a cube."""
     unit = "1" if band.unit == RELATIVE else band.unit
-    seen: dict[str, Any] = {"date": band.date, "quantity": band.quantity, "channel": band.channel}
+    quantity = band.quantity or (REFLECTANCE if band.unit == RELATIVE else "")
+    seen: dict[str, Any] = {"date": band.date, "quantity": quantity, "channel": band.channel}
     return Band(band.name, unit, group=_GROUPS.get(band.date, "terrain"), optional=band.date == "pre", **seen)

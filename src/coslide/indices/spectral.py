@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from odc.geo.geobox import GeoBox
 
 from coslide.config.schema import NdviConfig
-from coslide.cube.band import YES_NO, Band, Role
+from coslide.cube.band import REFLECTANCE, YES_NO, Band, Role
 from coslide.cube.store import LayerGroup, Store
 from coslide.errors import InputError
 from coslide.indices.coregister import Shift
@@ -132,7 +132,7 @@ def prepare_scene(
     shared |= {"coregistration": shift.text} if shift else {}
     group = "scene_before" if when == "pre" else "scene_after"
     common: dict[str, Any] = {"group": group, "optional": when == "pre", "date": when, "provenance": shared}
-    seen = {**common, "quantity": "reflectance", "long_name": f"surface reflectance {when}-event"}
+    seen = {**common, "quantity": REFLECTANCE, "long_name": f"surface reflectance {when}-event"}
     bands = [Band(f"reflectance_{when}_{name}", channel=name, **seen) for name in names]
     notes = [*reader.notes, *([shift.text] if shift else [])]
     if RED in names and NIR in names:

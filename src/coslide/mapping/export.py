@@ -101,8 +101,8 @@ def beyond_deepness(metadata: ModelMetadata) -> str:
     spread = [channel.band.name for channel in metadata.channels if channel.encoding in ("onehot", "circular")]
     if metadata.members > 1:
         return f"average the {metadata.members} members of the model"
-    if metadata.normalise == "event":
-        return "standardise a scene by its own mean and deviation"
+    if metadata.encoder.light:
+        return "see reflectance in the light of each scene"
     if metadata.flags:
         return f"feed the presence of a source as an input (has_{metadata.flags[0]})"
     return f"encode a class map ({spread[0]})" if spread else ""

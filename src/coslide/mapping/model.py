@@ -40,7 +40,7 @@ MOST_MEMBERS = 1000
 
 
 class Channel(StrictModel):
-    """A band that a model is fed, how it is fed, and its normalisation."""
+    """A band that a model is fed, how it is fed, and its normalisation; in its own light, that is of each scene."""
 
     band: Band
     encoding: Encoding
@@ -49,7 +49,8 @@ class Channel(StrictModel):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        kinds = {"continuous": not self.band.classes, "circular": self.band.kind == "circular"}
+        measured = not self.band.classes
+        kinds = {"continuous": measured, "light": measured, "circular": self.band.kind == "circular"}
         fits = kinds.get(self.encoding, bool(self.band.classes))
         require(fits, f"{self.band.name}: found the encoding {self.encoding}, which does not go with it")
         require(self.band.classes < NO_CLASS, f"{self.band.name}: found {self.band.classes} classes, expected fewer")
@@ -64,9 +65,6 @@ class ModelMetadata(StrictModel):
     network, options, channels, flags
         The network to create, the bands that it is fed, in this order, and the sources whose presence is an input of
         its own (`coslide.samples.encode.Encoder`).
-    normalise
-        ``"global"``: the normalisation of the channels holds everywhere; ``"event"``: each scene is normalised by the
-        mean and deviation of its own valid pixels, and that of the channels is not used.
     optional_bands
         Names of bands that the model was trained to do without: a cube may lack them.
     members
@@ -97,12 +95,11 @@ class ModelMetadata(StrictModel):
         What wrote the bundle, the terms of the weights, and whom to cite.
     """
 
-    bundle_format: Literal[4] = 4
+    bundle_format: Literal[5] = 5
     network: str
     options: dict[str, bool | int | float | str | list[int]]
     channels: list[Channel] = Field(min_length=1)
     flags: list[str] = Field(default_factory=list)
-    normalise: Literal["global", "event"] = "global"
     optional_bands: list[str] = Field(default_factory=list)
     members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
     tile: int = Field(ge=1, le=networks.LARGEST_OPTION)

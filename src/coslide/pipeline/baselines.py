@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from pydantic import Field
 
 from coslide.config.records import read_record
-from coslide.cube.band import Band
+from coslide.cube.band import REFLECTANCE, Band
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import best_threshold, curve
 from coslide.evaluation.scoring import Baseline, Baselines
@@ -26,6 +26,8 @@ from coslide.mapping.model import ModelMetadata
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.progress import report_progress
+from coslide.samples.encode import Encoder
+from coslide.samples.light import encode_light
 from coslide.samples.split import Subset
 from coslide.windows import row_strips
 
@@ -61,7 +63,7 @@ def make_baselines(scenes: Scenes, metadata: ModelMetadata, folder: Path, *, see
     scenes
         Split scenes.
     metadata
-        Of the model: they see its bands and, where it is fed each event normalised by itself, so do they.
+        Of the model: they see its bands and, where it is fed reflectance in the light of each event, so do they.
     folder
         Of the run.
     seed
@@ -72,7 +74,7 @@ def make_baselines(scenes: Scenes, metadata: ModelMetadata, folder: Path, *, see
     InputError
         If they cannot be written.
     """
-    random, bands, read = np.random.default_rng(seed), metadata.bands, _reader(metadata)
+    random, bands, read = np.random.default_rng(seed), metadata.bands, _reader(metadata.encoder)
     values, truth = _pixels(scenes, Subset.TRAIN, read, random=random)
     order = random.permutation(len(truth))
     taught, other = order[: len(order) // 2], order[len(order) // 2 :]
@@ -213,9 +215,9 @@ def spectral_change(values: Floats, bands: Sequence[Band]) -> tuple[Floats, str]
         return column["ndvi", "pre", ""] - column["ndvi", "post", ""], "fall of NDVI"
     if falls := [-values[:, i] for i, band in enumerate(bands) if band.name == "ndvi_difference"]:
         return falls[0], "fall of NDVI"
-    if {("reflectance", "pre", "B4"), ("reflectance", "post", "B4")} <= column.keys():
-        return column["reflectance", "post", "B4"] - column["reflectance", "pre", "B4"], "rise of red reflectance"
-    after = {channel: own for (kind, date, channel), own in column.items() if (kind, date) == ("reflectance", "post")}
+    if {(REFLECTANCE, "pre", "B4"), (REFLECTANCE, "post", "B4")} <= column.keys():
+        return column[REFLECTANCE, "post", "B4"] - column[REFLECTANCE, "pre", "B4"], "rise of red reflectance"
+    after = {channel: own for (kind, date, channel), own in column.items() if (kind, date) == (REFLECTANCE, "post")}
     if not after:
         return np.full(len(values), np.nan, dtype=np.float32), ""
     visible = [after[channel] for channel in ("B2", "B3", "B4") if channel in after]
@@ -227,18 +229,18 @@ def name_of_change(bands: Sequence[Band]) -> str:
     return spectral_change(np.zeros((1, len(bands)), dtype=np.float32), bands)[1]
 
 
-def _reader(metadata: ModelMetadata) -> Reader:
-    """Choose how values are read: in their units, or normalised as the network is fed each event by itself."""
-    found: dict[str, tuple[Floats, Floats]] = {}  # offset and scale
+def _reader(encoder: Encoder) -> Reader:
+    """Choose how values are read: in their units, save reflectance that the network sees in the light of each event."""
+    light, found = encoder.light, dict[str, tuple[Floats, Floats]]()  # offset and scale
 
     def read(scene: LabelledScene, rows: slice) -> Floats:
-        values = scene.scene.read(rows, metadata.bands)
-        if metadata.normalise == "global":
-            return values
-        if scene.fingerprint not in found:
-            found[scene.fingerprint] = encoder_for(metadata, scene.scene).normalisation
-        offset, scale = (part[:, np.newaxis, np.newaxis] for part in found[scene.fingerprint])
-        return np.asarray((values - offset) / scale)
+        values = scene.scene.read(rows, encoder.bands)
+        if light:
+            if scene.fingerprint not in found:
+                found[scene.fingerprint] = encoder_for(encoder, scene.scene).normalisation
+            offset, scale = (part[light, np.newaxis, np.newaxis] for part in found[scene.fingerprint])
+            values[light] = encode_light((values[light] - offset) / scale)
+        return values
 
     return read
 

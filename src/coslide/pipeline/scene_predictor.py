@@ -18,7 +18,8 @@ from coslide.networks.cgblock import fuse
 from coslide.networks.precision import choose_precision
 from coslide.pipeline.labelled_scene import Scene
 from coslide.progress import report_progress
-from coslide.samples.encode import Encoder, Moments
+from coslide.samples.encode import Encoder
+from coslide.samples.light import LightSamples
 from coslide.windows import row_strips
 
 _SURE = 1e-6
@@ -73,7 +74,7 @@ class ScenePredictor:
         self.options = with_precision(options, model)
         self.metadata, self.scene = model.metadata, scene
         self.layers = layers_of(options, model.metadata)
-        self._encoder = encoder_for(model.metadata, scene)
+        self._encoder = encoder_for(model.metadata.encoder, scene)
         if options.onnx and folder is None:
             raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
         network = model.predictors(self.options.precision, name=str(folder or "the model"))
@@ -183,11 +184,12 @@ def _calibrated(block: Block, temperature: float) -> Block:
     return np.stack([apply_temperature(mean, temperature), *(one * slope for one in spread)])
 
 
-def encoder_for(metadata: ModelMetadata, scene: Scene) -> Encoder:
-    """Choose how a scene is encoded: as the model was fed, or normalised by itself where the model was trained so."""
-    if metadata.normalise == "global":
-        return metadata.encoder
-    moments = Moments(metadata.bands)
+def encoder_for(encoder: Encoder, scene: Scene) -> Encoder:
+    """Choose how a scene is encoded: as the model was fed, and what is seen in its own light by that of the scene."""
+    bands = [encoder.bands[number] for number in encoder.light]
+    if not bands:
+        return encoder
+    samples = LightSamples(len(bands), scene.shape)
     for rows in row_strips(scene.shape[0]):
-        moments.add(scene.read(rows, metadata.bands), scene.valid(rows))
-    return metadata.encoder._replace(normalisation=moments.normalisation())
+        samples.add(scene.read(rows, bands), scene.valid(rows), first_row=rows.start)
+    return encoder.in_light(samples)

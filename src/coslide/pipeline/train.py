@@ -282,7 +282,6 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         options=network_options(settings, encoder.inputs),
         channels=channels_of(encoder),
         flags=list(encoder.flags),
-        normalise=settings.inputs.normalise,
         members=settings.members,
         tile=settings.sampling.tile,
         pixel_size_m=scenes[0].scene.pixel_size_m,

@@ -25,8 +25,11 @@ from coslide.pipeline.labelled_scene import LabelledScene, Scenes
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.samples.augment import Jitter
 from coslide.samples.dataset import Raster, Tiles
-from coslide.samples.encode import Encoder, Moments, choose_encodings, encode_raster, read_raster, require_finite
+from coslide.samples.encode import Encoder, Moments, choose_encodings
 from coslide.samples.footprint import is_held_out
+from coslide.samples.light import Shade
+from coslide.samples.rasters import encode_raster, read_raster, require_finite
+from coslide.samples.relight import Relighting
 from coslide.samples.split import Subset, select_tiles
 from coslide.training.fit import TrainingData, require_trainable
 from coslide.windows import Window, row_strips
@@ -41,8 +44,7 @@ def prepare_tiles(
 ) -> tuple[TrainingData, Encoder]:
     """Prepare the tiles of split scenes; their inputs are left in `folder`, from where they are read when needed.
 
-    The encoder has the normalisation of the training pixels of all scenes then, unless it was `normalised` before; it
-    is not used where each event is normalised by itself.
+    The encoder has the normalisation of the training pixels of all scenes then, unless it was `normalised` before.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def prepare_tiles(
         for rows in row_strips(scenes[i].labels.shape[0]):
             require_finite(scenes[i].scene.read(rows, encoder.bands), encoder.bands, scenes[i].name)
     own = [scenes[i] for i in used]
-    rasters, moments = _rasters(own, encoder, folder, by_event=settings.inputs.normalise == "event", keep=normalised)
+    rasters, moments = _rasters(own, encoder, folder, keep=normalised)
     for band, count in zip(encoder.bands, moments.count, strict=True):
         if not count:
             _log.info(f"warning: band {band.name} has no value on training pixels; it is fed as nodata everywhere")
@@ -69,7 +71,11 @@ def prepare_tiles(
         list(optional_groups(encoder.inputs).values()),
     )
     jitter = Jitter(encoder.dates, augment.jitter_gain, augment.jitter_offset, augment.jitter_band)
-    tiles = Tiles(rasters, windows, aspect=encoder.aspect, groups=groups, jitter=jitter)
+    lights: list[Jitter | Relighting] = [Relighting.of(encoder.inputs, encoder.light_inputs, chance=augment.relight)]
+    lights.append(jitter)
+    after = [number for number in encoder.light_inputs if encoder.inputs[number].date != "pre"]
+    shade = Shade(after, settings.sampling.shade) if settings.sampling.shade and after else None
+    tiles = Tiles(rasters, windows, aspect=encoder.aspect, groups=groups, lights=lights, shade=shade)
     validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)
     fingerprints = [scene.fingerprint for scene in scenes]
     parts = b"\n".join(scene.split.subsets.tobytes() for scene in scenes)
@@ -123,7 +129,8 @@ def _encoder(indices: Sequence[Band], diagnostics: Sequence[Band], settings: Tra
     behind = [band for band in diagnostics if band.name in classified]
     if settings.inputs.flags:
         indices = [band for band in indices if band.kind != "flag"]
-    bands, encodings = choose_encodings([*indices, *behind], settings.inputs.encoding)
+    light = settings.inputs.normalise == "event"
+    bands, encodings = choose_encodings([*indices, *behind], settings.inputs.encoding, light=light)
     flags = tuple(optional_groups(bands)) if settings.inputs.flags else ()
     return Encoder(bands, encodings, flags, Moments(bands).normalisation())
 
@@ -158,26 +165,22 @@ def _of_set(bands: Sequence[Band], settings: TrainingSettings) -> list[Band]:
     return chosen
 
 
-def _rasters(
-    scenes: Scenes, encoder: Encoder, folder: Path, *, by_event: bool, keep: bool
-) -> tuple[list[Raster], Moments]:
+def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, keep: bool) -> tuple[list[Raster], Moments]:
     """Encode the inputs of each scene, and take the moments of the training pixels of all.
 
-    With `keep`, and not `by_event`, the normalisation of the encoder stays.
+    With `keep` the normalisation of the encoder stays.
     """
-    bands, whole, each = encoder.bands, Moments(encoder.bands), []
+    bands, moments = encoder.bands, Moments(encoder.bands)
     for number, scene in enumerate(scenes):
-        valid = scene.scene.valid(slice(None))
-        where = valid if by_event else valid & (scene.split.subsets == Subset.TRAIN)
+        where = scene.scene.valid(slice(None)) & (scene.split.subsets == Subset.TRAIN)
         read = functools.partial(scene.scene.read, bands=bands)
-        each.append(read_raster(read, folder / f"{number}.npy", bands, where, name=scene.name))
-        whole.merge(each[-1])
+        moments.merge(read_raster(read, folder / f"{number}.npy", bands, where, name=scene.name))
+    encoder = encoder if keep else encoder._replace(normalisation=moments.normalisation())
     rasters = []
-    for number, (scene, moments) in enumerate(zip(scenes, each, strict=True)):
-        own = encoder.normalisation if keep and not by_event else (moments if by_event else whole).normalisation()
-        inputs = encode_raster(folder / f"{number}.npy", encoder._replace(normalisation=own))
+    for number, scene in enumerate(scenes):
+        inputs = encode_raster(folder / f"{number}.npy", encoder_for(encoder, scene.scene))
         rasters.append(Raster(inputs, scene.labels, scene.split.subsets))
-    return rasters, whole
+    return rasters, moments
 
 
 def held_out_windows(scenes: Scenes, metadata: ModelMetadata) -> HeldOut:
@@ -216,7 +219,7 @@ def read_windows(
 
     Windows that follow each other on the same rows are cut from the same strip, which is decoded once.
     """
-    encoder = encoder_for(metadata, scene.scene)
+    encoder = encoder_for(metadata.encoder, scene.scene)
     for _, row in itertools.groupby(windows, key=lambda window: window.slices[0]):
         own = list(row)
         strip = scene.scene.read(own[0].slices[0], metadata.bands)

@@ -13,7 +13,7 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from coslide.cube.band import Band
+from coslide.cube.band import REFLECTANCE, Band
 from coslide.cube.cube import Cube
 from coslide.grid import pixel_size_m
 from coslide.report.fonts import cut
@@ -180,7 +180,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None
 def _colours(band: Band) -> Colormap | str:
     count = len(band.class_names)
     if not 0 < count <= _MOST_CLASSES:
-        return "coolwarm" if band.signed else "gray" if band.quantity == "reflectance" else "viridis"
+        return "coolwarm" if band.signed else "gray" if band.quantity == REFLECTANCE else "viridis"
     if band.kind == "flag":
         return ListedColormap([GREY, YELLOW])
     if band.kind == "circular":

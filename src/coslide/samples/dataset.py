@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from coslide.config.training import TrainingSettings
-from coslide.labels import NODATA
+from coslide.errors import InputError
+from coslide.labels import BACKGROUND, LANDSLIDE, NODATA
 from coslide.samples.augment import ORIENTATIONS, AspectInputs, Jitter, apply_dihedral, turn_inputs
-from coslide.samples.encode import MappedArray
+from coslide.samples.light import Shade
+from coslide.samples.rasters import MappedArray
+from coslide.samples.relight import Relighting
 from coslide.samples.split import SplitRaster, Subset, shown_to_training
 from coslide.windows import Window
 
@@ -22,17 +25,17 @@ _ROUNDS = 20  # into which a training at random places is cut; a checkpoint is w
 
 
 class TileSample(NamedTuple):
-    """A tile to draw: where it is cut, its orientation, the groups of inputs dropped, and its jitter.
+    """A tile to draw: where it is cut, its orientation, the groups of inputs dropped, and its light.
 
-    `jitter_seed` seeds the radiometric jitter of the sample; None leaves it as it is. A sample that does not
-    count is a filler: none of its labels does.
+    `light_seed` seeds how the light of the sample is varied; None leaves it as it is. A sample that does not count is a
+    filler: none of its labels does.
     """
 
     raster: int
     window: Window
     orientation: int = 0
     dropped: tuple[int, ...] = ()
-    jitter_seed: int | None = None
+    light_seed: int | None = None
     counts: bool = True
 
 
@@ -63,8 +66,10 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         The inputs that hold aspect, or None.
     groups
         Numbers of the inputs that a `TileSample` may drop together.
-    jitter
-        The radiometric jitter of a date, or None.
+    lights
+        How the light of a training tile is varied, one after the other.
+    shade
+        Where background does not count in a training tile, or None.
     """
 
     rasters: Sequence[Raster]
@@ -73,7 +78,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
     subset: Subset = Subset.TRAIN
     aspect: AspectInputs | None = None
     groups: Sequence[Sequence[int]] = ()
-    jitter: Jitter | None = None
+    lights: Sequence[Jitter | Relighting] = ()
+    shade: Shade | None = None
 
     def __post_init__(self) -> None:
         self.draws = [TileSample(number, window) for number, of_one in enumerate(self.windows) for window in of_one]
@@ -85,13 +91,16 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         raster, (rows, cols) = self.rasters[draw.raster], draw.window.slices
         tile = np.array(raster.inputs[:, rows, cols])  # a copy: what follows changes it
         subsets = raster.subsets[rows, cols]
-        if self.jitter is not None and draw.jitter_seed is not None:
-            self.jitter.apply(tile, draw.jitter_seed)
+        labels = np.where((subsets == self.subset) & draw.counts, raster.labels[rows, cols], np.uint8(NODATA))
+        if self.shade is not None:
+            labels[self.shade.find(tile) & (labels == BACKGROUND)] = NODATA
+        if draw.light_seed is not None:
+            for light in self.lights:
+                light.apply(tile, draw.light_seed)
         if self.subset == Subset.TRAIN:
             tile[:, ~shown_to_training(subsets)] = 0
         for group in draw.dropped:
             tile[list(self.groups[group])] = 0
-        labels = np.where((subsets == self.subset) & draw.counts, raster.labels[rows, cols], np.uint8(NODATA))
         seen = turn_inputs(tile, draw.orientation, aspect=self.aspect)
         return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.orientation).astype(np.int64))
 
@@ -145,12 +154,12 @@ class TileBatches(Sampler[list[TileSample]]):
 
     def _varied(self, draws: Sequence[TileSample], random: np.random.Generator) -> list[TileSample]:
         count, augment = len(draws), self._settings.augment
-        jitters = max(augment.jitter_gain, augment.jitter_offset, augment.jitter_band) > 0
+        varied = max(augment.jitter_gain, augment.jitter_offset, augment.jitter_band, augment.relight) > 0
         orientations = random.integers(ORIENTATIONS, size=count).tolist() if augment.flips else [0] * count
         dropped = random.random((count, len(self.tiles.groups))) < augment.band_dropout
-        seeds = random.integers(2**32, size=count).tolist() if jitters else [None] * count
+        seeds = random.integers(2**32, size=count).tolist() if varied else [None] * count
         return [
-            draw._replace(orientation=orientation, dropped=tuple(np.flatnonzero(groups).tolist()), jitter_seed=seed)
+            draw._replace(orientation=orientation, dropped=tuple(np.flatnonzero(groups).tolist()), light_seed=seed)
             for draw, orientation, groups, seed in zip(draws, orientations, dropped, seeds, strict=True)
         ]
 
@@ -161,9 +170,9 @@ class RandomWindows(TileBatches):
     An epoch is a twentieth of the steps, rounded up; of a training whose length is given in epochs, it is as many
     windows as would cover the training pixels once.
 
-    The middle of a window is a labelled training pixel, each as likely as any other of all events; the window is moved
-    inwards where it would cross the edge of the raster. It may reach into held-out pixels, of which `Tiles` shows
-    nothing.
+    The middle of a window is a labelled training pixel, as `sampling.landslide_middles` says a landslide or any, and by
+    `sampling.balance` each as likely as any other of all events or of its own; the window is moved inwards where it
+    would cross the edge of the raster. It may reach into held-out pixels, of which `Tiles` shows nothing.
 
     Parameters
     ----------
@@ -175,25 +184,49 @@ class RandomWindows(TileBatches):
 
     def __init__(self, tiles: Tiles, settings: TrainingSettings) -> None:
         super().__init__(tiles, settings)
-        self._trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
-        self._up_to_row = [np.cumsum(where.sum(axis=1)) for where in self._trains]  # training pixels
+        trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
+        slid = [where & (raster.labels == LANDSLIDE) for where, raster in zip(trains, tiles.rasters, strict=True)]
+        self._share = settings.sampling.landslide_middles
+        self._anywhere = _Middles(trains, settings)
+        self._landslides = _Middles(slid, settings) if self._share else self._anywhere
+        if not self._landslides.count:
+            why = "no training pixel is a landslide"
+            raise InputError(f"training.sampling.landslide_middles: found {self._share:g}, expected 0: {why}")
 
     def __len__(self) -> int:
         steps = self._settings.optimiser.steps
-        windows = sum(int(up_to[-1]) for up_to in self._up_to_row) / self._settings.sampling.tile**2
+        windows = self._anywhere.count / self._settings.sampling.tile**2
         return math.ceil(windows / self.size if steps is None else steps / _ROUNDS)
 
     def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the windows of an epoch."""
+        count = len(self) * self.size
+        landslides = int(random.binomial(count, self._share)) if self._share else 0
+        drawn = [*self._landslides.draw(landslides, random), *self._anywhere.draw(count - landslides, random)]
+        return [drawn[i] for i in random.permutation(count)] if landslides else drawn
+
+
+class _Middles:
+    """Pixels of rasters, bool (row, col) each, that may be the middle of a window."""
+
+    def __init__(self, where: Sequence[NDArray[np.bool_]], settings: TrainingSettings) -> None:
+        self._where, self._side = where, settings.sampling.tile
+        self._up_to_row = [np.cumsum(one.sum(axis=1)) for one in where]
         counts = np.array([up_to[-1] for up_to in self._up_to_row])
-        rasters = random.choice(len(counts), size=len(self) * self.size, p=counts / counts.sum())
+        self.count = int(counts.sum())
+        self._weights = np.sign(counts) if settings.sampling.balance == "events" else counts
+
+    def draw(self, count: int, random: np.random.Generator) -> list[TileSample]:
+        """Draw windows."""
+        rasters = random.choice(len(self._weights), size=count, p=self._weights / self._weights.sum())
         return [TileSample(int(number), self._window(int(number), random)) for number in rasters]
 
     def _window(self, number: int, random: np.random.Generator) -> Window:
-        trains, up_to, side = self._trains[number], self._up_to_row[number], self._settings.sampling.tile
+        """Draw a window of one raster, moved inwards where it would cross its edge."""
+        where, up_to, side = self._where[number], self._up_to_row[number], self._side
         row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
-        col = int(random.choice(np.flatnonzero(trains[row])))
-        height, width = trains.shape
+        col = int(random.choice(np.flatnonzero(where[row])))
+        height, width = where.shape
         return Window(
             min(max(0, row - side // 2), height - side), min(max(0, col - side // 2), width - side), side, side
         )

@@ -1,22 +1,19 @@
-"""From the bands of a cube to the inputs of a network: standardised, encoded, and left in files."""
+"""From the bands of a cube to the inputs of a network: normalised and encoded."""
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.cube.band import Band, optional_groups
+from coslide.cube.band import REFLECTANCE, Band, optional_groups
 from coslide.errors import InputError
-from coslide.io.atomic import report_write_errors
 from coslide.samples.augment import FIRST_DIRECTION, AspectInputs
-from coslide.windows import row_strips
+from coslide.samples.light import LightSamples, encode_light
 
-Encoding = Literal["continuous", "ordinal", "onehot", "circular"]
+Encoding = Literal["continuous", "light", "ordinal", "onehot", "circular"]
 ReadRows = Callable[[slice], NDArray[np.float32]]
 
 
@@ -95,12 +92,13 @@ class Encoder(NamedTuple):
     sources (`coslide.cube.band.Band.group`) whose presence has an input of its own: 1 where the source has a value, 0
     where it has none. `normalisation` is that of the bands.
 
-    ``"continuous"``: (value - offset) / scale. ``"ordinal"``: the k-th class of n as k / n, as Yang et al. (2023) stack
-    their class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an input for each.
-    ``"circular"``: sine and cosine of the direction of an aspect class, both 0 where it is flat.
+    ``"continuous"``: (value - offset) / scale. ``"light"``: the same by the dark level and the median of each scene,
+    then its logarithm (`coslide.samples.light.encode_light`). ``"ordinal"``: the k-th class of n as k / n, as Yang et
+    al. (2023) stack their class maps; north-west is then far from north, though they are neighbours. ``"onehot"``: an
+    input for each. ``"circular"``: sine and cosine of the direction of an aspect class, both 0 where it is flat.
 
-    A value that is missing is 0 in each of its inputs. No ordinal or one-hot class is fed so; the mean of a measurement
-    and flat terrain on the circle are, and a flag tells them apart from it.
+    A value that is missing is 0 in each of its inputs. No ordinal or one-hot class is fed so; the mean or median of a
+    measurement and flat terrain on the circle are, and a flag tells them apart from it.
 
     Examples
     --------
@@ -153,6 +151,28 @@ class Encoder(NamedTuple):
         first = sum(len(inputs) for inputs in self._inputs[:number])
         return AspectInputs(self.encodings[number], first, self.bands[number].classes)
 
+    @property
+    def light(self) -> list[int]:
+        """The numbers of the bands that are seen in the light of their own scene."""
+        return [number for number, how in enumerate(self.encodings) if how == "light"]
+
+    @property
+    def light_inputs(self) -> list[int]:
+        """The numbers of the inputs that these bands are."""
+        first = np.cumsum([0, *(len(inputs) for inputs in self._inputs)])
+        return [int(first[number]) for number in self.light]
+
+    def in_light(self, samples: LightSamples) -> "Encoder":
+        """Encode a scene of which `samples` of those bands (`light`) were gathered.
+
+        A band that is the same nearly everywhere is only shifted.
+        """
+        dark, median = samples.levels()
+        offset, scale = (part.copy() for part in self.normalisation)
+        offset[self.light] = dark
+        scale[self.light] = np.where(median > dark, median - dark, np.float32(1))
+        return self._replace(normalisation=Normalisation(offset, scale))
+
     def encode(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode what was read.
 
@@ -188,6 +208,8 @@ class Encoder(NamedTuple):
             offset, scale = (part[number] for part in self.normalisation)
             np.subtract(values, offset, out=out[0])
             np.divide(out[0], scale, out=out[0])
+            if how == "light":
+                out[0] = encode_light(out[0])
             out[0][np.isnan(out[0])] = 0.0
 
     @property
@@ -196,7 +218,9 @@ class Encoder(NamedTuple):
         return [_inputs_of(band, how) for band, how in zip(self.bands, self.encodings, strict=True)]
 
 
-def choose_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[tuple[Band, ...], tuple[Encoding, ...]]:
+def choose_encodings(
+    bands: Sequence[Band], wanted: Mapping[Any, str], *, light: bool = False
+) -> tuple[tuple[Band, ...], tuple[Encoding, ...]]:
     """Choose for each band how it is fed, and for a class map fed as ``"continuous"`` the measurement behind it.
 
     Parameters
@@ -205,6 +229,8 @@ def choose_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
         Bands to train on, and those that may stand for class maps (`coslide.cube.band.Band.measured`).
     wanted
         Encodings by name of a band; class maps that are not named are ordinal.
+    light
+        Whether reflectance is seen in the light of its own scene.
 
     Raises
     ------
@@ -235,103 +261,11 @@ def choose_encodings(bands: Sequence[Band], wanted: Mapping[Any, str]) -> tuple[
         if how == "continuous" and band.measured:  # where nothing was measured, its classes are all there is
             chosen.append((own[band.measured], "continuous") if band.measured in own else (band, "ordinal"))
         else:
-            chosen.append((band, cast("Encoding", how)))
+            seen = light and band.quantity == REFLECTANCE and how == "continuous"
+            chosen.append((band, "light" if seen else cast("Encoding", how)))
     return tuple(band for band, _ in chosen), tuple(how for _, how in chosen)
 
 
 def _inputs_of(band: Band, how: Encoding) -> list[Band]:
     suffixes = {"onehot": range(band.first_class, band.classes + 1), "circular": ("sin", "cos")}.get(how)
     return [replace(band, name=f"{band.name}_{suffix}", measured="") for suffix in suffixes] if suffixes else [band]
-
-
-@dataclass(frozen=True)
-class MappedArray:
-    """An array in a file (.npy), of which only what is indexed is read, in whatever process.
-
-    Attributes
-    ----------
-    path
-        What `numpy.save` or `numpy.lib.format.open_memmap` wrote.
-    """
-
-    path: Path
-
-    def __getitem__(self, place: Any) -> NDArray[Any]:
-        return np.asarray(np.load(self.path, mmap_mode="r", allow_pickle=False)[place])
-
-
-def read_raster(read: ReadRows, path: Path, bands: Sequence[Band], where: NDArray[np.bool_], *, name: str) -> Moments:
-    """Copy the bands of an area into the file `path`, and take their moments on the way.
-
-    Parameters
-    ----------
-    read
-        ``read(rows)`` gives rows of the inputs, float32 (band, row, col), NaN where there is no value.
-    path
-        File to write (.npy, float32).
-    bands
-        What the inputs are.
-    where
-        The pixels that count, bool (row, col).
-    name
-        What the area is called in an error.
-
-    Raises
-    ------
-    InputError
-        If a value is infinite, or the disk is full.
-    """
-    moments = Moments(bands)
-    with report_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stored = _allocated(path, (len(bands), *where.shape))
-        for rows in row_strips(where.shape[0]):
-            values = read(rows)
-            require_finite(values, bands, name)
-            stored[:, rows] = values
-            moments.add(values, where[rows])
-        stored.flush()
-    return moments
-
-
-def encode_raster(path: Path, encoder: Encoder) -> MappedArray:
-    """Encode the bands of the file `path` into one beside it, and remove them.
-
-    Raises
-    ------
-    InputError
-        If the disk is full.
-    """
-    encoded = path.with_suffix(".inputs.npy")
-    with report_write_errors(path):
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        out = _allocated(encoded, (len(encoder.names), *stored.shape[1:]))
-        for rows in row_strips(stored.shape[1]):
-            out[:, rows] = encoder.encode(np.array(stored[:, rows]))
-        out.flush()
-        path.unlink()
-    return MappedArray(encoded)
-
-
-def _allocated(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
-    """Make a float32 file and take all its space: a full disk met later, through the map, kills the process."""
-    found = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return found
-
-
-def require_finite(values: NDArray[np.float32], bands: Sequence[Band], name: str) -> None:
-    """Check that no value (band, row, col) is infinite; NaN, nodata, may occur.
-
-    Raises
-    ------
-    InputError
-        If one is; `name` is what the area is called in it.
-    """
-    for band, infinite in zip(bands, np.isinf(values).sum(axis=(1, 2)), strict=True):
-        if infinite:
-            raise InputError(
-                f"{name}: band {band.name} is infinite in {infinite} pixels, expected numbers (or nodata); "
-                "correct its source and build the cube again"
-            )

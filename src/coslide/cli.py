@@ -200,7 +200,9 @@ def map_(
     window: Annotated[int | None, typer.Option(help="Side of a window; by default the tile of the training.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between blended windows; by default 3/4 of one.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=10**6, help="Windows given to the network at once.")] = 8,
-    tta: Annotated[bool, typer.Option(help="Average eight orientations of each window, and map their spread.")] = False,
+    tta: Annotated[
+        bool | None, typer.Option(help="Average eight orientations of each window; by default as the model was scored.")
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
     precision: Annotated[str, typer.Option(help="32, bf16, or auto: bf16 if a timed trial is faster.")] = "auto",
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,

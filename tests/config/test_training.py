@@ -52,7 +52,7 @@ def test_the_modern_recipe_does_not_decay_what_it_learns():
             "split.guard_px: samples .* no border to guard; expected 0 with",
         ),
         ({"optimiser.epochs": 3, "optimiser.steps": 3}, "epochs: found 3 with steps = 3, expected one of them"),
-        ({"recipe": "cpu"}, "recipe: found 'cpu', expected 'paper' or 'modern'"),
+        ({"recipe": "cpu"}, "recipe: found 'cpu', expected 'paper', 'modern' or 'transfer'"),
         ({"tile": 64}, "tile: unknown key; expected sampling.tile"),
         ({"sampling.accumulate": 2}, "sampling.accumulate: unknown key"),
         ({"split": "events", "split.scheme": "events"}, "split: found 'events', expected split.scheme"),
@@ -69,7 +69,7 @@ def test_a_given_value_wins_over_its_recipe():
     assert TrainingSettings(recipe="modern", optimiser={"steps": 3}).optimiser.steps == 3
 
 
-@pytest.mark.parametrize("recipe", ["paper", "modern"])
+@pytest.mark.parametrize("recipe", ["paper", "modern", "transfer"])
 @pytest.mark.parametrize(("given", "other"), [("epochs", "steps"), ("steps", "epochs")])
 def test_a_length_replaces_that_of_the_recipe_in_whatever_it_is_counted(recipe, given, other):
     made = TrainingSettings(recipe=recipe, optimiser={given: 3})

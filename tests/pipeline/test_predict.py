@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -228,6 +229,9 @@ def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_mode
     frame = gpd.read_parquet(folder / "landslides.parquet")
     assert frame.uncertainty_mean.notna().all()
     whole = predict_array(model, scene, InferenceOptions(tta=True))
+    scored_so = replace(model, metadata=model.metadata.model_copy(update={"tta": True}))
+    np.testing.assert_array_equal(predict_array(scored_so, scene), whole)
+    assert len(predict_array(scored_so, scene, InferenceOptions(tta=False))) == 1
     np.testing.assert_array_equal(whole[1], found)
 
 

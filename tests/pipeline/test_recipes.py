@@ -20,6 +20,7 @@ def trained(request, made_up_cube, tmp_path_factory):
     length = {"steps": 60} if TrainingSettings(recipe=request.param).sampling.places == "random" else {"epochs": 12}
     settings = TrainingSettings(
         recipe=request.param,
+        network="egcn",
         width=8,
         optimiser=length,
         sampling={"tile": 32, "stride": 24},
@@ -81,6 +82,7 @@ def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cub
     """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a message tells it."""
     settings = TrainingSettings(
         recipe="modern",
+        network="egcn",
         width=8,
         sampling={"tile": 32, "stride": 24},
         split={"block_windows": 1},

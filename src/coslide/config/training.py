@@ -7,21 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from coslide.config.fields import Encoding, LayerNames, Precision
+from coslide.config.recipes import RECIPES
 from coslide.config.records import StrictModel, first_problem, require, require_file
 from coslide.errors import InputError
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "modern": {
-        "inputs": {"indices": "all"},
-        "sampling": {"select": "prevalence", "places": "random"},
-        "optimiser": {"learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine", "average": 0.99, "steps": 960},
-        "loss": {"reduction": "mean", "normalise": True, "scope": "batch"},
-        "augment": {"jitter_gain": 0.2, "jitter_offset": 0.2, "jitter_band": 0.1, "band_dropout": 0.1},
-        "runtime": {"precision": "auto"},
-    },
-}
-"""What each recipe changes of the defaults; the reasons are in `docs/training.md`."""
 
 ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance_class"]
 
@@ -197,8 +185,9 @@ class TrainingSettings(StrictModel):
     (100, 'mean', 128)
     """
 
-    recipe: Literal["paper", "modern"] = "paper"
-    """`paper` (as published) or `modern` (the best found; minutes on two cores)."""
+    recipe: Literal["paper", "modern", "transfer"] = "paper"
+    """`paper` (as published), `modern` (the best found for the rest of an event; minutes on two cores) or `transfer`
+    (for events that nobody has labelled)."""
     network: str = "egcn"
     """Network to train (`coslide networks` lists them)."""
     width: int | None = Field(default=None, ge=8, le=8192)
@@ -209,6 +198,9 @@ class TrainingSettings(StrictModel):
     """Decides the split, the first weights and the order of the tiles."""
     members: int = Field(default=1, ge=1, le=1000)
     """Networks to train, from seeds on, and average; the map then has their standard deviation."""
+    tta: bool = False
+    """Average eight orientations of each window wherever the model is applied: to choose its threshold, to score and to
+    map."""
     inputs: InputSettings = InputSettings()
     split: SplitSettings = SplitSettings()
     sampling: SamplingSettings = SamplingSettings()

@@ -70,6 +70,8 @@ class ModelMetadata(StrictModel):
     members
         How many networks the model is made of, trained on the same split from other first weights; its probability is
         the mean of theirs.
+    tta
+        Whether the probability is the mean over eight orientations of each window (`coslide map` may say otherwise).
     tile, pixel_size_m
         Side of a training tile in pixels, and pixel size.
     threshold, temperature
@@ -102,6 +104,7 @@ class ModelMetadata(StrictModel):
     flags: list[str] = Field(default_factory=list)
     optional_bands: list[str] = Field(default_factory=list)
     members: int = Field(default=1, ge=1, le=MOST_MEMBERS)
+    tta: bool = False
     tile: int = Field(ge=1, le=networks.LARGEST_OPTION)
     pixel_size_m: float = Field(gt=0)
     threshold: float = Field(default=0.5, gt=0, le=1)

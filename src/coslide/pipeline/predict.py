@@ -31,6 +31,7 @@ from coslide.pipeline.scene_predictor import (
     layers_of,
     predict_array,
     tiling_of,
+    turns,
     with_precision,
 )
 from coslide.pipeline.shipped import choose_model
@@ -134,7 +135,11 @@ def predict_scene(
         key, layers = f"{made_from} {options} {tiling}", layers_of(options, metadata)
         store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
-        how: dict[str, Any] = {"missing_bands": missing, "tta": options.tta, "precision": options.precision}
+        how: dict[str, Any] = {
+            "missing_bands": missing,
+            "tta": turns(options, metadata),
+            "precision": options.precision,
+        }
         write_probability_map(out, store, cube.grid, MapMetadata(event=cube.title, model=metadata, **how))
         shutil.rmtree(work)
         _predictor.cache_clear()

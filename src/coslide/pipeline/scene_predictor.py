@@ -35,15 +35,15 @@ class InferenceOptions(NamedTuple):
     overlap and are blended. A network may give another answer for the same pixel in a larger window, EGCN for one,
     whose graph spans it. `batch` windows are given to the network at once: it changes memory and speed, not the map.
     `precision` is ``"32"``, ``"bf16"``, or ``"auto"``: bfloat16 on a CPU where a timed trial shows that it is clearly
-    faster. With `tta`, each window is seen in all of its eight orientations. The map is the mean over orientations and
-    members of the model, the uncertainty their spread. With `onnx`, ONNX Runtime runs the network
-    (`coslide.mapping.export`).
+    faster. With `tta`, each window is seen in all of its eight orientations; by default it is where the model was
+    scored so. The map is the mean over orientations and members of the model, the uncertainty their spread. With
+    `onnx`, ONNX Runtime runs the network (`coslide.mapping.export`).
     """
 
     window: int | None = None
     stride: int | None = None
     batch: int = 8
-    tta: bool = False
+    tta: bool | None = None
     onnx: bool = False
     precision: str = "auto"
 
@@ -79,7 +79,7 @@ class ScenePredictor:
             raise ValueError("folder: expected that of the bundle, which holds the ONNX form")
         network = model.predictors(self.options.precision, name=str(folder or "the model"))
         predictors = onnx_predictors(folder) if folder and options.onnx else network
-        if options.tta:
+        if turns(options, model.metadata):
             predictors = [turned for one in predictors for turned in augmented(one, self.metadata.encoder.aspect)]
         self._predict = mean_and_spread(predictors)
 
@@ -128,7 +128,12 @@ def predict_array(
 
 def layers_of(options: InferenceOptions, metadata: ModelMetadata) -> int:
     """Count 2 where there is a spread beside the mean."""
-    return 2 if options.tta or metadata.members > 1 else 1
+    return 2 if turns(options, metadata) or metadata.members > 1 else 1
+
+
+def turns(options: InferenceOptions, metadata: ModelMetadata) -> bool:
+    """Decide whether each window is seen in eight orientations."""
+    return metadata.tta if options.tta is None else options.tta
 
 
 def tiling_of(options: InferenceOptions, model: Model) -> TilingOptions:

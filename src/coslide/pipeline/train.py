@@ -283,6 +283,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         channels=channels_of(encoder),
         flags=list(encoder.flags),
         members=settings.members,
+        tta=settings.tta,
         tile=settings.sampling.tile,
         pixel_size_m=scenes[0].scene.pixel_size_m,
         events=[scene.name for scene in trained],

@@ -81,3 +81,10 @@ def test_the_curvature_of_arcgis_stands_for_mean_curvature():
 def test_availability_and_diagnostics_are_in_no_set():
     cube = [*CUBE, Band("pga_g", "g"), Band("fault_distance", "m")]
     assert {"pre_available", "pga_g", "fault_distance"}.isdisjoint(names(index_set("d", cube)))
+
+
+def test_indices_and_single_bands_may_be_named():
+    chosen = ["slope", "reflectance_post_B4", "reflectance_pre", "reflectance_pre_B2", "gravity"]
+    assert names(index_set(chosen, CUBE))[:2] == ["slope", "reflectance_post_B4"]
+    assert len(index_set(chosen, CUBE)) == 2 + 10
+    assert missing_indices(chosen, CUBE) == ["gravity"]

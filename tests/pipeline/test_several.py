@@ -205,6 +205,11 @@ def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cu
             )
     with pytest.raises(InputError, match="elevation has unit 'ft' instead of unit 'm'"):
         choose_inputs([open_labelled_scene(made_up_cube), open_labelled_scene(copy)], SETTINGS)
+    scenes = [open_labelled_scene(made_up_cube), open_labelled_scene(copy)]
+    named = SETTINGS.changed({"inputs.indices": ["slope", "reflectance_post_B4"]})  # what is not chosen may differ
+    assert [band.name for band in choose_inputs(scenes, named)[0].bands] == ["slope", "reflectance_post_B4"]
+    with pytest.raises(InputError, match=r"indices: found gravity, which no cube has"):
+        choose_inputs(scenes, SETTINGS.changed({"inputs.indices": ["slope", "gravity"]}))
 
 
 def test_polygons_decide_what_is_held_out(made_up_cube, tmp_path):

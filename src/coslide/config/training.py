@@ -17,8 +17,9 @@ ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance
 class InputSettings(StrictModel):
     """Which bands of the cube the network is fed, and how."""
 
-    indices: Literal["all", "a", "b", "c", "d"] = "d"
-    """`all` indices of the cube, or a set of the paper's Table 6; d is Table 2 whole, 30 bands."""
+    indices: Literal["all", "a", "b", "c", "d"] | list[str] = "d"
+    """`all` indices of the cube, a set of the paper's Table 6 (d is Table 2 whole, 30 bands), or a list of names:
+    `reflectance_post` for all of its bands, `reflectance_post_B4` for one."""
     encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(default_factory=dict)
     """How class maps are fed, by name: `ordinal` as the paper stacks them and where nothing is given, `onehot`,
     `circular` (aspect), or `continuous` (the PGA or the distance behind the classes)."""

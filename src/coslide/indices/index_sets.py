@@ -26,13 +26,13 @@ is the one that `coslide.networks.dates.date_bands` takes 30 bands to have.
 _STANDS_FOR = {"ndvi_difference": _NDVI, "esri_curvature": ("mean_curvature",)}
 
 
-def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
+def index_set(chosen: str | Sequence[str], bands: Sequence[Band]) -> list[Band]:
     """Pick the bands of a set, in the set's order, as far as the cube has them; units are those of the bands.
 
     Parameters
     ----------
-    name
-        ``"a"``, ``"b"``, ``"c"`` or ``"d"``, the keys of `INDEX_SETS`.
+    chosen
+        ``"a"``, ``"b"``, ``"c"`` or ``"d"``, the keys of `INDEX_SETS`; or names of indices or of their bands.
     bands
         Bands of the cube.
 
@@ -48,15 +48,18 @@ def index_set(name: str, bands: Sequence[Band]) -> list[Band]:
     >>> bands = [Band(f"reflectance_{date}_B2", channel="B2") for date in ("post", "pre")] + [Band("slope", "degree")]
     >>> [band.name for band in index_set("b", bands)]
     ['reflectance_pre_B2', 'reflectance_post_B2', 'slope']
+    >>> [band.name for band in index_set(["slope", "reflectance_post"], bands)]
+    ['slope', 'reflectance_post_B2']
     """
-    order = list(INDEX_SETS[name])
-    for other, indices in _STANDS_FOR.items():
+    order = list(INDEX_SETS[chosen] if isinstance(chosen, str) else chosen)
+    for other, indices in _STANDS_FOR.items() if isinstance(chosen, str) else ():
         if indices[-1] in order:
             order.insert(order.index(indices[-1]) + 1, other)
-    return [band for index in order for band in bands if band.variable == index]
+    found = [band for index in order for band in bands if index in (band.variable, band.name)]
+    return list(dict.fromkeys(found))
 
 
-def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
+def missing_indices(chosen: str | Sequence[str], bands: Sequence[Band]) -> list[str]:
     """List the indices of a set that no band of the cube stands for; parameters as `index_set`.
 
     Examples
@@ -65,6 +68,8 @@ def missing_indices(name: str, bands: Sequence[Band]) -> list[str]:
     >>> missing_indices("c", bands)
     ['reflectance_pre', 'mean_curvature', 'aspect_class']
     """
+    if not isinstance(chosen, str):
+        return [index for index in chosen if not index_set([index], bands)]
     found = {band.variable for band in bands}
     covered = found.union(*(_STANDS_FOR[index] for index in found & _STANDS_FOR.keys()))
-    return [index for index in INDEX_SETS[name] if index not in covered]
+    return [index for index in INDEX_SETS[chosen] if index not in covered]

@@ -138,11 +138,12 @@ def _encoder(indices: Sequence[Band], diagnostics: Sequence[Band], settings: Tra
 def _indices_of(scenes: Scenes, settings: TrainingSettings) -> tuple[list[Band], list[str]]:
     """Choose the indices of the cubes to train on, and name those that some scene lacks."""
     found: dict[str, Band] = {}
-    names = [{band.name for band in scene.scene.inputs} for scene in scenes]
-    for scene, own in zip(scenes, names, strict=True):
-        if text := band_mismatch(scene.scene.inputs, [band for name, band in found.items() if name in own]):
+    own = [_chosen(scene.scene.inputs, settings) for scene in scenes]
+    names = [{band.name for band in bands} for bands in own]
+    for scene, bands, named in zip(scenes, own, names, strict=True):
+        if text := band_mismatch(bands, [band for name, band in found.items() if name in named]):
             raise InputError(f"{scene.name}: does not go with {scenes[0].name}: {text}")
-        found |= {band.name: band for band in scene.scene.inputs if band.name not in found}
+        found |= {band.name: band for band in bands if band.name not in found}
     lacking = [name for name in found if not all(name in own for own in names)]
     if lacking and settings.inputs.bands == "common":
         how = "training.inputs.bands = 'all' keeps them"
@@ -152,17 +153,28 @@ def _indices_of(scenes: Scenes, settings: TrainingSettings) -> tuple[list[Band],
     if settings.inputs.indices != "all":
         missing = missing_indices(settings.inputs.indices, list(found.values()))
         note = f"; the cube has no {', '.join(missing)}" if missing else ""
-        _log.info(f"indices ({settings.inputs.indices}): {len(bands)} bands{note}")
+        if missing and not isinstance(settings.inputs.indices, str):
+            raise InputError(f"training.inputs.indices: found {', '.join(missing)}, which no cube has as an index")
+        _log.info(f"indices ({_name_of(settings)}): {len(bands)} bands{note}")
     return bands, lacking
 
 
 def _of_set(bands: Sequence[Band], settings: TrainingSettings) -> list[Band]:
     """Choose the indices of the set of `settings`, of which there must be some."""
-    chosen = list(bands) if settings.inputs.indices == "all" else index_set(settings.inputs.indices, bands)
+    chosen = _chosen(bands, settings)
     if not chosen:
-        where = f"the cube has no index of set ({settings.inputs.indices})" if bands else "the events share no band"
+        where = f"the cube has no index of set ({_name_of(settings)})" if bands else "the events share no band"
         raise InputError(f"training.inputs.indices: {where}")
     return chosen
+
+
+def _chosen(bands: Sequence[Band], settings: TrainingSettings) -> list[Band]:
+    return list(bands) if settings.inputs.indices == "all" else index_set(settings.inputs.indices, bands)
+
+
+def _name_of(settings: TrainingSettings) -> str:
+    chosen = settings.inputs.indices
+    return chosen if isinstance(chosen, str) else ", ".join(chosen)
 
 
 def _rasters(scenes: Scenes, encoder: Encoder, folder: Path, *, keep: bool) -> tuple[list[Raster], Moments]:

@@ -205,6 +205,9 @@ def map_(
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX form of the model (coslide export).")] = False,
     precision: Annotated[str, typer.Option(help="32, bf16, or auto: bf16 if a timed trial is faster.")] = "auto",
+    threshold: Annotated[
+        str | None, typer.Option(help="validation, or scene (from the map alone); by default as the model was scored.")
+    ] = None,
     min_area_m2: Annotated[float, typer.Option(min=0, help="Leave smaller landslides out of the inventory.")] = 0.0,
     scheduler: Scheduler = None,
     workers: WorkerCount = None,
@@ -215,7 +218,9 @@ def map_(
     from coslide.pipeline.scene_predictor import InferenceOptions
 
     model, index = model_and_index(place)
-    options = InferenceOptions(window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision)
+    options = InferenceOptions(
+        window, stride, batch=batch, tta=tta, onnx=onnx, precision=precision, threshold=threshold
+    )
     if scheduler is not None or workers is not None:  # a cluster takes seconds to start
         open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
     with shown(), open_executor(scheduler=scheduler, count=workers) as pool:

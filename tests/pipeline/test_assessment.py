@@ -44,7 +44,7 @@ def write_map(folder, cube, metadata, *, shift=0, valid=None):
 @pytest.fixture(scope="module")
 def metadata(made_up_model):
     model = load_metadata(made_up_model)
-    return MapMetadata(event="a", model=model.model_copy(update={"threshold": 0.5, "footprints": []}))
+    return MapMetadata(event="a", threshold=0.5, model=model.model_copy(update={"threshold": 0.5, "footprints": []}))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import export_onnx
-from coslide.mapping.model import Model, load_model
+from coslide.mapping.model import Model, load_metadata, load_model
+from coslide.mapping.probability_map import read_probability_map
 from coslide.mapping.sliding_window import augmented, mean_and_spread
 from coslide.pipeline import predict as map_module
 from coslide.pipeline.predict import predict_scene
@@ -233,6 +234,26 @@ def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_mode
     np.testing.assert_array_equal(predict_array(scored_so, scene), whole)
     assert len(predict_array(scored_so, scene, InferenceOptions(tta=False))) == 1
     np.testing.assert_array_equal(whole[1], found)
+
+
+def test_a_map_has_a_threshold_of_its_own_where_asked(made_up_model, made_up_cube, tmp_path, listening):
+    said = listening()
+    options = InferenceOptions(threshold="scene", precision="32")
+    found = read_probability_map(predict_scene(made_up_model, made_up_cube, tmp_path / "scene", options=options))
+    given = found.probability[np.isfinite(found.probability)].astype(np.float64)
+    f1 = [2 * given[given >= t].sum() / ((given >= t).sum() + given.sum()) for t in np.arange(1, 100) / 100]
+    assert found.metadata.expected.f1 == pytest.approx(max(f1), abs=2e-3)
+    assert found.threshold == pytest.approx((np.argmax(f1) + 1) / 100, abs=0.02)
+    assert [line for line in said if line.startswith(f"threshold {found.threshold:.3f}, chosen from the map alone")]
+    frame = gpd.read_file(tmp_path / "scene" / "landslides.gpkg", layer="landslides")
+    assert frame.probability_mean.min() >= found.threshold
+    summary = json.loads((tmp_path / "scene" / "summary.json").read_text())
+    assert summary["threshold"] == f"{found.threshold:g}"
+    other = read_probability_map(predict_scene(made_up_model, made_up_cube, tmp_path / "validation"))
+    assert other.threshold == load_metadata(made_up_model).threshold != found.threshold
+    with pytest.raises(InputError, match="--threshold: found half, expected validation or scene"):
+        predict_scene(made_up_model, made_up_cube, tmp_path / "x", options=InferenceOptions(threshold="half"))
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_map_without_tta_does_not_keep_the_uncertainty_of_an_earlier_one(made_up_model, made_up_cube, tmp_path):

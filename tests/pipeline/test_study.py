@@ -18,6 +18,7 @@ from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import read_scores
 from coslide.evaluation.study import Study
 from coslide.mapping.model import load_model
+from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.labelled_scene import open_labelled_scenes
 from coslide.pipeline.scene_predictor import predict_array
 from coslide.pipeline.study import RUN, carry_out, plan_transfer, state_of, study_transfer
@@ -26,6 +27,7 @@ from coslide.terminal import print_study
 SETTINGS = TrainingSettings(
     network="unet",
     width=8,
+    threshold="scene",
     inputs={"normalise": "event"},
     sampling={"tile": 32, "stride": 32, "select": "prevalence"},
     split={"scheme": "events", "block_windows": 1, "validation_fraction": 0.25},
@@ -92,7 +94,8 @@ def test_the_table_has_the_scores_of_each_run_and_of_a_count_on_its_map(study, c
         for scored in network.at.values():
             counted = scores(*confusion(mapped >= scored.threshold, truth))
             assert scored.f1 == pytest.approx(counted.f1, abs=5e-3)  # windows lie elsewhere in a map of the test set
-        assert network.at["own"].threshold == model.metadata.threshold
+        assert network.at["trained"].threshold == model.metadata.threshold
+        assert network.at["own"].threshold == pytest.approx(choose_threshold(model.metadata, [mapped])[0], abs=0.02)
         assert network.at["oracle"].f1 >= network.at["own"].f1
         assert network.average_precision == pytest.approx(average_precision(curve(mapped, truth)), abs=5e-3)
 
@@ -120,6 +123,7 @@ def test_means_and_spreads_are_those_of_the_seeds_and_then_of_the_events(study):
     assert f"| {first.case} | network |" in text
     assert f" | {bounds[0]:.2f} to {bounds[1]:.2f} | " in text
     assert "It is a bound, not a result" in text
+    assert "from its probabilities on the unseen event alone" in text
 
 
 def test_the_table_in_a_terminal_fits_and_calls_the_bound_one(study, capsys):

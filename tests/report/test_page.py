@@ -13,6 +13,7 @@ from coslide.evaluation.assessment import assess_tally, compare_tally
 from coslide.evaluation.scores import NetworkDiagnostics
 from coslide.evaluation.scoring import Baseline, ScoredMap, score
 from coslide.evaluation.stratified import Tally
+from coslide.evaluation.unlabelled import ExpectedScores
 from coslide.pipeline.evaluate import COLUMNS
 from coslide.pipeline.report import Picture
 from coslide.report.page import render, score_text
@@ -50,6 +51,10 @@ def assessed():
     return found.model_copy(update={"comparison": compare_tally(pair, EVIL, pixel_km2=1e-4)})
 
 
+EXPECTED = ExpectedScores(precision=0.5, recall=0.25, f1=0.33, landslide_share=0.02)
+SOURCE = SimpleNamespace(expected=EXPECTED, model=SimpleNamespace(threshold_of="scene", threshold=0.4))
+
+
 def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
@@ -60,7 +65,7 @@ def evil_run():
     signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
     return NOTHING | {
         "title": EVIL, "cube": EvilCube(), "scores": scores_of(), "assessment": assessed(),
-        "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid),
+        "map": SimpleNamespace(threshold=0.5, pixel_size_m=10.0, grid=grid, metadata=SOURCE),
         "model": model,
         "scenes": {EVIL: [picture]}, "bands": [band], "charts": charts, "loss": picture,
         "vital_signs": [(signs, picture)],

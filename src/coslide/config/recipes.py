@@ -15,6 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "transfer": {
         "network": "unet",
         "tta": True,
+        "threshold": "scene",
         "inputs": {"indices": "all", "normalise": "event"},
         "sampling": {
             "select": "prevalence",

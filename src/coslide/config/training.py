@@ -202,6 +202,9 @@ class TrainingSettings(StrictModel):
     tta: bool = False
     """Average eight orientations of each window wherever the model is applied: to choose its threshold, to score and to
     map."""
+    threshold: Literal["validation", "scene"] = "validation"
+    """From which probability on a pixel is landslide: that with the best F1 on the validation set, or on each scene the
+    one whose F1 its own probabilities lead to expect highest, which needs no label of it."""
     inputs: InputSettings = InputSettings()
     split: SplitSettings = SplitSettings()
     sampling: SamplingSettings = SamplingSettings()

@@ -46,28 +46,29 @@ class Curve(NamedTuple):
     threshold
         A pixel is recognised from this probability on, float64 (step,), falling.
     tp, fp
-        Landslide and background pixels recognised, int64 (step,), rising; the last of each are all there are.
+        Landslide and background pixels recognised, int64 (step,), rising; the last of each are all there are. Expected
+        pixels (`coslide.evaluation.unlabelled`) are float64.
     """
 
     threshold: Float64Array
-    tp: npt.NDArray[np.int64]
-    fp: npt.NDArray[np.int64]
+    tp: npt.NDArray[np.int64] | Float64Array
+    fp: npt.NDArray[np.int64] | Float64Array
 
     @property
     def precision(self) -> Float64Array:
         """Share of recognised pixels that are landslide [0 to 1]; 1 where nothing is recognised."""
         recognised = self.tp + self.fp
-        return np.where(recognised > 0, self.tp / np.maximum(recognised, 1), 1.0)
+        return np.where(recognised > 0, self.tp / np.where(recognised > 0, recognised, 1), 1.0)
 
     @property
     def recall(self) -> Float64Array:
         """Share of landslide pixels that are recognised [0 to 1]; 0 where there is none."""
-        return np.asarray(self.tp / max(int(self.tp[-1]), 1))
+        return np.asarray(self.tp / (self.tp[-1] or 1))
 
     @property
     def false_alarm_rate(self) -> Float64Array:
         """Share of background pixels that are recognised [0 to 1]; 0 where there is none."""
-        return np.asarray(self.fp / max(int(self.fp[-1]), 1))
+        return np.asarray(self.fp / (self.fp[-1] or 1))
 
 
 class CurvePoints(ScoreRecord):

@@ -16,11 +16,8 @@ _OrNone = Annotated[float | None, BeforeValidator(lambda v: None if isinstance(v
 """A score that may not exist: NaN, which JSON does not know, becomes None."""
 
 
-class OracleScores(PixelScores):
-    """Pixel scores at the threshold with the highest F1 on the scored pixels themselves.
-
-    No map has them, as the truth chose the threshold: they tell how much of an error is the threshold's.
-    """
+class PixelScoresAt(PixelScores):
+    """Pixel scores at another threshold than that of the map."""
 
     threshold: float
     """From this probability on a pixel counts as landslide."""
@@ -43,8 +40,11 @@ class MapScores(PixelScores):
     """Area under the precision-recall curve; null without landslide."""
     roc_auc: _OrNone = None
     """Area under the ROC curve; landslides are rare, so it is high for poor maps too."""
-    oracle: OracleScores | None = None
-    """At the threshold that is best on the scored pixels: a bound, never a result; null without landslide."""
+    oracle: PixelScoresAt | None = None
+    """At the threshold with the highest F1 on the scored pixels. No map has it, as the truth chose it: a bound, never a
+    result, which tells how much of an error is the threshold's. Null without landslide."""
+    trained: PixelScoresAt | None = None
+    """At the threshold that is best on the validation set, where the map has one of its own scene."""
 
 
 class BaselineScores(PixelScores):
@@ -56,7 +56,7 @@ class BaselineScores(PixelScores):
     """From this probability on a pixel counts as landslide."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """As those of the map."""
-    oracle: OracleScores | None = None
+    oracle: PixelScoresAt | None = None
     """As that of the map."""
 
 
@@ -180,7 +180,8 @@ class Calibration(ScoreRecord):
     ece: float
     """Expected calibration error, over 15 bins; 0 is perfect."""
     threshold: float
-    """From this probability on a pixel counts as landslide; chosen on the validation part, 0.5 without one."""
+    """From this probability on a pixel counts as landslide; chosen on the validation part (0.5 without one), or where
+    `pixels.trained` is given by the map's own probabilities (of several events, that of the first)."""
     temperature: float
     """What the logits were divided by; chosen on the validation part, 1 without one."""
     reliability: Reliability

@@ -12,7 +12,7 @@ from coslide.errors import InputError
 from coslide.evaluation import objects, pixels, probabilities
 from coslide.evaluation.pixels import PixelRates, PixelScores, confusion, scores
 from coslide.evaluation.probabilities import curve
-from coslide.evaluation.scores import OracleScores, PlaceScores, Scores
+from coslide.evaluation.scores import PixelScoresAt, PlaceScores, Scores
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.samples.footprint import is_held_out
 from coslide.samples.split import SplitRaster
@@ -53,6 +53,8 @@ class ScoredMap:
         Side of a pixel [m].
     threshold
         From this probability on a pixel counts as landslide.
+    trained_threshold
+        The one that is best on the validation set, where `threshold` is of the scene alone.
     temperature
         With which the map was calibrated; None for landslides without a probability, which is 0 or 1 then.
     baselines
@@ -65,6 +67,7 @@ class ScoredMap:
     seen: SplitRaster
     pixel_size_m: float
     threshold: float = 0.5
+    trained_threshold: float | None = None
     temperature: float | None = 1.0
     baselines: Baselines = field(default_factory=dict)
 
@@ -103,7 +106,7 @@ def score(
     Parameters
     ----------
     maps
-        One for each event, all with one threshold and one temperature.
+        One for each event, all of one model.
     split
         How the pixels were held out, as the metadata of the model has it; by default the model was trained elsewhere.
     learned
@@ -136,6 +139,8 @@ def score(
         content["pixels"]["average_precision"] = probabilities.average_precision(found)
         content["pixels"]["roc_auc"] = probabilities.roc_auc(found)
         content["pixels"]["oracle"] = _oracle(given, truth, found)
+        if first.trained_threshold is not None:
+            content["pixels"]["trained"] = _at(given, truth, first.trained_threshold)
         content["pixels"]["intervals"] |= _interval_of_precision(maps, given, truth, found)
         content["curves"] = probabilities.decimate_curve(found)
         content["calibration"] = {
@@ -241,12 +246,15 @@ def _baseline(maps: Sequence[ScoredMap], name: str, truth: NDArray[np.bool_]) ->
     }
 
 
-def _oracle(given: NDArray[np.float32], truth: NDArray[np.bool_], found: probabilities.Curve) -> OracleScores | None:
+def _oracle(given: NDArray[np.float32], truth: NDArray[np.bool_], found: probabilities.Curve) -> PixelScoresAt | None:
     """Score the pixels at the threshold that is best on them."""
     if not truth.any():
         return None
-    threshold = probabilities.best_threshold(found)
-    return OracleScores(**dict(scores(*confusion(given >= threshold, truth))), threshold=threshold)
+    return _at(given, truth, probabilities.best_threshold(found))
+
+
+def _at(given: NDArray[np.float32], truth: NDArray[np.bool_], threshold: float) -> PixelScoresAt:
+    return PixelScoresAt(**dict(scores(*confusion(given >= threshold, truth))), threshold=threshold)
 
 
 def _interval_of_precision(

@@ -7,10 +7,10 @@ from typing import Any, Self
 from pydantic import Field
 
 from coslide.config.records import StrictModel
-from coslide.evaluation.scores import BaselineScores, MapScores, OracleScores, Scores
+from coslide.evaluation.scores import BaselineScores, MapScores, PixelScoresAt, Scores
 
 NETWORK, FOREST, CHANGE = "network", "random forest", "spectral change"
-OWN, ORACLE = "own", "oracle"
+OWN, ORACLE, TRAINED = "own", "oracle", "trained"
 _RATES = ("f1", "precision", "recall", "iou_landslide")
 _INTERVALS = ("f1", "average_precision")
 
@@ -72,8 +72,9 @@ class StudyRow(StrictModel):
     average_precision: float | None
     """Area under the precision-recall curve; null without landslide."""
     at: dict[str, ThresholdScores]
-    """Scores by how the threshold was chosen: `own` on the validation set (or, without one, as `metrics.json` tells);
-    `oracle` on the scored pixels themselves, which is a bound and no result."""
+    """Scores by how the threshold was chosen: `own` on the validation set (without one, as `metrics.json` tells), or
+    with `threshold = "scene"` from the map alone, and `trained` on the validation set then; `oracle` on the scored
+    pixels themselves, which is a bound and no result."""
     intervals: dict[str, tuple[float, float]]
     """95 % intervals of `f1` at the own threshold and of `average_precision` (bootstrap over squares of 128 pixels)."""
     scored_pixels: int
@@ -170,6 +171,8 @@ def _rows(run: Run, scores: Scores) -> list[StudyRow]:
     found = []
     for method, one in methods.items():
         at = {OWN: _at(one, one.threshold if isinstance(one, BaselineScores) else own)}
+        if isinstance(one, MapScores) and one.trained is not None:
+            at[TRAINED] = _at(one.trained, one.trained.threshold)
         if one.oracle is not None:
             at[ORACLE] = _at(one.oracle, one.oracle.threshold)
         intervals = {name: one.intervals[name] for name in _INTERVALS if name in one.intervals}
@@ -178,7 +181,7 @@ def _rows(run: Run, scores: Scores) -> list[StudyRow]:
     return found
 
 
-def _at(one: MapScores | BaselineScores | OracleScores, threshold: float) -> ThresholdScores:
+def _at(one: MapScores | BaselineScores | PixelScoresAt, threshold: float) -> ThresholdScores:
     return ThresholdScores(threshold=threshold, **{name: getattr(one, name) for name in _RATES})
 
 
@@ -216,7 +219,6 @@ def study_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
 
     `brief` leaves out what a terminal has no room for.
     """
-    others = dict.fromkeys(how for row in found.rows for how in row.at if how not in {OWN, ORACLE})
     columns = {
         "average_precision": "AP",
         "AP": "AP 95 %",
@@ -226,11 +228,12 @@ def study_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
         f"{OWN}_recall": "recall",
         f"{OWN}_iou_landslide": "IoU",
         f"{OWN}_threshold": "threshold",
-        **{f"{how}_f1": f"F1 at {how} threshold" for how in others},
+        **({f"{TRAINED}_f1": "trained F1"} if any(TRAINED in row.at for row in found.rows) else {}),
         f"{ORACLE}_f1": "oracle F1",
     }
     if brief:
-        columns = {name: head for name, head in columns.items() if head == "AP" or "F1" in head}
+        left_out = {f"{TRAINED}_f1"}
+        columns = {n: head for n, head in columns.items() if n not in left_out and (head == "AP" or "F1" in head)}
     rows: list[tuple[str, ...]] = [(found.case_is, "method", *columns.values())]
     for one in found.summaries:
         bounds = {short: _bounds(one, name) for short, name in (("AP", "average_precision"), ("F1", "f1"))}

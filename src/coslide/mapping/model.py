@@ -75,7 +75,8 @@ class ModelMetadata(StrictModel):
     tile, pixel_size_m
         Side of a training tile in pixels, and pixel size.
     threshold, temperature
-        The probability from which a pixel counts as landslide, and what the logit of the map is divided by before.
+        From which probability on a pixel is landslide (`threshold_of` the validation set, or of each scene alone), and
+        what the logit of the map is divided by before.
     events, footprints, events_without_location, split
         Names of the events it was trained on, where, those of them that have no known location, and how they were
         split.
@@ -108,6 +109,7 @@ class ModelMetadata(StrictModel):
     tile: int = Field(ge=1, le=networks.LARGEST_OPTION)
     pixel_size_m: float = Field(gt=0)
     threshold: float = Field(default=0.5, gt=0, le=1)
+    threshold_of: Literal["validation", "scene"] = "validation"
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
     events: list[str]
     footprints: list[TrainingFootprint]

@@ -1,6 +1,7 @@
 """The probability map on disk: a Cloud-Optimised GeoTIFF that carries what made it, and the spread beside it."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from coslide.config.records import StrictModel, first_problem
 from coslide.errors import InputError
+from coslide.evaluation.unlabelled import Expectation, ExpectedScores
 from coslide.grid import pixel_size_m, same_grid
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.paths import file_exists
@@ -40,6 +42,10 @@ class MapMetadata(StrictModel):
         Bands that the scene lacks and the model was trained to do without.
     tta, precision
         Whether windows were seen in all orientations, and in which precision.
+    threshold
+        The probability from which a pixel counts as landslide.
+    expected
+        What the probabilities lead to expect at that threshold; None where no landslide is expected.
     """
 
     event: str
@@ -47,6 +53,8 @@ class MapMetadata(StrictModel):
     missing_bands: list[str] = Field(default_factory=list)
     tta: bool = False
     precision: str = "32"
+    threshold: float = Field(gt=0, le=1)
+    expected: ExpectedScores | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +86,7 @@ class ProbabilityMap:
     @property
     def threshold(self) -> float:
         """Give the probability from which a pixel counts as landslide."""
-        return self.metadata.model.threshold if self.metadata else 0.5
+        return self.metadata.threshold if self.metadata else 0.5
 
     @property
     def temperature(self) -> float | None:
@@ -98,6 +106,26 @@ class ProbabilityMap:
         return {} if self.metadata and not self.metadata.model.events_without_location else {"scheme": "unknown"}
 
 
+def choose_threshold(
+    model: ModelMetadata, probability: Iterable[NDArray[np.float32]]
+) -> tuple[float, ExpectedScores | None]:
+    """Choose the threshold of a map, and tell what scores its probabilities lead to expect there.
+
+    Parameters
+    ----------
+    model
+        What made it: its own threshold holds, or with ``threshold_of = "scene"`` one is chosen from the map alone
+        (`coslide.evaluation.unlabelled.Expectation`).
+    probability
+        The map in pieces, NaN where it has no value.
+    """
+    expectation = Expectation()
+    for piece in probability:
+        expectation.add(piece)
+    threshold = expectation.threshold if model.threshold_of == "scene" else model.threshold
+    return threshold, expectation.scores(threshold)
+
+
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
     """Write ``probability.tif`` with its style for QGIS and, where there is a spread, ``uncertainty.tif``.
 
@@ -113,7 +141,7 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
         What made the map: a tag of both files. Event, network, threshold and the name of a
         model that comes with coslide are tags of their own, for other programs.
     """
-    tags = {"event": metadata.event, "network": metadata.model.network, "threshold": str(metadata.model.threshold)}
+    tags = {"event": metadata.event, "network": metadata.model.network, "threshold": str(metadata.threshold)}
     tags |= {"model": metadata.model.name} if metadata.model.name else {}
     tags[_TAG] = metadata.model_dump_json()
     bands = RasterBands(["landslide probability"])

@@ -15,6 +15,7 @@ import numpy as np
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
+from coslide.evaluation.probabilities import apply_temperature
 from coslide.io.atomic import exclusive_lock, sha256
 from coslide.io.outputs import output_folder
 from coslide.io.vector import VectorFile
@@ -30,6 +31,7 @@ from coslide.mapping.adaptation import (
 )
 from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.model import Model, ModelMetadata, find_model, load_model, save_model
+from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.train import fit_members, mapped_where
@@ -215,7 +217,9 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     """Choose temperature and threshold of the adapted model, score it, and complete its metadata."""
     metadata, held_out = old.metadata, 0 if new is old else len(scene.split.validation)
     pixels = _pixels(old, new, scene, [*scene.split.validation, *scene.split.train])
-    temperature, threshold = metadata.temperature, metadata.threshold
+    temperature = metadata.temperature
+    before = [apply_temperature(one.before, temperature) for one in pixels]
+    threshold, _ = choose_threshold(metadata, before)
     values: dict[str, Any] = {}
     if new is not old:
         values = calibrated(pixels, temperature, threshold, held_out=held_out)
@@ -226,6 +230,7 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     split = {"scheme": "regions", "seed": record.seed, "test_tiles": 0, "guard_px": 0}
     split |= {"train_tiles": len(scene.split.train), "validation_tiles": len(scene.split.validation)}
     values |= {
+        "threshold_of": "validation",
         "events": list(dict.fromkeys([*metadata.events, scene.name])),
         "footprints": [*metadata.footprints, scene.footprint],
         "split": metadata.split | split,

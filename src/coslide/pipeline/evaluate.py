@@ -99,7 +99,9 @@ def evaluate(
     source, mapped = as_vector_file(inventory), None if area is None else as_vector_file(area)
     labels = rasterize_inventory(source, found.grid, area=mapped).mask
     baselines = read_baselines(folder, found.grid) if found.metadata else {}
-    of_map = (found.seen, found.pixel_size_m, found.threshold, found.temperature)
+    model = found.metadata.model if found.metadata else None
+    trained = model.threshold if model is not None and model.threshold_of == "scene" else None
+    of_map = (found.seen, found.pixel_size_m, found.threshold, trained, found.temperature)
     one = ScoredMap(folder.resolve().name, found.probability, labels, *of_map, baselines)
     metrics = score([one], split=found.split, learned=found.metadata.model.learned if found.metadata else {})
     places = {}

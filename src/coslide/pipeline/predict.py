@@ -21,7 +21,7 @@ from coslide.mapping.export import onnx_predictors
 from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, find_model, load_model
-from coslide.mapping.probability_map import MapMetadata, write_probability_map
+from coslide.mapping.probability_map import MapMetadata, choose_threshold, write_probability_map
 from coslide.networks.precision import CHOSEN
 from coslide.pipeline.report import write_inventory_products
 from coslide.pipeline.scene_predictor import (
@@ -36,6 +36,7 @@ from coslide.pipeline.scene_predictor import (
 )
 from coslide.pipeline.shipped import choose_model
 from coslide.progress import report_progress
+from coslide.windows import row_strips
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ def predict_scene(
     out = Path(out)
     folder, loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
     metadata, tiling = loaded.metadata, tiling_of(options, loaded)
+    if options.threshold is not None:
+        metadata = metadata.model_copy(update={"threshold_of": options.threshold})
     if missing:
         _log.info(f"mapped without {', '.join(missing)}, which the model was trained to do without")
     work = out / _ROWS_FOLDER
@@ -135,14 +138,21 @@ def predict_scene(
         key, layers = f"{made_from} {options} {tiling}", layers_of(options, metadata)
         store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
+        pieces = (store.read(rows)[0] for rows in row_strips(cube.shape[0]))
+        threshold, expected = choose_threshold(metadata, pieces)
         how: dict[str, Any] = {
             "missing_bands": missing,
             "tta": turns(options, metadata),
             "precision": options.precision,
+            "threshold": threshold,
+            "expected": expected,
         }
         write_probability_map(out, store, cube.grid, MapMetadata(event=cube.title, model=metadata, **how))
         shutil.rmtree(work)
         _predictor.cache_clear()
+    if metadata.threshold_of == "scene":
+        hope = "" if expected is None else f": expected F1 {expected.f1:.2f}, if the probabilities are right"
+        _log.info(f"threshold {threshold:.3f}, chosen from the map alone (trained: {metadata.threshold:.3f}){hope}")
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
@@ -168,6 +178,8 @@ def open_to_map(
     given = [*cube.inputs, *cube.diagnostics]
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
+    if options.threshold not in (choices := (None, "validation", "scene")):
+        raise InputError(f"--threshold: found {options.threshold}, expected {' or '.join(choices[1:])}")
     if options.onnx:
         onnx_predictors(folder)
     require_replaceable(out / PACKAGE, None)

@@ -303,7 +303,7 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     found, event = read_probability_map(out), cube.title
     valid = np.isfinite(found.probability)
     of_model = {"model": model.name} if model.name else {}
-    of_model |= {"network": model.network, "trained_on": ", ".join(model.events), "threshold": f"{model.threshold:g}"}
+    of_model |= {"network": model.network, "trained_on": ", ".join(model.events), "threshold": f"{found.threshold:g}"}
     of_model |= model.model_dump(include={"coslide_version", "licence", "citation"})
     dates = (cube.acquired("pre"), cube.acquired("post"))
     context = LandslideContext(lambda place, name: cube.read_pixels(name, place), found.spread, *dates)

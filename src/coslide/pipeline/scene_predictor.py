@@ -37,7 +37,9 @@ class InferenceOptions(NamedTuple):
     `precision` is ``"32"``, ``"bf16"``, or ``"auto"``: bfloat16 on a CPU where a timed trial shows that it is clearly
     faster. With `tta`, each window is seen in all of its eight orientations; by default it is where the model was
     scored so. The map is the mean over orientations and members of the model, the uncertainty their spread. With
-    `onnx`, ONNX Runtime runs the network (`coslide.mapping.export`).
+    `onnx`, ONNX Runtime runs the network (`coslide.mapping.export`). `threshold` is ``"validation"`` for the one that
+    is best on the model's validation set, ``"scene"`` for one that is chosen from the map alone, by default as the
+    model was scored.
     """
 
     window: int | None = None
@@ -46,6 +48,7 @@ class InferenceOptions(NamedTuple):
     tta: bool | None = None
     onnx: bool = False
     precision: str = "auto"
+    threshold: str | None = None
 
 
 class ScenePredictor:

@@ -26,6 +26,7 @@ from coslide.io.outputs import output_folder
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import diagnose_network
 from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
+from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, open_labelled_scenes, split_scenes, write_splits
@@ -116,7 +117,9 @@ def train(
             name = scene.name if names[scene.name] == 1 else f"{scene.name} ({number})"
             mapped = mapped_where(model, scene, is_held_out(scene.seen))
             own = (scene.labels, scene.seen, scene.scene.pixel_size_m)
-            maps.append(ScoredMap(name, mapped, *own, metadata.threshold, metadata.temperature, scene.baselines))
+            chosen, _ = choose_threshold(metadata, [mapped])
+            trained = metadata.threshold if metadata.threshold_of == "scene" else None
+            maps.append(ScoredMap(name, mapped, *own, chosen, trained, metadata.temperature, scene.baselines))
     found = score(maps, split=metadata.split, learned=metadata.learned)
     write_scores(out, found, maps)
     record_scores(out / "model", found)
@@ -284,6 +287,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         flags=list(encoder.flags),
         members=settings.members,
         tta=settings.tta,
+        threshold_of=settings.threshold,
         tile=settings.sampling.tile,
         pixel_size_m=scenes[0].scene.pixel_size_m,
         events=[scene.name for scene in trained],

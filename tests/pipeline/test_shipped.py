@@ -21,6 +21,7 @@ from coslide.evaluation.study import Run, Spread, Study, StudySummary
 from coslide.io.atomic import write_json
 from coslide.mapping.half_precision import half_precision_loss
 from coslide.mapping.model import find_model, load_metadata, load_model
+from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.predict import open_to_map, predict_scene
 from coslide.pipeline.run import run
 from coslide.pipeline.scene_predictor import InferenceOptions
@@ -235,10 +236,16 @@ def test_the_list_names_what_each_model_needs_and_what_it_scored(shipped, shelf)
     assert "no: is no model that comes with coslide; expected made-up" in str(command("models", "no"))
 
 
+def chosen_for(cube):
+    opened = open_cube(cube)
+    return choose_model(opened.bands, opened.pixel_size_m, "scene")
+
+
 @pytest.mark.parametrize(
     ("models", "chosen"),
     [
-        ({"few": {"bands": 3, "f1": 0.9}, "more": {"bands": 6, "f1": 0.1}}, "more"),
+        ({"few": {"bands": 3, "f1": 0.9}, "more": {"bands": 6, "f1": 0.1}}, "few"),
+        ({"few": {"bands": 3, "f1": 0.4}, "more": {"bands": 6, "f1": 0.4}}, "more"),
         ({"a": {"f1": 0.3}, "b": {"f1": 0.4}, "c": {}}, "b"),
         ({"made": {"credits": [CREDIT], "f1": 0.9}, "real": {"bands": 3}}, "real"),
         ({"made": {"credits": [CREDIT, "us"], "f1": 0.9}, "real": {"bands": 3}}, "made"),
@@ -251,7 +258,7 @@ def test_the_model_is_taken_that_fits_best(shipped, tmp_path, made_up_model, mad
         put(tmp_path / "models", name, made_up_model, **values)
     shipped(tmp_path / "models")
     with listen() as messages:
-        assert choose_model(open_cube(made_up_cube), "scene").name == chosen
+        assert chosen_for(made_up_cube).name == chosen
     (line,) = messages
     fitting = sum("pixel_size_m" not in values for values in models.values())
     assert line.startswith(f"model {chosen}: of {fitting} that fit scene, trained on ")
@@ -269,11 +276,11 @@ def test_bands_that_a_scene_lacks_do_not_count_for_a_model_that_can_do_without(
         content["channels"].append({"band": {"name": name}, "encoding": "continuous", "offset": 0, "scale": 1})
     path.write_text(json.dumps(content))
     shipped(tmp_path / "models")
-    assert choose_model(open_cube(made_up_cube), "scene").name == "five"
+    assert chosen_for(made_up_cube).name == "five"
     shutil.rmtree(tmp_path / "models" / "five")
     with listen() as messages:
-        choose_model(open_cube(made_up_cube), "scene")
-    assert "it sees the most bands (pre B2 B3 B4)" in messages[0]
+        chosen_for(made_up_cube)
+    assert messages[0].endswith("; it sees pre B2 B3 B4")
 
 
 def test_where_none_fits_a_line_says_what_each_lacks(shipped, tmp_path, made_up_model, made_up_cube):
@@ -327,6 +334,26 @@ def test_a_run_takes_a_shipped_model_by_name_and_checks_it_before_it_builds(ship
     shipped(tmp_path / "models")
     with pytest.raises(InputError, match=r"event.toml: does not fit the model: found pixels of 10 m, expected 20 m"):
         run(made_up_event, tmp_path / "run", model="coarse")
+
+
+def test_a_run_of_an_event_without_an_inventory_takes_the_model_that_fits(
+    shipped, shelf, made_up_event, tmp_path, listen
+):
+    folder = shutil.copytree(made_up_event.parent, tmp_path / "event")
+    text = (folder / made_up_event.name).read_text(encoding="utf-8")
+    event = folder / "unlabelled.toml"
+    event.write_text(text.partition("[inventory]")[0], encoding="utf-8")
+    shipped(tmp_path / "none")
+    with pytest.raises(InputError, match=r"unlabelled.toml: no model is named, and coslide comes with no model yet"):
+        run(event, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # found before the cube is built
+    shipped(shelf)
+    with listen() as messages:
+        out = run(event, tmp_path / "run")
+    assert [line for line in messages if line.startswith(f"model made-up: of 1 that fit {event}, ")]
+    assert read_probability_map(out).metadata.model.name == "made-up"
+    assert not (out / "model").exists()
+    assert not (out / "metrics.json").exists()
 
 
 def test_nothing_is_exported_into_a_shipped_model_and_the_advice_works(shipped, shelf, monkeypatch):

@@ -173,9 +173,10 @@ def open_to_map(
     """
     if not 0 <= min_area_m2 < math.inf:
         raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
-    folder = choose_model(open_cube(index), str(index)) if model is None else find_model(model)
-    loaded, cube = load_model(folder), open_cube(index)
+    cube = open_cube(index)
     given = [*cube.inputs, *cube.diagnostics]
+    folder = choose_model(given, cube.pixel_size_m, str(index)) if model is None else find_model(model)
+    loaded = load_model(folder)
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
     if options.threshold not in (choices := (None, "validation", "scene")):

@@ -26,6 +26,7 @@ from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
+from coslide.pipeline.shipped import choose_model
 from coslide.pipeline.train import fit_model
 from coslide.pipeline.training_data import require_inputs
 from coslide.report.scene_figure import scene_figure
@@ -44,7 +45,7 @@ def run(
     settings: TrainingSettings | None = None,
     resume: bool = False,
 ) -> Path:
-    """Map an event: build, train where no model is given, map, evaluate and draw, all in one folder.
+    """Map an event: build, train where there is an inventory and no model, map, evaluate and draw, all in one folder.
 
     The folder is returned. It holds ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``,
     ``landslides.gpkg``, ``landslides.parquet``, ``metrics.json`` (where there is an inventory), ``landslides.png``,
@@ -57,8 +58,8 @@ def run(
     out
         Folder to write to; it must be new or empty unless `resume` is set.
     model
-        A bundle to map with, or the name of a model that comes with coslide; None trains on this event, which then
-        needs an inventory.
+        A bundle to map with, or the name of a model that comes with coslide; None trains on this event, or where it has
+        no inventory takes the model of coslide's own that fits best.
     settings
         How to train; None takes the settings of the event file.
     resume
@@ -83,7 +84,7 @@ def run(
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
     require_replaceable(out / PACKAGE, None)
     with output_folder(out):
-        if model is None:
+        if model is None and event.inventory:
             _require_trainable(event, settings)
         _make_all(event, out, model, settings, resume=resume)
         wall_s, peak_mb = time.monotonic() - started, round(1000 * peak_memory_gb())
@@ -96,14 +97,16 @@ def run(
 def _make_all(event: Event, out: Path, model: Path | str | None, settings: TrainingSettings, *, resume: bool) -> None:
     """Make all but the report, which tells how long it took."""
     index = out / "index.zarr"
-    if model is None:
+    if model is None and event.inventory:
         require: Callable[[Sequence[Band]], object] = partial(require_inputs, settings=settings)
+    elif model is None:
+        require = partial(choose_model, pixel_size_m=event.grid.pixel_size_m, name=str(event.file))
     else:
         model = find_model(model)
         require = _fits(load_model(model).metadata, event)
     build_cube(event, index, require=require)
     _log.info(f"{index}: {open_cube(index).summary}")
-    if model is None:
+    if model is None and event.inventory:
         model = out / "model"
         fit_model([open_labelled_scene(index)], out, settings, resume=resume)
     predict_scene(model, index, out, resume=resume)
@@ -111,7 +114,7 @@ def _make_all(event: Event, out: Path, model: Path | str | None, settings: Train
     if event.inventory:
         inventory, area = inventory_files(event.inventory)
         metrics = evaluate(out, inventory, area=area, grid=index)
-        if Path(model) == out / "model":  # not into the bundle of another training
+        if model is not None and Path(model) == out / "model":  # not into the bundle of another training
             record_scores(out / "model", metrics)
     found = read_probability_map(out)
     scene_figure(out / "landslides.png", open_cube(index), found, metrics.pixels if metrics else None)
@@ -135,8 +138,6 @@ def _require_trainable(event: Event, settings: TrainingSettings) -> None:
         raise InputError("training.split.scheme: a run has one event; hold out others with: coslide train --test-on")
     if spec(settings.network).two_dates and event.scenes.pre is None:
         raise InputError(f"{event.file}: has no [scenes.pre], which network {settings.network} compares with")
-    if event.inventory is None:
-        raise InputError(f"{event.file}: has no [inventory] to train on; add one, or give --model")
     grid = open_event_scenes(event).grid
     require_tile((grid.shape.y, grid.shape.x), settings.sampling.tile)
     if settings.split.scheme == "regions" and settings.split.regions is not None:

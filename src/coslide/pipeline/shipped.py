@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from coslide.config.training import TrainingSettings
-from coslide.cube.cube import Cube
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.paths import file_exists, folder_exists
 from coslide.mapping.inputs import bands_in_words, inputs_mismatch, missing_bands
@@ -125,41 +125,43 @@ def card_of(metadata: ModelMetadata) -> str:
     return render("card.md.j2", model=metadata, needs=needs, trained_on=trained_on(metadata), changed=changed)
 
 
-def choose_model(cube: Cube, name: str) -> Path:
+def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Path:
     """Choose the shipped model that fits a cube best, log which and why, and give its folder.
 
     Of those whose bands the cube has, with pixels of the same size: one that was trained on real events before one that
-    was not, then the one that sees most bands, then the one with the best F1 on unseen events.
+    was not, then the one with the best F1 on unseen events, then the one that sees most bands.
 
     Parameters
     ----------
-    cube, name
-        What is to be mapped, and what it is called in an error.
+    bands, pixel_size_m
+        What the cube has that is to be mapped.
+    name
+        What it is called in an error.
 
     Raises
     ------
     InputError
         If none fits, or none comes with coslide.
     """
-    models, bands = shipped_models(), [*cube.inputs, *cube.diagnostics]
+    models, given = shipped_models(), [band for band in bands if band.role in {"index", "diagnostic"}]
     if not models:
         raise InputError(f"{name}: no model is named, and {NONE_YET} (coslide map MODEL INDEX.zarr --out DIR)")
-    problems = {one.name: inputs_mismatch(one.metadata, bands, cube.pixel_size_m) for one in models}
+    problems = {one.name: inputs_mismatch(one.metadata, given, pixel_size_m) for one in models}
     fitting = [one for one in models if not problems[one.name]]
     if not fitting:
         each = "; ".join(f"{model}: {problem}" for model, problem in problems.items())
         raise InputError(f"{name}: fits no model that comes with coslide ({each}); name another, or train one")
 
-    def merit(one: ShippedModel) -> tuple[bool, int, float]:
-        seen = len(one.metadata.bands) - len(missing_bands(one.metadata, bands))
-        return trained_on(one.metadata) != "simulated", seen, one.unseen_f1 or 0.0
+    def merit(one: ShippedModel) -> tuple[bool, float, int]:
+        seen = len(one.metadata.bands) - len(missing_bands(one.metadata, given))
+        return trained_on(one.metadata) != "simulated", one.unseen_f1 or 0.0, seen
 
     best = max(fitting, key=merit)
-    lacks = set(missing_bands(best.metadata, bands))
+    lacks = set(missing_bands(best.metadata, given))
     sees = bands_in_words([band for band in best.metadata.bands if band.name not in lacks])
     events = "real" if merit(best)[0] else "only simulated"
-    why = f"trained on {events} events, it sees the most bands ({sees}); on unseen events {_scores_in_words(best)}"
-    _log.info(f"model {best.name}: of {len(fitting)} that fit {name}, {why}")
+    why = f"trained on {events} events, with the best scores on unseen events: {_scores_in_words(best)}"
+    _log.info(f"model {best.name}: of {len(fitting)} that fit {name}, {why}; it sees {sees}")
     return best.folder
 
 

@@ -187,6 +187,7 @@ def _settings(metadata: ModelMetadata, steps: int, seed: int) -> TrainingSetting
             "sampling.places": "random",
             "sampling.select": "prevalence",
             "optimiser.weight_decay": 0.0,  # the penalty is in its place
+            "sampling.shade": 0.0,  # all landslides of the area were mapped, in shade too
             "runtime.devices": 1,
             "runtime.precision": "auto",
         }

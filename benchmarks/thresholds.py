@@ -2,9 +2,8 @@
 
     python benchmarks/thresholds.py STUDY
 
-STUDY is the folder of `coslide study transfer`. The network of each run maps its unseen event, in one orientation, and
-each rule chooses a threshold from the probabilities alone; F1 at it is compared with that at the threshold that is best
-on the labels.
+STUDY is the folder of `coslide study transfer`. The model of each run maps its unseen event, and each rule chooses a
+threshold from all of the map. F1 at it on the labelled pixels is compared with that at the one that is best there.
 """
 
 import argparse
@@ -88,13 +87,13 @@ RULES = {
 }
 
 
-def mapped(run: Run, folder: Path) -> tuple[Floats, NDArray[np.bool_], Model]:
-    """Map the unseen event of a run: probability and truth of its labelled pixels, and the bundle."""
+def mapped(run: Run, folder: Path) -> tuple[Floats, NDArray[np.uint8], Model]:
+    """Map the unseen event of a run: probability and label of its pixels, and the model."""
     model = load_model(folder / run.name / "model")
     (scene,) = (scene for path in run.test_on for scene in open_labelled_scenes(path))
-    probability = predict_array(model, scene.scene, InferenceOptions(tta=False, precision="32"))[0]
-    where = np.isfinite(probability) & (scene.labels != NODATA)
-    return probability[where].astype(np.float64).clip(ALMOST, 1 - ALMOST), scene.labels[where] == LANDSLIDE, model
+    probability = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0]
+    where = np.isfinite(probability)
+    return probability[where].astype(np.float64).clip(ALMOST, 1 - ALMOST), scene.labels[where], model
 
 
 def main() -> None:
@@ -106,9 +105,10 @@ def main() -> None:
     shares = {row.case: row.landslide_share for row in study.rows}
     found: dict[str, list[tuple[float, float]]] = {}
     for run in study.runs:
-        probability, truth, model = mapped(run, folder)
+        every, labels, model = mapped(run, folder)
+        probability, truth = every[labels != NODATA], labels[labels != NODATA] == LANDSLIDE
         prior = statistics.fmean(share for case, share in shares.items() if case != run.case)
-        chosen = {name: float(rule(probability, prior)) for name, rule in RULES.items()}
+        chosen = {name: float(rule(every, prior)) for name, rule in RULES.items()}
         chosen |= {"as trained": model.metadata.threshold, "oracle": best_threshold(curve(probability, truth))}
         for name, threshold in chosen.items():
             f1 = scores(*confusion(probability >= threshold, truth)).f1

@@ -33,7 +33,7 @@ from coslide.pipeline.shipped import CARD, card_of
 LARGEST_MB = 20.0  # all bundles together
 WINDOWS = 16  # on which half precision is held against whole
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-PATH = re.compile(r"""(^|[\s"'=])(~?/[\w.-]+/|[A-Za-z]:\\)""")
+PATH = re.compile(r"""(^|[^\w./])(~\w*/|/[\w.-]+/|[A-Za-z]:\\)|file:/""")
 NOT_OF_THE_RECIPE = ("seed", "split.", "runtime.")
 
 

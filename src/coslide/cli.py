@@ -61,7 +61,10 @@ def _options(
 def run(
     event: EventFile,
     out: OutFolder,
-    model: Annotated[Path | None, typer.Option(help="Map with this model (or name) instead of training one.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Map with this model (or name); without an inventory, coslide takes one of its own."),
+    ] = None,
     recipe: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
@@ -69,10 +72,12 @@ def run(
     set_: Set = None,
     resume: Resume = False,
 ) -> None:
-    """Build, train (unless a model is given), map, evaluate and draw."""
-    settings = coslide.read_event(event).training.changed(given_settings(locals()))
+    """Build, train (where there is an inventory and no model is given), map, evaluate and draw."""
+    given, read = given_settings(locals()), coslide.read_event(event)
+    if given and model is None and read.inventory is None:
+        raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(given)}")
     with shown():
-        coslide.run(event, out, model=model, settings=settings, resume=resume)
+        coslide.run(event, out, model=model, settings=read.training.changed(given), resume=resume)
 
 
 @app.command()

@@ -143,7 +143,7 @@ def print_models(models: Sequence["ShippedModel"], *, as_json: bool) -> None:
     if not models:
         return typer.echo(NONE_YET)
     head, *rows = model_rows(models)
-    caption = "Unseen events had no part in a training; F1 is at the threshold that training chose. coslide models NAME"
+    caption = "Unseen events had no part in a training; F1 is at the own threshold of a model. coslide models NAME"
     title, wrapped = "Models that come with coslide", ("bands", "unseen events")
     return _print_table(head, rows, right=("size",), wrapped=wrapped, title=title, caption=caption)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from coslide.evaluation.unlabelled import Expectation
+from coslide.evaluation.unlabelled import LOWEST, Expectation
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,9 @@ def test_without_a_pixel_or_a_landslide_nothing_is_expected():
     for pieces in ([], [np.zeros(5)], [np.full(3, np.nan)]):
         assert expectation_of(*pieces).threshold == 0.5
         assert expectation_of(*pieces).scores(0.5) is None
+
+
+def test_a_map_that_is_unsure_everywhere_does_not_call_everything_landslide():
+    unsure = expectation_of(np.random.default_rng(0).normal(0.02, 0.005, 1000).clip(0, 1))
+    assert unsure.threshold == LOWEST
+    assert unsure.scores(LOWEST).f1 == 0

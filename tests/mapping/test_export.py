@@ -77,6 +77,8 @@ def test_the_file_says_what_deepness_asks_for(bundle):
     [
         ({"members": 3}, "average the 3 members of the model"),
         ({"encoding": ("reflectance_post_B4", "light")}, "see reflectance in the light of each scene"),
+        ({"tta": True}, "average eight orientations of each window"),
+        ({"threshold_of": "scene"}, "choose a threshold for each scene"),
         ({"flags": ["shaking"]}, r"feed the presence of a source as an input \(has_shaking\)"),
         ({"encoding": ("aspect_class", "circular")}, r"encode a class map \(aspect_class\)"),
     ],

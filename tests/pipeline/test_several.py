@@ -30,6 +30,7 @@ from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import cube_settings, fit_model, train
 from coslide.pipeline.training_data import choose_inputs, prepare_tiles
+from coslide.samples.light import Shade
 from coslide.samples.split import Subset
 
 SETTINGS = TrainingSettings(
@@ -157,9 +158,9 @@ def test_global_normalisation_pools_the_training_pixels_of_all_events(made_up_cu
     assert encoder.normalisation.scale[place] == pytest.approx(np.concatenate(elevation).std(), rel=1e-5)
 
 
-def in_light(values, valid):
-    """Encode reflectance (row, col) by the dark level and the median of its scene, as the equation reads."""
-    dark, median = np.percentile(values[valid & np.isfinite(values)].astype(np.float64), (1, 50))
+def in_light(values, slopes):
+    """Encode reflectance (row, col) by the dark level and the median of its slopes, as the equation reads."""
+    dark, median = np.percentile(values[slopes & np.isfinite(values)].astype(np.float64), (1, 50))
     above = ((values - dark) / (median - dark)).clip(-0.15, 15)
     return np.nan_to_num(np.log((above + 0.3) / 1.3) / 0.6)
 
@@ -171,10 +172,26 @@ def test_reflectance_is_seen_in_the_light_of_its_own_event_if_asked(made_up_cube
     window = areas[1].split.train[0]
     seen, _ = data.tiles[data.tiles.draws[len(areas[0].split.train)]]  # the first tile of the second event
     values = areas[1].scene.read(slice(None), encoder.bands)
-    by_hand = in_light(values[red], areas[1].scene.valid(slice(None)))
+    by_hand = in_light(values[red], areas[1].scene.valid(slice(None)) & (values[slope] >= 3))
     np.testing.assert_allclose(seen[red], by_hand[window.slices], atol=1e-4)
     offset, scale = (part[slope] for part in encoder.normalisation)
     np.testing.assert_allclose(seen[slope], np.nan_to_num((values[slope][window.slices] - offset) / scale), atol=1e-5)
+
+
+def test_what_is_lit_anew_and_where_shade_is_looked_for_are_the_inputs_of_reflectance(made_up_cube, tmp_path):
+    indices = ["aspect_class", "reflectance_pre_B4", "slope", "reflectance_post_B4", "reflectance_post_B3"]
+    changes = {"inputs.indices": indices, "inputs.encoding": {"aspect_class": "onehot"}, "inputs.normalise": "event"}
+    changes |= {"augment.relight": 0.7, "sampling.shade": 0.4}
+    _, data, encoder = prepared([made_up_cube], tmp_path, changes)
+    number = {name: encoder.names.index(name) for name in indices[1:]}
+    relighting, _ = data.tiles.lights
+    after = [number["reflectance_post_B4"], number["reflectance_post_B3"]]
+    assert relighting.dates == [[number["reflectance_pre_B4"]], after]
+    assert relighting.chance == 0.7
+    assert data.tiles.shade == Shade(after, 0.4)
+    plain = prepared([made_up_cube], tmp_path, {"inputs.indices": indices, "inputs.normalise": "event"})[1].tiles
+    assert plain.shade is None
+    assert plain.lights[0].chance == 0
 
 
 def test_a_scene_is_mapped_in_its_own_light_where_the_model_was_trained_so(made_up_cube, other_cube, tmp_path):
@@ -186,10 +203,11 @@ def test_a_scene_is_mapped_in_its_own_light_where_the_model_was_trained_so(made_
     )[0]
     scene = open_labelled_scene(other_cube).scene
     values, valid = scene.read(slice(None), model.metadata.bands), scene.valid(slice(None))
+    steep = values[[band.name for band in model.metadata.bands].index("slope")] >= 3
     seen = model.metadata.encoder.encode(values.copy())
     for number, band in enumerate(model.metadata.bands):
         if band.name.startswith("reflectance") and np.isfinite(values[number]).any():  # there is no scene before
-            seen[number] = in_light(values[number], valid)
+            seen[number] = in_light(values[number], valid & steep)
     tile = np.ascontiguousarray(seen[:, :32, :32])[None]
     by_hand = model.predictors()[0](tile)[0]
     mapped = predict_array(model, scene, InferenceOptions(stride=32))[0][:32, :32]

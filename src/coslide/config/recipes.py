@@ -17,6 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "tta": True,
         "threshold": "scene",
         "inputs": {"indices": "all", "normalise": "event"},
+        "split": {"validation_fraction": 0.1},
         "sampling": {
             "select": "prevalence",
             "places": "random",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -17,7 +17,7 @@ ClassMap = Literal["stratum_class", "aspect_class", "pga_class", "fault_distance
 class InputSettings(StrictModel):
     """Which bands of the cube the network is fed, and how."""
 
-    indices: Literal["all", "a", "b", "c", "d"] | list[str] = "d"
+    indices: Literal["all", "a", "b", "c", "d"] | Annotated[list[str], Field(min_length=1)] = "d"
     """`all` indices of the cube, a set of the paper's Table 6 (d is Table 2 whole, 30 bands), or a list of names:
     `reflectance_post` for all of its bands, `reflectance_post_B4` for one."""
     encoding: dict[ClassMap, Literal["continuous", "ordinal", "onehot", "circular"]] = Field(default_factory=dict)
@@ -237,10 +237,15 @@ class TrainingSettings(StrictModel):
             require(fits, f"split.scheme = '{scheme}' splits tiles; expected sampling.places = 'tiles'")
         for key in ("balance", "landslide_middles"):
             changed = getattr(self.sampling, key) != SamplingSettings.model_fields[key].default
-            require(places == "random" or not changed, f"sampling.{key} is of sampling.places = 'random' alone")
+            found = f"sampling.{key}: found {getattr(self.sampling, key)} with sampling.places = '{places}'"
+            require(places == "random" or not changed, f"{found}, expected 'random' with it")
         for key, value in {"augment.relight": self.augment.relight, "sampling.shade": self.sampling.shade}.items():
             fits = self.inputs.normalise == "event" or not value
             require(fits, f"{key}: found {value:g}, expected inputs.normalise = 'event' with it")
+        for key, odd in {"tta": self.tta, "threshold": self.threshold == "scene"}.items():
+            value = getattr(self, key)
+            why = "the samples of the paper's protocol are scored one by one"
+            require(not (split.by_samples and odd), f"{key}: found {value} with split.scheme = '{split.scheme}': {why}")
         fits = not (split.by_samples and split.guard_px)
         expected = f"expected 0 with {split.scheme}"
         require(fits, f"split.guard_px: samples that overlap have no border to guard; {expected}")

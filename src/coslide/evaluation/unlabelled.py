@@ -6,6 +6,10 @@ import numpy.typing as npt
 from coslide.evaluation.pixels import ScoreRecord
 from coslide.evaluation.probabilities import STEPS, Curve, FloatArray, best_threshold
 
+LOWEST = 0.1
+"""Threshold below which, its expected F1 under 0.2, a map does not tell landslides from the rest: where all pixels are
+alike, the highest expected F1 would call all of them landslide."""
+
 
 class ExpectedScores(ScoreRecord):
     """Scores of a map that its own probabilities lead to expect, without a label; as right as they are."""
@@ -50,8 +54,8 @@ class Expectation:
 
     @property
     def threshold(self) -> float:
-        """The threshold with the highest expected F1, above 0 and at most 1; 0.5 without a pixel."""
-        return best_threshold(self._curve())
+        """The threshold with the highest expected F1, `LOWEST` to 1; 0.5 without a pixel."""
+        return max(best_threshold(self._curve()), LOWEST)
 
     def scores(self, threshold: float) -> ExpectedScores | None:
         """Tell what is to be expected at a threshold; None where no landslide is."""

@@ -17,7 +17,8 @@ class UnseenScores(StrictModel):
     average_precision, average_precision_interval
         Area under the precision-recall curve, and its 95 % interval where it is known.
     f1, f1_interval
-        Of landslide pixels at the threshold that training chose, and its 95 % interval where it is known.
+        Of landslide pixels at the model's own threshold, which was chosen in training or from each map alone; and its
+        95 % interval where it is known.
     oracle_f1
         At the threshold that is best on the event itself: a bound, never a result.
     measured

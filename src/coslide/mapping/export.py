@@ -101,6 +101,10 @@ def beyond_deepness(metadata: ModelMetadata) -> str:
     spread = [channel.band.name for channel in metadata.channels if channel.encoding in ("onehot", "circular")]
     if metadata.members > 1:
         return f"average the {metadata.members} members of the model"
+    if metadata.tta:
+        return "average eight orientations of each window"
+    if metadata.threshold_of == "scene":
+        return "choose a threshold for each scene"
     if metadata.encoder.light:
         return "see reflectance in the light of each scene"
     if metadata.flags:

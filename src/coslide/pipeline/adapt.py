@@ -223,7 +223,7 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     threshold, _ = choose_threshold(metadata, before)
     values: dict[str, Any] = {}
     if new is not old:
-        values = calibrated(pixels, temperature, threshold, held_out=held_out)
+        values = {"threshold_of": "validation"} | calibrated(pixels, temperature, threshold, held_out=held_out)
         _log.info("temperature {temperature:.2f}, threshold {threshold:.3f}".format(**values))
     found = compare(pixels, uncalibrated(threshold, temperature), held_out=held_out)
     worth = "the old model was trained on the labelled area, so what the labels are worth cannot be told"
@@ -231,7 +231,6 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     split = {"scheme": "regions", "seed": record.seed, "test_tiles": 0, "guard_px": 0}
     split |= {"train_tiles": len(scene.split.train), "validation_tiles": len(scene.split.validation)}
     values |= {
-        "threshold_of": "validation",
         "events": list(dict.fromkeys([*metadata.events, scene.name])),
         "footprints": [*metadata.footprints, scene.footprint],
         "split": metadata.split | split,

@@ -13,6 +13,7 @@ import xarray as xr
 
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
+from coslide.evaluation.unlabelled import LOWEST
 from coslide.io.atomic import exclusive_lock, report_write_errors, require_replaceable, sha256
 from coslide.io.executor import map_unordered, prefetch
 from coslide.io.outputs import output_folder
@@ -122,6 +123,8 @@ def predict_scene(
     options = options or InferenceOptions()
     out = Path(out)
     folder, loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
+    if model is None:
+        _log.info(choose_model([*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index)).why)
     metadata, tiling = loaded.metadata, tiling_of(options, loaded)
     if options.threshold is not None:
         metadata = metadata.model_copy(update={"threshold_of": options.threshold})
@@ -135,7 +138,8 @@ def predict_scene(
         options = with_precision(options, loaded, work / CHOSEN)
         made_from = f"{sha256(folder)} {cube.fingerprint}"
         job = _Job(folder.absolute(), Path(index).absolute(), options, made_from)
-        key, layers = f"{made_from} {options} {tiling}", layers_of(options, metadata)
+        of_rows = options._replace(threshold=None, tta=turns(options, metadata))  # what decides the rows
+        key, layers = f"{made_from} {of_rows} {tiling}", layers_of(options, metadata)
         store = ResumableRaster(work / _ROWS, cube.shape, layers=layers, key=key)
         _fill(store, job, executor)
         pieces = (store.read(rows)[0] for rows in row_strips(cube.shape[0]))
@@ -153,6 +157,9 @@ def predict_scene(
     if metadata.threshold_of == "scene":
         hope = "" if expected is None else f": expected F1 {expected.f1:.2f}, if the probabilities are right"
         _log.info(f"threshold {threshold:.3f}, chosen from the map alone (trained: {metadata.threshold:.3f}){hope}")
+        if expected is None or expected.f1 < 2 * LOWEST:
+            why = "there are few, or the model has seen nothing like this scene"
+            _log.info(f"warning: the map hardly tells landslides from the rest: {why}")
     frame = write_inventory_products(out, cube, metadata, min_area_m2=min_area_m2)
     _log.info(f"{len(frame)} landslides, {frame.area_m2.sum() / 1e6:.2f} km2: {out / 'landslides.gpkg'}")
     return out
@@ -175,12 +182,10 @@ def open_to_map(
         raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
     cube = open_cube(index)
     given = [*cube.inputs, *cube.diagnostics]
-    folder = choose_model(given, cube.pixel_size_m, str(index)) if model is None else find_model(model)
+    folder = choose_model(given, cube.pixel_size_m, str(index)).folder if model is None else find_model(model)
     loaded = load_model(folder)
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
-    if options.threshold not in (choices := (None, "validation", "scene")):
-        raise InputError(f"--threshold: found {options.threshold}, expected {' or '.join(choices[1:])}")
     if options.onnx:
         onnx_predictors(folder)
     require_replaceable(out / PACKAGE, None)

@@ -23,6 +23,7 @@ from coslide.samples.light import LightSamples
 from coslide.windows import row_strips
 
 _SURE = 1e-6
+_STEEP_DEG, _MOUNTAINOUS = 3.0, 0.02  # what is a slope, and the share of a scene from which its light is theirs
 _LARGEST_WINDOW = 4096
 Block = NDArray[np.float32]  # rows of a map: (layer, row, col)
 
@@ -163,6 +164,8 @@ def tiling_of(options: InferenceOptions, model: Model) -> TilingOptions:
         raise InputError(f"--stride: found {stride}, expected 1 to {window}, the side of a window")
     if options.onnx and options.precision == "bf16":
         raise InputError("--precision: found bf16, expected 32 or auto with --onnx, which runs in single precision")
+    if options.threshold not in (None, "validation", "scene"):
+        raise InputError(f"--threshold: found {options.threshold}, expected validation or scene")
     if options.precision not in (choices := ("auto", "32", "bf16")):
         raise InputError(f"--precision: found {options.precision}, expected one of {', '.join(choices)}")
     return TilingOptions(window, stride, options.batch)
@@ -193,11 +196,18 @@ def _calibrated(block: Block, temperature: float) -> Block:
 
 
 def encoder_for(encoder: Encoder, scene: Scene) -> Encoder:
-    """Choose how a scene is encoded: as the model was fed, and what is seen in its own light by that of the scene."""
+    """Choose how a scene is encoded: as the model was fed, and what is seen in its own light by that of the scene.
+
+    The levels are those of its slopes, where the terrain is known and there are some: sea, lakes and plains tell
+    nothing of the light on slopes.
+    """
     bands = [encoder.bands[number] for number in encoder.light]
     if not bands:
         return encoder
-    samples = LightSamples(len(bands), scene.shape)
+    slopes = [band for band in scene.inputs if band.name == "slope"]
+    every, steep = (LightSamples(len(bands), scene.shape) for _ in range(2))
     for rows in row_strips(scene.shape[0]):
-        samples.add(scene.read(rows, bands), scene.valid(rows), first_row=rows.start)
-    return encoder.in_light(samples)
+        values, valid = scene.read(rows, [*bands, *slopes]), scene.valid(rows)
+        every.add(values[: len(bands)], valid)
+        steep.add(values[: len(bands)], valid & (values[len(bands) :] >= _STEEP_DEG).any(axis=0))
+    return encoder.in_light(steep if steep.count > _MOUNTAINOUS * every.count else every)

@@ -104,11 +104,11 @@ def model_rows(models: Sequence[ShippedModel]) -> list[tuple[str, ...]]:
     return rows
 
 
-def trained_on(metadata: ModelMetadata) -> Literal["real", "simulated", "both"]:
+def trained_on(metadata: ModelMetadata) -> Literal["real", "simulated", "real and simulated"]:
     """Tell what events a model was trained on, by whom their data are from."""
     if CREDIT not in metadata.credits:
         return "real"
-    return "simulated" if len(metadata.credits) == 1 else "both"
+    return "simulated" if len(metadata.credits) == 1 else "real and simulated"
 
 
 def card_of(metadata: ModelMetadata) -> str:
@@ -125,8 +125,15 @@ def card_of(metadata: ModelMetadata) -> str:
     return render("card.md.j2", model=metadata, needs=needs, trained_on=trained_on(metadata), changed=changed)
 
 
-def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Path:
-    """Choose the shipped model that fits a cube best, log which and why, and give its folder.
+class Choice(NamedTuple):
+    """The shipped model that was chosen, and why, in a line."""
+
+    folder: Path
+    why: str
+
+
+def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Choice:
+    """Choose the shipped model that fits a cube best.
 
     Of those whose bands the cube has, with pixels of the same size: one that was trained on real events before one that
     was not, then the one with the best F1 on unseen events, then the one that sees most bands.
@@ -145,7 +152,7 @@ def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Path:
     """
     models, given = shipped_models(), [band for band in bands if band.role in {"index", "diagnostic"}]
     if not models:
-        raise InputError(f"{name}: no model is named, and {NONE_YET} (coslide map MODEL INDEX.zarr --out DIR)")
+        raise InputError(f"{name}: no model is named, and {NONE_YET}")
     problems = {one.name: inputs_mismatch(one.metadata, given, pixel_size_m) for one in models}
     fitting = [one for one in models if not problems[one.name]]
     if not fitting:
@@ -159,10 +166,9 @@ def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Path:
     best = max(fitting, key=merit)
     lacks = set(missing_bands(best.metadata, given))
     sees = bands_in_words([band for band in best.metadata.bands if band.name not in lacks])
-    events = "real" if merit(best)[0] else "only simulated"
-    why = f"trained on {events} events, with the best scores on unseen events: {_scores_in_words(best)}"
-    _log.info(f"model {best.name}: of {len(fitting)} that fit {name}, {why}; it sees {sees}")
-    return best.folder
+    scores = _scores_in_words(best)
+    why = f"{len(fitting)} fit {name}; it was trained on {trained_on(best.metadata)} events, and sees {sees}"
+    return Choice(best.folder, f"model {best.name}: of those that come with coslide {why}; on unseen events: {scores}")
 
 
 def require_own_folder(folder: Path) -> None:

@@ -189,7 +189,7 @@ class RandomWindows(TileBatches):
         self._share = settings.sampling.landslide_middles
         self._anywhere = _Middles(trains, settings)
         self._landslides = _Middles(slid, settings) if self._share else self._anywhere
-        if not self._landslides.count:
+        if self._share and not self._landslides.count:
             why = "no training pixel is a landslide"
             raise InputError(f"training.sampling.landslide_middles: found {self._share:g}, expected 0: {why}")
 

@@ -1,7 +1,7 @@
 """From the bands of a cube to the inputs of a network: normalised and encoded."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -14,7 +14,6 @@ from coslide.samples.augment import FIRST_DIRECTION, AspectInputs
 from coslide.samples.light import LightSamples, encode_light
 
 Encoding = Literal["continuous", "light", "ordinal", "onehot", "circular"]
-ReadRows = Callable[[slice], NDArray[np.float32]]
 
 
 class Normalisation(NamedTuple):

@@ -1,5 +1,6 @@
 """Reflectance as it is seen in the light and through the haze of its own scene."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ def encode_light(above_dark: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32
-        0 at the median, about -2 at the dark level, and 4 where reflectance is twelve times as far above it.
+        0 at the median, -2.4 at the dark level, and 3.7 where reflectance is twelve times as far above it.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class Shade(NamedTuple):
 
 
 class LightSamples:
-    """Values of reflectance bands on an even lattice of a scene's valid pixels, gathered strip by strip.
+    """Values of reflectance bands at evenly chosen valid pixels of a scene, gathered strip by strip.
 
     Parameters
     ----------
@@ -76,17 +77,18 @@ class LightSamples:
     --------
     >>> samples = LightSamples(1, (2, 3))
     >>> values = np.array([[[0.02, 0.04, 0.06], [0.08, 0.10, 9.0]]], dtype=np.float32)
-    >>> samples.add(values, np.array([[True, True, True], [True, True, False]]), first_row=0)
-    >>> samples.levels()
-    (array([0.0208], dtype=float32), array([0.06], dtype=float32))
+    >>> samples.add(values, np.array([[True, True, True], [True, True, False]]))
+    >>> samples.count, samples.levels()
+    (5, (array([0.0208], dtype=float32), array([0.06], dtype=float32)))
     """
 
     def __init__(self, bands: int, shape: tuple[int, int]) -> None:
-        self._step = max(1, round((shape[0] * shape[1] / _MOST_SAMPLES) ** 0.5))
+        self.count = 0  # pixels
+        self._step = math.ceil(shape[0] * shape[1] / _MOST_SAMPLES)
         self._values: list[list[NDArray[np.float32]]] = [[np.zeros(0, np.float32)] for _ in range(bands)]
 
-    def add(self, values: NDArray[np.float32], where: NDArray[np.bool_], *, first_row: int) -> None:
-        """Gather from rows of the scene.
+    def add(self, values: NDArray[np.float32], where: NDArray[np.bool_]) -> None:
+        """Gather from the next rows of the scene.
 
         Parameters
         ----------
@@ -94,12 +96,11 @@ class LightSamples:
             float32 (band, row, col), NaN where a band has no value.
         where
             The pixels that count, bool (row, col).
-        first_row
-            Number of the first of these rows in the scene.
         """
-        lattice = np.s_[-first_row % self._step :: self._step, :: self._step]
+        chosen = np.flatnonzero(where)[-self.count % self._step :: self._step]
+        self.count += int(np.count_nonzero(where))
         for own, band in zip(self._values, values, strict=True):
-            found = band[lattice][where[lattice]]
+            found = band.ravel()[chosen]
             own.append(found[np.isfinite(found)])
 
     def levels(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -79,17 +79,37 @@ def test_events_are_drawn_alike_where_they_are_balanced():
     assert [np.mean([draw.raster == k for draw in found]) for k in range(3)] == pytest.approx([0.5, 0, 0.5], abs=0.03)
 
 
-def test_a_share_of_the_windows_has_a_landslide_in_the_middle():
-    rare = raster_of()
-    rare.labels[20, 10] = 1
+def test_a_share_of_the_windows_holds_a_landslide_anywhere_in_them():
+    rare = raster_of((64, 64))
+    rare.labels[30, 25] = 1
     rare.labels[20, 40] = 1  # held out
-    found = windows([raster_of(), rare], steps=1000, sampling={"landslide_middles": 0.3})
-    on_it = np.array([(draw.raster, draw.window) == (1, Window(12, 2, SIDE, SIDE)) for draw in found])
-    assert on_it.mean() == pytest.approx(0.3, abs=0.03)
-    assert on_it[:100].any()  # in every part of an epoch
-    assert not on_it[:100].all()
-    with pytest.raises(InputError, match=r"landslide_middles: found 0\.3, expected 0: no training pixel"):
-        windows([raster_of()], sampling={"landslide_middles": 0.3})
+    found = windows([raster_of(), rare], steps=1000, sampling={"landslide_windows": 0.3})
+    places = np.array([(30 - draw.window.row, 25 - draw.window.col) for draw in found if draw.raster == 1])
+    places = places[((places >= 0) & (places < SIDE)).all(axis=1)]
+    by_chance = 0.7 / 2 * SIDE**2 / (64 * 32)
+    assert len(places) / len(found) == pytest.approx(0.3 + by_chance, abs=0.04)
+    for along in places.T:
+        assert np.abs(np.bincount(along, minlength=SIDE) / len(places) - 1 / SIDE).max() < 0.03
+    with pytest.raises(InputError, match=r"landslide_windows: found 0\.3, expected 0: no training pixel"):
+        windows([raster_of()], sampling={"landslide_windows": 0.3})
+
+
+def test_windows_are_drawn_and_shown_at_other_scales():
+    raster = raster_of((64, 64))
+    raster.inputs[:] = np.arange(64)[:, np.newaxis]
+    tiles = Tiles([raster], [[]], side_px=SIDE)
+    draws = [draw for number in range(5) for draw in drawn(batches_of(tiles, steps=200, zoom=0.3), number)]
+    sides = np.array([draw.window.height for draw in draws])
+    assert {draw.window.height - draw.window.width for draw in draws} == {0}
+    assert (sides.min(), sides.max()) == (round(SIDE * np.exp(-0.3)), round(SIDE * np.exp(0.3)))
+    assert np.log(sides / SIDE).mean() == pytest.approx(0, abs=0.03)
+    large = next(draw for draw in draws if draw.window.height == sides.max())
+    seen, labels = tiles[large]
+    assert (seen.shape, labels.shape) == ((3, SIDE, SIDE), (SIDE, SIDE))
+    expected = large.window.row + np.floor((np.arange(SIDE) + 0.5) * sides.max() / SIDE)
+    np.testing.assert_array_equal(seen[0, :, 0], expected)
+    where = raster.subsets[0, large.window.col + np.int64(expected) - large.window.row] == Subset.TRAIN
+    np.testing.assert_array_equal(labels[0] != 255, where)
 
 
 def test_background_in_shade_teaches_nothing():

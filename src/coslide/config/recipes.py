@@ -22,7 +22,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "select": "prevalence",
             "places": "random",
             "balance": "events",
-            "landslide_middles": 0.5,
+            "landslide_windows": 0.5,
             "shade": 0.5,
         },
         "optimiser": {
@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "steps": 1200,
         },
         "loss": {"gamma": 0.0, "reduction": "mean", "normalise": True, "scope": "batch"},
-        "augment": {"flips": True, "relight": 1.0},
+        "augment": {"flips": True, "zoom": 0.2, "relight": 1.0},
         "runtime": {"precision": "auto"},
     },
 }

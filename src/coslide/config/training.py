@@ -80,8 +80,8 @@ class SamplingSettings(StrictModel):
     """The ratio of Eq. 27."""
     balance: Literal["pixels", "events"] = "pixels"
     """At random places, as many windows of each event as it has training pixels, or of all events alike."""
-    landslide_middles: float = Field(default=0.0, ge=0, le=1)
-    """At random places, share of the windows whose middle is a landslide; of the others it is any training pixel."""
+    landslide_windows: float = Field(default=0.0, ge=0, le=1)
+    """At random places, share of the windows that are drawn around a landslide, which lies anywhere in them."""
     shade: float = Field(default=0.0, ge=0, le=1)
     """Background darker than this teaches nothing: what slid there, nobody saw. In medians of the event above its dark
     level after the event; needs `inputs.normalise = "event"`."""
@@ -162,6 +162,9 @@ class AugmentSettings(StrictModel):
     """Standard deviation of the offset of each band, in standardised units."""
     band_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Chance that a tile is fed without a source that another event may lack."""
+    zoom: float = Field(default=0.0, ge=0, le=1)
+    """Largest change of the scale of a window at random places, as a logarithm: 0.2 shows landslides at 0.82 to 1.22 of
+    their size."""
     relight: float = Field(default=0.0, ge=0, le=1)
     """Chance that another sun, sky and haze are laid over a tile, with the shade of a made-up terrain; needs
     `inputs.normalise = "event"`."""
@@ -235,10 +238,14 @@ class TrainingSettings(StrictModel):
             require(fits, "sampling.places = 'random' has no tiles to select; expected select = 'prevalence'")
             fits, scheme = not split.by_samples, split.scheme
             require(fits, f"split.scheme = '{scheme}' splits tiles; expected sampling.places = 'tiles'")
-        for key in ("balance", "landslide_middles"):
-            changed = getattr(self.sampling, key) != SamplingSettings.model_fields[key].default
-            found = f"sampling.{key}: found {getattr(self.sampling, key)} with sampling.places = '{places}'"
-            require(places == "random" or not changed, f"{found}, expected 'random' with it")
+        of_random = {
+            "sampling.balance": self.sampling.balance == "events",
+            "sampling.landslide_windows": self.sampling.landslide_windows > 0,
+            "augment.zoom": self.augment.zoom > 0,
+        }
+        for key, given in of_random.items():
+            expected = "expected sampling.places = 'random' with it"
+            require(places == "random" or not given, f"{key}: found it with sampling.places = '{places}', {expected}")
         for key, value in {"augment.relight": self.augment.relight, "sampling.shade": self.sampling.shade}.items():
             fits = self.inputs.normalise == "event" or not value
             require(fits, f"{key}: found {value:g}, expected inputs.normalise = 'event' with it")

@@ -75,7 +75,15 @@ def prepare_tiles(
     lights.append(jitter)
     after = [number for number in encoder.light_inputs if encoder.inputs[number].date != "pre"]
     shade = Shade(after, settings.sampling.shade) if settings.sampling.shade and after else None
-    tiles = Tiles(rasters, windows, aspect=encoder.aspect, groups=groups, lights=lights, shade=shade)
+    tiles = Tiles(
+        rasters,
+        windows,
+        aspect=encoder.aspect,
+        groups=groups,
+        lights=lights,
+        shade=shade,
+        side_px=settings.sampling.tile,
+    )
     validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)
     fingerprints = [scene.fingerprint for scene in scenes]
     parts = b"\n".join(scene.split.subsets.tobytes() for scene in scenes)

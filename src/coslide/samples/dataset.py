@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,6 +70,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
         How the light of a training tile is varied, one after the other.
     shade
         Where background does not count in a training tile, or None.
+    side_px
+        Side to which a window of another size is resampled (nearest pixel); None where all are as they come.
     """
 
     rasters: Sequence[Raster]
@@ -80,6 +82,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
     groups: Sequence[Sequence[int]] = ()
     lights: Sequence[Jitter | Relighting] = ()
     shade: Shade | None = None
+    side_px: int | None = None
 
     def __post_init__(self) -> None:
         self.draws = [TileSample(number, window) for number, of_one in enumerate(self.windows) for window in of_one]
@@ -89,9 +92,9 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: TileSample) -> tuple[Tensor, Tensor]:
         raster, (rows, cols) = self.rasters[draw.raster], draw.window.slices
-        tile = np.array(raster.inputs[:, rows, cols])  # a copy: what follows changes it
-        subsets = raster.subsets[rows, cols]
-        labels = np.where((subsets == self.subset) & draw.counts, raster.labels[rows, cols], np.uint8(NODATA))
+        tile = self._resampled(np.array(raster.inputs[:, rows, cols]))  # a copy: what follows changes it
+        subsets, labels = (self._resampled(one[rows, cols]) for one in (raster.subsets, raster.labels))
+        labels = np.where((subsets == self.subset) & draw.counts, labels, np.uint8(NODATA))
         if self.shade is not None:
             labels[self.shade.find(tile) & (labels == BACKGROUND)] = NODATA
         if draw.light_seed is not None:
@@ -103,6 +106,11 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
             tile[list(self.groups[group])] = 0
         seen = turn_inputs(tile, draw.orientation, aspect=self.aspect)
         return torch.from_numpy(seen), torch.from_numpy(apply_dihedral(labels, draw.orientation).astype(np.int64))
+
+    def _resampled(self, window: NDArray[Any]) -> NDArray[Any]:
+        side, found = self.side_px or window.shape[-1], window.shape[-1]
+        pick = ((np.arange(side) + 0.5) * (found / side)).astype(np.intp)
+        return window if found == side else window[..., pick[:, np.newaxis], pick]
 
 
 class TileBatches(Sampler[list[TileSample]]):
@@ -170,9 +178,10 @@ class RandomWindows(TileBatches):
     An epoch is a twentieth of the steps, rounded up; of a training whose length is given in epochs, it is as many
     windows as would cover the training pixels once.
 
-    The middle of a window is a labelled training pixel, as `sampling.landslide_middles` says a landslide or any, and by
-    `sampling.balance` each as likely as any other of all events or of its own; the window is moved inwards where it
-    would cross the edge of the raster. It may reach into held-out pixels, of which `Tiles` shows nothing.
+    The middle of a window is a labelled training pixel, by `sampling.balance` each as likely as any other of all events
+    or of its own. A share, `sampling.landslide_windows`, holds a landslide pixel instead, drawn likewise, which may lie
+    anywhere in them: in the middle, a network would learn to find landslides there. A window is moved inwards where it
+    would cross the edge of the raster, and may reach into held-out pixels, of which `Tiles` shows nothing.
 
     Parameters
     ----------
@@ -186,12 +195,12 @@ class RandomWindows(TileBatches):
         super().__init__(tiles, settings)
         trains = [(raster.subsets == tiles.subset) & (raster.labels != NODATA) for raster in tiles.rasters]
         slid = [where & (raster.labels == LANDSLIDE) for where, raster in zip(trains, tiles.rasters, strict=True)]
-        self._share = settings.sampling.landslide_middles
-        self._anywhere = _Middles(trains, settings)
-        self._landslides = _Middles(slid, settings) if self._share else self._anywhere
+        self._share = settings.sampling.landslide_windows
+        self._anywhere = _Pixels(trains, settings)
+        self._landslides = _Pixels(slid, settings) if self._share else self._anywhere
         if self._share and not self._landslides.count:
             why = "no training pixel is a landslide"
-            raise InputError(f"training.sampling.landslide_middles: found {self._share:g}, expected 0: {why}")
+            raise InputError(f"training.sampling.landslide_windows: found {self._share:g}, expected 0: {why}")
 
     def __len__(self) -> int:
         steps = self._settings.optimiser.steps
@@ -202,34 +211,37 @@ class RandomWindows(TileBatches):
         """Draw the windows of an epoch."""
         count = len(self) * self.size
         landslides = int(random.binomial(count, self._share)) if self._share else 0
-        drawn = [*self._landslides.draw(landslides, random), *self._anywhere.draw(count - landslides, random)]
+        drawn = self._landslides.draw(landslides, random, anywhere=True) + self._anywhere.draw(
+            count - landslides, random
+        )
         return [drawn[i] for i in random.permutation(count)] if landslides else drawn
 
 
-class _Middles:
-    """Pixels of rasters, bool (row, col) each, that may be the middle of a window."""
+class _Pixels:
+    """Pixels of rasters, bool (row, col) each, around which windows are drawn."""
 
     def __init__(self, where: Sequence[NDArray[np.bool_]], settings: TrainingSettings) -> None:
-        self._where, self._side = where, settings.sampling.tile
+        self._where, self._side, self._zoom = where, settings.sampling.tile, settings.augment.zoom
         self._up_to_row = [np.cumsum(one.sum(axis=1)) for one in where]
         counts = np.array([up_to[-1] for up_to in self._up_to_row])
         self.count = int(counts.sum())
         self._weights = np.sign(counts) if settings.sampling.balance == "events" else counts
 
-    def draw(self, count: int, random: np.random.Generator) -> list[TileSample]:
-        """Draw windows."""
+    def draw(self, count: int, random: np.random.Generator, *, anywhere: bool = False) -> list[TileSample]:
+        """Draw windows with a pixel in their middle, or `anywhere` in them."""
         rasters = random.choice(len(self._weights), size=count, p=self._weights / self._weights.sum())
-        return [TileSample(int(number), self._window(int(number), random)) for number in rasters]
+        return [TileSample(int(number), self._window(int(number), random, anywhere=anywhere)) for number in rasters]
 
-    def _window(self, number: int, random: np.random.Generator) -> Window:
+    def _window(self, number: int, random: np.random.Generator, *, anywhere: bool) -> Window:
         """Draw a window of one raster, moved inwards where it would cross its edge."""
         where, up_to, side = self._where[number], self._up_to_row[number], self._side
+        if self._zoom:
+            side = min(round(side * math.exp(random.uniform(-self._zoom, self._zoom))), *where.shape)
         row = int(np.searchsorted(up_to, random.integers(up_to[-1]), side="right"))
         col = int(random.choice(np.flatnonzero(where[row])))
         height, width = where.shape
-        return Window(
-            min(max(0, row - side // 2), height - side), min(max(0, col - side // 2), width - side), side, side
-        )
+        down, across = random.integers(side, size=2) if anywhere else (side // 2, side // 2)
+        return Window(min(max(0, row - down), height - side), min(max(0, col - across), width - side), side, side)
 
 
 def _place_among_processes() -> tuple[int, int]:

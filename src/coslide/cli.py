@@ -74,8 +74,9 @@ def run(
 ) -> None:
     """Build, train (where there is an inventory and no model is given), map, evaluate and draw."""
     given, read = given_settings(locals()), coslide.read_event(event)
-    if given and model is None and read.inventory is None:
-        raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(given)}")
+    idle = [name for name, value in given.items() if value is not None]
+    if idle and model is None and read.inventory is None:
+        raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(idle)}")
     with shown():
         coslide.run(event, out, model=model, settings=read.training.changed(given), resume=resume)
 

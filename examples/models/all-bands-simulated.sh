@@ -8,7 +8,7 @@ for seed in 11 12 13; do
     coslide build "$out/simulated-$seed/event.toml" --out "$out/simulated-$seed.zarr"
 done
 coslide study transfer "$out/simulated-11.zarr" "$out/simulated-12.zarr" "$out/simulated-13.zarr" --recipe transfer \
-    --set inputs.indices=c --steps 600 --validation-fraction 0.2 --out "$out/all-bands-simulated"
+    --set inputs.indices=c --steps 600 --out "$out/all-bands-simulated"
 python tools/ship_model.py "$out/all-bands-simulated/simulated-earthquake-seed-13-paper/seed-0/model" all-bands-simulated \
     --unseen "$out/all-bands-simulated/study.json" --on "$out/simulated-13.zarr" \
     --command "sh examples/models/all-bands-simulated.sh" \

@@ -23,6 +23,9 @@ def transfer(
         list[Path], typer.Argument(help="Index cubes, and chips (chips.toml; #EVENT after it takes one event).")
     ],
     out: OutFolder,
+    always: Annotated[
+        list[Path] | None, typer.Option(help="Event that always trains and is never unseen; may be repeated.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings for each unseen event.")] = 1,
     network: str | None = None,
     recipe: str | None = None,
@@ -48,7 +51,7 @@ def transfer(
     settings = cube_settings(events[0]).changed({"split.scheme": "events", **given_settings(locals())})
     with shown():
         if dry_run:
-            planned = plan_transfer(events, settings, seeds=seeds)
+            planned = plan_transfer(events, settings, always=always or (), seeds=seeds)
             return print_runs([(run, state_of(run, out)) for run in planned], as_json=as_json)
-        found = coslide.study_transfer(events, out, settings, seeds=seeds, resume=resume)
+        found = coslide.study_transfer(events, out, settings, always=always or (), seeds=seeds, resume=resume)
     return print_study(found, as_json=as_json)

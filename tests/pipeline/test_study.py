@@ -151,6 +151,11 @@ def test_what_is_there_is_not_trained_again_and_what_is_missing_or_changed_is(st
     assert (out / "study.json").read_bytes() == before
     runs = plan_transfer([chips], SETTINGS.changed({"optimiser.steps": 3}), seeds=2)
     assert {state_of(run, out) for run in runs} == {"changed"}
+    runs = plan_transfer([f"{chips}#east"], SETTINGS, always=[f"{chips}#north"])
+    assert [[path.partition("#")[2] for path in part] for run in runs for part in (run.test_on, run.train)] == [
+        ["east"],
+        ["north"],
+    ]
     runs = plan_transfer([f"{chips}#east", f"{chips}#north"], SETTINGS)
     assert [state_of(run, out) for run in runs] == ["changed", "changed"]  # neither trains on the west any more
     metrics = out / found.runs[0].name / "metrics.json"

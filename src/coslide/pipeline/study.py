@@ -39,6 +39,7 @@ def study_transfer(
     out: Path | str,
     settings: TrainingSettings | None = None,
     *,
+    always: Sequence[Path | str] = (),
     seeds: int = 1,
     resume: bool = False,
 ) -> Study:
@@ -56,6 +57,8 @@ def study_transfer(
         Folder of the study; it must be new or empty unless `resume` is set.
     settings
         How to train, with ``split.scheme = "events"``. None takes those of the event file of the first event.
+    always
+        Further events, which always train and are never the unseen one.
     seeds
         How many trainings there are for each event, from ``settings.seed`` on.
     resume
@@ -77,14 +80,18 @@ def study_transfer(
     out = Path(out)
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
-    runs = plan_transfer(events, settings, seeds=seeds)
+    runs = plan_transfer(events, settings, always=always, seeds=seeds)
     with output_folder(out), exclusive_lock(out, out):
         carry_out(runs, out)
         return tabulate("transfer", "unseen event", runs, out)
 
 
 def plan_transfer(
-    events: Sequence[Path | str], settings: TrainingSettings | None = None, *, seeds: int = 1
+    events: Sequence[Path | str],
+    settings: TrainingSettings | None = None,
+    *,
+    always: Sequence[Path | str] = (),
+    seeds: int = 1,
 ) -> list[Run]:
     """List the trainings of `study_transfer`, and check that each can be done; nothing is written.
 
@@ -93,7 +100,8 @@ def plan_transfer(
     InputError
         As `study_transfer`.
     """
-    paths = [one for path in events for one in _events_of(path)]
+    unseen = [one for path in events for one in _events_of(path)]
+    paths = [*unseen, *(one for path in always for one in _events_of(path))]
     scenes = [scene for path in paths for scene in open_labelled_scenes(path)]
     settings = settings or cube_settings(events[0]).changed({"split.scheme": "events"})
     if settings.split.scheme != "events":
@@ -102,7 +110,7 @@ def plan_transfer(
     _require_events(paths, scenes)
     inputs = {path: scene.fingerprint for path, scene in zip(paths, scenes, strict=True)}
     runs = []
-    for path, (case, folder) in zip(paths, _names(scenes), strict=True):
+    for path, (case, folder) in zip(unseen, _names(scenes), strict=False):  # what always trains comes after them
         _log.info(f"unseen: {case}")
         roles = [Subset.TEST if other == path else Subset.TRAIN for other in paths]
         given = [replace(scene, role=role) for scene, role in zip(scenes, roles, strict=True)]

@@ -48,9 +48,8 @@ def otsu(probability: Floats, prior: float) -> float:
     """Make two classes as far apart as they can be (Otsu 1979, doi:10.1109/TSMC.1979.4310076)."""
     counts, edges = np.histogram(probability, 1000, (0, 1))
     middles = (edges[1:] + edges[:-1]) / 2
-    below, sums = np.cumsum(counts)[:-1], np.cumsum(counts * middles)[:-1]
-    above = counts.sum() - below
-    apart = (probability.mean() * below - sums) ** 2 / np.maximum(below * above, 1)
+    below, sums = np.cumsum(counts), np.cumsum(counts * middles)
+    apart = (sums[-1] / below[-1] * below - sums)[:-1] ** 2 / np.maximum(below * (below[-1] - below), 1)[:-1]
     return float(edges[1:-1][np.argmax(apart)])
 
 
@@ -72,7 +71,7 @@ def shifted(probability: Floats, prior: float) -> float:
     odds, share = probability / (1 - probability), prior
     for _ in range(500):
         ratio = share / (1 - share) * (1 - prior) / prior
-        share = max(float((odds * ratio / (1 + odds * ratio)).mean()), ALMOST)
+        share = float((odds * ratio / (1 + odds * ratio)).mean().clip(ALMOST, 1 - ALMOST))
     ratio = share / (1 - share) * (1 - prior) / prior
     return float(min(1 / (1 + ratio), 1 - ALMOST))  # where the corrected odds are 1
 

@@ -310,7 +310,10 @@ def _diagnostics(model: Model, scenes: Scenes, settings: TrainingSettings) -> li
 
 
 def _calibration(model: Model, scenes: Scenes) -> dict[str, float]:
-    """Choose the temperature and threshold that are best on the validation set, where there is one."""
+    """Choose the temperature and threshold that are best on the validation set, where there is one.
+
+    The temperature stays 1 where each scene has a threshold of its own.
+    """
     probability, truth = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
     for scene in scenes:
         where = (scene.seen == Subset.VALIDATION) & (scene.labels != NODATA)
@@ -323,7 +326,8 @@ def _calibration(model: Model, scenes: Scenes) -> dict[str, float]:
         why = "warning: no landslide in the validation set" if truth.size else "no validation set"
         _log.info(f"{why}: the threshold stays 0.5 and the probabilities as they are")
         return {}
-    temperature = fit_temperature(probability, truth)
+    # how sure a network is of its own events says little of another; what is chosen on each scene needs that
+    temperature = 1.0 if model.metadata.threshold_of == "scene" else fit_temperature(probability, truth)
     threshold = best_threshold(curve(apply_temperature(probability, temperature), truth))
     _log.info(f"on {truth.size} validation pixels: temperature {temperature:.2f}, threshold {threshold:.3f}")
     return {"temperature": temperature, "threshold": threshold}

@@ -89,7 +89,7 @@ def unseen_scores(path, metadata, inventories):
                 f1=scores[f"{OWN}_f1"],
                 f1_interval=_interval(scores, "f1"),
                 oracle_f1=scores.get(f"{ORACLE}_f1"),
-                measured=_measured(study, one, metadata.settings),
+                measured=_measured(study, one, metadata.settings, path),
             )
         )
     return found
@@ -109,10 +109,13 @@ def _interval(scores, name):
     return None if None in ends else tuple(ends)
 
 
-def _measured(study, one, settings):
+def _measured(study, one, settings, path):
     """Say in a sentence how an event was scored, and in what the networks of the study differ from the model."""
     runs = [run for run in study.runs if run.case == one.case]
-    others = list(dict.fromkeys(run.case for run in study.runs if run.case != one.case))
+    bundle = path.parent / runs[0].name / "model"
+    others = (
+        load_metadata(bundle).events if file_exists(bundle / METADATA) else [Path(name).name for name in runs[0].train]
+    )
     own = {**TrainingSettings().dotted(), **settings}
     apart = {
         key: value

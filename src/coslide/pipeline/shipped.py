@@ -92,15 +92,14 @@ def shipped_model(name: str) -> ShippedModel:
 def model_rows(models: Sequence[ShippedModel]) -> list[tuple[str, ...]]:
     """Write what there is of models as text: a header, and a row each."""
     rows: list[tuple[str, ...]] = [
-        ("name", "network", "trained on", "bands", "unseen events", "size", "licence of weights, and data"),
+        ("name", "network", "trained on", "bands", "unseen events", "size", "weights"),
     ]
     for one in models:
         metadata = one.metadata
         needs = bands_in_words(metadata.bands, metadata.optional_bands)
-        terms = "; ".join([metadata.licence, *metadata.credits])
         members = f" x {metadata.members}" if metadata.members > 1 else ""
         network, size = metadata.network + members, f"{one.size_mb:.1f} MB"
-        rows.append((one.name, network, trained_on(metadata), needs, _scores_in_words(one), size, terms))
+        rows.append((one.name, network, trained_on(metadata), needs, _scores_in_words(one), size, metadata.licence))
     return rows
 
 

@@ -44,8 +44,12 @@ def tool():
 def study(made_up_model, tmp_path_factory):
     """The study.json of two events, each once unseen, by the recipe of the made-up model but for its length."""
     settings = load_metadata(made_up_model).settings | {"optimiser.epochs": 2, "split.scheme": "events"}
-    nothing = {"train": {}, "test_on": {}, "settings": settings}
-    runs = [Run(name=f"{case}/{seed}", case=case, seed=seed, **nothing) for case in ("East", "West") for seed in (0, 1)]
+    pairs = {"East": {"data/west.zarr": ""}, "West": {"data/east.zarr": ""}}
+    runs = [
+        Run(name=f"{case}/{seed}", case=case, seed=seed, train=train, test_on={}, settings=settings)
+        for case, train in pairs.items()
+        for seed in (0, 1)
+    ]
     scores = {"average_precision": 0.6, "own_f1": 0.5, "oracle_f1": 0.55, "f1_low": 0.4, "f1_high": 0.6}
     summaries = [
         StudySummary(
@@ -207,7 +211,7 @@ def test_the_card_has_what_the_study_found_and_is_made_of_the_metadata_alone(shi
     assert (first.average_precision, first.f1, first.oracle_f1) == (0.6, 0.5, 0.55)
     assert (first.f1_interval, first.average_precision_interval) == ((0.4, 0.6), None)
     assert first.measured == (
-        "The mean of 2 trainings from other seeds of this recipe, but with optimiser.epochs = 2, on West, "
+        "The mean of 2 trainings from other seeds of this recipe, but with optimiser.epochs = 2, on west.zarr, "
         "without any part of the event; all of its labelled pixels are scored."
     )
     card = (shelf / "made-up" / CARD).read_text()

@@ -80,7 +80,7 @@ def opened(tmp_path_factory):
     store = ResumableRaster(folder / "rows", GRID.shape)
     store.write(0, probability[np.newaxis])
     model = SimpleNamespace(network="egcn", threshold=0.5, name="")
-    metadata = SimpleNamespace(event="a", model=model, model_dump_json=lambda: "{}")
+    metadata = SimpleNamespace(event="a", model=model, threshold=0.5, model_dump_json=lambda: "{}")
     write_probability_map(folder, store, GRID, metadata)
     write_inventory(vectorize_landslides(probability, GRID), folder)
     subsets = np.repeat(np.arange(5, dtype=np.uint8), 16)[:, np.newaxis] + np.zeros((80, 80), np.uint8)

@@ -180,10 +180,11 @@ def open_to_map(
     """
     if not 0 <= min_area_m2 < math.inf:
         raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
+    named = None if model is None else load_model(model)  # before the cube: it is the first that was given
     cube = open_cube(index)
     given = [*cube.inputs, *cube.diagnostics]
     folder = choose_model(given, cube.pixel_size_m, str(index)).folder if model is None else find_model(model)
-    loaded = load_model(folder)
+    loaded = named or load_model(folder)
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
     if options.onnx:

@@ -1,6 +1,5 @@
 """The models that come with coslide: what there is, what each tells of itself, and which fits a scene best."""
 
-import logging
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from coslide.simulate.recipe import CREDIT
 
 CARD = "CARD.md"
 NONE_YET = "coslide comes with no model yet; coslide train makes one of events with an inventory"
-_log = logging.getLogger(__name__)
 
 
 class ShippedModel(NamedTuple):

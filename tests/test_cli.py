@@ -48,7 +48,7 @@ def test_the_steps_run_one_by_one_from_the_command_line(command, made_up_event, 
     code, out, _ = command("train", made_up_cube, "--out", run, "--seed", 1)
     assert code == 0
     methods = [line.split("  ")[0].strip() for line in out.splitlines()[2:]]
-    assert methods == ["model", "random forest", "spectral change"]
+    assert methods == ["model", "random forest", "rise of red reflectance"]
     assert "| random forest |" in (run / "metrics.md").read_text()
     scores = json.loads((run / "metrics.json").read_text())
     assert scores["split"]["seed"] == 1

@@ -138,10 +138,8 @@ def print_models(models: Sequence["ShippedModel"], *, as_json: bool) -> None:
     """Print the models that come with coslide as a table, or as JSON."""
     if as_json:
         return _print_json([one.entry() for one in models])
-    from coslide.pipeline.shipped import NONE_YET, model_rows
+    from coslide.pipeline.shipped import model_rows
 
-    if not models:
-        return typer.echo(NONE_YET)
     head, *rows = model_rows(models)
     caption = "Unseen events had no part in a training; F1 is at the own threshold of a model. coslide models NAME"
     title, wrapped = "Models that come with coslide", ("bands", "unseen events")

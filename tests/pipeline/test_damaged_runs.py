@@ -204,7 +204,7 @@ def test_scores_without_a_scored_pixel_or_the_papers_class_of_size_have_a_page(r
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", '{"random forest": 0.5}', '{"random forest": NaN, "spectral change": 0.2}', '{"a": 0.5, "b": 0.5}'],
+    ["[]", '{"random forest": 0.5}', '{"random forest": NaN, "rise of red reflectance": 0.2}', '{"a": 0.5, "b": 0.5}'],
 )
 def test_thresholds_that_are_not_of_the_baselines_are_refused(run, text):
     path = run / "baselines" / "thresholds.json"

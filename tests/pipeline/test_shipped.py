@@ -25,10 +25,10 @@ from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.predict import open_to_map, predict_scene
 from coslide.pipeline.run import run
 from coslide.pipeline.scene_predictor import InferenceOptions
-from coslide.pipeline.shipped import CARD, NONE_YET, card_of, choose_model, model_rows, shipped_models, trained_on
-from coslide.simulate.recipe import CREDIT
+from coslide.pipeline.shipped import CARD, card_of, choose_model, model_rows, shipped_models, trained_on
 
 ROOT = Path(__file__).parents[2]
+SIMULATED = ["Made-up earthquake"]
 TOLD = {"limits": "Not where snow lies.", "command": "coslide train east.zarr west.zarr --out runs/made-up"}
 
 
@@ -102,17 +102,6 @@ def put(folder, name, of, *, bands=None, f1=None, **values):
     content["card"] = {"name": name, "unseen": unseen, "limits": "none", "command": "none"}
     (folder / name).mkdir(parents=True)
     (folder / name / "model.json").write_text(json.dumps(content))
-
-
-def test_without_a_model_of_its_own_coslide_says_so_in_a_line(shipped, tmp_path, made_up_cube):
-    for empty in (tmp_path / "none", tmp_path):  # a folder that is not there, and one without a bundle
-        shipped(empty)
-        assert command("models") == f"{NONE_YET}\n"
-        assert json.loads(command("models", "--json")) == []
-        assert str(command("models", "rgb")) == f"rgb: is no model that comes with coslide; {NONE_YET}"
-        error = command("map", made_up_cube, "--out", tmp_path / "map")
-        assert f"{made_up_cube}: no model is named, and {NONE_YET}" in str(error)
-        assert not (tmp_path / "map").exists()
 
 
 def test_a_shipped_model_is_the_trained_one_in_half_precision(shipped, tool, made_up_model, shelf):
@@ -254,9 +243,9 @@ def chosen_for(cube):
         ({"few": {"bands": 3, "f1": 0.9}, "more": {"bands": 6, "f1": 0.1}}, "few"),
         ({"few": {"bands": 3, "f1": 0.4}, "more": {"bands": 6, "f1": 0.4}}, "more"),
         ({"a": {"f1": 0.3}, "b": {"f1": 0.4}, "c": {}}, "b"),
-        ({"made": {"credits": [CREDIT], "f1": 0.9}, "real": {"bands": 3}}, "real"),
-        ({"made": {"credits": [CREDIT, "us"], "f1": 0.9}, "real": {"bands": 3}}, "made"),
-        ({"made": {"credits": [CREDIT]}}, "made"),
+        ({"made": {"simulated": SIMULATED, "f1": 0.9}, "real": {"bands": 3}}, "real"),
+        ({"made": {"simulated": SIMULATED, "events": ["us", *SIMULATED], "f1": 0.9}, "real": {"bands": 3}}, "made"),
+        ({"made": {"simulated": SIMULATED}}, "made"),
         ({"coarse": {"pixel_size_m": 20.0, "f1": 0.9}, "fine": {"bands": 3}}, "fine"),
     ],
 )
@@ -349,8 +338,9 @@ def test_a_run_of_an_event_without_an_inventory_takes_the_model_that_fits(
     text = (folder / made_up_event.name).read_text(encoding="utf-8")
     event = folder / "unlabelled.toml"
     event.write_text(text.partition("[inventory]")[0], encoding="utf-8")
-    shipped(tmp_path / "none")
-    with pytest.raises(InputError, match=r"unlabelled.toml: no model is named, and coslide comes with no model yet"):
+    put(tmp_path / "coarse", "coarse", shelf / "made-up", pixel_size_m=20.0)
+    shipped(tmp_path / "coarse")
+    with pytest.raises(InputError, match=r"unlabelled.toml: fits no model that comes with coslide \(coarse: "):
         run(event, tmp_path / "run")
     assert not (tmp_path / "run").exists()  # found before the cube is built
     shipped(shelf)
@@ -380,11 +370,12 @@ def test_nothing_is_exported_into_a_shipped_model_and_the_advice_works(shipped, 
 
 
 @pytest.mark.parametrize(
-    ("credited", "found"),
-    [(["us"], "real"), ([], "real"), ([CREDIT], "simulated"), ([CREDIT, "us"], "real and simulated")],
+    ("events", "simulated", "found"),
+    [(["a"], [], "real"), (["a"], ["a"], "simulated"), (["a", "b"], ["a"], "real and simulated")],
 )
-def test_a_model_tells_by_its_credits_what_it_was_trained_on(made_up_model, credited, found):
-    assert trained_on(load_metadata(made_up_model).model_copy(update={"credits": credited})) == found
+def test_a_model_tells_whether_it_was_trained_on_simulated_events(made_up_model, events, simulated, found):
+    metadata = load_metadata(made_up_model).model_copy(update={"events": events, "simulated": simulated})
+    assert trained_on(metadata) == found
 
 
 def test_wheel_and_source_archive_carry_the_models(tmp_path):

@@ -79,7 +79,7 @@ def test_the_table_has_the_scores_of_each_run_and_of_a_count_on_its_map(study, c
         own = {row.method: row for row in found.rows if row.run == run.name}
         assert set(own) == {"network", "random forest", "brightness after the event"}  # there is one date alone
         written = read_scores(out / run.name / "metrics.json")
-        baseline = written.baselines["spectral change"]
+        baseline = written.baselines["brightness after the event"]
         assert own["brightness after the event"].at["own"].f1 == baseline.f1
         assert own["random forest"].at["oracle"].f1 == written.baselines["random forest"].oracle.f1
         network, pixels = own["network"], written.pixels

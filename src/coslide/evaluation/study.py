@@ -9,7 +9,7 @@ from pydantic import Field
 from coslide.config.records import StrictModel
 from coslide.evaluation.scores import BaselineScores, MapScores, PixelScoresAt, Scores
 
-NETWORK, FOREST, CHANGE = "network", "random forest", "spectral change"
+NETWORK = "network"
 OWN, ORACLE, TRAINED = "own", "oracle", "trained"
 _RATES = ("f1", "precision", "recall", "iou_landslide")
 _INTERVALS = ("f1", "average_precision")
@@ -30,8 +30,6 @@ class Run(StrictModel):
     """What it holds out as a whole, in the same way."""
     settings: dict[str, Any]
     """All settings of the training, by their dotted names."""
-    change: str = ""
-    """What the baseline `spectral change` is, with the bands that all events have."""
     done: bool = False
     """Whether all of its folder was written."""
 
@@ -156,7 +154,7 @@ def study_of(name: str, case_is: str, runs: Sequence[tuple[Run, Scores]]) -> Stu
 def _rows(run: Run, scores: Scores) -> list[StudyRow]:
     """List the scores of a run, of the network first."""
     methods: dict[str, MapScores | BaselineScores] = {NETWORK: scores.pixels}
-    methods |= {run.change if name == CHANGE else name: one for name, one in scores.baselines.items()}
+    methods |= scores.baselines
     own = scores.calibration.threshold if scores.calibration else 0.5
     pixels = scores.pixels
     common: dict[str, Any] = {

@@ -80,6 +80,8 @@ class ModelMetadata(StrictModel):
     events, footprints, events_without_location, split
         Names of the events it was trained on, where, those of them that have no known location, and how they were
         split.
+    simulated
+        Names of those of them that are simulated (`coslide simulate`).
     settings
         The training settings.
     vital_signs
@@ -112,6 +114,7 @@ class ModelMetadata(StrictModel):
     threshold_of: Literal["validation", "scene"] = "validation"
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
     events: list[str]
+    simulated: list[str] = Field(default_factory=list)
     footprints: list[TrainingFootprint]
     events_without_location: list[str] = Field(default_factory=list)
     split: dict[str, Any]

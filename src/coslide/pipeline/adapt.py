@@ -232,6 +232,7 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     split |= {"train_tiles": len(scene.split.train), "validation_tiles": len(scene.split.validation)}
     values |= {
         "events": list(dict.fromkeys([*metadata.events, scene.name])),
+        "simulated": list(dict.fromkeys([*metadata.simulated, *([scene.name] if scene.simulated else [])])),
         "footprints": [*metadata.footprints, scene.footprint],
         "split": metadata.split | split,
         "credits": sorted({*metadata.credits, *([scene.credit] if scene.credit else [])}),

@@ -82,8 +82,9 @@ def make_baselines(scenes: Scenes, metadata: ModelMetadata, folder: Path, *, see
     if truth[taught].any() and not truth[taught].all():
         methods["random forest"] = fit_forest(values[taught], truth[taught], seed=seed)
     if change := fit_change(values, bands):
-        methods["spectral change"], what = change
-        _log.info(f"baselines: random forest on {len(bands)} bands; spectral change is the {what}")
+        predict, name = change
+        methods[name] = predict
+        _log.info(f"baselines: random forest on {len(bands)} bands, and a threshold on the {name}")
     chosen_on = _pixels(scenes, Subset.VALIDATION, read, random=random)
     pixels, labelled = chosen_on if chosen_on[1].any() else (values[other], truth[other])
     thresholds = {name: best_threshold(curve(predict(pixels), labelled)) for name, predict in methods.items()}
@@ -222,11 +223,6 @@ def spectral_change(values: Floats, bands: Sequence[Band]) -> tuple[Floats, str]
         return np.full(len(values), np.nan, dtype=np.float32), ""
     visible = [after[channel] for channel in ("B2", "B3", "B4") if channel in after]
     return np.mean(visible or list(after.values()), axis=0), "brightness after the event"
-
-
-def name_of_change(bands: Sequence[Band]) -> str:
-    """Name what `spectral_change` measures with some bands; empty without reflectance."""
-    return spectral_change(np.zeros((1, len(bands)), dtype=np.float32), bands)[1]
 
 
 def _reader(encoder: Encoder) -> Reader:

@@ -71,6 +71,8 @@ class LabelledScene:
         Whether it may only be held out as a whole, as nobody knows which of its parts are neighbours.
     relative
         Whether bands of it are in an unknown scale.
+    simulated
+        Whether nature had no part in it.
     role
         With a split by events, the subset that it belongs to as a whole: TRAIN or TEST.
     split, footprint
@@ -88,6 +90,7 @@ class LabelledScene:
     credit: str = ""
     whole: bool = False
     relative: bool = False
+    simulated: bool = False
     role: Subset = Subset.TRAIN
     split: Split = _UNSPLIT
     footprint: TrainingFootprint | None = None
@@ -138,7 +141,8 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
         If it is none, cannot be read, or has no landslide labels.
     """
     cube = open_cube(path)
-    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels, credit=str(cube.attrs.get("credit", "")))
+    credit, simulated = str(cube.attrs.get("credit", "")), bool(cube.attrs.get("simulated", 0))
+    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels, credit=credit, simulated=simulated)
 
 
 def split_scenes(scenes: Scenes, settings: TrainingSettings) -> tuple[list[LabelledScene], dict[str, Any]]:

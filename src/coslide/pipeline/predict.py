@@ -123,8 +123,6 @@ def predict_scene(
     options = options or InferenceOptions()
     out = Path(out)
     folder, loaded, cube, missing = open_to_map(model, index, out, options=options, min_area_m2=min_area_m2)
-    if model is None:
-        _log.info(choose_model([*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index)).why)
     metadata, tiling = loaded.metadata, tiling_of(options, loaded)
     if options.threshold is not None:
         metadata = metadata.model_copy(update={"threshold_of": options.threshold})
@@ -180,11 +178,14 @@ def open_to_map(
     """
     if not 0 <= min_area_m2 < math.inf:
         raise InputError(f"--min-area-m2: found {min_area_m2:g}, expected square metres from 0 on")
-    named = None if model is None else load_model(model)  # before the cube: it is the first that was given
+    folder = None if model is None else find_model(model)
+    loaded = None if folder is None else load_model(folder)  # before the cube: it is the first that was given
     cube = open_cube(index)
     given = [*cube.inputs, *cube.diagnostics]
-    folder = choose_model(given, cube.pixel_size_m, str(index)).folder if model is None else find_model(model)
-    loaded = named or load_model(folder)
+    if folder is None or loaded is None:
+        folder, why = choose_model(given, cube.pixel_size_m, str(index))
+        _log.info(why)
+        loaded = load_model(folder)
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
     tiling_of(options, loaded)
     if options.onnx:

@@ -39,7 +39,7 @@ from coslide.samples.footprint import is_held_out
 _log = logging.getLogger(__name__)
 
 _COMPOSITES = {
-    "Before and after": ("true colour", ("B4", "B3", "B2")),
+    "{}": ("true colour", ("B4", "B3", "B2")),
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
 }
 
@@ -179,10 +179,10 @@ def _scenes(cube: Cube) -> dict[str, list[Picture]]:
             if (bands := cube.reflectance(date, channels))
         }
         drawn = images.true_colours(list(scenes.values())) if scenes else []
-        found[title] = []
+        pictures = found[title.format(" and ".join(scenes).capitalize())] = []
         for when, colours in zip(scenes, drawn, strict=True):
             alt, caption = f"Scene {when} the earthquake, {words}", f"{when.capitalize()}: {words}."
-            found[title].append(Picture(images.jpeg_uri(colours), alt, caption, width_km=width_km))
+            pictures.append(Picture(images.jpeg_uri(colours), alt, caption, width_km=width_km))
     return found
 
 

@@ -8,14 +8,12 @@ from typing import Any, Literal, NamedTuple
 from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band
 from coslide.errors import InputError
-from coslide.io.paths import file_exists, folder_exists
+from coslide.io.paths import file_exists
 from coslide.mapping.inputs import bands_in_words, inputs_mismatch, missing_bands
 from coslide.mapping.model import METADATA, SHIPPED, ModelMetadata, load_metadata
 from coslide.report.page import render
-from coslide.simulate.recipe import CREDIT
 
 CARD = "CARD.md"
-NONE_YET = "coslide comes with no model yet; coslide train makes one of events with an inventory"
 
 
 class ShippedModel(NamedTuple):
@@ -68,8 +66,7 @@ def shipped_models() -> list[ShippedModel]:
     InputError
         If one of them is damaged.
     """
-    folders = sorted(SHIPPED.iterdir()) if folder_exists(SHIPPED) else []
-    return [ShippedModel(folder, load_metadata(folder)) for folder in folders if file_exists(folder / METADATA)]
+    return [ShippedModel(one, load_metadata(one)) for one in sorted(SHIPPED.iterdir()) if file_exists(one / METADATA)]
 
 
 def shipped_model(name: str) -> ShippedModel:
@@ -82,8 +79,7 @@ def shipped_model(name: str) -> ShippedModel:
     """
     models = {model.name: model for model in shipped_models()}
     if name not in models:
-        expected = f"expected {', '.join(models)}" if models else NONE_YET
-        raise InputError(f"{name}: is no model that comes with coslide; {expected}")
+        raise InputError(f"{name}: is no model that comes with coslide; expected {', '.join(models)}")
     return models[name]
 
 
@@ -102,10 +98,10 @@ def model_rows(models: Sequence[ShippedModel]) -> list[tuple[str, ...]]:
 
 
 def trained_on(metadata: ModelMetadata) -> Literal["real", "simulated", "real and simulated"]:
-    """Tell what events a model was trained on, by whom their data are from."""
-    if CREDIT not in metadata.credits:
+    """Tell what events a model was trained on."""
+    if not metadata.simulated:
         return "real"
-    return "simulated" if len(metadata.credits) == 1 else "real and simulated"
+    return "simulated" if set(metadata.simulated) == set(metadata.events) else "real and simulated"
 
 
 def card_of(metadata: ModelMetadata) -> str:
@@ -145,11 +141,9 @@ def choose_model(bands: Sequence[Band], pixel_size_m: float, name: str) -> Choic
     Raises
     ------
     InputError
-        If none fits, or none comes with coslide.
+        If none fits.
     """
     models, given = shipped_models(), [band for band in bands if band.role in {"index", "diagnostic"}]
-    if not models:
-        raise InputError(f"{name}: no model is named, and {NONE_YET}")
     problems = {one.name: inputs_mismatch(one.metadata, given, pixel_size_m) for one in models}
     fitting = [one for one in models if not problems[one.name]]
     if not fitting:

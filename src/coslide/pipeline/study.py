@@ -19,7 +19,6 @@ from coslide.io.atomic import Marker, exclusive_lock, require_replaceable, whole
 from coslide.io.outputs import output_folder
 from coslide.io.paths import file_exists
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.pipeline.baselines import name_of_change
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes, safe_name
 from coslide.pipeline.train import cube_settings, plan_training, train
 from coslide.report.page import render
@@ -114,8 +113,8 @@ def plan_transfer(
         _log.info(f"unseen: {case}")
         roles = [Subset.TEST if other == path else Subset.TRAIN for other in paths]
         given = [replace(scene, role=role) for scene, role in zip(scenes, roles, strict=True)]
-        planned = plan_training(given, settings)
-        _require_apart(case, next(scene for scene in planned.scenes if scene.role is Subset.TEST))
+        planned = plan_training(given, settings).scenes
+        _require_apart(case, next(scene for scene in planned if scene.role is Subset.TEST))
         for number in range(seeds):
             own = settings.changed(seed=(settings.seed + number * settings.members) % 2**32)
             run = Run(
@@ -125,7 +124,6 @@ def plan_transfer(
                 train={other: inputs[other] for other in paths if other != path},
                 test_on={path: inputs[path]},
                 settings=own.dotted(),
-                change=name_of_change(planned.encoder.bands),
             )
             runs.append(run)
     return runs

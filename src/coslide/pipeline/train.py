@@ -291,6 +291,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         tile=settings.sampling.tile,
         pixel_size_m=scenes[0].scene.pixel_size_m,
         events=[scene.name for scene in trained],
+        simulated=[scene.name for scene in trained if scene.simulated],
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
         events_without_location=[scene.name for scene in trained if scene.footprint is None],
         split=split,

@@ -63,7 +63,8 @@ def scene_figure(path: Path, cube: Cube, found: ProbabilityMap, scores: PixelRat
     first = next(band for band in cube.inputs if band.date == "post")
     rgb = cube.read(bands=cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3)
     mapped = cube.labels if "landslide" in cube else None
-    held_out = is_held_out(found.seen) if found.seen.any() else None
+    fair = is_held_out(found.seen)
+    held_out = None if fair.all() else fair
     grid, recognised = found.grid, np.asarray(np.nan_to_num(found.probability) >= found.threshold)
     step = images.step_of(grid.shape, int(2 * _DPI * _WIDTH_IN / (2 if mapped is None else 3)))
     (scene,) = images.true_colours([np.stack([images.reduce_blocks(band, step) for band in rgb], axis=-1)], (2, 98))

@@ -1,0 +1,120 @@
+"""Cross-validation over the blocks of one event: every block held out once.
+
+    python benchmarks/folds.py INDEX.zarr [--folds 3] [--recipe modern] [--set KEY=VALUE ...] [--out DIR]
+
+Blocks of two windows (`split.block_windows`) are ranked by their landslide pixels, and of each run of similar blocks
+every fold gets one, drawn by the seed. For each fold a network is trained on the other blocks. Printed are the scores
+of each fold, and of all of them together: F1 at the threshold of each model with a 95 % interval (bootstrap over
+squares of 128 pixels), average precision, and F1 at the threshold that would have been best, which is no result.
+"""
+
+import argparse
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
+
+from coslide.config.training import TrainingSettings
+from coslide.cube.cube import open_cube
+from coslide.evaluation.pixels import bootstrap_intervals, confusion, counts_by, scores, square_blocks
+from coslide.evaluation.probabilities import average_precision, best_threshold, curve
+from coslide.evaluation.unlabelled import Expectation
+from coslide.labels import LANDSLIDE, NODATA
+from coslide.mapping.model import load_model
+from coslide.options import given_settings
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
+from coslide.pipeline.train import train
+from coslide.samples.split import blocks_of
+from coslide.windows import Window, cover
+
+
+def folds_of(scene: LabelledScene, settings: TrainingSettings, count: int) -> list[list[Window]]:
+    """Deal the labelled blocks of a scene out to `count` folds, so that each has many and few landslides alike."""
+    tile, stride = settings.sampling.tile, settings.sampling.stride
+    block_px = tile + (settings.split.block_windows - 1) * stride
+    blocks = [
+        b
+        for b in blocks_of(scene.labels.shape, tile=tile, block_px=block_px)
+        if (scene.labels[b.slices] != NODATA).any()
+    ]
+    ranked = sorted(blocks, key=lambda b: -int((scene.labels[b.slices] == LANDSLIDE).sum()))
+    random = np.random.default_rng(settings.seed)
+    folds: list[list[Window]] = [[] for _ in range(count)]
+    for start in range(0, len(ranked), count):
+        for fold, block in zip(random.permutation(count), ranked[start : start + count], strict=False):
+            folds[fold].append(block)
+    return folds
+
+
+def write_fold(fold: list[Window], grid: GeoBox, path: Path) -> None:
+    """Write the blocks of a fold as polygons to hold out."""
+    affine = grid.affine
+    corners = [(affine * (b.col, b.row), affine * (b.col + b.width, b.row + b.height)) for b in fold]
+    squares = [box(left, bottom, right, top) for (left, top), (right, bottom) in corners]
+    gpd.GeoSeries(squares, crs=str(grid.crs)).to_file(path)
+
+
+def held_out_map(
+    index: Path, settings: TrainingSettings, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Train without a fold, and map it: the probability of all pixels, and which of them count as landslide."""
+    train(index, folder, settings, compare=False)
+    model, scene = load_model(folder / "model"), open_labelled_scene(index)
+    probability = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0]
+    threshold = model.metadata.threshold
+    if model.metadata.threshold_of == "scene":
+        expectation = Expectation()
+        expectation.add(probability[np.isfinite(probability)].astype(np.float64))
+        threshold = expectation.threshold
+    return probability, probability >= threshold
+
+
+def line(name: str, found: NDArray[np.bool_], probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+    """Print the scores of one fold; its best F1."""
+    ranked = curve(probability.astype(np.float64), truth)
+    best = scores(*confusion(probability >= best_threshold(ranked), truth)).f1
+    own = scores(*confusion(found, truth))
+    numbers = (own.f1, own.precision, own.recall, average_precision(ranked), best)
+    print(f"{name:<6} " + "  ".join(f"{number:<9.3f}" for number in numbers), flush=True)
+    return best
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--recipe", default="modern")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark-folds"))
+    given = parser.parse_args()
+    changed = {"recipe": given.recipe, "split.block_windows": 2, **given_settings({"set_": given.set})}
+    settings = TrainingSettings().changed(changed)
+    scene = open_labelled_scene(given.index)
+    labelled, truth = scene.labels != NODATA, scene.labels == LANDSLIDE
+    pooled = np.full(labelled.shape, np.nan, dtype=np.float32)
+    called = np.zeros(labelled.shape, dtype=bool)
+    print("fold   F1         precision  recall     AP         best F1")
+    for number, fold in enumerate(folds_of(scene, settings, given.folds)):
+        folder = given.out / f"fold-{number}"
+        folder.mkdir(parents=True)
+        write_fold(fold, open_cube(given.index).grid, folder / "fold.gpkg")
+        own = settings.changed({"split.scheme": "regions", "split.regions": folder / "fold.gpkg"})
+        probability, landslide = held_out_map(given.index, own, folder / "run")
+        inside = cover(fold, labelled.shape) & labelled & np.isfinite(probability)
+        line(str(number), landslide[inside], probability[inside], truth[inside])
+        pooled[inside], called[inside] = probability[inside], landslide[inside]
+    scored = np.isfinite(pooled)
+    line("all", called[scored], pooled[scored], truth[scored])
+    groups, count = square_blocks(labelled.shape, 128)
+    counts = counts_by(groups, called, truth, scored, count=count)
+    low, high = bootstrap_intervals(counts, ["f1"])["f1"]
+    print(f"F1 of all between {low:.2f} and {high:.2f} (95 %)")
+
+
+if __name__ == "__main__":
+    main()

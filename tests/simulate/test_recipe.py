@@ -1,11 +1,14 @@
 """What a simulation may be told, and where it then lies."""
 
+import itertools
+
 import numpy as np
 import pytest
+import shapely
 from pydantic import ValidationError
 from pyproj import Transformer
 
-from coslide.simulate.frame import CRS, TILE, centres_m, frame_of
+from coslide.simulate.frame import CRS, centres_m, frame_of, to_degrees
 from coslide.simulate.recipe import DIFFICULTIES, Recipe
 
 
@@ -50,8 +53,23 @@ def test_the_scene_is_the_inner_part_of_the_frame():
 
 def test_a_simulated_event_lies_in_the_open_ocean():
     """Nobody shall find its landslides on a base map of a real place."""
-    to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-    west, south, east, north = to_degrees.transform_bounds(*frame_of(100).grid.extent.boundingbox.bbox)
+    transformer = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    west, south, east, north = transformer.transform_bounds(*frame_of(100).grid.extent.boundingbox.bbox)
     assert (west, east) == (pytest.approx(168.77, abs=0.1), pytest.approx(169.9, abs=0.1))
     assert (south, north) == (pytest.approx(35.2, abs=0.1), pytest.approx(36.15, abs=0.1))
-    assert TILE == "59SLV"
+    assert frame_of(100).tile == "59SLV"
+
+
+def test_events_of_other_seeds_lie_apart_in_the_tiles_that_their_scenes_name():
+    """The last two letters of a tile are the column and the row of its square of 100 km (pyproj knows no MGRS)."""
+    frames = [frame_of(90, seed) for seed in range(16)]
+    boxes = [shapely.box(*frame.scene.boundingbox.bbox) for frame in frames]
+    assert not any(one.intersects(other) for one, other in itertools.combinations(boxes, 2))
+    assert len({frame.tile for frame in frames}) == 16
+    assert frame_of(90, 16) == frames[0]
+    columns, rows = dict(zip("JKLMNPQR", range(1, 9), strict=True)), "ABCDEFGHJKLMNPQRSTUV"
+    for frame, box in zip(frames, boxes, strict=True):
+        assert int(box.centroid.x // 100_000) == columns[frame.tile[3]]
+        assert int(box.centroid.y // 100_000) % 20 == rows.index(frame.tile[4])
+        assert 32 < to_degrees(box.centroid.x, box.bounds[1])[1] < 40  # latitude band S
+        assert (frame.scene.affine.c % 60, frame.scene.affine.f % 60) == (0, 0)

@@ -16,11 +16,12 @@ from stactools.sentinel2.stac import create_item
 import coslide.simulate.safe
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.simulate.frame import SCENE_TIMES, TILE, Frame
+from coslide.simulate.frame import SCENE_TIMES, Frame
 from coslide.simulate.safe import NATIVE_M, Acquisition, write_safe
 from coslide.sources.sentinel2 import open_scene
 
 FRAME = Frame(scene_px=120)
+TILE = FRAME.tile
 GRID = FRAME.scene
 PRE = Acquisition(sensed=SCENE_TIMES["pre"], tile=TILE, baseline="02.14", sun_zenith_deg=38.25, sun_azimuth_deg=151.5)
 POST = dataclasses.replace(PRE, sensed=SCENE_TIMES["post"], baseline="04.00", sun_zenith_deg=21.75)

@@ -52,7 +52,7 @@ def test_every_index_of_the_paper_can_be_built_from_it(cube):
 
 
 def test_the_grid_of_its_cube_is_the_scene(event_file):
-    assert open_event_scenes(read_event(event_file)).grid == frame_of(RECIPE.size_km).scene
+    assert open_event_scenes(read_event(event_file)).grid == frame_of(RECIPE.size_km, RECIPE.seed).scene
 
 
 def test_only_clouds_and_their_shadows_are_nodata(cube):
@@ -64,7 +64,7 @@ def test_only_clouds_and_their_shadows_are_nodata(cube):
 
 
 def test_the_labels_are_the_inventory_to_the_pixel(cube, event_file):
-    grid = frame_of(RECIPE.size_km).scene
+    grid = frame_of(RECIPE.size_km, RECIPE.seed).scene
     slides = read_vector(event_file.parent / "landslides.gpkg", str(grid.crs), what="landslides")
     expected = rasterize(slides.geometry, out_shape=grid.shape, transform=grid.affine, dtype=np.uint8)
     found = cube.labels

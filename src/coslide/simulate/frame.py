@@ -30,8 +30,8 @@ SCENE_TIMES = {
 PIXEL_M = 10.0  # of terrain, strata, shaking and rain
 FINE_M = 5.0  # of the land cover, from which the scenes are rendered
 CRS = "EPSG:32659"
-TILE = "59SLV"
-_LEFT_M, _TOP_M = 300_000.0, 4_000_020.0  # a corner of the 60 m lattice of that tile, in the open North Pacific
+_COLUMNS, _ROWS = "LMNP", "VUTS"  # letters of 16 tiles of 100 km (MGRS 59S) in the open North Pacific
+_LEFT_M, _TOP_M, _TILE_M = 300_000.0, 4_000_000.0, 100_000.0  # of the first of them
 _LATTICE_PX = 6  # 60 m
 _MARGIN_PX = 120  # shadows fall, and landslides run, from outside the scenes too
 
@@ -41,11 +41,18 @@ class Frame:
     """The square of a simulated earthquake, in the open ocean of UTM zone 59, so that no base map lends it a place.
 
     `scene_px` is the side of the square that the scenes cover, `margin_px` the width of the margin around it, in pixels
-    of 10 m; both are multiples of 6.
+    of 10 m; both are multiples of 6. `place` is one of 16 tiles.
     """
 
     scene_px: int
     margin_px: int = _MARGIN_PX
+    place: int = 0
+
+    @property
+    def tile(self) -> str:
+        """Name of the Sentinel-2 tile that it lies in."""
+        row, column = divmod(self.place, len(_COLUMNS))
+        return f"59S{_COLUMNS[column]}{_ROWS[row]}"
 
     @property
     def side_px(self) -> int:
@@ -71,8 +78,11 @@ class Frame:
     @property
     def scene(self) -> GeoBox:
         """Grid of the scenes, 10 m pixels."""
-        corner = Affine(PIXEL_M, 0, _LEFT_M, 0, -PIXEL_M, _TOP_M)
-        return GeoBox((self.scene_px, self.scene_px), corner, CRS)
+        row, column = divmod(self.place, len(_COLUMNS))
+        lattice_m = _LATTICE_PX * PIXEL_M  # on which tiles begin, as far to the northwest as it takes
+        left = lattice_m * math.floor((_LEFT_M + column * _TILE_M) / lattice_m)
+        top = lattice_m * math.ceil((_TOP_M - row * _TILE_M) / lattice_m)
+        return GeoBox((self.scene_px, self.scene_px), Affine(PIXEL_M, 0, left, 0, -PIXEL_M, top), CRS)
 
     @property
     def scene_box(self) -> Polygon:
@@ -130,9 +140,10 @@ def terrain_of(
     return Terrain(frame, height, slope, aspect, curvature, drained, floor, rivers)
 
 
-def frame_of(size_km: float) -> Frame:
-    """Frame a square of `size_km`, rounded up to whole 60 m."""
-    return Frame(_LATTICE_PX * math.ceil(size_km * 1000 / (PIXEL_M * _LATTICE_PX)))
+def frame_of(size_km: float, seed: int = 0) -> Frame:
+    """Frame a square of `size_km`, rounded up to whole 60 m; 16 seeds in a row have places of their own."""
+    side_px = _LATTICE_PX * math.ceil(size_km * 1000 / (PIXEL_M * _LATTICE_PX))
+    return Frame(side_px, place=seed % (len(_COLUMNS) * len(_ROWS)))
 
 
 def apply_affine(affine: Affine, x: ArrayLike, y: ArrayLike) -> Numbers:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from coslide.config.records import StrictModel
 
 CREDIT = "Simulated by coslide: no real place, no real earthquake."
-"""Stands in cubes and models for whom the data are from; by it a model tells what it was trained on."""
+"""Stands in cubes and models for whom the data are from."""
 
 AGES = ("D1", "D2", "C2", "P1", "P2-T1", "T1", "T2", "T3")
 """Strata from old to young: those of Jiuzhaigou (Table 2 of Yang et al. 2023, doi:10.3390/rs15040977)."""
@@ -61,10 +61,10 @@ class Recipe(StrictModel):
     """All that decides a simulated earthquake; the same recipe gives the same files.
 
     `size_km` is the side of the square that the scenes cover, rounded up to whole 60 m. Another `seed` is another place
-    and another earthquake. `relief_m` is the height of the highest summit above the lowest valley: by default 1600 m
-    from 12 km on and less on a smaller area, whose slopes would be cliffs. `drainage_per_km` is the length of streams
-    per area, in km per km2: how finely valleys divide the terrain. `landslide_share` of the mapped area slides, by
-    default that of the paper's samples, 1 : 28.
+    (of 16 that lie apart) and another earthquake. `relief_m` is the height of the highest summit above the lowest
+    valley: by default 1600 m from 12 km on and less on a smaller area, whose slopes would be cliffs. `drainage_per_km`
+    is the length of streams per area, in km per km2: how finely valleys divide the terrain. `landslide_share` of the
+    mapped area slides, by default that of the paper's samples, 1 : 28.
     """
 
     size_km: float = Field(default=12.0, ge=3, le=100)

@@ -16,7 +16,7 @@ from coslide.progress import report_progress
 from coslide.simulate.changes import make_covers
 from coslide.simulate.documents import render
 from coslide.simulate.fields import NODES_M, coarse_field
-from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, TILE, Codes, Floats, Frame, Polygons, frame_of
+from coslide.simulate.frame import EVENT_TIME, SCENE_TIMES, Codes, Floats, Frame, Polygons, frame_of
 from coslide.simulate.geology import SEISMOGENIC, make_rupture, make_strata, write_faults, write_geology
 from coslide.simulate.landcover import ROCK_SHARE
 from coslide.simulate.landslides import SMALL_M2, place_landslides, write_inventory
@@ -79,7 +79,7 @@ def simulate_event(folder: Path | str, recipe: Recipe | None = None, *, keep: bo
 def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Write all files but the record, and return what is true of them."""
     _report("terrain")
-    frame = frame_of(recipe.size_km)
+    frame = frame_of(recipe.size_km, recipe.seed)
     rupture, terrain = make_rupture(recipe, frame), make_terrain(recipe, frame)
     _report("strata, shaking, rain")
     strata, rain = make_strata(recipe, terrain, rupture), make_rain(recipe, frame, terrain.height_m)
@@ -103,7 +103,7 @@ def _write(folder: Path, recipe: Recipe) -> dict[str, Any]:
     scenes = {}
     for date, baseline in _BASELINES.items():
         sun = {f"sun_{name}": angle for name, angle in sun_over(frame, SCENE_TIMES[date])._asdict().items()}
-        scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=TILE, baseline=baseline, **sun)
+        scenes[date] = Acquisition(sensed=SCENE_TIMES[date], tile=frame.tile, baseline=baseline, **sun)
     fixed = {"version": coslide.__version__, "time": EVENT_TIME, "ages": AGES, "fault": SEISMOGENIC, "credit": CREDIT}
     levels = levels_g(shaking, nodes)
     text = render("event.toml", recipe=recipe, rupture=rupture, scenes=scenes, levels_g=levels, **fixed)

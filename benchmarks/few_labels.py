@@ -15,7 +15,8 @@ from shapely.geometry import box
 
 import coslide
 from coslide.labels import NODATA
-from coslide.mapping.model import find_model, load_metadata
+from coslide.mapping.metadata import load_metadata
+from coslide.mapping.model import find_model
 from coslide.pipeline.labelled_scene import open_labelled_scene
 
 

@@ -26,7 +26,8 @@ from coslide.io.paths import file_exists
 from coslide.mapping.card import Card, UnseenScores
 from coslide.mapping.half_precision import MOST_LOST, half_precision_loss
 from coslide.mapping.inputs import require_same_inputs
-from coslide.mapping.model import BUNDLE, METADATA, SHIPPED, load_metadata, load_model, save_model
+from coslide.mapping.metadata import BUNDLE, METADATA, load_metadata
+from coslide.mapping.model import SHIPPED, load_model, save_model
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.pipeline.shipped import CARD, card_of
 

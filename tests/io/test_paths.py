@@ -18,7 +18,7 @@ from coslide.io.raster import open_raster
 from coslide.io.table import read_table
 from coslide.io.vector import holds_layers, read_vector
 from coslide.mapping.inventory import read_inventory
-from coslide.mapping.model import load_metadata
+from coslide.mapping.metadata import load_metadata
 from coslide.sources.documents import read_xml
 
 CRS = "EPSG:32654"

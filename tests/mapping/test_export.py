@@ -13,7 +13,8 @@ from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
 from coslide.mapping import export
 from coslide.mapping.export import beyond_deepness, export_onnx, onnx_predictors
-from coslide.mapping.model import load_metadata, load_model
+from coslide.mapping.metadata import load_metadata
+from coslide.mapping.model import load_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -17,7 +17,7 @@ from coslide.errors import InputError
 from coslide.evaluation.assessment import Assessment
 from coslide.io.resumable import ResumableRaster
 from coslide.labels import LANDSLIDE
-from coslide.mapping.model import load_metadata
+from coslide.mapping.metadata import load_metadata
 from coslide.mapping.probability_map import MapMetadata, write_probability_map
 from coslide.pipeline.assess import assess
 from coslide.pipeline.report import write_report

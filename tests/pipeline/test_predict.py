@@ -24,7 +24,8 @@ from coslide.errors import InputError
 from coslide.io.executor import open_executor
 from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import export_onnx
-from coslide.mapping.model import Model, load_metadata, load_model
+from coslide.mapping.metadata import load_metadata
+from coslide.mapping.model import Model, load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.mapping.sliding_window import augmented, mean_and_spread
 from coslide.pipeline import predict as map_module

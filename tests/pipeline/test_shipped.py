@@ -20,7 +20,8 @@ from coslide.errors import InputError
 from coslide.evaluation.study import Run, Spread, Study, StudySummary
 from coslide.io.atomic import write_json
 from coslide.mapping.half_precision import half_precision_loss
-from coslide.mapping.model import find_model, load_metadata, load_model
+from coslide.mapping.metadata import load_metadata
+from coslide.mapping.model import find_model, load_model
 from coslide.mapping.probability_map import read_probability_map
 from coslide.pipeline.predict import open_to_map, predict_scene
 from coslide.pipeline.run import run

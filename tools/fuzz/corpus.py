@@ -8,6 +8,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -140,6 +141,7 @@ def make_corpus(folder: Path, run: Callable[[tuple[str, ...], Path], None]) -> l
             _subject_folder(folder / name, event, names, text)
         for seed, name in enumerate(("chips", "other")):
             _write_chips(folder / "chips" / name, seed)
+        _write_described_chips(folder / "described")
         stamp.write_text(code)
     return _subjects(folder)
 
@@ -250,6 +252,16 @@ def _subjects(folder: Path) -> list[Subject]:
             folder / "chips",
             ("train", "chips", "--test-on", "other", "--out", "out", "--no-baselines", "--epochs", "1", "--width", "8"),
             ("chips/*/*.h5",),
+            "",
+        ),
+        Subject(
+            "chips",
+            folder / "described",
+            (
+                *("train", "chips.toml#east", "--test-on", "chips.toml#west", "--out", "out", "--no-baselines"),
+                *("--epochs", "1", "--width", "8", "--tile", "64", "--stride", "48", "--set", "inputs.normalise=event"),
+            ),
+            ("chips.toml", "chips.csv", "images/*", "masks/*"),
             "",
         ),
     ]
@@ -377,6 +389,33 @@ def _write_chips(folder: Path, seed: int) -> None:
             (folder / place).mkdir(parents=True, exist_ok=True)
             with h5py.File(folder / place / f"{stem}_{number}.h5", "w") as file:
                 file.create_dataset(name, data=values, compression="gzip")
+
+
+def _write_described_chips(folder: Path) -> None:
+    """Write chips of two events that lie side by side, as pictures of 8 bits with a table."""
+    random, side = np.random.default_rng(3), 64
+    rows = []
+    for number, (event, row, col) in enumerate(
+        (event, row, col) for event in ("east", "west") for row in (0, 1) for col in (0, 1)
+    ):
+        mask = np.zeros((side, side), np.uint8)
+        mask[10:40, 20 : 30 + 4 * number] = 1
+        image = random.normal(60, 12, (3, side, side)) + 50 * mask
+        for place, values in (("images", image.clip(1, 255).astype(np.uint8)), ("masks", mask[None])):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            shape = {"height": side, "width": side, "count": len(values), "dtype": "uint8"}
+            with (
+                warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning),
+                rasterio.open(folder / place / f"{number}.png", "w", driver="PNG", **shape) as file,
+            ):
+                file.write(values)
+        rows.append({"id": number, "event": event, "row": row * side, "col": col * side})
+    pd.DataFrame(rows).to_csv(folder / "chips.csv", index=False)
+    (folder / "chips.toml").write_text(
+        'name = "Chips"\nimages = "images/{id}.png"\nmasks = "masks/{id}.png"\n'
+        'bands = ["reflectance_post_B4", "reflectance_post_B3", "reflectance_post_B2"]\nunit = "relative"\n'
+        'pixel_size_m = 10\n[table]\npath = "chips.csv"\nevent = "event"\nrow = "row"\ncol = "col"\n'
+    )
 
 
 def _raster(path: Path, values: np.ndarray, *, driver: str = "GTiff", **place) -> None:

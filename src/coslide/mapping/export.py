@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from coslide.errors import InputError, first_line
 from coslide.io.atomic import whole_output
 from coslide.io.paths import require_regular_file
-from coslide.mapping.model import ModelMetadata, Predict, load_model, member_files, require_numbers
+from coslide.mapping.metadata import ModelMetadata
+from coslide.mapping.model import Predict, load_model, member_files, require_numbers
 from coslide.networks.cgblock import fuse
 
 FILE = "model.onnx"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from coslide.cube.band import Band, band_mismatch
 from coslide.errors import InputError
-from coslide.mapping.model import ModelMetadata
+from coslide.mapping.metadata import ModelMetadata
 
 
 def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:

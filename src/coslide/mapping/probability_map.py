@@ -20,7 +20,7 @@ from coslide.io.paths import file_exists
 from coslide.io.qgis import Colours, write_raster_style
 from coslide.io.raster import grid_of, open_raster
 from coslide.io.resumable import ResumableRaster
-from coslide.mapping.model import ModelMetadata
+from coslide.mapping.metadata import ModelMetadata
 from coslide.samples.footprint import split_raster
 from coslide.samples.split import SplitRaster
 

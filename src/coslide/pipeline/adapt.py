@@ -30,7 +30,8 @@ from coslide.mapping.adaptation import (
     uncalibrated,
 )
 from coslide.mapping.inputs import require_same_inputs
-from coslide.mapping.model import Model, ModelMetadata, find_model, load_model, save_model
+from coslide.mapping.metadata import ModelMetadata
+from coslide.mapping.model import Model, find_model, load_model, save_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import LabelledScene
@@ -164,6 +165,7 @@ def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> La
         cube,
         found,
         credit=str(cube.attrs.get("credit", "")),
+        simulated=bool(cube.attrs.get("simulated", 0)),
         split=Split(subsets, train, validation, [], 0.0),
         footprint=footprint_of(seen, cube.grid),
         seen=seen,

@@ -22,7 +22,7 @@ from coslide.io.cog import RasterBands, write_cog
 from coslide.io.executor import available_processors
 from coslide.io.raster import grid_of, open_raster
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.mapping.model import ModelMetadata
+from coslide.mapping.metadata import ModelMetadata
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes, file_name
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.progress import report_progress

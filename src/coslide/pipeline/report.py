@@ -29,7 +29,7 @@ from coslide.io.vector import read_vector
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.attributes import LandslideContext, count_density, summarise_inventory
 from coslide.mapping.inventory import object_areas_m2, vectorize_landslides, write_inventory
-from coslide.mapping.model import METADATA, ModelMetadata, load_metadata
+from coslide.mapping.metadata import METADATA, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.report import charts, images

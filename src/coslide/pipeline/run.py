@@ -17,7 +17,8 @@ from coslide.io.atomic import require_replaceable, write_json
 from coslide.io.outputs import output_folder
 from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.inventory import PACKAGE
-from coslide.mapping.model import ModelMetadata, find_model, load_model, record_scores
+from coslide.mapping.metadata import ModelMetadata
+from coslide.mapping.model import find_model, load_model, record_scores
 from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec

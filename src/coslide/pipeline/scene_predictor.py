@@ -12,7 +12,8 @@ from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
 from coslide.io.executor import available_processors
 from coslide.mapping.export import onnx_predictors
-from coslide.mapping.model import Model, ModelMetadata
+from coslide.mapping.metadata import ModelMetadata
+from coslide.mapping.model import Model
 from coslide.mapping.sliding_window import TilingOptions, augmented, mean_and_spread, predict_rows
 from coslide.networks.cgblock import fuse
 from coslide.networks.precision import choose_precision

@@ -10,7 +10,8 @@ from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.io.paths import file_exists
 from coslide.mapping.inputs import bands_in_words, inputs_mismatch, missing_bands
-from coslide.mapping.model import METADATA, SHIPPED, ModelMetadata, load_metadata
+from coslide.mapping.metadata import METADATA, ModelMetadata, load_metadata
+from coslide.mapping.model import SHIPPED
 from coslide.report.page import render
 
 CARD = "CARD.md"

@@ -25,7 +25,8 @@ from coslide.io.atomic import exclusive_lock, require_replaceable
 from coslide.io.outputs import output_folder
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import diagnose_network
-from coslide.mapping.model import BUNDLE, Model, ModelMetadata, channels_of, record_scores, save_model
+from coslide.mapping.metadata import BUNDLE, ModelMetadata, channels_of
+from coslide.mapping.model import Model, record_scores, save_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.baselines import make_baselines
 from coslide.pipeline.evaluate import write_scores

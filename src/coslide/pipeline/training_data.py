@@ -20,7 +20,8 @@ from coslide.evaluation.scoring import mean_rates
 from coslide.indices.index_sets import index_set, missing_indices
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.diagnostics import HeldOut
-from coslide.mapping.model import Model, ModelMetadata
+from coslide.mapping.metadata import ModelMetadata
+from coslide.mapping.model import Model
 from coslide.pipeline.labelled_scene import LabelledScene, Scenes
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.samples.augment import Jitter

@@ -115,6 +115,19 @@ def test_no_step_leaves_the_map_of_the_old_model_to_the_bit(bundle, made_up_cube
     assert (same.metadata.threshold, same.metadata.temperature) == (old.metadata.threshold, old.metadata.temperature)
 
 
+def test_windows_are_neither_turned_nor_lit_anew_and_the_map_is_made_without_tta(
+    bundle, made_up_cube, files, adapted, tmp_path
+):
+    """One scene has one sun: what the recipe of the old model varied for other events stays out of it."""
+    (folder := tmp_path / "old").mkdir()
+    varied = changed(bundle, folder, content={"tta": True}, **{"augment.flips": True})
+    adapt(varied, made_up_cube, files[0], tmp_path / "new", area=files[1], steps=STEPS)
+    expected, found = load_model(adapted), load_model(tmp_path / "new")
+    assert not found.metadata.tta
+    for old, new in zip(expected.networks[0].parameters(), found.networks[0].parameters(), strict=True):
+        torch.testing.assert_close(new, old)
+
+
 def test_the_bundle_tells_from_what_and_on_what_it_was_adapted(bundle, adapted, cube):
     old, metadata = load_model(bundle).metadata, load_model(adapted).metadata
     record = metadata.adapted

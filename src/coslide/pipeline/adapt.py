@@ -65,9 +65,10 @@ def adapt(
     """Adapt a trained model to a new event, of which a few tiles are labelled; it is left as a bundle in `out`.
 
     It is trained on from its weights, at the learning rate of its recipe, on windows at random places of the labelled
-    area, and held on to these weights by a penalty (`coslide.training.module.Start`). Of ten tiles or more
-    every fifth is held out, and gives the temperature; of fewer all are trained on, and the temperature stays. The
-    threshold is chosen on all of them. What it gained is logged and recorded.
+    area, and held on to these weights by a penalty (`coslide.training.module.Start`). Windows are neither turned nor
+    lit anew, as one scene has one sun, and the adapted model maps without TTA. Of ten tiles or more every fifth is held
+    out, and gives the temperature; of fewer all are trained on, and the temperature stays. The threshold is chosen on
+    all of them. What it gained is logged and recorded.
 
     Parameters
     ----------
@@ -190,6 +191,8 @@ def _settings(metadata: ModelMetadata, steps: int, seed: int) -> TrainingSetting
             "sampling.select": "prevalence",
             "optimiser.weight_decay": 0.0,  # the penalty is in its place
             "sampling.shade": 0.0,  # all landslides of the area were mapped, in shade too
+            "augment.flips": False,  # one scene has one sun, and where it stands tells shade from scars
+            "augment.relight": 0.0,
             "runtime.devices": 1,
             "runtime.precision": "auto",
         }
@@ -211,7 +214,8 @@ def _trained(
         data = data._replace(validation=None, fingerprints={**data.fingerprints, **made_from})
         settings = with_precision(data, settings, folder)  # one for all members
         start = [Start(network, PENALTY) for network in old.networks]
-        return replace(old, networks=tuple(fit_members(data, settings, folder, resume=resume, start=start)))
+        networks = tuple(fit_members(data, settings, folder, resume=resume, start=start))
+        return replace(old, networks=networks, metadata=old.metadata.model_copy(update={"tta": False}))
     finally:
         shutil.rmtree(folder / _CACHE, ignore_errors=True)
 
@@ -225,7 +229,9 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     threshold, _ = choose_threshold(metadata, before)
     values: dict[str, Any] = {}
     if new is not old:
-        values = {"threshold_of": "validation"} | calibrated(pixels, temperature, threshold, held_out=held_out)
+        values = {"threshold_of": "validation", "tta": False} | calibrated(
+            pixels, temperature, threshold, held_out=held_out
+        )
         _log.info("temperature {temperature:.2f}, threshold {threshold:.3f}".format(**values))
     found = compare(pixels, uncalibrated(threshold, temperature), held_out=held_out)
     worth = "the old model was trained on the labelled area, so what the labels are worth cannot be told"

@@ -1,9 +1,11 @@
 """What a few labelled tiles of a new event are worth: a model adapted on more and more of them, scored on the rest.
 
     python benchmarks/few_labels.py MODEL INDEX.zarr --labels FILE --area FILE --out DIR [--tiles 5 10 20] [--seed 0]
+        [--old chips.toml#event]
 
 Tiles of the model's size are drawn at random from those that are labelled for the larger part, each number of them from
-the same order; the rest, on which every row is scored, lies outside all of them.
+the same order; the rest, on which every row is scored, lies outside all of them. With an event that the model was
+trained on (--old), the last column is the average precision there: what the adaptation forgets.
 """
 
 import argparse
@@ -14,10 +16,12 @@ import numpy as np
 from shapely.geometry import box
 
 import coslide
-from coslide.labels import NODATA
+from coslide.evaluation.probabilities import average_precision, curve
+from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.metadata import load_metadata
-from coslide.mapping.model import find_model
-from coslide.pipeline.labelled_scene import open_labelled_scene
+from coslide.mapping.model import find_model, load_model
+from coslide.pipeline.labelled_scene import open_labelled_scene, open_labelled_scenes
+from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 
 
 def tiles_of(index: Path, side_px: int, seed: int) -> gpd.GeoSeries:
@@ -35,6 +39,14 @@ def tiles_of(index: Path, side_px: int, seed: int) -> gpd.GeoSeries:
     return gpd.GeoSeries([found[number] for number in order], crs=str(grid.crs))
 
 
+def average_precision_on(event: str, model: Path | str) -> float:
+    """Map an event with a model, and compute the average precision on its labelled pixels."""
+    (scene,) = open_labelled_scenes(event)
+    probability = predict_array(load_model(model), scene.scene, InferenceOptions(precision="32"))[0]
+    where = np.isfinite(probability) & (scene.labels != NODATA)
+    return average_precision(curve(probability[where].astype(np.float64), scene.labels[where] == LANDSLIDE))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,12 +56,13 @@ def main() -> None:
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--tiles", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--old")
     given = parser.parse_args()
     given.out.mkdir(parents=True)
     tiles = tiles_of(given.index, load_metadata(find_model(given.model)).tile, given.seed)
     rest = gpd.read_file(given.area).to_crs(tiles.crs).difference(tiles.iloc[: max(given.tiles)].union_all())
     rest.to_file(given.out / "rest.gpkg")
-    print("tiles   F1     precision  recall   AP     best F1")
+    print("tiles   F1     precision  recall   AP     best F1" + ("  AP, old event" if given.old else ""))
     for count in (0, *given.tiles):
         model, folder = given.model, given.out / f"tiles-{count}"
         if count:
@@ -60,7 +73,8 @@ def main() -> None:
         found = coslide.evaluate(folder / "map", given.labels, area=given.out / "rest.gpkg", grid=given.index).pixels
         best = found.oracle.f1 if found.oracle else float("nan")
         numbers = f"{found.f1:.3f}  {found.precision:.3f}      {found.recall:.3f}    {found.average_precision:.3f}"
-        print(f"{count:<7} {numbers}  {best:.3f}", flush=True)
+        old = f"    {average_precision_on(given.old, model):.3f}" if given.old else ""
+        print(f"{count:<7} {numbers}  {best:.3f}{old}", flush=True)
 
 
 if __name__ == "__main__":

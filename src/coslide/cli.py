@@ -246,8 +246,10 @@ def adapt(
     ] = None,
     area_layer: Layers = None,
     area_encoding: TextEncoding = None,
+    indices: Annotated[
+        list[str] | None, typer.Option(help="Index of the cube to feed it besides, such as slope; may be repeated.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides what is drawn.")] = 0,
     resume: Resume = False,
 ) -> None:
     """Adapt a trained model to a new event, of which a few tiles are labelled."""
@@ -260,7 +262,7 @@ def adapt(
         "area": vector_file_of("area", area or labels, area_layer, area_encoding),
     }
     with shown():
-        coslide.adapt(model, index, out=out, steps=steps, seed=seed, resume=resume, **places)
+        coslide.adapt(model, index, out=out, indices=indices or (), steps=steps, resume=resume, **places)
 
 
 app.command()(export)

@@ -18,6 +18,7 @@ from coslide.pipeline import adapt as module
 from coslide.pipeline.adapt import adapt
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.predict import predict, predict_scene
+from coslide.pipeline.train import train
 from coslide.samples.footprint import split_raster
 from coslide.samples.split import Subset
 from coslide.training.module import Start, Training
@@ -126,6 +127,40 @@ def test_windows_are_neither_turned_nor_lit_anew_and_the_map_is_made_without_tta
     assert not found.metadata.tta
     for old, new in zip(expected.networks[0].parameters(), found.networks[0].parameters(), strict=True):
         torch.testing.assert_close(new, old)
+
+
+def test_it_is_fed_further_indices_of_the_cube_and_begins_with_the_map_it_had(
+    made_up_cube, made_up_event, cube, files, tmp_path
+):
+    settings = TrainingSettings(network="unet", width=8, inputs={"indices": ["reflectance_post"]}).changed(
+        {"sampling.tile": TILE, "sampling.stride": TILE, "optimiser.epochs": 1, "split.block_windows": 1}
+    )
+    train(made_up_cube, tmp_path / "run", settings, compare=False)
+    old = tmp_path / "run" / "model"
+    given = {"area": files[1], "indices": ["slope", "reflectance_pre"]}
+    same = adapt(old, made_up_cube, files[0], tmp_path / "same", steps=0, **given)
+    before = predict(load_model(old), cube).values
+    np.testing.assert_allclose(predict(load_model(tmp_path / "same"), cube).values, before, atol=1e-6)
+    names = [band.name for band in same.metadata.bands]
+    assert names == [
+        *(f"reflectance_post_B{n}" for n in (2, 3, 4)),
+        "slope",
+        *(f"reflectance_pre_B{n}" for n in (2, 3, 4)),
+    ]
+    assert same.metadata.adapted.indices == given["indices"]
+    slope = cube.to_xarray()["slope"].values[cube.valid()]
+    offset, scale = (part[3] for part in same.metadata.encoder.normalisation)
+    assert (offset, scale) == (pytest.approx(np.nanmean(slope), rel=1e-4), pytest.approx(np.nanstd(slope), rel=1e-3))
+    new = adapt(old, made_up_cube, files[0], tmp_path / "new", steps=STEPS, **given)
+    (first,) = [p for p in new.networks[0].parameters() if p.ndim == 4 and p.shape[1] == len(names)]
+    assert first[:, 3:].abs().max() > 0
+    for name, message in (
+        ("reflectance_post", "expected what the model is not fed yet"),
+        ("ndvi", r"expected an index of the cube \(.*slope"),
+    ):
+        with pytest.raises(InputError, match=f"--indices: found {name}, {message}"):
+            adapt(old, made_up_cube, files[0], tmp_path / "no", area=files[1], indices=[name])
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_bundle_tells_from_what_and_on_what_it_was_adapted(bundle, adapted, cube):

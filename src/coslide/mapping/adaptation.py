@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.special
 from numpy.typing import NDArray
+from pydantic import Field
 
 from coslide.config.records import StrictModel
 from coslide.evaluation.pixels import bootstrap_intervals, confusion, scores
@@ -72,9 +73,11 @@ class Adaptation(StrictModel):
         Of the bundle that it was adapted from.
     event
         What it was adapted to; the last of the model's footprints tells where the labelled area lies.
+    indices
+        Indices that it is fed and the old model was not.
     tiles, held_out_tiles, labelled_km2
         Labelled tiles, those of them that were not trained on, and the labelled area.
-    steps, learning_rate, penalty, seed
+    steps, learning_rate, penalty
         Of the training; `penalty` is that on the distance from the old weights.
     scores
         On labelled tiles; None where the old model was trained on all of them.
@@ -82,13 +85,13 @@ class Adaptation(StrictModel):
 
     model_sha256: str
     event: str
+    indices: list[str] = Field(default_factory=list)
     tiles: int
     held_out_tiles: int
     labelled_km2: float
     steps: int
     learning_rate: float
     penalty: float
-    seed: int
     scores: BeforeAndAfter | None = None
 
 

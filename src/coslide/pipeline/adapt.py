@@ -33,10 +33,11 @@ from coslide.mapping.inputs import require_same_inputs
 from coslide.mapping.metadata import ModelMetadata
 from coslide.mapping.model import Model, find_model, load_model, save_model
 from coslide.mapping.probability_map import choose_threshold
+from coslide.mapping.widen import widen
 from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.train import fit_members, mapped_where
-from coslide.pipeline.training_data import prepare_tiles
+from coslide.pipeline.training_data import further_inputs, prepare_tiles
 from coslide.samples.footprint import footprint_of, is_held_out, split_raster
 from coslide.samples.split import Split, Subset
 from coslide.sources.inventory import rasterize_inventory
@@ -58,8 +59,8 @@ def adapt(
     out: Path | str,
     *,
     area: Path | str | VectorFile,
+    indices: Sequence[str] = (),
     steps: int = STEPS,
-    seed: int = 0,
     resume: bool = False,
 ) -> Model:
     """Adapt a trained model to a new event, of which a few tiles are labelled; it is left as a bundle in `out`.
@@ -79,10 +80,11 @@ def adapt(
         Landslides, and the area in which all of them were mapped (polygons). Outside nothing is known.
     out
         New folder.
+    indices
+        Indices of the cube that the model is to be fed besides, such as ``"slope"``, by name or band. Their weights
+        begin at 0, so that the adaptation starts from the map of the old model (`coslide.mapping.widen`).
     steps
         Steps of the training; 0 leaves the model as it is.
-    seed
-        Decides the places of the windows and how they are varied.
     resume
         Go on with an adaptation that was interrupted.
 
@@ -94,8 +96,8 @@ def adapt(
     Raises
     ------
     InputError
-        If `out` exists, the cube does not fit the model, the labels do not meet it or hold no landslide, or a file
-        cannot be read or written.
+        If `out` exists, the cube does not fit the model or lacks an index, the labels do not meet it or hold no
+        landslide, or a file cannot be read or written.
 
     Examples
     --------
@@ -110,9 +112,12 @@ def adapt(
     require_same_inputs(old.metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
     require_tile(cube.shape, old.metadata.tile)
     scene = _labelled(cube, as_vector_file(labels), as_vector_file(area), old.metadata.tile)
-    settings = _settings(old.metadata, steps, seed)
+    settings = _settings(old.metadata, steps)
+    if indices:
+        old = widen(old, further_inputs(cube, indices, settings, old.metadata.bands))
     work = out.with_name(f".{out.name}.training.part")
-    made_from = {"model": sha256(model), "labels": hashlib.sha256(scene.labels.tobytes()).hexdigest()}
+    labelled = hashlib.sha256(scene.labels.tobytes()).hexdigest()
+    made_from = {"model": sha256(model), "labels": labelled, "indices": ", ".join(indices)}
     started = time.monotonic()
     with output_folder(work), exclusive_lock(work, out):
         if not resume:
@@ -124,11 +129,11 @@ def adapt(
             event=scene.name,
             tiles=len(scene.split.train) + held_out,
             held_out_tiles=held_out,
+            indices=list(indices),
             labelled_km2=float((scene.labels != NODATA).sum()) * cube.pixel_size_m**2 / 1e6,
             steps=steps,
             learning_rate=settings.optimiser.learning_rate,
             penalty=PENALTY,
-            seed=seed,
         )
         new = _calibrated(old, new, scene, record)
         save_model(new, out)
@@ -173,7 +178,7 @@ def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> La
     )
 
 
-def _settings(metadata: ModelMetadata, steps: int, seed: int) -> TrainingSettings:
+def _settings(metadata: ModelMetadata, steps: int) -> TrainingSettings:
     """Make the settings of the training from those that the model was trained with."""
     trained = {
         name: value for name, value in metadata.settings.items() if not name.startswith(("split.", "optimiser."))
@@ -184,7 +189,6 @@ def _settings(metadata: ModelMetadata, steps: int, seed: int) -> TrainingSetting
     recipe = TrainingSettings().changed({**trained, **optimiser, "optimiser.steps": max(1, steps)})
     return recipe.changed(
         {
-            "seed": seed,
             "options": metadata.options,  # width and dates too
             "members": metadata.members,
             "sampling.places": "random",
@@ -229,14 +233,13 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
     threshold, _ = choose_threshold(metadata, before)
     values: dict[str, Any] = {}
     if new is not old:
-        values = {"threshold_of": "validation", "tta": False} | calibrated(
-            pixels, temperature, threshold, held_out=held_out
-        )
+        values |= calibrated(pixels, temperature, threshold, held_out=held_out)
         _log.info("temperature {temperature:.2f}, threshold {threshold:.3f}".format(**values))
+        values |= {"threshold_of": "validation", "tta": False}
     found = compare(pixels, uncalibrated(threshold, temperature), held_out=held_out)
     worth = "the old model was trained on the labelled area, so what the labels are worth cannot be told"
     _log.info(worth if found is None else found.line())
-    split = {"scheme": "regions", "seed": record.seed, "test_tiles": 0, "guard_px": 0}
+    split: dict[str, Any] = {"scheme": "regions", "test_tiles": 0, "guard_px": 0}
     split |= {"train_tiles": len(scene.split.train), "validation_tiles": len(scene.split.validation)}
     values |= {
         "events": list(dict.fromkeys([*metadata.events, scene.name])),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band, band_mismatch, optional_groups
+from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.evaluation.pixels import PixelRates, confusion, scores
 from coslide.evaluation.probabilities import apply_temperature
@@ -117,6 +118,39 @@ def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, 
         {encoder.bands[i].name for group in groups.values() for i in group} if settings.augment.band_dropout else set()
     )
     return encoder, [band.name for band in encoder.bands if band.name in dropped or band.name in lacking]
+
+
+def further_inputs(cube: Cube, indices: Sequence[str], settings: TrainingSettings, known: Sequence[Band]) -> Encoder:
+    """Choose inputs that a model which knows some bands is to be fed besides, normalised by all of the cube.
+
+    Parameters
+    ----------
+    cube
+        Has them.
+    indices
+        Names of indices, or of their bands.
+    settings
+        ``inputs`` tells how bands are fed.
+    known
+        Bands that the model is fed.
+
+    Raises
+    ------
+    InputError
+        If the cube has no index of a name, or the model is fed it.
+    """
+    for name in indices:
+        bands = index_set([name], cube.inputs)
+        if not bands:
+            has = ", ".join(dict.fromkeys(band.variable for band in cube.inputs))
+            raise InputError(f"--indices: found {name}, expected an index of the cube ({has})")
+        if both := [band.name for band in bands if band in known]:
+            raise InputError(f"--indices: found {name}, expected what the model is not fed yet ({', '.join(both)})")
+    encoder = _encoder(index_set(indices, cube.inputs), cube.diagnostics, settings)
+    moments = Moments(encoder.bands)
+    for rows in row_strips(cube.shape[0]):
+        moments.add(cube.read(rows, encoder.bands), cube.valid(rows))
+    return encoder._replace(normalisation=moments.normalisation())
 
 
 def require_inputs(bands: Sequence[Band], settings: TrainingSettings) -> None:

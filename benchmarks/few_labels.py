@@ -1,11 +1,12 @@
 """What a few labelled tiles of a new event are worth: a model adapted on more and more of them, scored on the rest.
 
     python benchmarks/few_labels.py MODEL INDEX.zarr --labels FILE --area FILE --out DIR [--tiles 5 10 20] [--seed 0]
-        [--old chips.toml#event]
+        [--indices slope ...] [--old chips.toml#event]
 
 Tiles of the model's size are drawn at random from those that are labelled for the larger part, each number of them from
 the same order; the rest, on which every row is scored, lies outside all of them. With an event that the model was
-trained on (--old), the last column is the average precision there: what the adaptation forgets.
+trained on (--old), the last column is the average precision there: what the adaptation forgets. It can be told where no
+further indices (--indices) are fed.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[5, 10, 20])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--old")
+    parser.add_argument("--indices", nargs="+", default=[])
     given = parser.parse_args()
     given.out.mkdir(parents=True)
     tiles = tiles_of(given.index, load_metadata(find_model(given.model)).tile, given.seed)
@@ -68,7 +70,8 @@ def main() -> None:
         if count:
             tiles.iloc[:count].to_file(given.out / f"area-{count}.gpkg")
             model = folder / "model"
-            coslide.adapt(given.model, given.index, given.labels, model, area=given.out / f"area-{count}.gpkg")
+            how = {"area": given.out / f"area-{count}.gpkg", "indices": given.indices}
+            coslide.adapt(given.model, given.index, given.labels, model, **how)
         coslide.predict_scene(model, given.index, folder / "map")
         found = coslide.evaluate(folder / "map", given.labels, area=given.out / "rest.gpkg", grid=given.index).pixels
         best = found.oracle.f1 if found.oracle else float("nan")

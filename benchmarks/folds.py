@@ -1,14 +1,17 @@
 """Cross-validation over the blocks of one event: every block held out once.
 
     python benchmarks/folds.py INDEX.zarr [--folds 3] [--recipe modern] [--set KEY=VALUE ...] [--out DIR]
+    python benchmarks/folds.py INDEX.zarr --adapt MODEL --labels FILE --area FILE [--indices slope ...] [--steps 300]
 
 Blocks of two windows (`split.block_windows`) are ranked by their landslide pixels, and of each run of similar blocks
-every fold gets one, drawn by the seed. For each fold a network is trained on the other blocks. Printed are the scores
-of each fold, and of all of them together: F1 at the threshold of each model with a 95 % interval (bootstrap over
-squares of 128 pixels), average precision, and F1 at the threshold that would have been best, which is no result.
+every fold gets one, drawn by the seed. For each fold a network is trained on the other blocks, or a model of other
+events adapted to them. Printed are the scores of each fold, and of all of them together: F1 at the threshold of each
+model with a 95 % interval (bootstrap over squares of 128 pixels), average precision, and F1 at the threshold that would
+have been best, which is no result.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -23,8 +26,9 @@ from coslide.evaluation.pixels import bootstrap_intervals, confusion, counts_by,
 from coslide.evaluation.probabilities import average_precision, best_threshold, curve
 from coslide.evaluation.unlabelled import Expectation
 from coslide.labels import LANDSLIDE, NODATA
-from coslide.mapping.model import load_model
+from coslide.mapping.model import Model, load_model
 from coslide.options import given_settings
+from coslide.pipeline.adapt import adapt
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import train
@@ -50,20 +54,34 @@ def folds_of(scene: LabelledScene, settings: TrainingSettings, count: int) -> li
     return folds
 
 
-def write_fold(fold: list[Window], grid: GeoBox, path: Path) -> None:
-    """Write the blocks of a fold as polygons to hold out."""
+def outlines(blocks: Sequence[Window], grid: GeoBox) -> gpd.GeoSeries:
+    """Outline blocks as polygons."""
     affine = grid.affine
-    corners = [(affine * (b.col, b.row), affine * (b.col + b.width, b.row + b.height)) for b in fold]
+    corners = [(affine * (b.col, b.row), affine * (b.col + b.width, b.row + b.height)) for b in blocks]
     squares = [box(left, bottom, right, top) for (left, top), (right, bottom) in corners]
-    gpd.GeoSeries(squares, crs=str(grid.crs)).to_file(path)
+    return gpd.GeoSeries(squares, crs=str(grid.crs))
 
 
-def held_out_map(
-    index: Path, settings: TrainingSettings, folder: Path
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Train without a fold, and map it: the probability of all pixels, and which of them count as landslide."""
-    train(index, folder, settings, compare=False)
-    model, scene = load_model(folder / "model"), open_labelled_scene(index)
+def fit(given: argparse.Namespace, settings: TrainingSettings, folds: Sequence[list[Window]], number: int) -> Model:
+    """Train a model on all folds but one, or adapt one of other events to them."""
+    folder, grid = given.out / f"fold-{number}", open_cube(given.index).grid
+    folder.mkdir(parents=True)
+    if given.adapt is None:
+        outlines(folds[number], grid).to_file(folder / "held-out.gpkg")
+        own = settings.changed({"split.scheme": "regions", "split.regions": folder / "held-out.gpkg"})
+        train(given.index, folder, own, compare=False)
+        return load_model(folder / "model")
+    others = outlines([block for i, fold in enumerate(folds) if i != number for block in fold], grid)
+    mapped = gpd.read_file(given.area).to_crs(str(grid.crs)).union_all()
+    parts = others.intersection(mapped).explode()
+    parts[parts.geom_type == "Polygon"].to_file(folder / "area.gpkg")
+    how = {"area": folder / "area.gpkg", "indices": given.indices, "steps": given.steps}
+    return adapt(given.adapt, given.index, given.labels, folder / "model", **how)
+
+
+def map_by(model: Model, index: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Map a scene: the probability of all pixels, and which of them count as landslide."""
+    scene = open_labelled_scene(index)
     probability = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0]
     threshold = model.metadata.threshold
     if model.metadata.threshold_of == "scene":
@@ -90,6 +108,11 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--recipe", default="modern")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--adapt", metavar="MODEL")
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--area", type=Path)
+    parser.add_argument("--indices", nargs="+", default=[])
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-folds"))
     given = parser.parse_args()
     changed = {"recipe": given.recipe, "split.block_windows": 2, **given_settings({"set_": given.set})}
@@ -99,12 +122,9 @@ def main() -> None:
     pooled = np.full(labelled.shape, np.nan, dtype=np.float32)
     called = np.zeros(labelled.shape, dtype=bool)
     print("fold   F1         precision  recall     AP         best F1")
-    for number, fold in enumerate(folds_of(scene, settings, given.folds)):
-        folder = given.out / f"fold-{number}"
-        folder.mkdir(parents=True)
-        write_fold(fold, open_cube(given.index).grid, folder / "fold.gpkg")
-        own = settings.changed({"split.scheme": "regions", "split.regions": folder / "fold.gpkg"})
-        probability, landslide = held_out_map(given.index, own, folder / "run")
+    folds = folds_of(scene, settings, given.folds)
+    for number, fold in enumerate(folds):
+        probability, landslide = map_by(fit(given, settings, folds, number), given.index)
         inside = cover(fold, labelled.shape) & labelled & np.isfinite(probability)
         line(str(number), landslide[inside], probability[inside], truth[inside])
         pooled[inside], called[inside] = probability[inside], landslide[inside]

@@ -249,7 +249,7 @@ def adapt(
     indices: Annotated[
         list[str] | None, typer.Option(help="Index of the cube to feed it besides, such as slope; may be repeated.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 300,
+    steps: Annotated[int, typer.Option(min=0, max=10**6, help="Steps of the training.")] = 900,
     resume: Resume = False,
 ) -> None:
     """Adapt a trained model to a new event, of which a few tiles are labelled."""

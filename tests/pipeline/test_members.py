@@ -103,6 +103,18 @@ def test_members_can_be_added_to_a_training(trained, made_up_cube, tmp_path, lis
             torch.testing.assert_close(tensor, two.state_dict()[key], rtol=0, atol=0)
 
 
+def test_how_maps_are_made_is_changed_without_training_again(made_up_cube, tmp_path, listening):
+    out = tmp_path / "run"
+    train(made_up_cube, out, SETTINGS, compare=False)
+    before, said = load_model(out / "model"), listening()
+    train(made_up_cube, out, SETTINGS.changed(tta=True, threshold="scene"), compare=False, resume=True)
+    after = load_model(out / "model")
+    assert (after.metadata.tta, after.metadata.threshold_of) == (True, "scene")
+    assert not any(line.startswith("step ") or "epoch 1 " in line for line in said)
+    for one, two in zip(before.networks[0].parameters(), after.networks[0].parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
 def test_a_bundle_that_lacks_a_member_is_refused(trained, tmp_path):
     folder = shutil.copytree(trained / "model", tmp_path / "model")
     (folder / "weights-2.safetensors").unlink()

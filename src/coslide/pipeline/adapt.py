@@ -47,7 +47,7 @@ from coslide.windows import Window, cover, require_tile
 
 _log = logging.getLogger(__name__)
 
-STEPS = 300
+STEPS = 900
 PENALTY = 0.01  # measured, as the steps (`docs/training.md`)
 _TRAINING, _CACHE = "training", "tiles"
 

@@ -143,9 +143,9 @@ def fit(
     network = first_network(settings, data.inputs)
     if start is not None:
         network.load_state_dict(start.network.state_dict())
-    # A file of regions is known by the split that it makes, wherever it lies; how many members there are is no matter
-    # of any one of them, so more can be added later.
-    apart = ("split.regions", "members")
+    # A file of regions is known by the split that it makes, wherever it lies; how many members there are, and how maps
+    # are made by them, is no matter of any one of them, so more can be added later and the rest changed.
+    apart = ("split.regions", "members", "tta", "threshold")
     record = {name: value for name, value in settings.dotted().items() if not name.startswith(apart)}
     record |= network_options(settings, data.inputs) | {**data.fingerprints}
     record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}

@@ -10,6 +10,7 @@ import pytest
 import rasterio
 
 from coslide.config.event import read_event
+from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.pipeline.build import build_cube, describe_cube
 from coslide.pipeline.predict import predict_scene
@@ -138,6 +139,19 @@ def test_a_cube_without_a_map_has_a_page_of_what_the_network_would_see(made_up_c
     text = write_report(tmp_path).read_text()
     assert "No map of landslides has been made yet." in text
     assert "Before and after" in text
+    assert "Both dates have the same stretch" in text
+
+
+def test_one_date_is_not_called_two(made_up_cube, tmp_path, monkeypatch):
+    shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    both = Cube.reflectance
+    monkeypatch.setattr(
+        Cube, "reflectance", lambda cube, date, bands: both(cube, date, bands) if date == "post" else []
+    )
+    text = write_report(tmp_path).read_text()
+    assert "<h2>After the earthquake</h2>" in text
+    for gone in ("Before and after", "Both dates"):
+        assert gone not in text
     assert "<li>probability.tif: " in text
 
 

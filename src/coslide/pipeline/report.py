@@ -39,7 +39,7 @@ from coslide.samples.footprint import is_held_out
 _log = logging.getLogger(__name__)
 
 _COMPOSITES = {
-    "{}": ("true colour", ("B4", "B3", "B2")),
+    "": ("true colour", ("B4", "B3", "B2")),  # goes by its dates
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
 }
 
@@ -179,7 +179,8 @@ def _scenes(cube: Cube) -> dict[str, list[Picture]]:
             if (bands := cube.reflectance(date, channels))
         }
         drawn = images.true_colours(list(scenes.values())) if scenes else []
-        pictures = found[title.format(" and ".join(scenes).capitalize())] = []
+        dates = "Before and after" if len(scenes) > 1 else f"{''.join(scenes).capitalize()} the earthquake"
+        pictures = found[title or dates] = []
         for when, colours in zip(scenes, drawn, strict=True):
             alt, caption = f"Scene {when} the earthquake, {words}", f"{when.capitalize()}: {words}."
             pictures.append(Picture(images.jpeg_uri(colours), alt, caption, width_km=width_km))

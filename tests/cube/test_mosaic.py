@@ -9,6 +9,7 @@ from coslide.cube.band import Band
 from coslide.cube.cube import open_cube
 from coslide.cube.mosaic import open_mosaics
 from coslide.errors import InputError
+from coslide.evaluation.scoring import SIDE_PX
 from coslide.pipeline.labelled_scene import open_labelled_scenes, split_scenes
 from coslide.samples.split import Subset, split_windows
 from coslide.sources.chips import chips_config
@@ -135,7 +136,7 @@ def test_what_is_known_of_chips_is_hashed(chips_writer, tmp_path):
 def test_chips_without_places_lie_apart_and_are_only_split_by_event(chips_writer, tmp_path):
     path, stored = chips_writer(tmp_path, ["a"] * 5, table="")
     (scene,) = open_labelled_scenes(path)
-    assert scene.labels.shape == (128, 224)  # two rows of three chips of 32, 64 apart
+    assert scene.labels.shape == (128 + 32, 256 + 32)  # two rows of three chips of 32
     for number, window in scene.scene.windows.items():
         np.testing.assert_array_equal(scene.scene.read(window), stored[number][0])
     assert (scene.labels != 255).sum() == 5 * 32 * 32
@@ -144,6 +145,46 @@ def test_chips_without_places_lie_apart_and_are_only_split_by_event(chips_writer
         InputError, match="nobody knows which chips of Made-up chips are neighbours, so they are held out"
     ):
         split_scenes([scene], settings)
+
+
+@pytest.mark.parametrize("side", [16, 64, 72, 128])
+def test_a_chip_without_place_lies_in_one_square_of_the_intervals_away_from_others(chips_writer, tmp_path, side):
+    """What two squares share would be drawn as if independent."""
+    path, _ = chips_writer(tmp_path, ["a"] * 4, side=side, table="")
+    windows = list(open_mosaics(chips_config(path))[0].windows.values())
+    squares = [
+        {(row // SIDE_PX, col // SIDE_PX) for row in (w.row, w.row + side - 1) for col in (w.col, w.col + side - 1)}
+        for w in windows
+    ]
+    assert [len(own) for own in squares] == [1] * 4
+    assert len(set.union(*squares)) == 4
+    assert all(max(abs(a.row - b.row), abs(a.col - b.col)) >= side + 64 for a in windows for b in windows if a is not b)
+
+
+def test_the_bounds_of_chips_are_hashed(chips_writer, tmp_path):
+    bounds = f'{OF_CHIPS}\nbounds = ["west", "south", "east", "north"]'
+    path, _ = chips_writer(tmp_path, ["a,0,0"], table=bounds)
+    prints = set()
+    for west in (10, 11):
+        (tmp_path / "chips.csv").write_text(
+            f"id,event,row,col,factor,west,south,east,north\n1,a,0,0,1,{west},1,{west + 1},2"
+        )
+        prints.add(open_mosaics(chips_config(path))[0].fingerprint)
+    assert len(prints) == 2
+
+
+def test_where_a_scene_before_has_no_value_labels_stay_and_elsewhere_they_do_not(chips_writer, tmp_path):
+    path, stored = chips_writer(tmp_path, ["a,0,0"], form=".npy", table="")
+    path.write_text(path.read_text().replace("reflectance_post_B2", "reflectance_pre_B4"))
+    image, mask = stored["1"]
+    values = image.transpose(1, 2, 0).astype(np.float32)
+    values[0, :, 0], values[1, :, 2] = np.nan, np.nan
+    np.save(tmp_path / "img" / "1.npy", values)
+    (mosaic,) = open_mosaics(chips_config(path))
+    expected = mask.copy()
+    expected[0] = 255
+    np.testing.assert_array_equal(mosaic.labels, expected)
+    assert np.isnan(mosaic.read(slice(1, 2))[2]).all()
 
 
 def test_blocks_and_guards_of_chips_keep_training_from_what_is_held_out(chips_writer, tmp_path):

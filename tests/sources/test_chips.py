@@ -50,6 +50,73 @@ def test_the_factor_of_a_chip_multiplies_its_values_and_nodata_has_none(chips_wr
         np.testing.assert_allclose(read_image(chip, config), expected, rtol=1e-6)
 
 
+def test_the_factor_of_a_chip_is_that_of_reflectance_alone(chips_writer, tmp_path):
+    path, stored = chips_writer(tmp_path, ["a,0,0,2.5"], table='factor = "factor"')
+    text = path.read_text()
+    assert "reflectance_post_B3" in text
+    for name, factor in (("slope", 1), ("elevation", 1), ("other", 1), ("reflectance_pre_B3", 2.5)):
+        path.write_text(text.replace("reflectance_post_B3", name))
+        config, (chip,) = of_path(path)
+        expected = stored["1"][0] * np.array([2.5, factor, 2.5])[:, None, None]
+        np.testing.assert_allclose(read_image(chip, config), expected)
+    path.write_text(text.replace('"reflectance_post_B3"', '{ name = "red", unit = "relative" }'))
+    config, (chip,) = of_path(path)
+    np.testing.assert_allclose(read_image(chip, config), stored["1"][0] * 2.5)
+
+
+def with_bounds(path, bounds):
+    """Give the only chip of a table bounds; return the chip."""
+    path.write_text(f'{path.read_text()}bounds = ["west", "south", "east", "north"]\n')
+    (path.parent / "chips.csv").write_text(f"id,event,row,col,west,south,east,north\n1,a,0,0,{bounds}")
+    return of_path(path)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("200,1,201,2", (-160, 1, -159, 2)),
+        ("180,1,180.5,2", (-180, 1, -179.5, 2)),
+        ("359.5,1,360.5,2", (-0.5, 1, 0.5, 2)),
+        ("179,1,180,2", (179, 1, 180, 2)),
+        ("-160,1,-159,2", (-160, 1, -159, 2)),
+    ],
+)
+def test_longitudes_to_360_are_those_to_180_so_that_one_place_has_one(chips_writer, tmp_path, given, found):
+    assert with_bounds(chips_writer(tmp_path, ["a,0,0"])[0], given).bounds == found
+
+
+@pytest.mark.parametrize("given", ["179.5,1,180.5,2", "11,1,10,2", "-180,1,0,2", "10,2,11,2", "10,1,11,91"])
+def test_bounds_that_cannot_be_are_refused(chips_writer, tmp_path, given):
+    path, _ = chips_writer(tmp_path, ["a,0,0"])
+    text = refusal(with_bounds, path, given)
+    assert text.endswith("expected west < east and south < north in degrees, not across longitude 180, or none")
+    assert f"line 2: found {given.replace(',', ', ')} as bounds" in text
+
+
+@pytest.mark.parametrize("table", ["", 'event = "event"'])
+@pytest.mark.parametrize("what", ["img", "lab"])
+@pytest.mark.parametrize("one", [True, False])
+def test_a_link_that_leads_out_of_the_folder_is_refused(chips_writer, tmp_path, table, what, one):
+    path, _ = chips_writer(tmp_path / "chips", ["a,0,0"], table=table)
+    place = path.parent / what / "1.png" if one else path.parent / what
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    text = refusal(of_path, path)
+    found = f"{path.parent / what / '1.png'}: leads out of {path.parent} by a link"
+    assert text == f"{found}, expected a file inside; copy it there"
+    (tmp_path / "linked").symlink_to(path.parent)  # the folder itself may be one
+    place.unlink()
+    (tmp_path / "elsewhere").rename(place)
+    assert len(of_path(tmp_path / "linked")[1]) == 1
+
+
+def test_a_table_that_lies_elsewhere_is_refused(chips_writer, tmp_path):
+    path, _ = chips_writer(tmp_path / "chips", ["a,0,0"])
+    table = (path.parent / "chips.csv").rename(tmp_path / "chips.csv")
+    (path.parent / "chips.csv").symlink_to(table)
+    assert "chips.csv: leads out of" in refusal(of_path, path)
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_tiff_states_its_nodata_itself_unless_the_description_does(chips_writer, tmp_path):
     path, stored = chips_writer(tmp_path, ["a,0,0"], form=".tif", table="")
@@ -108,6 +175,13 @@ def test_a_name_with_the_sign_of_events_is_taken_as_it_is(chips_writer, tmp_path
         ('"reflectance_post_B4"', '"../B4"', "bands.0.name: found '../B4'"),
         ('"reflectance_post_B4"', '"reflectance_post_B3"', "expected each once"),
         ('row = "row"', "", "table: row and col: expected both, or none"),
+        ('event = "event"', 'event = "row"', "table: event: found 'row', which is a column of numbers too"),
+        (
+            'event = "event"',
+            'id = "factor"\nfactor = "factor"',
+            "table: id: found 'factor', which is a column of numbers",
+        ),
+        ('event = "event"', 'bounds = ["id", "b", "c", "d"]', "table: id: found 'id', which is a column of numbers"),
         ('licence = "CC0"', 'image_dataset = "img"', "image_dataset: goes with images in HDF5"),
         ("img/{id}.png", "img/{id}.h5", "image_dataset: missing, and images in HDF5 need it"),
         ('event = "event"', 'event = "country"', "has no column 'country'"),
@@ -252,6 +326,8 @@ def test_a_mask_of_other_values_is_refused_by_their_names(chips_writer, tmp_path
     np.save(chip.mask, stored)
     text = refusal(read_mask, chip, config)
     assert text == f"{chip.mask}: found {found}, expected 0 (background) and 1 (landslide) only"
+    text = refusal(read_mask, chip, config.model_copy(update={"unlabelled": 99}))
+    assert text.endswith(f"found {found}, expected 0 (background), 99 (unlabelled) and 1 (landslide) only")
 
 
 def test_the_description_says_which_value_of_a_mask_means_what(chips_writer, tmp_path):

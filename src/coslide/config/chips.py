@@ -15,6 +15,7 @@ from coslide.errors import InputError
 
 CHIPS_FILE = "chips.toml"
 _ID = "{id}"
+RELATIVE = "relative"
 _REFLECTANCE = re.compile(r"reflectance_(pre|post)_(\w+)")
 
 
@@ -51,15 +52,25 @@ class ChipBand(StrictModel):
     """For what a satellite saw before or after the event; a name like `reflectance_post_B4` says it, and what stands in
     the next two."""
     quantity: Line = ""
-    """What was seen, such as `"reflectance"`."""
+    """What was seen, such as `"reflectance"`, which is what is `"relative"`."""
     channel: Line = ""
     """Name of the band of the satellite, such as `"B4"`."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_from_name(cls, values: Any) -> Any:
-        found = _REFLECTANCE.fullmatch(str(values.get("name"))) if isinstance(values, dict) else None
-        return {"date": found[1], "quantity": "reflectance", "channel": found[2], **values} if found else values
+        if not isinstance(values, dict):
+            return values
+        found = _REFLECTANCE.fullmatch(str(values.get("name")))
+        seen = {"date": found[1], "channel": found[2]} if found else {}
+        if found or values.get("unit") == RELATIVE:
+            seen["quantity"] = "reflectance"
+        return seen | values
+
+    @property
+    def is_reflectance(self) -> bool:
+        """Tell whether it is reflectance, which alone has the factor of a chip."""
+        return self.quantity == "reflectance"
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
@@ -85,15 +96,19 @@ class ChipTable(StrictModel):
     """What one more in these two columns stands for: 1 where they count pixels, the side of a chip where they count
     chips."""
     bounds: tuple[str, ...] = Field(default=(), max_length=4)
-    """Columns of the west, south, east and north end of a chip (degrees, WGS 84). Where all chips of an event have
-    them, no map is scored where a model was trained on it."""
+    """Columns of the west, south, east and north end of a chip (degrees, WGS 84; longitudes to 180 or 360). Where all
+    chips of an event have them, no map is scored where a model was trained on it."""
     factor: str | None = None
-    """Column of what the values of a chip are multiplied by, so that those of one raster have one scale."""
+    """Column of what the reflectance of a chip is multiplied by, so that the chips of one raster have one scale."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""
         require((self.row is None) == (self.col is None), "row and col: expected both, or none")
         require(len(self.bounds) in {0, 4}, "bounds: expected the columns of west, south, east and north, or none")
+        for key in ("id", "event"):
+            column = getattr(self, key)
+            fits = column is None or column not in {self.row, self.col, self.factor, *self.bounds}
+            require(fits, f"{key}: found {column!r}, which is a column of numbers too")
 
 
 class ChipsConfig(StrictModel):

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coslide.config.chips import ChipBand, ChipsConfig
-from coslide.cube.band import REFLECTANCE, Band
+from coslide.config.chips import RELATIVE, ChipBand, ChipsConfig
+from coslide.cube.band import Band
 from coslide.errors import InputError
 from coslide.labels import NODATA
 from coslide.progress import report_progress
 from coslide.sources.chips import Chip, find_chips, read_image, read_mask
 from coslide.windows import Window
 
-RELATIVE = "relative"
-_GAP_PX = 64  # between chips whose places are not known
+_GAP_PX = 64  # between chips whose places are not known, at least
+_SQUARE_PX = 128  # side of the squares that intervals draw: each chip begins with one, so that none is cut needlessly
 _MOST_PIXELS = 2**28
 _CACHE_BYTES = 2**27  # of decoded chips: two rows of them
 _GROUPS = {"post": "scene_after", "pre": "scene_before"}
@@ -53,7 +53,7 @@ class Mosaic:
     labels
         The masks, uint8 (row, col): 0 background, 1 landslide, 255 not labelled, no value or no chip.
     fingerprint
-        A hash of all values and places.
+        A hash of all values, places and bounds.
 
     Raises
     ------
@@ -113,7 +113,7 @@ class Mosaic:
         return values
 
     def valid(self, window: Window | slice) -> NDArray[np.bool_]:
-        """Read, as (row, col), which pixels have a value in all bands."""
+        """Read, as (row, col), which pixels have a value in all bands but those that are optional, seen before."""
         (top, bottom), (left, right) = self._bounds(window)
         return self._valid[top:bottom, left:right]
 
@@ -147,8 +147,8 @@ class Mosaic:
             raise InputError(f"{self.name}: found no place of {chip.id}, expected one for each chip, or for none")
         if not given:
             across = math.ceil(math.sqrt(len(self._chips)))
-            steps = height + _GAP_PX, width + _GAP_PX
-            given = [(i // across * steps[0], i % across * steps[1]) for i in range(len(self._chips))]
+            down, right = (-(-(side + _GAP_PX) // _SQUARE_PX) * _SQUARE_PX for side in self._side)
+            given = [(i // across * down, i % across * right) for i in range(len(self._chips))]
         top, left = min(row for row, _ in given), min(col for _, col in given)
         return [Window(row - top, col - left, height, width) for row, col in given]
 
@@ -180,13 +180,15 @@ class Mosaic:
 
     def _read_all(self) -> str:
         """Read every chip once: its labels and where it has values; and hash all of it."""
-        digest = hashlib.sha256(f"{self.inputs} {self.relative} {self.pixel_size_m} {self.windows}".encode())
+        needed = [i for i, band in enumerate(self.inputs) if not band.optional]
+        about = f"{self.inputs} {self.relative} {self.pixel_size_m} {self.windows} {self.bounds}"
+        digest = hashlib.sha256(about.encode())
         for number, (chip, place) in enumerate(zip(self._chips, self.windows.values(), strict=True)):
             image, mask = self._decode(number), read_mask(chip, self._config)
             if mask.shape != self._side:
                 expected = f"expected {self._side[0]} x {self._side[1]} as the first"
                 raise InputError(f"{chip.mask}: found {mask.shape[0]} x {mask.shape[1]} pixels, {expected}")
-            valid = np.isfinite(image).all(axis=0)
+            valid = np.isfinite(image[needed]).all(axis=0)
             self._valid[place.slices] = valid
             self.labels[place.slices] = np.where(valid, mask, np.uint8(NODATA))
             digest.update(image.tobytes() + mask.tobytes())
@@ -212,6 +214,5 @@ def open_mosaics(config: ChipsConfig) -> list[Mosaic]:
 def _band_of(band: ChipBand) -> Band:
     """Describe a band of chips as one of a cube."""
     unit = "1" if band.unit == RELATIVE else band.unit
-    quantity = band.quantity or (REFLECTANCE if band.unit == RELATIVE else "")
-    seen: dict[str, Any] = {"date": band.date, "quantity": quantity, "channel": band.channel}
+    seen: dict[str, Any] = {"date": band.date, "quantity": band.quantity, "channel": band.channel}
     return Band(band.name, unit, group=_GROUPS.get(band.date, "terrain"), optional=band.date == "pre", **seen)

@@ -76,6 +76,7 @@ def find_chips(config: ChipsConfig) -> dict[str, list[Chip]]:
         or the table has an id twice, or does not know an event that is asked for.
     """
     chips = _of_table(config, config.table) if config.table else _of_folder(config)
+    _require_inside(config.root, (path for chip in chips for path in (chip.image, chip.mask)))
     events: dict[str, list[Chip]] = {}
     for chip in chips:
         events.setdefault(chip.event, []).append(chip)
@@ -85,7 +86,7 @@ def find_chips(config: ChipsConfig) -> dict[str, list[Chip]]:
 
 
 def read_image(chip: Chip, config: ChipsConfig) -> NDArray[np.float32]:
-    """Read the image of a chip as (band, row, col), each band in its unit, times the factor of the chip.
+    """Read the image of a chip as (band, row, col), each band in its unit, reflectance times the factor of the chip.
 
     Returns
     -------
@@ -110,7 +111,8 @@ def read_image(chip: Chip, config: ChipsConfig) -> NDArray[np.float32]:
     found = np.empty(values.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 is infinite, and refused below
         for out, stored, band in zip(found, values, config.bands, strict=True):
-            out[...] = (stored.astype(np.float64) * band.scale + band.offset) * chip.factor
+            factor = chip.factor if band.is_reflectance else 1.0
+            out[...] = (stored.astype(np.float64) * band.scale + band.offset) * factor
             if nodata is not None:
                 out[stored == nodata] = np.nan
     if names := [band.name for band, values in zip(config.bands, found, strict=True) if np.isinf(values).any()]:
@@ -135,7 +137,8 @@ def read_mask(chip: Chip, config: ChipsConfig) -> NDArray[np.uint8]:
         raise InputError(f"{chip.mask}: found the shape {stored.shape}, expected a mask of rows and columns")
     meaning = {0: 0, config.landslide: LANDSLIDE} | ({config.unlabelled: NODATA} if config.unlabelled else {})
     if (other := np.unique(stored[~np.isin(stored, list(meaning))])).size:
-        expected = f"expected 0 (background) and {config.landslide} (landslide) only"
+        nobody = f", {config.unlabelled} (unlabelled)" if config.unlabelled else ""
+        expected = f"expected 0 (background){nobody} and {config.landslide} (landslide) only"
         raise InputError(f"{chip.mask}: found {_some(f'{float(value):g}' for value in other)}, {expected}")
     mask = np.zeros(stored.shape, dtype=np.uint8)
     for value, label in meaning.items():
@@ -161,6 +164,7 @@ def _of_folder(config: ChipsConfig) -> list[Chip]:
 def _of_table(config: ChipsConfig, table: ChipTable) -> list[Chip]:
     """List the chips of a table; only files of the events that are asked for need to be there."""
     path = config.root / table.path
+    _require_inside(config.root, [path])
     ends = dict(zip(_ENDS, table.bounds, strict=False))
     columns = {**ends, "row": table.row, "col": table.col, "factor": table.factor}
     numbers = {key: name for key, name in columns.items() if name is not None}
@@ -203,12 +207,21 @@ def _bounds(ends: list[float], where: str) -> tuple[float, float, float, float] 
     if not ends or np.isnan(ends).all():
         return None
     west, south, east, north = ends
-    if not (west < east < west + 180 and -90 <= south < north <= 90):
+    if west >= 180:  # of 0 to 360, which would lie apart from the same place in -180 to 180
+        west, east = west - 360, east - 360
+    if not (-180 <= west < east < west + 180 and east <= 180 and -90 <= south < north <= 90):
         found = ", ".join(f"{end:g}" for end in ends)
-        raise InputError(
-            f"{where}: found {found} as bounds, expected west < east and south < north in degrees, or none"
-        )
+        expected = "expected west < east and south < north in degrees, not across longitude 180, or none"
+        raise InputError(f"{where}: found {found} as bounds, {expected}")
     return west, south, east, north
+
+
+def _require_inside(root: Path, paths: Iterable[Path]) -> None:
+    """Require that no link leads out of the folder of the chips."""
+    home = os.path.realpath(root)
+    for path in paths:
+        if not Path(os.path.realpath(path)).is_relative_to(home):
+            raise InputError(f"{path}: leads out of {root} by a link, expected a file inside; copy it there")
 
 
 def _matching(root: Path, pattern: str) -> dict[str, Path]:

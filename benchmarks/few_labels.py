@@ -62,6 +62,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True)
     tiles = tiles_of(given.index, load_metadata(find_model(given.model)).tile, given.seed)
+    if len(tiles) < max(given.tiles):
+        parser.error(f"--tiles: found {max(given.tiles)}, but {len(tiles)} tiles are labelled for the larger part")
     rest = gpd.read_file(given.area).to_crs(tiles.crs).difference(tiles.iloc[: max(given.tiles)].union_all())
     rest.to_file(given.out / "rest.gpkg")
     print("tiles   F1     precision  recall   AP     best F1" + ("  AP, old event" if given.old else ""))

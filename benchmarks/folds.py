@@ -1,7 +1,7 @@
 """Cross-validation over the blocks of one event: every block held out once.
 
     python benchmarks/folds.py INDEX.zarr [--folds 3] [--recipe modern] [--set KEY=VALUE ...] [--out DIR]
-    python benchmarks/folds.py INDEX.zarr --adapt MODEL --labels FILE --area FILE [--indices slope ...] [--steps 300]
+    python benchmarks/folds.py INDEX.zarr --adapt MODEL --labels FILE --area FILE [--indices slope ...] [--steps 900]
 
 Blocks of two windows (`split.block_windows`) are ranked by their landslide pixels, and of each run of similar blocks
 every fold gets one, drawn by the seed. For each fold a network is trained on the other blocks, or a model of other
@@ -24,11 +24,11 @@ from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.evaluation.pixels import bootstrap_intervals, confusion, counts_by, scores, square_blocks
 from coslide.evaluation.probabilities import average_precision, best_threshold, curve
-from coslide.evaluation.unlabelled import Expectation
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
+from coslide.mapping.probability_map import choose_threshold
 from coslide.options import given_settings
-from coslide.pipeline.adapt import adapt
+from coslide.pipeline.adapt import STEPS, adapt
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scene
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.train import train
@@ -79,26 +79,19 @@ def fit(given: argparse.Namespace, settings: TrainingSettings, folds: Sequence[l
     return adapt(given.adapt, given.index, given.labels, folder / "model", **how)
 
 
-def map_by(model: Model, index: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Map a scene: the probability of all pixels, and which of them count as landslide."""
-    scene = open_labelled_scene(index)
-    probability = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0]
-    threshold = model.metadata.threshold
-    if model.metadata.threshold_of == "scene":
-        expectation = Expectation()
-        expectation.add(probability[np.isfinite(probability)].astype(np.float64))
-        threshold = expectation.threshold
-    return probability, probability >= threshold
+def map_by(model: Model, scene: LabelledScene, where: NDArray[np.bool_]) -> tuple[NDArray[np.float32], float]:
+    """Map the pixels of a fold: their probability, and from which on one counts as landslide."""
+    probability = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0][where]
+    return probability, choose_threshold(model.metadata, [probability])[0]
 
 
-def line(name: str, found: NDArray[np.bool_], probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
-    """Print the scores of one fold; its best F1."""
+def line(name: str, found: NDArray[np.bool_], probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+    """Print the scores of one fold."""
     ranked = curve(probability.astype(np.float64), truth)
     best = scores(*confusion(probability >= best_threshold(ranked), truth)).f1
     own = scores(*confusion(found, truth))
     numbers = (own.f1, own.precision, own.recall, average_precision(ranked), best)
     print(f"{name:<6} " + "  ".join(f"{number:<9.3f}" for number in numbers), flush=True)
-    return best
 
 
 def main() -> None:
@@ -112,7 +105,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--area", type=Path)
     parser.add_argument("--indices", nargs="+", default=[])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-folds"))
     given = parser.parse_args()
     changed = {"recipe": given.recipe, "split.block_windows": 2, **given_settings({"set_": given.set})}
@@ -124,10 +117,10 @@ def main() -> None:
     print("fold   F1         precision  recall     AP         best F1")
     folds = folds_of(scene, settings, given.folds)
     for number, fold in enumerate(folds):
-        probability, landslide = map_by(fit(given, settings, folds, number), given.index)
-        inside = cover(fold, labelled.shape) & labelled & np.isfinite(probability)
-        line(str(number), landslide[inside], probability[inside], truth[inside])
-        pooled[inside], called[inside] = probability[inside], landslide[inside]
+        inside = cover(fold, labelled.shape) & labelled & scene.scene.valid(slice(None))
+        probability, threshold = map_by(fit(given, settings, folds, number), scene, inside)
+        line(str(number), probability >= threshold, probability, truth[inside])
+        pooled[inside], called[inside] = probability, probability >= threshold
     scored = np.isfinite(pooled)
     line("all", called[scored], pooled[scored], truth[scored])
     groups, count = square_blocks(labelled.shape, 128)

@@ -30,6 +30,7 @@ from coslide.mapping.metadata import BUNDLE, METADATA, load_metadata
 from coslide.mapping.model import SHIPPED, load_model, save_model
 from coslide.pipeline.scene_predictor import encoder_for
 from coslide.pipeline.shipped import CARD, card_of
+from coslide.windows import require_tile
 
 LARGEST_MB = 20.0  # all bundles together
 WINDOWS = 16  # on which half precision is held against whole
@@ -136,6 +137,7 @@ def _windows(metadata, path):
     """Encode windows at random places of a cube."""
     cube = open_cube(path)
     require_same_inputs(metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(path))
+    require_tile(cube.shape, metadata.tile)
     encoded = encoder_for(metadata.encoder, cube).encode(cube.read(slice(0, cube.shape[0]), metadata.bands))
     random, side = np.random.default_rng(0), metadata.tile
     places = [

@@ -12,13 +12,21 @@ from torch import nn
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
-from coslide.mapping.adaptation import BeforeAndAfter, TilePixels, calibrated, compare
+from coslide.mapping.adaptation import (
+    BeforeAndAfter,
+    TilePixels,
+    calibrated,
+    compare,
+    held_out_tiles,
+    labelled_tiles,
+)
 from coslide.mapping.model import load_model
 from coslide.pipeline import adapt as module
 from coslide.pipeline.adapt import adapt
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.predict import predict, predict_scene
 from coslide.pipeline.train import train
+from coslide.pipeline.training_data import further_inputs
 from coslide.samples.footprint import split_raster
 from coslide.samples.split import Subset
 from coslide.training.module import Start, Training
@@ -113,7 +121,9 @@ def test_no_step_leaves_the_map_of_the_old_model_to_the_bit(bundle, made_up_cube
     adapt(bundle, made_up_cube, files[0], tmp_path / "same", area=files[1], steps=0)
     old, same = load_model(bundle), load_model(tmp_path / "same")
     np.testing.assert_array_equal(predict(same, cube).values, predict(old, cube).values)
-    assert (same.metadata.threshold, same.metadata.temperature) == (old.metadata.threshold, old.metadata.temperature)
+    record = same.metadata.adapted
+    assert (record.steps, record.tiles, record.held_out_tiles) == (0, 2, 0)
+    assert same.metadata.model_copy(update={"adapted": None}) == old.metadata
 
 
 def test_windows_are_neither_turned_nor_lit_anew_and_the_map_is_made_without_tta(
@@ -154,13 +164,21 @@ def test_it_is_fed_further_indices_of_the_cube_and_begins_with_the_map_it_had(
     new = adapt(old, made_up_cube, files[0], tmp_path / "new", steps=STEPS, **given)
     (first,) = [p for p in new.networks[0].parameters() if p.ndim == 4 and p.shape[1] == len(names)]
     assert first[:, 3:].abs().max() > 0
-    for name, message in (
-        ("reflectance_post", "expected what the model is not fed yet"),
-        ("ndvi", r"expected an index of the cube \(.*slope"),
-    ):
-        with pytest.raises(InputError, match=f"--indices: found {name}, {message}"):
-            adapt(old, made_up_cube, files[0], tmp_path / "no", area=files[1], indices=[name])
-    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("known", "inputs", "index", "message"),
+    [
+        (["reflectance_post_B2"], {}, "reflectance_post", r"not fed yet \(reflectance_post_B2\)"),
+        ([], {}, "ndvi", r"expected an index of the cube \(.*slope"),
+        (["pga"], {"encoding": {"pga_class": "continuous"}}, "pga_class", r"not fed yet \(pga\)"),
+        ([], {"flags": True}, "pre_available", r"not fed yet \(by its flags\)"),
+    ],
+)
+def test_an_index_that_the_cube_lacks_or_the_model_knows_is_refused(cube, known, inputs, index, message):
+    bands = {band.name: band for band in [*cube.inputs, *cube.diagnostics]}
+    with pytest.raises(InputError, match=f"--indices: found {index}, .*{message}"):
+        further_inputs(cube, [index], TrainingSettings(inputs=inputs), [bands[name] for name in known])
 
 
 def test_the_bundle_tells_from_what_and_on_what_it_was_adapted(bundle, adapted, cube):
@@ -170,6 +188,7 @@ def test_the_bundle_tells_from_what_and_on_what_it_was_adapted(bundle, adapted, 
     assert record.learning_rate == old.settings["optimiser.learning_rate"]
     assert len(record.model_sha256) == 64
     assert metadata.channels == old.channels
+    assert (metadata.split["scheme"], metadata.split["leak_fraction"]) == ("regions", 0.0)
     assert metadata.temperature == old.temperature
     assert metadata.settings == old.settings
 
@@ -204,6 +223,8 @@ def test_an_adaptation_resumed_after_a_kill_ends_as_an_uninterrupted_one(
         adapt(bundle, made_up_cube, files[0], out, area=files[1], steps=STEPS)
     assert [path.name for path in tmp_path.iterdir()] == [".cut.training.part"]
     monkeypatch.setattr(Training, "training_step", real)
+    with pytest.raises(InputError, match="already holds a training; use --resume to go on"):
+        adapt(bundle, made_up_cube, files[0], out, area=files[1], steps=STEPS)
     resumed = adapt(bundle, made_up_cube, files[0], out, area=files[1], steps=STEPS, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["cut"]
     for name, tensor in load_model(adapted).networks[0].state_dict().items():
@@ -256,6 +277,37 @@ def pixels(shift, *, count=4, fair=True):
     return [TilePixels(before, before + np.float32(shift) * truth, truth, np.full(100, fair)) for _ in range(count)]
 
 
+def test_a_tile_has_the_pixels_of_its_own_part_of_the_area_alone():
+    """A part that lies in the corner of an L is in the box of the L, too."""
+    area = np.zeros((60, 60), dtype=bool)
+    area[:60, :20] = area[40:, :60] = area[5:25, 30:50] = True
+    labelled = area & (np.arange(60) != 10)
+    tiles = labelled_tiles(area, labelled, tile=20)
+    np.testing.assert_array_equal(tiles > 0, labelled)
+    apart = tiles[5:25, 30:50]
+    assert len(np.unique(apart)) == 1
+    assert not np.isin(tiles[:, :20], apart).any()
+    assert sorted(np.unique(tiles)) == list(range(tiles.max() + 1))
+    everywhere = np.ones((4, 4), dtype=bool)
+    assert np.unique(labelled_tiles(everywhere, everywhere, tile=2)).tolist() == [1, 2, 3, 4]
+
+
+def test_neither_the_tile_of_most_landslides_nor_that_of_least_is_held_out():
+    for count in (10, 13, 18, 25):
+        held_out = held_out_tiles(list(range(count, 0, -1)))
+        assert held_out[0] > 1
+        assert held_out[-1] < count - 1
+
+
+def test_a_temperature_is_not_fitted_on_what_the_old_model_was_trained_on():
+    assert calibrated(pixels(0.5, fair=False), 3.0, 0.2, held_out=2)["temperature"] == 3.0
+
+
+def test_of_fewer_than_four_tiles_there_is_no_interval():
+    found = compare(pixels(0.5, count=3), 0.5, held_out=3)
+    assert (found.before_interval, found.after_interval, found.gain_interval) == (None, None, None)
+
+
 def test_a_tile_is_scored_at_the_threshold_of_the_others():
     found = compare(pixels(0.5), 0.5, held_out=4)
     assert (found.before, found.after, found.gain_interval) == (0.0, 1.0, (1.0, 1.0))
@@ -285,7 +337,7 @@ def test_the_fewer_tiles_the_closer_the_threshold_is_to_the_old_one():
         (4, (0.1, 0.3), "labels helped"),
         (4, (-0.3, -0.1), "keep the old model"),
         (4, (-0.1, 0.3), "do not tell"),
-        (3, (0.1, 0.3), "too few tiles to tell"),
+        (3, None, "too few tiles to tell"),
     ],
 )
 def test_what_is_said_of_more_labels_goes_by_the_interval_of_the_gain(tiles, gain, words):

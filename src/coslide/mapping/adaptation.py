@@ -1,6 +1,5 @@
 """A model adapted to an event of which a few tiles are labelled: its record, its threshold, and what it gained."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,12 +13,11 @@ from coslide.config.records import StrictModel
 from coslide.evaluation.pixels import bootstrap_intervals, confusion, scores
 from coslide.evaluation.probabilities import best_threshold, curve, fit_temperature
 from coslide.labels import label_objects
-from coslide.windows import Window
 
 LEAST_TILES = 10  # of which some are held out
 _FOLDS, _THIRD = 5, 2  # every fifth tile by its landslides, from the third on: neither the most nor the least of them
 _PRIOR_TILES = 2  # the old threshold counts as one that was chosen on so many tiles
-_TELLING = 4  # held-out tiles, below which a bootstrap over them says nothing of the difference
+_TELLING = 4  # tiles, below which a bootstrap over them says nothing
 _SURE = 1e-6
 Interval = tuple[float, float]
 
@@ -51,14 +49,14 @@ class BeforeAndAfter(StrictModel):
         """Say in one line what the labels were worth, and whether more would help."""
         before = f"F1 {self.before:.2f}{_words(self.before_interval)} before"
         if self.after is None:
-            why = f"too few to hold some out: label at least {LEAST_TILES} tiles to learn whether more would help"
-            return f"on all {self.tiles} labelled tiles, {before}; {why}"
+            why = f"; too few to hold some out: label at least {LEAST_TILES} tiles to learn whether more would help"
+            return f"on all {self.tiles} labelled tiles, {before}{why if self.tiles < LEAST_TILES else ''}"
         found = f"on {self.tiles} held-out tiles, {before} and {self.after:.2f}{_words(self.after_interval)} now"
-        if self.gain_interval is None or self.tiles < _TELLING:
+        if self.gain_interval is None:
             return f"{found}; too few tiles to tell whether more labels would help"
         gain = f"{found}, a gain of {self.after - self.before:+.2f}{_words(self.gain_interval)}"
         if self.gain_interval[0] > 0:
-            return f"{gain}: labels helped, and as many again are likely to, by less"
+            return f"{gain}: labels helped, and more may"
         if self.gain_interval[1] < 0:
             return f"{gain}: the labels made it worse; keep the old model, or label many more"
         return f"{gain}: these tiles do not tell whether more labels would help"
@@ -113,33 +111,49 @@ class TilePixels(NamedTuple):
         return TilePixels(self.before[fair], self.after[fair], self.truth[fair], fair[fair])
 
 
-def labelled_tiles(area: NDArray[np.bool_], tile: int) -> list[Window]:
-    """Cut the labelled area (row, col) into rectangles of about a tile, each connected part from its own corner.
+def labelled_tiles(area: NDArray[np.bool_], labelled: NDArray[np.bool_], *, tile: int) -> NDArray[np.int32]:
+    """Cut the labelled area into rectangles of about a tile, each connected part of it from its own corner.
+
+    Parameters
+    ----------
+    area
+        The area, (row, col).
+    labelled
+        Its pixels that are valid; a rectangle without any is no tile.
+    tile
+        Side of a tile in pixels.
+
+    Returns
+    -------
+    ndarray of int32, (row, col)
+        The number of the tile that a labelled pixel is of, from 1 on; 0 elsewhere.
 
     Examples
     --------
-    >>> area = np.zeros((40, 40), dtype=bool)
-    >>> area[2:12, 3:23] = area[30:39, 1:12] = True
-    >>> labelled_tiles(area, 10)
-    [Window(row=2, col=3, height=10, width=10), Window(row=2, col=13, height=10, width=10),
-     Window(row=30, col=1, height=9, width=11)]
+    >>> area = np.zeros((4, 8), dtype=bool)
+    >>> area[:2, :4] = area[3, 5:7] = True
+    >>> labelled_tiles(area, area, tile=2)
+    array([[1, 1, 2, 2, 0, 0, 0, 0],
+           [1, 1, 2, 2, 0, 0, 0, 0],
+           [0, 0, 0, 0, 0, 0, 0, 0],
+           [0, 0, 0, 0, 0, 3, 3, 0]], dtype=int32)
     """
-    found = []
-    for rows, cols in scipy.ndimage.find_objects(label_objects(area).astype(np.int32)):
-        ends = [np.linspace(s.start, s.stop, max(1, round((s.stop - s.start) / tile)) + 1) for s in (rows, cols)]
-        (tops, lefts) = (np.round(one).astype(int).tolist() for one in ends)
-        found += [
-            Window(top, left, bottom - top, right - left)
-            for top, bottom in itertools.pairwise(tops)
-            for left, right in itertools.pairwise(lefts)
-        ]
-    return sorted(window for window in found if area[window.slices].any())
+    parts, found = label_objects(area).astype(np.int32), np.zeros(area.shape, dtype=np.int32)
+    for part, place in enumerate(scipy.ndimage.find_objects(parts), start=1):
+        counts = [max(1, round((one.stop - one.start) / tile)) for one in place]
+        rows, cols = (np.arange(n) * count // n for n, count in zip(parts[place].shape, counts, strict=True))
+        numbers = found.max() + 1 + rows[:, np.newaxis] * counts[1] + cols
+        own = (parts[place] == part) & labelled[place]  # the box of a part may hold pixels of others
+        found[place][own] = numbers[own]
+    taken = np.unique(found[found > 0])
+    return np.where(found > 0, np.searchsorted(taken, found) + 1, 0).astype(np.int32)
 
 
 def held_out_tiles(landslides: Sequence[int]) -> list[int]:
     """Choose the tiles to hold out, by how many landslide pixels each has; none of fewer than ten.
 
-    Every fifth in the order of falling counts is held out, from the third on; none where that one has no landslide.
+    Every fifth in the order of falling counts is held out, from the third on and without the last; none where the third
+    has no landslide.
 
     Examples
     --------
@@ -149,7 +163,7 @@ def held_out_tiles(landslides: Sequence[int]) -> list[int]:
     order = np.argsort(-np.array(landslides), kind="stable")
     if len(order) < LEAST_TILES or not landslides[order[_THIRD]]:
         return []
-    return sorted(order[_THIRD::_FOLDS].tolist())
+    return sorted(order[_THIRD:-1:_FOLDS].tolist())
 
 
 def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float, *, held_out: int) -> dict[str, float]:
@@ -162,7 +176,8 @@ def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float
     temperature, threshold
         Of the model that was adapted.
     held_out
-        How many; with none the temperature stays: on what it was trained on, a network is too sure.
+        How many. Without a pixel of them that the old model was not trained on either, the temperature stays: on what
+        it was trained on, a network is too sure.
 
     Returns
     -------
@@ -171,8 +186,9 @@ def calibrated(tiles: Sequence[TilePixels], temperature: float, threshold: float
         one (as a logit before temperatures) as if that had been chosen on two tiles.
     """
     chosen = _threshold(tiles, uncalibrated(threshold, temperature))
-    if held_out:
-        temperature = fit_temperature(*_joined(tiles[:held_out]))
+    fair = [one.fair_alone() for one in tiles[:held_out]]
+    if any(one.truth.size for one in fair):
+        temperature = fit_temperature(*_joined(fair))
     return {"temperature": temperature, "threshold": _expit(_logit(chosen) / temperature)}
 
 
@@ -233,7 +249,7 @@ def _threshold(tiles: Sequence[TilePixels], old: float) -> float:
 def _gain(before: NDArray[np.int64], after: NDArray[np.int64], replicates: int = 1000) -> Interval | None:
     """Find the bounds that hold 95 % of the differences of F1, tiles drawn with replacement, the same for both."""
     count = len(before)
-    if count < 2:
+    if count < _TELLING:
         return None
     times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=replicates)
     differences = [_f1(draw @ after) - _f1(draw @ before) for draw in times[:, np.newaxis]]
@@ -242,7 +258,7 @@ def _gain(before: NDArray[np.int64], after: NDArray[np.int64], replicates: int =
 
 
 def _bounds(counts: NDArray[np.int64]) -> Interval | None:
-    return bootstrap_intervals(counts, ["f1"]).get("f1")
+    return bootstrap_intervals(counts, ["f1"]).get("f1") if len(counts) >= _TELLING else None
 
 
 def _f1(counts: NDArray[np.int64]) -> float:

@@ -18,7 +18,8 @@ from coslide.samples.encode import Encoder, Normalisation
 def widen(model: Model, further: Encoder) -> Model:
     """Feed a model further bands, whose weights are 0: its map is the same until they are trained.
 
-    Nearly the same is that of EGCN, which finds the neighbours of a node by all of its inputs.
+    Nearly the same is that of EGCN, which finds the neighbours of a node by all of its inputs, and of a model with a
+    flag for a source of which a cube has the further bands alone.
 
     Parameters
     ----------

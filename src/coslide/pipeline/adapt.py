@@ -8,9 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import Cube, open_cube
@@ -41,9 +43,10 @@ from coslide.pipeline.training_data import further_inputs, prepare_tiles
 from coslide.samples.footprint import footprint_of, is_held_out, split_raster
 from coslide.samples.split import Split, Subset
 from coslide.sources.inventory import rasterize_inventory
+from coslide.training.checkpoints import require_unused
 from coslide.training.fit import with_precision
 from coslide.training.module import Start
-from coslide.windows import Window, cover, require_tile
+from coslide.windows import Window, require_tile
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +87,7 @@ def adapt(
         Indices of the cube that the model is to be fed besides, such as ``"slope"``, by name or band. Their weights
         begin at 0, so that the adaptation starts from the map of the old model (`coslide.mapping.widen`).
     steps
-        Steps of the training; 0 leaves the model as it is.
+        Steps of the training; 0 leaves the model as it is, and scores it on the labels.
     resume
         Go on with an adaptation that was interrupted.
 
@@ -106,28 +109,29 @@ def adapt(
     ('Made-up earthquake', 2)
     """
     model, out = find_model(model), Path(out).absolute()
+    if steps < 0:
+        raise InputError(f"steps: found {steps}, expected 0 or more")
     if os.path.lexists(out):
         raise InputError(f"{out}: exists already; expected a new folder for the adapted model")
     old, cube = load_model(model), open_cube(index)
     require_same_inputs(old.metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
     require_tile(cube.shape, old.metadata.tile)
-    scene = _labelled(cube, as_vector_file(labels), as_vector_file(area), old.metadata.tile)
+    given = _labelled(cube, as_vector_file(labels), as_vector_file(area), old.metadata.tile)
     settings = _settings(old.metadata, steps)
     if indices:
         old = widen(old, further_inputs(cube, indices, settings, old.metadata.bands))
     work = out.with_name(f".{out.name}.training.part")
-    labelled = hashlib.sha256(scene.labels.tobytes()).hexdigest()
+    scene, labelled = given.scene, hashlib.sha256(given.scene.labels.tobytes()).hexdigest()
     made_from = {"model": sha256(model), "labels": labelled, "indices": ", ".join(indices)}
     started = time.monotonic()
     with output_folder(work), exclusive_lock(work, out):
-        if not resume:
-            shutil.rmtree(work / _TRAINING, ignore_errors=True)
+        require_unused(work / _TRAINING, resume=resume)
         new = _trained(old, scene, settings, work / _TRAINING, made_from=made_from, resume=resume) if steps else old
-        held_out = len(scene.split.validation)
+        held_out = len(given.held_out) if steps else 0
         record = Adaptation(
             model_sha256=made_from["model"],
             event=scene.name,
-            tiles=len(scene.split.train) + held_out,
+            tiles=given.tile_count,
             held_out_tiles=held_out,
             indices=list(indices),
             labelled_km2=float((scene.labels != NODATA).sum()) * cube.pixel_size_m**2 / 1e6,
@@ -135,7 +139,7 @@ def adapt(
             learning_rate=settings.optimiser.learning_rate,
             penalty=PENALTY,
         )
-        new = _calibrated(old, new, scene, record)
+        new = _calibrated(old, new, given, record)
         save_model(new, out)
         shutil.rmtree(work)
     of = f"{record.tiles} labelled tiles of {scene.name}, {held_out} of them held out"
@@ -143,7 +147,20 @@ def adapt(
     return new
 
 
-def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> LabelledScene:
+class _Labelled(NamedTuple):
+    """The labelled scene, the number of the tile of each pixel (row, col), and the numbers of the tiles held out."""
+
+    scene: LabelledScene
+    tiles: NDArray[np.int32]
+    held_out: list[int]
+
+    @property
+    def tile_count(self) -> int:
+        """How many tiles there are."""
+        return int(self.tiles.max())
+
+
+def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> _Labelled:
     """Read the labels of a few tiles, and split the tiles into those to train on and those to hold out.
 
     A window shows the bands around the labelled area too, as a map of the scene would; it has no labels there. The
@@ -155,27 +172,27 @@ def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> La
     if not (found == LANDSLIDE).any():
         where = f"inside the labelled area ({area.path}) and the valid pixels of the cube"
         raise InputError(f"{labels.path}: found no landslide {where}, expected some")
-    tiles = [window for window in labelled_tiles(inside, tile) if (found[window.slices] != NODATA).any()]
-    held_out = held_out_tiles([int((found[window.slices] == LANDSLIDE).sum()) for window in tiles])
-    subsets = np.where(inside, np.uint8(Subset.TRAIN), np.uint8(Subset.GUARD))
-    for number in held_out:
-        part = subsets[tiles[number].slices]
-        part[part == Subset.TRAIN] = Subset.VALIDATION
-    train, validation = (
-        [window for number, window in enumerate(tiles) if (number in held_out) is kept] for kept in (False, True)
-    )
-    seen = np.where(inside, subsets, np.uint8(Subset.NONE))
-    return LabelledScene(
+    tiles = labelled_tiles(inside, inside & (found != NODATA), tile=tile)
+    counts = np.bincount(tiles[found == LANDSLIDE], minlength=tiles.max() + 1)[1:]
+    held_out = [number + 1 for number in held_out_tiles(counts.tolist())]
+    apart = np.isin(tiles, held_out)
+    # as the guard, held-out tiles show their bands beside training pixels, as a map would
+    subsets = np.where((tiles > 0) & ~apart, np.uint8(Subset.TRAIN), np.uint8(Subset.GUARD))
+    seen = np.where(inside, np.where(apart, np.uint8(Subset.VALIDATION), np.uint8(Subset.TRAIN)), np.uint8(Subset.NONE))
+    places = [Window(r.start, c.start, r.stop - r.start, c.stop - c.start) for r, c in find_objects(tiles)]
+    train = [place for number, place in enumerate(places, start=1) if number not in held_out]
+    scene = LabelledScene(
         cube.title,
         cube.fingerprint,
         cube,
         found,
         credit=str(cube.attrs.get("credit", "")),
         simulated=bool(cube.attrs.get("simulated", 0)),
-        split=Split(subsets, train, validation, [], 0.0),
+        split=Split(subsets, train, [], [], 0.0),
         footprint=footprint_of(seen, cube.grid),
         seen=seen,
     )
+    return _Labelled(scene, tiles, held_out)
 
 
 def _settings(metadata: ModelMetadata, steps: int) -> TrainingSettings:
@@ -224,24 +241,34 @@ def _trained(
         shutil.rmtree(folder / _CACHE, ignore_errors=True)
 
 
-def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation) -> Model:
-    """Choose temperature and threshold of the adapted model, score it, and complete its metadata."""
-    metadata, held_out = old.metadata, 0 if new is old else len(scene.split.validation)
-    pixels = _pixels(old, new, scene, [*scene.split.validation, *scene.split.train])
+def _calibrated(old: Model, new: Model, given: _Labelled, record: Adaptation) -> Model:
+    """Choose temperature and threshold of the adapted model, score it, and complete its metadata.
+
+    A model that was not trained stays as it is, and is scored.
+    """
+    metadata, held_out = old.metadata, record.held_out_tiles
+    pixels = _pixels(old, new, given)
     temperature = metadata.temperature
     before = [apply_temperature(one.before, temperature) for one in pixels]
     threshold, _ = choose_threshold(metadata, before)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"card": None}  # what it says is of the old model
     if new is not old:
         values |= calibrated(pixels, temperature, threshold, held_out=held_out)
         _log.info("temperature {temperature:.2f}, threshold {threshold:.3f}".format(**values))
-        values |= {"threshold_of": "validation", "tta": False}
+        values |= {"threshold_of": "validation", **_trained_on(metadata, given, record)}
     found = compare(pixels, uncalibrated(threshold, temperature), held_out=held_out)
     worth = "the old model was trained on the labelled area, so what the labels are worth cannot be told"
     _log.info(worth if found is None else found.line())
-    split: dict[str, Any] = {"scheme": "regions", "test_tiles": 0, "guard_px": 0}
-    split |= {"train_tiles": len(scene.split.train), "validation_tiles": len(scene.split.validation)}
-    values |= {
+    values["adapted"] = record.model_copy(update={"scores": found})
+    return replace(new, metadata=new.metadata.model_copy(update=values))
+
+
+def _trained_on(metadata: ModelMetadata, given: _Labelled, record: Adaptation) -> dict[str, Any]:
+    """Tell what the metadata of a model say of its training after it was trained on, too."""
+    scene = given.scene
+    split = {"scheme": "regions", "test_tiles": 0, "guard_px": 0, "leak_fraction": 0.0}
+    split |= {"train_tiles": record.tiles - record.held_out_tiles, "validation_tiles": record.held_out_tiles}
+    return {
         "events": list(dict.fromkeys([*metadata.events, scene.name])),
         "simulated": list(dict.fromkeys([*metadata.simulated, *([scene.name] if scene.simulated else [])])),
         "footprints": [*metadata.footprints, scene.footprint],
@@ -250,22 +277,20 @@ def _calibrated(old: Model, new: Model, scene: LabelledScene, record: Adaptation
         "vital_signs": [],
         "samples": {},
         "scores": {},
-        "card": None,  # what it says is of the old model
-        "adapted": record.model_copy(update={"scores": found}),
     }
-    return replace(new, metadata=metadata.model_copy(update=values))
 
 
-def _pixels(old: Model, new: Model, scene: LabelledScene, tiles: Sequence[Window]) -> list[TilePixels]:
-    """Predict the labelled pixels of tiles by both models, without their temperature."""
-    labels, seen = scene.labels, split_raster(old.metadata.footprints, cast("Cube", scene.scene).grid)
-    where = cover(tiles, labels.shape) & (labels != NODATA)
+def _pixels(old: Model, new: Model, given: _Labelled) -> list[TilePixels]:
+    """Predict the labelled pixels of tiles by both models, without their temperature; of those held out first."""
+    labels, seen = given.scene.labels, split_raster(old.metadata.footprints, cast("Cube", given.scene.scene).grid)
+    where = given.tiles > 0
     raw = [replace(one, metadata=one.metadata.model_copy(update={"temperature": 1.0})) for one in (old, new)]
-    before = mapped_where(raw[0], scene, where)
-    after = before if new is old else mapped_where(raw[1], scene, where)
-    found = []
-    for place in (window.slices for window in tiles):
-        own = where[place]
+    before = mapped_where(raw[0], given.scene, where)
+    after = before if new is old else mapped_where(raw[1], given.scene, where)
+    found, places = [], find_objects(given.tiles)
+    for number in sorted(range(1, given.tile_count + 1), key=lambda number: number not in given.held_out):
+        place = places[number - 1]
+        own = given.tiles[place] == number
         truth, fair = labels[place][own] == LANDSLIDE, is_held_out(seen[place][own])
         found.append(TilePixels(before[place][own], after[place][own], truth, fair))
     return found

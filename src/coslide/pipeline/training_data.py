@@ -139,13 +139,16 @@ def further_inputs(cube: Cube, indices: Sequence[str], settings: TrainingSetting
     InputError
         If the cube has no index of a name, or the model is fed it.
     """
+    names = {band.name for band in known}
     for name in indices:
         bands = index_set([name], cube.inputs)
         if not bands:
             has = ", ".join(dict.fromkeys(band.variable for band in cube.inputs))
             raise InputError(f"--indices: found {name}, expected an index of the cube ({has})")
-        if both := [band.name for band in bands if band in known]:
-            raise InputError(f"--indices: found {name}, expected what the model is not fed yet ({', '.join(both)})")
+        fed = [band.name for band in _encoder(bands, cube.diagnostics, settings).bands]
+        if not fed or names & {*fed}:
+            what = ", ".join(one for one in fed if one in names) or "by its flags"
+            raise InputError(f"--indices: found {name}, expected what the model is not fed yet ({what})")
     encoder = _encoder(index_set(indices, cube.inputs), cube.diagnostics, settings)
     moments = Moments(encoder.bands)
     for rows in row_strips(cube.shape[0]):

@@ -207,6 +207,15 @@ def test_labels_go_where_f1_is_decided_and_none_is_left_out():
     assert allocate(np.array([0, 0, 0, 40]), np.zeros(4), 40).tolist() == [0, 0, 0, 40]
 
 
+def test_a_tenth_more_labels_leave_no_stratum_with_fewer():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        pixels = (10 ** random.uniform(0, 6, 4)).astype(np.int64)
+        pixels[3] += 2000
+        rates, n = random.uniform(0, 1, 4) ** random.uniform(1, 8, 4), int(random.integers(40, 300))
+        assert (allocate(pixels, rates, -(-11 * n // 10)) >= allocate(pixels, rates, n)).all()
+
+
 def test_neyman_needs_fewer_labels_than_any_other_shares():
     pixels, rates = np.array([2_000, 2_000, 10_000, 86_000]), np.array([0.7, 0.25, 0.05, 0.02])
     shares = np.zeros((4, 2, 2))

@@ -169,6 +169,34 @@ def test_labels_that_cannot_be_used_are_refused_in_one_line(sampled, copied, cha
     assert not (copied / "assessment.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (3, "expected at least 2; someone has looked at all 3 pixels of it, so too few"),
+        (1, "expected at least 1; some"),
+    ],
+)
+def test_a_stratum_of_which_nothing_can_be_told_asks_for_no_more_places(
+    made_up_cube, metadata, tmp_path, pixels, expected
+):
+    cube = open_cube(made_up_cube)
+    slid = np.flatnonzero((cube.labels == LANDSLIDE) & cube.valid())
+    valid = cube.labels != LANDSLIDE
+    valid.flat[slid[:pixels]] = True
+    folder = write_map(tmp_path / "map", cube, metadata, valid=valid)
+    drawn = sample(folder, n=40, index=made_up_cube)
+    places = json.loads((drawn / "strata.json").read_text())["places"]
+    mapped = [one["stratum"] == 1 for one in places]
+    assert sum(mapped) == pixels
+    labels = np.where(mapped, "cannot tell", "no landslide")
+    table = pd.DataFrame({"id": [one["id"] for one in places], "label": labels})
+    with pytest.raises(InputError, match=f"found 0 in stratum 'landslide' that are .*, {expected}"):
+        assess(folder, written(table, folder / "labels.csv"))
+    table.loc[np.flatnonzero(mapped)[0], "label"] = ""
+    with pytest.raises(InputError, match="label more places, or draw more"):
+        assess(folder, written(table, folder / "labels.csv"))
+
+
 def test_points_without_labels_are_refused(copied):
     with pytest.raises(InputError, match="no place has a label yet"):
         assess(copied, copied / "sample" / "sample.gpkg")

@@ -16,12 +16,13 @@ from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
 from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import read_scores
-from coslide.evaluation.study import Study
+from coslide.evaluation.study import Run, Study, study_rows
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.labelled_scene import open_labelled_scenes
 from coslide.pipeline.scene_predictor import predict_array
 from coslide.pipeline.study import RUN, carry_out, plan_transfer, state_of, study_transfer
+from coslide.report.page import render
 from coslide.terminal import print_study
 
 SETTINGS = TrainingSettings(
@@ -124,6 +125,19 @@ def test_means_and_spreads_are_those_of_the_seeds_and_then_of_the_events(study):
     assert f" | {bounds[0]:.2f} to {bounds[1]:.2f} | " in text
     assert "It is a bound, not a result" in text
     assert "from its probabilities on the unseen event alone" in text
+    assert "*trained F1* is at the one that was chosen on its training events, as were those of the other" in text
+
+
+def test_a_table_without_a_validation_set_says_at_what_threshold_it_is(study):
+    found = study[1]
+    settings = found.settings | {"split.validation_fraction": 0.0}
+    content = {"table": study_rows(found), "changed": {}}
+    text = render("study.md.j2", found=found.model_copy(update={"settings": settings}), **content)
+    assert "alone, without a label; *trained F1* is at 0.5, **as no validation set was kept" in text
+    assert "chosen on its training events" not in text
+    settings["threshold"] = "validation"
+    text = render("study.md.j2", found=found.model_copy(update={"settings": settings}), **content)
+    assert "the network's is 0.5, those of the others were chosen on training pixels" in text
 
 
 def test_the_table_in_a_terminal_fits_and_calls_the_bound_one(study, capsys):
@@ -195,6 +209,29 @@ def test_an_input_that_changed_is_trained_on_again_in_the_place_of_the_old_run(s
         state_of(found.runs[0].model_copy(update={"name": "other"}), out)
 
 
+def test_a_replacement_that_is_interrupted_goes_on(tmp_path, monkeypatch):
+    """The first file that goes may be the one that tells whose folder it is."""
+    run = Run(name="a/seed-0", case="a", seed=0, train={"b": "1"}, test_on={"a": "2"}, settings={}, done=True)
+    folder, trained = tmp_path / run.name, []
+    folder.mkdir(parents=True)
+    (folder / RUN).write_text(run.model_dump_json())
+    (folder / "figure.png").touch()
+
+    def stop(path, remove=shutil.rmtree):
+        (path / RUN).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coslide.pipeline.study.train", lambda *given, **_: trained.append(sorted(folder.iterdir())))
+    changed = run.model_copy(update={"train": {"b": "3"}, "done": False})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", stop)
+        carry_out([changed], tmp_path)
+    assert state_of(changed, tmp_path) == "to do"
+    carry_out([changed], tmp_path)
+    assert trained == [[folder / RUN]]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_run_has_the_settings_that_were_asked_for(chips):
     settings = SETTINGS.changed({"recipe": "modern", "optimiser.epochs": 3, "members": 2, "seed": 5})
     runs = plan_transfer([chips], settings, seeds=2)
@@ -240,4 +277,18 @@ def test_an_event_without_landslides_or_one_that_overlaps_another_is_refused(chi
                 file.write(empty, 1)
     with pytest.raises(InputError, match="#b: has no landslide among its labels, expected some"):
         study_transfer([chips], tmp_path / "out", SETTINGS)
+    (chips.parent / "chips.csv").write_text("\n".join(lines).replace(",b,", ",b#1,"))
+    with pytest.raises(InputError, match="found the event 'b#1', expected names without comma, slash or #"):
+        study_transfer([chips], tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_event_that_always_trains_needs_no_landslide(chips_writer, tmp_path):
+    places, keys = [f"{name},{i},{j},1" for name in EVENTS for i in (0, 1) for j in (0, 1)], 'unit = "relative"\n'
+    chips, _ = chips_writer(tmp_path, places, side=80, form=".npy", table=TABLE.replace("32", "80"), keys=keys)
+    for number in (9, 10, 11, 12):
+        np.save(tmp_path / "lab" / f"{number}.npy", np.zeros((80, 80), np.uint8))
+    runs = plan_transfer([f"{chips}#east", f"{chips}#north"], SETTINGS, always=[f"{chips}#west"])
+    assert [run.case for run in runs] == ["Made-up chips (east)", "Made-up chips (north)"]
+    with pytest.raises(InputError, match="#west: has no landslide among its labels, expected some: it is once"):
+        plan_transfer([chips], SETTINGS)

@@ -34,3 +34,11 @@ def test_every_answer_has_a_key_and_labels_can_be_saved_and_loaded():
     assert all(f'id="{name}"' in text for name in ("back", "next", "save", "load", "todo", "progress"))
     assert "id,label" in text
     assert "A picture shows 640 m" in text
+
+
+def test_a_second_person_can_start_without_the_labels_of_the_first_but_nobody_by_accident():
+    (anew,) = re.findall(r"function anew\(\) \{.*?\n\}", page(), re.DOTALL)
+    asks, forgets = anew.index("if (!confirm("), anew.index("localStorage.removeItem(key)")
+    assert asks < anew.index("return;") < anew.index("labels = {};") < forgets
+    assert 'at("anew").onclick = anew;' in page()
+    assert '<button id="anew">Start anew</button>' in page()

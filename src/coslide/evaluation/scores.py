@@ -44,7 +44,8 @@ class MapScores(PixelScores):
     """At the threshold with the highest F1 on the scored pixels. No map has it, as the truth chose it: a bound, never a
     result, which tells how much of an error is the threshold's. Null without landslide."""
     trained: PixelScoresAt | None = None
-    """At the threshold that is best on the validation set, where the map has one of its own scene."""
+    """At the threshold that is best on the validation set (0.5 without one), where the map has one of its own
+    scene."""
 
 
 class BaselineScores(PixelScores):

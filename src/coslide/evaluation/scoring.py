@@ -54,7 +54,7 @@ class ScoredMap:
     threshold
         From this probability on a pixel counts as landslide.
     trained_threshold
-        The one that is best on the validation set, where `threshold` is of the scene alone.
+        The one that is best on the validation set (0.5 without one), where `threshold` is of the scene alone.
     temperature
         With which the map was calibrated; None for landslides without a probability, which is 0 or 1 then.
     baselines

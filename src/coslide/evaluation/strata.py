@@ -61,7 +61,7 @@ def allocate(pixels: NDArray[np.int64], rates: Floats, n: int) -> NDArray[np.int
         Share of landslide that is anticipated in each, 0 to 1: the mean of a calibrated probability. Taken to be at
         least 0.005, and at most 0.995: no map of another event is that sure.
     n
-        Labels in all; at most the pixels there are.
+        Labels in all; at most the pixels there are. A tenth more leaves no stratum with fewer; one more may.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def draw_places(strata: NDArray[np.uint8], sizes: NDArray[np.int64], seed: int) 
     sizes
         How many of each, (stratum,).
     seed
-        With the same seed a larger sample holds the smaller one.
+        With the same seed more places of a stratum hold the fewer ones.
     """
     found: list[Any] = []
     for number, size in enumerate(sizes, start=1):

@@ -71,8 +71,8 @@ class StudyRow(StrictModel):
     """Area under the precision-recall curve; null without landslide."""
     at: dict[str, ThresholdScores]
     """Scores by how the threshold was chosen: `own` on the validation set (without one, as `metrics.json` tells), or
-    with `threshold = "scene"` from the map alone, and `trained` on the validation set then; `oracle` on the scored
-    pixels themselves, which is a bound and no result."""
+    with `threshold = "scene"` from the map alone, and `trained` on the validation set then (0.5 without one); `oracle`
+    on the scored pixels themselves, which is a bound and no result."""
     intervals: dict[str, tuple[float, float]]
     """95 % intervals of `f1` at the own threshold and of `average_precision` (bootstrap over squares of 128 pixels)."""
     scored_pixels: int

@@ -1,6 +1,7 @@
 """From labels of a sample to area and accuracies of a map, with their intervals; no inventory is needed."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,7 @@ def assess(
     labelled = _Labelled(design, _read_labels(labels, design, found), strata_of_design(design, found, home / DESIGN))
     mapped = np.asarray(found.probability >= design.threshold)
     tally = labelled.tally(mapped, labelled.strata > 0)
-    _require_labels(tally, str(labels))
+    _require_labels(labelled, tally, labelled.strata > 0, str(labels))
     result = assess_tally(tally, labelled.left_out, pixel_km2=labelled.pixel_km2, map_sha256=design.map_sha256)
     if other is not None:
         result = result.model_copy(update={"comparison": _compare(labelled, mapped, found.grid, Path(other))})
@@ -146,12 +147,18 @@ def _read_labels(path: Path, design: SampleDesign, found: ProbabilityMap) -> dic
     return dict(zip(ids, words, strict=True))
 
 
-def _require_labels(tally: Tally, where: str) -> None:
-    """Require enough labels that count in each stratum that has pixels; `where` begins the line."""
-    for name, labelled, pixels in zip(STRATA, tally.sizes, tally.pixels.sum(axis=1), strict=True):
-        if labelled < min(_LEAST, pixels):
-            counting = f"found {labelled} in stratum {name!r} that are {' or '.join(LABELS[:2])}"
-            raise InputError(f"{where}: {counting}, expected at least {_LEAST}; label more places, or draw more (--n)")
+def _require_labels(labelled: _Labelled, tally: Tally, part: NDArray[np.bool_], where: str) -> None:
+    """Require enough labels that count in each stratum that has pixels in `part`; `where` begins the line."""
+    places = [one for one in labelled.design.places if part[one.row, one.col] and labelled.words[one.id]]
+    looked_at = Counter(STRATA[one.stratum - 1] for one in places)
+    for name, counted, pixels in zip(STRATA, tally.sizes, tally.pixels.sum(axis=1), strict=True):
+        least = min(_LEAST, pixels)
+        if counted < least:
+            advice = "label more places, or draw more (--n)"
+            if looked_at[name] == pixels:
+                advice = f"someone has looked at all {pixels} pixels of it, so too few can be told"
+            counting = f"found {counted} in stratum {name!r} that are {' or '.join(LABELS[:2])}"
+            raise InputError(f"{where}: {counting}, expected at least {least}; {advice}")
 
 
 def _compare(labelled: _Labelled, mapped: NDArray[np.bool_], grid: GeoBox, other: Path) -> Comparison:
@@ -162,5 +169,5 @@ def _compare(labelled: _Labelled, mapped: NDArray[np.bool_], grid: GeoBox, other
     shared = (labelled.strata > 0) & np.isfinite(second.probability) & is_held_out(second.seen)
     classes = 2 * mapped + (second.probability >= second.threshold)
     tally = labelled.tally(classes, shared, many=4)
-    _require_labels(tally, f"{other}: on the pixels that both maps can be judged on")
+    _require_labels(labelled, tally, shared, f"{other}: on the pixels that both maps can be judged on")
     return compare_tally(tally, str(other), pixel_km2=labelled.pixel_km2)

@@ -70,7 +70,7 @@ class SampleDesign(StrictModel):
     map_sha256: str
     """Hash of ``probability.tif``: labels are of this map alone."""
     seed: int = Field(ge=0)
-    """Of the draw; with the same one a larger sample holds the smaller one."""
+    """Of the draw; with the same one a sample that is at least a tenth larger holds the smaller one."""
     threshold: float = Field(gt=0, le=1)
     """Probability from which a pixel is landslide in the map."""
     doubtful_from: float = Field(gt=0, le=1)

@@ -67,8 +67,8 @@ def study_transfer(
     Raises
     ------
     InputError
-        If there are fewer than two events, one is given twice, has no landslide or overlaps another, or as
-        `coslide.train`.
+        If there are fewer than two events, one is given twice or overlaps another, one of `events` has no landslide, or
+        as `coslide.train`.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def plan_transfer(
     if settings.split.scheme != "events":
         expected = "expected events: each is held out as a whole"
         raise InputError(f"training.split.scheme: found {settings.split.scheme}, {expected}")
-    _require_events(paths, scenes)
+    _require_events(paths, scenes, len(unseen))
     inputs = {path: scene.fingerprint for path, scene in zip(paths, scenes, strict=True)}
     runs = []
     for path, (case, folder) in zip(unseen, _names(scenes), strict=False):  # what always trains comes after them
@@ -146,10 +146,14 @@ def carry_out(runs: Sequence[Run], out: Path) -> None:
         if state == "done":
             _log.info(f"{what}: is there")
             continue
+        gone = folder.with_name(f".{folder.name}.part")  # half of an old run would pass for something else
+        if gone.exists():
+            shutil.rmtree(gone)
         _log.info(f"{what}: {'goes on' if state == 'interrupted' else 'starts'}, without {run.case}")
         if state == "changed":
             _log.info(f"{what}: other settings or inputs made what is there; it is trained again")
-            shutil.rmtree(folder)
+            folder.rename(gone)
+            shutil.rmtree(gone)
         write_json(folder / RUN, run.model_dump(mode="json"))
         settings = TrainingSettings().changed(run.settings)
         train(list(run.train), folder, settings, test_on=list(run.test_on), resume=True)
@@ -209,22 +213,22 @@ def _events_of(path: Path | str) -> list[str]:
     names = list(find_chips(config)) if config else []
     if len(names) < 2 or config is None:
         return [str(path)]
-    if odd := [name for name in names if "," in name or "/" in name or not name]:
-        raise InputError(f"{config.file}: found the event {odd[0]!r}, expected names without comma or slash")
+    if odd := [name for name in names if set(name) & set(",/#") or not name]:
+        raise InputError(f"{config.file}: found the event {odd[0]!r}, expected names without comma, slash or #")
     whole = str(path) if Path(path).exists() else str(path).rpartition("#")[0]
     return [f"{whole}#{name}" for name in names]
 
 
-def _require_events(paths: Sequence[str], scenes: Sequence[LabelledScene]) -> None:
-    """Require at least two events, each given once and with landslides."""
+def _require_events(paths: Sequence[str], scenes: Sequence[LabelledScene], unseen: int) -> None:
+    """Require at least two events, each given once; the first `unseen` of them with landslides."""
     if len(scenes) < 2:
         names = ", ".join(scene.name for scene in scenes)
         raise InputError(f"found {len(scenes)} event ({names}), expected two or more, each to be once the unseen one")
     given = Counter(scene.fingerprint for scene in scenes)
-    for path, scene in zip(paths, scenes, strict=True):
+    for number, (path, scene) in enumerate(zip(paths, scenes, strict=True)):
         if given[scene.fingerprint] > 1:
             raise InputError(f"{path}: found {scene.name} twice, expected each event once")
-        if not (scene.labels == LANDSLIDE).any():
+        if number < unseen and not (scene.labels == LANDSLIDE).any():
             raise InputError(f"{path}: has no landslide among its labels, expected some: it is once the unseen event")
 
 

@@ -5,7 +5,7 @@ set -eu
 out=${1:-runs/models}
 chips=examples/chips/landslide4sense-rgb.toml
 coslide build examples/iburi-2018/event.toml --out "$out/iburi.zarr"
-coslide study transfer "$out/iburi.zarr" "$chips#kodagu" --always "$chips#taiwan" --recipe transfer --members 2 \
+coslide study transfer "$out/iburi.zarr" "$chips#kodagu" --always "$chips#taiwan" --recipe transfer --members 2 --set runtime.precision=32 \
     --seed 1 --out "$out/post-rgb"
 python tools/ship_model.py "$out/post-rgb/2018-hokkaido-eastern-iburi-earthquake/seed-1/model" post-rgb \
     --unseen "$out/post-rgb/study.json" --on "$out/iburi.zarr" --command "sh examples/models/post-rgb.sh" \

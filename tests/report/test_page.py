@@ -59,7 +59,8 @@ def evil_run():
     picture = Picture("data:image/png;base64,AAAA", EVIL, EVIL, [("#112233", EVIL)], 9.0)
     grid = GeoBox((3, 3), Affine(10, 0, 0, 0, -10, 0), "EPSG:32654")
     band = {"band": EVIL, "unit": EVIL, "valid_share": 1, "smallest": 0, "largest": 1, "source": [EVIL] * 3}
-    own = {"card": SimpleNamespace(name=EVIL, limits=EVIL), "events": [""]}
+    adapted = SimpleNamespace(event=EVIL, tiles=5, steps=900, indices=[EVIL])
+    own = {"card": SimpleNamespace(name=EVIL, limits=EVIL), "events": [""], "adapted": adapted}
     model = SimpleNamespace(network=EVIL, options={}, settings={}, coslide_version=EVIL, citation=EVIL, **own)
     charts = dict.fromkeys(("precision_recall", "reliability", "roc", "recall_by_size"), picture)
     signs = NetworkDiagnostics(average_precision=0.5, windows=3, depths=[{"depth": 1, "kernel_spread": 0.01}])
@@ -103,6 +104,11 @@ def read(text):
     reader.feed(text)
     assert reader.open == []
     return reader.tags
+
+
+def test_the_page_tells_that_a_model_was_adapted(page):
+    assert "by 5 labelled tiles in 900 steps, without flips, relighting and TTA; fed besides: " in page
+    assert "training before that" in page
 
 
 def test_texts_of_the_data_cannot_become_tags(page):

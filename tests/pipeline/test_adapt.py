@@ -1,5 +1,6 @@
 """A model adapted to a few labelled tiles: it learns them, keeps what it knew, and tells what they were worth."""
 
+import inspect
 import json
 
 import geopandas as gpd
@@ -9,6 +10,7 @@ import torch
 from shapely.geometry import box
 from torch import nn
 
+from coslide.cli import adapt as command
 from coslide.config.training import TrainingSettings
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
@@ -251,6 +253,11 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_written(bundle, ma
         with pytest.raises(InputError, match=message):
             adapt(model, made_up_cube, given, tmp_path / out, area=of)
     assert {path.name for path in tmp_path.iterdir()} == there
+
+
+def test_the_command_takes_as_many_steps_as_the_function():
+    steps = (inspect.signature(one).parameters["steps"].default for one in (command, adapt))
+    assert len(set(steps)) == 1
 
 
 def test_of_ten_tiles_some_are_held_out_and_give_the_temperature(bundle, made_up_cube, cube, tmp_path):

@@ -37,7 +37,7 @@ from coslide.mapping.model import Model, find_model, load_model, save_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.mapping.widen import widen
 from coslide.pipeline.evaluate import as_vector_file
-from coslide.pipeline.labelled_scene import LabelledScene
+from coslide.pipeline.labelled_scene import LabelledScene, scene_of_cube
 from coslide.pipeline.train import fit_members, mapped_where
 from coslide.pipeline.training_data import further_inputs, prepare_tiles
 from coslide.samples.footprint import footprint_of, is_held_out, split_raster
@@ -181,17 +181,8 @@ def _labelled(cube: Cube, labels: VectorFile, area: VectorFile, tile: int) -> _L
     seen = np.where(inside, np.where(apart, np.uint8(Subset.VALIDATION), np.uint8(Subset.TRAIN)), np.uint8(Subset.NONE))
     places = [Window(r.start, c.start, r.stop - r.start, c.stop - c.start) for r, c in find_objects(tiles)]
     train = [place for number, place in enumerate(places, start=1) if number not in held_out]
-    scene = LabelledScene(
-        cube.title,
-        cube.fingerprint,
-        cube,
-        found,
-        credit=str(cube.attrs.get("credit", "")),
-        simulated=bool(cube.attrs.get("simulated", 0)),
-        split=Split(subsets, train, [], [], 0.0),
-        footprint=footprint_of(seen, cube.grid),
-        seen=seen,
-    )
+    split, footprint = Split(subsets, train, [], [], 0.0), footprint_of(seen, cube.grid)
+    scene = replace(scene_of_cube(cube, found), split=split, footprint=footprint, seen=seen)
     return _Labelled(scene, tiles, held_out)
 
 

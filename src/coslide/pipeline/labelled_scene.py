@@ -141,8 +141,13 @@ def open_labelled_scene(path: Path | str) -> LabelledScene:
         If it is none, cannot be read, or has no landslide labels.
     """
     cube = open_cube(path)
+    return scene_of_cube(cube, cube.labels)
+
+
+def scene_of_cube(cube: Cube, labels: NDArray[np.uint8]) -> LabelledScene:
+    """Describe a cube with labels, its own or others, uint8 (row, col), as a scene that is not split yet."""
     credit, simulated = str(cube.attrs.get("credit", "")), bool(cube.attrs.get("simulated", 0))
-    return LabelledScene(cube.title, cube.fingerprint, cube, cube.labels, credit=credit, simulated=simulated)
+    return LabelledScene(cube.title, cube.fingerprint, cube, labels, credit=credit, simulated=simulated)
 
 
 def split_scenes(scenes: Scenes, settings: TrainingSettings) -> tuple[list[LabelledScene], dict[str, Any]]:

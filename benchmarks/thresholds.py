@@ -22,6 +22,7 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.model import Model, load_model
 from coslide.pipeline.labelled_scene import open_labelled_scenes
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
+from coslide.samples.split import landslide_share
 
 ALMOST = 1e-6
 Floats = NDArray[np.float64]
@@ -101,12 +102,13 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     folder = parser.parse_args().study
     study = read_record(folder / "study.json", Study, advice="expected the study.json of coslide study transfer")
-    shares = {row.case: row.landslide_share for row in study.rows}
     found: dict[str, list[tuple[float, float]]] = {}
     for run in study.runs:
         every, labels, model = mapped(run, folder)
         probability, truth = every[labels != NODATA], labels[labels != NODATA] == LANDSLIDE
-        prior = statistics.fmean(share for case, share in shares.items() if case != run.case)
+        prior = statistics.fmean(
+            landslide_share(scene.labels) for path in run.train for scene in open_labelled_scenes(path)
+        )
         chosen = {name: float(rule(every, prior)) for name, rule in RULES.items()}
         chosen |= {"as trained": model.metadata.threshold, "oracle": best_threshold(curve(probability, truth))}
         for name, threshold in chosen.items():

@@ -321,6 +321,18 @@ def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_p
         fit(data(), SETTINGS, tmp_path, resume=True)
 
 
+def test_a_setting_that_is_newer_than_a_training_was_at_its_default(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((folder / "settings.json").read_text())
+    del record["optimiser.momentum"]
+    (folder / "settings.json").write_text(json.dumps(record))
+    fit(data(validated=True), KEPT, folder, resume=True)
+    (folder / "settings.json").write_text(json.dumps({**record, "optimiser.name": "sgd"}))
+    other = KEPT.changed({"optimiser.name": "sgd", "optimiser.momentum": 0.5})
+    with pytest.raises(InputError, match=r"found optimiser.momentum = 0.0, expected 0.5 to resume"):
+        fit(data(validated=True), other, folder, resume=True)
+
+
 def test_a_training_is_not_resumed_on_another_cube(tmp_path):
     settings = SETTINGS.changed({"optimiser.epochs": 1})
     fit(data(cube="a", parts="p"), settings, tmp_path)

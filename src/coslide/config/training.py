@@ -105,8 +105,10 @@ class LossSettings(StrictModel):
 class OptimiserSettings(StrictModel):
     """How the weights are updated, for how long, and which are kept."""
 
-    name: Literal["adam", "adamw"] = "adam"
-    """`adam` (weight decay is part of the gradient) or `adamw` (decoupled)."""
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam` (weight decay is part of the gradient), `adamw` (decoupled) or `sgd` (part of the gradient too)."""
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """With `sgd`, the share of each step that is added to the next."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1000)
     """Largest learning rate."""
     weight_decay: float = Field(default=7e-4, ge=0, le=1000)
@@ -139,9 +141,11 @@ class OptimiserSettings(StrictModel):
         return {"epochs": None, **values} if in_steps else values
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check that the length is given once."""
+        """Check that the length is given once, and momentum to an optimiser that has it."""
         found = f"epochs: found {self.epochs} with steps = {self.steps}"
         require((self.epochs is None) != (self.steps is None), f"{found}, expected one of them")
+        found = f"momentum: found {self.momentum:g} with name = '{self.name}'"
+        require(self.name == "sgd" or not self.momentum, f"{found}, expected name = 'sgd' with it")
 
     @property
     def chooses(self) -> str:

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from coslide.config.records import read_record
+from coslide.config.training import TrainingSettings
 from coslide.errors import InputError, first_line
 from coslide.io.atomic import whole_output
 from coslide.io.paths import file_exists, require_regular_file
@@ -103,7 +104,8 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
     record, checkpoint = folder / RECORD, folder / LAST
     require_unused(folder, resume=resume)
     if file_exists(checkpoint):
-        found = read_record(record, dict[str, Any], advice="use another --out")
+        written = read_record(record, dict[str, Any], advice="use another --out")
+        found = TrainingSettings().dotted() | written  # a setting that is newer than the training was at its default
         for key in (key for key in wanted if found.get(key) != wanted[key]):
             why = {
                 "cube": "; the cube has changed since its split was made",

@@ -163,12 +163,16 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser and its schedule, stepped once per step of the optimiser."""
         settings = self._settings.optimiser
-        kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+        kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+            "adam": torch.optim.Adam,
+            "adamw": torch.optim.AdamW,
+            "sgd": partial(torch.optim.SGD, momentum=settings.momentum),
+        }
         groups: list[dict[str, Any]] = [{"params": [*self.network.parameters()]}]
         if settings.decay == "weights":  # factors, norms and biases do not decay
             several, single = ([p for p in groups[0]["params"] if (p.ndim > 1) is kept] for kept in (True, False))
             groups = [{"params": several}, {"params": single, "weight_decay": 0.0}]
-        optimiser = kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimiser = kinds[settings.name](groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = LambdaLR(optimiser, partial(rate_factor, total_steps=self._total_steps, settings=settings))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

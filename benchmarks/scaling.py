@@ -99,7 +99,7 @@ def main() -> None:
     found = json.loads(written.read_text(encoding="utf-8"))
     tell_networks(found["networks"])
     tell_graphs(found["graphs"])
-    draw(found["networks"], found["graphs"]).savefig(out / "network-scaling.png")
+    draw(found["networks"], found["graphs"], out / "network-scaling.png")
 
 
 def measure() -> dict[str, list[Row]]:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from PIL import Image
 
 from coslide.report import images
 
@@ -47,7 +49,7 @@ def crossing(rows: Sequence[Row], kind: str) -> float:
     return 0 if ratios[-1][1] <= 0 else math.inf
 
 
-def draw(networks: list[Row], graphs: list[Row]) -> Figure:
+def draw(networks: list[Row], graphs: list[Row], path: Path) -> None:
     """Draw what networks cost along each axis, and what their parts and the forms of the graph cost by nodes."""
     figure = Figure(figsize=(10.5, 6.4), dpi=100, layout="constrained")
     charts: list[Axes] = list(figure.subplots(2, 3).flat)
@@ -70,9 +72,11 @@ def draw(networks: list[Row], graphs: list[Row]) -> Figure:
     finish(charts[3], "nodes", "parts of EGCN's training step")
     for axes, kind in zip(charts[4:], ("step", "memory"), strict=True):
         draw_forms(axes, graphs, kind)
-    for number in (0, 3, 4):
-        charts[number].legend(frameon=False, fontsize=8)
-    return figure
+    for number, room in ((0, 1), (3, 8), (4, 4)):
+        charts[number].set_ylim(top=charts[number].get_ylim()[1] * room)
+        charts[number].legend(frameon=False, fontsize=8, loc="upper left")
+    figure.savefig(path)
+    Image.open(path).quantize(64).save(path, optimize=True)
 
 
 def draw_forms(axes: Axes, rows: list[Row], kind: str) -> None:

@@ -163,7 +163,7 @@ def test_a_large_scene_is_reduced_without_losing_its_smallest_landslide(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("longest", "expected"), [(0.99, 0.5), (1, 1), (1.9, 1), (2, 2), (7, 5), (30, 20), (0.03, 0.02)]
+    ("longest", "expected"), [(0.99, 0.5), (1, 1), (1.9, 1), (2, 2), (7, 5), (30, 20), (0.03, 0.02), (0.3 / 3, 0.05)]
 )
 def test_the_scale_bar_has_a_round_length(longest, expected):
     np.testing.assert_allclose(round_length(longest), expected, rtol=1e-12)

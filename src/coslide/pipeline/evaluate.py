@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
 
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
@@ -198,14 +199,28 @@ def as_vector_file(given: Path | str | VectorFile) -> VectorFile:
     return given if isinstance(given, VectorFile) else VectorFile(Path(given))
 
 
-def _regions(source: VectorFile, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
-    """Find the number of the polygon that each pixel lies in, 0 for none, and the names of the polygons."""
+def read_regions(source: VectorFile, grid: GeoBox) -> dict[str, list[BaseGeometry]]:
+    """Read regions by their names, in the CRS of a grid: a column ``name`` (or else ``id``) names them, or a number.
+
+    Raises
+    ------
+    InputError
+        As `coslide.io.vector.read_vector`.
+    """
     frame = read_vector(source, grid, what="regions as polygons", kinds=POLYGONS)
     column = next((name for name in ("name", "id") if name in frame.columns), None)
     names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
-    numbers, places = pd.factorize(np.array(names, dtype=object))
-    shapes = zip(frame.geometry, numbers + 1, strict=True)
-    return rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32"), list(places)
+    found: dict[str, list[BaseGeometry]] = {}
+    for name, outline in zip(names, frame.geometry, strict=True):
+        found.setdefault(name, []).append(outline)
+    return found
+
+
+def _regions(source: VectorFile, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:
+    """Find the number of the region that each pixel lies in, 0 for none, and the names of the regions."""
+    found = read_regions(source, grid)
+    shapes = [(outline, number) for number, outlines in enumerate(found.values(), start=1) for outline in outlines]
+    return rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32"), list(found)
 
 
 def _classes(path: Path, grid: GeoBox) -> tuple[NDArray[np.int32], list[str]]:

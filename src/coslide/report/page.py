@@ -28,11 +28,11 @@ def round_length(longest: float) -> float:
 
     Examples
     --------
-    >>> round_length(3.9), round_length(0.7), round_length(10)
-    (2.0, 0.5, 10.0)
+    >>> round_length(3.9), round_length(0.7), round_length(10), round_length(0.3 / 3)
+    (2.0, 0.5, 10.0, 0.05)
     """
-    power = 10.0 ** math.floor(math.log10(longest))
-    return float(max(digit * power for digit in (1, 2, 5) if digit * power <= longest))
+    power = 10.0 ** math.floor(math.log10(longest))  # rounded up, a logarithm gives one that is too long
+    return float(max(digit * power for digit in (0.5, 1, 2, 5) if digit * power <= longest))
 
 
 def percent(share: float) -> str:

@@ -121,17 +121,22 @@ def _layout(grid: GeoBox, panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _decorate(ax: Axes, title: str, width_km: float) -> None:
-    """Add a title, a bar of a round length below a third of the panel, and an arrow to grid north."""
+    """Add a title, a scale bar, and an arrow to grid north."""
     ax.set_title(title, fontsize=11, loc="left")
+    add_scale_bar(ax, width_km)
+    arrow = {"facecolor": "black", "edgecolor": "white", "width": 4, "headwidth": 12, "headlength": 11}
+    place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
+    behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
+    ax.annotate("N", (0.94, 0.98), (0, -33), fontsize=11, arrowprops=arrow, bbox=behind, **place)
+
+
+def add_scale_bar(ax: Axes, width_km: float) -> None:
+    """Add a bar of a round length, below a third of a panel whose axes count in km and that is `width_km` wide."""
     length = round_length(width_km / 3)
     label = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
     bar = AnchoredSizeBar(ax.transData, length, label, "lower left", borderpad=0.5, sep=4, size_vertical=width_km / 150)
     bar.patch.set(alpha=0.85, linewidth=0)
     ax.add_artist(bar)
-    arrow = {"facecolor": "black", "edgecolor": "white", "width": 4, "headwidth": 12, "headlength": 11}
-    place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "top"}
-    behind = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
-    ax.annotate("N", (0.94, 0.98), (0, -33), fontsize=11, arrowprops=arrow, bbox=behind, **place)
 
 
 def _write_captions(figure: Figure, cube: Cube, scores: PixelRates | None, where: str) -> None:

@@ -3,6 +3,7 @@
 - `read_event`, `build_cube`, `open_cube`: from an event file to the index cube (`Cube.to_xarray`: an xarray Dataset);
 - `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
 - `predict`, `predict_scene`, `read_inventory`: from a model to probabilities, map files and polygons (a GeoDataFrame);
+- `study_factor`: each case of a factor, such as eight networks, trained with several seeds and compared;
 - `study_transfer`: each of several events once as the one that nobody has seen;
 - `adapt`: a model for a new event, of which a few tiles are labelled;
 - `evaluate`, `write_report`: from a map to scores, and to one page;
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from coslide.pipeline.assess import assess as assess
     from coslide.pipeline.build import build_cube as build_cube
     from coslide.pipeline.evaluate import evaluate as evaluate
+    from coslide.pipeline.factor import study_factor as study_factor
     from coslide.pipeline.predict import predict as predict
     from coslide.pipeline.predict import predict_scene as predict_scene
     from coslide.pipeline.report import write_report as write_report
     from coslide.pipeline.run import run as run
     from coslide.pipeline.sample import sample as sample
-    from coslide.pipeline.study import study_transfer as study_transfer
     from coslide.pipeline.train import train as train
+    from coslide.pipeline.transfer import study_transfer as study_transfer
     from coslide.progress import progress_to as progress_to
     from coslide.simulate.write import simulate_event as simulate_event
 
@@ -55,7 +57,8 @@ _HOMES = {
     "run": "coslide.pipeline.run",
     "sample": "coslide.pipeline.sample",
     "simulate_event": "coslide.simulate.write",
-    "study_transfer": "coslide.pipeline.study",
+    "study_factor": "coslide.pipeline.factor",
+    "study_transfer": "coslide.pipeline.transfer",
     "train": "coslide.pipeline.train",
     "write_report": "coslide.pipeline.report",
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coslide.evaluation.scores import Scores
     from coslide.evaluation.study import Run, Study
     from coslide.pipeline.shipped import ShippedModel
+    from coslide.pipeline.study_cost import Plan
 
 _WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 _errors = Console(stderr=True, highlight=False, emoji=False)
@@ -105,11 +106,13 @@ def print_study(found: "Study", *, as_json: bool) -> None:
     """Print the table of a study, or all of it as JSON."""
     if as_json:
         return _print_json(found.model_dump(mode="json"))
-    from coslide.evaluation.study import study_rows
+    from coslide.evaluation.study_tables import brief_rows, transfer_rows
 
-    head, *rows = study_rows(found, brief=True)
+    transfer = found.name == "transfer"
+    head, *rows = transfer_rows(found, brief=True) if transfer else brief_rows(found)
     caption = "Oracle: at the threshold that is best on the scored pixels; a bound, not a result."
-    return _print_table(head, rows, right=head[2:], title=f"Study: {found.name}", caption=caption)
+    words = caption if transfer else "Mean ± deviation over the seeds; study.md says which differences are sure."
+    return _print_table(head, rows, right=head[1 + transfer :], title=f"Study: {found.title}", caption=words)
 
 
 def print_runs(runs: Sequence[tuple["Run", str]], *, as_json: bool) -> None:
@@ -118,6 +121,15 @@ def print_runs(runs: Sequence[tuple["Run", str]], *, as_json: bool) -> None:
         return _print_json([{**run.model_dump(mode="json"), "state": state} for run, state in runs])
     rows = [(run.name, state, run.case, ", ".join(Path(path).name for path in run.train)) for run, state in runs]
     return _print_table(("run", "state", "unseen", "trains on"), rows, title=f"{len(runs)} trainings")
+
+
+def print_plan(plan: "Plan", *, as_json: bool) -> None:
+    """Print the plan of a study as a table, or as JSON."""
+    if as_json:
+        return _print_json(plan.model_dump(mode="json"))
+    rows = [(one.run.name, one.state, f"{one.steps}", f"{one.step_s:.2f} s") for one in plan.runs]
+    head = ("run", "state", "steps", "a step alone")
+    return _print_table(head, rows, right=head[2:], title=plan.line())
 
 
 def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: bool) -> None:

@@ -16,12 +16,14 @@ from coslide.errors import InputError
 from coslide.evaluation.pixels import confusion, scores
 from coslide.evaluation.probabilities import average_precision, curve
 from coslide.evaluation.scores import read_scores
-from coslide.evaluation.study import Run, Study, study_rows
+from coslide.evaluation.study import Run, Study
+from coslide.evaluation.study_tables import transfer_rows
 from coslide.mapping.model import load_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.labelled_scene import open_labelled_scenes
 from coslide.pipeline.scene_predictor import predict_array
-from coslide.pipeline.study import RUN, carry_out, plan_transfer, state_of, study_transfer
+from coslide.pipeline.study import RUN, carry_out, state_of
+from coslide.pipeline.transfer import plan_transfer, study_transfer
 from coslide.report.page import render
 from coslide.terminal import print_study
 
@@ -131,12 +133,12 @@ def test_means_and_spreads_are_those_of_the_seeds_and_then_of_the_events(study):
 def test_a_table_without_a_validation_set_says_at_what_threshold_it_is(study):
     found = study[1]
     settings = found.settings | {"split.validation_fraction": 0.0}
-    content = {"table": study_rows(found), "changed": {}}
-    text = render("study.md.j2", found=found.model_copy(update={"settings": settings}), **content)
+    content = {"table": transfer_rows(found), "changed": {}}
+    text = render("transfer.md.j2", found=found.model_copy(update={"settings": settings}), **content)
     assert "alone, without a label; *trained F1* is at 0.5, **as no validation set was kept" in text
     assert "chosen on its training events" not in text
     settings["threshold"] = "validation"
-    text = render("study.md.j2", found=found.model_copy(update={"settings": settings}), **content)
+    text = render("transfer.md.j2", found=found.model_copy(update={"settings": settings}), **content)
     assert "the network's is 0.5, those of the others were chosen on training pixels" in text
 
 

@@ -10,7 +10,7 @@ from coslide.config.records import read_record
 from coslide.evaluation.pixels import PixelRates, PixelScores, ScoreRecord
 from coslide.evaluation.probabilities import CurvePoints, Reliability
 
-METRICS = "metrics.json"
+METRICS, TILES = "metrics.json", "tiles.csv"
 DEAD_BELOW = 0.1  # of the initial spread of a kernel
 _OrNone = Annotated[float | None, BeforeValidator(lambda v: None if isinstance(v, float) and math.isnan(v) else v)]
 """A score that may not exist: NaN, which JSON does not know, becomes None."""

@@ -1,17 +1,26 @@
-"""A study: many trainings of one kind, what each of them scores, and their table, as records and as text."""
+"""A study: many trainings of one kind, what each of them scores, and their table, as records."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import Field
 
 from coslide.config.records import StrictModel
-from coslide.evaluation.scores import BaselineScores, MapScores, PixelScoresAt, Scores
+from coslide.config.training import TrainingSettings
+from coslide.evaluation.comparison import Comparison
+from coslide.evaluation.pixels import PixelRates
+from coslide.evaluation.scores import (
+    BaselineScores,
+    MapScores,
+    NetworkDiagnostics,
+    Scores,
+    SizeClass,
+)
 
 NETWORK = "network"
 OWN, ORACLE, TRAINED = "own", "oracle", "trained"
-_RATES = ("f1", "precision", "recall", "iou_landslide")
+SAMPLES, POOLED = "samples", "pooled"
 _INTERVALS = ("f1", "average_precision")
 
 
@@ -30,30 +39,40 @@ class Run(StrictModel):
     """What it holds out as a whole, in the same way."""
     settings: dict[str, Any]
     """All settings of the training, by their dotted names."""
+    baselines: bool = True
+    """Whether the baselines are made and scored on its split too."""
     done: bool = False
     """Whether all of its folder was written."""
+    minutes: float | None = None
+    """What training and scoring took; null where it was interrupted, or was computed before this was kept."""
+
+    @property
+    def protocol(self) -> str:
+        """How its pixels were held out: `split.scheme` of its settings."""
+        return str(self.settings["split.scheme"])
 
     def same_as(self, other: Self) -> bool:
-        """Tell whether both have the same settings and inputs, wherever these lie."""
+        """Tell whether both have the same settings and inputs, wherever these lie.
+
+        A setting that one of them lacks, as it is newer, counts as its default.
+        """
+        defaults = TrainingSettings().dotted()
         mine, its = (
-            (run.settings, *(list(part.values()) for part in (run.train, run.test_on))) for run in (self, other)
+            (defaults | run.settings, *(list(part.values()) for part in (run.train, run.test_on)))
+            for run in (self, other)
         )
         return mine == its
 
+    def does(self, other: Self) -> bool:
+        """Tell whether this run is whole, and has all that `other` asks for."""
+        return self.done and self.same_as(other) and self.baselines >= other.baselines
 
-class ThresholdScores(StrictModel):
+
+class ThresholdScores(PixelRates):
     """Pixel scores at one threshold."""
 
     threshold: float
     """From this probability on a pixel counts as landslide."""
-    f1: float
-    """F1 of the landslide class."""
-    precision: float
-    """Share of the pixels called landslide that are one."""
-    recall: float
-    """Share of the landslide pixels that were found."""
-    iou_landslide: float
-    """IoU of the landslide class."""
 
 
 class StudyRow(StrictModel):
@@ -61,6 +80,8 @@ class StudyRow(StrictModel):
 
     case: str
     """What the study varies: the event that was unseen."""
+    protocol: str
+    """How the pixels were held out: `split.scheme` of the settings."""
     seed: int
     """Seed of the training."""
     run: str
@@ -72,7 +93,8 @@ class StudyRow(StrictModel):
     at: dict[str, ThresholdScores]
     """Scores by how the threshold was chosen: `own` on the validation set (without one, as `metrics.json` tells), or
     with `threshold = "scene"` from the map alone, and `trained` on the validation set then (0.5 without one); `oracle`
-    on the scored pixels themselves, which is a bound and no result."""
+    on the scored pixels themselves, which is a bound and no result. Of the paper's protocol also `samples`, the mean
+    over the held-out samples as it was published, and `pooled`, all pixels of them together: training saw some."""
     intervals: dict[str, tuple[float, float]]
     """95 % intervals of `f1` at the own threshold and of `average_precision` (bootstrap over squares of 128 pixels)."""
     scored_pixels: int
@@ -83,6 +105,18 @@ class StudyRow(StrictModel):
     """Squares that the bootstrap drew."""
     leak_fraction: float
     """Mean share of a held-out tile that training saw."""
+    parameters: int | None = None
+    """Learned numbers of the network; null for a baseline."""
+    params_table4: int | None = None
+    """The measure of the paper's Table 4 (`coslide.networks.cost`)."""
+    bands: int | None = None
+    """Bands that the network is fed."""
+    minutes: float | None = None
+    """What training and scoring took."""
+    sizes: list[SizeClass] = Field(default_factory=list)
+    """Landslides found by the network, by their size."""
+    vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
+    """What each member of the network has learned."""
 
     def values(self) -> dict[str, float | None]:
         """List the scores by flat names, such as ``own_f1``."""
@@ -109,6 +143,8 @@ class StudySummary(StrictModel):
 
     case: str | None
     """The event that was unseen; null for all: then each is its mean over the seeds, and counts alike."""
+    protocol: str
+    """As in a row."""
     method: str
     """As in a row."""
     count: int
@@ -122,6 +158,8 @@ class Study(StrictModel):
 
     name: str
     """Of the study, such as `transfer`."""
+    title: str
+    """The same in words."""
     case_is: str
     """What it varies, in words."""
     settings: dict[str, Any]
@@ -132,33 +170,58 @@ class Study(StrictModel):
     """Their scores."""
     summaries: list[StudySummary]
     """The same over the seeds, and then over the cases, for methods that all of them have."""
+    comparisons: list[Comparison] = Field(default_factory=list)
+    """Each pair of cases of one factor, by the first protocol."""
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols of its runs, the defensible one first."""
+        return list(dict.fromkeys(run.protocol for run in self.runs))
 
 
-def study_of(name: str, case_is: str, runs: Sequence[tuple[Run, Scores]]) -> Study:
-    """Put the scores of the runs of a study into one table.
+def study_of(runs: Sequence[Run], rows: Sequence[StudyRow], *, name: str, title: str, case_is: str) -> Study:
+    """Put the rows of a study into one record, with their means and spreads.
 
     Parameters
     ----------
-    name, case_is
-        As in `Study`.
     runs
-        Each run and its scores.
+        The runs.
+    rows
+        From `rows_of`, of all runs.
+    name, title, case_is
+        As in `Study`.
     """
-    rows = [row for run, scores in runs for row in _rows(run, scores)]
-    first = runs[0][0].settings
-    shared = {key: value for key, value in first.items() if all(run.settings.get(key) == value for run, _ in runs)}
-    plain = [run for run, _ in runs]
-    return Study(name=name, case_is=case_is, settings=shared, runs=plain, rows=rows, summaries=_summaries(rows))
+    first = runs[0].settings
+    shared = {key: value for key, value in first.items() if all(run.settings.get(key) == value for run in runs)}
+    return Study(
+        name=name,
+        title=title,
+        case_is=case_is,
+        settings=shared,
+        runs=list(runs),
+        rows=list(rows),
+        summaries=_summaries(rows),
+    )
 
 
-def _rows(run: Run, scores: Scores) -> list[StudyRow]:
-    """List the scores of a run, of the network first."""
-    methods: dict[str, MapScores | BaselineScores] = {NETWORK: scores.pixels}
-    methods |= scores.baselines
+def rows_of(run: Run, scores: Scores, cost: Mapping[str, int] | None = None) -> list[StudyRow]:
+    """List the scores of a run, of the network first.
+
+    Parameters
+    ----------
+    run
+        The run.
+    scores
+        What its ``metrics.json`` has.
+    cost
+        `parameters`, `params_table4` and `bands` of its network, where they are known.
+    """
+    methods: dict[str, MapScores | BaselineScores] = {NETWORK: scores.pixels, **scores.baselines}
     own = scores.calibration.threshold if scores.calibration else 0.5
-    pixels = scores.pixels
+    pixels, found = scores.pixels, []
     common: dict[str, Any] = {
         "case": run.case,
+        "protocol": run.protocol,
         "seed": run.seed,
         "run": run.name,
         "scored_pixels": scores.split.scored_pixels,
@@ -166,88 +229,57 @@ def _rows(run: Run, scores: Scores) -> list[StudyRow]:
         "interval_blocks": pixels.interval_blocks,
         "leak_fraction": scores.split.leak_fraction,
     }
-    found = []
+    of_network = {
+        **(cost or {}),
+        "minutes": run.minutes,
+        "sizes": scores.objects.recall_by_size,
+        "vital_signs": scores.vital_signs,
+    }
     for method, one in methods.items():
         at = {OWN: _at(one, one.threshold if isinstance(one, BaselineScores) else own)}
         if isinstance(one, MapScores) and one.trained is not None:
             at[TRAINED] = _at(one.trained, one.trained.threshold)
+        if method == NETWORK and scores.samples is not None:
+            at |= {SAMPLES: _at(scores.samples.mean, own)} if scores.samples.mean else {}
+            at[POOLED] = _at(scores.samples.pooled, own)
         if one.oracle is not None:
             at[ORACLE] = _at(one.oracle, one.oracle.threshold)
         intervals = {name: one.intervals[name] for name in _INTERVALS if name in one.intervals}
-        row = StudyRow(**common, method=method, average_precision=one.average_precision, at=at, intervals=intervals)
-        found.append(row)
+        own_part = common | (of_network if method == NETWORK else {})
+        ranked = one.average_precision
+        found.append(StudyRow(**own_part, method=method, average_precision=ranked, at=at, intervals=intervals))
     return found
 
 
-def _at(one: MapScores | BaselineScores | PixelScoresAt, threshold: float) -> ThresholdScores:
-    return ThresholdScores(threshold=threshold, **{name: getattr(one, name) for name in _RATES})
+def _at(one: PixelRates, threshold: float) -> ThresholdScores:
+    return ThresholdScores(threshold=threshold, **{name: getattr(one, name) for name in PixelRates.model_fields})
 
 
 def _summaries(rows: Sequence[StudyRow]) -> list[StudySummary]:
     """Average the rows of each case and method, and then these of each method that all cases have."""
-    of_case: dict[tuple[str, str], list[dict[str, float | None]]] = {}
+    of_case: dict[tuple[str, str, str], list[dict[str, float | None]]] = {}
     for row in rows:
-        of_case.setdefault((row.case, row.method), []).append(row.values())
-    found = [_summary(case, method, values) for (case, method), values in of_case.items()]
-    cases, methods = ({key[i]: None for key in of_case} for i in (0, 1))
-    for method in methods:
-        own = [one for one in found if one.method == method and one.case is not None]
-        if len(own) == len(cases) > 1:
+        of_case.setdefault((row.case, row.protocol, row.method), []).append(row.values())
+    found = [_summary(case, protocol, method, values) for (case, protocol, method), values in of_case.items()]
+    cases = {(case, protocol): None for case, protocol, _ in of_case}
+    for protocol, method in dict.fromkeys(key[1:] for key in of_case):
+        own = [one for one in found if (one.protocol, one.method) == (protocol, method)]
+        if len(own) == sum(its == protocol for _, its in cases) > 1:
             means = [{name: spread.mean for name, spread in one.scores.items()} for one in own]
-            found.append(_summary(None, method, means, without=[f"{name}_" for name in _INTERVALS]))
+            found.append(_summary(None, protocol, method, means))
     return found
 
 
 def _summary(
-    case: str | None, method: str, values: Sequence[Mapping[str, float | None]], *, without: Iterable[str] = ()
+    case: str | None, protocol: str, method: str, values: Sequence[Mapping[str, float | None]]
 ) -> StudySummary:
-    """Find mean and spread of each score; of names that begin as `without`, none: bounds of other pixels."""
+    """Find mean and spread of each score; over all cases none of the bounds of intervals, which are of other pixels."""
+    without = () if case is not None else tuple(f"{name}_" for name in _INTERVALS)
     scores = {}
     for name in values[0]:
         given = [one.get(name) for one in values]
         known = [value for value in given if value is not None]
-        if len(known) == len(given) and not name.startswith(tuple(without)):
+        if len(known) == len(given) and not name.startswith(without):
             deviation = statistics.stdev(known) if len(known) > 1 else None
             scores[name] = Spread(mean=statistics.fmean(known), deviation=deviation)
-    return StudySummary(case=case, method=method, count=len(values), scores=scores)
-
-
-def study_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
-    """Write the summaries of a study as text: a header, and a row each; mean ± deviation where there are several.
-
-    `brief` leaves out what a terminal has no room for.
-    """
-    columns = {
-        "average_precision": "AP",
-        "AP": "AP 95 %",
-        f"{OWN}_f1": "F1",
-        "F1": "F1 95 %",
-        f"{OWN}_precision": "precision",
-        f"{OWN}_recall": "recall",
-        f"{OWN}_iou_landslide": "IoU",
-        f"{OWN}_threshold": "threshold",
-        **({f"{TRAINED}_f1": "trained F1"} if any(TRAINED in row.at for row in found.rows) else {}),
-        f"{ORACLE}_f1": "oracle F1",
-    }
-    if brief:
-        left_out = {f"{TRAINED}_f1"}
-        columns = {n: head for n, head in columns.items() if n not in left_out and (head == "AP" or "F1" in head)}
-    rows: list[tuple[str, ...]] = [(found.case_is, "method", *columns.values())]
-    for one in found.summaries:
-        bounds = {short: _bounds(one, name) for short, name in (("AP", "average_precision"), ("F1", "f1"))}
-        values = [bounds.get(name) or _mean(one, name) for name in columns]
-        rows.append((f"all {one.count}, mean" if one.case is None else one.case, one.method, *values))
-    return rows
-
-
-def _mean(one: StudySummary, name: str) -> str:
-    spread = one.scores.get(name)
-    if spread is None:
-        return "–"
-    return f"{spread.mean:.3f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.3f}")
-
-
-def _bounds(one: StudySummary, name: str) -> str:
-    """Write the bounds of an interval, which of several seeds are their means."""
-    ends = [one.scores.get(f"{name}_{end}") for end in ("low", "high")]
-    return " to ".join(f"{end.mean:.2f}" for end in ends if end is not None) or "–"
+    return StudySummary(case=case, protocol=protocol, method=method, count=len(values), scores=scores)

@@ -15,7 +15,7 @@ from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.objects import PAPER_SMALLEST_PX
 from coslide.evaluation.pixels import PixelCounts, PixelRates, scores
-from coslide.evaluation.scores import METRICS, Scores
+from coslide.evaluation.scores import METRICS, TILES, Scores
 from coslide.evaluation.scoring import SIDE_PX, ScoredMap, score, score_places
 from coslide.grid import same_grid
 from coslide.io.atomic import whole_output, write_json
@@ -137,7 +137,7 @@ def write_scores(folder: Path, found: Scores, maps: Sequence[ScoredMap]) -> None
     with whole_output(folder / "metrics.md") as part:
         text = render("metrics.md.j2", found=found, columns=COLUMNS, rates=rates, smallest_px=PAPER_SMALLEST_PX)
         part.write_text(text, encoding="utf-8")
-    with whole_output(folder / "tiles.csv") as part:
+    with whole_output(folder / TILES) as part:
         pd.concat([_tiles(one) for one in maps]).to_csv(part, index=False, lineterminator="\r\n")
     for old in (folder / "figures").glob("*.png"):  # of an earlier evaluation, which may have drawn others
         if not old.is_dir():

@@ -246,6 +246,23 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60]
 
 
+def unlike_names(names: Sequence[str], *, otherwise: str) -> list[str]:
+    """Turn names into safe ones of files of which no two are alike; `otherwise` where nothing is left of one.
+
+    Examples
+    --------
+    >>> unlike_names(["k = 8", "K8", "k-8", "八"], otherwise="case")
+    ['k-8', 'k8', 'k-8-3', 'case']
+    """
+    found: list[str] = []
+    for number, name in enumerate(names, start=1):
+        safe = safe_name(name) or otherwise
+        while safe in found:
+            safe = f"{safe}-{number}"
+        found.append(safe)
+    return found
+
+
 def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     with whole_output(path) as part:
         pd.DataFrame(columns).to_csv(part, index=False, float_format="%.5f", lineterminator="\n")

@@ -50,7 +50,7 @@ def score_charts(found: Scores) -> Iterator[tuple[str, str, str, Figure]]:
 
 def _curve_chart(found: Scores, lines: dict[str, Any], place: Callable[[PixelScores], Any], words: Any) -> Figure:
     """Draw the curve of a model and what it is compared with, and model and baselines at their thresholds as points."""
-    figure, (axes,) = _chart(_SQUARE_IN)
+    figure, (axes,) = chart(_SQUARE_IN)
     for (label, line), style in zip(lines.items(), (_MODEL, _DOTTED), strict=True):
         axes.plot(*line, label=label, **style)
     rows = {"model at its threshold": found.pixels, **found.baselines}
@@ -63,7 +63,7 @@ def _curve_chart(found: Scores, lines: dict[str, Any], place: Callable[[PixelSco
 
 def _reliability(calibration: Calibration) -> Figure:
     """Draw how often a probability came true, over the probability, with the number of pixels of each bin below."""
-    figure, (above, below) = _chart(_SQUARE_IN, 2, sharex=True, height_ratios=(3, 1))
+    figure, (above, below) = chart(_SQUARE_IN, 2, sharex=True, height_ratios=(3, 1))
     table = calibration.reliability
     given, share = (np.array(column, np.float64) for column in (table.probability_mean, table.landslide_share))
     filled = np.isfinite(given)
@@ -79,7 +79,7 @@ def _reliability(calibration: Calibration) -> Figure:
 
 def _recall_by_size(found: Scores) -> Figure:
     """Draw the share of mapped landslides that were found, for each size; the paper's smallest is marked."""
-    figure, (axes,) = _chart((6.5, 3.8))
+    figure, (axes,) = chart((6.5, 3.8))
     rows = found.objects.recall_by_size
     papers = [row.pixels_min == PAPER_SMALLEST_PX for row in rows]
     colours = [images.ORANGE if of_paper else images.MODEL for of_paper in papers]
@@ -95,7 +95,7 @@ def _recall_by_size(found: Scores) -> Figure:
 
 def _area_frequency(found: Scores) -> Figure:
     """Draw the area-frequency curves of the mapped and the recognised landslides: probability density over area."""
-    figure, (axes,) = _chart((5, 3.8))
+    figure, (axes,) = chart((5, 3.8))
     for (name, table), style in zip(found.objects.size_frequency.items(), _MAPPED_AND_RECOGNISED, strict=True):
         _plot_areas(axes, table.model_dump(), label=f"{name} ({sum(table.n)})", **style)
     if axes.lines:
@@ -107,7 +107,7 @@ def error_figure(scored: ScoredMap) -> Figure:
     """Draw a map of landslides found, missed and falsely called on the pixels that are scored; the rest is grey."""
     codes = images.landslide_codes(scored.recognised, scored.mapped, scored.where)
     height, width = (length * scored.pixel_size_m / 1000 for length in codes.shape)
-    figure, (axes,) = _chart((7, min(9.0, 1.0 + 6.4 * height / width)))
+    figure, (axes,) = chart((7, min(9.0, 1.0 + 6.4 * height / width)))
     colours = images.landslide_colours(codes, scored.where, None, step=images.step_of(codes.shape))
     axes.imshow(colours, extent=(0, width, 0, height), interpolation="none")
     axes.grid(visible=False)
@@ -127,7 +127,7 @@ def size_figure(areas_m2: Mapping[str, NDArray[np.float64]]) -> Figure:
     areas_m2
         Areas in m2 by what the inventory is called.
     """
-    figure, (axes,) = _chart((5, 3.4))
+    figure, (axes,) = chart((5, 3.4))
     styles = _MAPPED_AND_RECOGNISED[-len(areas_m2) :]  # without an inventory the recognised ones only
     for (name, areas), style in zip(areas_m2.items(), styles, strict=True):
         sizes, counts = np.unique(areas, return_counts=True)
@@ -154,7 +154,7 @@ def summary_figure(summary: Mapping[str, Any], per_km2: NDArray[np.float32], squ
     """
     west, south, east, north = (edge / 1000 for edge in squares.boundingbox.bbox)
     tall = (north - south) / (east - west)
-    figure, (sizes, places) = _chart((10, float(np.clip(1.4 + 4.2 * tall, 4.2, 9))), 1, 2)
+    figure, (sizes, places) = chart((10, float(np.clip(1.4 + 4.2 * tall, 4.2, 9))), 1, 2)
     landslides = f"{summary['landslides']:,} landslides, {summary['area_km2']:.2f} km²"
     name = cut(title, 100)
     lines = f"{name}: {landslides}" if len(name) < 50 else f"{name}\n{landslides}"
@@ -182,7 +182,7 @@ def summary_figure(summary: Mapping[str, Any], per_km2: NDArray[np.float32], squ
 
 def diagnostics_figure(signs: NetworkDiagnostics) -> Figure:
     """Draw what each depth has learned and is worth: the spread of its kernels, and the precision lost without it."""
-    figure, (left, right) = _chart((7, 2.6), 1, 2)
+    figure, (left, right) = chart((7, 2.6), 1, 2)
     left.bar([str(row.depth) for row in signs.depths], [row.kernel_spread for row in signs.depths], **_MODEL)
     left.axhline(1, **_DOTTED)
     left.set(ylabel="spread of kernels over\ntheir initial one", xlabel="depth")
@@ -198,14 +198,14 @@ def diagnostics_figure(signs: NetworkDiagnostics) -> Figure:
 
 def loss_figure(losses: Sequence[float]) -> Figure:
     """Draw the training loss of each epoch."""
-    figure, (axes,) = _chart((5, 2.6))
+    figure, (axes,) = chart((5, 2.6))
     axes.plot(range(1, len(losses) + 1), losses, **_MODEL)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     return figure
 
 
-def _chart(size_in: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+def chart(size_in: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
     """Lay out a figure and its axes, row by row, all in one style."""
     figure = Figure(figsize=size_in, dpi=150, layout="constrained")  # no pyplot: nothing global, nothing to close
     found = list(figure.subplots(rows, columns, squeeze=False, **options).flat)

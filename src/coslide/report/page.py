@@ -68,8 +68,33 @@ def listed(values: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in without)
 
 
+def tex(text: object) -> str:
+    r"""Write text so that LaTeX sets it as it is.
+
+    Examples
+    --------
+    >>> print(tex("50 % of k_1 ± 0.1"))
+    50 \% of k\_1 $\pm$ 0.1
+    """
+    return "".join(_TEX.get(letter, letter) for letter in str(text) if letter.isprintable())
+
+
+_TEX = {letter: f"\\{letter}" for letter in "%&#_{}$"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "–": "--",
+}
 _ENVIRONMENT = templates_of("report")
-_ENVIRONMENT.filters |= {"percent": percent, "score": score_text, "round_length": round_length, "listed": listed}
+_ENVIRONMENT.filters |= {
+    "percent": percent,
+    "score": score_text,
+    "round_length": round_length,
+    "listed": listed,
+    "tex": tex,
+}
 _ENVIRONMENT.filters |= {
     "estimates": estimate_rows,
     "strata": stratum_rows,

@@ -1,0 +1,278 @@
+"""The tables of a study as text: means and spreads over the seeds, the best marked, and what the paper has beside."""
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from coslide.config.factors import Factor
+from coslide.evaluation.scores import SizeClass
+from coslide.evaluation.study import NETWORK, ORACLE, OWN, POOLED, SAMPLES, TRAINED, Study, StudyRow, StudySummary
+
+NONE = "–"
+_PIXEL_COLUMNS = {
+    "oa": ("OA", 4),
+    "miou": ("mIoU", 3),
+    "miou_paper": ("mIoU of the paper", 4),
+    "kappa": ("kappa", 3),
+    "f1": ("F1", 3),
+    "precision": ("precision", 3),
+    "recall": ("recall", 3),
+}
+
+
+class Cell(NamedTuple):
+    """A value of a table; the best of its column is set in bold."""
+
+    text: str
+    best: bool = False
+
+
+class Table(NamedTuple):
+    """A table: its caption, the heads of its columns, and its rows; the first column names the row."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: list[list[Cell]]
+
+
+class FactorTables(NamedTuple):
+    """The tables of a study of one factor; those without a row have nothing to show.
+
+    Attributes
+    ----------
+    scores
+        Of each protocol.
+    leak
+        What the paper's protocol reports above the defensible one.
+    paper
+        What Yang et al. (2023) report.
+    further
+        Landslides found by size, what was learned, and what it costs.
+    """
+
+    scores: dict[str, Table]
+    leak: Table
+    paper: Table
+    further: list[Table]
+
+    def shown(self) -> list[Table]:
+        """List those that have something to show."""
+        return [table for table in (*self.scores.values(), self.leak, self.paper, *self.further) if table.rows]
+
+
+def factor_tables(found: Study, factor: Factor) -> FactorTables:
+    """Write the tables of a study of one factor.
+
+    Parameters
+    ----------
+    found
+        The study.
+    factor
+        What it varies.
+    """
+    further = [table for table in (_sizes(found), _learned(found), _cost(found)) if table.rows]
+    scores = {protocol: _scores(found, protocol) for protocol in found.protocols}
+    return FactorTables(scores, _leak(found), _paper(found, factor), further)
+
+
+def transfer_rows(found: Study, *, brief: bool = False) -> list[tuple[str, ...]]:
+    """Write the summaries of `study transfer` as text: a header, and a row each; mean ± deviation of several.
+
+    `brief` leaves out what a terminal has no room for.
+    """
+    columns = {
+        "average_precision": "AP",
+        "AP": "AP 95 %",
+        f"{OWN}_f1": "F1",
+        "F1": "F1 95 %",
+        f"{OWN}_precision": "precision",
+        f"{OWN}_recall": "recall",
+        f"{OWN}_iou_landslide": "IoU",
+        f"{OWN}_threshold": "threshold",
+        **({f"{TRAINED}_f1": "trained F1"} if any(TRAINED in row.at for row in found.rows) else {}),
+        f"{ORACLE}_f1": "oracle F1",
+    }
+    if brief:
+        left_out = {f"{TRAINED}_f1"}
+        columns = {n: head for n, head in columns.items() if n not in left_out and (head == "AP" or "F1" in head)}
+    rows: list[tuple[str, ...]] = [(found.case_is, "method", *columns.values())]
+    for one in found.summaries:
+        bounds = {short: _bounds(one, name) for short, name in (("AP", "average_precision"), ("F1", "f1"))}
+        values = [bounds.get(name) or _mean(one, name) for name in columns]
+        rows.append((f"all {one.count}, mean" if one.case is None else one.case, one.method, *values))
+    return rows
+
+
+def brief_rows(found: Study) -> list[tuple[str, ...]]:
+    """Write the scores of each case as a terminal has room for them: a header, and a row each."""
+    columns = {"own_f1": "F1", "own_precision": "precision", "own_recall": "recall", "average_precision": "AP"}
+    several = len(found.protocols) > 1
+    rows = [(found.case_is, *(["protocol"] if several else []), *columns.values())]
+    for one in found.summaries:
+        if one.case is not None:
+            name = one.case if one.method == NETWORK else one.method
+            rows.append((name, *([one.protocol] if several else []), *(_mean(one, column) for column in columns)))
+    return rows
+
+
+def of_networks(found: Study, protocol: str) -> dict[str, StudySummary]:
+    """List the summaries of the trained networks by case, in the order of the cases."""
+    own = (one for one in found.summaries if (one.protocol, one.method) == (protocol, NETWORK))
+    return {one.case: one for one in own if one.case is not None}
+
+
+def _scores(found: Study, protocol: str) -> Table:
+    """Write the scores of all cases by one protocol, and of the baselines on the same pixels."""
+    own = of_networks(found, protocol)
+    columns = {f"{OWN}_{name}": words for name, words in _PIXEL_COLUMNS.items()}
+    columns |= {"average_precision": ("AP", 3), f"{ORACLE}_f1": ("best F1", 3)}
+    best = {name: max(known) for name in columns if (known := [v for one in own.values() if (v := _of(one, name))])}
+    parameters = {row.case: row.parameters for row in found.rows if row.method == NETWORK}
+    rows = []
+    for case, one in own.items():
+        cells = [
+            Cell(_mean(one, name, digits), _of(one, name) == best.get(name, NONE))
+            for name, (_, digits) in columns.items()
+        ]
+        rows.append([Cell(case), Cell(_millions(parameters[case])), *cells])
+    others = [one for one in found.summaries if one.protocol == protocol and one.method != NETWORK and one.case]
+    alone = len({one.case for one in others}) == 1
+    for one in others:
+        name = one.method if alone else f"{one.method}, {one.case}"
+        rows.append([Cell(name), Cell(NONE), *(Cell(_mean(one, key, digits)) for key, (_, digits) in columns.items())])
+    heads = (found.case_is, "parameters", *(head for head, _ in columns.values()))
+    return Table(f"Scores by the protocol {protocol}, on the pixels that training did not see", heads, rows)
+
+
+def _leak(found: Study) -> Table:
+    """Compare what the paper's protocol reports with what the defensible one does, for the same cases."""
+    first, *others = found.protocols
+    rows = []
+    for protocol in others:
+        ours = of_networks(found, first)
+        for case, one in of_networks(found, protocol).items():
+            names = [f"{SAMPLES}_f1", f"{POOLED}_f1", f"{OWN}_f1"]
+            honest = ours.get(case)
+            share = statistics.fmean(
+                row.leak_fraction for row in found.rows if (row.case, row.protocol) == (case, protocol)
+            )
+            cells = [Cell(_mean(one, name)) for name in names]
+            cells.append(Cell(_mean(honest, f"{OWN}_f1") if honest else NONE))
+            published, fair = (_of(one, f"{SAMPLES}_f1"), _of(honest, f"{OWN}_f1") if honest else None)
+            gain = NONE if published is None or fair is None else f"{published - fair:+.3f}"
+            rows.append([Cell(case), Cell(f"{100 * share:.0f} %"), *cells, Cell(gain)])
+    heads = (
+        found.case_is,
+        "of a held-out sample in training",
+        "F1 as published: mean over samples",
+        "F1, all pixels of them pooled",
+        "F1, pixels of them that no training sample shows",
+        f"F1 by {first}",
+        "published less that",
+    )
+    return Table("How much of the score is leak", heads, rows)
+
+
+def _paper(found: Study, factor: Factor) -> Table:
+    """Show what Yang et al. (2023) report of the cases."""
+    rows = []
+    for case in dict.fromkeys(row.case for row in found.rows):
+        if case in factor.paper:
+            one = factor.paper[case]
+            rows.append([Cell(case), *(Cell(f"{value:.5f}") for value in (one.oa, one.miou, one.kappa, one.f1))])
+    caption = f"{factor.table} of Yang et al. (2023), for orientation"
+    return Table(caption, (found.case_is, "OA", "mIoU of the paper", "kappa", "F1"), rows)
+
+
+def _sizes(found: Study) -> Table:
+    """Show the share of mapped landslides that each case found, by size, mean over the seeds."""
+    rows = _network_rows(found)
+    classes = [one.pixels_min for one in rows[0].sizes] if rows else []
+    table = []
+    for case, own in _by_case(rows).items():
+        cells = []
+        for least in classes:
+            sizes = [one for row in own for one in row.sizes if one.pixels_min == least]
+            mapped, hit = sum(one.n_mapped for one in sizes), sum(one.n_found for one in sizes)
+            cells.append(Cell(f"{hit / mapped:.2f} of {mapped}" if mapped else NONE))
+        table.append([Cell(case), *cells])
+    heads = (found.case_is, *(_size(one) for one in (rows[0].sizes if rows else [])))
+    return Table("Share of mapped landslides found (half of their pixels), by size in pixels, all seeds", heads, table)
+
+
+def _learned(found: Study) -> Table:
+    """Show what each depth of a network has learned: spread of its kernels over the first one, and its worth."""
+    table = []
+    for case, own in _by_case(_network_rows(found)).items():
+        signs = [one for row in own for one in row.vital_signs]
+        if not signs or len(signs[0].depths) < 2:
+            continue
+        spreads = [[one.depths[i].kernel_spread for one in signs] for i in range(len(signs[0].depths))]
+        worth = [[one.depths[i].ap_lost for one in signs] for i in range(1, len(signs[0].depths))]
+        branch = [one.branch_ap_lost for one in signs]
+        columns: list[Sequence[float | None]] = [*spreads, *worth, branch]
+        texts = [_average(values) for values in columns]
+        table.append([Cell(case), *map(Cell, texts)])
+    depths = max((len(row) for row in table), default=2) // 2
+    heads = (
+        found.case_is,
+        *(f"spread, depth {i}" for i in range(1, depths + 1)),
+        *(f"AP lost without depth {i} and below" for i in range(2, depths + 1)),
+        "AP lost without the second branch",
+    )
+    caption = "What was learned: spread of the kernels over that before training, and average precision lost"
+    return Table(caption, heads, [row for row in table if len(row) == len(heads)])
+
+
+def _cost(found: Study) -> Table:
+    """Show the size of each network, and what its trainings took."""
+    table = []
+    for case, own in _by_case(_network_rows(found)).items():
+        first, taken = own[0], [row.minutes for row in own]
+        numbers = [first.bands, first.parameters, first.params_table4]
+        texts = [NONE if number is None else f"{number:,}" for number in numbers]
+        table.append([Cell(case), *map(Cell, texts), Cell(_average(taken, digits=1))])
+    heads = (found.case_is, "bands", "parameters", "parameters by Table 4", "minutes of a training")
+    return Table("Size and time", heads, table)
+
+
+def _network_rows(found: Study) -> list[StudyRow]:
+    """List the rows of networks by the defensible protocol."""
+    return [row for row in found.rows if (row.method, row.protocol) == (NETWORK, found.protocols[0])]
+
+
+def _by_case(rows: Sequence[StudyRow]) -> dict[str, list[StudyRow]]:
+    found: dict[str, list[StudyRow]] = {}
+    for row in rows:
+        found.setdefault(row.case, []).append(row)
+    return found
+
+
+def _size(one: SizeClass) -> str:
+    return f"{one.pixels_min}–{one.pixels_max}" if one.pixels_max else f"≥ {one.pixels_min}"
+
+
+def _of(one: StudySummary, name: str) -> float | None:
+    return one.scores[name].mean if name in one.scores else None
+
+
+def _mean(one: StudySummary, name: str, digits: int = 3) -> str:
+    spread = one.scores.get(name)
+    if spread is None:
+        return NONE
+    return f"{spread.mean:.{digits}f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.{digits}f}")
+
+
+def _bounds(one: StudySummary, name: str) -> str:
+    """Write the bounds of an interval, which of several seeds are their means."""
+    ends = [one.scores.get(f"{name}_{end}") for end in ("low", "high")]
+    return " to ".join(f"{end.mean:.2f}" for end in ends if end is not None) or NONE
+
+
+def _average(values: Sequence[float | None], *, digits: int = 2) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):z.{digits}f}" if known else NONE
+
+
+def _millions(count: int | None) -> str:
+    return NONE if count is None else f"{count / 1e6:.2f} M"

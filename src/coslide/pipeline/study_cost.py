@@ -1,0 +1,179 @@
+"""What a study will take: its trainings, hours from timed steps, and disk."""
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from coslide import networks
+from coslide.config.records import StrictModel
+from coslide.config.training import TrainingSettings
+from coslide.cube.band import Band
+from coslide.evaluation.study import Run
+from coslide.io.executor import available_processors
+from coslide.labels import NODATA
+from coslide.networks.precision import mixed_precision, one_thread
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes
+from coslide.pipeline.study import State, state_of
+from coslide.pipeline.train import plan_training
+from coslide.samples.split import Subset, select_tiles
+from coslide.training.fit import network_options
+
+_TIMED = 3  # steps, after one that warms up
+_STATES = 4  # numbers that a checkpoint and a bundle keep of each weight, the two moments of Adam among them
+_BESIDE = 5e6  # bytes of maps, figures and logs of a run
+_BLENDED = 4  # times that a mapped pixel is predicted: windows overlap by half
+
+
+class PlannedRun(StrictModel):
+    """A training of a study, and what it will take."""
+
+    run: Run
+    """The training."""
+    state: State
+    """What there is of it."""
+    steps: int
+    """Updates of the weights, of all members."""
+    step_s: float
+    """Time of a step by itself [s]: of a GPU, or of one core of a CPU."""
+    scoring_s: float
+    """The same of the map of its held-out pixels."""
+    disk_bytes: float
+    """What its folder will take."""
+
+
+class Plan(StrictModel):
+    """The plan of a study."""
+
+    runs: list[PlannedRun]
+    """All its trainings."""
+    hours: float
+    """Hours that those take which are not there yet, on all cores of this machine, or its GPU."""
+    disk_gb: float
+    """What they will take on the disk [GB]."""
+    free_gb: float
+    """What is free there [GB]."""
+
+    @property
+    def to_do(self) -> int:
+        """How many trainings are not there yet."""
+        return sum(one.state != "done" for one in self.runs)
+
+    def line(self) -> str:
+        """Write the plan in one line for people."""
+        took = f"about {self.hours:.1f} hours" if self.hours >= 1 else f"about {60 * self.hours:.0f} minutes"
+        disk = f"{self.disk_gb:.1f} GB of disk ({self.free_gb:.0f} GB are free)"
+        return f"{len(self.runs)} trainings, {self.to_do} to do: {took} on this machine alone, {disk}"
+
+
+class _Cost(NamedTuple):
+    steps: int
+    step_s: float
+    scoring_s: float
+    disk_bytes: float
+
+
+def plan_of(runs: Sequence[Run], out: Path, index: Path | str) -> Plan:
+    """Estimate what the runs of a study of one event will take, by timing a few steps of each network.
+
+    Parameters
+    ----------
+    runs
+        From `coslide.pipeline.factor.plan_factor`.
+    out
+        Folder of the study, which need not be there.
+    index
+        The cube.
+
+    Notes
+    -----
+    On a CPU the steps of one core are timed and shared out to all; other programs make it slower. Baselines are not in
+    it. What a step takes is the same for all seeds and protocols of a case, and is timed once.
+    """
+    scenes = open_labelled_scenes(index)
+    states = [state_of(run, out) for run in runs]
+    costs: dict[str, _Cost] = {}
+    planned = []
+    for run, state in zip(runs, states, strict=True):
+        key = f"{run.case} {run.protocol}"
+        if key not in costs:
+            costs[key] = _cost(scenes, TrainingSettings().changed(run.settings))
+        planned.append(PlannedRun(run=run, state=state, **costs[key]._asdict()))
+    missing = [one for one in planned if one.state != "done"]
+    cores = 1 if torch.cuda.is_available() else available_processors()
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    return Plan(
+        runs=planned,
+        hours=sum(one.steps * one.step_s + one.scoring_s for one in missing) / 3600 / cores,
+        disk_gb=sum(one.disk_bytes for one in missing) / 1e9,
+        free_gb=shutil.disk_usage(place).free / 1e9,
+    )
+
+
+def _cost(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> _Cost:
+    """Estimate what a training takes."""
+    plan = plan_training(scenes, settings)
+    inputs, tile = plan.encoder.inputs, settings.sampling.tile
+    forward_s, step_s, parameters = _timed(settings, inputs)
+    held_out = sum(int(((one.split.subsets == Subset.TEST) & (one.labels != NODATA)).sum()) for one in plan.scenes)
+    windows = _BLENDED * (8 if settings.tta else 1) * settings.members * held_out / tile**2
+    return _Cost(
+        steps=settings.members * _steps(plan.scenes, settings),
+        step_s=step_s,
+        scoring_s=windows * forward_s / settings.optimiser.batch,
+        disk_bytes=settings.members * 4 * parameters * (_STATES + bool(settings.optimiser.average)) + _BESIDE,
+    )
+
+
+def _steps(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> int:
+    """Count the steps of a training."""
+    optimiser, sampling = settings.optimiser, settings.sampling
+    if optimiser.steps is not None:
+        return optimiser.steps
+    if sampling.places == "tiles":
+        samples = sum(len(select_tiles(one.split, one.labels, settings, name=one.name)) for one in scenes)
+        return math.ceil(samples / optimiser.batch) * (optimiser.epochs or 0)
+    trained = sum(int(((one.split.subsets == Subset.TRAIN) & (one.labels != NODATA)).sum()) for one in scenes)
+    return math.ceil(trained / sampling.tile**2 / optimiser.batch) * (optimiser.epochs or 0)
+
+
+def _timed(settings: TrainingSettings, inputs: Sequence[Band]) -> tuple[float, float, int]:
+    """Time a batch forward and a step of training [s] on made-up tiles, and count the parameters."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = networks.create(settings.network, len(inputs), **network_options(settings, inputs)).to(device)
+    side = settings.sampling.tile
+    tiles = torch.rand(settings.optimiser.batch, len(inputs), side, side, device=device)
+    update = torch.optim.Adam(network.parameters())
+
+    def forward() -> torch.Tensor:
+        with mixed_precision("32" if settings.runtime.precision == "32" else "bf16", device.type):
+            found: torch.Tensor = network(tiles).float().square().mean()
+        return found
+
+    def step() -> None:
+        update.zero_grad()
+        torch.autograd.backward(forward())
+        update.step()
+
+    with one_thread():
+        step_s = _median_s(step, device)
+        with torch.no_grad():
+            forward_s = _median_s(forward, device)
+    return forward_s, step_s, networks.parameter_count(network)
+
+
+def _median_s(work: Any, device: torch.device) -> float:
+    """Time `work`: of a CPU what this thread computes, of a GPU what passes."""
+    clock, times = (time.thread_time if device.type == "cpu" else time.perf_counter), []
+    for _ in range(_TIMED + 1):
+        started = clock()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(clock() - started)
+    return float(np.median(times[1:]))

@@ -19,6 +19,8 @@ _REPLICATES = 10_000
 _PARTS = 10  # that replicates are pooled in, so that their draws are in memory once and not twice
 _LEVEL = 0.05
 _PLACE, _COUNTS = ["event", "row", "col"], ["tp", "fp", "fn", "tn"]
+COLUMNS = (*_PLACE, *_COUNTS)
+"""Columns of ``tiles.csv`` that squares are made of; all but the first are numbers."""
 _LARGEST = {"row": 2**31 - 1, "col": 2**31 - 1} | dict.fromkeys(_COUNTS, SIDE_PX**2)
 
 

@@ -194,17 +194,18 @@ def test_the_table_in_a_terminal_fits(study, capsys):
 
 
 def test_settings_of_a_network_s_own_paper_are_further_cases(made_up_cube):
-    factor = Factor(name="two", title="two", cases={"DeepUNet": {"network": "deepunet"}, "U-Net": {"network": "unet"}})
-    settings = SETTINGS.changed({"sampling.tile": 64, "sampling.stride": 32, "optimiser.steps": 2})
-    settings = settings.changed({"options": {}, "split.scheme": "paper-random"})
-    runs = plan_factor(factor, made_up_cube, StudyDesign(settings, seeds=1, original=True))
-    assert [run.case for run in runs] == ["DeepUNet", "DeepUNet, own settings", "U-Net"]
-    assert [run.settings["optimiser.name"] for run in runs] == ["adam", "sgd", "adam"]
+    """Those of EGCN are the paper's; of U-Net no learning rate is known."""
+    runs = plan_factor(FACTOR, made_up_cube, StudyDesign(SETTINGS, seeds=1, original=True))
+    assert [run.case for run in runs] == ["U-Net", "EGCN", "EGCN, own settings"]
+    assert [run.settings["optimiser.learning_rate"] for run in runs] == [1e-3, 1e-3, 1e-4]
     assert {run.settings["optimiser.steps"] for run in runs} == {2}
+    as_published = SETTINGS.changed({"optimiser.learning_rate": 1e-4})
+    runs = plan_factor(FACTOR, made_up_cube, StudyDesign(as_published, seeds=1, original=True))
+    assert [run.case for run in runs] == ["U-Net", "EGCN"]
 
 
 def test_widths_are_written_down_and_a_trial_chooses_no_precision(made_up_cube):
-    settings = TrainingSettings(recipe="modern").changed({"sampling.tile": 32, "split.block_windows": 1})
+    settings = TrainingSettings(recipe="modern").changed({"sampling.tile": 32, "sampling.stride": 24})
     factor = Factor(name="two", title="two", cases={"DP-FCN": {"network": "dp-fcn"}, "U-Net": {"network": "unet"}})
     runs = plan_factor(factor, made_up_cube, StudyDesign(settings, seeds=1))
     assert [run.settings["width"] for run in runs] == [8, 16]

@@ -192,9 +192,10 @@ def _cases(factor: Factor, settings: TrainingSettings, *, original: bool) -> dic
     found: dict[str, TrainingSettings] = {}
     for label in factor.cases:
         own = factor.settings_of(label, settings)
-        others = {f"{label}, own settings": own.changed(ORIGINAL[own.network])} if own.network in ORIGINAL else {}
-        for name, one in {label: own, **(others if original else {})}.items():
-            if same := [its for its, other in found.items() if other == one]:
+        of_paper = own.changed(ORIGINAL.get(own.network, {}))
+        further = {f"{label}, own settings": of_paper} if original and of_paper.dotted() != own.dotted() else {}
+        for name, one in {label: own, **further}.items():
+            if same := [its for its, other in found.items() if other.dotted() == one.dotted()]:
                 raise InputError(f"{factor.name}: found the same settings in {same[0]} and {name}, expected each once")
             found[name] = one
     return found

@@ -205,7 +205,7 @@ def test_settings_of_a_network_s_own_paper_are_further_cases(made_up_cube):
 
 
 def test_widths_are_written_down_and_a_trial_chooses_no_precision(made_up_cube):
-    settings = TrainingSettings(recipe="modern").changed({"sampling.tile": 32, "sampling.stride": 24})
+    settings = TrainingSettings(sampling=SETTINGS.sampling, split=SETTINGS.split, runtime={"precision": "auto"})
     factor = Factor(name="two", title="two", cases={"DP-FCN": {"network": "dp-fcn"}, "U-Net": {"network": "unet"}})
     runs = plan_factor(factor, made_up_cube, StudyDesign(settings, seeds=1))
     assert [run.settings["width"] for run in runs] == [8, 16]

@@ -1,15 +1,24 @@
-"""ACmix: attention to the 7 x 7 pixels around each pixel, beside a convolution of the same projections; its U-Net."""
+"""ACmix: attention to the 7 x 7 pixels around each pixel, beside a convolution of the same projections; its U-Net.
+
+The attention stands in plain torch, for any device and precision. On a CPU it runs compiled
+(`coslide.networks.neighbourhood`), on a quarter of the pairs.
+"""
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from pydantic import FiniteFloat, PositiveInt
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import from_windows, head_channels, to_windows
+from coslide.networks.base import from_windows, head_channels, run_loops, runs_compiled, to_windows
 from coslide.networks.unet import UNetOfBlocks
+
+KERNEL = 7
+"""Side of the neighbourhood in the original [pixel], and the only one that runs compiled."""
 
 _WINDOW = 8  # side of the windows that share their keys [pixel]; 4 and 16 took longer to train on a CPU
 
@@ -137,7 +146,7 @@ class ACmix(nn.Module):
         out_channels: int,
         *,
         heads: int = 4,
-        kernel: int = 7,
+        kernel: int = KERNEL,
         attention_rate: float = 1.0,
         convolution_rate: float = 1.0,
     ) -> None:
@@ -170,7 +179,10 @@ class ACmix(nn.Module):
         projected = self.projections(x)
         q, k, v = projected.chunk(3, dim=1)
         k = k - self._positions(*x.shape[-2:])
-        attention = neighbourhood_attention(q, k, v, heads=self.heads, kernel=self.kernel)
+        if self.kernel == KERNEL and runs_compiled(x, self.shifts):
+            attention = _attend(q, k, v, heads=self.heads)
+        else:
+            attention = neighbourhood_attention(q, k, v, heads=self.heads, kernel=self.kernel)
         y: Tensor = self.attention_rate * attention + self.convolution_rate * self._convolution(projected)
         return y
 
@@ -252,11 +264,15 @@ def _window_pixels(height: int, width: int, *, rim: int, device: torch.device) -
     inside = torch.arange(-rim, _WINDOW + rim, device=device)
 
     def lines(size: int) -> Tensor:
-        places = torch.arange(0, size, _WINDOW, device=device).unsqueeze(1) + inside
-        return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
+        return _mirrored(torch.arange(0, size, _WINDOW, device=device).unsqueeze(1) + inside, size)
 
     pixels = lines(height).view(-1, 1, len(inside), 1) * width + lines(width).view(1, -1, 1, len(inside))
     return pixels.flatten(0, 1).flatten(1)
+
+
+def _mirrored(places: Tensor, size: int) -> Tensor:
+    """Find the rows, or columns, of a map of `size` that are seen at places in and beyond it."""
+    return size - 1 - (places.remainder(max(2 * (size - 1), 1)) - (size - 1)).abs()
 
 
 def _near(rim: int, *, device: torch.device) -> Tensor:
@@ -265,3 +281,42 @@ def _near(rim: int, *, device: torch.device) -> Tensor:
     near = (torch.arange(_WINDOW + 2 * rim, device=device) - query).abs() <= rim  # along one axis
     both = near.view(_WINDOW, 1, -1, 1) & near.view(1, _WINDOW, 1, -1)
     return both.flatten(0, 1).flatten(1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int) -> Tensor:
+    """Compute what `neighbourhood_attention` does with a kernel of 7, on a CPU and in float32."""
+    attended: Tensor = _Attention.apply(q.float(), k.float(), v.float(), heads)  # type: ignore[no-untyped-call]
+    return attended.to(q.dtype)
+
+
+class _Attention(torch.autograd.Function):
+    """`neighbourhood_attention` compiled; nothing but its inputs is kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        """Compute the weighted means."""
+        ctx.heads = heads
+        ctx.save_for_backward(q, k, v)
+        out = torch.zeros_like(q, memory_format=torch.channels_last)
+        run_loops("neighbourhood.attend", *_by_head((out, q, k, v), heads), *_rim_of(q))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the gradients of queries, keys and values."""
+        inputs = ctx.saved_tensors
+        of_inputs = [torch.zeros_like(one, memory_format=torch.channels_last) for one in inputs]
+        by_head = _by_head((*of_inputs, grad, *inputs), ctx.heads)
+        run_loops("neighbourhood.attend_back", *by_head, *_rim_of(grad))
+        return *of_inputs, None
+
+
+def _by_head(maps: tuple[Tensor, ...], heads: int) -> list[Tensor]:
+    """View maps as (batch, row, col, head, d)."""
+    return [x.permute(0, 2, 3, 1).unflatten(3, (heads, -1)) for x in maps]
+
+
+def _rim_of(x: Tensor) -> list[Tensor]:
+    """Find the rows and columns that are seen in a map and in the rim of 3 around it."""
+    return [_mirrored(torch.arange(-(KERNEL // 2), size + KERNEL // 2), size) for size in x.shape[2:]]

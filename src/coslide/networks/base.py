@@ -1,5 +1,6 @@
 """What networks have in common: the sizes they take, their memory order, norms, and the shape of a U."""
 
+import importlib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -172,11 +173,11 @@ def runs_compiled(x: Tensor, weight: Tensor) -> bool:
 
 
 def run_loops(name: str, *arguments: Any) -> None:
-    """Run a function of `coslide.networks.kernels` on the memory of tensors on a CPU; outputs must be contiguous."""
-    from coslide.networks import kernels
-
+    """Run a compiled function, like "kernels.nearest", on the memory of tensors on a CPU; outputs must be contiguous."""
+    module, _, function = name.partition(".")
+    loops = getattr(importlib.import_module(f"coslide.networks.{module}"), function)
     tensors_as_arrays = (one.detach().contiguous().numpy() if isinstance(one, Tensor) else one for one in arguments)
-    getattr(kernels, name)(*tensors_as_arrays)
+    loops(*tensors_as_arrays)
 
 
 @contextmanager

@@ -285,7 +285,7 @@ class _AddPatches(torch.autograd.Function):
         """Add the patches."""
         rate = len(patch)
         nodes, patch = nodes.flatten(0, 1).unsqueeze(2).expand(-1, -1, rate, -1).flatten(2), patch.flatten(1)
-        run_loops("add_patches", _rows_of_patches(y, rate), nodes, patch)
+        run_loops("kernels.add_patches", _rows_of_patches(y, rate), nodes, patch)
         ctx.mark_dirty(y)
         ctx.save_for_backward(nodes, patch)
         return y
@@ -297,7 +297,7 @@ class _AddPatches(torch.autograd.Function):
         nodes, patch = ctx.saved_tensors
         rate, of_nodes, of_patch = len(patch), torch.zeros_like(nodes), torch.zeros_like(patch)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        run_loops("add_patches_back", of_nodes, of_patch, _rows_of_patches(grad, rate), nodes, patch)
+        run_loops("kernels.add_patches_back", of_nodes, of_patch, _rows_of_patches(grad, rate), nodes, patch)
         of_nodes = of_nodes.view(len(grad), -1, nodes.shape[1], rate, grad.shape[1]).sum(dim=3)
         return grad, of_nodes, of_patch.view(rate, rate, -1)
 

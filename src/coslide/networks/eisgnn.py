@@ -255,7 +255,7 @@ def _run_graphs(edges: Tensor, selection: tuple[int, float], own: Tensor, *input
     batch, nodes, heads, d = own.shape
     out = torch.empty(own.shape)
     kept = torch.empty(4, batch, heads, nodes, d), torch.empty(3, batch, heads, nodes, edges.shape[-1])
-    run_loops("run_graphs", out, *kept, edges, own, *inputs, selection[0], np.float32(selection[1]))
+    run_loops("kernels.run_graphs", out, *kept, edges, own, *inputs, selection[0], np.float32(selection[1]))
     return out, *kept
 
 
@@ -274,7 +274,7 @@ class _Graphs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients of the inputs."""
         of_inputs = [torch.zeros(one.shape) for one in ctx.saved_tensors[:6]]
-        run_loops("run_graphs_back", *of_inputs, grad, *ctx.saved_tensors)
+        run_loops("kernels.run_graphs_back", *of_inputs, grad, *ctx.saved_tensors)
         return None, None, grad, *of_inputs
 
 

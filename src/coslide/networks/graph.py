@@ -141,7 +141,7 @@ def nearest(x: Tensor, k: int, *, include_self: bool) -> Tensor:
     if nodes > SEARCHED or count < 1:  # a matrix product finds them faster, or `neighbours` names what is wrong
         return neighbours(x, k, include_self=include_self).int()
     edges = torch.empty(batch, nodes, count, dtype=torch.int32)
-    run_loops("nearest", edges, x, include_self)
+    run_loops("kernels.nearest", edges, x, include_self)
     return edges
 
 

@@ -288,7 +288,7 @@ def _softmax(values):
             values[i, s] -= top
     flat = values.reshape(-1)
     for i in range(len(flat)):
-        flat[i] = _exp(flat[i])
+        flat[i] = exp(flat[i])
     for i in range(rows):
         total = _ZERO
         for s in range(k):
@@ -319,7 +319,7 @@ def _dot(a, i, b, j):
 
 
 @_exact
-def _exp(x):
+def exp(x):
     """Compute the exponential of a number that is not above 0; unlike the C library's, eight are computed at once."""
     above = np.float32(-87) if x < np.float32(-87) else x
     power = np.floor(above * _LOG2_E + np.float32(0.5))

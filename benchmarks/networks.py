@@ -1,4 +1,4 @@
-"""Speed of EGCN against U-Net, of its graph branch against edge lists, and the memory that AcmixUnet trains in.
+"""Speed of EGCN against U-Net, of its graph branch against edge lists, and what AcmixUnet trains in.
 
     python benchmarks/networks.py [ratios] [graph] [memory]
 
@@ -158,29 +158,33 @@ def graph() -> None:
 
 
 def memory() -> None:
-    """Print the peak memory of a process that does three training steps at batch 4 and the paper's width."""
-    for name in ("acmix-unet", "egcn", "unet"):
-        command = [sys.executable, __file__, "peak", name]
-        print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip(), flush=True)  # noqa: S603
+    """Print the peak memory of processes that do training steps at batch 4, at the paper's width and at 16."""
+    for width in (64, 16):
+        for name in ("acmix-unet", "egcn", "unet"):
+            command = [sys.executable, __file__, "peak", name, str(width)]
+            print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip(), flush=True)  # noqa: S603
 
 
-def peak(name: str) -> None:
-    """Print the peak memory of this process after three training steps of a network."""
+def peak(name: str, width: int) -> None:
+    """Print the peak memory of this process after five training steps of a network, and what steps and maps take."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    network = networks.create(name, BANDS)
+    network = networks.create(name, BANDS, width=width)
     x = torch.randn(4, BANDS, SIDE, SIDE)
-    times = [seconds(step(network, x)) for _ in range(3)]
+    steps = [seconds(step(network, x)) for _ in range(5)]
     status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would count the parent's peak too
     gib = int(status.split("VmHWM:")[1].split()[0]) / 2**20
-    print(f"{name:12s} batch 4: peak {gib:.2f} GiB, {statistics.median(times):.2f} s a step")
+    with torch.inference_mode():
+        maps = [seconds(lambda: network(x)) for _ in range(5)]
+    times = f"{statistics.median(steps):.2f} s a step, {statistics.median(maps):.2f} s inference"
+    print(f"{name:10s} width {width}, batch 4: peak {gib:.2f} GiB, {times}")
 
 
 def main() -> None:
     """Run what the command line names."""
     words = sys.argv[1:]
     if words[:1] == ["peak"]:
-        return peak(words[1])
+        return peak(words[1], int(words[2]))
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {BATCH}, {BANDS} x {SIDE} x {SIDE}")

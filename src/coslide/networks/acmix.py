@@ -118,6 +118,9 @@ class ACmix(nn.Module):
     Shapes: (batch, Cin, row, col) to (batch, C, row, col), of any size. Parameters: 3 (Cin C + C) + 3 d + 27 H + 81 C
     + 2. Attention mirrors the map at its border (`neighbourhood_attention`); the convolution sees zeros there.
 
+    On a CPU, in float32 or under automatic mixed precision, the attention runs compiled in single precision where the
+    kernel is 7; it has first derivatives only.
+
     What is computed is the above with less work; the results are the same up to rounding:
 
     - q_p . e_p is the same for all neighbours n and cancels in the softmax. So the logits are q_p . (k_n - e_n), and e
@@ -285,7 +288,7 @@ def _near(rim: int, *, device: torch.device) -> Tensor:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int) -> Tensor:
     """Compute what `neighbourhood_attention` does with a kernel of 7, on a CPU and in float32."""
-    attended: Tensor = _Attention.apply(q.float(), k.float(), v.float(), heads)  # type: ignore[no-untyped-call]
+    attended: Tensor = _Attention.apply(heads, q.float(), k.float(), v.float())  # type: ignore[no-untyped-call]
     return attended.to(q.dtype)
 
 
@@ -293,12 +296,12 @@ class _Attention(torch.autograd.Function):
     """`neighbourhood_attention` compiled; nothing but its inputs is kept for the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    def forward(ctx: Any, heads: int, *inputs: Tensor) -> Tensor:
         """Compute the weighted means."""
         ctx.heads = heads
-        ctx.save_for_backward(q, k, v)
-        out = torch.zeros_like(q, memory_format=torch.channels_last)
-        run_loops("neighbourhood.attend", *_by_head((out, q, k, v), heads), *_rim_of(q))
+        ctx.save_for_backward(*inputs)
+        out = torch.zeros_like(inputs[0], memory_format=torch.channels_last)
+        run_loops("neighbourhood.attend", *_by_head((out, *inputs), heads), *_rim_of(out))
         return out
 
     @staticmethod
@@ -309,12 +312,12 @@ class _Attention(torch.autograd.Function):
         of_inputs = [torch.zeros_like(one, memory_format=torch.channels_last) for one in inputs]
         by_head = _by_head((*of_inputs, grad, *inputs), ctx.heads)
         run_loops("neighbourhood.attend_back", *by_head, *_rim_of(grad))
-        return *of_inputs, None
+        return None, *of_inputs
 
 
 def _by_head(maps: tuple[Tensor, ...], heads: int) -> list[Tensor]:
     """View maps as (batch, row, col, head, d)."""
-    return [x.permute(0, 2, 3, 1).unflatten(3, (heads, -1)) for x in maps]
+    return [torch.unflatten(x.permute(0, 2, 3, 1), 3, (heads, -1)) for x in maps]
 
 
 def _rim_of(x: Tensor) -> list[Tensor]:

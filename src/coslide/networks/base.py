@@ -173,7 +173,7 @@ def runs_compiled(x: Tensor, weight: Tensor) -> bool:
 
 
 def run_loops(name: str, *arguments: Any) -> None:
-    """Run a compiled function, like "kernels.nearest", on the memory of tensors on a CPU; outputs must be contiguous."""
+    """Run a compiled function ("module.name") on the memory of tensors on a CPU; outputs must be contiguous."""
     module, _, function = name.partition(".")
     loops = getattr(importlib.import_module(f"coslide.networks.{module}"), function)
     tensors_as_arrays = (one.detach().contiguous().numpy() if isinstance(one, Tensor) else one for one in arguments)

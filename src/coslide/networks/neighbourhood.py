@@ -42,7 +42,7 @@ def attend(out, q, k, v, rows, cols):
     rows, cols
         Of each row and column of the map with its rim, the one of the map that is mirrored there, int64.
     """
-    batch, height, width, heads, d = q.shape
+    batch, height, _, heads, d = q.shape
     pitch, planes = len(cols), -(-d // _TOGETHER) * _TOGETHER
     length = -(-height * pitch // _RUN) * _RUN
     inside = np.zeros((2, planes, length), np.float32)
@@ -59,8 +59,8 @@ def attend(out, q, k, v, rows, cols):
                 _take(run, queries, start)
                 _multiply(weights, run, keys, start, pitch)
                 _exponentiate(weights, total)
-                _scale(weights, total)
                 _mix(run, weights, values, start, pitch)
+                _scale(run, total)
                 _put(mixed, run, start)
             _add(out[b, :, :, h], mixed, pitch, _ONE)
 
@@ -68,7 +68,7 @@ def attend(out, q, k, v, rows, cols):
 @_compiled
 def attend_back(d_q, d_k, d_v, grad, q, k, v, rows, cols):
     """Add the gradients of the inputs of `attend` for that of its output."""
-    batch, height, width, heads, d = q.shape
+    batch, height, _, heads, d = q.shape
     pitch, planes, scale = len(cols), -(-d // _TOGETHER) * _TOGETHER, _ONE / np.sqrt(np.float32(d))
     length = -(-height * pitch // _RUN) * _RUN
     inside = np.zeros((3, planes, length), np.float32)
@@ -89,9 +89,9 @@ def attend_back(d_q, d_k, d_v, grad, q, k, v, rows, cols):
                 _take(d_run, grads, start)
                 _multiply(weights, run, keys, start, pitch)
                 _exponentiate(weights, total)
-                _scale(weights, total)
+                _scale(d_run, total)  # rather than the weights, which are more
                 _multiply(d_weights, d_run, values, start, pitch)
-                _softmax_back(d_weights, weights)
+                _softmax_back(d_weights, weights, total)
                 _spread(around[3], weights, d_run, start, pitch)
                 _spread(around[2], d_weights, run, start, pitch)
                 _mix(run, d_weights, keys, start, pitch)
@@ -170,7 +170,7 @@ def _multiply(products, run, planes, start, pitch):
 
 @_compiled
 def _exponentiate(logits, total):
-    """Write the exponentials of logits less the greatest of each pixel over them, and one over their sum."""
+    """Write the powers of e of logits, less the greatest of each pixel, over them, and one over their sum."""
     top = np.empty(_RUN, np.float32)
     for j in range(_RUN):
         top[j] = logits[_GAP + j]
@@ -190,26 +190,28 @@ def _exponentiate(logits, total):
 
 
 @_compiled
-def _scale(weights, scale):
-    """Multiply the weights of each pixel."""
-    for n in range(_NEIGHBOURS):
-        of_n = weights[n * _PITCH + _GAP :]
+def _scale(run, scale):
+    """Multiply each pixel of a run."""
+    for c in range(len(run) // _PITCH - 1):
+        of_c = run[c * _PITCH + _GAP :]
         for j in range(_RUN):
-            of_n[j] *= scale[j]
+            of_c[j] *= scale[j]
 
 
 @_compiled
-def _softmax_back(d_weights, weights):
-    """Write the gradient of the logits over that of the weights."""
+def _softmax_back(d_logits, powers, scale):
+    """Write the gradient of the logits over that of the weights, which are the powers, scaled; it is scaled already."""
     mean = np.zeros(_RUN, np.float32)
     for n in range(_NEIGHBOURS):
-        weight, slope = weights[n * _PITCH + _GAP :], d_weights[n * _PITCH + _GAP :]
+        power, slope = powers[n * _PITCH + _GAP :], d_logits[n * _PITCH + _GAP :]
         for j in range(_RUN):
-            mean[j] += weight[j] * slope[j]
+            mean[j] += power[j] * slope[j]
+    for j in range(_RUN):
+        mean[j] *= scale[j]
     for n in range(_NEIGHBOURS):
-        weight, slope = weights[n * _PITCH + _GAP :], d_weights[n * _PITCH + _GAP :]
+        power, slope = powers[n * _PITCH + _GAP :], d_logits[n * _PITCH + _GAP :]
         for j in range(_RUN):
-            slope[j] = weight[j] * (slope[j] - mean[j])
+            slope[j] = power[j] * (slope[j] - mean[j])
 
 
 @_compiled

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coslide.pipeline.assess import assess as assess
     from coslide.pipeline.build import build_cube as build_cube
     from coslide.pipeline.evaluate import evaluate as evaluate
+    from coslide.pipeline.factor import StudyDesign as StudyDesign
     from coslide.pipeline.factor import study_factor as study_factor
     from coslide.pipeline.predict import predict as predict
     from coslide.pipeline.predict import predict_scene as predict_scene
@@ -57,6 +58,7 @@ _HOMES = {
     "run": "coslide.pipeline.run",
     "sample": "coslide.pipeline.sample",
     "simulate_event": "coslide.simulate.write",
+    "StudyDesign": "coslide.pipeline.factor",
     "study_factor": "coslide.pipeline.factor",
     "study_transfer": "coslide.pipeline.transfer",
     "train": "coslide.pipeline.train",

@@ -17,6 +17,7 @@ from coslide.evaluation.scores import (
     Scores,
     SizeClass,
 )
+from coslide.evaluation.study_regions import RegionOfStudy
 
 NETWORK = "network"
 OWN, ORACLE, TRAINED = "own", "oracle", "trained"
@@ -172,6 +173,8 @@ class Study(StrictModel):
     """The same over the seeds, and then over the cases, for methods that all of them have."""
     comparisons: list[Comparison] = Field(default_factory=list)
     """Each pair of cases of one factor, by the first protocol."""
+    regions: list[RegionOfStudy] = Field(default_factory=list)
+    """Regions whose maps were drawn, with the scores of the first seed there."""
 
     @property
     def protocols(self) -> list[str]:

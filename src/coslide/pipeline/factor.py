@@ -14,8 +14,10 @@ from coslide.evaluation.study import Run, Study
 from coslide.io.atomic import exclusive_lock
 from coslide.io.outputs import output_folder
 from coslide.io.vector import VectorFile
+from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import open_labelled_scenes, unlike_names
 from coslide.pipeline.study import carry_out
+from coslide.pipeline.study_regions import find_regions
 from coslide.pipeline.study_report import report_factor
 from coslide.pipeline.train import cube_settings, plan_training
 from coslide.training.fit import network_options
@@ -105,9 +107,13 @@ def study_factor(
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
     runs = plan_factor(factor, index, design)
+    (scene,) = plan_training(open_labelled_scenes(index), TrainingSettings().changed(runs[0].settings)).scenes
+    polygons = None if regions is None else as_vector_file(regions)
+    if polygons is not None:
+        find_regions(scene, polygons)  # before hours of training
     with output_folder(out), exclusive_lock(out, out):
         carry_out(runs, out, executor, reuse=[Path(path) for path in reuse])
-        return report_factor(factor, runs, out)
+        return report_factor(factor, runs, out, scene=scene, regions=polygons)
 
 
 def factor_of(given: Factor | Path | str) -> Factor:

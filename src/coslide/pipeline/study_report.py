@@ -16,8 +16,11 @@ from coslide.evaluation.study import Run, Study, study_of
 from coslide.evaluation.study_tables import factor_tables, transfer_rows
 from coslide.io.atomic import whole_output
 from coslide.io.table import read_table
+from coslide.io.vector import VectorFile
 from coslide.mapping.metadata import load_metadata
+from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.study import scores_of
+from coslide.pipeline.study_regions import draw_regions
 from coslide.report.images import save_figure
 from coslide.report.page import render
 from coslide.report.study_figure import study_figure
@@ -44,8 +47,23 @@ def report_transfer(runs: Sequence[Run], out: Path) -> Study:
     return found
 
 
-def report_factor(factor: Factor, runs: Sequence[Run], out: Path) -> Study:
-    """Put the scores of the runs of a study of one factor into its files, and draw them.
+def report_factor(
+    factor: Factor, runs: Sequence[Run], out: Path, *, scene: LabelledScene, regions: VectorFile | None = None
+) -> Study:
+    """Put the scores of the runs of a study of one factor into its files, and draw them and the maps of some regions.
+
+    Parameters
+    ----------
+    factor
+        What was varied.
+    runs
+        Its runs; those of the first seed come first.
+    out
+        Folder of the study.
+    scene
+        The scene, split as the first run has it.
+    regions
+        Polygons to draw all maps of; by default some tiles are chosen.
 
     Raises
     ------
@@ -54,7 +72,9 @@ def report_factor(factor: Factor, runs: Sequence[Run], out: Path) -> Study:
     """
     found = study_of(runs, scores_of(runs, out), name=factor.name, title=factor.title, case_is=factor.case_is)
     comparisons, why_not = _comparisons(found, out)
-    found = found.model_copy(update={"comparisons": comparisons})
+    first = {run.case: out / run.name for run in runs if (run.seed, run.protocol) == (runs[0].seed, runs[0].protocol)}
+    drawn = draw_regions(first, scene, out, regions=regions)
+    found = found.model_copy(update={"comparisons": comparisons, "regions": drawn})
     size_m = load_metadata(out / runs[0].name / "model").pixel_size_m
     sentences = [one.sentence(size_m) for one in comparisons]
     tables = factor_tables(found, factor)

@@ -1,5 +1,7 @@
 """What a study varies: the five of the paper, and files of one's own."""
 
+from pathlib import Path
+
 import pytest
 
 from coslide import networks
@@ -8,6 +10,7 @@ from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.indices.index_sets import INDEX_SETS
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "studies"
 TOML = """
 name = "readings"
 title = "readings of Eq. 5"
@@ -66,6 +69,15 @@ def test_a_file_names_cases_and_what_they_change(tmp_path):
     own = factor.settings_of("as printed", TrainingSettings(options={"k": 16}))
     assert (own.options, own.optimiser.steps, own.optimiser.epochs) == ({"k": 16, "attn_order": "eq5"}, 3, None)
     assert factor.settings_of("GATv2", own) == own
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_studies_of_networks_that_can_be_made(path):
+    factor = read_factor(path)
+    for label in factor.cases:
+        own = factor.settings_of(label, TrainingSettings())
+        networks.create(own.network, 30, width=8, **own.options)
+    assert len(factor.cases) > 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """What a study will take: its trainings, hours from timed steps, and disk."""
 
+import itertools
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +23,16 @@ from coslide.networks.precision import mixed_precision, one_thread
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes
 from coslide.pipeline.study import State, state_of
 from coslide.pipeline.train import plan_training
+from coslide.samples.dataset import Raster, Tiles
 from coslide.samples.split import Subset, select_tiles
-from coslide.training.fit import network_options
+from coslide.training.fit import TrainingData, first_network, loaders
+from coslide.training.module import Training
+from coslide.windows import Window
 
 _TIMED = 3  # steps, after one that warms up
 _STATES = 4  # numbers that a checkpoint and a bundle keep of each weight, the two moments of Adam among them
 _BESIDE = 5e6  # bytes of maps, figures and logs of a run
+_FORWARD = 1 / 3  # of a step: the backward pass takes twice as long
 _BLENDED = 4  # times that a mapped pixel is predicted: windows overlap by half
 
 
@@ -119,13 +125,13 @@ def _cost(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> _Cost:
     """Estimate what a training takes."""
     plan = plan_training(scenes, settings)
     inputs, tile = plan.encoder.inputs, settings.sampling.tile
-    forward_s, step_s, parameters = _timed(settings, inputs)
+    step_s, parameters = _timed(settings, inputs)
     held_out = sum(int(((one.split.subsets == Subset.TEST) & (one.labels != NODATA)).sum()) for one in plan.scenes)
     windows = _BLENDED * (8 if settings.tta else 1) * settings.members * held_out / tile**2
     return _Cost(
         steps=settings.members * _steps(plan.scenes, settings),
         step_s=step_s,
-        scoring_s=windows * forward_s / settings.optimiser.batch,
+        scoring_s=windows * _FORWARD * step_s / settings.optimiser.batch,
         disk_bytes=settings.members * 4 * parameters * (_STATES + bool(settings.optimiser.average)) + _BESIDE,
     )
 
@@ -142,38 +148,30 @@ def _steps(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> int:
     return math.ceil(trained / sampling.tile**2 / optimiser.batch) * (optimiser.epochs or 0)
 
 
-def _timed(settings: TrainingSettings, inputs: Sequence[Band]) -> tuple[float, float, int]:
-    """Time a batch forward and a step of training [s] on made-up tiles, and count the parameters."""
+def _timed(settings: TrainingSettings, inputs: Sequence[Band]) -> tuple[float, int]:
+    """Time a step of training [s] on made-up tiles, from cutting them to the new weights, and count the parameters."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = networks.create(settings.network, len(inputs), **network_options(settings, inputs)).to(device)
-    side = settings.sampling.tile
-    tiles = torch.rand(settings.optimiser.batch, len(inputs), side, side, device=device)
-    update = torch.optim.Adam(network.parameters())
-
-    def forward() -> torch.Tensor:
-        with mixed_precision("32" if settings.runtime.precision == "32" else "bf16", device.type):
-            found: torch.Tensor = network(tiles).float().square().mean()
-        return found
-
-    def step() -> None:
-        update.zero_grad()
-        torch.autograd.backward(forward())
-        update.step()
-
-    with one_thread():
-        step_s = _median_s(step, device)
-        with torch.no_grad():
-            forward_s = _median_s(forward, device)
-    return forward_s, step_s, networks.parameter_count(network)
-
-
-def _median_s(work: Any, device: torch.device) -> float:
-    """Time `work`: of a CPU what this thread computes, of a GPU what passes."""
+    network, side = first_network(settings, inputs).to(device), settings.sampling.tile
+    random, shape = np.random.default_rng(0), (2 * side, 2 * side)
+    values = random.standard_normal((len(inputs), *shape), dtype=np.float32)
+    raster = Raster(values, (random.random(shape) < 0.05).astype(np.uint8), np.full(shape, Subset.TRAIN, np.uint8))
+    windows = [Window(0, 0, side, side)] * settings.optimiser.batch
+    batches, _ = loaders(TrainingData(Tiles([raster], [windows], side_px=side), inputs), settings)
+    training = Training(network, settings, total_steps=1)
+    update: Any = training.configure_optimizers()
+    endless = itertools.chain.from_iterable(itertools.repeat(batches))
     clock, times = (time.thread_time if device.type == "cpu" else time.perf_counter), []
-    for _ in range(_TIMED + 1):
-        started = clock()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(clock() - started)
-    return float(np.median(times[1:]))
+    with one_thread(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*trainer. reference is not registered.*")  # nothing is logged here
+        for _ in range(_TIMED + 1):
+            started = clock()
+            batch = [part.to(device) for part in next(endless)]
+            with mixed_precision("32" if settings.runtime.precision == "32" else "bf16", device.type):
+                loss = training.training_step((batch[0], batch[1]), 0)
+            update["optimizer"].zero_grad()
+            torch.autograd.backward(loss)
+            update["optimizer"].step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(clock() - started)
+    return float(np.median(times[1:])), networks.parameter_count(network)

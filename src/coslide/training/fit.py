@@ -151,7 +151,7 @@ def fit(
     record |= {"bands": len(data.inputs), "tiles": len(data.tiles)}
     kept = checkpoints.BEST if settings.optimiser.keep == "best" else checkpoints.LAST
     checkpoint = checkpoints.prepare(folder, record, network, resume=resume, kept=kept)
-    loader, held_out = _loaders(data, settings)
+    loader, held_out = loaders(data, settings)
     optimiser = settings.optimiser
     epochs = math.ceil(optimiser.steps / len(loader)) if optimiser.steps else optimiser.epochs or 0
     training = Training(network, settings, total_steps=epochs * len(loader), start=start)
@@ -184,8 +184,8 @@ def first_network(settings: TrainingSettings, inputs: Sequence[Band]) -> nn.Modu
     return networks.create(settings.network, len(inputs), **network_options(settings, inputs))
 
 
-def _loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
-    """Make what feeds training and, where there is one, the validation part."""
+def loaders(data: TrainingData, settings: TrainingSettings) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """Make what feeds training and, where there is one, the validation part; parameters as for `fit`."""
     batches = (RandomWindows if settings.sampling.places == "random" else TileBatches)(data.tiles, settings)
     # On a CPU, processes that load would take the cores that compute; a tile is a copy from a mapped file.
     gpu = torch.cuda.is_available()

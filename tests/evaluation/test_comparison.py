@@ -19,7 +19,7 @@ NAMES = ("A", "B", "C", "D", "E", "F", "G", "H")
 
 
 def made_up(
-    random, cases=2, seeds=3, squares=60, *, place=0.3, training=0.1, rest=0.3, better=0.0, unsteady=1.0, held=1
+    random, cases=2, seeds=3, squares=60, *, place=0.3, training=0.1, rest=0.1, better=0.0, unsteady=1.0, held=1
 ):
     """Make the squares of a study: the first case is `better`, and as `unsteady`; all others are alike.
 
@@ -27,7 +27,7 @@ def made_up(
     training, and by both (standard deviations, in logits of recall). All share which squares are hard. Each seed
     holds out one of `held` squares.
     """
-    landslide = np.minimum(random.lognormal(5, 1.5, squares), SIDE_PX**2 / 2).astype(int)
+    landslide = np.minimum(random.lognormal(5, 1, squares), SIDE_PX**2 / 2).astype(int)
     hard, found = random.normal(0, 1, squares), {}
     out = random.permuted(np.tile(np.arange(squares) % held == 0, (seeds, 1)), axis=1)[..., np.newaxis]
     for number, name in enumerate(NAMES[:cases]):
@@ -172,45 +172,87 @@ def test_only_seeds_that_all_cases_have_are_compared():
     assert compare({"A": counts["A"], "B": {seed: counts["B"][seed] for seed in (0, 2)}})[0].seeds == 2
 
 
-def test_there_is_no_pair_where_there_is_nothing_to_draw():
-    counts = made_up(np.random.default_rng(9))
-    assert compare({}) == compare({"A": counts["A"]}) == []
-    assert compare({"A": {0: counts["A"][0]}, "B": {1: counts["B"][1]}}) == []
-    assert compare({case: {seed: one[:1] for seed, one in of.items()} for case, of in counts.items()}) == []
+SQUARE = np.array([[5, 1, 2, 92]])
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, "found 0 case(s), expected two or more to compare"),
+        ({"A": {0: SQUARE}}, "found 1 case(s), expected two or more to compare"),
+        ({"A": {0: SQUARE}, "B": {1: SQUARE}}, "found no seed that all cases have, expected one or more"),
+        ({"A": {0: SQUARE}, "B": {0: SQUARE}}, "found 1 held-out square(s) of 128 pixels, expected two or more"),
+    ],
+)
+def test_where_there_is_nothing_to_compare_it_is_said_why(counts, expected):
+    with pytest.raises(InputError) as caught:
+        compare(counts)
+    assert str(caught.value) == expected
+
+
+def equal_squares(count):
+    """Make squares of one landslide area, in each of which the first of two cases finds more by far."""
+    return {name: {0: np.tile([tp, 10, 100 - tp, 900], (count, 1))} for name, tp in (("A", 90), ("B", 40))}
+
+
+def test_six_squares_are_too_few_to_claim_a_difference_and_ten_are_enough():
+    few, enough = compare(equal_squares(6))[0], compare(equal_squares(10))[0]
+    assert (few.p, few.effective, few.shown) == (enough.p, 6, False)
+    assert (enough.effective, enough.shown) == (10, True)
+    assert few.sentence("Iburi", 10) == (
+        "On Iburi, too few landslides were held out to tell whether A recognises landslides better than B: F1 0.900 "
+        "against 0.533, a difference of 0.367 (95 % interval 0.367 to 0.367; p < 0.001; one seed, so that the chance of "
+        "training is not in it; 6 squares of 1.28 km held out, worth 6 of equal landslide area, of which a claim needs "
+        "10)."
+    )
+
+
+def test_squares_count_by_the_landslide_area_that_all_seeds_together_held_out():
+    areas, none = np.array([[7, 0, 1, 100], [3, 0, 1, 100], [0, 0, 0, 100]]), np.zeros(4, int)
+    found = compare({name: {0: areas, 1: areas * [[1], [0], [1]], 2: np.vstack([none] * 3)} for name in "AB"})[0]
+    assert (found.squares, found.effective) == (3, pytest.approx((16 + 4) ** 2 / (16**2 + 4**2)))
+
+
+def test_replicates_are_drawn_in_parts_as_they_would_be_all_at_once(monkeypatch):
+    monkeypatch.setattr(comparison, "_REPLICATES", 200)
+    sums = np.random.default_rng(13).integers(1, 99, (2, 3, 7, 2)).astype(float)
+    pooled = np.einsum("rb,csbk->csrk", draw_blocks(7, 200), sums)
+    np.testing.assert_allclose(comparison._replicates(sums), pooled[..., 0] / pooled[..., 1])
 
 
 FOUND = {
     "first": "EGCN", "second": "U-Net", "first_f1": 0.7121, "second_f1": 0.7081, "difference": 0.004, "low": -0.0102,
-    "high": 0.0174, "p": 0.62, "p_corrected": 1.0, "seeds": 3, "squares": 143, "pairs": 28,
+    "high": 0.0174, "p": 0.62, "p_corrected": 1.0, "seeds": 3, "squares": 143, "effective": 60.7, "pairs": 28,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changed", "verdict", "certainty"),
     [
-        ({}, "Between EGCN and U-Net no difference in F1 can be shown:", "p = 1"),
-        ({"p_corrected": 0.0496}, "Between EGCN and U-Net no difference in F1 can be shown:", "p = 0.050"),
+        ({}, "no difference in F1 between EGCN and U-Net can be shown:", "p = 1"),
+        ({"p_corrected": 0.0496}, "no difference in F1 between EGCN and U-Net can be shown:", "p = 0.050"),
         ({"p_corrected": 0.0494}, "EGCN recognises landslides better than U-Net: F1", "p = 0.049"),
         ({"p_corrected": 0.0008}, "EGCN recognises landslides better than U-Net: F1", "p < 0.001"),
     ],
 )
 def test_a_comparison_is_a_sentence_to_quote(changed, verdict, certainty):
-    assert Comparison(**FOUND | changed).sentence(10) == (
-        f"{verdict} 0.712 against 0.708, a difference of 0.004 (95 % interval of this pair alone -0.010 to 0.017; "
-        f"{certainty} after Holm's correction for 28 comparisons; 3 seeds, 143 squares of 1.28 km held out)."
+    assert Comparison(**FOUND | changed).sentence("Iburi", 10) == (
+        f"On Iburi, {verdict} 0.712 against 0.708, a difference of 0.004 (95 % interval of this pair alone -0.010 to 0.017; "
+        f"{certainty} after Holm's correction for 28 comparisons; 143 squares of 1.28 km, each held out for at least one "
+        "of 3 seeds, worth 60 of equal landslide area)."
     )
 
 
 def test_a_sentence_says_that_one_seed_has_no_chance_of_training_and_one_pair_no_correction():
-    assert Comparison(**FOUND | {"seeds": 1, "pairs": 1, "low": -0.0002}).sentence(10) == (
-        "Between EGCN and U-Net no difference in F1 can be shown: 0.712 against 0.708, a difference of 0.004 (95 % "
-        "interval 0.000 to 0.017; p = 1; one seed, so that the chance of training is not in it, 143 squares of 1.28 km "
-        "held out)."
+    assert Comparison(**FOUND | {"seeds": 1, "pairs": 1, "low": -0.0002}).sentence("Iburi", 10) == (
+        "On Iburi, no difference in F1 between EGCN and U-Net can be shown: 0.712 against 0.708, a difference of 0.004 "
+        "(95 % interval 0.000 to 0.017; p = 1; one seed, so that the chance of training is not in it; 143 squares of "
+        "1.28 km held out, worth 60 of equal landslide area)."
     )
 
 
 def test_without_a_size_of_pixels_squares_are_of_pixels():
-    assert Comparison(**FOUND).sentence().endswith("143 squares of 128 pixels held out).")
+    assert "; 143 squares of 128 pixels, each" in Comparison(**FOUND).sentence("Iburi")
 
 
 def table(**changed):

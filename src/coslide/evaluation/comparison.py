@@ -16,8 +16,9 @@ from coslide.evaluation.scoring import SIDE_PX
 Floats = NDArray[np.float64]
 
 _REPLICATES = 10_000
-_PARTS = 10  # that replicates are pooled in, so that their draws are in memory once and not twice
+_PARTS = 10  # that replicates are drawn in, so that only the draws of one are in memory
 _LEVEL = 0.05
+_ENOUGH = 10  # squares of equal landslide area; see the notes of `compare`
 _PLACE, _COUNTS = ["event", "row", "col"], ["tp", "fp", "fn", "tn"]
 COLUMNS = (*_PLACE, *_COUNTS)
 """Columns of ``tiles.csv`` that squares are made of; all but the first are numbers."""
@@ -48,20 +49,29 @@ class Comparison(StrictModel):
     seeds: int
     """Trainings of each case. The chance of training is in interval and p-values from two on; with one it is not."""
     squares: int
-    """Held-out squares of 128 pixels that were drawn."""
+    """Squares of 128 pixels that were drawn: those that at least one of the seeds held out."""
+    effective: float
+    """How many squares of equal landslide area they are worth: (sum of areas) ** 2 / sum of (area ** 2)."""
     pairs: int
     """Pairs of the study, which the correction is for."""
 
     @property
     def shown(self) -> bool:
-        """Tell whether a difference is shown: the corrected p-value, to three decimals, is below 0.05."""
-        return round(self.p_corrected, 3) < _LEVEL
+        """Tell whether a difference is shown: squares are enough, and the corrected p-value is below 0.05 (rounded)."""
+        return self.enough and round(self.p_corrected, 3) < _LEVEL
 
-    def sentence(self, pixel_size_m: float | None = None) -> str:
+    @property
+    def enough(self) -> bool:
+        """Tell whether the squares are enough to claim anything: they are worth 10 of equal landslide area."""
+        return self.effective >= _ENOUGH
+
+    def sentence(self, event: str, pixel_size_m: float | None = None) -> str:
         """Say what was found in a sentence that can be quoted.
 
         Parameters
         ----------
+        event
+            What was mapped.
         pixel_size_m
             Side of a pixel [m], for the size of the squares; without it they are squares of 128 pixels.
 
@@ -69,25 +79,33 @@ class Comparison(StrictModel):
         --------
         >>> found = Comparison(
         ...     first="EGCN", second="U-Net", first_f1=0.712, second_f1=0.681, difference=0.031, low=0.011, high=0.052,
-        ...     p=0.0002, p_corrected=0.0056, seeds=3, squares=143, pairs=28,
+        ...     p=0.0002, p_corrected=0.0056, seeds=3, squares=143, effective=60.7, pairs=28,
         ... )
-        >>> found.sentence(10)
-        "EGCN recognises landslides better than U-Net: F1 0.712 against 0.681, a difference of 0.031 (95 % interval of
-        this pair alone 0.011 to 0.052; p = 0.006 after Holm's correction for 28 comparisons; 3 seeds, 143 squares of
-        1.28 km held out)."
+        >>> found.sentence("Iburi", 10)
+        "On Iburi, EGCN recognises landslides better than U-Net: F1 0.712 against 0.681, a difference of 0.031 (95 %
+        interval of this pair alone 0.011 to 0.052; p = 0.006 after Holm's correction for 28 comparisons; 143 squares of
+        1.28 km, each held out for at least one of 3 seeds, worth 60 of equal landslide area)."
         """
-        both = f"{self.first} and {self.second}"
-        better = f"{self.first} recognises landslides better than {self.second}: F1"
-        verdict = better if self.shown else f"Between {both} no difference in F1 can be shown:"
+        better, both = (
+            f"{self.first} recognises landslides better than {self.second}",
+            f"{self.first} and {self.second}",
+        )
+        verdict = f"{better}: F1" if self.shown else f"no difference in F1 between {both} can be shown:"
+        if not self.enough:
+            verdict = f"too few landslides were held out to tell whether {better}: F1"
         alone, correction = "", ""
         if self.pairs > 1:
             alone, correction = " of this pair alone", f" after Holm's correction for {self.pairs} comparisons"
-        chance = f"{self.seeds} seeds" if self.seeds > 1 else "one seed, so that the chance of training is not in it"
-        side = f"{SIDE_PX} pixels" if pixel_size_m is None else f"{SIDE_PX * pixel_size_m / 1000:.3g} km"
+        squares = f"{self.squares} squares of {_side_text(pixel_size_m)}"
+        held = f"{squares}, each held out for at least one of {self.seeds} seeds"
+        if self.seeds == 1:
+            held = f"one seed, so that the chance of training is not in it; {squares} held out"
+        needed = "" if self.enough else f", of which a claim needs {_ENOUGH}"
         return (
-            f"{verdict} {self.first_f1:.3f} against {self.second_f1:.3f}, a difference of {self.difference:.3f} "
-            f"(95 % interval{alone} {self.low:z.3f} to {self.high:z.3f}; {_p_text(self.p_corrected)}{correction}; "
-            f"{chance}, {self.squares} squares of {side} held out)."
+            f"On {event}, {verdict} {self.first_f1:.3f} against {self.second_f1:.3f}, a difference of "
+            f"{self.difference:.3f} (95 % interval{alone} {self.low:z.3f} to {self.high:z.3f}; "
+            f"{_p_text(self.p_corrected)}{correction}; {held}, worth {int(self.effective)} of equal landslide "
+            f"area{needed})."
         )
 
 
@@ -104,8 +122,12 @@ def compare(counts: Mapping[str, Mapping[int, IntArray]]) -> list[Comparison]:
     Returns
     -------
     list
-        All pairs, those of the best mean first. None where there is nothing to draw: with one case, fewer than two
-        squares or no seed that all cases have.
+        All pairs, those of the best mean first.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to compare: one case, no seed that all cases have, or fewer than two squares.
 
     Notes
     -----
@@ -135,14 +157,10 @@ def compare(counts: Mapping[str, Mapping[int, IntArray]]) -> list[Comparison]:
     >>> found[0].first, round(found[0].difference, 3), found[0].shown
     ('EGCN', 0.172, True)
     """
-    seeds = sorted(set.intersection(*(set(of) for of in counts.values()))) if counts else []
-    if len(counts) < 2 or not seeds:
-        return []
-    squares = np.array([[counts[case][seed] for seed in seeds] for case in counts], np.int64)
-    squares = squares[:, :, squares.any(axis=(0, 1, 3))]
-    if squares.shape[2] < 2:
-        return []
+    squares = _squares_to_compare(counts)
     names, sums = list(counts), _sums(squares)
+    areas = (squares[0, :, :, 0] + squares[0, :, :, 2]).sum(axis=0, dtype=np.float64)  # the same of all cases
+    effective = float(areas.sum() ** 2 / max((areas**2).sum(), 1))
     each = _f1(sums.sum(axis=2))
     f1 = each.mean(axis=1)
     pairs = list(combinations(np.argsort(-f1, kind="stable").tolist(), 2))
@@ -160,12 +178,27 @@ def compare(counts: Mapping[str, Mapping[int, IntArray]]) -> list[Comparison]:
             high=bounds[i][1],
             p=p[i],
             p_corrected=corrected[i],
-            seeds=len(seeds),
+            seeds=squares.shape[1],
             squares=squares.shape[2],
+            effective=effective,
             pairs=len(pairs),
         )
         for i, (a, b) in enumerate(pairs)
     ]
+
+
+def _squares_to_compare(counts: Mapping[str, Mapping[int, IntArray]]) -> IntArray:
+    """Stack the squares that were held out, int (case, seed, square, 4), of the seeds that all cases have."""
+    if len(counts) < 2:
+        raise InputError(f"found {len(counts)} case(s), expected two or more to compare")
+    seeds = sorted(set.intersection(*(set(of) for of in counts.values())))
+    if not seeds:
+        raise InputError("found no seed that all cases have, expected one or more")
+    squares = np.array([[counts[case][seed] for seed in seeds] for case in counts], np.int64)
+    squares = squares[:, :, squares.any(axis=(0, 1, 3))]
+    if squares.shape[2] < 2:
+        raise InputError(f"found {squares.shape[2]} held-out square(s) of {SIDE_PX} pixels, expected two or more")
+    return squares
 
 
 def _sums(counts: IntArray) -> Floats:
@@ -185,7 +218,8 @@ def _replicates(sums: Floats) -> Floats:
     """Draw the squares of sums (case, seed, square, 2) and compute the F1 of each, (case, seed, replicate)."""
     cases, seeds, count, _ = sums.shape
     table = np.moveaxis(sums, 2, 0).reshape(count, -1)
-    parts = np.array_split(draw_blocks(count, _REPLICATES), _PARTS)
+    random = np.random.default_rng(0)
+    parts = (draw_blocks(count, _REPLICATES // _PARTS, random=random) for _ in range(_PARTS))
     pooled = np.concatenate([part.astype(np.float64) @ table for part in parts])  # exact, and faster than integers
     return np.moveaxis(_f1(pooled.reshape(-1, cases, seeds, 2)), 0, 2)
 
@@ -238,6 +272,10 @@ def _holm(p: Sequence[float]) -> list[float]:
 
 def _p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else "p = 1" if p == 1 else f"p = {p:.3f}"
+
+
+def _side_text(pixel_size_m: float | None) -> str:
+    return f"{SIDE_PX} pixels" if pixel_size_m is None else f"{SIDE_PX * pixel_size_m / 1000:.3g} km"
 
 
 def squares_of(tables: Mapping[str, Mapping[int, pd.DataFrame]]) -> dict[str, dict[int, IntArray]]:

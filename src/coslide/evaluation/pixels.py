@@ -289,9 +289,13 @@ def bootstrap_intervals(
     return dict(zip(names, map(tuple, bounds.T.tolist()), strict=True))
 
 
-def draw_blocks(count: int, replicates: int = 1000) -> IntArray:
-    """Draw blocks with replacement: how often each is drawn, int64 (replicate, block); the same in every call."""
-    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=replicates)
+def draw_blocks(count: int, replicates: int = 1000, *, random: np.random.Generator | None = None) -> IntArray:
+    """Draw blocks with replacement: how often each is drawn, int64 (replicate, block).
+
+    The same in every call, unless `random` draws them: then calls go on where the last one ended.
+    """
+    random = random or np.random.default_rng(0)
+    return random.multinomial(count, np.full(count, 1 / count), size=replicates)
 
 
 def _ratio(part: float, whole: float) -> float:

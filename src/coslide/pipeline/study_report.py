@@ -76,7 +76,7 @@ def report_factor(
     drawn = draw_regions(first, scene, out, regions=regions)
     found = found.model_copy(update={"comparisons": comparisons, "regions": drawn})
     size_m = load_metadata(out / runs[0].name / "model").pixel_size_m
-    sentences = [one.sentence(size_m) for one in comparisons]
+    sentences = [one.sentence(scene.name, size_m) for one in comparisons]
     tables = factor_tables(found, factor)
     content = {"found": found, "factor": factor, "comparisons": sentences, "why_not": why_not, **tables._asdict()}
     pages = {
@@ -103,7 +103,7 @@ def _comparisons(found: Study, out: Path) -> tuple[list[Comparison], str]:
     except InputError as error:  # after hours of training this must not cost the tables
         _log.warning(f"warning: no comparisons: {error}")
         return [], f"None was made: {error}."
-    return compared, "None could be made: there are fewer than two held-out squares."
+    return compared, ""
 
 
 def _write(found: Study, out: Path, pages: Mapping[str, str]) -> None:

@@ -201,9 +201,9 @@ def test_six_squares_are_too_few_to_claim_a_difference_and_ten_are_enough():
     assert (enough.effective, enough.shown) == (10, True)
     assert few.sentence("Iburi", 10) == (
         "On Iburi, too few landslides were held out to tell whether A recognises landslides better than B: F1 0.900 "
-        "against 0.533, a difference of 0.367 (95 % interval 0.367 to 0.367; p < 0.001; one seed, so that the chance of "
-        "training is not in it; 6 squares of 1.28 km held out, worth 6 of equal landslide area, of which a claim needs "
-        "10)."
+        "against 0.533, a difference of 0.367 (95 % interval 0.367 to 0.367; p < 0.001; one seed, so that the chance "
+        "of training is not in it; 6 squares of 1.28 km held out, worth 6 of equal landslide area, of which a claim "
+        "needs 10)."
     )
 
 
@@ -237,9 +237,9 @@ FOUND = {
 )
 def test_a_comparison_is_a_sentence_to_quote(changed, verdict, certainty):
     assert Comparison(**FOUND | changed).sentence("Iburi", 10) == (
-        f"On Iburi, {verdict} 0.712 against 0.708, a difference of 0.004 (95 % interval of this pair alone -0.010 to 0.017; "
-        f"{certainty} after Holm's correction for 28 comparisons; 143 squares of 1.28 km, each held out for at least one "
-        "of 3 seeds, worth 60 of equal landslide area)."
+        f"On Iburi, {verdict} 0.712 against 0.708, a difference of 0.004 (95 % interval of this pair alone -0.010 to "
+        f"0.017; {certainty} after Holm's correction for 28 comparisons; 143 squares of 1.28 km, each held out for at "
+        "least one of 3 seeds, worth 60 of equal landslide area)."
     )
 
 

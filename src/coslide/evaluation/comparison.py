@@ -86,12 +86,11 @@ class Comparison(StrictModel):
         interval of this pair alone 0.011 to 0.052; p = 0.006 after Holm's correction for 28 comparisons; 143 squares of
         1.28 km, each held out for at least one of 3 seeds, worth 60 of equal landslide area)."
         """
-        better, both = (
-            f"{self.first} recognises landslides better than {self.second}",
-            f"{self.first} and {self.second}",
-        )
-        verdict = f"{better}: F1" if self.shown else f"no difference in F1 between {both} can be shown:"
-        if not self.enough:
+        better = f"{self.first} recognises landslides better than {self.second}"
+        verdict = f"no difference in F1 between {self.first} and {self.second} can be shown:"
+        if self.shown:
+            verdict = f"{better}: F1"
+        elif not self.enough:
             verdict = f"too few landslides were held out to tell whether {better}: F1"
         alone, correction = "", ""
         if self.pairs > 1:

@@ -1,5 +1,7 @@
 """Regions of a study: chosen by rule or named, scored as training scores, and never on what training saw."""
 
+import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -19,6 +21,7 @@ from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes
 from coslide.pipeline.scene_predictor import InferenceOptions, predict_array
 from coslide.pipeline.study_regions import choose_tiles, draw_regions, find_regions
 from coslide.pipeline.train import plan_training
+from coslide.pipeline.training_data import split_fingerprint
 from coslide.samples.split import Split, Subset
 from coslide.windows import Window, windows_in
 
@@ -73,7 +76,7 @@ def scene_of(seed, tile=8):
     """A scene of random labels and subsets; tiles at every fourth pixel are its test set."""
     random = np.random.default_rng(seed)
     labels = (ndimage.gaussian_filter(random.normal(size=(48, 56)), 1) > random.uniform(0.2, 0.7)).astype(np.uint8)
-    labels[random.random(labels.shape) < 0.04] = 255
+    labels[random.random(labels.shape) < 0.08] = 255  # some tiles have fewer labels than the rule asks for
     seen = np.full(labels.shape, Subset.TEST, np.uint8)
     for row, col in random.integers(0, 48, (4, 2)):
         seen[row : row + 6, col : col + 6] = random.choice([Subset.TRAIN, Subset.VALIDATION, Subset.GUARD])
@@ -132,8 +135,29 @@ def test_a_region_is_scored_on_held_out_pixels_alone_and_at_the_threshold_of_eac
         found = whole.scores[case]
         assert (found.tp, found.fp, found.fn, found.tn) == expected
         assert found.scored_pixels == where.sum()
+    numbers, _ = ndimage.label(scene.labels == 1, np.ones((3, 3)))
+    assert whole.landslides_scored == len(set(numbers[where].tolist()) - {0}) < whole.landslides
+    assert f"{whole.landslides} landslides ({whole.landslides_scored} scored)" in whole.size
     assert whole.scores["many"].recall >= whole.scores["few"].recall > 0
     assert whole.scores["many"].fp > whole.scores["few"].fp
+
+
+def test_a_small_region_has_the_values_of_the_map_of_the_whole_scene(scene, runs, polygons, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("coslide.pipeline.study_regions.region_figure", lambda *given: drawn.append(given[2]))
+    place = Window(63, 3, 21, 19)
+    (found,) = draw_regions(runs, scene, tmp_path, regions=polygons([("a", place)]))
+    rows = place.slices
+    where = (scene.seen[rows] == Subset.TEST) & (scene.labels[rows] != 255)
+    for case, folder in runs.items():
+        model = load_model(folder / "model")
+        given = predict_array(model, scene.scene, InferenceOptions(precision="32"))[0][rows]
+        recognised = where & (given >= model.metadata.threshold)
+        np.testing.assert_array_equal(drawn[0].recognised[case], recognised)
+        scores = found.scores[case]
+        assert (scores.tp, scores.fp, scores.fn, scores.tn) == confusion(recognised, scene.labels[rows] == 1, where)
+    assert drawn[0].recognised["many"].any()
+    assert not drawn[0].recognised["many"].all()
 
 
 def test_a_threshold_of_the_scene_is_chosen_from_all_that_training_scores(scene, runs, polygons, tmp_path, monkeypatch):
@@ -192,11 +216,11 @@ def test_a_study_has_a_picture_of_each_region_and_their_tables_and_those_of_befo
     assert {one.name: one.window for one in found} == choose_tiles(scene)
     assert [one.held_out for one in found] == [(scene.labels[one.window.slices] != 255).mean() for one in found]
     files = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert files == [*(f"region-{one.name}.png" for one in found), "scores.png"]
+    assert files == [*(f"region-{one.name.lower()}.png" for one in found), "scores.png"]
     text = (tmp_path / "regions.md").read_text()
     first = found[0].scores["many"]
     assert f"| many | {first.f1:.2f} ({first.precision:.2f}, {first.recall:.2f}) |" in text
-    assert "![Region A](figures/region-A.png)" in text
+    assert "![Region A](figures/region-a.png)" in text
     assert [RegionOfStudy.model_validate_json(one.model_dump_json()) for one in found] == found
 
 
@@ -207,14 +231,28 @@ def test_where_no_tile_can_be_drawn_none_is_and_what_was_there_is_gone(scene, ru
 
 
 def test_regions_are_named_as_in_the_file_and_their_pictures_so_that_no_two_are_one(scene, polygons, tmp_path):
-    names = ["B a", "b/a", "厚真", "安平", "all"]
+    names = ["a-3", "a", "a!", "厚真", "all"]
     places = [(2, 40, 30, 20), (70, 5, 10, 10), (60, 0, 40, 30), (61, 0, 40, 30), (-9, -9, 300, 300)]
     found = draw_regions({}, scene, tmp_path, regions=polygons(list(zip(names, places, strict=True))))
     assert [one.name for one in found] == names
-    files = ["region-B-a.png", "region-b-a-2.png", "region-3.png", "region-4.png", "region-all.png"]
+    files = ["region-a-3.png", "region-a.png", "region-a-3-3.png", "region.png", "region-all.png"]
     assert [one.figure for one in found] == [f"figures/{file}" for file in files]
     assert found[-1].window == Window(0, 0, 100, 100)
     assert found[0].rule == "named in places.gpkg"
+
+
+def test_polygons_of_one_name_are_one_region_however_it_is_spaced_and_those_without_one_are_numbered(scene, polygons):
+    corners = [(70, 5), (80, 5), (70, 25), (80, 25), (60, 5)]
+    names = ["B a", " B   a", None, "  ", "4"]
+    found = find_regions(scene, polygons([(name, (*at, 5, 5)) for name, at in zip(names, corners, strict=True)]))
+    assert [one.name for one in found] == ["B a", "3", "4 (no name)", "4"]
+    assert found[0].window == Window(70, 5, 15, 5)
+    assert found[0].inside.sum() == 50
+
+
+def test_more_regions_than_can_be_looked_at_are_refused(scene, polygons):
+    with pytest.raises(InputError, match="found 51 regions, expected at most 50; merge some by a common name"):
+        find_regions(scene, polygons([(str(i), (70, 5, 9, 9)) for i in range(51)]))
 
 
 @pytest.mark.parametrize(
@@ -228,8 +266,28 @@ def test_a_region_that_cannot_be_scored_is_named_before_anything_is_mapped(scene
 
 def test_a_model_of_another_split_is_refused(scene, runs, tmp_path):
     other = replace(scene, seen=np.full_like(scene.seen, Subset.TEST))
+    (tmp_path / "regions.md").write_text("of before")
     with pytest.raises(InputError, match="many: its model was trained on 5578 pixels that are held out here"):
         draw_regions(runs, other, tmp_path)
+    assert (tmp_path / "regions.md").read_text() == "of before"
+
+
+def test_a_model_of_chips_that_were_split_in_another_way_is_refused(chips_writer, made_up_model, tmp_path, monkeypatch):
+    path, _ = chips_writer(tmp_path, [f"one,{i},{j}" for i in (0, 32) for j in (0, 32)])
+    (scene,) = open_labelled_scenes(path)
+    seen = np.full(scene.labels.shape, Subset.TEST, np.uint8)
+    seen[:32] = Subset.TRAIN
+    scene = replace(scene, seen=seen, split=Split(seen, [], [], list(scene.scene.windows.values())[2:], 0.0))
+    shutil.copytree(made_up_model, tmp_path / "run" / "model")
+    record = tmp_path / "run" / "training" / "settings.json"
+    record.parent.mkdir()
+    monkeypatch.setattr("coslide.pipeline.study_regions.mapped_where", lambda *_: np.ones(seen.shape, np.float32))
+    record.write_text(json.dumps({"parts": split_fingerprint([scene])}))
+    assert [one.name for one in draw_regions({"case": tmp_path / "run"}, scene, tmp_path)] == ["A", "B"]
+    other = replace(scene, split=scene.split._replace(subsets=seen[::-1]))
+    record.write_text(json.dumps({"parts": split_fingerprint([other])}))
+    with pytest.raises(InputError, match=r"run: its model was trained on other parts of .*, expected runs"):
+        draw_regions({"case": tmp_path / "run"}, scene, tmp_path)
 
 
 def test_chips_without_a_place_take_no_polygons_but_tiles(chips_writer, polygons, tmp_path):

@@ -37,13 +37,14 @@ def region_of(maps):
         window=Window(0, 0, *maps.landslide.shape),
         area_km2=0.24,
         held_out=float(maps.scored.mean()),
-        environment=[IndexOfRegion(**slope, median=12.34, lowest=0.001, highest=40.0)],
+        environment=[IndexOfRegion(**slope, median=12.34, lowest=0.0001, highest=40.0)],
         landslides=3,
+        landslides_scored=2,
         landslide_share=0.2,
         smallest_m2=100.0,
         largest_m2=12345.0,
         scores=found,
-        figure="figures/region-A.png",
+        figure="figures/region-a.png",
     )
 
 
@@ -83,7 +84,7 @@ def test_titles_tell_the_case_and_its_f1_and_the_caption_what_is_grey(drawn):
     assert titles == ["Before", "After", "Mapped landslides", *expected]
     texts = " ".join(text.get_text() for text in figure.texts)
     assert "Region A: made up" in texts
-    assert "0.24 km², 20.0 % landslide, 3 landslides: the smallest 100 m², the largest 12,300 m²" in texts
+    assert "0.24 km², 20.0 % landslide, 3 landslides (2 scored): the smallest 100 m², the largest 12,300 m²" in texts
     assert "slope 12.3° (0 to 40)" in texts
     assert f"{100 * (1 - region.held_out):.1f} % not scored" in texts
     assert "nobody" in texts

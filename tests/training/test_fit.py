@@ -321,6 +321,16 @@ def test_a_training_is_not_overwritten_and_not_resumed_with_other_settings(tmp_p
         fit(data(), SETTINGS, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("key", ["seed", "optimiser.learning_rate"])
+def test_a_training_whose_record_lacks_a_setting_is_not_resumed(trained, tmp_path, key):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((folder / "settings.json").read_text())
+    expected = record.pop(key)
+    (folder / "settings.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"found {key} = None, expected {expected!r} to resume; use another --out"):
+        fit(data(validated=True), KEPT, folder, resume=True)
+
+
 def test_a_setting_that_is_newer_than_a_training_was_at_its_default(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((folder / "settings.json").read_text())

@@ -108,7 +108,7 @@ class OptimiserSettings(StrictModel):
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """`adam` (weight decay is part of the gradient), `adamw` (decoupled) or `sgd` (part of the gradient too)."""
     momentum: float = Field(default=0.0, ge=0, lt=1)
-    """With `sgd`, the share of each step that is added to the next."""
+    """With `sgd`, the share of the last direction that is added to the gradient; the rate of now multiplies the sum."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1000)
     """Largest learning rate."""
     weight_decay: float = Field(default=7e-4, ge=0, le=1000)

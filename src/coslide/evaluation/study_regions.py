@@ -53,14 +53,23 @@ class IndexOfRegion(StrictModel):
 
     @property
     def text(self) -> str:
-        """The values as text, such as ``812 m (640 to 1,020)`` or ``NE (34 %)``."""
+        """The values as text: three digits of each, but no finer than a ten thousandth of the largest.
+
+        Examples
+        --------
+        >>> elevation = {"index": "elevation", "band": "elevation", "long_name": "elevation", "unit": "m"}
+        >>> IndexOfRegion(**elevation, median=812.4, lowest=640, highest=1024).text
+        '812 m (640 to 1,020)'
+        >>> IndexOfRegion(**elevation, median=3.44, lowest=-2.0004, highest=1024).text
+        '3.4 m (−2 to 1,020)'
+        """
         if self.median is None or self.lowest is None or self.highest is None:
             return f"{self.main_class} ({100 * (self.main_share or 0):.0f} %)"
         most = max(abs(self.lowest), abs(self.highest))
-        digits = 2 - math.floor(math.log10(most)) if most else 0  # of all three alike
+        finest = 4 - math.floor(math.log10(most)) if most else 0
         capped = math.inf if self.capped_at is None else self.capped_at
         median, lowest, highest = (
-            f"{'≥ ' if value >= capped else ''}{0.0 + round(value, digits):,.10g}".replace("-", "−")
+            f"{'≥ ' if value >= capped else ''}{rounded(round(value, finest))}".replace("-", "−")
             for value in (self.median, self.lowest, self.highest)
         )
         between = f" ({lowest} to {highest})" if lowest != highest else ""
@@ -84,6 +93,8 @@ class RegionOfStudy(StrictModel):
     """What it is like, by the indices that the cube has; all valid pixels of the region count."""
     landslides: int
     """Mapped landslides (pixels that touch at a side or a corner) with a pixel in it."""
+    landslides_scored: int
+    """How many of them have a scored pixel."""
     landslide_share: float
     """Share of its labelled pixels that is landslide."""
     smallest_m2: float | None
@@ -102,8 +113,9 @@ class RegionOfStudy(StrictModel):
         if self.smallest_m2 is None or self.largest_m2 is None:
             return f"{rounded(self.area_km2)} km², no landslide"
         sizes = f"the smallest {rounded(self.smallest_m2)} m², the largest {rounded(self.largest_m2)} m²"
-        what = f"{self.landslides:,} landslides: {sizes}" if self.landslides > 1 else f"1 landslide: {sizes}"
-        return f"{rounded(self.area_km2)} km², {landslide}, {what}"
+        what = f"{self.landslides:,} landslides" if self.landslides > 1 else "1 landslide"
+        scored = f" ({self.landslides_scored:,} scored)" if self.landslides_scored < self.landslides else ""
+        return f"{rounded(self.area_km2)} km², {landslide}, {what}{scored}: {sizes}"
 
 
 def environment_bands(bands: Sequence[Band]) -> dict[str, Band]:
@@ -162,6 +174,7 @@ def region_rows(found: Sequence[RegionOfStudy]) -> list[tuple[str, ...]]:
         "size": [f"{rounded(one.area_km2)} km²" for one in found],
         "scored": [f"{100 * one.held_out:.0f} %" for one in found],
         "landslides": [f"{one.landslides:,}" for one in found],
+        "of these with a scored pixel": [f"{one.landslides_scored:,}" for one in found],
         "landslide area": [f"{100 * one.landslide_share:.1f} %" for one in found],
         "smallest landslide": [_area(one.smallest_m2) for one in found],
         "largest landslide": [_area(one.largest_m2) for one in found],

@@ -119,7 +119,7 @@ class ACmix(nn.Module):
     + 2. Attention mirrors the map at its border (`neighbourhood_attention`); the convolution sees zeros there.
 
     On a CPU, in float32 or under automatic mixed precision, the attention runs compiled in single precision where the
-    kernel is 7; it has first derivatives only.
+    kernel is 7; it has first derivatives only, and a call uses one thread, however many torch may use.
 
     What is computed is the above with less work; the results are the same up to rounding:
 

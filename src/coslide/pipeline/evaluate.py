@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,10 @@ def as_vector_file(given: Path | str | VectorFile) -> VectorFile:
 
 
 def read_regions(source: VectorFile, grid: GeoBox) -> dict[str, list[BaseGeometry]]:
-    """Read regions by their names, in the CRS of a grid: a column ``name`` (or else ``id``) names them, or a number.
+    """Read regions by their names, in the CRS of a grid.
+
+    A column ``name`` (or else ``id``) names them; polygons of one name are one region. One without a name is called by
+    its place in the file, counted from 1.
 
     Raises
     ------
@@ -209,10 +213,11 @@ def read_regions(source: VectorFile, grid: GeoBox) -> dict[str, list[BaseGeometr
     """
     frame = read_vector(source, grid, what="regions as polygons", kinds=POLYGONS)
     column = next((name for name in ("name", "id") if name in frame.columns), None)
-    names = [str(text) for text in (frame[column] if column else range(1, len(frame) + 1))]
+    names = ["" if pd.isna(text) else " ".join(str(text).split()) for text in frame[column]] if column else []
     found: dict[str, list[BaseGeometry]] = {}
-    for name, outline in zip(names, frame.geometry, strict=True):
-        found.setdefault(name, []).append(outline)
+    for number, (name, outline) in enumerate(zip_longest(names, frame.geometry, fillvalue=""), start=1):
+        other = f"{number} (no name)" if str(number) in names else str(number)
+        found.setdefault(name or other, []).append(outline)
     return found
 
 

@@ -2,11 +2,10 @@
 
 import logging
 import math
-import re
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -16,8 +15,10 @@ from rasterio import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from coslide.config.records import read_record
 from coslide.cube.band import REFLECTANCE, Band, Date
 from coslide.errors import InputError
+from coslide.evaluation.scores import PlaceScores
 from coslide.evaluation.scoring import ScoredMap, score_places
 from coslide.evaluation.study_regions import (
     RegionOfStudy,
@@ -32,16 +33,19 @@ from coslide.labels import LANDSLIDE, NODATA, label_objects
 from coslide.mapping.model import Model, load_model
 from coslide.mapping.probability_map import choose_threshold
 from coslide.pipeline.evaluate import read_regions
-from coslide.pipeline.labelled_scene import LabelledScene, Scene
+from coslide.pipeline.labelled_scene import LabelledScene, Scene, unlike_names
 from coslide.pipeline.train import mapped_where
+from coslide.pipeline.training_data import split_fingerprint
 from coslide.report.page import render
 from coslide.report.region_figure import RegionMaps, region_figure
 from coslide.samples.footprint import is_held_out, split_raster
+from coslide.training.checkpoints import RECORD
 from coslide.windows import Window
 
 _log = logging.getLogger(__name__)
 
 _LABELLED = 0.9  # of a tile that is chosen by rule
+_MOST_REGIONS = 50
 _SPARSE = 0.25  # share of the tiles that are called sparse
 _RULES = {
     "A": "the held-out tile with most landslide area",
@@ -65,6 +69,13 @@ class Place(NamedTuple):
     outline: Sequence[NDArray[np.float64]] = ()
 
 
+class _Maps(NamedTuple):
+    """What a case makes of the regions: its landslides, bool (row, col) of the scene, and the scores of each region."""
+
+    recognised: NDArray[np.bool_]
+    scores: list[PlaceScores]
+
+
 class _Tile(NamedTuple):
     window: Window
     area: int
@@ -77,7 +88,7 @@ def draw_regions(
     """Map, score and draw some regions of a scene by the models of several runs.
 
     Pixels that training saw, or that chose a threshold, are never scored. Leaves ``out/figures/region-NAME.png`` for
-    each region and ``out/regions.md``; those of an earlier call are replaced.
+    each region and ``out/regions.md``; those of an earlier call are replaced once all models have mapped.
 
     Parameters
     ----------
@@ -103,31 +114,28 @@ def draw_regions(
         was trained on another split, or the files cannot be written.
     """
     places = find_regions(scene, regions)
-    for old in [*(out / "figures").glob("region-*.png"), out / "regions.md"]:  # of an earlier study, which had others
+    wanted = np.zeros(scene.labels.shape, dtype=bool)
+    for place in places:
+        wanted[place.window.slices] |= place.inside
+    maps: dict[str, _Maps] = {}
+    for case, folder in runs.items() if places else ():
+        model = load_model(folder / "model")
+        _require_split(model, scene, folder)
+        maps[case] = _mapped(model, scene, places, wanted)
+    for old in [*(out / "figures").glob("region*.png"), out / "regions.md"]:  # of an earlier study, which had others
         old.unlink(missing_ok=True)
     if not places:
         _log.info("no tile is wholly held out, labelled and with a landslide: no region is drawn; name some yourself")
         return []
-    wanted = np.zeros(scene.labels.shape, dtype=bool)
-    for place in places:
-        wanted[place.window.slices] |= place.inside
-    maps: dict[str, list[ScoredMap]] = {}
-    for case, folder in runs.items():
-        model = load_model(folder / "model")
-        _require_split(model, scene, folder)
-        maps[case] = _mapped(model, scene, places, wanted)
     numbers = label_objects(scene.labels == LANDSLIDE)
     pixels = np.bincount(numbers.reshape(-1))
-    files = _file_names([place.name for place in places])
+    files = unlike_names([f"region {place.name}" for place in places], otherwise="region")
     found = []
     for i, (place, file) in enumerate(zip(places, files, strict=True)):
-        own = {case: some[i] for case, some in maps.items()}
-        there = np.unique(numbers[place.window.slices][place.inside])
-        areas_m2 = pixels[there[there > 0]] * scene.scene.pixel_size_m**2
-        found.append(_described(place, scene, own, areas_m2, figure=f"figures/{file}"))
-    for i, (place, one) in enumerate(zip(places, found, strict=True)):
-        drawn = _pictures(place, scene, {case: some[i] for case, some in maps.items()})
-        region_figure(out / one.figure, one, drawn)
+        scores = {case: own.scores[i] for case, own in maps.items()}
+        found.append(_described(place, scene, scores, (numbers, pixels), figure=f"figures/{file}.png"))
+    for place, one in zip(places, found, strict=True):
+        region_figure(out / one.figure, one, _pictures(place, scene, maps))
         _log.info(f"region {one.name}: {one.size}")
     with whole_output(out / "regions.md") as part:
         tables = {"places": region_rows(found), "scores": region_score_rows(found)}
@@ -146,7 +154,7 @@ def find_regions(scene: LabelledScene, regions: VectorFile | None = None) -> lis
     Raises
     ------
     InputError
-        If the regions cannot be read, or one lies outside of the scene or has no pixel to score.
+        If the regions cannot be read or are more than 50, or one lies outside of the scene or has no pixel to score.
     """
     if regions is not None:
         return _named(regions, scene)
@@ -205,9 +213,11 @@ def _named(regions: VectorFile, scene: LabelledScene) -> list[Place]:
         raise InputError(
             f"{regions.path}: {scene.name} has no place on Earth; leave the regions out, and tiles are drawn"
         )
-    fair, places = is_held_out(scene.seen) & (scene.labels != NODATA), []
-    for text, outlines in read_regions(regions, grid).items():
-        name = " ".join(text.split())
+    fair, places, found = is_held_out(scene.seen) & (scene.labels != NODATA), [], read_regions(regions, grid)
+    if len(found) > _MOST_REGIONS:
+        how = "merge some by a common name, or leave some out"
+        raise InputError(f"{regions.path}: found {len(found)} regions, expected at most {_MOST_REGIONS}; {how}")
+    for name, outlines in found.items():
         window = _window_of(outlines, grid)
         if window is None:
             raise InputError(f"{regions.path}: region {name}: found it outside of {scene.name}, expected it inside")
@@ -241,50 +251,63 @@ def _burnt(
 
 def _require_split(model: Model, scene: LabelledScene, folder: Path) -> None:
     """Require that a model saw no pixel that the split of the scene holds out."""
-    if scene.scene.grid is not None:
-        own = split_raster(model.metadata.footprints, scene.scene.grid)
-        if saw := int((is_held_out(scene.seen) & ~is_held_out(own)).sum()):
-            found = f"its model was trained on {saw} pixels that are held out here"
-            raise InputError(f"{folder}: {found}, expected runs of one split")
+    expected = "expected runs of one split"
+    if scene.scene.grid is None:
+        record = folder / "training" / RECORD
+        own = read_record(record, dict[str, Any], advice=f"remove {folder} to train it again")
+        if own.get("parts") != split_fingerprint([scene]):
+            raise InputError(f"{folder}: its model was trained on other parts of {scene.name}, {expected}")
+        return
+    seen = split_raster(model.metadata.footprints, scene.scene.grid)
+    if saw := int((is_held_out(scene.seen) & ~is_held_out(seen)).sum()):
+        raise InputError(f"{folder}: its model was trained on {saw} pixels that are held out here, {expected}")
 
 
-def _mapped(model: Model, scene: LabelledScene, places: Sequence[Place], wanted: NDArray[np.bool_]) -> list[ScoredMap]:
+def _mapped(model: Model, scene: LabelledScene, places: Sequence[Place], wanted: NDArray[np.bool_]) -> _Maps:
     """Map each region as `coslide.train` maps the pixels that it scores."""
     fair, metadata = is_held_out(scene.seen), model.metadata
     whole = metadata.threshold_of == "scene"  # which is chosen from all of the map
     probability = mapped_where(model, scene, fair if whole else fair & wanted)
     threshold, _ = choose_threshold(metadata, [probability])
-    found = []
+    recognised, found = np.zeros(wanted.shape, dtype=bool), []
     for place in places:
         rows = place.window.slices
         given = np.where(place.inside, probability[rows], np.float32(np.nan))
-        truth = (scene.labels[rows], scene.seen[rows], scene.scene.pixel_size_m)
-        found.append(ScoredMap(place.name, given, *truth, threshold))
-    return found
+        one = ScoredMap(place.name, given, scene.labels[rows], scene.seen[rows], scene.scene.pixel_size_m, threshold)
+        recognised[rows] |= one.recognised
+        found.append(score_places(one, place.inside.astype(np.int32), [place.name])[place.name])
+    return _Maps(recognised, found)
 
 
 def _described(
-    place: Place, scene: LabelledScene, maps: Mapping[str, ScoredMap], areas_m2: NDArray[np.floating], *, figure: str
+    place: Place,
+    scene: LabelledScene,
+    scores: dict[str, PlaceScores],
+    landslides: tuple[NDArray[np.integer], NDArray[np.integer]],
+    *,
+    figure: str,
 ) -> RegionOfStudy:
-    """Describe and score a region; `areas_m2` are those of its landslides."""
+    """Describe a region; `landslides` are the number of that of each pixel of the scene, and the pixels of each."""
+    numbers, pixels = landslides[0][place.window.slices], landslides[1]
     bands = environment_bands(_bands_of(scene.scene))
     valid = place.inside & scene.scene.valid(place.window)
     labels = scene.labels[place.window.slices][place.inside]
     landslide = int((labels == LANDSLIDE).sum())
-    groups = place.inside.astype(np.int32)
-    fair = _scored(place, scene)[place.inside]
+    there, scored = numbers[place.inside], _scored(place, scene)
+    areas_m2 = pixels[np.unique(there[there > 0])] * scene.scene.pixel_size_m**2
     return RegionOfStudy(
         name=place.name,
         rule=place.rule,
         window=place.window,
         area_km2=place.inside.sum() * scene.scene.pixel_size_m**2 / 1e6,
-        held_out=float(fair.mean()),
+        held_out=float(scored[place.inside].mean()),
         environment=describe_environment(bands, scene.scene.read(place.window, list(bands.values()))[:, valid]),
         landslides=len(areas_m2),
+        landslides_scored=len(np.unique(numbers[scored & (numbers > 0)])),
         landslide_share=landslide / max(1, int((labels != NODATA).sum())),
         smallest_m2=float(areas_m2.min()) if len(areas_m2) else None,
         largest_m2=float(areas_m2.max()) if len(areas_m2) else None,
-        scores={case: score_places(one, groups, [place.name])[place.name] for case, one in maps.items()},
+        scores=scores,
         figure=figure,
     )
 
@@ -295,7 +318,7 @@ def _scored(place: Place, scene: LabelledScene) -> NDArray[np.bool_]:
     return np.asarray(place.inside & (labels != NODATA) & is_held_out(seen))
 
 
-def _pictures(place: Place, scene: LabelledScene, maps: Mapping[str, ScoredMap]) -> RegionMaps:
+def _pictures(place: Place, scene: LabelledScene, maps: Mapping[str, _Maps]) -> RegionMaps:
     """Read what is drawn of a region."""
     labels, bands = scene.labels[place.window.slices], _bands_of(scene.scene)
     seen = {(band.date, band.channel): band for band in bands if band.quantity == REFLECTANCE}
@@ -308,7 +331,7 @@ def _pictures(place: Place, scene: LabelledScene, maps: Mapping[str, ScoredMap])
         labels == LANDSLIDE,
         labels != NODATA,
         _scored(place, scene),
-        {case: one.recognised for case, one in maps.items()},
+        {case: own.recognised[place.window.slices] & place.inside for case, own in maps.items()},
         scene.scene.pixel_size_m,
         place.outline,
         scene.credit,
@@ -317,14 +340,3 @@ def _pictures(place: Place, scene: LabelledScene, maps: Mapping[str, ScoredMap])
 
 def _bands_of(scene: Scene) -> list[Band]:
     return [*scene.inputs, *scene.diagnostics]
-
-
-def _file_names(names: Sequence[str]) -> list[str]:
-    """Name the figures, each differently on every disk, after their regions as far as those have Latin letters."""
-    found: list[str] = []
-    for number, name in enumerate(names, start=1):
-        words = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
-        taken = {other.casefold() for other in found}
-        unique = words and f"region-{words}.png".casefold() not in taken
-        found.append(f"region-{words}.png" if unique else f"region-{words}-{number}.png".replace("--", "-"))
-    return found

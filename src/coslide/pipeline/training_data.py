@@ -88,11 +88,15 @@ def prepare_tiles(
     )
     validation = Tiles(rasters, [scene.split.validation for scene in own], subset=Subset.VALIDATION)
     fingerprints = [scene.fingerprint for scene in scenes]
-    parts = b"\n".join(scene.split.subsets.tobytes() for scene in scenes)
     cube = hashlib.sha256("\n".join(fingerprints).encode()).hexdigest() if fingerprints[1:] else fingerprints[0]
-    made_from = {"cube": cube, "parts": hashlib.sha256(parts).hexdigest()}
+    made_from = {"cube": cube, "parts": split_fingerprint(scenes)}
     data = TrainingData(tiles, encoder.inputs, validation if len(validation) else None, made_from)
     return data, encoder if normalised else encoder._replace(normalisation=moments.normalisation())
+
+
+def split_fingerprint(scenes: Scenes) -> str:
+    """Hash the subset of each pixel of split scenes, as a training notes it (``parts``)."""
+    return hashlib.sha256(b"\n".join(scene.split.subsets.tobytes() for scene in scenes)).hexdigest()
 
 
 def choose_inputs(scenes: Scenes, settings: TrainingSettings) -> tuple[Encoder, list[str]]:

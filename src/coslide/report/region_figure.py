@@ -162,9 +162,8 @@ def _layout(region: RegionOfStudy, maps: RegionMaps, panels: int, *, columns: in
 
 
 def _caption(region: RegionOfStudy, maps: RegionMaps) -> str:
-    grey = (
-        f"Grey in the maps: {percent(1 - region.held_out)} not scored, seen in training, not mapped or without a value"
-    )
+    share, why = percent(1 - region.held_out), "seen in training, not mapped or without a value"
+    grey = f"Grey in the maps: {share} not scored ({why}); size, landslides and indices are of the whole region"
     grey = grey if region.held_out < 1 else ""
     indices = "Indices: median (lowest to highest), or commonest class (its share)" if region.environment else ""
     small = "Smaller landslides look larger than they are" if max(maps.landslide.shape) > _DPI * _WIDTH_IN else ""

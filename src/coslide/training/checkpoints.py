@@ -12,13 +12,14 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from coslide.config.records import read_record
-from coslide.config.training import TrainingSettings
 from coslide.errors import InputError, first_line
 from coslide.io.atomic import whole_output
 from coslide.io.paths import file_exists, require_regular_file
 from coslide.networks.base import beyond_measure
 
 LAST, BEST, RECORD = "last.ckpt", "best.ckpt", "settings.json"
+_LATER = {"optimiser.momentum": 0.0}
+"""Settings that trainings of before do not name, and what they were then."""
 _NO_NUMBERS = "holds NaN, infinity or numbers beyond any weight, expected numbers"
 _DEPTH = 6  # of the state of an optimiser in a checkpoint
 _PREFIX = "network."  # of the weights in a checkpoint: the network is a part of what Lightning trains
@@ -105,7 +106,7 @@ def prepare(folder: Path, wanted: dict[str, Any], network: nn.Module, *, resume:
     require_unused(folder, resume=resume)
     if file_exists(checkpoint):
         written = read_record(record, dict[str, Any], advice="use another --out")
-        found = TrainingSettings().dotted() | written  # a setting that is newer than the training was at its default
+        found = _LATER | written
         for key in (key for key in wanted if found.get(key) != wanted[key]):
             why = {
                 "cube": "; the cube has changed since its split was made",

@@ -24,12 +24,14 @@ from torch.nn import functional as F
 
 from coslide import networks
 from coslide.memory import keep_freed_memory
+from coslide.networks import acmix
 from coslide.networks.cgblock import GraphBranch, fuse
 from coslide.networks.eisgnn import EISGNN
 from coslide.networks.graph import selected_count
 
 BATCH, BANDS, SIDE = 8, 30, 128
 TURNS = {16: 15, 64: 5}
+PLAIN = "acmix-unet plain"  # its attention in torch, as on other devices
 TARGETS = {16: {"inference": 1.30, "training step": 1.45}, 64: {"inference": 1.20, "training step": 1.20}}  # by width
 
 
@@ -160,16 +162,18 @@ def graph() -> None:
 def memory() -> None:
     """Print the peak memory of processes that do training steps at batch 4, at the paper's width and at 16."""
     for width in (64, 16):
-        for name in ("acmix-unet", "egcn", "unet"):
+        for name in ("acmix-unet", PLAIN, "egcn", "unet"):
             command = [sys.executable, __file__, "peak", name, str(width)]
             print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip(), flush=True)  # noqa: S603
 
 
 def peak(name: str, width: int) -> None:
     """Print the peak memory of this process after five training steps of a network, and what steps and maps take."""
+    if name == PLAIN:
+        acmix.runs_compiled = lambda *_: False
     keep_freed_memory()
     torch.set_num_threads(1)
-    network = networks.create(name, BANDS, width=width)
+    network = networks.create(name.removesuffix(" plain"), BANDS, width=width)
     x = torch.randn(4, BANDS, SIDE, SIDE)
     steps = [seconds(step(network, x)) for _ in range(5)]
     status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would count the parent's peak too
@@ -177,7 +181,7 @@ def peak(name: str, width: int) -> None:
     with torch.inference_mode():
         maps = [seconds(lambda: network(x)) for _ in range(5)]
     times = f"{statistics.median(steps):.2f} s a step, {statistics.median(maps):.2f} s inference"
-    print(f"{name:10s} width {width}, batch 4: peak {gib:.2f} GiB, {times}")
+    print(f"{name:16s} width {width}, batch 4: peak {gib:.2f} GiB, {times}")
 
 
 def main() -> None:

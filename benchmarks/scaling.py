@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py OUT [draw]
 
-Writes what it measured to OUT/network-scaling.json, prints it as tables, and draws it to OUT/network-scaling.png;
-`draw` prints and draws what is there. All of it runs on the CPU in float32 and in one thread, on two tiles at a time,
-as a part of a training's batch is computed. Sides that are compared take turns, times are those of the thread alone,
-and medians are given. Memory is the peak of a process of its own above what it had before.
+Writes what it measured to OUT/network-scaling.json, after each point, prints it as tables, and draws it to
+OUT/network-scaling.png; `draw` prints and draws what is there. All of it runs on the CPU in float32 and in one thread,
+on two tiles at a time, as a part of a training's batch is computed. Sides that are compared take turns, times are those
+of the thread alone, and medians are given. Memory is the peak of a process of its own above what it had before.
 """
 
 import copy
@@ -90,20 +90,21 @@ def _mix(weights: Tensor, ends: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Measure what is not there yet, print it and draw it."""
+    """Measure, print and draw."""
     out = Path(sys.argv[1])
     written = out / "network-scaling.json"
     if "draw" not in sys.argv[2:]:
         torch.set_num_threads(1)
-        written.write_text(json.dumps(measure(), indent=1), encoding="utf-8")
+        out.mkdir(parents=True, exist_ok=True)
+        measure(written)
     found = json.loads(written.read_text(encoding="utf-8"))
     tell_networks(found["networks"])
     tell_graphs(found["graphs"])
     draw(found["networks"], found["graphs"], out / "network-scaling.png")
 
 
-def measure() -> dict[str, list[Row]]:
-    """Measure all points: memory first, for what is freed later is kept."""
+def measure(path: Path) -> None:
+    """Measure all points, and write what there is after each: memory first, for what is freed later is kept."""
     of_networks: list[Row] = [{**USUAL, axis: value} for axis, values in AXES.items() for value in values]
     of_networks = [row for number, row in enumerate(of_networks) if row not in of_networks[:number]]
     of_graphs: list[Row] = [
@@ -111,15 +112,19 @@ def measure() -> dict[str, list[Row]]:
         for channels, k, nodes in product(CHANNELS, KS, NODES)
         if nodes >= k
     ]
+
+    def note(row: Row, found: Row) -> None:
+        row.update(found)
+        path.write_text(json.dumps({"networks": of_networks, "graphs": of_graphs}, indent=1), encoding="utf-8")
+        print(row, file=sys.stderr, flush=True)
+
     for rows, memory in ((of_networks, network_memory), (of_graphs, graph_memory)):
         for row in rows:
-            row.update(memory(row))
+            note(row, memory(row))
     keep_freed_memory()  # as the command line does
     for rows, times in ((of_networks, network_times), (of_graphs, graph_times)):
         for row in rows:
-            row.update(times(row))
-            print(row, file=sys.stderr, flush=True)
-    return {"networks": of_networks, "graphs": of_graphs}
+            note(row, times(row))
 
 
 def take_turns(kind: str, works: dict[str, Work], budget_s: float) -> Row:

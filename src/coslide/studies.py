@@ -42,7 +42,12 @@ class _Studies(TyperGroup):
         return command
 
 
-study = typer.Typer(no_args_is_help=True, cls=_Studies, help="Carry out a study: many trainings, one table.")
+study = typer.Typer(
+    no_args_is_help=True,
+    cls=_Studies,
+    help="Carry out a study: many trainings, one table. A TOML file in place of a name varies what it says "
+    "(docs/studies.md).",
+)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the trainings and what there is of each.")]
 GoOn = Annotated[bool, typer.Option("--resume", help="Go on; only what is missing or differs is trained.")]
@@ -69,6 +74,8 @@ def transfer(
     seed: int | None = None,
     members: int | None = None,
     set_: Set = None,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
     dry_run: DryRun = False,
     resume: GoOn = False,
     as_json: AsJson = False,
@@ -82,8 +89,10 @@ def transfer(
     with shown():
         if dry_run:
             planned = plan_transfer(events, settings, always=always or (), seeds=seeds)
-            return print_runs([(run, state_of(run, out)) for run in planned], as_json=as_json)
-        found = coslide.study_transfer(events, out, settings, always=always or (), seeds=seeds, resume=resume)
+            return print_runs([(run, state_of(run, out)[0]) for run in planned], as_json=as_json)
+        with open_executor(scheduler=scheduler, count=workers) as executor:
+            options: dict[str, Any] = {"always": always or (), "seeds": seeds, "executor": executor, "resume": resume}
+            found = coslide.study_transfer(events, out, settings, **options)
     return print_study(found, as_json=as_json)
 
 
@@ -136,15 +145,18 @@ def factor(
 ) -> None:
     """Train each case of a factor with several seeds on one event, and compare their scores."""
     from coslide.pipeline.factor import StudyDesign, factor_of, plan_factor
+    from coslide.pipeline.study import require_unused
     from coslide.pipeline.study_cost import plan_of
     from coslide.pipeline.train import cube_settings
 
     given = cube_settings(index).changed(given_settings(locals()))
     own = factor_of(str(context.info_name))
+    if not dry_run:
+        require_unused(out, resume=resume)
     polygons = vector_file_of("regions", drawn, drawn_layer, drawn_encoding)
     design = StudyDesign(given, seeds, protocol, settings == "original")
     with shown("coslide.pipeline.labelled_scene"):  # the split of each case and seed
-        planned = plan_of(plan_factor(own, index, design), out, index)
+        planned = plan_of(plan_factor(own, index, design), out, index, reuse=reuse or ())
     if dry_run:
         return print_plan(planned, as_json=as_json)
     with shown():

@@ -127,7 +127,10 @@ def print_plan(plan: "Plan", *, as_json: bool) -> None:
     """Print the plan of a study as a table, or as JSON."""
     if as_json:
         return _print_json(plan.model_dump(mode="json"))
-    rows = [(one.run.name, one.state, f"{one.steps}", f"{one.step_s:.2f} s") for one in plan.runs]
+    rows = [
+        (one.run.name, one.state, f"{one.steps or ''}", f"{one.step_s:.2f} s" if one.step_s else "")
+        for one in plan.runs
+    ]
     head = ("run", "state", "steps", "a step alone")
     return _print_table(head, rows, right=head[2:], title=plan.line())
 

@@ -88,7 +88,7 @@ def test_the_examples_are_studies_of_networks_that_can_be_made(path):
         ("optimiser.steps = 3", "optimiser.steps = 0", "as printed: training settings: optimiser.steps: found 0"),
         ('options.attn_order = "eq5"', "options = 3", "as printed: training settings: options: found 3"),
         ('[cases."GATv2"]', "", r"cases: found .*, expected .*at least 2"),
-        ('"GATv2"', '"a\\nb"', "cases: found 'a\\\\nb', expected names of 1 to 60 characters"),
+        ('"GATv2"', '"a\\nb"', "cases: found 'a\\\\nb', expected a line of 1 to 80 characters"),
         ("title =", "title", "not a TOML file"),
     ],
 )

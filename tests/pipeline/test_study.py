@@ -166,26 +166,26 @@ def test_what_is_there_is_not_trained_again_and_what_is_missing_or_changed_is(st
     assert trained == []
     assert (out / "study.json").read_bytes() == before
     runs = plan_transfer([chips], SETTINGS.changed({"optimiser.steps": 3}), seeds=2)
-    assert {state_of(run, out) for run in runs} == {"changed"}
+    assert {state_of(run, out)[0] for run in runs} == {"changed"}
     runs = plan_transfer([f"{chips}#east"], SETTINGS, always=[f"{chips}#north"])
     assert [[path.partition("#")[2] for path in part] for run in runs for part in (run.test_on, run.train)] == [
         ["east"],
         ["north"],
     ]
     runs = plan_transfer([f"{chips}#east", f"{chips}#north"], SETTINGS)
-    assert [state_of(run, out) for run in runs] == ["changed", "changed"]  # neither trains on the west any more
+    assert [state_of(run, out)[0] for run in runs] == ["changed", "changed"]  # neither trains on the west any more
     metrics = out / found.runs[0].name / "metrics.json"
     whole = metrics.read_bytes()
     metrics.write_text("{")
     with pytest.raises(InputError, match=r"metrics.json: .*; remove .*seed-0 and go on with --resume"):
         study_transfer([chips], out, SETTINGS, seeds=2, resume=True)
     metrics.unlink()
-    assert [state_of(run, out) for run in found.runs] == ["interrupted"] + 5 * ["done"]
+    assert [state_of(run, out)[0] for run in found.runs] == ["interrupted"] + 5 * ["done"]
     metrics.write_bytes(whole)
     record = out / found.runs[0].name / RUN  # of a run that was stopped while its figures were drawn
     whole = record.read_text()
     record.write_text(whole.replace('"done": true', '"done": false'))
-    assert state_of(found.runs[0], out) == "interrupted"
+    assert state_of(found.runs[0], out)[0] == "interrupted"
     record.write_text(whole)
     assert (out / "study.json").read_bytes() == before
 
@@ -198,7 +198,7 @@ def test_an_input_that_changed_is_trained_on_again_in_the_place_of_the_old_run(s
     try:
         chips.write_text(text.replace('unit = "relative"', 'unit = "relative"\nscale = 2'))
         changed = plan_transfer([chips], SETTINGS)[:1]
-        assert [state_of(run, out) for run in changed] == ["changed"]
+        assert [state_of(run, out)[0] for run in changed] == ["changed"]
         carry_out(changed, out)
         assert trained == [[folder / RUN]]  # all of the old run is gone
     finally:
@@ -213,7 +213,15 @@ def test_an_input_that_changed_is_trained_on_again_in_the_place_of_the_old_run(s
 
 def test_a_replacement_that_is_interrupted_goes_on(tmp_path, monkeypatch):
     """The first file that goes may be the one that tells whose folder it is."""
-    run = Run(name="a/seed-0", case="a", seed=0, train={"b": "1"}, test_on={"a": "2"}, settings={}, done=True)
+    run = Run(
+        name="a/seed-0",
+        case="a",
+        seed=0,
+        train={"b": "1"},
+        test_on={"a": "2"},
+        settings={"split.scheme": "events"},
+        done=True,
+    )
     folder, trained = tmp_path / run.name, []
     folder.mkdir(parents=True)
     (folder / RUN).write_text(run.model_dump_json())
@@ -228,7 +236,7 @@ def test_a_replacement_that_is_interrupted_goes_on(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("shutil.rmtree", stop)
         carry_out([changed], tmp_path)
-    assert state_of(changed, tmp_path) == "to do"
+    assert state_of(changed, tmp_path)[0] == "to do"
     carry_out([changed], tmp_path)
     assert trained == [[folder / RUN]]
     assert list(folder.parent.iterdir()) == [folder]

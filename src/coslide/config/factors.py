@@ -10,7 +10,7 @@ from coslide.config.toml import read_toml
 from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 
-_LONGEST_LABEL = 60
+_LONGEST = 80  # of a name
 
 
 class PaperScores(StrictModel):
@@ -29,7 +29,7 @@ class PaperScores(StrictModel):
 class Factor(StrictModel):
     """What a study varies, case by case; all else is the same in all of its trainings."""
 
-    name: str = Field(min_length=1, max_length=_LONGEST_LABEL)
+    name: str
     """Of the study."""
     title: str
     """The same in words."""
@@ -43,10 +43,14 @@ class Factor(StrictModel):
     """What the paper reports of a case."""
 
     @model_validator(mode="after")
-    def _has_labels(self) -> Self:
-        for label in self.cases:
-            fits = 0 < len(label.strip()) <= _LONGEST_LABEL and label.isprintable()
-            require(fits, f"cases: found {label!r}, expected names of 1 to {_LONGEST_LABEL} characters")
+    def _can_be_written(self) -> Self:
+        texts = [("name", self.name), ("title", self.title), ("case_is", self.case_is)]
+        for key, text in [*texts, *(("cases", label) for label in self.cases)]:
+            fits = 0 < len(text.strip()) <= _LONGEST and text.isprintable()
+            require(fits, f"{key}: found {text[: _LONGEST + 20]!r}, expected a line of 1 to {_LONGEST} characters")
+        require(self.name != "transfer", "name: found transfer, which is another study")
+        for label, case in self.cases.items():
+            require("seed" not in case, f"cases: found seed in {label}, expected none: a study has seeds of its own")
         return self
 
     def settings_of(self, label: str, settings: TrainingSettings) -> TrainingSettings:

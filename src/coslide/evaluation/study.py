@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from coslide.evaluation.scores import (
 )
 from coslide.evaluation.study_regions import RegionOfStudy
 
+Protocol = Literal["own", "paper"]
 NETWORK = "network"
 OWN, ORACLE, TRAINED = "own", "oracle", "trained"
 SAMPLES, POOLED = "samples", "pooled"
@@ -40,26 +41,36 @@ class Run(StrictModel):
     """What it holds out as a whole, in the same way."""
     settings: dict[str, Any]
     """All settings of the training, by their dotted names."""
+    regions: str = ""
+    """Fingerprint of the split that the file `split.regions` makes, where there is one."""
+    protocol: Protocol = "own"
+    """`own`, as the settings of the study have it, or that of the `paper` beside it."""
     baselines: bool = True
     """Whether the baselines are made and scored on its split too."""
     done: bool = False
     """Whether all of its folder was written."""
-    minutes: float | None = None
-    """What training and scoring took; null where it was interrupted, or was computed before this was kept."""
+    made_with: str = ""
+    """Versions of coslide and torch that finished it."""
+    finished: str = ""
+    """Day on which it was finished (UTC), as in 2026-11-29."""
 
     @property
-    def protocol(self) -> str:
+    def scheme(self) -> str:
         """How its pixels were held out: `split.scheme` of its settings."""
         return str(self.settings["split.scheme"])
 
     def same_as(self, other: Self) -> bool:
         """Tell whether both have the same settings and inputs, wherever these lie.
 
-        A setting that one of them lacks, as it is newer, counts as its default.
+        A setting that one of them lacks, as it is newer, counts as its default. A file of regions is known by the split
+        that it makes, wherever it lies.
         """
         defaults = TrainingSettings().dotted()
         mine, its = (
-            (defaults | run.settings, *(list(part.values()) for part in (run.train, run.test_on)))
+            (
+                defaults | run.settings | {"split.regions": run.regions},
+                *(list(part.values()) for part in (run.train, run.test_on)),
+            )
             for run in (self, other)
         )
         return mine == its
@@ -81,7 +92,9 @@ class StudyRow(StrictModel):
 
     case: str
     """What the study varies: the event that was unseen."""
-    protocol: str
+    protocol: Protocol
+    """As in a run."""
+    scheme: str
     """How the pixels were held out: `split.scheme` of the settings."""
     seed: int
     """Seed of the training."""
@@ -112,8 +125,6 @@ class StudyRow(StrictModel):
     """The measure of the paper's Table 4 (`coslide.networks.cost`)."""
     bands: int | None = None
     """Bands that the network is fed."""
-    minutes: float | None = None
-    """What training and scoring took."""
     sizes: list[SizeClass] = Field(default_factory=list)
     """Landslides found by the network, by their size."""
     vital_signs: list[NetworkDiagnostics] = Field(default_factory=list)
@@ -144,7 +155,7 @@ class StudySummary(StrictModel):
 
     case: str | None
     """The event that was unseen; null for all: then each is its mean over the seeds, and counts alike."""
-    protocol: str
+    protocol: Protocol
     """As in a row."""
     method: str
     """As in a row."""
@@ -163,6 +174,8 @@ class Study(StrictModel):
     """The same in words."""
     case_is: str
     """What it varies, in words."""
+    event: str = ""
+    """What all of it is trained and scored on, where that is one event."""
     settings: dict[str, Any]
     """Settings that all runs share, by their dotted names."""
     runs: list[Run] = Field(min_length=1)
@@ -177,12 +190,14 @@ class Study(StrictModel):
     """Regions whose maps were drawn, with the scores of the first seed there."""
 
     @property
-    def protocols(self) -> list[str]:
-        """The protocols of its runs, the defensible one first."""
+    def protocols(self) -> list[Protocol]:
+        """The protocols of its runs, its own first."""
         return list(dict.fromkeys(run.protocol for run in self.runs))
 
 
-def study_of(runs: Sequence[Run], rows: Sequence[StudyRow], *, name: str, title: str, case_is: str) -> Study:
+def study_of(
+    runs: Sequence[Run], rows: Sequence[StudyRow], *, name: str, title: str, case_is: str, event: str = ""
+) -> Study:
     """Put the rows of a study into one record, with their means and spreads.
 
     Parameters
@@ -191,7 +206,7 @@ def study_of(runs: Sequence[Run], rows: Sequence[StudyRow], *, name: str, title:
         The runs.
     rows
         From `rows_of`, of all runs.
-    name, title, case_is
+    name, title, case_is, event
         As in `Study`.
     """
     first = runs[0].settings
@@ -200,6 +215,7 @@ def study_of(runs: Sequence[Run], rows: Sequence[StudyRow], *, name: str, title:
         name=name,
         title=title,
         case_is=case_is,
+        event=event,
         settings=shared,
         runs=list(runs),
         rows=list(rows),
@@ -219,12 +235,14 @@ def rows_of(run: Run, scores: Scores, cost: Mapping[str, int] | None = None) -> 
     cost
         `parameters`, `params_table4` and `bands` of its network, where they are known.
     """
-    methods: dict[str, MapScores | BaselineScores] = {NETWORK: scores.pixels, **scores.baselines}
+    methods: dict[str, MapScores | BaselineScores] = {NETWORK: scores.pixels}
+    methods |= scores.baselines if run.baselines else {}
     own = scores.calibration.threshold if scores.calibration else 0.5
     pixels, found = scores.pixels, []
     common: dict[str, Any] = {
         "case": run.case,
         "protocol": run.protocol,
+        "scheme": run.scheme,
         "seed": run.seed,
         "run": run.name,
         "scored_pixels": scores.split.scored_pixels,
@@ -234,7 +252,6 @@ def rows_of(run: Run, scores: Scores, cost: Mapping[str, int] | None = None) -> 
     }
     of_network = {
         **(cost or {}),
-        "minutes": run.minutes,
         "sizes": scores.objects.recall_by_size,
         "vital_signs": scores.vital_signs,
     }
@@ -260,7 +277,7 @@ def _at(one: PixelRates, threshold: float) -> ThresholdScores:
 
 def _summaries(rows: Sequence[StudyRow]) -> list[StudySummary]:
     """Average the rows of each case and method, and then these of each method that all cases have."""
-    of_case: dict[tuple[str, str, str], list[dict[str, float | None]]] = {}
+    of_case: dict[tuple[str, Protocol, str], list[dict[str, float | None]]] = {}
     for row in rows:
         of_case.setdefault((row.case, row.protocol, row.method), []).append(row.values())
     found = [_summary(case, protocol, method, values) for (case, protocol, method), values in of_case.items()]
@@ -274,7 +291,7 @@ def _summaries(rows: Sequence[StudyRow]) -> list[StudySummary]:
 
 
 def _summary(
-    case: str | None, protocol: str, method: str, values: Sequence[Mapping[str, float | None]]
+    case: str | None, protocol: Protocol, method: str, values: Sequence[Mapping[str, float | None]]
 ) -> StudySummary:
     """Find mean and spread of each score; over all cases none of the bounds of intervals, which are of other pixels."""
     without = () if case is not None else tuple(f"{name}_" for name in _INTERVALS)

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 from coslide.config.factors import Factor
 from coslide.evaluation.scores import SizeClass
-from coslide.evaluation.study import NETWORK, ORACLE, OWN, POOLED, SAMPLES, TRAINED, Study, StudyRow, StudySummary
+from coslide.evaluation.study import (
+    NETWORK,
+    ORACLE,
+    OWN,
+    POOLED,
+    SAMPLES,
+    TRAINED,
+    Protocol,
+    Study,
+    StudyRow,
+    StudySummary,
+)
 
 NONE = "–"
 _PIXEL_COLUMNS = {
@@ -43,14 +54,14 @@ class FactorTables(NamedTuple):
     scores
         Of each protocol.
     leak
-        What the paper's protocol reports above the defensible one.
+        What the paper's protocol reports above the study's own.
     paper
         What Yang et al. (2023) report.
     further
         Landslides found by size, what was learned, and what it costs.
     """
 
-    scores: dict[str, Table]
+    scores: dict[Protocol, Table]
     leak: Table
     paper: Table
     further: list[Table]
@@ -115,18 +126,23 @@ def brief_rows(found: Study) -> list[tuple[str, ...]]:
     return rows
 
 
-def of_networks(found: Study, protocol: str) -> dict[str, StudySummary]:
+def of_networks(found: Study, protocol: Protocol) -> dict[str, StudySummary]:
     """List the summaries of the trained networks by case, in the order of the cases."""
     own = (one for one in found.summaries if (one.protocol, one.method) == (protocol, NETWORK))
     return {one.case: one for one in own if one.case is not None}
 
 
-def _scores(found: Study, protocol: str) -> Table:
-    """Write the scores of all cases by one protocol, and of the baselines on the same pixels."""
-    own = of_networks(found, protocol)
-    columns = {f"{OWN}_{name}": words for name, words in _PIXEL_COLUMNS.items()}
-    columns |= {"average_precision": ("AP", 3), f"{ORACLE}_f1": ("best F1", 3)}
+def _scores(found: Study, protocol: Protocol) -> Table:
+    """Write the scores of all cases by one protocol, and of the baselines on the same pixels.
+
+    By the paper's they are as it computes them, averaged over the held-out samples.
+    """
+    how = OWN if protocol == "own" else SAMPLES
+    own, columns = of_networks(found, protocol), {f"{how}_{name}": words for name, words in _PIXEL_COLUMNS.items()}
+    if protocol == "own":
+        columns |= {"average_precision": ("AP", 3), f"{ORACLE}_f1": ("best F1", 3)}
     best = {name: max(known) for name in columns if (known := [v for one in own.values() if (v := _of(one, name))])}
+    best.pop(f"{ORACLE}_f1", None)  # a bound is no result
     parameters = {row.case: row.parameters for row in found.rows if row.method == NETWORK}
     rows = []
     for case, one in own.items():
@@ -137,67 +153,69 @@ def _scores(found: Study, protocol: str) -> Table:
         rows.append([Cell(case), Cell(_millions(parameters[case])), *cells])
     others = [one for one in found.summaries if one.protocol == protocol and one.method != NETWORK and one.case]
     alone = len({one.case for one in others}) == 1
-    for one in others:
+    for one in others if protocol == "own" else ():
         name = one.method if alone else f"{one.method}, {one.case}"
         rows.append([Cell(name), Cell(NONE), *(Cell(_mean(one, key, digits)) for key, (_, digits) in columns.items())])
     heads = (found.case_is, "parameters", *(head for head, _ in columns.values()))
-    return Table(f"Scores by the protocol {protocol}, on the pixels that training did not see", heads, rows)
+    by_own, by_paper = "Scores on held-out pixels", "Scores as the paper computes them: mean over held-out samples"
+    return Table(by_own if protocol == "own" else by_paper, heads, rows)
 
 
 def _leak(found: Study) -> Table:
-    """Compare what the paper's protocol reports with what the defensible one does, for the same cases."""
-    first, *others = found.protocols
-    rows = []
-    for protocol in others:
-        ours = of_networks(found, first)
-        for case, one in of_networks(found, protocol).items():
-            names = [f"{SAMPLES}_f1", f"{POOLED}_f1", f"{OWN}_f1"]
-            honest = ours.get(case)
-            share = statistics.fmean(
-                row.leak_fraction for row in found.rows if (row.case, row.protocol) == (case, protocol)
-            )
-            cells = [Cell(_mean(one, name)) for name in names]
-            cells.append(Cell(_mean(honest, f"{OWN}_f1") if honest else NONE))
-            published, fair = (_of(one, f"{SAMPLES}_f1"), _of(honest, f"{OWN}_f1") if honest else None)
-            gain = NONE if published is None or fair is None else f"{published - fair:+.3f}"
-            rows.append([Cell(case), Cell(f"{100 * share:.0f} %"), *cells, Cell(gain)])
+    """Compare what the paper's protocol reports with what the study's own does, for the same cases."""
+    rows, ours = [], of_networks(found, "own")
+    for case, one in of_networks(found, "paper").items():
+        by_paper, by_own = (_rows_of(found, case, protocol) for protocol in ("paper", "own"))
+        if case not in ours or not by_own:
+            continue
+        shares = [statistics.fmean(row.landslide_share for row in some) for some in (by_paper, by_own)]
+        seen = statistics.fmean(row.leak_fraction for row in by_paper)
+        names = [f"{how}_f1" for how in (SAMPLES, POOLED, OWN)]
+        published, fair = _of(one, names[0]), _of(ours[case], names[2])
+        gain = NONE if published is None or fair is None else f"{published - fair:+.3f}"
+        cells = [*(_mean(one, name) for name in names), _mean(ours[case], names[2]), gain]
+        texts = [case, f"{100 * seen:.0f} %", *cells, *(f"{100 * share:.1f} %" for share in shares)]
+        rows.append([Cell(text) for text in texts])
     heads = (
         found.case_is,
-        "of a held-out sample in training",
+        "of a held-out sample, seen in training",
         "F1 as published: mean over samples",
-        "F1, all pixels of them pooled",
+        "F1, their pixels pooled",
         "F1, pixels of them that no training sample shows",
-        f"F1 by {first}",
-        "published less that",
+        "F1 by the study's own protocol",
+        "as published, less that",
+        "landslide among the pixels that no training sample shows",
+        "landslide among those of the study's own protocol",
     )
-    return Table("How much of the score is leak", heads, rows)
+    return Table("How much of the paper's score is its protocol", heads, rows)
 
 
 def _paper(found: Study, factor: Factor) -> Table:
-    """Show what Yang et al. (2023) report of the cases."""
+    """Show what Yang et al. (2023) report of the cases that are trained with EGCN here too."""
     rows = []
-    for case in dict.fromkeys(row.case for row in found.rows):
+    for case in dict.fromkeys(run.case for run in found.runs if str(run.settings["network"]).startswith("egcn")):
         if case in factor.paper:
             one = factor.paper[case]
             rows.append([Cell(case), *(Cell(f"{value:.5f}") for value in (one.oa, one.miou, one.kappa, one.f1))])
-    caption = f"{factor.table} of Yang et al. (2023), for orientation"
+    caption = "Yang et al. (2023), Tables 6 and 7, for orientation only: of another event, on samples seen in training"
     return Table(caption, (found.case_is, "OA", "mIoU of the paper", "kappa", "F1"), rows)
 
 
 def _sizes(found: Study) -> Table:
-    """Show the share of mapped landslides that each case found, by size, mean over the seeds."""
+    """Show the share of mapped landslides that each case found, by size; mean over the seeds."""
     rows = _network_rows(found)
-    classes = [one.pixels_min for one in rows[0].sizes] if rows else []
+    classes = rows[0].sizes if rows else []
     table = []
     for case, own in _by_case(rows).items():
-        cells = []
-        for least in classes:
-            sizes = [one for row in own for one in row.sizes if one.pixels_min == least]
-            mapped, hit = sum(one.n_mapped for one in sizes), sum(one.n_found for one in sizes)
-            cells.append(Cell(f"{hit / mapped:.2f} of {mapped}" if mapped else NONE))
-        table.append([Cell(case), *cells])
-    heads = (found.case_is, *(_size(one) for one in (rows[0].sizes if rows else [])))
-    return Table("Share of mapped landslides found (half of their pixels), by size in pixels, all seeds", heads, table)
+        texts = []
+        for i in range(len(classes)):
+            shares = [recall for row in own if (recall := row.sizes[i].recall) is not None]
+            mapped = statistics.fmean(row.sizes[i].n_mapped for row in own)
+            texts.append(f"{_spread(shares, digits=2)} of {mapped:.0f}" if shares else NONE)
+        table.append([Cell(case), *map(Cell, texts)])
+    heads = (found.case_is, *(_size(one) for one in classes))
+    caption = "Share of mapped landslides found, by size in pixels: mean ± deviation over the seeds, of so many a seed"
+    return Table(caption, heads, table)
 
 
 def _learned(found: Study) -> Table:
@@ -225,20 +243,22 @@ def _learned(found: Study) -> Table:
 
 
 def _cost(found: Study) -> Table:
-    """Show the size of each network, and what its trainings took."""
+    """Show the size of each network."""
     table = []
     for case, own in _by_case(_network_rows(found)).items():
-        first, taken = own[0], [row.minutes for row in own]
-        numbers = [first.bands, first.parameters, first.params_table4]
-        texts = [NONE if number is None else f"{number:,}" for number in numbers]
-        table.append([Cell(case), *map(Cell, texts), Cell(_average(taken, digits=1))])
-    heads = (found.case_is, "bands", "parameters", "parameters by Table 4", "minutes of a training")
-    return Table("Size and time", heads, table)
+        numbers = [own[0].bands, own[0].parameters, own[0].params_table4]
+        table.append([Cell(case), *(Cell(NONE if number is None else f"{number:,}") for number in numbers)])
+    return Table("Size", (found.case_is, "bands", "parameters", "parameters by Table 4"), table)
 
 
 def _network_rows(found: Study) -> list[StudyRow]:
-    """List the rows of networks by the defensible protocol."""
-    return [row for row in found.rows if (row.method, row.protocol) == (NETWORK, found.protocols[0])]
+    """List the rows of networks by the study's own protocol."""
+    return [row for row in found.rows if (row.method, row.protocol) == (NETWORK, "own")]
+
+
+def _rows_of(found: Study, case: str, protocol: str) -> list[StudyRow]:
+    """List the rows of the networks of a case by a protocol."""
+    return [row for row in found.rows if (row.method, row.protocol, row.case) == (NETWORK, protocol, case)]
 
 
 def _by_case(rows: Sequence[StudyRow]) -> dict[str, list[StudyRow]]:
@@ -260,7 +280,12 @@ def _mean(one: StudySummary, name: str, digits: int = 3) -> str:
     spread = one.scores.get(name)
     if spread is None:
         return NONE
-    return f"{spread.mean:.{digits}f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.{digits}f}")
+    return f"{spread.mean:z.{digits}f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.{digits}f}")
+
+
+def _spread(values: Sequence[float], *, digits: int) -> str:
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{deviation}"
 
 
 def _bounds(one: StudySummary, name: str) -> str:

@@ -66,8 +66,10 @@ def open_executor(*, scheduler: str | None = None, count: int | None = None) -> 
     from distributed import Client, KilledWorker, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    # What dask wants to set for its workers, OMP_NUM_THREADS=1 among it, it would set for this process too.
-    with ExitStack() as stack, dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
+    # What dask wants to set for its workers, OMP_NUM_THREADS=1 among it, it would set for this process too. And only a
+    # worker that is no daemon may have processes of its own, which load tiles for a GPU.
+    own = {"distributed.nanny.pre-spawn-environ": {}, "distributed.worker.daemon": False}
+    with ExitStack() as stack, dask.config.set(own):
         if scheduler is None:
             free = {"dashboard_address": ":0"}  # otherwise a second cluster on this machine warns of port 8787
             local = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free)

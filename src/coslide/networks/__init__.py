@@ -6,6 +6,7 @@ package does not import torch; making a network does.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -199,6 +200,29 @@ def create(name: str, bands: int = 30, *, classes: int = 2, **options: Any) -> "
     except ValueError as error:
         raise InputError(f"network {name}: {error}") from error
     return network
+
+
+def default_options(name: str) -> dict[str, Any]:
+    """List the options of a network that have a default, with it.
+
+    Raises
+    ------
+    InputError
+        If there is no such network.
+
+    Examples
+    --------
+    >>> default_options("egcn")["k"], "pre" in default_options("cdcnn")
+    (8, False)
+    """
+    from coslide.networks.graph import GraphOptions
+
+    known = spec(name)
+    parameters = signature(resolve_name(f"coslide.networks.{known.home}").__init__).parameters
+    groups = [GraphOptions] if "graph" in parameters else []
+    found = [*parameters.values(), *(one for group in groups for one in signature(group).parameters.values())]
+    ours = {"classes", *known.fixed}
+    return {one.name: one.default for one in found if one.default is not Parameter.empty and one.name not in ours}
 
 
 def parameter_count(network: "nn.Module") -> int:

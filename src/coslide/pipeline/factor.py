@@ -1,31 +1,34 @@
 """Studies of one factor: its cases are trained with the same seeds on the same splits of one event, and compared."""
 
-import logging
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+from coslide import networks
 from coslide.config.factors import FACTORS, Factor, read_factor
 from coslide.config.original import ORIGINAL
+from coslide.config.records import read_record
 from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
-from coslide.evaluation.study import Run, Study
+from coslide.evaluation.study import Protocol, Run, Study
 from coslide.io.atomic import exclusive_lock
 from coslide.io.outputs import output_folder
+from coslide.io.paths import file_exists
 from coslide.io.vector import VectorFile
 from coslide.pipeline.evaluate import as_vector_file
-from coslide.pipeline.labelled_scene import open_labelled_scenes, unlike_names
-from coslide.pipeline.study import carry_out
+from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes, unlike_names
+from coslide.pipeline.study import carry_out, require_unused
 from coslide.pipeline.study_regions import find_regions
 from coslide.pipeline.study_report import report_factor
 from coslide.pipeline.train import cube_settings, plan_training
 from coslide.training.fit import network_options
 
-Protocol = Literal["blocks", "paper"]
-_log = logging.getLogger(__name__)
-
-PAPER_SCHEME = "paper-random"
+Beside = Literal["blocks", "paper"]
+_PAPER_SCHEME = "paper-random"
 
 
 class StudyDesign(NamedTuple):
@@ -46,7 +49,7 @@ class StudyDesign(NamedTuple):
 
     settings: TrainingSettings | None = None
     seeds: int = 5
-    protocol: Protocol = "blocks"
+    protocol: Beside = "blocks"
     original: bool = False
 
 
@@ -104,16 +107,31 @@ def study_factor(
     """
     out = Path(out)
     factor = factor_of(factor)
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
+    require_unused(out, resume=resume)
+    _require_same_study(factor, out)
     runs = plan_factor(factor, index, design)
     (scene,) = plan_training(open_labelled_scenes(index), TrainingSettings().changed(runs[0].settings)).scenes
     polygons = None if regions is None else as_vector_file(regions)
     if polygons is not None:
         find_regions(scene, polygons)  # before hours of training
     with output_folder(out), exclusive_lock(out, out):
-        carry_out(runs, out, executor, reuse=[Path(path) for path in reuse])
-        return report_factor(factor, runs, out, scene=scene, regions=polygons)
+        failed = carry_out(runs, out, executor, reuse=[Path(path) for path in reuse])
+        done = [run for run in runs if run.name not in failed]
+        found = report_factor(factor, done, out, scene=scene, regions=polygons) if done else None
+    if found is None or failed:
+        name, problem = next(iter(failed.items()))
+        others = "; the tables are of the others" if done else ""
+        raise InputError(f"{name}: {problem} ({len(failed)} of {len(runs)} trainings failed{others})")
+    return found
+
+
+def _require_same_study(factor: Factor, out: Path) -> None:
+    """Require that a folder has no tables of another study, which would be replaced."""
+    path = out / "study.json"
+    if file_exists(path):
+        there = read_record(path, Study, advice=f"remove {path} to write it again")
+        if there.name != factor.name:
+            raise InputError(f"{out}: holds the study {there.name}, expected {factor.name}; choose another --out")
 
 
 def factor_of(given: Factor | Path | str) -> Factor:
@@ -134,7 +152,7 @@ def factor_of(given: Factor | Path | str) -> Factor:
 
 
 def plan_factor(factor: Factor, index: Path | str, design: StudyDesign = _DEFAULT) -> list[Run]:
-    """List the trainings of `study_factor`, and check that each case can be trained; nothing is written.
+    """List the trainings of `study_factor`, and check that each can be done; nothing is written.
 
     The runs of one seed come together, so that a study that is stopped has whole comparisons.
 
@@ -143,65 +161,100 @@ def plan_factor(factor: Factor, index: Path | str, design: StudyDesign = _DEFAUL
     InputError
         As `study_factor`.
     """
+    if design.seeds < 1:
+        raise InputError(f"seeds: found {design.seeds}, expected at least 1")
     scenes = open_labelled_scenes(index)
-    settings = design.settings or cube_settings(index)
-    cases = _cases(factor, settings, original=design.original)
-    schemes = [settings.split.scheme, *([PAPER_SCHEME] if design.protocol == "paper" else [])]
-    if settings.split.scheme == "events":
-        raise InputError("training.split.scheme: found events, expected a split of one event, such as blocks")
     if len(scenes) > 1:
         raise InputError(f"{index}: found {len(scenes)} events, expected one; #EVENT after the path takes one")
-    for label, own in cases.items():
-        planned = [plan_training(scenes, own.changed({"split.scheme": scheme})) for scheme in schemes]
-        cases[label] = own.changed(width=network_options(own, planned[0].encoder.inputs)["width"])
-    fingerprint, runs = {str(index): scenes[0].fingerprint}, []
+    settings = design.settings or cube_settings(index)
+    cases = _cases(factor, settings, scenes, original=design.original)
+    protocols = _protocols(cases, design.protocol)
+    step = max(own.members for own in cases.values())  # members have seeds of their own, which no other run has
+    folders = dict(zip(cases, unlike_names(list(cases), otherwise="case"), strict=True))
+    splits: dict[str, str] = {}
+    runs = []
     for number in range(design.seeds):
-        seed = (settings.seed + number * settings.members) % 2**32
-        split_of: set[str] = set()
-        for scheme, (label, case), folder in _each(schemes, cases):
-            own = case.changed({"seed": seed, "split.scheme": scheme})
-            shown = f"{scheme} {own.inputs} {own.split} {own.sampling}"
+        seed = (settings.seed + number * step) % 2**32
+        with_baselines: set[str] = set()
+        for protocol, (label, case) in product(protocols, cases.items()):
+            own = case.changed({"seed": seed, **protocols[protocol]})
+            shown = f"{seed} {own.inputs} {own.split} {own.sampling}"
+            if shown not in splits:  # that a training set has landslides depends on the seed
+                with _naming(label):
+                    splits[shown] = _regions_of(plan_training(scenes, own).scenes[0], own)
             run = Run(
-                name=f"{folder}/{'' if scheme == schemes[0] else 'paper-'}seed-{seed}",
+                name=f"{folders[label]}/{'' if protocol == 'own' else 'paper-'}seed-{seed}",
                 case=label,
                 seed=seed,
-                train=fingerprint,
+                train={str(index): scenes[0].fingerprint},
                 test_on={},
                 settings=own.dotted(),
-                baselines=shown not in split_of,
+                regions=splits[shown],
+                protocol=protocol,
+                baselines=shown not in with_baselines,
             )
-            split_of.add(shown)
+            with_baselines.add(shown)
             runs.append(run)
     return runs
 
 
-def _each(
-    schemes: Sequence[str], cases: Mapping[str, TrainingSettings]
-) -> list[tuple[str, tuple[str, TrainingSettings], str]]:
-    """List each case with its folder, by each protocol."""
-    folders = unlike_names(list(cases), otherwise="case")
-    return [(scheme, *one) for scheme in schemes for one in zip(cases.items(), folders, strict=True)]
+def _protocols(cases: Mapping[str, TrainingSettings], protocol: str) -> dict[Protocol, dict[str, Any]]:
+    """List the protocols of a study, and what each changes of the settings of a case."""
+    if protocol not in get_args(Beside):
+        raise InputError(f"protocol: found {protocol}, expected {' or '.join(get_args(Beside))}")
+    for label, own in cases.items():
+        if protocol == "paper" and own.split.by_samples:
+            expected = "expected blocks or regions, to set the paper's protocol beside"
+            raise InputError(f"{label}: split.scheme: found {own.split.scheme}, {expected}")
+    changes: dict[Protocol, dict[str, Any]] = {"own": {}}
+    if protocol == "paper":
+        changes["paper"] = {"split.scheme": _PAPER_SCHEME}
+    return changes
 
 
-def _cases(factor: Factor, settings: TrainingSettings, *, original: bool) -> dict[str, TrainingSettings]:
+def _cases(
+    factor: Factor, settings: TrainingSettings, scenes: Sequence[LabelledScene], *, original: bool
+) -> dict[str, TrainingSettings]:
     """Find the settings of each case; with `original` also those of each network's own paper, where they are known.
 
-    A precision that a timed trial would choose for each run anew becomes single precision.
+    The width is written down, options that are the network's defaults are left out, and a precision that a timed trial
+    would choose for each run anew becomes single precision.
 
     Raises
     ------
     InputError
-        If settings do not go together, or two cases are the same.
+        If a case cannot be trained, or two are the same.
     """
     if settings.runtime.precision == "auto":
         settings = settings.changed({"runtime.precision": "32"})
     found: dict[str, TrainingSettings] = {}
     for label in factor.cases:
         own = factor.settings_of(label, settings)
+        if own.split.scheme == "events":
+            raise InputError(f"{label}: split.scheme: found events, expected a split of one event, such as blocks")
+        with _naming(label):
+            inputs = plan_training(scenes, own).encoder.inputs
+            width, defaults = network_options(own, inputs)["width"], networks.default_options(own.network)
+        options = {name: value for name, value in own.options.items() if defaults.get(name) != value}
+        own = own.changed(width=width, options=options)
         of_paper = own.changed(ORIGINAL.get(own.network, {}))
         further = {f"{label}, own settings": of_paper} if original and of_paper.dotted() != own.dotted() else {}
         for name, one in {label: own, **further}.items():
-            if same := [its for its, other in found.items() if other.dotted() == one.dotted()]:
-                raise InputError(f"{factor.name}: found the same settings in {same[0]} and {name}, expected each once")
+            if same := [its for its, other in found.items() if its == name or other.dotted() == one.dotted()]:
+                raise InputError(f"{factor.name}: found the same in {same[0]} and {name}, expected each case once")
             found[name] = one
     return found
+
+
+def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> str:
+    """Fingerprint the split that a file of regions makes; nothing without one."""
+    return "" if settings.split.regions is None else hashlib.sha256(scene.split.subsets.tobytes()).hexdigest()[:16]
+
+
+@contextmanager
+def _naming(label: str) -> Iterator[None]:
+    """Name a case in the line about what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None

@@ -2,38 +2,54 @@
 
 import logging
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+import coslide
 from coslide import networks
 from coslide.config.records import read_record
 from coslide.config.training import TrainingSettings
+from coslide.errors import InputError
 from coslide.evaluation.scores import METRICS, Scores
 from coslide.evaluation.study import Run, StudyRow, rows_of
-from coslide.io.atomic import Marker, require_replaceable, write_json
+from coslide.io.atomic import Marker, report_write_errors, require_replaceable, write_json
 from coslide.io.executor import map_unordered
 from coslide.io.paths import file_exists
 from coslide.mapping.metadata import METADATA, load_metadata
 from coslide.networks.cost import cost
 from coslide.pipeline.train import train
 
-State = Literal["to do", "interrupted", "changed", "done"]
+State = Literal["to do", "interrupted", "changed", "elsewhere", "done"]
 _log = logging.getLogger(__name__)
 
 RUN = "run-of-study.json"
 _MARKER = Marker(RUN, '"settings"')
 
 
-def carry_out(runs: Sequence[Run], out: Path, executor: Executor | None = None, *, reuse: Sequence[Path] = ()) -> None:
+def require_unused(out: Path, *, resume: bool) -> None:
+    """Check that a study may use a folder: it is new or empty, or a study is to be gone on with there.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
+
+
+def carry_out(
+    runs: Sequence[Run], out: Path, executor: Executor | None = None, *, reuse: Sequence[Path] = ()
+) -> dict[str, str]:
     """Train what is missing of the runs of a study, each in its folder of `out`.
 
     A run that is whole, and of the same settings and inputs, stays; one that was interrupted goes on; one of others is
-    replaced.
+    replaced. One that cannot be trained does not keep the others from it.
 
     Parameters
     ----------
@@ -46,34 +62,35 @@ def carry_out(runs: Sequence[Run], out: Path, executor: Executor | None = None, 
     reuse
         Folders of other studies, whose runs of the same settings and inputs are copied instead of trained.
 
+    Returns
+    -------
+    dict
+        What kept a run from being trained, by its name.
+
     Raises
     ------
     InputError
-        If a folder holds something else, or as `coslide.train`.
+        If a folder holds something else, or one to reuse has no run.
     """
-    found = {path: run for folder in reuse for path, run in _runs_in(folder)} if reuse else {}
-    missing = []
+    found, missing = whole_runs(reuse), []
     for run in runs:
-        state = state_of(run, out)
-        own = next((path for path, its in found.items() if its.does(run)), None) if state != "done" else None
+        state, own = state_of(run, out, found)
         if own is not None:
             _copy(own, run, out)
-            state = "done"
-        if state == "done":
+        if state in ("done", "elsewhere"):
             _log.info(f"{run.name}: is there{f', from {own}' if own else ''}")
         else:
             missing.append(run)
-    if executor is None:
-        for number, run in enumerate(missing, start=1):
-            _log.info(f"{run.name} ({number} of {len(missing)}): {_what(state_of(run, out))}")
-            _carry_out(out, run)
-        return
-    for number, (run, _) in enumerate(map_unordered(executor, _carry_out, out.absolute(), _anywhere(missing)), start=1):
-        _log.info(f"{run.name}: done ({number} of {len(missing)})")
+    failed = {}
+    for number, (run, problem) in enumerate(_carried_out(missing, out, executor), start=1):
+        if problem:
+            failed[run.name] = problem
+        _log.info(f"{run.name}: {f'failed: {problem}' if problem else 'done'} ({number} of {len(missing)})")
+    return failed
 
 
-def state_of(run: Run, out: Path) -> State:
-    """Tell what there is of a run in the folder of its study.
+def state_of(run: Run, out: Path, found: Mapping[Path, Run] | None = None) -> tuple[State, Path | None]:
+    """Tell what there is of a run in the folder of its study; or where else it is, of the runs `found` in others.
 
     Raises
     ------
@@ -82,31 +99,55 @@ def state_of(run: Run, out: Path) -> State:
     """
     folder = out / run.name
     require_replaceable(folder, _MARKER)
-    if not file_exists(folder / RUN):
-        return "to do"
-    found = read_record(folder / RUN, Run, advice=f"remove {folder} to train it again")
-    if not run.same_as(found):
-        return "changed"
-    whole = found.does(run) and file_exists(folder / METRICS)
-    return "done" if whole else "interrupted"
+    state: State = "to do"
+    if file_exists(folder / RUN):
+        there = read_record(folder / RUN, Run, advice=f"remove {folder} to train it again")
+        whole = there.does(run) and file_exists(folder / METRICS)
+        state = "done" if whole else "interrupted" if run.same_as(there) else "changed"
+    if state != "done":
+        own = next((path for path, its in (found or {}).items() if its.does(run)), None)
+        if own is not None:
+            return "elsewhere", own
+    return state, None
 
 
-def scores_of(runs: Sequence[Run], out: Path) -> list[StudyRow]:
-    """Read the scores of all runs of a study, and what their networks cost.
+def whole_runs(folders: Sequence[Path]) -> dict[Path, Run]:
+    """List the runs of other studies that are whole, by their folders.
+
+    Raises
+    ------
+    InputError
+        If a folder has none.
+    """
+    found: dict[Path, Run] = {}
+    for folder in folders:
+        paths = [path for path in sorted(folder.rglob(RUN)) if not path.parent.name.startswith(".")]
+        runs = {path.parent: read_record(path, Run, advice="give the folder of a study to --reuse") for path in paths}
+        whole = {path: run for path, run in runs.items() if run.done and file_exists(path / METRICS)}
+        if not whole:
+            raise InputError(f"{folder}: has no run of a study that is whole; expected the folder of a study")
+        found |= whole
+    return found
+
+
+def scores_of(runs: Sequence[Run], out: Path) -> tuple[list[Run], list[StudyRow]]:
+    """Read the runs of a study as they were finished, the scores of each, and what their networks cost.
 
     Raises
     ------
     InputError
         If those of a run cannot be read.
     """
-    rows = []
+    finished, rows = [], []
     for run in runs:
         folder = out / run.name
         advice = f"remove {folder} and go on with --resume"
-        scores = read_record(folder / METRICS, Scores, advice=advice)
         record = read_record(folder / RUN, Run, advice=advice)
-        rows += rows_of(run.model_copy(update={"minutes": record.minutes}), scores, _cost_of(folder / "model"))
-    return rows
+        known = {name: getattr(record, name) for name in ("done", "made_with", "finished")}
+        finished.append(run.model_copy(update=known))
+        scores = read_record(folder / METRICS, Scores, advice=advice)
+        rows += rows_of(run, scores, _cost_of(folder / "model"))
+    return finished, rows
 
 
 def _cost_of(bundle: Path) -> dict[str, int]:
@@ -121,9 +162,21 @@ def _cost_of(bundle: Path) -> dict[str, int]:
     return {"parameters": found.parameters, "params_table4": found.params_table4, "bands": bands}
 
 
-def _carry_out(out: Path, run: Run) -> None:
-    """Train and score one run in its folder of `out`."""
-    folder, state = out / run.name, state_of(run, out)
+def _carried_out(runs: Sequence[Run], out: Path, executor: Executor | None) -> Iterator[tuple[Run, str]]:
+    """Carry out runs, and yield each as it is done with what was wrong with it, if anything."""
+    if executor is not None:
+        yield from map_unordered(executor, _carry_out, out.absolute(), [_anywhere(run) for run in runs])
+        return
+    for number, run in enumerate(runs, start=1):
+        state, _ = state_of(run, out)
+        texts = {"interrupted": "goes on", "changed": "other settings or inputs made what is there; trained again"}
+        _log.info(f"{run.name} ({number} of {len(runs)}): {texts.get(state, 'starts')}")
+        yield run, _carry_out(out, run)
+
+
+def _carry_out(out: Path, run: Run) -> str:
+    """Train and score one run in its folder of `out`; what was wrong, or nothing."""
+    folder, (state, _) = out / run.name, state_of(run, out)
     gone = folder.with_name(f".{folder.name}.part")  # half of an old run would pass for something else
     if gone.exists():
         shutil.rmtree(gone)
@@ -131,42 +184,42 @@ def _carry_out(out: Path, run: Run) -> None:
         folder.rename(gone)
         shutil.rmtree(gone)
     write_json(folder / RUN, run.model_dump(mode="json"))
-    settings, started = TrainingSettings().changed(run.settings), time.monotonic()
-    train(list(run.train), folder, settings, test_on=list(run.test_on), compare=run.baselines, resume=True)
-    minutes = None if state == "interrupted" else (time.monotonic() - started) / 60
-    write_json(folder / RUN, run.model_copy(update={"done": True, "minutes": minutes}).model_dump(mode="json"))
+    settings = TrainingSettings().changed(run.settings)
+    try:
+        train(list(run.train), folder, settings, test_on=list(run.test_on), compare=run.baselines, resume=True)
+    except InputError as error:
+        return str(error)
+    made = {"made_with": _versions(), "finished": datetime.now(UTC).date().isoformat()}
+    write_json(folder / RUN, run.model_copy(update={"done": True, **made}).model_dump(mode="json"))
+    return ""
 
 
-def _what(state: State) -> str:
-    texts = {"interrupted": "goes on", "changed": "other settings or inputs made what is there; it is trained again"}
-    return texts.get(state, "starts")
+def _versions() -> str:
+    return f"coslide {coslide.__version__}, torch {torch.__version__}"
 
 
-def _anywhere(runs: Sequence[Run]) -> list[Run]:
-    """Name the inputs of runs so that processes in other folders find them."""
+def _anywhere(run: Run) -> Run:
+    """Name the files of a run so that processes in other folders find them."""
 
     def placed(inputs: dict[str, str]) -> dict[str, str]:
         return {str(Path(path).absolute()): fingerprint for path, fingerprint in inputs.items()}
 
-    return [run.model_copy(update={"train": placed(run.train), "test_on": placed(run.test_on)}) for run in runs]
-
-
-def _runs_in(folder: Path) -> Iterator[tuple[Path, Run]]:
-    """List the runs of a study that are whole, and where they lie."""
-    for path in sorted(folder.rglob(RUN)):
-        found = read_record(path, Run, advice="give the folder of a study to --reuse")
-        if file_exists(path.parent / METRICS):
-            yield path.parent, found
+    regions = run.settings.get("split.regions")
+    settings = run.settings | ({"split.regions": str(Path(regions).absolute())} if regions else {})
+    return run.model_copy(update={"train": placed(run.train), "test_on": placed(run.test_on), "settings": settings})
 
 
 def _copy(own: Path, run: Run, out: Path) -> None:
     """Copy a run of another study into the place of `run`, whole or not at all."""
     folder = out / run.name
     gone = folder.with_name(f".{folder.name}.part")
-    for old in (gone, folder):
-        if old.exists():
-            shutil.rmtree(old)
-    shutil.copytree(own, gone)
-    found = read_record(own / RUN, Run, advice=f"remove {own}")
-    write_json(gone / RUN, run.model_copy(update={"done": True, "minutes": found.minutes}).model_dump(mode="json"))
-    gone.rename(folder)
+    record = read_record(own / RUN, Run, advice=f"remove {own}")
+    known = {name: getattr(record, name) for name in ("done", "made_with", "finished")}
+    with report_write_errors(folder):
+        for old in (gone, folder):
+            if old.exists():
+                shutil.rmtree(old)
+        shutil.copytree(own, gone, ignore=lambda path, _: [RUN] if Path(path) == own else [])
+    write_json(gone / RUN, run.model_copy(update=known).model_dump(mode="json"))
+    with report_write_errors(folder):
+        gone.rename(folder)

@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +22,9 @@ from coslide.io.executor import available_processors
 from coslide.labels import NODATA
 from coslide.networks.precision import mixed_precision, one_thread
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes
-from coslide.pipeline.study import State, state_of
+from coslide.pipeline.study import State, state_of, whole_runs
 from coslide.pipeline.train import plan_training
-from coslide.samples.dataset import Raster, Tiles
+from coslide.samples.dataset import ROUNDS, Raster, Tiles
 from coslide.samples.split import Subset, select_tiles
 from coslide.training.fit import TrainingData, first_network, loaders
 from coslide.training.module import Training
@@ -37,19 +38,19 @@ _BLENDED = 4  # times that a mapped pixel is predicted: windows overlap by half
 
 
 class PlannedRun(StrictModel):
-    """A training of a study, and what it will take."""
+    """A training of a study, what there is of it, and what it will take; nulls where it is there."""
 
     run: Run
     """The training."""
     state: State
     """What there is of it."""
-    steps: int
+    steps: int | None = None
     """Updates of the weights, of all members."""
-    step_s: float
+    step_s: float | None = None
     """Time of a step by itself [s]: of a GPU, or of one core of a CPU."""
-    scoring_s: float
+    scoring_s: float | None = None
     """The same of the map of its held-out pixels."""
-    disk_bytes: float
+    disk_bytes: float | None = None
     """What its folder will take."""
 
 
@@ -65,16 +66,16 @@ class Plan(StrictModel):
     free_gb: float
     """What is free there [GB]."""
 
-    @property
-    def to_do(self) -> int:
-        """How many trainings are not there yet."""
-        return sum(one.state != "done" for one in self.runs)
-
     def line(self) -> str:
         """Write the plan in one line for people."""
+        states = Counter(one.state for one in self.runs)
+        to_do = len(self.runs) - states["done"] - states["elsewhere"]
         took = f"about {self.hours:.1f} hours" if self.hours >= 1 else f"about {60 * self.hours:.0f} minutes"
         disk = f"{self.disk_gb:.1f} GB of disk ({self.free_gb:.0f} GB are free)"
-        return f"{len(self.runs)} trainings, {self.to_do} to do: {took} on this machine alone, {disk}"
+        replaced = (
+            f", {states['changed']} of which replace runs of other settings or inputs" if states["changed"] else ""
+        )
+        return f"{len(self.runs)} trainings, {to_do} to do{replaced}: {took} on this machine alone, {disk}"
 
 
 class _Cost(NamedTuple):
@@ -84,7 +85,7 @@ class _Cost(NamedTuple):
     disk_bytes: float
 
 
-def plan_of(runs: Sequence[Run], out: Path, index: Path | str) -> Plan:
+def plan_of(runs: Sequence[Run], out: Path, index: Path | str, *, reuse: Sequence[Path] = ()) -> Plan:
     """Estimate what the runs of a study of one event will take, by timing a few steps of each network.
 
     Parameters
@@ -95,28 +96,37 @@ def plan_of(runs: Sequence[Run], out: Path, index: Path | str) -> Plan:
         Folder of the study, which need not be there.
     index
         The cube.
+    reuse
+        As for `coslide.pipeline.study.carry_out`.
+
+    Raises
+    ------
+    InputError
+        If a folder of `out` holds something else, or one to reuse has no run.
 
     Notes
     -----
     On a CPU the steps of one core are timed and shared out to all; other programs make it slower. Baselines are not in
-    it. What a step takes is the same for all seeds and protocols of a case, and is timed once.
+    it, and a run that was interrupted counts in full. Every seed of a case is taken to need what its first one does.
     """
-    scenes = open_labelled_scenes(index)
-    states = [state_of(run, out) for run in runs]
+    scenes, found = open_labelled_scenes(index), whole_runs(reuse)
     costs: dict[str, _Cost] = {}
     planned = []
-    for run, state in zip(runs, states, strict=True):
-        key = f"{run.case} {run.protocol}"
-        if key not in costs:
-            costs[key] = _cost(scenes, TrainingSettings().changed(run.settings))
-        planned.append(PlannedRun(run=run, state=state, **costs[key]._asdict()))
-    missing = [one for one in planned if one.state != "done"]
+    for run in runs:
+        state, _ = state_of(run, out, found)
+        key, cost = f"{run.protocol} {run.case}", dict[str, Any]()
+        if state not in ("done", "elsewhere"):
+            if key not in costs:
+                costs[key] = _cost(scenes, TrainingSettings().changed(run.settings))
+            cost = costs[key]._asdict()
+        planned.append(PlannedRun(run=run, state=state, **cost))
     cores = 1 if torch.cuda.is_available() else available_processors()
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    work_s = sum((one.steps or 0) * (one.step_s or 0) + (one.scoring_s or 0) for one in planned)
     return Plan(
         runs=planned,
-        hours=sum(one.steps * one.step_s + one.scoring_s for one in missing) / 3600 / cores,
-        disk_gb=sum(one.disk_bytes for one in missing) / 1e9,
+        hours=work_s / 3600 / cores,
+        disk_gb=sum(one.disk_bytes or 0 for one in planned) / 1e9,
         free_gb=shutil.disk_usage(place).free / 1e9,
     )
 
@@ -139,13 +149,15 @@ def _cost(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> _Cost:
 def _steps(scenes: Sequence[LabelledScene], settings: TrainingSettings) -> int:
     """Count the steps of a training."""
     optimiser, sampling = settings.optimiser, settings.sampling
-    if optimiser.steps is not None:
-        return optimiser.steps
     if sampling.places == "tiles":
         samples = sum(len(select_tiles(one.split, one.labels, settings, name=one.name)) for one in scenes)
-        return math.ceil(samples / optimiser.batch) * (optimiser.epochs or 0)
-    trained = sum(int(((one.split.subsets == Subset.TRAIN) & (one.labels != NODATA)).sum()) for one in scenes)
-    return math.ceil(trained / sampling.tile**2 / optimiser.batch) * (optimiser.epochs or 0)
+        of_epoch = math.ceil(samples / optimiser.batch)
+    elif optimiser.steps is not None:
+        of_epoch = math.ceil(optimiser.steps / ROUNDS)
+    else:
+        trained = sum(int(((one.split.subsets == Subset.TRAIN) & (one.labels != NODATA)).sum()) for one in scenes)
+        of_epoch = math.ceil(trained / sampling.tile**2 / optimiser.batch)
+    return of_epoch * (optimiser.epochs or math.ceil((optimiser.steps or 0) / of_epoch))
 
 
 def _timed(settings: TrainingSettings, inputs: Sequence[Band]) -> tuple[float, int]:

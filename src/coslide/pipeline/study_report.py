@@ -13,11 +13,11 @@ from coslide.errors import InputError
 from coslide.evaluation.comparison import COLUMNS, Comparison, compare, squares_of
 from coslide.evaluation.scores import TILES
 from coslide.evaluation.study import Run, Study, study_of
+from coslide.evaluation.study_regions import RegionOfStudy
 from coslide.evaluation.study_tables import factor_tables, transfer_rows
 from coslide.io.atomic import whole_output
 from coslide.io.table import read_table
 from coslide.io.vector import VectorFile
-from coslide.mapping.metadata import load_metadata
 from coslide.pipeline.labelled_scene import LabelledScene
 from coslide.pipeline.study import scores_of
 from coslide.pipeline.study_regions import draw_regions
@@ -41,7 +41,8 @@ def report_transfer(runs: Sequence[Run], out: Path) -> Study:
     InputError
         If the scores of a run cannot be read, or the files not be written; older ones stay then.
     """
-    found = study_of(runs, scores_of(runs, out), name="transfer", title="leave one event out", case_is="unseen event")
+    finished, rows = scores_of(runs, out)
+    found = study_of(finished, rows, name="transfer", title="leave one event out", case_is="unseen event")
     content = {"found": found, "table": transfer_rows(found), "changed": _changed(found)}
     _write(found, out, {"study.md": render("transfer.md.j2", **content)})
     return found
@@ -70,31 +71,54 @@ def report_factor(
     InputError
         As `report_transfer`.
     """
-    found = study_of(runs, scores_of(runs, out), name=factor.name, title=factor.title, case_is=factor.case_is)
+    finished, rows = scores_of(runs, out)
+    words = {"name": factor.name, "title": factor.title, "case_is": factor.case_is, "event": scene.name or "the event"}
+    found = study_of(finished, rows, **words)
     comparisons, why_not = _comparisons(found, out)
-    first = {run.case: out / run.name for run in runs if (run.seed, run.protocol) == (runs[0].seed, runs[0].protocol)}
-    drawn = draw_regions(first, scene, out, regions=regions)
+    drawn = _regions(finished, scene, out, regions)
     found = found.model_copy(update={"comparisons": comparisons, "regions": drawn})
-    size_m = load_metadata(out / runs[0].name / "model").pixel_size_m
-    sentences = [one.sentence(scene.name, size_m) for one in comparisons]
     tables = factor_tables(found, factor)
-    content = {"found": found, "factor": factor, "comparisons": sentences, "why_not": why_not, **tables._asdict()}
-    pages = {
-        "study.md": render("factor.md.j2", **content, changed=_changed(found)),
-        "study.tex": render("factor.tex.j2", found=found, tables=tables.shown()),
+    content = {
+        "found": found,
+        "factor": factor,
+        "scene": scene,
+        **tables._asdict(),
+        "comparisons": [one.sentence(found.event, scene.scene.pixel_size_m) for one in comparisons],
+        "why_not": why_not,
+        "changed": _changed(found),
+        "varied": _varied(found),
     }
-    for number, protocol in enumerate(found.protocols):
-        name = f"scores-{protocol}" if number else "scores"
+    for old in (out / "figures").glob("scores*.png"):  # of an earlier call, which may have had another protocol
+        old.unlink()
+    for protocol in found.protocols:
+        name = "scores" if protocol == "own" else f"scores-{protocol}"
         save_figure(study_figure(found, protocol), out / "figures" / f"{name}.png")
-    _write(found, out, pages)
+    latex = render("factor.tex.j2", found=found, tables=tables.shown())
+    _write(found, out, {"study.md": render("factor.md.j2", **content), "study.tex": latex})
     return found
+
+
+def _regions(runs: Sequence[Run], scene: LabelledScene, out: Path, regions: VectorFile | None) -> list[RegionOfStudy]:
+    """Draw the regions by the runs that have the split of the first; none where that cannot be done."""
+
+    def split_of(run: Run) -> list[object]:
+        tiling = ("sampling.tile", "sampling.stride")
+        parts = {key: value for key, value in run.settings.items() if key.startswith("split.") or key in tiling}
+        return [run.seed, run.regions, parts]
+
+    alike = {run.case: out / run.name for run in runs if split_of(run) == split_of(runs[0])}
+    try:
+        return draw_regions(alike, scene, out, regions=regions)
+    except InputError as error:  # after hours of training this must not cost the tables
+        _log.warning(f"warning: no regions are drawn: {error}")
+        return []
 
 
 def _comparisons(found: Study, out: Path) -> tuple[list[Comparison], str]:
     """Compare the cases of a study by its first protocol; where they cannot be, tell why."""
     tables: dict[str, dict[int, pd.DataFrame]] = {}
     for run in found.runs:
-        if run.protocol == found.protocols[0]:
+        if run.protocol == "own":
             tables.setdefault(run.case, {})[run.seed] = read_table(
                 out / run.name / TILES, COLUMNS, numbers=COLUMNS[1:], degrees=False
             )
@@ -120,7 +144,13 @@ def _write(found: Study, out: Path, pages: Mapping[str, str]) -> None:
             stack.enter_context(whole_output(out / name)).write_text(text, encoding="utf-8")
 
 
+def _varied(found: Study) -> list[str]:
+    """List the settings, but for the seed, that differ between the runs of the study's own protocol."""
+    own = [run.settings for run in found.runs if run.protocol == "own"]
+    return [key for key in own[0] if key != "seed" and any(one.get(key) != own[0][key] for one in own)]
+
+
 def _changed(found: Study) -> dict[str, object]:
-    """List the settings that all runs share and that are not the defaults."""
+    """List the settings that all runs share and that are not the defaults, and the network."""
     defaults = TrainingSettings().dotted()
-    return {key: value for key, value in found.settings.items() if value != defaults[key]}
+    return {key: value for key, value in found.settings.items() if value != defaults[key] or key == "network"}

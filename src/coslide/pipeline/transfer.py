@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from coslide.io.atomic import exclusive_lock
 from coslide.io.outputs import output_folder
 from coslide.labels import LANDSLIDE, NODATA
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes, unlike_names
-from coslide.pipeline.study import carry_out
+from coslide.pipeline.study import carry_out, require_unused
 from coslide.pipeline.study_report import report_transfer
 from coslide.pipeline.train import cube_settings, plan_training
 from coslide.samples.footprint import is_held_out
@@ -30,6 +31,7 @@ def study_transfer(
     *,
     always: Sequence[Path | str] = (),
     seeds: int = 1,
+    executor: Executor | None = None,
     resume: bool = False,
 ) -> Study:
     """Train on all events but one and score the network on that one, for each of them: leave one event out.
@@ -50,6 +52,8 @@ def study_transfer(
         Further events, which always train and are never the unseen one.
     seeds
         How many trainings there are for each event, from ``settings.seed`` on.
+    executor
+        Trains several at once (`coslide.io.executor.open_executor`).
     resume
         Go on with a study: runs that are whole, and of the same settings and inputs, are not trained again; runs of
         others are replaced.
@@ -67,11 +71,13 @@ def study_transfer(
     coslide.errors.InputError: found 1 event (Made-up earthquake), expected two or more, each to be once the unseen one
     """
     out = Path(out)
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
+    require_unused(out, resume=resume)
     runs = plan_transfer(events, settings, always=always, seeds=seeds)
     with output_folder(out), exclusive_lock(out, out):
-        carry_out(runs, out)
+        failed = carry_out(runs, out, executor)
+        if failed:
+            name, problem = next(iter(failed.items()))
+            raise InputError(f"{name}: {problem} ({len(failed)} of {len(runs)} trainings failed)")
         return report_transfer(runs, out)
 
 

@@ -86,6 +86,12 @@ _TEX = {letter: f"\\{letter}" for letter in "%&#_{}$"} | {
     "±": r"$\pm$",
     "≥": r"$\geq$",
     "–": "--",
+    "≤": r"$\leq$",
+    "−": "$-$",
+    "×": r"$\times$",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
 }
 _ENVIRONMENT = templates_of("report")
 _ENVIRONMENT.filters |= {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coslide.evaluation.study import NETWORK, OWN, Study
+from coslide.evaluation.study import NETWORK, OWN, SAMPLES, Protocol, Study
 from coslide.report import images
 from coslide.report.charts import chart
 from coslide.report.fonts import cut
@@ -15,7 +15,7 @@ _LONGEST_LABEL = 34
 _ROW_IN, _MARGIN_IN = 0.26, 0.75  # height of a case, and of title and axis, in a panel
 
 
-def study_figure(found: Study, protocol: str) -> Figure:
+def study_figure(found: Study, protocol: Protocol) -> Figure:
     """Draw the scores of the networks of a study: a panel for each score, a dot for each seed, a line at the mean.
 
     The last panel has the parameters. Cases come from above in the order of the study; the best mean of a panel is
@@ -26,18 +26,19 @@ def study_figure(found: Study, protocol: str) -> Figure:
     found
         The study.
     protocol
-        Whose scores are drawn.
+        Whose scores are drawn; the paper's are averaged over the held-out samples, as it does.
     """
-    rows = [row for row in found.rows if (row.method, row.protocol) == (NETWORK, protocol)]
+    how = OWN if protocol == "own" else SAMPLES
+    rows = [row for row in found.rows if (row.method, row.protocol) == (NETWORK, protocol) and how in row.at]
     cases = list(dict.fromkeys(row.case for row in rows))
     scores: dict[str, list[float | None]] = {
-        "OA": [row.at[OWN].oa for row in rows],
-        "mIoU": [row.at[OWN].miou for row in rows],
-        "kappa": [row.at[OWN].kappa for row in rows],
-        "F1": [row.at[OWN].f1 for row in rows],
-        "precision": [row.at[OWN].precision for row in rows],
-        "recall": [row.at[OWN].recall for row in rows],
-        "average precision": [row.average_precision for row in rows],
+        "OA": [row.at[how].oa for row in rows],
+        "mIoU": [row.at[how].miou for row in rows],
+        "kappa": [row.at[how].kappa for row in rows],
+        "F1": [row.at[how].f1 for row in rows],
+        "precision": [row.at[how].precision for row in rows],
+        "recall": [row.at[how].recall for row in rows],
+        "average precision (unseen pixels)": [row.average_precision for row in rows],
     }
     height_in = 2 * (_MARGIN_IN + _ROW_IN * len(cases))
     figure, panels = chart((11, height_in), 2, 4, sharey=True)
@@ -53,8 +54,10 @@ def study_figure(found: Study, protocol: str) -> Figure:
         axes.set_yticks(range(len(cases)), [cut(case, _LONGEST_LABEL) for case in cases], parse_math=False)
         axes.tick_params(labelsize=8)
     seeds = len({row.seed for row in rows})
-    words = f"{seeds} trainings of each, on pixels held out by the protocol {protocol}; line: mean, orange: best mean"
-    figure.suptitle(f"{cut(found.title, 90)}\n{words}", fontsize=10, parse_math=False)
+    where = "on held-out pixels" if protocol == "own" else "by the paper's protocol, whose samples training saw in part"
+    words = f"{seeds} training(s) of each, {where}; line: mean, orange: best mean"
+    title = f"{cut(found.title, 80)}: {cut(found.event, 60)}"
+    figure.suptitle(f"{title}\n{words}", fontsize=10, parse_math=False)
     return figure
 
 

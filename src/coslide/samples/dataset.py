@@ -21,7 +21,7 @@ from coslide.samples.relight import Relighting
 from coslide.samples.split import SplitRaster, Subset, shown_to_training
 from coslide.windows import Window
 
-_ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
+ROUNDS = 20  # into which a training at random places is cut; a checkpoint is written after each
 
 
 class TileSample(NamedTuple):
@@ -205,7 +205,7 @@ class RandomWindows(TileBatches):
     def __len__(self) -> int:
         steps = self._settings.optimiser.steps
         windows = self._anywhere.count / self._settings.sampling.tile**2
-        return math.ceil(windows / self.size if steps is None else steps / _ROUNDS)
+        return math.ceil(windows / self.size if steps is None else steps / ROUNDS)
 
     def places(self, random: np.random.Generator) -> list[TileSample]:
         """Draw the windows of an epoch."""

@@ -548,3 +548,50 @@ def test_a_study_that_is_only_planned_lists_its_trainings_and_writes_nothing(com
 def test_the_line_about_an_option_of_a_study_names_the_help_that_there_is(command):
     code, _, err = command("study", "transfer", "--frob")
     assert (code, err.strip()) == (2, "coslide: No such option: --frob; see coslide study transfer --help")
+
+
+def test_a_study_of_a_factor_is_planned_and_carried_out_by_its_name_or_its_file(command, made_up_cube, tmp_path):
+    factor = tmp_path / "two.toml"
+    factor.write_text(
+        'name = "two"\ntitle = "two networks"\ncases.UNet.network = "unet"\ncases.EGCN = { network = "egcn" }'
+    )
+    small = ("--seeds", 1, "--steps", 1, "--set", "sampling.positive_share=0.001")
+    given = ("study", factor, made_up_cube, "--out", tmp_path / "out", *small)
+    code, out, _ = command(*given, "--dry-run")
+    assert code == 0
+    assert "2 trainings, 2 to do" in out
+    assert [line.split()[:3] for line in out.splitlines() if "seed-0" in line] == [
+        ["unet/seed-0", "to", "do"],
+        ["egcn/seed-0", "to", "do"],
+    ]
+    code, out, _ = command("study", "attention", *given[2:], "--dry-run", "--json")
+    plan = json.loads(out)
+    assert [one["run"]["settings"]["network"] for one in plan["runs"]] == ["egcn", "egcn-msa", "egcn-esa"]
+    assert not (tmp_path / "out").exists()
+    code, out, err = command(*given)
+    assert code == 0
+    assert "2 trainings, 2 to do: about" in err
+    assert [line.split("  ")[0].strip() for line in out.splitlines()[2:5]] == ["UNet", "EGCN", "random forest"]
+    code, _, err = command(*given)
+    assert (code, "is not empty; use --resume to go on with its study" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("colours", "No such command 'colours'; see coslide study --help"),
+        ("colours.toml", "colours.toml: cannot be read"),
+        ("networks", "No such option: --frob; see coslide study networks --help"),
+    ],
+)
+def test_a_study_that_there_is_not_is_refused_in_one_line(command, made_up_cube, tmp_path, name, words):
+    odd = ["--frob"] if name == "networks" else []
+    code, _, err = command("study", name, made_up_cube, "--out", tmp_path / "out", *odd)
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert words in err
+
+
+def test_the_studies_of_the_paper_are_listed_with_what_they_vary(command):
+    out = " ".join(command("study", "--help")[1].split())
+    for words in ("networks", "indices", "attention", "neighbours", "selection", "transfer", "TOML file"):
+        assert words in out

@@ -119,7 +119,7 @@ def brief_rows(found: Study) -> list[tuple[str, ...]]:
     columns = {"own_f1": "F1", "own_precision": "precision", "own_recall": "recall", "average_precision": "AP"}
     several = len(found.protocols) > 1
     rows = [(found.case_is, *(["protocol"] if several else []), *columns.values())]
-    for one in found.summaries:
+    for one in sorted(found.summaries, key=lambda one: one.method != NETWORK):
         if one.case is not None:
             name = one.case if one.method == NETWORK else one.method
             rows.append((name, *([one.protocol] if several else []), *(_mean(one, column) for column in columns)))
@@ -228,8 +228,8 @@ def _learned(found: Study) -> Table:
         spreads = [[one.depths[i].kernel_spread for one in signs] for i in range(len(signs[0].depths))]
         worth = [[one.depths[i].ap_lost for one in signs] for i in range(1, len(signs[0].depths))]
         branch = [one.branch_ap_lost for one in signs]
-        columns: list[Sequence[float | None]] = [*spreads, *worth, branch]
-        texts = [_average(values) for values in columns]
+        texts = [_average(values) for values in spreads]
+        texts += [_average(values, digits=3) for values in [*worth, branch]]
         table.append([Cell(case), *map(Cell, texts)])
     depths = max((len(row) for row in table), default=2) // 2
     heads = (

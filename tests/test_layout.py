@@ -4,6 +4,7 @@ import ast
 import collections
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import coslide
+from coslide.networks import acmix, graph, kernels, neighbourhood
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "coslide"
@@ -49,6 +51,10 @@ def imports_of(path):
     return found
 
 
+def names_in(node):
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
 def room_of(path):
     parts = path.relative_to(PACKAGE).parts
     return parts[0].removesuffix(".py")
@@ -75,6 +81,35 @@ def test_imports_go_with_the_flow_of_data(path):
 def test_torch_stays_out_of_the_rooms_that_do_not_need_it(path):
     if str(path.relative_to(PACKAGE)).startswith(NO_TORCH):
         assert [name for name in imports_of(path) if name.split(".")[0] in {"torch", "lightning"}] == []
+
+
+def test_what_numba_keeps_on_the_disk_takes_nothing_from_other_files():
+    """Its cache sees that the file of a function has changed, and not that one has from which a name was taken."""
+    taken = []
+    for path in MODULES:
+        body = ast.parse(path.read_text()).body
+        other = {
+            alias.asname or alias.name
+            for one in body
+            if isinstance(one, ast.ImportFrom) and (one.module or "").startswith("coslide")
+            for alias in one.names
+        }
+        compilers = {"njit"}
+        for one in body:
+            if isinstance(one, ast.Assign):
+                targets = {name for target in one.targets for name in names_in(target)}
+                other |= targets if names_in(one.value) & other else set()
+                compilers |= targets if "njit" in names_in(one.value) else set()
+        for one in body:
+            if isinstance(one, ast.FunctionDef) and any(names_in(how) & compilers for how in one.decorator_list):
+                taken += [(path.name, one.name, name) for line in one.body for name in names_in(line) & other]
+    assert taken == []
+
+
+def test_the_numbers_that_compiled_loops_keep_for_themselves_are_those_of_their_layers():
+    assert kernels._SEARCHED == graph.SEARCHED
+    assert neighbourhood._KERNEL == acmix.KERNEL
+    assert inspect.getsource(kernels._exp.py_func) == inspect.getsource(neighbourhood._exp.py_func)
 
 
 def test_every_room_has_its_place_in_the_flow():

@@ -94,13 +94,18 @@ def test_large_logits_choose_one_neighbour():
     torch.testing.assert_close(acmix._attend(q, k, v, heads=1).double(), reference(q, k, v, 1), rtol=0, atol=1e-6)
 
 
-def test_what_is_no_number_stays_in_its_neighbourhood():
-    q, k, v = torch.randn(3, 2, 8, 12, 12)
-    v[1, :, 3, 0] = torch.nan
-    lost = acmix._attend(q, k, v, heads=2).isnan().any(1)
-    expected = torch.zeros(2, 12, 12, dtype=torch.bool)
-    expected[1, :7, :4] = True
-    assert torch.equal(lost, expected)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("which", ["q", "k", "v"])
+def test_what_is_no_number_or_infinite_stays_in_its_neighbourhood(which, value):
+    maps = dict(zip("qkv", torch.randn(3, 2, 8, 12, 12), strict=True))
+    maps[which][1, :, 3, 0] = value
+    lost = ~acmix._attend(*maps.values(), heads=2).isfinite().all(1)
+    around = torch.zeros(2, 12, 12, dtype=torch.bool)
+    around[(1, 3, 0) if which == "q" else (1, slice(7), slice(4))] = True
+    assert lost.any()
+    assert not (lost & ~around).any()
+    if which != "k":  # an infinite key may have no weight
+        assert torch.equal(lost, around)
 
 
 def test_under_automatic_mixed_precision_attention_is_in_single_precision():

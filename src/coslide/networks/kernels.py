@@ -5,7 +5,8 @@ arrays and on the k edges of each node alone, so memory grows with the nodes and
 one thread, shares nothing with others, and leaves Python's lock free.
 
 Loops have no branches that depend on the data where a processor could not foresee them. Importing this module imports
-numba, which compiles at the first call and keeps the result on the disk.
+numba, which compiles at the first call and keeps the result on the disk. It compiles anew where this file has changed,
+and knows of no other: so nothing is compiled here that another file defines.
 """
 
 # Compiled functions have no annotations, for numba finds the types, and as many arguments as there are arrays.
@@ -15,9 +16,8 @@ numba, which compiles at the first call and keeps the result on the disk.
 import numpy as np
 from numba import njit
 
-from coslide.networks.graph import SEARCHED
-
-_NUMBERS, _MOST = np.int64(SEARCHED - 1), np.iinfo(np.int64).max
+_SEARCHED = 512  # nodes of a graph, at most: `coslide.networks.graph.SEARCHED`
+_NUMBERS, _MOST = np.int64(_SEARCHED - 1), np.iinfo(np.int64).max
 _ZERO, _ONE, _INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 _NEGATIVE_SLOPE, _LEAST_SQUARES = np.float32(0.2), np.float32(1e-6) ** 2  # as in EISGNN
 _TIE = np.float32(2 * np.finfo(np.float32).eps)
@@ -52,7 +52,7 @@ def nearest(edges, x, include_self):
         for i in range(nodes):
             for j in range(nodes):
                 keys[i, j] = (keys[i, j] & (_MOST - _NUMBERS)) | j
-            keys[i, i] = i - SEARCHED if include_self else _MOST
+            keys[i, i] = i - _SEARCHED if include_self else _MOST
             last = -_MOST
             for s in range(k):
                 smallest = _MOST
@@ -288,7 +288,7 @@ def _softmax(values):
             values[i, s] -= top
     flat = values.reshape(-1)
     for i in range(len(flat)):
-        flat[i] = exp(flat[i])
+        flat[i] = _exp(flat[i])
     for i in range(rows):
         total = _ZERO
         for s in range(k):
@@ -319,7 +319,7 @@ def _dot(a, i, b, j):
 
 
 @_exact
-def exp(x):
+def _exp(x):
     """Compute the exponential of a number that is not above 0; unlike the C library's, eight are computed at once."""
     above = np.float32(-87) if x < np.float32(-87) else x
     power = np.floor(above * _LOG2_E + np.float32(0.5))

@@ -8,6 +8,8 @@ The map of a head is laid out as planes, one per channel, whose rows have the ri
 at the same distance along the plane from every pixel, and a run of pixels is computed at once, across the ends of rows;
 of what is computed for pixels of the rim nothing is made. The weights of a run fit the processor's nearest cache. They
 are not kept: the gradient computes them anew.
+
+As in `coslide.networks.kernels`, nothing is compiled here that another file defines, hence the exponential of its own.
 """
 
 # Compiled functions have no annotations, for numba finds the types, and as many arguments as there are arrays.
@@ -17,15 +19,16 @@ are not kept: the gradient computes them anew.
 import numpy as np
 from numba import njit
 
-from coslide.networks.acmix import KERNEL
-from coslide.networks.kernels import exp
-
-_NEIGHBOURS, _RIM, _REACH = KERNEL**2, KERNEL // 2, KERNEL - 1
+_KERNEL = 7  # side of the neighbourhood: `coslide.networks.acmix.KERNEL`
+_NEIGHBOURS, _RIM, _REACH = _KERNEL**2, _KERNEL // 2, _KERNEL - 1
 _RUN, _GAP = 64, 16  # pixels of a run, and zeros between the runs of neighbours; both whole vectors
 _PITCH = _GAP + _RUN
 _TOGETHER = 4  # channels that share the loads of a loop
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
+_LOG2_E, _LN_2_HIGH, _LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+
+_exact = njit(nogil=True, cache=True, error_model="numpy")
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
@@ -67,7 +70,11 @@ def attend(out, q, k, v, rows, cols):
 
 @_compiled
 def attend_back(d_q, d_k, d_v, grad, q, k, v, rows, cols):
-    """Add the gradients of the inputs of `attend` for that of its output."""
+    """Add the gradients of the inputs of `attend` for that of its output.
+
+    What is no number, or infinite, stays in its neighbourhood in `attend`, but not here: a run crosses the gaps between
+    rows, whose gradient is 0 but which see the borders of two rows, and 0 times NaN is added to the gradients of both.
+    """
     batch, height, _, heads, d = q.shape
     pitch, planes, scale = len(cols), -(-d // _TOGETHER) * _TOGETHER, _ONE / np.sqrt(np.float32(d))
     length = -(-height * pitch // _RUN) * _RUN
@@ -159,12 +166,12 @@ def _multiply(products, run, planes, start, pitch):
     products[:] = _ZERO
     for c in range(0, len(planes), _TOGETHER):
         a = run[c * _PITCH + _GAP :]
-        for row in range(KERNEL):
-            to, at = products[row * KERNEL * _PITCH + _GAP :], start + row * pitch
+        for row in range(_KERNEL):
+            to, at = products[row * _KERNEL * _PITCH + _GAP :], start + row * pitch
             b0, b1, b2, b3 = planes[c, at:], planes[c + 1, at:], planes[c + 2, at:], planes[c + 3, at:]
             for j in range(_RUN):
                 a0, a1, a2, a3 = a[j], a[_PITCH + j], a[2 * _PITCH + j], a[3 * _PITCH + j]
-                for n in range(KERNEL):
+                for n in range(_KERNEL):
                     to[n * _PITCH + j] += a0 * b0[n + j] + a1 * b1[n + j] + a2 * b2[n + j] + a3 * b3[n + j]
 
 
@@ -182,11 +189,25 @@ def _exponentiate(logits, total):
     for n in range(_NEIGHBOURS):
         of_n = logits[n * _PITCH + _GAP :]
         for j in range(_RUN):
-            power = exp(of_n[j] - top[j])
+            power = _exp(of_n[j] - top[j])
             of_n[j] = power
             total[j] += power
     for j in range(_RUN):
         total[j] = _ONE / total[j]
+
+
+@_exact
+def _exp(x):
+    """Compute the exponential of a number that is not above 0; unlike the C library's, eight are computed at once."""
+    above = np.float32(-87) if x < np.float32(-87) else x
+    power = np.floor(above * _LOG2_E + np.float32(0.5))
+    r = (above - power * _LN_2_HIGH) - power * _LN_2_LOW
+    taylor = np.float32(1 / 5040)
+    for factorial in (np.float32(1 / 720), np.float32(1 / 120), np.float32(1 / 24), np.float32(1 / 6)):
+        taylor = taylor * r + factorial
+    taylor = ((taylor * r + np.float32(0.5)) * r + _ONE) * r + _ONE
+    taylor *= np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return _ZERO if x < np.float32(-87) else taylor
 
 
 @_compiled
@@ -220,12 +241,12 @@ def _mix(run, weights, planes, start, pitch):
     run[:] = _ZERO
     for c in range(0, len(planes), _TOGETHER):
         to = run[c * _PITCH + _GAP :]
-        for row in range(KERNEL):
-            weight, at = weights[row * KERNEL * _PITCH + _GAP :], start + row * pitch
+        for row in range(_KERNEL):
+            weight, at = weights[row * _KERNEL * _PITCH + _GAP :], start + row * pitch
             b0, b1, b2, b3 = planes[c, at:], planes[c + 1, at:], planes[c + 2, at:], planes[c + 3, at:]
             for j in range(_RUN):
                 t0, t1, t2, t3 = to[j], to[_PITCH + j], to[2 * _PITCH + j], to[3 * _PITCH + j]
-                for n in range(KERNEL):
+                for n in range(_KERNEL):
                     w = weight[n * _PITCH + j]
                     t0 += w * b0[n + j]
                     t1 += w * b1[n + j]
@@ -240,11 +261,11 @@ def _spread(planes, weights, run, start, pitch):
     spread = np.empty(_TOGETHER * _PITCH, np.float32)
     for c in range(0, len(planes), _TOGETHER):
         a = run[c * _PITCH + _GAP - _REACH :]
-        for row in range(KERNEL):
-            weight = weights[row * KERNEL * _PITCH + _GAP - _REACH :]
+        for row in range(_KERNEL):
+            weight = weights[row * _KERNEL * _PITCH + _GAP - _REACH :]
             for j in range(_PITCH):
                 t0, t1, t2, t3 = _ZERO, _ZERO, _ZERO, _ZERO
-                for n in range(KERNEL):
+                for n in range(_KERNEL):
                     at = _REACH - n + j
                     w = weight[n * _PITCH + at]
                     t0 += w * a[at]

@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from pydantic import BaseModel
+
 from coslide import networks
 from coslide.config.factors import FACTORS, Factor, read_factor
 from coslide.config.original import ORIGINAL
@@ -54,6 +56,12 @@ class StudyDesign(NamedTuple):
 
 
 _DEFAULT = StudyDesign()
+
+
+class _Named(BaseModel):
+    """What any version of coslide writes into ``study.json``."""
+
+    name: str
 
 
 def study_factor(
@@ -129,7 +137,7 @@ def _require_same_study(factor: Factor, out: Path) -> None:
     """Require that a folder has no tables of another study, which would be replaced."""
     path = out / "study.json"
     if file_exists(path):
-        there = read_record(path, Study, advice=f"remove {path} to write it again")
+        there = read_record(path, _Named, advice=f"remove {path} to write it again")
         if there.name != factor.name:
             raise InputError(f"{out}: holds the study {there.name}, expected {factor.name}; choose another --out")
 

@@ -1,0 +1,63 @@
+"""Write the tables of studies into docs/results.md, between its marks, so that no number is copied by hand.
+
+    python tools/results.py FOLDER
+
+FOLDER holds the studies by the names that the marks have: ``<!-- scores of s-networks -->`` to ``<!-- end -->``. What a
+mark may ask for: scores, comparisons, sizes, learned, leak. A study that is not in FOLDER keeps what the page has.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from coslide.config.factors import FACTORS, Factor
+from coslide.evaluation.study import Study
+from coslide.evaluation.study_tables import Table, factor_tables
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+MARKS = re.compile(r"<!-- (\w+) of ([\w-]+) -->\n.*?<!-- end -->\n", re.DOTALL)
+PIXEL_SIZE_M = 10
+
+
+def written(table: Table) -> str:
+    """Write a table as Markdown."""
+    rows = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    lines = [table.head, ["---"] * len(table.head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def comparisons(found: Study) -> str:
+    """List the differences that are shown, and say of how many pairs none is."""
+    shown = [f"- {one.sentence(found.event, PIXEL_SIZE_M)}" for one in found.comparisons if one.shown]
+    rest = [one for one in found.comparisons if not one.shown]
+    if rest:
+        widest = max(max(abs(one.low), abs(one.high)) for one in rest)
+        shown.append(
+            f"- Of {len(rest)} of {len(found.comparisons)} pairs no difference in F1 can be shown; their 95 % intervals "
+            f"reach to {widest:.3f} at most."
+        )
+    return "\n".join(shown) + "\n"
+
+
+def main(folder: Path) -> None:
+    """Replace what stands between the marks."""
+
+    def replaced(match: re.Match[str]) -> str:
+        what, name = match.groups()
+        path = folder / name / "study.json"
+        if not path.exists():
+            print(f"{name}: is not in {folder}; what the page has stays")
+            return match.group(0)
+        found = Study.model_validate_json(path.read_bytes())
+        factor = FACTORS.get(found.name) or Factor(name="other", title=found.title, cases={"a": {}, "b": {}})
+        tables = factor_tables(found, factor)
+        further = dict(zip(("sizes", "learned"), tables.further, strict=False))
+        texts = {"scores": tables.scores["own"], "leak": tables.leak, **further}
+        text = comparisons(found) if what == "comparisons" else written(texts[what])
+        return f"<!-- {what} of {name} -->\n{text}<!-- end -->\n"
+
+    PAGE.write_text(MARKS.sub(replaced, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -155,11 +155,10 @@ def factor(
         require_unused(out, resume=resume)
     polygons = vector_file_of("regions", drawn, drawn_layer, drawn_encoding)
     design = StudyDesign(given, seeds, protocol, settings == "original")
-    with shown("coslide.pipeline.labelled_scene"):  # the split of each case and seed
+    with shown("coslide.pipeline.labelled_scene"):  # which tells the split of each case and seed
         planned = plan_of(plan_factor(own, index, design), out, index, reuse=reuse or ())
-    if dry_run:
-        return print_plan(planned, as_json=as_json)
-    with shown():
+        if dry_run:
+            return print_plan(planned, as_json=as_json)
         print_line(planned.line())
         with open_executor(scheduler=scheduler, count=workers) as executor:
             options = {"design": design, "regions": polygons, "reuse": reuse or (), "resume": resume}

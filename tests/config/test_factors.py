@@ -77,7 +77,7 @@ def test_the_examples_are_studies_of_networks_that_can_be_made(path):
     for label in factor.cases:
         own = factor.settings_of(label, TrainingSettings())
         networks.create(own.network, 30, width=8, **own.options)
-    assert len(factor.cases) > 2
+    assert len(factor.cases) > 1
 
 
 @pytest.mark.parametrize(

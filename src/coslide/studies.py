@@ -152,7 +152,7 @@ def factor(
     given = cube_settings(index).changed(given_settings(locals()))
     own = factor_of(str(context.info_name))
     if not dry_run:
-        require_unused(out, resume=resume)
+        require_unused(out, own.name, resume=resume)
     polygons = vector_file_of("regions", drawn, drawn_layer, drawn_encoding)
     design = StudyDesign(given, seeds, protocol, settings == "original")
     with shown("coslide.pipeline.labelled_scene"):  # which tells the split of each case and seed

@@ -8,18 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel
-
 from coslide import networks
 from coslide.config.factors import FACTORS, Factor, read_factor
 from coslide.config.original import ORIGINAL
-from coslide.config.records import read_record
 from coslide.config.training import TrainingSettings
 from coslide.errors import InputError
 from coslide.evaluation.study import Protocol, Run, Study
 from coslide.io.atomic import exclusive_lock
 from coslide.io.outputs import output_folder
-from coslide.io.paths import file_exists
 from coslide.io.vector import VectorFile
 from coslide.pipeline.evaluate import as_vector_file
 from coslide.pipeline.labelled_scene import LabelledScene, open_labelled_scenes, unlike_names
@@ -56,12 +52,6 @@ class StudyDesign(NamedTuple):
 
 
 _DEFAULT = StudyDesign()
-
-
-class _Named(BaseModel):
-    """What any version of coslide writes into ``study.json``."""
-
-    name: str
 
 
 def study_factor(
@@ -115,8 +105,7 @@ def study_factor(
     """
     out = Path(out)
     factor = factor_of(factor)
-    require_unused(out, resume=resume)
-    _require_same_study(factor, out)
+    require_unused(out, factor.name, resume=resume)
     runs = plan_factor(factor, index, design)
     (scene,) = plan_training(open_labelled_scenes(index), TrainingSettings().changed(runs[0].settings)).scenes
     polygons = None if regions is None else as_vector_file(regions)
@@ -131,15 +120,6 @@ def study_factor(
         others = "; the tables are of the others" if done else ""
         raise InputError(f"{name}: {problem} ({len(failed)} of {len(runs)} trainings failed{others})")
     return found
-
-
-def _require_same_study(factor: Factor, out: Path) -> None:
-    """Require that a folder has no tables of another study, which would be replaced."""
-    path = out / "study.json"
-    if file_exists(path):
-        there = read_record(path, _Named, advice=f"remove {path} to write it again")
-        if there.name != factor.name:
-            raise InputError(f"{out}: holds the study {there.name}, expected {factor.name}; choose another --out")
 
 
 def factor_of(given: Factor | Path | str) -> Factor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel
 
 import coslide
 from coslide import networks
@@ -31,8 +32,14 @@ RUN = "run-of-study.json"
 _MARKER = Marker(RUN, '"settings"')
 
 
-def require_unused(out: Path, *, resume: bool) -> None:
-    """Check that a study may use a folder: it is new or empty, or a study is to be gone on with there.
+class _Named(BaseModel):
+    """What any version of coslide writes into ``study.json``."""
+
+    name: str
+
+
+def require_unused(out: Path, name: str, *, resume: bool) -> None:
+    """Check that the study `name` may use a folder: it is new or empty, or that study is to be gone on with there.
 
     Raises
     ------
@@ -41,6 +48,11 @@ def require_unused(out: Path, *, resume: bool) -> None:
     """
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its study, or another --out")
+    path = out / "study.json"
+    if file_exists(path):
+        there = read_record(path, _Named, advice=f"remove {path} to write it again")
+        if there.name != name:
+            raise InputError(f"{out}: holds the study {there.name}, expected {name}; choose another --out")
 
 
 def carry_out(

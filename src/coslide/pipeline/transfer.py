@@ -71,7 +71,7 @@ def study_transfer(
     coslide.errors.InputError: found 1 event (Made-up earthquake), expected two or more, each to be once the unseen one
     """
     out = Path(out)
-    require_unused(out, resume=resume)
+    require_unused(out, "transfer", resume=resume)
     runs = plan_transfer(events, settings, always=always, seeds=seeds)
     with output_folder(out), exclusive_lock(out, out):
         failed = carry_out(runs, out, executor)

@@ -38,7 +38,7 @@ def study_figure(found: Study, protocol: Protocol) -> Figure:
         "F1": [row.at[how].f1 for row in rows],
         "precision": [row.at[how].precision for row in rows],
         "recall": [row.at[how].recall for row in rows],
-        "average precision (unseen pixels)": [row.average_precision for row in rows],
+        "AP (unseen pixels)": [row.average_precision for row in rows],
     }
     height_in = 2 * (_MARGIN_IN + _ROW_IN * len(cases))
     figure, panels = chart((11, height_in), 2, 4, sharey=True)

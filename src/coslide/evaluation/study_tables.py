@@ -121,7 +121,7 @@ def brief_rows(found: Study) -> list[tuple[str, ...]]:
     rows = [(found.case_is, *(["protocol"] if several else []), *columns.values())]
     for one in sorted(found.summaries, key=lambda one: one.method != NETWORK):
         if one.case is not None:
-            name = one.case if one.method == NETWORK else one.method
+            name = one.case if one.method == NETWORK else _baseline(found, one)
             rows.append((name, *([one.protocol] if several else []), *(_mean(one, column) for column in columns)))
     return rows
 
@@ -151,14 +151,19 @@ def _scores(found: Study, protocol: Protocol) -> Table:
             for name, (_, digits) in columns.items()
         ]
         rows.append([Cell(case), Cell(_millions(parameters[case])), *cells])
-    others = [one for one in found.summaries if one.protocol == protocol and one.method != NETWORK and one.case]
-    alone = len({one.case for one in others}) == 1
-    for one in others if protocol == "own" else ():
-        name = one.method if alone else f"{one.method}, {one.case}"
-        rows.append([Cell(name), Cell(NONE), *(Cell(_mean(one, key, digits)) for key, (_, digits) in columns.items())])
+    others = [one for one in found.summaries if (one.protocol, protocol) == ("own", "own") and one.method != NETWORK]
+    for one in (one for one in others if one.case is not None):
+        texts = [_baseline(found, one), NONE, *(_mean(one, key, digits) for key, (_, digits) in columns.items())]
+        rows.append([Cell(text) for text in texts])
     heads = (found.case_is, "parameters", *(head for head, _ in columns.values()))
     by_own, by_paper = "Scores on held-out pixels", "Scores as the paper computes them: mean over held-out samples"
     return Table(by_own if protocol == "own" else by_paper, heads, rows)
+
+
+def _baseline(found: Study, one: StudySummary) -> str:
+    """Name a baseline, and the case that it goes with where there are several of it."""
+    alone = len({other.case for other in found.summaries if other.method == one.method and other.case}) == 1
+    return one.method if alone else f"{one.method}, {one.case}"
 
 
 def _leak(found: Study) -> Table:

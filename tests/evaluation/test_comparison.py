@@ -376,12 +376,12 @@ def test_a_case_that_is_better_is_mostly_found_with_five_seeds(monkeypatch):
     [
         (0.06, {"seeds": 1, "training": 0}),
         (0.05, {"seeds": 3, "training": 0.5, "place": 0.1}),
-        (0.05, {"seeds": 5, "place": 0.5}),
+        (0.03, {"seeds": 5, "place": 0.5}),
         (0.04, {"seeds": 3, "squares": 240, "held": 4, "training": 0.2}),
         (0.05, {"cases": 3, "seeds": 2, "training": 0.5, "place": 0.1}),
-        (0.02, {"cases": 8, "seeds": 3, "training": 0.5, "place": 0.1}),
-        (0.02, {"cases": 8, "seeds": 3, "squares": 240, "held": 4, "training": 0.05}),
-        (0.04, {"cases": 8, "seeds": 3, "training": 0.2, "unsteady": 4}),
+        (0.01, {"cases": 8, "seeds": 3, "training": 0.5, "place": 0.1}),
+        (0.01, {"cases": 8, "seeds": 3, "squares": 240, "held": 4, "training": 0.05}),
+        (0.02, {"cases": 8, "seeds": 3, "training": 0.2, "unsteady": 4}),
     ],
 )
 def test_the_share_of_studies_of_like_cases_that_claim_a_difference_is_what_it_is_said_to_be(rate, made, monkeypatch):

@@ -57,7 +57,7 @@ class Gathered(EISGNN):
     """EISGNN in torch on the k edges of each node alone, whose ends are gathered."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what EISGNN returns, (batch, node, C)."""
+        """Compute the output of EISGNN, (batch, node, C)."""
         h = self.w1(x)
         found = self.neighbourhood(x, h)
         attended = _mix(found.attention, _ends(self._laid(h), found.nodes))
@@ -203,7 +203,7 @@ def network_times(row: Row) -> Row:
 
 
 def loops(work: Work) -> dict[str, float]:
-    """Return what the compiled loops of the graph take of EGCN's work [ms a tile]: search, edges and patches."""
+    """Time the compiled loops of the graph within EGCN [ms a tile]: search, edges and patches."""
     clock: Counter[str] = Counter()
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

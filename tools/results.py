@@ -21,7 +21,7 @@ PIXEL_SIZE_M = 10
 
 def written(table: Table) -> str:
     """Write a table as Markdown."""
-    rows = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    rows = [[f"**{entry.text}**" if entry.best else entry.text for entry in row] for row in table.rows]
     lines = [table.head, ["---"] * len(table.head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

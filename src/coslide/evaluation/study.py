@@ -32,7 +32,7 @@ class Run(StrictModel):
     name: str
     """Its folder in that of the study."""
     case: str
-    """What the study varies: the event that is unseen."""
+    """What it stands for among the trainings of the study: a network, an index set, or the event that is unseen."""
     seed: int
     """Seed of the training."""
     train: dict[str, str]
@@ -91,7 +91,7 @@ class StudyRow(StrictModel):
     """Scores of one method in one run, on the held-out pixels."""
 
     case: str
-    """What the study varies: the event that was unseen."""
+    """As in a run."""
     protocol: Protocol
     """As in a run."""
     scheme: str
@@ -154,7 +154,7 @@ class StudySummary(StrictModel):
     """Scores of one method on one case over the seeds, or over all cases."""
 
     case: str | None
-    """The event that was unseen; null for all: then each is its mean over the seeds, and counts alike."""
+    """As in a row; null for all: then each is its mean over the seeds, and counts alike."""
     protocol: Protocol
     """As in a row."""
     method: str

@@ -31,7 +31,7 @@ _PIXEL_COLUMNS = {
 }
 
 
-class Cell(NamedTuple):
+class Entry(NamedTuple):
     """A value of a table; the best of its column is set in bold."""
 
     text: str
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
     caption: str
     head: tuple[str, ...]
-    rows: list[list[Cell]]
+    rows: list[list[Entry]]
 
 
 class FactorTables(NamedTuple):
@@ -146,15 +146,15 @@ def _scores(found: Study, protocol: Protocol) -> Table:
     parameters = {row.case: row.parameters for row in found.rows if row.method == NETWORK}
     rows = []
     for case, one in own.items():
-        cells = [
-            Cell(_mean(one, name, digits), _of(one, name) == best.get(name, NONE))
+        entries = [
+            Entry(_mean(one, name, digits), _of(one, name) == best.get(name, NONE))
             for name, (_, digits) in columns.items()
         ]
-        rows.append([Cell(case), Cell(_millions(parameters[case])), *cells])
+        rows.append([Entry(case), Entry(_millions(parameters[case])), *entries])
     others = [one for one in found.summaries if (one.protocol, protocol) == ("own", "own") and one.method != NETWORK]
     for one in (one for one in others if one.case is not None):
         texts = [_baseline(found, one), NONE, *(_mean(one, key, digits) for key, (_, digits) in columns.items())]
-        rows.append([Cell(text) for text in texts])
+        rows.append([Entry(text) for text in texts])
     heads = (found.case_is, "parameters", *(head for head, _ in columns.values()))
     by_own, by_paper = "Scores on held-out pixels", "Scores as the paper computes them: mean over held-out samples"
     return Table(by_own if protocol == "own" else by_paper, heads, rows)
@@ -178,9 +178,9 @@ def _leak(found: Study) -> Table:
         names = [f"{how}_f1" for how in (SAMPLES, POOLED, OWN)]
         published, fair = _of(one, names[0]), _of(ours[case], names[2])
         gain = NONE if published is None or fair is None else f"{published - fair:+.3f}"
-        cells = [*(_mean(one, name) for name in names), _mean(ours[case], names[2]), gain]
-        texts = [case, f"{100 * seen:.0f} %", *cells, *(f"{100 * share:.1f} %" for share in shares)]
-        rows.append([Cell(text) for text in texts])
+        entries = [*(_mean(one, name) for name in names), _mean(ours[case], names[2]), gain]
+        texts = [case, f"{100 * seen:.0f} %", *entries, *(f"{100 * share:.1f} %" for share in shares)]
+        rows.append([Entry(text) for text in texts])
     heads = (
         found.case_is,
         "of a held-out sample, seen in training",
@@ -201,7 +201,7 @@ def _paper(found: Study, factor: Factor) -> Table:
     for case in dict.fromkeys(run.case for run in found.runs if str(run.settings["network"]).startswith("egcn")):
         if case in factor.paper:
             one = factor.paper[case]
-            rows.append([Cell(case), *(Cell(f"{value:.5f}") for value in (one.oa, one.miou, one.kappa, one.f1))])
+            rows.append([Entry(case), *(Entry(f"{value:.5f}") for value in (one.oa, one.miou, one.kappa, one.f1))])
     caption = "Yang et al. (2023), Tables 6 and 7, for orientation only: of another event, on samples seen in training"
     return Table(caption, (found.case_is, "OA", "mIoU of the paper", "kappa", "F1"), rows)
 
@@ -217,7 +217,7 @@ def _sizes(found: Study) -> Table:
             shares = [recall for row in own if (recall := row.sizes[i].recall) is not None]
             mapped = statistics.fmean(row.sizes[i].n_mapped for row in own)
             texts.append(f"{_spread(shares, digits=2)} of {mapped:.0f}" if shares else NONE)
-        table.append([Cell(case), *map(Cell, texts)])
+        table.append([Entry(case), *map(Entry, texts)])
     heads = (found.case_is, *(_size(one) for one in classes))
     caption = "Share of mapped landslides found, by size in pixels: mean ± deviation over the seeds, of so many a seed"
     return Table(caption, heads, table)
@@ -235,7 +235,7 @@ def _learned(found: Study) -> Table:
         branch = [one.branch_ap_lost for one in signs]
         texts = [_average(values) for values in spreads]
         texts += [_average(values, digits=3) for values in [*worth, branch]]
-        table.append([Cell(case), *map(Cell, texts)])
+        table.append([Entry(case), *map(Entry, texts)])
     depths = max((len(row) for row in table), default=2) // 2
     heads = (
         found.case_is,
@@ -252,7 +252,7 @@ def _cost(found: Study) -> Table:
     table = []
     for case, own in _by_case(_network_rows(found)).items():
         numbers = [own[0].bands, own[0].parameters, own[0].params_table4]
-        table.append([Cell(case), *(Cell(NONE if number is None else f"{number:,}") for number in numbers)])
+        table.append([Entry(case), *(Entry(NONE if number is None else f"{number:,}") for number in numbers)])
     return Table("Size", (found.case_is, "bands", "parameters", "parameters by Table 4"), table)
 
 

@@ -1,6 +1,5 @@
 """Studies of one factor: its cases are trained with the same seeds on the same splits of one event, and compared."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from coslide.pipeline.study import carry_out, require_unused
 from coslide.pipeline.study_regions import find_regions
 from coslide.pipeline.study_report import report_factor
 from coslide.pipeline.train import cube_settings, plan_training
+from coslide.pipeline.training_data import split_fingerprint
 from coslide.training.fit import network_options
 
 Beside = Literal["blocks", "paper"]
@@ -236,7 +236,7 @@ def _cases(
 
 def _regions_of(scene: LabelledScene, settings: TrainingSettings) -> str:
     """Fingerprint the split that a file of regions makes; nothing without one."""
-    return "" if settings.split.regions is None else hashlib.sha256(scene.split.subsets.tobytes()).hexdigest()[:16]
+    return "" if settings.split.regions is None else split_fingerprint([scene])
 
 
 @contextmanager

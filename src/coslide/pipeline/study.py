@@ -154,9 +154,7 @@ def scores_of(runs: Sequence[Run], out: Path) -> tuple[list[Run], list[StudyRow]
     for run in runs:
         folder = out / run.name
         advice = f"remove {folder} and go on with --resume"
-        record = read_record(folder / RUN, Run, advice=advice)
-        known = {name: getattr(record, name) for name in ("done", "made_with", "finished")}
-        finished.append(run.model_copy(update=known))
+        finished.append(_finished(run, read_record(folder / RUN, Run, advice=advice)))
         scores = read_record(folder / METRICS, Scores, advice=advice)
         rows += rows_of(run, scores, _cost_of(folder / "model"))
     return finished, rows
@@ -206,6 +204,11 @@ def _carry_out(out: Path, run: Run) -> str:
     return ""
 
 
+def _finished(run: Run, record: Run) -> Run:
+    """Note when and with what a planned run was finished, as its record has it."""
+    return run.model_copy(update={name: getattr(record, name) for name in ("done", "made_with", "finished")})
+
+
 def _versions() -> str:
     return f"coslide {coslide.__version__}, torch {torch.__version__}"
 
@@ -226,12 +229,11 @@ def _copy(own: Path, run: Run, out: Path) -> None:
     folder = out / run.name
     gone = folder.with_name(f".{folder.name}.part")
     record = read_record(own / RUN, Run, advice=f"remove {own}")
-    known = {name: getattr(record, name) for name in ("done", "made_with", "finished")}
     with report_write_errors(folder):
         for old in (gone, folder):
             if old.exists():
                 shutil.rmtree(old)
         shutil.copytree(own, gone, ignore=lambda path, _: [RUN] if Path(path) == own else [])
-    write_json(gone / RUN, run.model_copy(update=known).model_dump(mode="json"))
+    write_json(gone / RUN, _finished(run, record).model_dump(mode="json"))
     with report_write_errors(folder):
         gone.rename(folder)

@@ -54,13 +54,25 @@ def study(made_up_model, tmp_path_factory):
     scores = {"average_precision": 0.6, "own_f1": 0.5, "oracle_f1": 0.55, "f1_low": 0.4, "f1_high": 0.6}
     summaries = [
         StudySummary(
-            case=case, method=method, count=2, scores={key: Spread(mean=x, deviation=0.1) for key, x in scores.items()}
+            case=case,
+            protocol="own",
+            method=method,
+            count=2,
+            scores={key: Spread(mean=x, deviation=0.1) for key, x in scores.items()},
         )
         for case in ("East", "West", None)
         for method in ("network", "random forest")
     ]
     path = tmp_path_factory.mktemp("study") / "study.json"
-    found = Study(name="transfer", case_is="unseen event", settings={}, runs=runs, rows=[], summaries=summaries)
+    found = Study(
+        name="transfer",
+        title="each event unseen once",
+        case_is="unseen event",
+        settings={},
+        runs=runs,
+        rows=[],
+        summaries=summaries,
+    )
     path.write_text(found.model_dump_json())
     return path
 

@@ -3,7 +3,8 @@
     python tools/results.py FOLDER
 
 FOLDER holds the studies by the names that the marks have: ``<!-- scores of s-networks -->`` to ``<!-- end -->``. What a
-mark may ask for: scores, comparisons, sizes, learned, leak. A study that is not in FOLDER keeps what the page has.
+mark may ask for: scores, comparisons, against (the first case), sizes, learned, leak. A study that is not in FOLDER
+keeps what the page has.
 """
 
 import re
@@ -32,11 +33,23 @@ def comparisons(found: Study) -> str:
     rest = [one for one in found.comparisons if not one.shown]
     if rest:
         widest = max(max(abs(one.low), abs(one.high)) for one in rest)
-        shown.append(
-            f"- Of {len(rest)} of {len(found.comparisons)} pairs no difference in F1 can be shown; their 95 % intervals "
-            f"reach to {widest:.3f} at most."
-        )
+        of = f"{len(rest)} of {len(found.comparisons)} pairs no" if shown else f"none of {len(rest)} pairs a"
+        shown.append(f"- Of {of} difference in F1 can be shown; their 95 % intervals reach to {widest:.3f} at most.")
     return "\n".join(shown) + "\n"
+
+
+def against_first(found: Study) -> str:
+    """Write how each case differs from the first, whether that is shown or not."""
+    first = found.runs[0].case
+    lines = [["", f"F1 less that of {first}", "95 % interval", "p after Holm's correction"]]
+    lines.append(["---"] * 4)
+    for one in found.comparisons:
+        if first in (one.first, one.second):
+            other, sign = (one.second, -1) if one.first == first else (one.first, 1)
+            low, high = sorted((sign * one.low, sign * one.high))
+            difference = f"{sign * one.difference:+z.3f}"
+            lines.append([other, difference, f"{low:+z.3f} to {high:+z.3f}", f"{one.p_corrected:.3f}"])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main(folder: Path) -> None:
@@ -53,7 +66,8 @@ def main(folder: Path) -> None:
         tables = factor_tables(found, factor)
         further = dict(zip(("sizes", "learned"), tables.further, strict=False))
         texts = {"scores": tables.scores["own"], "leak": tables.leak, **further}
-        text = comparisons(found) if what == "comparisons" else written(texts[what])
+        listed = {"comparisons": comparisons, "against": against_first}
+        text = listed[what](found) if what in listed else written(texts[what])
         return f"<!-- {what} of {name} -->\n{text}<!-- end -->\n"
 
     PAGE.write_text(MARKS.sub(replaced, PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,15 +1,19 @@
-"""EGCN with attention in place of the graph: in windows (Swin), or to a reduced map (SegFormer)."""
+"""EGCN with attention in place of the graph: in windows (Swin), or to a reduced map (SegFormer).
+
+On a CPU, in float32 or automatic mixed precision, attention runs compiled (`coslide.networks.few_keys`).
+"""
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from coslide.networks.base import from_windows, head_channels, to_windows
+from coslide.networks.base import from_windows, head_channels, run_loops, runs_compiled, to_windows
 from coslide.networks.cgblock import CGBlock
 from coslide.networks.unet import DEPTHS, UNetOfBlocks
 
@@ -92,14 +96,13 @@ class WindowAttention(nn.Module):
         shifts = tuple(self.shift if length > side else 0 for length in size)
         x = F.pad(x, (0, padding[1], 0, padding[0])).permute(0, 2, 3, 1)
         x = x.roll((-shifts[0], -shifts[1]), (1, 2))  # so that the moved borders fall on multiples of the window
-        bias = self._offset_bias()
+        bias = self._offset_bias()[None]
         if any((*padding, *shifts)):
-            bias = bias.masked_fill(self._apart(size, padding, shifts), -torch.inf).flatten(0, 1)
-        qkv = self.qkv(to_windows(x, side)).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        # Fused kernels take four axes. A bias that differs between windows is given one "head" per window and head.
-        q, k, v = qkv.reshape(3, -1, bias.shape[0], *qkv.shape[-2:]).unbind()
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        y = from_windows(y.reshape(-1, *qkv.shape[2:]).transpose(2, 3).flatten(3), *x.shape[1:3]).roll(shifts, (1, 2))
+            bias = bias.masked_fill(self._apart(size, padding, shifts), -torch.inf)
+        q, k, v = self.qkv(to_windows(x, side)).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
+        attention = _attend if runs_compiled(x, self.bias_table) else _attention
+        windows = torch.unflatten(attention(q, k, v, bias).flatten(2), 0, (x.shape[0], -1))
+        y = from_windows(windows, *x.shape[1:3]).roll(shifts, (1, 2))
         out: Tensor = self.proj(y[:, : size[0], : size[1]]).permute(0, 3, 1, 2)
         return out
 
@@ -194,10 +197,10 @@ class EfficientSelfAttention(nn.Module):
         """
         size = (x.shape[-2], x.shape[-1])
         reduced = self.norm(self.reduce(x).flatten(2).transpose(1, 2))
-        q = self.q(x.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(reduced).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(2, size)
+        q = self.q(x.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1))
+        k, v = self.kv(reduced).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        attention = _attend if runs_compiled(x, self.q.weight) else _attention
+        out: Tensor = self.proj(attention(q, k, v).flatten(2)).transpose(1, 2).unflatten(2, size)
         return out
 
 
@@ -312,6 +315,55 @@ class EGCNESA(UNetOfBlocks):
             return CGBlock(in_channels, out_channels, branch=branch)
 
         super().__init__(bands, block, classes=classes, width=width)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Average v for each query and head, weighted by the softmax of ``q . k / sqrt(d) + bias``.
+
+    Parameters
+    ----------
+    q
+        Shape (group, query, head, d).
+    k, v
+        Shape (group, key, head, d).
+    bias
+        Shape (part, head, query, key), for group g that of part g modulo parts.
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    # Fused kernels take four axes. A bias that differs between windows is given one "head" per window and head.
+    of_heads = bias.flatten(0, 1)
+    queries, keys, values = (x.reshape(-1, len(of_heads), *x.shape[-2:]) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=of_heads[None])
+    return out.reshape(q.shape).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute what `_attention` does, on a CPU and in float32."""
+    added = q.new_empty(0, 1, 1, 1) if bias is None else bias.transpose(2, 3)
+    out: Tensor = _Attention.apply(*(x.float() for x in (q, k, v, added)))  # type: ignore[no-untyped-call]
+    return out.to(q.dtype)
+
+
+class _Attention(torch.autograd.Function):
+    """`_attention` compiled, with a bias (part, head, key, query); nothing but its inputs is kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        """Compute the weighted means."""
+        ctx.save_for_backward(*inputs)
+        out = torch.empty(inputs[0].shape)
+        run_loops("few_keys.attend", out, *inputs)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """Compute the gradients of queries, keys, values and bias."""
+        found = tuple(torch.zeros(one.shape) for one in ctx.saved_tensors)
+        run_loops("few_keys.attend_back", *found, grad, *ctx.saved_tensors)
+        return found
 
 
 def _draw(layer: nn.Module) -> None:

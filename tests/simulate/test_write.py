@@ -101,6 +101,7 @@ def test_the_two_products_have_the_baselines_of_their_dates(event_file):
         assert post.read(1).min() > 1000 > pre.read(1).min() > 0  # an offset of -1000 is to be added to the later one
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path, monkeypatch):
     monkeypatch.setattr("coslide.simulate.safe.available_processors", lambda: 1)
     again = simulate_event(tmp_path / "again", RECIPE).parent

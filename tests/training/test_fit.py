@@ -399,6 +399,7 @@ MODERN = SETTINGS.changed(
 )
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path, uninterrupted):
     """Gloo on a CPU: the last batch has two tiles of four, and the class counts of a batch are those of both halves."""
     settings = SETTINGS.changed({"runtime.devices": 2})

@@ -99,10 +99,11 @@ class WindowAttention(nn.Module):
         bias = self._offset_bias()[None]
         if any((*padding, *shifts)):
             bias = bias.masked_fill(self._apart(size, padding, shifts), -torch.inf)
-        q, k, v = self.qkv(to_windows(x, side)).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
+        windows = to_windows(x, side)
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).flatten(0, 1).unbind(2)
         attention = _attend if runs_compiled(x, self.bias_table) else _attention
-        windows = torch.unflatten(attention(q, k, v, bias).flatten(2), 0, (x.shape[0], -1))
-        y = from_windows(windows, *x.shape[1:3]).roll(shifts, (1, 2))
+        y = torch.unflatten(attention(q, k, v, bias).flatten(2), 0, (-1, windows.shape[1]))
+        y = from_windows(y, *x.shape[1:3]).roll(shifts, (1, 2))
         out: Tensor = self.proj(y[:, : size[0], : size[1]]).permute(0, 3, 1, 2)
         return out
 
@@ -336,7 +337,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> T
     of_heads = bias.flatten(0, 1)
     queries, keys, values = (x.reshape(-1, len(of_heads), *x.shape[-2:]) for x in (q, k, v))
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=of_heads[None])
-    return out.reshape(q.shape).transpose(1, 2)
+    return out.reshape(-1, *q.shape[1:]).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -136,6 +136,27 @@ def test_how_steady_a_case_is_does_not_depend_on_unsteady_ones_nor_on_what_a_see
     assert (comparison._variances(np.full((3, 2), 0.5)) > 0).all()
 
 
+def test_a_case_that_is_steady_by_chance_does_not_decide_alone_what_a_seed_does():
+    random = np.random.default_rng(3)
+    studies = 0.6 + 0.02 * random.normal(size=(300, 3, 3)) + random.normal(0, 0.05, (300, 1, 3))
+    variances = np.array([comparison._variances(f1) for f1 in studies]) / 0.02**2
+    assert np.median(variances.min(axis=1)) > 0.05  # of 1; 0.01 if it did
+
+
+@pytest.mark.parametrize(("spread", "pooled"), [(1.4, True), (1.9, False)])
+def test_cases_are_pooled_where_chance_alone_makes_their_variances_differ_as_much(spread, pooled, monkeypatch):
+    logs = np.sqrt(spread) * np.array([-1, 0, 1])  # which vary by `spread`; those of three seeds by 1.64, by chance
+    monkeypatch.setattr(comparison, "_variances", lambda _: 1e-5 * np.exp(logs))
+    f1 = np.array([[0.74, 0.72, 0.70], [0.68, 0.70, 0.72], [0.5, 0.5, 0.5]])
+    found = {(one.first, one.second): one for one in compare(alike_everywhere(f1))}["A", "B"]
+    freedom, variance = 4, 2 * ((f1 - f1.mean(axis=0) - f1.mean(axis=1, keepdims=True) + f1.mean()) ** 2).sum() / 4
+    if not pooled:
+        a, b = 1e-5 * np.exp(logs[:2])
+        freedom, variance = int(2 * (a + b) ** 2 / (a**2 + b**2)), a + b
+    width = 2 * stats.t.ppf(0.975, freedom) * np.sqrt(variance / 3)
+    np.testing.assert_allclose(found.high - found.low, width, rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("p", "expected"),
     [
@@ -187,6 +208,11 @@ def test_without_a_recognised_landslide_nothing_differs():
     found = compare({name: {0: missed, 1: missed} for name in "AB"})[0]
     of_pair = (found.first_f1, found.difference, found.low, found.high, found.p)
     assert of_pair == pytest.approx((0, 0, 0, 0, 1), abs=1e-6)
+
+
+def test_squares_without_a_landslide_score_nothing_whether_there_are_false_alarms_or_none():
+    empty, alarms = np.tile([0, 0, 0, 100], (20, 1)), np.tile([0, 9, 0, 91], (20, 1))
+    assert compare({"A": {0: empty}, "B": {0: alarms}})[0].first_f1 == 0
 
 
 def test_only_seeds_that_all_cases_have_are_compared():
@@ -254,6 +280,7 @@ FOUND = {
         ({}, "no difference in F1 between EGCN and U-Net can be shown:", "p = 1"),
         ({"p_corrected": 0.0496}, "no difference in F1 between EGCN and U-Net can be shown:", "p = 0.050"),
         ({"p_corrected": 0.0494}, "EGCN recognises landslides better than U-Net: F1", "p = 0.049"),
+        ({"p_corrected": 0.0014}, "EGCN recognises landslides better than U-Net: F1", "p = 0.001"),
         ({"p_corrected": 0.0008}, "EGCN recognises landslides better than U-Net: F1", "p < 0.001"),
     ],
 )
@@ -282,6 +309,11 @@ def table(**changed):
         {"event": "Iburi", "row": [0, 128], "col": [0, 256], "tp": [5, 4], "fp": [1, 0], "fn": [2, 3], "tn": [92, 93]}
         | changed
     )
+
+
+def test_a_square_may_be_full():
+    full = table(tp=[SIDE_PX**2, 0], fp=0, fn=0, tn=[0, SIDE_PX**2])
+    assert squares_of({"A": {0: full}})["A"][0].max() == SIDE_PX**2
 
 
 def test_squares_of_runs_are_the_same_places_in_all():

@@ -244,7 +244,7 @@ def _differences(f1: Floats, drawn: Floats, pairs: Sequence[tuple[int, int]]) ->
     for i, (a, b) in enumerate(pairs):
         variance = variances[a] + variances[b]
         satterthwaite = variance**2 / (variances[a] ** 2 + variances[b] ** 2) * (seeds - 1)
-        variance, freedom = (max(variance, pooled), most) if alike else (variance, min(int(satterthwaite), most))
+        variance, freedom = (max(variance, pooled), most) if alike else (variance, int(satterthwaite))
         differences[i] += np.sqrt(variance / seeds) * random.standard_t(freedom, count)
     return differences
 

@@ -14,6 +14,7 @@ from coslide.config.fields import NO_NUMBER, Line
 from coslide.config.records import StrictModel, first_problem, require
 from coslide.config.toml import read_toml, root_of
 from coslide.config.training import TrainingSettings
+from coslide.display.overview import Overview, Shown
 from coslide.errors import InputError
 from coslide.io.paths import require_regular_source
 
@@ -25,7 +26,7 @@ def _in_utc(time: dt.datetime) -> dt.datetime:
     return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
-class Event(StrictModel):
+class Event(Shown, StrictModel):
     """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file."""
 
     file: SkipJsonSchema[Path]
@@ -64,6 +65,30 @@ class Event(StrictModel):
     """Mapped landslides, needed to train and to score."""
     training: TrainingSettings = TrainingSettings()
     """How to train on this event: every key of [training](training.md)."""
+
+    def overview(self) -> Overview:
+        """Say which earthquake it is, and which of its sources there are."""
+        there = {
+            "scene after": True,
+            "scene before": self.scenes.pre is not None,
+            "DEM": True,
+            "geology": self.geology is not None,
+            "rain": self.rain is not None,
+            "shaking": self.shaking is not None,
+            "faults": self.faults is not None,
+        }
+        facts = {
+            "id": self.id,
+            "time": f"{self.time_utc:%Y-%m-%d %H:%M} UTC" if self.time_utc else "",
+            "magnitude": "" if self.magnitude is None else f"{self.magnitude:g}",
+            "sources": ", ".join(name for name, given in there.items() if given),
+            "absent": ", ".join(name for name, given in there.items() if not given),
+            "inventory": "mapped landslides" if self.inventory else "none",
+            "simulated": "yes, it never was" if self.simulated else "",
+            "file": str(self.file),
+            "credit": self.credit,
+        }
+        return Overview(self.name, facts, {})
 
 
 def read_event(path: Path | str) -> Event:

@@ -2,29 +2,38 @@
 
 import datetime as dt
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+import coslide
 from coslide.cube.band import BAND_DIMENSION, REFLECTANCE, Band
 from coslide.cube.checks import AS_BUILT, attributes_of, bands_of, grid_of
+from coslide.cube.store import COUNTED
 from coslide.cube.stored import open_dataset, open_group, require_arrays
+from coslide.display.overview import Overview, Row, Shown, grid_text, share_text
 from coslide.errors import InputError
 from coslide.grid import pixel_size_m
 from coslide.labels import NODATA
 from coslide.windows import Window
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 CUBE_FORMAT = 3
 EVERYWHERE = slice(None)
+Picture = str | Sequence[str]
+"""What `Cube.plot` draws in one picture."""
 _ROWS = 512  # read at once
 
 
-class Cube:
-    """An opened index cube.
+class Cube(Shown):
+    """An opened index cube; `open_cube` and `coslide.build_cube` give one.
 
     Parameters
     ----------
@@ -45,6 +54,23 @@ class Cube:
     ------
     InputError
         If the coordinates are not those of a grid of square pixels, north up, or a variable is not as it was written.
+
+    Examples
+    --------
+    >>> from coslide import open_cube
+    >>> cube = open_cube(index)
+    >>> cube
+    <Cube 'Made-up earthquake'>
+      size    100 x 100 pixels of 10 m (1 x 1 km), EPSG:32654
+      before  63 % of the pixels
+      after   94 % of the pixels
+      bands   13 inputs of a network: scene after 3, scene before 4, terrain 4, shaking 1, faults 1; 4 to look at
+      labels  mapped landslides
+      credit  made up
+    >>> [band.name for band in cube.inputs if band.group == "terrain"][:2]
+    ['elevation', 'slope']
+    >>> cube.read(bands=cube.inputs[:2]).shape  # (band, row, col), each in its own unit
+    (2, 100, 100)
     """
 
     def __init__(self, dataset: xr.Dataset, name: str = "cube") -> None:
@@ -219,6 +245,76 @@ class Cube:
             rows.append({"band": band.name, "variable": band.variable, **counted, **described, "source": source})
         return rows
 
+    @overload
+    def plot(self, picture: Picture = "post", /, *, ax: "Axes | None" = None) -> "Axes": ...
+    @overload
+    def plot(self, picture: Picture, another: Picture, /, *more: Picture) -> "list[Axes]": ...
+    def plot(self, *pictures: Picture, ax: "Axes | None" = None) -> "Axes | list[Axes]":
+        """Draw the cube, by default in true colour as it was after the earthquake.
+
+        Parameters
+        ----------
+        pictures
+            What to draw, one or several side by side: ``"post"`` or ``"pre"`` for true colour after or before the
+            earthquake (one band in grey, where red, green or blue is missing), the name of a band, or three names as
+            red, green and blue.
+        ax
+            Matplotlib axes to draw one picture in; by default a new figure of pyplot is made.
+
+        Returns
+        -------
+        matplotlib Axes, or a list of them for several pictures
+            In metres of the CRS of the cube, so that polygons in that CRS can be drawn on top; labelled in km.
+
+        Raises
+        ------
+        InputError
+            If the cube lacks a band or the scene, or `ax` is given for several pictures.
+
+        Notes
+        -----
+        The cube is read in strips and made smaller than 1000 pixels: numbers are averaged, of mapped landslides none
+        is lost. Colours run from the 2nd to the 98th percentile. Nodata is grey.
+
+        Examples
+        --------
+        >>> cube = open_cube(index)
+        >>> ax = cube.plot()
+        >>> ax.get_title(loc="left")
+        'true colour after the earthquake'
+        >>> axes = cube.plot("pre", "slope", ["reflectance_post_B4", "reflectance_post_B3", "reflectance_post_B2"])
+        >>> len(axes)
+        3
+        """
+        axes: list[Axes] = coslide.drawing.plot_cube(self, pictures or ["post"], ax)
+        return axes if len(pictures) > 1 else axes[0]
+
+    def thumbnail(self) -> str:
+        """Draw a small cube in true colour, as the data address of a JPEG; empty where that would take long."""
+        return coslide.drawing.thumbnail_of(self)
+
+    def overview(self) -> Overview:
+        """Say what the cube holds, from what was counted when it was built; no pixel is read."""
+        counts = Counter(band.group or "other" for band in self.inputs)
+        groups = ", ".join(f"{group.replace('_', ' ')} {count}" for group, count in counts.items())
+        further = [f"{len(self.diagnostics)} to look at"] if self.diagnostics else []
+        facts = {
+            "size": grid_text(self.shape, self.pixel_size_m, self.grid.crs),
+            "before": self._scene_in_words("pre"),
+            "after": self._scene_in_words("post"),
+            "bands": "; ".join([f"{len(self.inputs)} inputs of a network: {groups}", *further]),
+            "labels": "mapped landslides" if "landslide" in self else "none",
+            "credit": str(self.attrs.get("credit", "")),
+        }
+        return Overview(self.title, facts, {"All bands": [_HEADINGS, *map(_described, self.bands)]})
+
+    def _scene_in_words(self, date: str) -> str:
+        """Say when a scene was acquired, and how much of the grid it covers; empty where there is none."""
+        seen = [band.provenance for band in self.bands if band.date == date and band.quantity]
+        counted = [one["valid_share"] for one in seen if one.get(COUNTED) == list(self.shape)]  # not so of a cut cube
+        covers = f"{share_text(min(counted))} of the pixels" if counted else ""
+        return ", ".join(filter(None, (self.acquired(date), covers)))
+
     def to_xarray(self) -> xr.Dataset:
         """Give the data set, read lazily; values are as stored (no masking, no scaling)."""
         return self._dataset
@@ -257,6 +353,17 @@ def open_cube(path: Path | str) -> Cube:
         if missing := sorted({"valid_share", "value_range"} - band.provenance.keys()):
             raise InputError(f"{path}: {band.variable}: found no attribute {missing[0]}; {AS_BUILT}")
     return cube
+
+
+_HEADINGS = ("band", "unit", "valid", "smallest", "largest", "what it is")
+
+
+def _described(band: Band) -> Row:
+    """Describe a band as it was counted when the cube was built, under `_HEADINGS`."""
+    share, span = band.provenance.get("valid_share"), band.provenance.get("value_range") or ()
+    unit = f"{band.classes} classes" if band.classes > 1 else "" if band.unit == "1" else band.unit
+    numbers = [f"{number:.4g}" for number in span] or ["", ""]
+    return (band.name, unit, "" if share is None else share_text(share), *numbers, band.long_name)
 
 
 def _place(window: Window | slice) -> dict[str, slice]:

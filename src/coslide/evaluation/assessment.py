@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator
 
+from coslide.display.overview import Overview, Shown
 from coslide.evaluation.pixels import ScoreRecord
 from coslide.evaluation.strata import STRATA
 from coslide.evaluation.stratified import (
@@ -94,7 +95,7 @@ class Comparison(ScoreRecord):
     """Share of all pixels that are right."""
 
 
-class Assessment(ScoreRecord):
+class Assessment(Shown, ScoreRecord):
     """How good a map is by a sample that people labelled; ``assessment.json``."""
 
     map_sha256: str
@@ -123,6 +124,25 @@ class Assessment(ScoreRecord):
     """Stratum by stratum; those without a pixel are left out."""
     comparison: Comparison | None = None
     """With another map, where one was given."""
+
+    def overview(self) -> Overview:
+        """Say how good the map is by the labels, and how sure that is."""
+        names = {"area_km2": "landslides", "precision": "precision", "recall": "recall", "f1": "F1"}
+        facts = {}
+        for key, name in names.items():
+            one: Estimate = getattr(self, key)
+            unit = " km²" if key == "area_km2" else ""
+            facts[name] = f"{in_words(one.estimate)}{unit} (95 %: {in_words(one.low)} to {in_words(one.high)})"
+        others = {"cannot tell": self.cannot_tell, "open": self.not_labelled}
+        left_out = [f"{many} {why}" for why, many in others.items() if many]
+        facts |= {
+            "the map has": f"{self.mapped_km2:.3g} km² of landslides",
+            "labels": ", ".join([f"{self.labelled} that count", *left_out]),
+            "stand for": f"{self.sampled_km2:.4g} km² that training did not see",
+        }
+        rows = [("stratum", "pixels", "labels", "landslide")]
+        rows += [(one.name, f"{one.pixels:,}", str(one.labelled), str(one.landslide)) for one in self.strata]
+        return Overview("", facts, {"Labels by stratum": rows})
 
     def line(self) -> str:
         """Write the results in one line for people."""

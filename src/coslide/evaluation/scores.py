@@ -2,13 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+import coslide
 from coslide.config.records import read_record
+from coslide.display.overview import Overview, Shown
 from coslide.evaluation.pixels import PixelRates, PixelScores, ScoreRecord
 from coslide.evaluation.probabilities import CurvePoints, Reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METRICS, TILES = "metrics.json", "tiles.csv"
 DEAD_BELOW = 0.1  # of the initial spread of a kernel
@@ -286,7 +291,7 @@ class SplitScores(ScoreRecord):
     """Width of the guard between training and held-out pixels."""
 
 
-class Scores(ScoreRecord):
+class Scores(Shown, ScoreRecord):
     """Scores of one or several maps on the pixels that training did not see; ``metrics.json``."""
 
     pixels: MapScores
@@ -319,6 +324,49 @@ class Scores(ScoreRecord):
         """Convert to plain values; what was not measured is left out."""
         return self.model_dump(mode="json", exclude_unset=True)
 
+    def plot(self, chart: str = "precision_recall") -> "Figure":
+        """Draw one of the charts of the report.
+
+        Parameters
+        ----------
+        chart
+            ``"precision_recall"``, ``"reliability"`` or ``"roc"``, where probabilities were scored;
+            ``"recall_by_size"`` or ``"area_frequency"``.
+
+        Returns
+        -------
+        matplotlib Figure
+            A notebook shows it; ``savefig`` writes it.
+
+        Raises
+        ------
+        InputError
+            If there is no such chart of these scores.
+        """
+        figure: Figure = coslide.drawing.plot_scores(self, chart)
+        return figure
+
+    def overview(self) -> Overview:
+        """Say how good the map is, how sure that is, and on what."""
+        pixels, objects, split = self.pixels, self.objects, self.split
+        names = {"f1": "F1", "precision": "precision", "recall": "recall", "iou_landslide": "IoU"}
+        rows = [("", *names.values(), "AP")]
+        for method, row in {"model": pixels, **self.baselines}.items():
+            numbers = [f"{getattr(row, name):.3f}" for name in names]
+            rows.append((method, *numbers, "" if row.average_precision is None else f"{row.average_precision:.3f}"))
+        facts = {name: _with_interval(getattr(pixels, key), pixels.intervals.get(key)) for key, name in names.items()}
+        if pixels.average_precision is not None:
+            facts["AP"] = _with_interval(pixels.average_precision, pixels.intervals.get("average_precision"))
+        leak = f", of which training saw {split.leak_fraction:.0%}" if split.leak_fraction else ""
+        others = [f"{name} F1 {row.f1:.3f}" for name, row in self.baselines.items()]
+        facts |= {
+            "landslides": f"{objects.n_found} of {objects.n_mapped} found; {objects.n_recognised} recognised",
+            "scored": f"{split.scored_pixels:,} pixels ({pixels.scored_km2:.3g} km²), split by {split.scheme}{leak}",
+            "beside it": ", ".join(others),
+            "warning": "" if pixels.tp + pixels.fn else "no scored pixel is a mapped landslide; scores mean nothing",
+        }
+        return Overview("", facts, {"Beside the baselines": rows} if others else {})
+
     def line(self) -> str:
         """Write the landslide scores in one line for people."""
         pixels = self.pixels
@@ -330,6 +378,10 @@ class Scores(ScoreRecord):
             + (", seen in training or not" if self.split.scheme == "unknown" else " that training did not see")
             + ("" if pixels.tp + pixels.fn else "; none of them is a mapped landslide, so these scores mean nothing")
         )
+
+
+def _with_interval(value: float, bounds: tuple[float, float] | None) -> str:
+    return f"{value:.3f}" + (f" (95 %: {bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else "")
 
 
 def read_scores(path: Path) -> Scores:

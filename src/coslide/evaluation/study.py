@@ -8,6 +8,7 @@ from pydantic import Field
 
 from coslide.config.records import StrictModel
 from coslide.config.training import TrainingSettings
+from coslide.display.overview import Overview, Shown
 from coslide.evaluation.comparison import Comparison
 from coslide.evaluation.pixels import PixelRates
 from coslide.evaluation.scores import (
@@ -165,7 +166,7 @@ class StudySummary(StrictModel):
     """By the names of the columns of study.csv."""
 
 
-class Study(StrictModel):
+class Study(Shown, StrictModel):
     """All that a study found; ``study.json``."""
 
     name: str
@@ -188,6 +189,24 @@ class Study(StrictModel):
     """Each pair of cases of one factor, by the first protocol."""
     regions: list[RegionOfStudy] = Field(default_factory=list)
     """Regions whose maps were drawn, with the scores of the first seed there."""
+
+    def overview(self) -> Overview:
+        """Say what the study varies, how far it is, and how its cases score."""
+        done = sum(run.done for run in self.runs)
+        rows = [("case", "protocol", "method", "F1", "deviation", "AP")]
+        for one in self.summaries:
+            f1, ranked = one.scores.get(f"{OWN}_f1"), one.scores.get("average_precision")
+            deviation = "" if f1 is None or f1.deviation is None else f"{f1.deviation:.3f}"
+            numbers = ["" if found is None else f"{found.mean:.3f}" for found in (f1, ranked)]
+            rows.append((one.case or "all", one.protocol, one.method, numbers[0], deviation, numbers[1]))
+        facts = {
+            "varies": self.case_is,
+            "event": self.event,
+            "cases": ", ".join(dict.fromkeys(run.case for run in self.runs)),
+            "seeds": ", ".join(map(str, dict.fromkeys(run.seed for run in self.runs))),
+            "runs": f"{done} of {len(self.runs)} done",
+        }
+        return Overview(self.title, facts, {"Scores, means over the seeds": rows})
 
     @property
     def protocols(self) -> list[Protocol]:

@@ -1,5 +1,6 @@
 """A model bundle: the weights of a network and all that is needed to apply it, as safetensors and JSON."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 
 import coslide
 from coslide import networks
+from coslide.display.overview import Overview, Shown
 from coslide.errors import InputError, first_line
 from coslide.evaluation.scores import Scores
 from coslide.io.atomic import whole_output, write_json
@@ -29,12 +31,55 @@ SHIPPED = Path(coslide.__file__).parent / "models"
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class Model:
-    """The trained networks of a model, in evaluation mode, and its metadata: one network, or several members."""
+@dataclass(frozen=True, repr=False)
+class Model(Shown):
+    """The trained networks of a model, in evaluation mode, and its metadata: one network, or several members.
+
+    Attributes
+    ----------
+    networks
+        Of torch, one for each member.
+    metadata
+        What the model is fed, what it was trained on, and by what its map is made.
+
+    Examples
+    --------
+    >>> from coslide import load_model
+    >>> load_model(bundle)
+    <Model 'egcn'>
+      network     egcn, 1 member of ... parameters
+      input       12 bands: scene before 3, scene after 3, terrain 4, ...
+      tile        32 x 32 pixels of 10 m
+      threshold   ...
+      trained on  Made-up earthquake
+    """
 
     networks: tuple[nn.Module, ...]
     metadata: ModelMetadata
+
+    def overview(self) -> Overview:
+        """Say what the model is, what it is fed, and how good it is on what it has not seen."""
+        about = self.metadata
+        parameters = sum(one.numel() for one in self.networks[0].parameters())
+        counts = Counter(band.group or "other" for band in about.bands)
+        groups = ", ".join(f"{group.replace('_', ' ')} {count}" for group, count in counts.items())
+        chosen = "" if about.threshold_of == "validation" else "; of each scene by itself where it maps"
+        simulated = " (simulated)" if set(about.events) <= set(about.simulated) else ""
+        pixels = about.scores.get("pixels", {})
+        low, high = pixels.get("intervals", {}).get("f1", (None, None))
+        spread = "" if low is None else f" (95 %: {low:.2f} to {high:.2f})"
+        several = "s" if about.members > 1 else ""
+        facts = {
+            "network": f"{about.network}, {about.members} member{several} of {parameters:,} parameters",
+            "input": f"{len(about.bands)} bands: {groups}",
+            "optional": ", ".join(about.optional_bands),
+            "tile": f"{about.tile} x {about.tile} pixels of {about.pixel_size_m:g} m",
+            "threshold": f"{about.threshold:.3g}{chosen}",
+            "trained on": f"{', '.join(about.events)}{simulated}",
+            "held out": f"F1 {pixels['f1']:.3f}{spread}" if pixels else "",
+            "limits": about.card.limits if about.card else "",
+        }
+        return Overview(about.name or about.network, facts, {})
 
     def predictors(self, precision: str = "32", *, name: str = "the model") -> list[Predict]:
         """Make for each member the function from encoded tiles (tile, input, row, col) to landslide probability.

@@ -4,14 +4,17 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field, ValidationError
 
+import coslide
 from coslide.config.records import StrictModel, first_problem
+from coslide.display.overview import Overview, Shown, grid_text, share_text
 from coslide.errors import InputError
 from coslide.evaluation.unlabelled import Expectation, ExpectedScores
 from coslide.grid import pixel_size_m, same_grid
@@ -24,8 +27,13 @@ from coslide.mapping.metadata import ModelMetadata
 from coslide.samples.footprint import split_raster
 from coslide.samples.split import SplitRaster
 
+if TYPE_CHECKING:
+    from folium import Map
+    from matplotlib.axes import Axes
+
 PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
 _TAG = "coslide"
+_LOOKED_AT = 1000  # rows and columns, for a share in words
 _COLOURS: Colours = {0.0: (254, 224, 182, 0), 0.5: (230, 159, 0, 200), 1.0: (179, 88, 6, 255)}  # as of the polygons
 
 
@@ -57,9 +65,9 @@ class MapMetadata(StrictModel):
     expected: ExpectedScores | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class ProbabilityMap:
-    """A landslide map in memory.
+@dataclass(frozen=True, eq=False, repr=False)
+class ProbabilityMap(Shown):
+    """A landslide map in memory; `read_probability_map` gives one.
 
     Attributes
     ----------
@@ -71,6 +79,17 @@ class ProbabilityMap:
         What made it; None for landslides that came without a map.
     spread
         Standard deviation of the probability over orientations and members, float32 (row, col); None without them.
+
+    Examples
+    --------
+    >>> from coslide import predict_scene, read_probability_map
+    >>> found = read_probability_map(predict_scene(bundle, index, folder / "map"))
+    >>> found
+    <ProbabilityMap 'Made-up earthquake'>
+      size       100 x 100 pixels of 10 m (1 x 1 km), EPSG:32654
+      valid      94 % of the pixels
+      landslide  ... of the valid pixels, by the threshold ...
+      ...
     """
 
     probability: NDArray[np.float32]
@@ -92,6 +111,79 @@ class ProbabilityMap:
     def temperature(self) -> float | None:
         """Give what the logit of the probability was divided by; None for landslides that came without a map."""
         return self.metadata.model.temperature if self.metadata else None
+
+    def plot(self, *, ax: "Axes | None" = None) -> "Axes":
+        """Draw the probability, and the threshold as a line around each landslide.
+
+        Parameters
+        ----------
+        ax
+            Matplotlib axes to draw in; by default a new figure of pyplot is made.
+
+        Returns
+        -------
+        matplotlib Axes
+            In metres of the CRS of the map, so that polygons in that CRS can be drawn on top; labelled in km.
+
+        Notes
+        -----
+        Nodata is grey. A map of more than 1000 pixels is made smaller so that no landslide is lost, which makes the
+        smallest look larger than they are.
+        """
+        axes: Axes = coslide.drawing.plot_map(self, ax)
+        return axes
+
+    def explore(self, landslides: gpd.GeoDataFrame | None = None, *, tiles: Any = "OpenStreetMap") -> "Map":
+        """Lay the map over an interactive web map, with its landslides as polygons that tell what is known of them.
+
+        Parameters
+        ----------
+        landslides
+            Polygons in any CRS, such as `coslide.read_inventory` gives with all their columns; by default those of
+            the map at its threshold, with what its pixels alone tell.
+        tiles
+            The base map, by a name that folium knows, or as it takes it otherwise; None for none.
+
+        Returns
+        -------
+        folium.Map
+            A notebook shows it; ``save`` writes it as a page.
+
+        Raises
+        ------
+        InputError
+            If folium or mapclassify is not installed (``pip install 'coslide[notebook]'``).
+
+        Notes
+        -----
+        Python itself fetches nothing, but whoever looks at the map does: the browser loads the base map, and the
+        JavaScript of Leaflet, from the network. ``report.html`` needs none.
+        """
+        web: Map = coslide.drawing.explore_map(self, landslides, tiles)
+        return web
+
+    def overview(self) -> Overview:
+        """Say what was mapped and by what; of a large map, shares are those of up to a million of its pixels."""
+        rows, columns = (max(1, length // _LOOKED_AT) for length in self.probability.shape)
+        looked_at = self.probability[::rows, ::columns]
+        valid = np.isfinite(looked_at)
+        slid = float((looked_at >= self.threshold).sum() / max(valid.sum(), 1))
+        facts = {
+            "size": grid_text(self.probability.shape, self.pixel_size_m, self.grid.crs),
+            "valid": f"{share_text(float(valid.mean()))} of the pixels",
+            "landslide": f"{share_text(slid)} of the valid pixels, by the threshold {self.threshold:.3g}",
+            "uncertainty": "" if self.spread is None else "standard deviation of each pixel",
+        }
+        if (made_by := self.metadata) is None:
+            return Overview("", facts, {})
+        model = made_by.model
+        expected = made_by.expected
+        facts |= {
+            "model": f"{model.name or model.network}, trained on {', '.join(model.events)}",
+            "without": ", ".join(made_by.missing_bands),
+            "expected": f"F1 {expected.f1:.2f}, if the probabilities are right" if expected else "",
+        }
+        return Overview(made_by.event, facts, {})
 
     @functools.cached_property
     def seen(self) -> SplitRaster:
@@ -154,14 +246,27 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
         (folder / UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
 
 
-def read_probability_map(folder: Path) -> ProbabilityMap:
-    """Read the map in a folder, as `write_probability_map` left it.
+def read_probability_map(folder: Path | str) -> ProbabilityMap:
+    """Read the map in a folder, as `coslide.predict_scene` left it.
+
+    Parameters
+    ----------
+    folder
+        With ``probability.tif`` and, where there is a spread, ``uncertainty.tif``.
 
     Raises
     ------
     InputError
         If ``probability.tif`` is missing or cannot be read, or does not tell where its model was trained.
+
+    Examples
+    --------
+    >>> from coslide import predict_scene
+    >>> found = read_probability_map(predict_scene(bundle, index, folder / "map"))
+    >>> found.probability.shape, found.probability.dtype, 0 < found.threshold <= 1
+    ((100, 100), dtype('float32'), True)
     """
+    folder = Path(folder)
     path = folder / PROBABILITY
     if not file_exists(path):
         raise InputError(f"{path}: not found; expected the folder of a map (coslide map writes one)")

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from coslide.cube.band import REFLECTANCE, Band
 from coslide.cube.cube import Cube
+from coslide.display.overview import share_text
 from coslide.grid import pixel_size_m
 from coslide.report.fonts import cut
 from coslide.report.images import DISTINCT, GREY, NODATA, YELLOW, Thumbnail, save_figure, step_of, thumbnail
@@ -25,7 +27,8 @@ _LEFT_IN, _GAP_IN, _TOP_IN, _BOTTOM_IN = 0.2, 0.16, 0.95, 0.3
 _HEAD_IN, _KEY_IN = 0.56, 0.68  # above a picture, for heading and title, and below it
 _PANEL_IN = (_WIDTH_IN - 2 * _LEFT_IN - (_COLUMNS - 1) * _GAP_IN) / _COLUMNS
 _TALLEST_IN, _LOWEST_IN = 2.4, 0.5
-_MOST_CLASSES = 20
+MOST_CLASSES = 20
+"""Of a band with more classes the colours run, and none has a name."""
 _LINE_LETTERS = 32  # as many as fit below a picture
 _HATCH: dict[str, Any] = {"facecolor": NODATA, "hatch": "/////", "edgecolor": GREY, "linewidth": 0}
 
@@ -103,12 +106,31 @@ def _norms(panels: Collection[_Panel]) -> Norms:
     found = {}
     for kin in {_kin(panel.band) for panel in panels}:
         members = [panel for panel in panels if _kin(panel.band) == kin]
-        values = np.concatenate([panel.small.image[np.isfinite(panel.small.image)] for panel in members])
-        low, high = np.percentile(values, (2, 98)).tolist() if values.size else (0.0, 1.0)
-        if members[0].band.signed:
-            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
-        found[kin] = Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
+        found[kin] = norm_of([panel.small.image for panel in members], signed=members[0].band.signed)
     return found
+
+
+def norm_of(images: Sequence[NDArray[np.float32]], *, signed: bool) -> Normalize:
+    """Find the numbers at the ends of the colours of measurements: the 2nd and the 98th percentile of all images.
+
+    Parameters
+    ----------
+    images
+        Of one band, or of the same on two dates, NaN is nodata.
+    signed
+        Whether 0 is to lie in the middle.
+
+    Examples
+    --------
+    >>> norm = norm_of([np.linspace(-1, 3, 101, dtype=np.float32)], signed=True)
+    >>> round(norm.vmin, 2), round(norm.vmax, 2)
+    (-2.92, 2.92)
+    """
+    values = np.concatenate([image[np.isfinite(image)] for image in images])
+    low, high = np.percentile(values, (2, 98)).tolist() if values.size else (0.0, 1.0)
+    if signed:
+        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    return Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
 
 
 def _kin(band: Band) -> tuple[str, str]:
@@ -153,7 +175,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None
         axes.imshow(colours, interpolation="none", aspect="auto")
         _write_below(axes, "same stretch before and after", 0.06)
         return
-    classes = bool(band.classes) and len(band.class_names) <= _MOST_CLASSES
+    classes = bool(band.classes) and len(band.class_names) <= MOST_CLASSES
     named = not classes or sum(len(label) + 1 for label in band.class_names) <= _LINE_LETTERS
     if classes:
         ticks: list[float] = list(range(band.first_class, band.classes + 1))
@@ -163,7 +185,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None
         norm = norms[_kin(band)]
         ticks = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 3).tolist()
         labels = [_number(value) for value in ticks]
-    drawn = axes.imshow(np.ma.masked_invalid(small.image), _colours(band), norm, interpolation="none", aspect="auto")
+    drawn = axes.imshow(np.ma.masked_invalid(small.image), colours_of(band), norm, interpolation="none", aspect="auto")
     _, height_in = figure.get_size_inches() * axes.get_position().height
     beside = axes.inset_axes((0, -0.13 / height_in, 1, 0.08 / height_in))
     bar = figure.colorbar(drawn, cax=beside, orientation="horizontal", ticks=ticks)
@@ -177,9 +199,10 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None
     _write_below(axes, _facts(band, small, named=named), 0.31)
 
 
-def _colours(band: Band) -> Colormap | str:
+def colours_of(band: Band) -> Colormap | str:
+    """Choose the colour map of a band: one colour for each class, or one that runs with a measurement."""
     count = len(band.class_names)
-    if not 0 < count <= _MOST_CLASSES:
+    if not 0 < count <= MOST_CLASSES:
         return "coolwarm" if band.signed else "gray" if band.quantity == REFLECTANCE else "viridis"
     if band.kind == "flag":
         return ListedColormap([GREY, YELLOW])
@@ -195,9 +218,9 @@ def _facts(band: Band, small: Thumbnail, *, named: bool) -> str:
     """Put into words what was counted; of classes whose names did not fit, what bounds them too."""
     if not small.valid:
         return "no valid pixel"
-    valid = "all valid" if small.valid == 1 else f"{_share(small.valid)} valid"
+    valid = "all valid" if small.valid == 1 else f"{share_text(small.valid)} valid"
     if band.kind == "flag":
-        what = f"{_share(small.mean)} {band.class_names[1]}"
+        what = f"{share_text(small.mean)} {band.class_names[1]}"
     elif band.classes:
         what = f"classes {small.low:.0f} to {small.high:.0f}"
         what = f"class {small.low:.0f} only" if small.low == small.high else what
@@ -207,13 +230,6 @@ def _facts(band: Band, small: Thumbnail, *, named: bool) -> str:
     if not named:
         facts += "\n" + fill(band.definition, _LINE_LETTERS, max_lines=2, placeholder=" …")
     return facts
-
-
-def _share(share: float) -> str:
-    """Write a share in percent; it is neither 0 nor 100 where it is not exactly that."""
-    if 0 < share < 0.01:
-        return "<1 %"
-    return ">99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def _number(value: float) -> str:

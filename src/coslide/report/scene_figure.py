@@ -130,11 +130,12 @@ def _decorate(ax: Axes, title: str, width_km: float) -> None:
     ax.annotate("N", (0.94, 0.98), (0, -33), fontsize=11, arrowprops=arrow, bbox=behind, **place)
 
 
-def add_scale_bar(ax: Axes, width_km: float) -> None:
-    """Add a bar of a round length, below a third of a panel whose axes count in km and that is `width_km` wide."""
+def add_scale_bar(ax: Axes, width_km: float, *, km: float = 1.0) -> None:
+    """Add a bar of a round length, below a third of a panel that is `width_km` wide; its axes count `km` to a km."""
     length = round_length(width_km / 3)
     label = f"{length:g} km" if length >= 1 else f"{1000 * length:g} m"
-    bar = AnchoredSizeBar(ax.transData, length, label, "lower left", borderpad=0.5, sep=4, size_vertical=width_km / 150)
+    drawn = {"borderpad": 0.5, "sep": 4, "size_vertical": km * width_km / 150}
+    bar = AnchoredSizeBar(ax.transData, km * length, label, "lower left", **drawn)
     bar.patch.set(alpha=0.85, linewidth=0)
     ax.add_artist(bar)
 

@@ -1,0 +1,1 @@
+"""What a console and a notebook show of a result."""

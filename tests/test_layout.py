@@ -77,6 +77,21 @@ def test_imports_go_with_the_flow_of_data(path):
     assert [room for room in rooms if room in ROOMS and ROOMS.index(room) > here] == []
 
 
+def test_what_is_drawn_asks_the_public_interface_for_the_report_and_only_when_it_is_drawn():
+    """The one arrow back: `coslide.drawing`, inside methods; all else are facts of the package."""
+    asked = {}
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        inside = {id(one) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for one in ast.walk(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "coslide":
+                name = node.attr if node.attr != "drawing" or id(node) in inside else "drawing, at import"
+                asked.setdefault(name, set()).add(str(path.relative_to(PACKAGE)))
+    assert asked.pop("drawing") == {"cube/cube.py", "mapping/probability_map.py", "evaluation/scores.py"}
+    commands = {"cli.py", "studies.py", "bundles.py"}
+    assert {name for name, where in asked.items() if not where <= commands} == {"__file__", "__version__"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_torch_stays_out_of_the_rooms_that_do_not_need_it(path):
     if str(path.relative_to(PACKAGE)).startswith(NO_TORCH):

@@ -33,7 +33,7 @@ _ROWS = 512  # read at once
 
 
 class Cube(Shown):
-    """An opened index cube; `open_cube` and `coslide.build_cube` give one.
+    """An opened index cube; `open_cube` gives one.
 
     Parameters
     ----------

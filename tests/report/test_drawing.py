@@ -131,7 +131,7 @@ def test_a_map_is_drawn_with_its_threshold_around_the_landslides(found):
     east, south = GRID.affine * (60, 30)
     (left, bottom), (right, top) = path.vertices.min(axis=0), path.vertices.max(axis=0)
     np.testing.assert_allclose([left, bottom, right, top], [west, south, east, north], atol=10)
-    assert "grey: nodata" in ax.child_axes[0].get_ylabel()
+    assert "hatched: nodata" in ax.child_axes[0].get_ylabel()
 
 
 def test_a_map_without_a_landslide_and_one_without_a_value_are_drawn_too():

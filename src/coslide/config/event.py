@@ -27,7 +27,20 @@ def _in_utc(time: dt.datetime) -> dt.datetime:
 
 
 class Event(Shown, StrictModel):
-    """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file."""
+    """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file.
+
+    Examples
+    --------
+    >>> from coslide import read_event
+    >>> read_event(event_file)
+    <Event 'Made-up earthquake'>
+      id         made-up
+      sources    scene after, scene before, DEM, shaking, faults
+      absent     geology, rain
+      inventory  mapped landslides
+      file       ...event.toml
+      credit     made up
+    """
 
     file: SkipJsonSchema[Path]
     """The event file."""

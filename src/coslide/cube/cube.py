@@ -274,7 +274,8 @@ class Cube(Shown):
         Notes
         -----
         The cube is read in strips and made smaller than 1000 pixels: numbers are averaged, of mapped landslides none
-        is lost. Colours run from the 2nd to the 98th percentile. Nodata is grey.
+        is lost. Colours run from the 2nd to the 98th percentile. Nodata is grey, and hatched
+        where colours are those of a measurement or of classes.
 
         Examples
         --------
@@ -286,7 +287,7 @@ class Cube(Shown):
         >>> len(axes)
         3
         """
-        axes: list[Axes] = coslide.drawing.plot_cube(self, pictures or ["post"], ax)
+        axes = coslide.drawing.plot_cube(self, pictures or ["post"], ax)
         return axes if len(pictures) > 1 else axes[0]
 
     def thumbnail(self) -> str:

@@ -96,7 +96,16 @@ class Comparison(ScoreRecord):
 
 
 class Assessment(Shown, ScoreRecord):
-    """How good a map is by a sample that people labelled; ``assessment.json``."""
+    """How good a map is by a sample that people labelled; ``assessment.json``.
+
+    Examples
+    --------
+    >>> labels = np.zeros((4, 2, 2), np.int64)  # (stratum, map, label)
+    >>> labels[0, 1], labels[1:, 0] = (4, 16), (20, 0)  # 4 of 20 mapped ones are none, and none was missed
+    >>> found = assess_tally(Tally(labels, 100 * labels.sum(axis=2)), [(0, 0)] * 4, pixel_km2=1e-4, map_sha256="")
+    >>> found.precision.estimate, found.area_km2.estimate, found.area_km2.low < 0.16 < found.area_km2.high
+    (0.8, 0.16, True)
+    """
 
     map_sha256: str
     """Hash of the map that was assessed."""

@@ -292,7 +292,19 @@ class SplitScores(ScoreRecord):
 
 
 class Scores(Shown, ScoreRecord):
-    """Scores of one or several maps on the pixels that training did not see; ``metrics.json``."""
+    """Scores of one or several maps on the pixels that training did not see; ``metrics.json``.
+
+    Examples
+    --------
+    >>> from coslide import evaluate, predict_scene
+    >>> scores = evaluate(predict_scene(bundle, index, folder / "map"), inventory, grid=index)
+    >>> scores
+    <Scores>
+      F1          ... (95 %: ... to ...)
+      ...
+    >>> sorted(scores.pixels.intervals)
+    ['average_precision', 'f1', 'iou_landslide', 'precision', 'recall']
+    """
 
     pixels: MapScores
     """Pixel by pixel, pooled over all maps."""
@@ -343,8 +355,7 @@ class Scores(Shown, ScoreRecord):
         InputError
             If there is no such chart of these scores.
         """
-        figure: Figure = coslide.drawing.plot_scores(self, chart)
-        return figure
+        return coslide.drawing.plot_scores(self, chart)
 
     def overview(self) -> Overview:
         """Say how good the map is, how sure that is, and on what."""

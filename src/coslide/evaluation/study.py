@@ -167,7 +167,18 @@ class StudySummary(StrictModel):
 
 
 class Study(Shown, StrictModel):
-    """All that a study found; ``study.json``."""
+    """All that a study found; ``study.json``.
+
+    Examples
+    --------
+    >>> run = Run(name="egcn/seed-0", case="egcn", seed=0, train={"index.zarr": ""}, test_on={}, settings={})
+    >>> study_of([run], [], name="networks", title="Networks on one event", case_is="the network")
+    <Study 'Networks on one event'>
+      varies  the network
+      cases   egcn
+      seeds   0
+      runs    0 of 1 done
+    """
 
     name: str
     """Of the study, such as `transfer`."""

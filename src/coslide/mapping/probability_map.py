@@ -127,11 +127,10 @@ class ProbabilityMap(Shown):
 
         Notes
         -----
-        Nodata is grey. A map of more than 1000 pixels is made smaller so that no landslide is lost, which makes the
+        Nodata is hatched. A map of more than 1000 pixels is made smaller so that no landslide is lost, which makes the
         smallest look larger than they are.
         """
-        axes: Axes = coslide.drawing.plot_map(self, ax)
-        return axes
+        return coslide.drawing.plot_map(self, ax)
 
     def explore(self, landslides: gpd.GeoDataFrame | None = None, *, tiles: Any = "OpenStreetMap") -> "Map":
         """Lay the map over an interactive web map, with its landslides as polygons that tell what is known of them.
@@ -159,8 +158,7 @@ class ProbabilityMap(Shown):
         Python itself fetches nothing, but whoever looks at the map does: the browser loads the base map, and the
         JavaScript of Leaflet, from the network. ``report.html`` needs none.
         """
-        web: Map = coslide.drawing.explore_map(self, landslides, tiles)
-        return web
+        return coslide.drawing.explore_map(self, landslides, tiles)
 
     def overview(self) -> Overview:
         """Say what was mapped and by what; of a large map, shares are those of up to a million of its pixels."""

@@ -43,6 +43,11 @@ class StudyDesign(NamedTuple):
         how much of the score that is.
     original
         Train each network with the optimiser and loss of its own paper too, where they are known.
+
+    Examples
+    --------
+    >>> StudyDesign(seeds=3).protocol
+    'blocks'
     """
 
     settings: TrainingSettings | None = None

@@ -42,6 +42,12 @@ class InferenceOptions(NamedTuple):
     `onnx`, ONNX Runtime runs the network (`coslide.mapping.export`). `threshold` is ``"validation"`` for the one that
     is best on the model's validation set, ``"scene"`` for one that is chosen from the map alone, by default as the
     model was scored.
+
+    Examples
+    --------
+    >>> options = InferenceOptions(tta=True, threshold="scene")
+    >>> options.tta, options.window
+    (True, None)
     """
 
     window: int | None = None

@@ -30,7 +30,8 @@ _TALLEST_IN, _LOWEST_IN = 2.4, 0.5
 MOST_CLASSES = 20
 """Of a band with more classes the colours run, and none has a name."""
 _LINE_LETTERS = 32  # as many as fit below a picture
-_HATCH: dict[str, Any] = {"facecolor": NODATA, "hatch": "/////", "edgecolor": GREY, "linewidth": 0}
+HATCH: dict[str, Any] = {"facecolor": NODATA, "hatch": "/////", "edgecolor": GREY, "linewidth": 0}
+"""How nodata is drawn: grey alone may be a value too."""
 
 _GROUPS = (
     ("scene_before", "pre", "Scene before the event"),
@@ -166,7 +167,7 @@ def _draw(places: Sequence[tuple[_Panel, str] | None], cube: Cube, norms: Norms)
 def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, norms: Norms) -> None:
     band, small, colours = panel
     axes.set(xticks=[], yticks=[])
-    axes.patch.set(**_HATCH)
+    axes.patch.set(**HATCH)
     for spine in axes.spines.values():
         spine.set(linewidth=0.5, color="0.5")
     name = band.name if colours is None else "true colour (B4, B3, B2)"
@@ -254,5 +255,5 @@ def _write_header(figure: Figure, cube: Cube) -> None:
         "Colours span the 2nd to the 98th percentile."
     )
     figure.text(left, 1 - 0.55 / height_in, text, fontsize=9, color="0.25", va="top", parse_math=False)
-    patch, corner = Patch(**_HATCH, label="nodata"), (1 - left, 1 - 0.15 / height_in)
+    patch, corner = Patch(**HATCH, label="nodata"), (1 - left, 1 - 0.15 / height_in)
     figure.legend(handles=[patch], loc="upper right", bbox_to_anchor=corner, frameon=False, fontsize=9, borderpad=0)

@@ -34,8 +34,8 @@ from coslide.mapping.inventory import vectorize_landslides
 from coslide.mapping.probability_map import ProbabilityMap
 from coslide.report import images
 from coslide.report.charts import score_charts
-from coslide.report.contact_sheet import MOST_CLASSES, colours_of, norm_of
-from coslide.report.fonts import cut, fit_fonts
+from coslide.report.contact_sheet import HATCH, MOST_CLASSES, colours_of, norm_of
+from coslide.report.fonts import cut, fit_fonts, wrap
 from coslide.report.scene_figure import add_scale_bar
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def plot_scores(found: Scores, chart: str) -> Figure:
     charts = {name: figure for name, _, _, figure in score_charts(found)}
     if chart not in charts:
         raise InputError(f"chart {chart}: not one of these scores; expected {', '.join(charts)}")
-    plt.get_backend()  # a notebook learns only here how to show a figure that did not come from pyplot
+    plt.close(plt.figure())  # a notebook learns from pyplot's first figure how to show any other
     return charts[chart]
 
 
@@ -196,7 +196,9 @@ def _bands_of(cube: Cube, picture: Picture) -> tuple[str, list[Band]]:
             near = difflib.get_close_matches(name, there, n=3)
             like = f", such as {' or '.join(near)}" if near else f": {', '.join(there)}"
             raise InputError(f"picture {name}: no band of this cube; expected pre, post or a band{like}")
-    return "" if len(names) == 1 else f"red, green, blue: {', '.join(names)}", [there[name] for name in names]
+    bands = [there[name] for name in names]
+    words = ", ".join(band.channel or band.name for band in bands)
+    return "" if len(names) == 1 else wrap(f"{words} as red, green, blue", 45, 2), bands
 
 
 def _scene(cube: Cube, date: str) -> tuple[str, list[Band]]:
@@ -230,16 +232,16 @@ def _draw_band(ax: Axes, cube: Cube, band: Band) -> None:
             if (small == number).any()
         ]
         if np.isnan(small).any():
-            handles.append(Patch(facecolor=images.NODATA, edgecolor="0.4", label="nodata"))
+            handles.append(Patch(**HATCH, label="nodata"))
         look: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False, "fontsize": 8}
-        legend = ax.legend(handles=handles, title=cut(band.long_name or band.name, 40), **look)
+        legend = ax.legend(handles=handles, title=wrap(band.long_name or band.name, 28, 3), **look)
         for text in [*legend.get_texts(), legend.get_title()]:
             text.set(parse_math=False, fontsize=8)
         return
     shown = _draw_raster(ax, cube.grid, masked, cmap=colours_of(band), norm=norm_of([small], signed=band.signed))
     unit = "" if band.unit == "1" else f" [{band.unit}]"
-    words = f"{cut(band.long_name or band.name, 50)}{unit}{_nodata_words(small)}"
-    _add_colour_bar(ax, shown, words, extend="both")
+    words = f"{band.long_name or band.name}{unit}{_nodata_words(small)}"
+    _add_colour_bar(ax, shown, wrap(words, 45, 2), extend="both")
 
 
 def _draw_raster(ax: Axes, grid: GeoBox, values: Any, **options: Any) -> Any:
@@ -249,8 +251,8 @@ def _draw_raster(ax: Axes, grid: GeoBox, values: Any, **options: Any) -> Any:
     beyond_m = [step * pixel_size_m(grid) * length for length in values.shape[:2]]  # blocks at the rim too
     extent = (west, west + beyond_m[1], north - beyond_m[0], north)
     shown = ax.imshow(values, extent=extent, interpolation="none", **options)
-    ax.set(xlim=(west, east), ylim=(south, north), facecolor=images.NODATA)
-    ax.set(xlabel="easting [km]", ylabel="northing [km]")
+    ax.set(xlim=(west, east), ylim=(south, north), xlabel="easting [km]", ylabel="northing [km]")
+    ax.patch.set(**HATCH)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4))
         axis.set_major_formatter(FuncFormatter(lambda metres, _: f"{metres / 1000:.10g}"))
@@ -276,7 +278,7 @@ def _figure_of(ax: Axes) -> Figure:
 
 
 def _nodata_words(small: NDArray[np.floating]) -> str:
-    return "; grey: nodata" if np.isnan(small).any() else ""
+    return "; hatched: nodata" if np.isnan(small).any() else ""
 
 
 def _overlay(found: ProbabilityMap) -> tuple[str, list[list[float]]]:

@@ -65,6 +65,11 @@ class Recipe(StrictModel):
     valley: by default 1600 m from 12 km on and less on a smaller area, whose slopes would be cliffs. `drainage_per_km`
     is the length of streams per area, in km per km2: how finely valleys divide the terrain. `landslide_share` of the
     mapped area slides, by default that of the paper's samples, 1 : 28.
+
+    Examples
+    --------
+    >>> Recipe(size_km=3.6, difficulty="easy").relief_m
+    688.8
     """
 
     size_km: float = Field(default=12.0, ge=3, le=100)

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 from pyproj import Transformer
-from rasterio.warp import Resampling, reproject
+from rasterio.transform import array_bounds
+from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from coslide.cube.band import Band
 from coslide.cube.cube import Cube, Picture
@@ -46,6 +47,7 @@ _SMALL_PX = 160  # of a thumbnail
 _CHEAP_PIXELS = 2**22  # of a cube that is read for its thumbnail: about a tenth of a second
 _PANEL_IN = 4.2
 _RGB = ("B4", "B3", "B2")
+_WEB = "EPSG:3857"  # of web maps
 _WHEN = {"pre": "before the earthquake", "post": "after the earthquake"}
 _PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#FFFFFF", *images.PROBABILITY])
 
@@ -288,19 +290,20 @@ def _overlay(found: ProbabilityMap) -> tuple[str, list[list[float]]]:
     """
     step = _step(found.probability.shape)
     small = images.reduce_blocks(found.probability, step, np.nanmax)
-    grid = GeoBox(small.shape, found.grid.affine * Affine.scale(step), found.grid.crs)
-    web = grid.to_crs("EPSG:3857")
-    drawn = np.full(tuple(web.shape), np.nan, np.float32)
+    grid = GeoBox(small.shape, found.grid.affine @ Affine.scale(step), found.grid.crs)
+    size = (grid.shape.x, grid.shape.y)
+    transform, width, height = calculate_default_transform(str(grid.crs), _WEB, *size, *grid.boundingbox.bbox)
+    drawn = np.full((height, width), np.nan, np.float32)
     places: dict[str, Any] = {"src_transform": grid.affine, "src_crs": str(grid.crs)}
-    places |= {"dst_transform": web.affine, "dst_crs": str(web.crs)}
+    places |= {"dst_transform": transform, "dst_crs": _WEB}
     reproject(small, drawn, **places, src_nodata=np.nan, dst_nodata=np.nan, resampling=Resampling.nearest)
     likely = np.nan_to_num(drawn)
     colours = _PROBABILITY(likely)
     colours[..., 3] = np.minimum(likely / found.threshold, 1) * 0.85
     buffer = io.BytesIO()
     Image.fromarray(np.rint(255 * colours).astype(np.uint8)).save(buffer, "png")
-    to_degrees = Transformer.from_crs("EPSG:3857", "EPSG:4326", always_xy=True)
-    west, south, east, north = to_degrees.transform_bounds(*web.boundingbox.bbox)
+    to_degrees = Transformer.from_crs(_WEB, "EPSG:4326", always_xy=True)
+    west, south, east, north = to_degrees.transform_bounds(*array_bounds(height, width, transform))
     return images.data_uri(buffer.getvalue(), "png"), [[south, west], [north, east]]
 
 

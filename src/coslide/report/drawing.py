@@ -110,7 +110,7 @@ def plot_map(found: ProbabilityMap, ax: Axes | None = None) -> Axes:
     step = _step(found.probability.shape)
     small = images.reduce_blocks(found.probability, step, np.nanmax)  # no landslide is lost
     shown = _draw_raster(ax, found.grid, np.ma.masked_invalid(small), cmap=_PROBABILITY, vmin=0, vmax=1)
-    words = f"landslide probability; line: {found.threshold:.2g}" + _nodata_words(small)
+    words = f"landslide probability; line: threshold {found.threshold:.2g}" + _nodata_words(small)
     if np.nanmax(small, initial=0) >= found.threshold > np.nanmin(small, initial=1):
         line: Any = {"colors": images.OUTLINE, "linewidths": 0.7, "extent": shown.get_extent(), "origin": "upper"}
         ax.contour(np.nan_to_num(small), [found.threshold], **line)

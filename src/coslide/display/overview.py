@@ -50,8 +50,9 @@ class Shown:
     def __repr__(self) -> str:
         """Write the overview as text, for a console."""
         name, facts, _ = self.overview()
-        width = max(map(len, facts), default=0)
-        lines = [f"  {key:{width}}  {one_line(text)}" for key, text in facts.items() if text]
+        given = {key: one_line(text) for key, text in facts.items() if text}
+        width = max(map(len, given), default=0)
+        lines = [f"  {key:{width}}  {text}" for key, text in given.items()]
         return "\n".join([f"<{type(self).__name__}{f' {one_line(name)!r}' if name else ''}>", *lines])
 
     __str__ = __repr__  # pydantic's own would list all that it holds

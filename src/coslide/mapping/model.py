@@ -63,6 +63,7 @@ class Model(Shown):
         parameters = sum(one.numel() for one in self.networks[0].parameters())
         counts = Counter(band.group or "other" for band in about.bands)
         groups = ", ".join(f"{group.replace('_', ' ')} {count}" for group, count in counts.items())
+        lacked = [band.group.replace("_", " ") for band in about.bands if band.name in about.optional_bands]
         chosen = "" if about.threshold_of == "validation" else "; of each scene by itself where it maps"
         simulated = " (simulated)" if set(about.events) <= set(about.simulated) else ""
         pixels = about.scores.get("pixels", {})
@@ -72,7 +73,7 @@ class Model(Shown):
         facts = {
             "network": f"{about.network}, {about.members} member{several} of {parameters:,} parameters",
             "input": f"{len(about.bands)} bands: {groups}",
-            "optional": ", ".join(about.optional_bands),
+            "optional": ", ".join(dict.fromkeys(lacked)),
             "tile": f"{about.tile} x {about.tile} pixels of {about.pixel_size_m:g} m",
             "threshold": f"{about.threshold:.3g}{chosen}",
             "trained on": f"{', '.join(about.events)}{simulated}",

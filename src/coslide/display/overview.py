@@ -55,7 +55,9 @@ class Shown:
         lines = [f"  {key:{width}}  {text}" for key, text in given.items()]
         return "\n".join([f"<{type(self).__name__}{f' {one_line(name)!r}' if name else ''}>", *lines])
 
-    __str__ = __repr__  # pydantic's own would list all that it holds
+    def __str__(self) -> str:
+        """Write the same: pydantic's own would list all that it holds."""
+        return repr(self)
 
     def _repr_html_(self) -> str:
         """Write the overview for a notebook; every text is escaped."""

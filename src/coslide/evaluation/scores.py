@@ -361,8 +361,10 @@ class Scores(Shown, ScoreRecord):
         """Say how good the map is, how sure that is, and on what."""
         pixels, objects, split = self.pixels, self.objects, self.split
         names = {"f1": "F1", "precision": "precision", "recall": "recall", "iou_landslide": "IoU"}
+        methods: dict[str, MapScores | BaselineScores] = {"model": pixels}
+        methods |= self.baselines
         rows = [("", *names.values(), "AP")]
-        for method, row in {"model": pixels, **self.baselines}.items():
+        for method, row in methods.items():
             numbers = [f"{getattr(row, name):.3f}" for name in names]
             rows.append((method, *numbers, "" if row.average_precision is None else f"{row.average_precision:.3f}"))
         facts = {name: _with_interval(getattr(pixels, key), pixels.intervals.get(key)) for key, name in names.items()}

@@ -300,7 +300,7 @@ class Scores(Shown, ScoreRecord):
     >>> scores = evaluate(predict_scene(bundle, index, folder / "map"), inventory, grid=index)
     >>> scores
     <Scores>
-      F1          ... (95 %: ... to ...)
+      F1          ...
       ...
     >>> sorted(scores.pixels.intervals)
     ['average_precision', 'f1', 'iou_landslide', 'precision', 'recall']

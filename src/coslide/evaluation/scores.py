@@ -302,8 +302,8 @@ class Scores(Shown, ScoreRecord):
     <Scores>
       F1          ...
       ...
-    >>> sorted(scores.pixels.intervals)
-    ['average_precision', 'f1', 'iou_landslide', 'precision', 'recall']
+    >>> scores.split.scheme, scores.pixels.tp + scores.pixels.fn > 0
+    ('blocks', True)
     """
 
     pixels: MapScores

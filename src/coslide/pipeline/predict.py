@@ -24,6 +24,7 @@ from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, find_model, load_model
 from coslide.mapping.probability_map import MapMetadata, choose_threshold, write_probability_map
 from coslide.networks.precision import CHOSEN
+from coslide.pipeline.context import CONTEXT
 from coslide.pipeline.report import write_inventory_products
 from coslide.pipeline.scene_predictor import (
     Block,
@@ -190,7 +191,8 @@ def open_to_map(
     tiling_of(options, loaded)
     if options.onnx:
         onnx_predictors(folder)
-    require_replaceable(out / PACKAGE, None)
+    for database in (PACKAGE, CONTEXT):
+        require_replaceable(out / database, None)
     return folder, loaded, cube, missing
 
 

@@ -43,6 +43,7 @@ def main(path: str, picture: str, *shown: str) -> None:
             "crs": node.layer().crs().authid(),
             "about": node.layer().abstract(),
             "shown": node.isVisible(),
+            "labels": hasattr(node.layer(), "labelsEnabled") and node.layer().labelsEnabled(),
             "renderer": node.layer().renderer().type(),
             "source": node.layer().source(),
         }

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import zipfile
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -15,6 +16,7 @@ import xarray as xr
 from affine import Affine
 from defusedxml.ElementTree import fromstring
 from odc.geo.geobox import GeoBox
+from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from coslide.config.event import read_event
@@ -29,6 +31,7 @@ from coslide.pipeline.qgis import _hillshade, write_map_project, write_pictures
 from coslide.report import images
 from coslide.samples.footprint import is_held_out
 
+TOOL = Path(__file__).parents[2] / "tools" / "qgis_picture.py"
 PICTURES = ("scene_after.tif", "scene_before.tif", "hillshade.tif")
 
 
@@ -55,8 +58,8 @@ def test_the_project_has_every_layer_of_the_folder_in_the_order_that_people_look
         for layer in group
     ]
     assert tree == [
-        ("Landslides", "Recognised landslides", True),
         ("Landslides", "Mapped landslides", True),
+        ("Landslides", "Recognised landslides", True),
         ("Landslides", "Mapped area", False),
         ("Landslides", "Held-out area", True),
         ("Earthquake", "Faults", True),
@@ -243,3 +246,60 @@ def test_a_context_that_another_program_has_open_is_told_before_anything_is_comp
         with pytest.raises(InputError, match=r"context\.gpkg: is open in another program"):
             predict_scene(made_up_model, made_up_cube, folder)
     assert (folder / "summary.json").stat().st_mtime_ns == summary
+
+
+@pytest.fixture(scope="module")
+def sent(mapped, tmp_path_factory):
+    """The map in a folder of another name, without the cube, as someone gets it by mail."""
+    return shutil.copytree(mapped, tmp_path_factory.mktemp("other") / "a folder")
+
+
+@pytest.mark.slow
+def test_qgis_opens_every_layer_where_the_folder_was_sent_to(in_qgis, sent, made_up_cube):
+    found = in_qgis(TOOL, sent / "landslides.qgz", sent / "drawn.png")
+    assert (found["title"], found["crs"], found["errors"]) == ("Made-up earthquake", "EPSG:32654", [])
+    assert found["view"] == list(open_cube(made_up_cube).grid.boundingbox.bbox)
+    layers = found["layers"]
+    assert len(layers) == 11
+    assert all(layer["valid"] and layer["about"] and layer["crs"] == "EPSG:32654" for layer in layers)
+    assert {Path(layer["source"].partition("|")[0]).parent for layer in layers} == {sent}
+    renderers = {layer["name"]: layer["renderer"] for layer in layers}
+    assert renderers["Recognised landslides"] == "graduatedSymbol"
+    assert renderers["Probability"] == renderers["Density"] == "singlebandpseudocolor"
+    assert renderers["Scene after"] == "multibandcolor"
+    assert [layer["name"] for layer in layers if layer["labels"]] == ["Shaking"]
+
+
+@pytest.mark.slow
+def test_qgis_draws_landslides_and_outlines_where_they_are_over_the_scene(in_qgis, sent, made_up_cube):
+    shown = in_qgis(TOOL, sent / "landslides.qgz", sent / "all.png")["view"]
+    under = in_qgis(TOOL, sent / "landslides.qgz", sent / "scene.png", "Scene after") and pixels(sent / "scene.png")
+    drawn = pixels(sent / "all.png")
+
+    def colours_at(image, x, y):
+        size = image.shape[1] / (shown[2] - shown[0])
+        rows, columns = ((shown[3] - np.asarray(y)) * size).astype(int), ((np.asarray(x) - shown[0]) * size).astype(int)
+        inside = (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
+        return image[rows[inside], columns[inside]].astype(int)
+
+    with rasterio.open(sent / "scene_after.tif") as file:
+        x, y = file.xy([20, 50], [20, 60])
+        expected = np.moveaxis(file.read(), 0, -1)[[20, 50], [20, 60]]
+    np.testing.assert_allclose(colours_at(under, x, y), expected, atol=2)
+    outlines = gpd.read_file(sent / "context.gpkg", layer="mapped").geometry.boundary.explode()
+    places = [line.interpolate(along_m) for line in outlines for along_m in np.arange(0, line.length, 5)]
+    off = np.abs(colours_at(drawn, [place.x for place in places], [place.y for place in places]) - (86, 180, 233))
+    assert (off.max(axis=-1) < 40).mean() > 0.9
+    landslides = gpd.read_parquet(sent / "landslides.parquet")
+    inner = landslides.representative_point()
+    free = np.array([outlines.distance(point).min() > 4 for point in inner])
+    assert free.sum() > 100
+    classes = np.digitize(landslides.probability_mean[free], (0.6, 0.8), right=True)
+    fill, share = np.array([(254, 224, 182), (230, 159, 0), (179, 88, 6)])[classes], 140 / 255
+    before, after = (colours_at(image, inner.x[free], inner.y[free]) for image in (under, drawn))
+    off = np.abs(after - (share * fill + (1 - share) * before)).max(axis=-1)
+    assert (off < 4).mean() > 0.95  # the rest lies under the dashes around the held-out area
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"))

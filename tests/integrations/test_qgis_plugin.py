@@ -85,7 +85,7 @@ print(json.dumps(found), flush=True)
 os._exit(0)
 """
 FAKE = """#!/bin/sh
-echo "mapping: 40 %, 1 min left"
+echo "step: mapping: 40 %, about 1 min left"
 echo "scenes: 60 % of the pixels are valid" >&2
 echo "/a: 0.0 % of it"
 sleep 600 &
@@ -188,7 +188,7 @@ def test_progress_is_read_from_lines_and_cancelling_ends_all_processes(found):
     answers, folder = found
     cancelled = answers["cancelled"]
     assert cancelled["error"] == "cancelled"
-    assert cancelled["said"] == ["now: mapping", "scenes: 60 % of the pixels are valid", "/a: 0.0 % of it"]
+    assert cancelled["said"] == ["now: step: mapping", "scenes: 60 % of the pixels are valid", "/a: 0.0 % of it"]
     assert cancelled["progress"] == [40]
     assert cancelled["after_s"] < 15
     for number in (folder / "pids").read_text().split():

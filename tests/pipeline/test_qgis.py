@@ -46,7 +46,8 @@ def mapped(made_up_event, made_up_model, made_up_cube, tmp_path_factory):
 
 def project_of(path):
     with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == [f"{path.stem}.qgs"]
+        (entry,) = archive.infolist()
+        assert (entry.filename, entry.date_time) == (f"{path.stem}.qgs", (1980, 1, 1, 0, 0, 0))
         return fromstring(archive.read(f"{path.stem}.qgs"))
 
 

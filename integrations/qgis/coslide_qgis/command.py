@@ -14,7 +14,7 @@ from qgis.core import QgsProcessingException
 
 EXECUTABLE = "COSLIDE_EXECUTABLE"
 """Name of the setting with the path of the program."""
-_PROGRESS = re.compile(r"(?P<what>[^:]{1,80}): (?P<percent>\d{1,3}) ?%(?:$|[,;]| \()")  # "mapping: 40 %, 2 min left"
+_PROGRESS = re.compile(r"(?P<what>.{1,80}?): (?P<percent>\d{1,3}) ?%(?:$|[,;]| \()")  # mapping: 40 %, 2 min left
 _OF_QGIS = ("PYTHON", "PROJ", "GDAL", "QT_")  # what QGIS tells its own Python and libraries would mislead another's
 _LOOK_S, _PATIENCE_S = 0.2, 10
 

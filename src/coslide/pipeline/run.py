@@ -51,9 +51,8 @@ def run(
     """Map an event: build, train where there is an inventory and no model, map, evaluate and draw, all in one folder.
 
     The folder is returned. It holds ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``,
-    ``landslides.gpkg``, ``landslides.parquet``, ``landslides.qgz`` (a project of QGIS with all layers), ``metrics.json``
-    (where there is an inventory), ``landslides.png``,
-    ``run.json`` (time, memory) and ``report.html``.
+    ``landslides.gpkg``, ``landslides.parquet``, ``landslides.qgz`` (a project of QGIS with all layers),
+    ``metrics.json`` (where there is an inventory), ``landslides.png``, ``run.json`` (time, memory) and ``report.html``.
 
     Parameters
     ----------

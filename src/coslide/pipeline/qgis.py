@@ -25,9 +25,8 @@ TITLES = {
     AFTER: "picture of the scene after the earthquake",
     BEFORE: "picture of the scene before the earthquake",
     HILLSHADE: "picture of the terrain, lit from the northwest",
-    CONTEXT: "held-out area, shaking, faults, mapped landslides",
 }
-"""What is written beside a map to be seen with it; each where there is something to show."""
+"""Of the pictures beside a map; each is there if the cube has what it shows."""
 _RASTERS = {
     PROBABILITY: ("Probability", "Landslide probability from 0 to 1."),
     UNCERTAINTY: ("Uncertainty", "Standard deviation of the probability over orientations and members."),

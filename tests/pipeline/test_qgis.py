@@ -12,6 +12,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import shapely
 import xarray as xr
 from affine import Affine
 from defusedxml.ElementTree import fromstring
@@ -181,6 +182,17 @@ def test_the_held_out_area_and_the_inventory_are_drawn_as_they_are(mapped, made_
     (trace,) = gpd.read_file(path, layer="faults").geometry
     (expected,) = gpd.read_file(made_up_event.parent / "faults.geojson").to_crs(drawn.crs).geometry
     assert trace.length == pytest.approx(expected.length, rel=1e-6)
+
+
+def test_faults_far_around_are_cut(mapped, made_up_event, made_up_cube, tmp_path, monkeypatch):
+    monkeypatch.setattr("coslide.pipeline.context._AROUND_M", 1000.0)
+    cube = open_cube(made_up_cube)
+    write_context(tmp_path, cube, read_probability_map(mapped), read_event(made_up_event))
+    (near,) = gpd.read_file(tmp_path / "context.gpkg", layer="faults").geometry
+    (whole,) = gpd.read_file(mapped / "context.gpkg", layer="faults").geometry
+    reach = shapely.box(*cube.grid.boundingbox.bbox).buffer(1000, join_style="mitre")
+    assert 0 < near.length < whole.length
+    assert near.length == pytest.approx(whole.intersection(reach).length)
 
 
 def test_each_layer_around_has_its_style_in_the_file(mapped):

@@ -10,7 +10,7 @@ import pyogrio
 import rasterio.features
 import shapely
 from odc.geo.geobox import GeoBox
-from shapely.geometry import box, shape
+from shapely.geometry import shape
 from skimage.measure import find_contours
 
 from coslide.config.event import Event
@@ -140,7 +140,7 @@ def _of_event(event: Event, grid: GeoBox) -> dict[str, gpd.GeoDataFrame]:
             found["mapped_area"] = _numbered(read_polygons(area, grid, what="polygons of the mapped area").frame)
     if event.faults:
         traces = gpd.GeoSeries(read_traces(event.faults, grid).lines, crs=str(grid.crs))
-        near = traces.intersection(box(*grid.boundingbox.bbox).buffer(_AROUND_M, join_style="mitre"))
+        near = traces.clip_by_rect(*grid.boundingbox.buffered(_AROUND_M))
         found["faults"] = gpd.GeoDataFrame(geometry=near[near.length > 0])
     return found
 

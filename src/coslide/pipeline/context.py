@@ -168,7 +168,8 @@ def _contours(cube: Cube) -> gpd.GeoDataFrame:
         step = images.step_of(cube.shape, _WIDEST_PX)
         pga = images.thumbnail(cube.to_xarray()["pga"], step)
         for level_g in _levels(pga.low, pga.high) if pga.valid and min(pga.image.shape) > 1 else ():
-            for places in find_contours(pga.image.astype(np.float64), level_g):
+            found = find_contours(pga.image.astype(np.float64), level_g)  # type: ignore[no-untyped-call]
+            for places in found:
                 row, column = step * (places.T + 0.5)
                 lines.append(shapely.linestrings(*(cube.grid.affine @ (column, row))))
                 levels_g.append(level_g)

@@ -123,7 +123,7 @@ def _scene(
     cube: Cube, bands: list[Band], stretch: tuple[images.Floats, images.Floats], rows: slice
 ) -> NDArray[np.uint8]:
     values = np.moveaxis(cube.read(rows, bands), 0, -1)
-    return _picture(images.stretched(values, *stretch), np.isfinite(values).all(axis=-1))
+    return _picture(images.stretched(values, *stretch), np.asarray(np.isfinite(values).all(axis=-1)))
 
 
 def _hillshade(cube: Cube, elevation: list[Band], rows: slice) -> NDArray[np.uint8]:

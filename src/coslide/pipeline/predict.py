@@ -113,13 +113,13 @@ def predict_scene(
     Raises
     ------
     InputError
-        If a file cannot be read or written, model and cube do not fit, another program has ``landslides.gpkg`` of an
-        earlier map open, or another process maps into `out`.
+        If a file cannot be read or written, model and cube do not fit, another program has ``landslides.gpkg`` or
+        ``context.gpkg`` of an earlier map open, or another process maps into `out`.
 
     Examples
     --------
     >>> sorted(path.name for path in predict_scene(bundle, index, folder / "map").glob("landslides.*"))
-    ['landslides.gpkg', 'landslides.parquet']
+    ['landslides.gpkg', 'landslides.parquet', 'landslides.qgz']
     """
     options = options or InferenceOptions()
     out = Path(out)

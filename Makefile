@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # One process for each processor, so that each computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: help install demo test test-all lint format tables bench clean
+.PHONY: help install demo test test-all lint format tables bench qgis clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -41,6 +41,9 @@ format: $(INSTALLED) ## let ruff mend what it can
 
 tables: $(INSTALLED) ## refresh the tables of docs/ that are written from the code
 	$(BIN)/python docs/keys.py
+
+qgis: ## the plugin of QGIS as a ZIP file that its plugin manager installs, in dist/
+	$(PYTHON) tools/pack_qgis.py
 
 bench: $(INSTALLED) ## benchmarks, on an idle machine
 	$(BIN)/python benchmarks/cube.py

@@ -1,6 +1,7 @@
 """Fixtures: the folder of real data, and a small made-up event in the formats that real ones come in."""
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -76,6 +77,27 @@ def data_folder():
         pytest.skip(f"{folder} is not there; set COSLIDE_DATA")
     assert folder.is_dir(), f"{folder} must be there in CI"
     return folder
+
+
+@pytest.fixture(scope="session")
+def in_qgis(tmp_path_factory):
+    """A function that runs a script by the Python that has QGIS, offscreen, and returns the JSON of its last line."""
+    python = Path("/usr/bin/python3")
+    known = python.exists() and not subprocess.run([python, "-c", "import qgis.core"], capture_output=True).returncode  # noqa: PLW1510, S603
+    if not known:
+        pytest.skip("QGIS is not installed")
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o700)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PROJ", "GDAL"))}
+    own |= {"QT_QPA_PLATFORM": "offscreen", "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+
+    def start(script, *arguments):
+        command = [python, *(["-c", script] if isinstance(script, str) else [script]), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=own, timeout=300)  # noqa: S603
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return start
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,5 @@
 """What is written for QGIS, opened by the real QGIS (its own Python, where it is installed)."""
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +17,6 @@ from coslide.mapping.probability_map import write_probability_map
 from coslide.pipeline.sample import Place, SampleDesign, write_points
 from coslide.samples.footprint import write_split_raster
 
-PYTHON = Path("/usr/bin/python3")
 SCRIPT = """
 import json, os, sys
 from qgis.core import (QgsApplication, QgsMapRendererSequentialJob, QgsMapSettings, QgsRasterLayer, QgsVectorLayer)
@@ -56,22 +52,16 @@ for path in sys.argv[1:]:
     job.waitForFinished()
     job.renderedImage().save(path + ".png")
     found[path] = [layer.isValid(), layer.crs().authid(), drawn.type(), classes]
-print("FOUND" + json.dumps(found), flush=True)
+print(json.dumps(found), flush=True)
 os._exit(0)  # the end of QGIS crashes where layers are alive
 """
 
 
-def _has_qgis():
-    command = [PYTHON, "-c", "import qgis.core"]
-    return PYTHON.exists() and not subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603
-
-
-pytestmark = pytest.mark.skipif(not _has_qgis(), reason="QGIS is not installed")
 GRID = GeoBox((80, 80), Affine(10, 0, 300000, 0, -10, 3700000), "EPSG:32648")
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened(in_qgis, tmp_path_factory):
     """What QGIS says of each file, and the folder with a picture of each."""
     folder = tmp_path_factory.mktemp("qgis")
     probability = np.zeros(GRID.shape, np.float32)
@@ -92,13 +82,7 @@ def opened(tmp_path_factory):
     design = SampleDesign.model_construct(map_sha256="0", seed=0, **bounds, strata=[], places=places)
     write_points(folder / "sample.gpkg", design, GRID)
     names = ("landslides.gpkg", "probability.tif", "split.tif", "density.tif", "sample.gpkg")
-    files = [str(folder / name) for name in names]
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PROJ", "GDAL"))}
-    environment = own | {"QT_QPA_PLATFORM": "offscreen", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-    command = [str(PYTHON), "-c", SCRIPT, *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
-    assert "FOUND" in done.stdout, done.stderr
-    found = json.loads(done.stdout.partition("FOUND")[2].splitlines()[0])
+    found = in_qgis(SCRIPT, *(folder / name for name in names))
     return {Path(path).name: answer for path, answer in found.items()}, folder
 
 

@@ -35,7 +35,8 @@ from coslide.samples.augment import apply_dihedral, undo_dihedral
 
 FILES = {
     "probability.tif", "landslides.gpkg", "landslides.parquet", "density.tif", "summary.json", "summary.png",
-    "item.json", "probability.qml", "density.qml",
+    "item.json", "probability.qml", "density.qml", "scene_after.tif", "scene_before.tif", "hillshade.tif",
+    "landslides.qgz", "context.gpkg",
 }  # fmt: skip
 
 
@@ -63,7 +64,8 @@ def test_the_inventory_says_what_the_cube_knows(mapped, made_up_cube):
 def test_the_item_lists_every_file_of_the_map(mapped):
     item = pystac.Item.from_file(str(mapped / "item.json"))
     hrefs = {asset.href.removeprefix("./") for asset in item.assets.values()}
-    assert hrefs == {name for name in FILES - {"item.json"} if not name.endswith(".qml")}  # styles are no data
+    for_qgis = {name for name in FILES if name.endswith((".qml", ".qgz"))} | {"context.gpkg"}
+    assert hrefs == FILES - {"item.json"} - for_qgis
     with rasterio.open(mapped / "density.tif") as file:  # its pixels are not those of the map
         stated = item.assets["density"].extra_fields
         assert (stated["proj:shape"], stated["proj:transform"]) == (list(file.shape), list(file.transform[:6]))
@@ -204,7 +206,7 @@ def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
 def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):
     """The witness turns whole tiles by hand with numpy and asks the network for each orientation."""
     folder = predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
-    assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif"}
+    assert {path.name for path in folder.iterdir()} == FILES | {"uncertainty.tif", "uncertainty.qml"}
     model, scene = load_model(made_up_model), open_cube(made_up_cube)
     place = [band.name for band in model.metadata.bands].index("aspect_class")
     predict = model.predictors()[0]

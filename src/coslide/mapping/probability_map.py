@@ -35,6 +35,7 @@ PROBABILITY, UNCERTAINTY = "probability.tif", "uncertainty.tif"
 _TAG = "coslide"
 _LOOKED_AT = 1000  # rows and columns, for a share in words
 _COLOURS: Colours = {0.0: (254, 224, 182, 0), 0.5: (230, 159, 0, 200), 1.0: (179, 88, 6, 255)}  # as of the polygons
+_SPREAD: Colours = {0.0: (216, 218, 235, 0), 0.15: (128, 115, 172, 200), 0.3: (45, 0, 75, 255)}
 
 
 class MapMetadata(StrictModel):
@@ -217,7 +218,7 @@ def choose_threshold(
 
 
 def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, metadata: MapMetadata) -> None:
-    """Write ``probability.tif`` with its style for QGIS and, where there is a spread, ``uncertainty.tif``.
+    """Write ``probability.tif`` and, where there is a spread, ``uncertainty.tif``, each with its style for QGIS.
 
     Parameters
     ----------
@@ -240,8 +241,10 @@ def write_probability_map(folder: Path, store: ResumableRaster, grid: GeoBox, me
     if store.layers > 1:
         bands = RasterBands(["standard deviation of the probability"])
         write_cog(folder / UNCERTAINTY, grid, bands, lambda rows: store.read(rows)[1:], tags=tags)
+        write_raster_style(folder / UNCERTAINTY, _SPREAD)
     else:
-        (folder / UNCERTAINTY).unlink(missing_ok=True)  # of an earlier map
+        for path in (folder / UNCERTAINTY, (folder / UNCERTAINTY).with_suffix(".qml")):
+            path.unlink(missing_ok=True)  # of an earlier map
 
 
 def read_probability_map(folder: Path | str) -> ProbabilityMap:

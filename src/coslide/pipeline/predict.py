@@ -24,6 +24,7 @@ from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, find_model, load_model
 from coslide.mapping.probability_map import MapMetadata, choose_threshold, write_probability_map
 from coslide.networks.precision import CHOSEN
+from coslide.pipeline.context import CONTEXT
 from coslide.pipeline.report import write_inventory_products
 from coslide.pipeline.scene_predictor import (
     Block,
@@ -112,13 +113,13 @@ def predict_scene(
     Raises
     ------
     InputError
-        If a file cannot be read or written, model and cube do not fit, another program has ``landslides.gpkg`` of an
-        earlier map open, or another process maps into `out`.
+        If a file cannot be read or written, model and cube do not fit, another program has ``landslides.gpkg`` or
+        ``context.gpkg`` of an earlier map open, or another process maps into `out`.
 
     Examples
     --------
     >>> sorted(path.name for path in predict_scene(bundle, index, folder / "map").glob("landslides.*"))
-    ['landslides.gpkg', 'landslides.parquet']
+    ['landslides.gpkg', 'landslides.parquet', 'landslides.qgz']
     """
     options = options or InferenceOptions()
     out = Path(out)
@@ -190,7 +191,8 @@ def open_to_map(
     tiling_of(options, loaded)
     if options.onnx:
         onnx_predictors(folder)
-    require_replaceable(out / PACKAGE, None)
+    for database in (PACKAGE, CONTEXT):
+        require_replaceable(out / database, None)
     return folder, loaded, cube, missing
 
 

@@ -32,6 +32,7 @@ from coslide.mapping.inventory import object_areas_m2, vectorize_landslides, wri
 from coslide.mapping.metadata import METADATA, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
+from coslide.pipeline.qgis import TITLES, write_map_project, write_pictures
 from coslide.report import charts, images
 from coslide.report.page import render
 from coslide.samples.footprint import is_held_out
@@ -52,6 +53,7 @@ _TITLES = {
     "density.tif": "landslides per km2, and share of the area that slid",
     "summary.json": "number, area and sizes of the landslides",
     "summary.png": "sizes of the landslides, and their number per km2",
+    **TITLES,
 }
 
 
@@ -285,7 +287,7 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     """Draw the landslides of the probability map in `out`, and write all that is made of them beside it.
 
     ``landslides.gpkg`` and ``landslides.parquet`` (`coslide.mapping.inventory.vectorize_landslides`), ``density.tif``,
-    ``summary.json`` and ``summary.png``, and ``item.json``, which lists them.
+    ``summary.json`` and ``summary.png``, ``landslides.qgz`` with what it shows, and ``item.json``, which lists them.
 
     Parameters
     ----------
@@ -319,6 +321,8 @@ def write_inventory_products(out: Path, cube: Cube, model: ModelMetadata, *, min
     summary = summarise_inventory(frame, valid_km2=np.count_nonzero(valid) * pixel_size_m(found.grid) ** 2 / 1e6)
     write_json(out / "summary.json", {"event": event, **of_model, "min_area_m2": min_area_m2, **summary})
     images.save_figure(charts.summary_figure(summary, density[0], squares, title=event), out / "summary.png")
+    write_pictures(out, cube)
+    write_map_project(out, cube, found)
     properties: dict[str, Any] = {"title": event, **{f"coslide:{key}": text for key, text in of_model.items()}}
     properties |= {"coslide:landslides": summary["landslides"], "coslide:area_km2": summary["area_km2"]}
     assets: dict[str, Any] = {name: {"title": title} for name, title in _TITLES.items() if (out / name).is_file()}

@@ -23,9 +23,11 @@ from coslide.mapping.probability_map import read_probability_map
 from coslide.memory import peak_memory_gb
 from coslide.networks import spec
 from coslide.pipeline.build import build_cube
+from coslide.pipeline.context import CONTEXT
 from coslide.pipeline.evaluate import evaluate
 from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
+from coslide.pipeline.qgis import write_map_project
 from coslide.pipeline.report import write_report
 from coslide.pipeline.shipped import choose_model
 from coslide.pipeline.train import fit_model
@@ -49,8 +51,8 @@ def run(
     """Map an event: build, train where there is an inventory and no model, map, evaluate and draw, all in one folder.
 
     The folder is returned. It holds ``index.zarr``, ``model/`` (unless one is given), ``probability.tif``,
-    ``landslides.gpkg``, ``landslides.parquet``, ``metrics.json`` (where there is an inventory), ``landslides.png``,
-    ``run.json`` (time, memory) and ``report.html``.
+    ``landslides.gpkg``, ``landslides.parquet``, ``landslides.qgz`` (a project of QGIS with all layers),
+    ``metrics.json`` (where there is an inventory), ``landslides.png``, ``run.json`` (time, memory) and ``report.html``.
 
     Parameters
     ----------
@@ -83,7 +85,8 @@ def run(
     settings = settings or event.training
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
-    require_replaceable(out / PACKAGE, None)
+    for database in (PACKAGE, CONTEXT):
+        require_replaceable(out / database, None)
     with output_folder(out):
         if model is None and event.inventory:
             _require_trainable(event, settings)
@@ -117,8 +120,9 @@ def _make_all(event: Event, out: Path, model: Path | str | None, settings: Train
         metrics = evaluate(out, inventory, area=area, grid=index)
         if model is not None and Path(model) == out / "model":  # not into the bundle of another training
             record_scores(out / "model", metrics)
-    found = read_probability_map(out)
-    scene_figure(out / "landslides.png", open_cube(index), found, metrics.pixels if metrics else None)
+    found, cube = read_probability_map(out), open_cube(index)
+    write_map_project(out, cube, found, event)  # again: the event has more around than the cube
+    scene_figure(out / "landslides.png", cube, found, metrics.pixels if metrics else None)
 
 
 def _fits(metadata: ModelMetadata, event: Event) -> Callable[[Sequence[Band]], object]:

@@ -35,6 +35,14 @@ def test_the_keys_of_a_band_override_those_of_its_scene(made_up_event, tmp_path)
     assert (bands["B2"].scale, bands["B3"].scale) == (2e-4, 1e-4)
 
 
+@pytest.mark.parametrize("scl", ['"dem.tif"', '{ path = "dem.tif", band = 1 }'])
+def test_a_scene_classification_is_a_path_or_a_table(made_up_event, tmp_path, scl):
+    text = made_up_event.read_text().replace("[scenes.post]", f"[scenes.post]\nscl = {scl}")
+    read = read_event(_beside(made_up_event, text, tmp_path)).scenes.post.scl
+    assert read.path.name == "dem.tif"
+    assert read.scale is None  # that of the scene is for reflectance
+
+
 def test_root_takes_an_environment_variable_and_its_default(made_up_event, tmp_path, monkeypatch):
     text = made_up_event.read_text()
     file = tmp_path / "event.toml"

@@ -78,7 +78,8 @@ class SceneConfig(StrictModel):
         shared = {key: values[key] for key in ("scale", "offset", "nodata", "crs") if key in values}
         own = {name: {"path": band} if isinstance(band, str) else band for name, band in bands.items()}
         filled = {name: {**shared, **band} if isinstance(band, dict) else band for name, band in own.items()}
-        return {**values, "bands": filled}
+        scl = values.get("scl")
+        return {**values, "bands": filled, "scl": {"path": scl} if isinstance(scl, str) else scl}
 
     def model_post_init(self, context: Any, /) -> None:
         """Check that the keys go together."""

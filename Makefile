@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # One process for each processor, so that each computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: help install demo test test-all lint format tables bench qgis clean
+.PHONY: help install demo test test-all lint format tables docs bench qgis clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,6 +44,10 @@ tables: $(INSTALLED) ## refresh the tables of docs/ that are written from the co
 
 qgis: ## the plugin of QGIS as a ZIP file that its plugin manager installs, in dist/
 	$(PYTHON) tools/pack_qgis.py
+
+docs: $(INSTALLED) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 bench: $(INSTALLED) ## benchmarks, on an idle machine
 	$(BIN)/python benchmarks/cube.py

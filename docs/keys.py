@@ -1,19 +1,25 @@
-"""Tables of keys for the documentation, written from the models that check those keys.
+"""Tables for the documentation, written from the code: the keys of the models that check them, and the command line.
 
 A page of ``docs/`` marks where a table belongs::
 
     <!-- keys of coslide.config.schema.DemConfig -->
     <!-- end of keys -->
 
+    <!-- commands of coslide.cli.app -->
+    <!-- end of commands -->
+
 and ``python docs/keys.py`` writes what lies between, on every page; a test fails where a page is stale.
 """
 
+import contextlib
+import io
 import json
 import pkgutil
 import re
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import BaseModel
 
 UNITS = {
@@ -22,7 +28,7 @@ UNITS = {
 }  # fmt: skip
 """The unit that the last part of a key stands for, as in ``pixel_size_m``."""
 
-_BLOCK = re.compile(r"(<!-- keys of (\S+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (keys|commands) of (\S+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 _TYPES = {"string": "text", "boolean": "true or false", "object": "table", "date-time": "date and time"}
 
@@ -58,9 +64,61 @@ def keys_table(model: type[BaseModel]) -> str:
     for key, field in schema["properties"].items():
         default = "required" if key in schema.get("required", []) else _default(field)
         unit = field.get("unit", UNITS.get(key.rpartition("_")[2], "") if "_" in key else "")
-        text = " ".join(field.get("description", "").split()).replace("|", r"\|")
-        rows.append((f"`{key}`", _type(field), default, unit, text))
-    columns = [column for column in zip(*rows, strict=True) if set(column[1:]) - {"", "required"}]
+        rows.append((f"`{key}`", _type(field), default, unit, field.get("description", "")))
+    return _table(rows)
+
+
+def command_sections(app: typer.Typer) -> str:
+    """Write every command of a command line as a section: what it does, its arguments and its options.
+
+    Examples
+    --------
+    >>> app = typer.Typer()
+    >>> @app.command()
+    ... def cut(side_m: float = typer.Option(10.0, help="Side of a tile.")) -> None:
+    ...     "Cut a scene into tiles."
+    >>> _ = app.callback()(lambda: None)
+    >>> print(command_sections(app))
+    ## `coslide cut`
+    <BLANKLINE>
+    Cut a scene into tiles.
+    <BLANKLINE>
+    | argument or option | what it is |
+    |---|---|
+    | `--side-m <float>` | Side of a tile. [default: 10.0] |
+    """
+    group: Any = typer.main.get_command(app)
+    return "\n\n".join(_sections(group, typer.Context(group, info_name="coslide")))
+
+
+def _sections(group: Any, context: Any) -> list[str]:
+    found, before = [], {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        inner = typer.Context(command, info_name=name, parent=context)
+        if hasattr(command, "list_commands"):
+            found += _sections(command, inner)
+            continue
+        with contextlib.redirect_stdout(io.StringIO()):
+            command.get_help(inner)  # which gives options that are settings their description
+        rows = [_option(parameter, inner) for parameter in command.params]
+        told = before.setdefault(tuple(rows), name)
+        same = f"Arguments and options are those of `{context.command_path} {told}`."
+        table = _table([("argument or option", "what it is"), *rows]) if told == name else same
+        found.append(f"## `{inner.command_path}`\n\n{command.help}\n\n{table}")
+    return found
+
+
+def _option(parameter: Any, context: Any) -> tuple[str, str]:
+    """Write an argument or option, and what it is."""
+    usage, text = parameter.get_help_record(context)
+    return f"`{usage}`", text
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    """Write rows, the first of which is the header, as a Markdown table without the columns that would be empty."""
+    clean = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in rows]
+    columns = [column for column in zip(*clean, strict=True) if set(column[1:]) - {"", "required"}]
     header, *body = zip(*columns, strict=True)
     lines = [header, ["---"] * len(header), *body]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("| --- ", "|---").replace("--- |", "---|")
@@ -72,9 +130,10 @@ def fill_tables(page: str) -> str:
     Raises
     ------
     ImportError, AttributeError
-        If a mark names no model.
+        If a mark names nothing.
     """
-    return _BLOCK.sub(lambda mark: f"{mark[1]}\n{keys_table(pkgutil.resolve_name(mark[2]))}\n\n{mark[3]}", page)
+    write = {"keys": keys_table, "commands": command_sections}
+    return _BLOCK.sub(lambda mark: f"{mark[1]}\n{write[mark[2]](pkgutil.resolve_name(mark[3]))}\n\n{mark[4]}", page)
 
 
 def _type(field: dict[str, Any]) -> str:

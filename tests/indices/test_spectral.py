@@ -26,6 +26,7 @@ class Counts:
     """A scene of stored values, as two baselines of Sentinel-2 keep the same surface: with an offset and without."""
 
     acquired = "2017-07-29"
+    sensor = "Sentinel-2 (10 m)"
     notes = ()
 
     def __init__(self, *, names=BANDS, offset=0, seed=0):

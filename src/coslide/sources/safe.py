@@ -33,7 +33,7 @@ Span = tuple[dt.datetime, dt.datetime]
 
 
 class Product(NamedTuple):
-    """A Sentinel-2 product, or the rasters of a scene.
+    """A satellite product, or the rasters of a scene.
 
     Attributes
     ----------
@@ -47,6 +47,8 @@ class Product(NamedTuple):
         Such as ``"05.09"`` and ``"54TWN"``; empty where not stated.
     metadata
         The local files that this was read from.
+    sensor
+        What acquired it, with the size of its pixels; empty where nothing tells.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Product(NamedTuple):
     baseline: str = ""
     tile: str = ""
     metadata: tuple[Path, ...] = ()
+    sensor: str = ""
 
     @property
     def acquired(self) -> str:

@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [
     "errors", "environment", "labels", "progress", "memory", "crs", "grid", "windows", "io", "display", "config",
     "sources", "cube", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report",
-    "pipeline", "terminal", "options", "studies", "bundles", "cli",
+    "pipeline", "terminal", "tables", "next_steps", "options", "starting", "studies", "bundles", "cli",
 ]  # fmt: skip
 NO_TORCH = (
     "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",
@@ -195,7 +195,9 @@ def test_no_public_name_is_used_by_tests_alone():
     used = collections.Counter(
         word for path in MODULES for word in re.findall(r"[A-Za-z_]\w*", _without_docstrings(path.read_text()))
     )
-    commands = {node.name for path, node in functions() if path.name in {"cli.py", "studies.py", "bundles.py"}}
+    commands = {
+        node.name for path, node in functions() if path.name in {"cli.py", "starting.py", "studies.py", "bundles.py"}
+    }
     unused = [
         f"{path.relative_to(PACKAGE)}:{node.name}"
         for path in MODULES

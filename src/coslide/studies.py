@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 import coslide
 from coslide.config.factors import FACTORS
 from coslide.io.executor import open_executor
 from coslide.options import (
     AsJson,
+    Commands,
     IndexCube,
     OutFolder,
     Scheduler,
@@ -21,10 +21,11 @@ from coslide.options import (
     given_settings,
     vector_file_of,
 )
-from coslide.terminal import print_line, print_plan, print_runs, print_study, shown
+from coslide.tables import print_plan, print_runs, print_study
+from coslide.terminal import print_line, shown
 
 
-class _Studies(TyperGroup):
+class _Studies(Commands):
     """The studies by name: that over events, those of the paper, and any TOML file."""
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -5,7 +5,8 @@ import re
 _PERIODS = (
     ("Ar", "archean"), ("Pt", "proterozoic"), ("Nh", "nanhua"), ("Z", "sinian"), ("Cm", "cambrian"),
     ("O", "ordovician"), ("S", "silurian"), ("D", "devonian"), ("C", "carboniferous"), ("P", "permian"),
-    ("T", "triassic"), ("J", "jurassic"), ("K", "cretaceous"), ("E", "paleogene"), ("N", "neogene"), ("Q", "quaternary"),
+    ("T", "triassic"), ("J", "jurassic"), ("K", "cretaceous"),
+    ("E", "paleogene"), ("N", "neogene"), ("Q", "quaternary"),
 )  # fmt: skip
 _CODE = re.compile(r"([A-Z][a-z]?)(\d?)")
 

@@ -174,7 +174,7 @@ def look_at_vector(path: Path) -> list[Found]:
         several = len(layers) > 1
         looked = [_look_at_layer(path, pyogrio.read_info(path, layer=layer), layer, several) for layer in layers]
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError):
-        raise InputError("not whole, or no vector file") from None
+        raise InputError("no vector file, or not whole") from None
     if not (found := [one for one in looked if isinstance(one, Found)]):
         raise InputError("; ".join(dict.fromkeys(str(one) for one in looked)) or "no layer with geometry")
     return found

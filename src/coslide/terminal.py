@@ -72,7 +72,7 @@ def log_to(path: Path | None) -> None:
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"--log: {path}: cannot be written ({reason}); name a file in a folder that is there"
+            f"--log: {path}: cannot be written ({reason}); expected a file in a folder that is there"
         ) from None
     _output.file.setFormatter(_Stamped("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     _log.addHandler(_output.file)
@@ -153,9 +153,7 @@ def _timed(show: Show) -> Show:
     def timed(name: str, done: int, total: int) -> None:
         started = begun.setdefault(name, time.monotonic())
         if done >= total:
-            logging.getLogger("coslide.progress").debug(
-                f"{name}: {total} of {total} in {time.monotonic() - started:.2f} s"
-            )
+            logging.getLogger("coslide.progress").debug(f"{name} took {time.monotonic() - started:.2f} s")
             begun.pop(name)
         show(name, done, total)
 
@@ -223,7 +221,8 @@ def _bar() -> Iterator[Show]:
             if done >= total or name != under_way:
                 bars.remove_task(bar)
                 over = done >= total
-                bar = bars.add_task("working" if over else one_line(name), total=None if over else total)
+                begun = {"total": None} if over else {"total": total, "completed": done}
+                bar = bars.add_task("working" if over else one_line(name), **begun)
                 under_way = "" if over else name
             if under_way:
                 bars.update(bar, completed=done)
@@ -314,7 +313,7 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
     if not debug:
         silence_libraries()
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="coslide")
         sys.stdout.flush()  # what cannot be written shows here, not after the end
     except WRONG_USE as error:
         code = tell_usage(error)

@@ -57,7 +57,7 @@ def check_installation() -> list[Check]:
     }  # fmt: skip
     found = []
     for number, (name, check) in enumerate(checks.items()):
-        report_progress(f"checking {name}", number, len(checks))
+        report_progress("checking", number, len(checks))
         found.append(_carried_out(name, check))
     report_progress("checking", len(checks), len(checks))
     return found

@@ -30,8 +30,8 @@ _BAND = re.compile(
 )
 _DATE = re.compile(r"(?<!\d)(20\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)")
 _WORDS: dict[str, When] = {
-    "pre": "pre", "before": "pre", "prior": "pre", "preevent": "pre", "presismic": "pre", "t1": "pre",
-    "post": "post", "after": "post", "postevent": "post", "postsismic": "post", "t2": "post",
+    "pre": "pre", "before": "pre", "prior": "pre", "preevent": "pre", "presismic": "pre",
+    "post": "post", "after": "post", "postevent": "post", "postsismic": "post",
 }  # fmt: skip
 _REFLECTANCE_AT_MOST = 3.0
 _SENTINEL2_SCALE = 1e-4

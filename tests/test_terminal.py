@@ -206,7 +206,8 @@ def test_a_terminal_shows_a_bar_and_a_pipe_no_control_character(monkeypatch):
         with terminal.shown():
             for done in range(4):
                 progress.report_progress("mapping", done, 4)
-                time.sleep(0.3)
+                time.sleep(0.05)
+            time.sleep(0.4)
             terminal.print_line("between")
             progress.report_progress("mapping", 4, 4)
     """

@@ -205,6 +205,7 @@ def _bar() -> Iterator[Show]:
         """How far a step is, and the time left; or the time that passed, where nothing tells."""
 
         def render(self, task: Task) -> Text:
+            """Write it beside the bar."""
             if task.total is None:
                 return Text(_in_words(task.elapsed or 0.0) if (task.elapsed or 0.0) > _FIRST_LINE_S else "")
             left = "" if task.time_remaining is None else f", {_in_words(task.time_remaining)} left"

@@ -60,7 +60,7 @@ def why(written, name):
 
 def test_the_files_of_an_event_are_found_and_the_written_file_builds(made_up_event, tmp_path):
     """The same event as the file that a person wrote for them."""
-    folder = shutil.copytree(made_up_event.parent, tmp_path / 'an "odd" fold\n=er')
+    folder = shutil.copytree(made_up_event.parent, tmp_path / 'an "odd" fold =er')
     (folder / "event.toml").unlink()
     (folder / "stations.csv").rename(folder / "pga_percent_g.csv")
     written = init_event(folder)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from coslide import terminal
 from coslide.cli import app, main
+from coslide.errors import InputError
 from coslide.next_steps import STEPS, tell_what_comes_next
 from coslide.progress import report_progress
 
@@ -177,6 +178,14 @@ def test_what_comes_next_is_told_where_something_was_made(output, tmp_path, comm
         tell_what_comes_next(command, given)
     assert expected in output.getvalue()
     assert bool(output.getvalue()) == bool(expected)
+
+
+def test_a_person_is_asked_which_of_several_is_meant(output, monkeypatch):
+    monkeypatch.setattr("typer.prompt", lambda *given, **more: 2)
+    assert terminal.ask_which("Which?", ["a\x1b[2J", "b"]) == 1
+    assert output.getvalue().splitlines() == [r"1  a\x1b[2J", "2  b"]
+    with pytest.raises(InputError, match="found 2, expected a number from 1 to 1"):
+        terminal.ask_which("Which?", ["a"])
 
 
 def test_the_start_page_names_commands_that_there_are():

@@ -1,17 +1,16 @@
 """The command line of a beginning: a simulated earthquake, an event file for files that are there, the installation."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import coslide
-from coslide.errors import InputError, one_line
+from coslide.errors import InputError
 from coslide.options import AsJson, OutFolder
 from coslide.tables import print_checks, print_sources
-from coslide.terminal import shown
+from coslide.terminal import ask_which, shown
 
 
 def demo(
@@ -64,20 +63,10 @@ def init(
     """Write an event file from a folder of files, and tell what each was taken for."""
     from coslide.pipeline.init import init_event
 
-    ask = {"ask": _ask} if sys.stdin.isatty() and sys.stderr.isatty() else {}
+    ask = {"ask": ask_which} if sys.stdin.isatty() and sys.stderr.isatty() else {}
     with shown():
         written = init_event(folder, out, **ask)
     print_sources(written.lines)
-
-
-def _ask(question: str, options: Sequence[str]) -> int:
-    """Let a person choose one of several; the first one is proposed."""
-    for number, option in enumerate(options, start=1):
-        typer.echo(f"  {number}  {one_line(option)}", err=True)
-    chosen: int = typer.prompt(question, default=1, type=int, err=True)
-    if not 1 <= chosen <= len(options):
-        raise InputError(f"found {chosen}, expected a number from 1 to {len(options)}")
-    return chosen - 1
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +30,7 @@ class _Output:
     def __init__(self) -> None:
         self.quiet = self.verbose = False
         self.file: logging.FileHandler | None = None
+        self.bar: Any = None
 
     @property
     def level(self) -> int:
@@ -215,6 +216,7 @@ def _bar() -> Iterator[Show]:
     with Progress(
         *columns, console=_errors, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=4
     ) as bars:
+        _output.bar = bars
         bar, under_way = bars.add_task("working", total=None), ""
 
         def show(name: str, done: int, total: int) -> None:
@@ -229,6 +231,26 @@ def _bar() -> Iterator[Show]:
                 bars.update(bar, completed=done)
 
         yield show
+
+
+def ask_which(question: str, options: Sequence[str]) -> int:
+    """Let a person choose one of several, of which the first is proposed; return its number from 0.
+
+    Raises
+    ------
+    InputError
+        If the answer is no number of one.
+    """
+    if _output.bar is not None:
+        _output.bar.stop()  # it would draw over the answer
+    for number, option in enumerate(options, start=1):
+        _print(f"  {number}  {option}")
+    chosen: int = typer.prompt(question, default=1, type=int, err=True)
+    if not 1 <= chosen <= len(options):
+        raise InputError(f"found {chosen}, expected a number from 1 to {len(options)}")
+    if _output.bar is not None:
+        _output.bar.start()
+    return chosen - 1
 
 
 def _in_words(seconds: float) -> str:

@@ -70,6 +70,14 @@ def test_what_the_mask_takes_out_can_be_chosen(landsat, tmp_path):
     assert clear[0].tolist() == [False, True, True, False, True, True, False, True]
 
 
+def test_of_several_flags_the_gravest_counts(landsat, tmp_path):
+    path = landsat / f"{LANDSAT}_QA_PIXEL.TIF"
+    write(path, [np.full((SIDE, SIDE), 22280 | 2)], pixel_m=30)  # cloud, in its own dilation
+    for classes, clear in (((8,), True), ((9,), False)):
+        scene = SceneConfig(products=(landsat,), bands=("red",), scl_invalid=classes)
+        assert bool(open_scene(scene, root=tmp_path).clear(grid(30))[4, 4]) is clear
+
+
 @pytest.mark.parametrize(("eight", "bands"), [(False, "1 2 3 4"), (True, "2 4 6 8")])
 def test_a_planetscope_scene_is_read_with_the_order_of_its_bands_and_its_mask(tmp_path, eight, bands):
     path = tmp_path / f"{PLANET}_AnalyticMS_SR{'_8b' if eight else ''}_harmonized_clip.tif"

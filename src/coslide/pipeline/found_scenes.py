@@ -127,7 +127,7 @@ def _sensor_rasters(files: Sequence[Path]) -> Iterator[tuple[Path, tuple[Path, .
 
 def _product(path: Path, root: Path) -> FoundScene:
     """Describe a product by what its reader finds; of the usual bands those that it has."""
-    names = SENTINEL2_BANDS
+    names: tuple[str, ...] = SENTINEL2_BANDS
     while True:
         try:
             product = read_product(path, SceneConfig(products=(path,), bands=names), root)

@@ -46,7 +46,8 @@ def choose_scenes(scenes: Sequence[FoundScene], event: dt.datetime | None, ask: 
     why = "before or after the earthquake? neither its date nor its name tells; put pre or post in its name"
     left_out = [(scene, why) for scene in unclear]
     chosen: dict[When, FoundScene] = {}
-    for when, name in (("post", "after"), ("pre", "before")):
+    names: dict[When, str] = {"post": "after", "pre": "before"}
+    for when, name in names.items():
         found = sorted(sides[when], key=lambda one: one.day or dt.date.min, reverse=when == "pre")
         if not found:
             continue

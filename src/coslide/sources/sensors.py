@@ -65,4 +65,5 @@ def describe_sensor_product(address: Path) -> tuple[Product, list[Band]] | None:
     mask = folder / sensor.mask.file.format(**told)
     if mask.is_file():
         bands.append(Band("SCL", str(mask), 1, data=tuple({f.number for f in sensor.mask.flags}), mask=sensor.mask))
-    return Product(str(address), {}, time and (time, time), sensor=sensor.name), bands
+    sensed = None if time is None else (time, time)
+    return Product(str(address), {}, sensed, sensor=sensor.name), bands

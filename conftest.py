@@ -25,6 +25,7 @@ import coslide
 from coslide.config.event import read_event
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.labelled_scene import open_labelled_scene
+from coslide.pipeline.run import run
 from coslide.pipeline.train import fit_model
 
 REPOSITORY = Path(__file__).resolve().parent
@@ -174,6 +175,12 @@ def made_up_model(made_up_cube, made_up_event, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     fit_model([open_labelled_scene(made_up_cube)], out, read_event(made_up_event).training)
     return out / "model"
+
+
+@pytest.fixture(scope="session")
+def made_up_run(made_up_event, tmp_path_factory):
+    """The folder of a run of the made-up event; tests that change it copy it."""
+    return run(made_up_event, tmp_path_factory.mktemp("made-up") / "run")
 
 
 @pytest.fixture(autouse=True)

@@ -224,10 +224,11 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(command, tmp_path, monkeypat
     assert not any(tmp_path.iterdir())
 
 
-def test_without_a_command_there_is_help(command):
+def test_without_a_command_it_says_where_to_start(command):
     code, out, err = command()
-    assert code == 2
-    assert "simulate" in out + err
+    assert (code, err) == (0, "")
+    assert "coslide init FOLDER" in out
+    assert len(out.splitlines()) < 12
 
 
 def test_only_coslide_speaks(command, monkeypatch):

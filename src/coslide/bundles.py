@@ -7,7 +7,8 @@ import typer
 
 from coslide.errors import InputError
 from coslide.options import AsJson, Model
-from coslide.terminal import print_model, print_models, shown
+from coslide.tables import print_model, print_models
+from coslide.terminal import shown
 
 _log = logging.getLogger(__name__)
 

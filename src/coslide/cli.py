@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,35 +10,36 @@ import coslide
 from coslide.bundles import export, models_
 from coslide.errors import InputError
 from coslide.io.executor import open_executor
+from coslide.next_steps import START
 from coslide.options import (
     AsJson,
+    Commands,
+    Debug,
     EventFile,
     IndexCube,
     Layers,
+    LogFile,
     Model,
     ModelAndIndex,
     OutFolder,
+    Quiet,
     Resume,
     Scheduler,
     Set,
     TextEncoding,
     TrainingCommand,
+    Verbose,
     WorkerCount,
     given_settings,
     model_and_index,
     vector_file_of,
 )
+from coslide.starting import demo, doctor, init, simulate
 from coslide.studies import study
-from coslide.terminal import (
-    print_assessment,
-    print_contents,
-    print_networks,
-    print_scores,
-    run_to_its_end,
-    shown,
-)
+from coslide.tables import print_assessment, print_contents, print_networks, print_scores
+from coslide.terminal import run_to_its_end, shown
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(cls=Commands, invoke_without_command=True, pretty_exceptions_enable=False)
 app.add_typer(study, name="study")
 _log = logging.getLogger(__name__)
 
@@ -51,10 +52,22 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    context: typer.Context,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    log: LogFile = None,
+    debug: Debug = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Coseismic landslide maps and inventories: from an event file to polygons, with scores you can defend."""
+    if context.invoked_subcommand is None:
+        typer.echo(START, nl=False)
+
+
+for _start in (demo, init, doctor, simulate):
+    app.command()(_start)
 
 
 @app.command(cls=TrainingCommand)
@@ -79,50 +92,6 @@ def run(
         raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(idle)}")
     with shown():
         coslide.run(event, out, model=model, settings=read.training.changed(given), resume=resume)
-
-
-@app.command()
-def demo(
-    out: OutFolder = Path("runs/demo"),
-    size_km: Annotated[float, typer.Option(help="Side of the square that is simulated.")] = 7.2,
-    seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, max=10**9, help="Steps of the training.")] = None,
-) -> None:
-    """Simulate a small earthquake and run the whole pipeline on it; goes on where an earlier demo stopped."""
-    with shown(quiet="coslide.pipeline.build"):
-        event = coslide.simulate_event(out / "event", _recipe(size_km=size_km, seed=seed), keep=True)
-        settings = coslide.read_event(event).training.changed({"optimiser.steps": steps})
-        coslide.run(event, out, settings=settings, resume=True)
-
-
-@app.command()
-def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the event to.")],
-    size_km: Annotated[float, typer.Option(help="Side of the square that the scenes cover.")] = 12.0,
-    seed: Annotated[int, typer.Option(help="Another seed is another place and another earthquake.")] = 0,
-    difficulty: Annotated[str, typer.Option(help="How hard landslides are to find: easy, paper or hard.")] = "paper",
-    relief_m: Annotated[float | None, typer.Option(help="Height of the highest summit above the valleys.")] = None,
-    drainage_per_km: Annotated[float | None, typer.Option(help="Length of streams per area, in km per km2.")] = None,
-    landslide_share: Annotated[float | None, typer.Option(help="Share of the area that slides.")] = None,
-) -> None:
-    """Write a simulated earthquake, whose landslides are all mapped, in the formats that real ones come in."""
-    recipe = _recipe(**{name: value for name, value in locals().items() if name != "folder"})
-    with shown():
-        event = coslide.simulate_event(folder, recipe)
-        _log.info(f"next: coslide run {event} --out RUN")
-
-
-def _recipe(**given: Any) -> Any:
-    """Check the recipe of a simulation; what is None stays as `Recipe` has it."""
-    from pydantic import ValidationError
-
-    from coslide.config.records import first_problem
-    from coslide.simulate.recipe import Recipe
-
-    try:
-        return Recipe(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise InputError(f"--{first_problem(error).replace('_', '-')}") from None
 
 
 @app.command()

@@ -1,14 +1,19 @@
 """What commands have in common: options, and those that are settings of a training."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from coslide.config.toml import parse_toml
 from coslide.errors import InputError
+from coslide.next_steps import tell_what_comes_next
+from coslide.terminal import WRONG_USE, log_to, show_debug_messages, show_errors_only
 
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 IndexCube = Annotated[Path, typer.Argument(help="Index cube (coslide build writes one).")]
@@ -30,6 +35,47 @@ ModelAndIndex = Annotated[
 Layers = Annotated[list[str] | None, typer.Option(help="Layer of that file, in one with several; may be repeated.")]
 TextEncoding = Annotated[str | None, typer.Option(help="Encoding of its text (GBK); else what the file states.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Quiet = Annotated[bool, typer.Option("--quiet", callback=show_errors_only, help="Tell nothing but errors.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", callback=show_debug_messages, help="Tell also what helps to find a fault.")
+]
+LogFile = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", callback=log_to, help="Write all that is told to FILE, too.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_OF_EVERY_COMMAND = ("quiet", "verbose", "log", "debug")
+
+
+class Commands(TyperGroup):
+    """Commands that take the options of coslide itself too, wherever they stand, and end with what comes next."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the first word, and give it those options."""
+        try:
+            name, command, rest = super().resolve_command(ctx, args)
+        except WRONG_USE as error:
+            near = get_close_matches(args[0], self.list_commands(ctx))
+            if near and "Did you mean" not in error.message:  # typer knows of commands, and not of names of studies
+                error.message = f"{error.message.rstrip('.')}. Did you mean {' or '.join(map(repr, near))}?"
+            raise
+        if command is None:
+            return name, command, rest
+        shared = [copy(option) for option in ctx.find_root().command.params if option.name in _OF_EVERY_COMMAND]
+        for option in shared:
+            option.expose_value = False  # its callback keeps it
+        command.params = [*command.params, *shared]
+        if not isinstance(command, TyperGroup) and command.callback is not None:
+            whole, carry_out = f"{ctx.info_name} {name}" if ctx.parent else str(name), command.callback
+
+            @wraps(carry_out)
+            def and_tell(*args: Any, **given: Any) -> Any:
+                result = carry_out(*args, **given)
+                tell_what_comes_next(whole, given)
+                return result
+
+            command.callback = and_tell
+        return name, command, rest
 
 
 class TrainingCommand(TyperCommand):

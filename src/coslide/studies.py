@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 import coslide
 from coslide.config.factors import FACTORS
 from coslide.io.executor import open_executor
 from coslide.options import (
     AsJson,
+    Commands,
     IndexCube,
     OutFolder,
     Scheduler,
@@ -21,10 +21,11 @@ from coslide.options import (
     given_settings,
     vector_file_of,
 )
-from coslide.terminal import print_line, print_plan, print_runs, print_study, shown
+from coslide.tables import print_plan, print_runs, print_study
+from coslide.terminal import print_line, shown
 
 
-class _Studies(TyperGroup):
+class _Studies(Commands):
     """The studies by name: that over events, those of the paper, and any TOML file."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -86,13 +87,13 @@ def transfer(
     from coslide.pipeline.transfer import plan_transfer
 
     settings = cube_settings(events[0]).changed({"split.scheme": "events", **given_settings(locals())})
-    with shown():
-        if dry_run:
+    if dry_run:
+        with shown():
             planned = plan_transfer(events, settings, always=always or (), seeds=seeds)
-            return print_runs([(run, state_of(run, out)[0]) for run in planned], as_json=as_json)
-        with open_executor(scheduler=scheduler, count=workers) as executor:
-            options: dict[str, Any] = {"always": always or (), "seeds": seeds, "executor": executor, "resume": resume}
-            found = coslide.study_transfer(events, out, settings, **options)
+        return print_runs([(run, state_of(run, out)[0]) for run in planned], as_json=as_json)
+    with shown(), open_executor(scheduler=scheduler, count=workers) as executor:
+        options: dict[str, Any] = {"always": always or (), "seeds": seeds, "executor": executor, "resume": resume}
+        found = coslide.study_transfer(events, out, settings, **options)
     return print_study(found, as_json=as_json)
 
 
@@ -157,10 +158,11 @@ def factor(
     design = StudyDesign(given, seeds, protocol, settings == "original")
     with shown("coslide.pipeline.labelled_scene"):  # which tells the split of each case and seed
         planned = plan_of(plan_factor(own, index, design), out, index, reuse=reuse or ())
-        if dry_run:
-            return print_plan(planned, as_json=as_json)
-        print_line(planned.line())
-        with open_executor(scheduler=scheduler, count=workers) as executor:
-            options = {"design": design, "regions": polygons, "reuse": reuse or (), "resume": resume}
-            found = coslide.study_factor(own, index, out, executor=executor, **options)
+        if not dry_run:
+            print_line(planned.line())
+            with open_executor(scheduler=scheduler, count=workers) as executor:
+                options = {"design": design, "regions": polygons, "reuse": reuse or (), "resume": resume}
+                found = coslide.study_factor(own, index, out, executor=executor, **options)
+    if dry_run:
+        return print_plan(planned, as_json=as_json)
     return print_study(found, as_json=as_json)

@@ -1,16 +1,16 @@
-"""Output in a terminal: messages and errors as lines, progress as a bar, results as tables."""
+"""What is told in a terminal while a command runs: messages and errors as lines, progress as a bar or lines."""
 
 import errno
-import json
 import logging
 import os
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,201 +18,256 @@ from rich.console import Console
 from coslide.errors import InputError, one_line
 from coslide.memory import keep_freed_memory
 
-if TYPE_CHECKING:
-    from coslide.evaluation.assessment import Assessment
-    from coslide.evaluation.scores import Scores
-    from coslide.evaluation.study import Run, Study
-    from coslide.pipeline.shipped import ShippedModel
-    from coslide.pipeline.study_cost import Plan
-
-_WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
+WRONG_USE: Any = typer.BadParameter.__base__  # the error of typer about options, which has no public name
 _errors = Console(stderr=True, highlight=False, emoji=False)
+_log = logging.getLogger("coslide")
+_FIRST_LINE_S, _NEXT_LINE_S = 2.0, 10.0  # of progress, where lines tell it
+
+
+class _Output:
+    """How much is told on the error channel, and the file that all of it goes to."""
+
+    def __init__(self) -> None:
+        self.quiet = self.verbose = False
+        self.file: logging.FileHandler | None = None
+        self.bar: Any = None
+
+    @property
+    def level(self) -> int:
+        """The least level of messages that are shown."""
+        return logging.ERROR if self.quiet else logging.DEBUG if self.verbose else logging.INFO
+
+    def start(self) -> None:
+        """Forget what an earlier command was told."""
+        if self.file is not None:
+            _log.removeHandler(self.file)
+            self.file.close()
+        self.__init__()  # type: ignore[misc]
+
+
+_output = _Output()
+
+
+def show_errors_only(wanted: bool) -> None:
+    """Tell nothing but errors, if wanted."""
+    _output.quiet |= wanted
+
+
+def show_debug_messages(wanted: bool) -> None:
+    """Tell also what helps to find a fault, if wanted."""
+    _output.verbose |= wanted
+
+
+def log_to(path: Path | None) -> None:
+    """Write all that is told, with its time, to the end of a file, too.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    if path is None or _output.file is not None:
+        return
+    try:
+        _output.file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"--log: {path}: cannot be written ({reason}); expected a file in a folder that is there"
+        ) from None
+    _output.file.setFormatter(_Stamped("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    _log.addHandler(_output.file)
+    _log.setLevel(logging.DEBUG)
+    _keep(logging.DEBUG, f"coslide {' '.join(sys.argv[1:])}")
+
+
+class _Stamped(logging.Formatter):
+    """Messages in a file: one line each, and the traceback of an error, neither of which steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a message, and what belongs to it."""
+        record.message = one_line(record.getMessage())
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {record.message}"
+        if not record.exc_info:
+            return line
+        lines = self.formatException(record.exc_info).splitlines()
+        return "\n".join([line, *(f"    {' ' * (len(one) - len(one.lstrip()))}{one_line(one)}" for one in lines)])
 
 
 class _Lines(logging.Handler):
     """Messages of coslide as plain lines on the error channel."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a message."""
-        print_line(record.getMessage())
+        """Print a message; those for finding faults with where they come from."""
+        name = f"{record.name}: " if record.levelno < logging.INFO else ""
+        _print(f"{name}{record.getMessage()}", "dim" if name else "")
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Print a text on the error channel, as one line whatever names are in it."""
+    """Print a text on the error channel, as one line whatever names are in it, unless only errors are told."""
+    if not _output.quiet:
+        _print(text, style)
+    _keep(logging.INFO, text)
+
+
+def _keep(level: int, text: str, error: Exception | None = None) -> None:
+    """Write a text that is no message into the file that all goes to, with the traceback of an error."""
+    if _output.file is not None:
+        found = None if error is None else (type(error), error, error.__traceback__)
+        _output.file.handle(_log.makeRecord(_log.name, level, "", 0, text, (), found))
+
+
+def _print(text: str, style: str = "") -> None:
     _errors.print(one_line(text), style=style, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def shown(quiet: str = "") -> Iterator[None]:
-    """Show messages as lines, those of the logger `quiet` only from warnings on, and a bar for what is under way."""
-    from rich.progress import Progress
+    """Show messages as lines, those of the logger `quiet` only from warnings on, and the progress of what is under way.
 
+    Progress is a bar with the time left in a terminal. Elsewhere it is lines, of what takes longer than two seconds.
+    """
     from coslide.progress import progress_to
 
-    bars = Progress(console=_errors, transient=True, disable=not _errors.is_terminal)
-    bar = bars.add_task("")
-
-    def show(name: str, done: int, total: int) -> None:
-        bars.start()
-        bars.update(bar, description=name, completed=done, total=total)
-        if done >= total:
-            bars.stop()
-
-    logger, lines = logging.getLogger("coslide"), _Lines()
+    lines = _Lines(_output.level)
     lines.addFilter(lambda record: record.name != quiet or record.levelno >= logging.WARNING)
-    logger.addHandler(lines)
-    logger.setLevel(logging.INFO)
+    _log.addHandler(lines)
+    _log.setLevel(min(_output.level, logging.DEBUG if _output.file else logging.INFO))
     try:
-        with progress_to(show):
+        with _progress_display() as show, progress_to(_timed(show)):
             yield
     except KeyboardInterrupt:
         text = "interrupted; a build goes on where it was, a training with --resume from its last whole epoch"
         print_line(text, style="yellow")
         raise
     finally:
-        bars.stop()
-        logger.removeHandler(lines)
+        _log.removeHandler(lines)
 
 
-def print_scores(found: "Scores", *, as_json: bool) -> None:
-    """Print scores as a table, or as JSON."""
-    if as_json:
-        return _print_json(found.to_json())
-    from coslide.pipeline.evaluate import COLUMNS, result_rows
-
-    title = "Scores" if found.split.scheme == "unknown" else "Scores on held-out pixels"
-    return _print_table(["method", *COLUMNS.values()], result_rows(found), title=title)
+Show = Callable[[str, int, int], None]
 
 
-def print_assessment(found: "Assessment", *, as_json: bool) -> None:
-    """Print what the labels of a sample tell of a map as tables, or as JSON."""
-    if as_json:
-        return _print_json(found.model_dump(mode="json"))
-    from coslide.evaluation.assessment import comparison_rows, estimate_rows, stratum_rows
+def _timed(show: Show) -> Show:
+    """Pass progress on, and log how long each step took."""
+    begun: dict[str, float] = {}
 
-    title = f"{found.labelled} labels for {found.sampled_km2:.4g} km2, of which {found.mapped_km2:.4g} km2 are mapped"
-    head, *rows = estimate_rows(found)
-    _print_table(head, rows, right=head[1:], title=title)
-    head, *rows = stratum_rows(found)
-    _print_table(head, rows, right=head[1:], title="Labels; more: for an interval half as wide")
-    if found.comparison is not None:
-        head, *rows = comparison_rows(found.comparison)
-        title = f"Compared with {found.comparison.other} on {found.comparison.labelled} labels"
-        _print_table(head, rows, right=head[1:], title=title)
-    return None
+    def timed(name: str, done: int, total: int) -> None:
+        started = begun.setdefault(name, time.monotonic())
+        if done >= total:
+            logging.getLogger("coslide.progress").debug(f"{name} took {time.monotonic() - started:.2f} s")
+            begun.pop(name)
+        show(name, done, total)
+
+    return timed
 
 
-def print_study(found: "Study", *, as_json: bool) -> None:
-    """Print the table of a study, or all of it as JSON."""
-    if as_json:
-        return _print_json(found.model_dump(mode="json"))
-    from coslide.evaluation.study_tables import brief_rows, transfer_rows
-
-    transfer = found.name == "transfer"
-    head, *rows = transfer_rows(found, brief=True) if transfer else brief_rows(found)
-    caption = "Oracle: at the threshold that is best on the scored pixels; a bound, not a result."
-    words = caption if transfer else "Mean ± deviation over the seeds; study.md says which differences are sure."
-    return _print_table(head, rows, right=head[1 + transfer :], title=f"Study: {found.title}", caption=words)
+@contextmanager
+def _progress_display() -> Iterator[Show]:
+    if _output.quiet:
+        yield lambda name, done, total: None
+    elif not _errors.is_terminal:
+        yield _ProgressLines().show
+    else:
+        with _bar() as show:
+            yield show
 
 
-def print_runs(runs: Sequence[tuple["Run", str]], *, as_json: bool) -> None:
-    """Print the trainings of a study and the state of each as a table, or as JSON."""
-    if as_json:
-        return _print_json([{**run.model_dump(mode="json"), "state": state} for run, state in runs])
-    rows = [(run.name, state, run.case, ", ".join(Path(path).name for path in run.train)) for run, state in runs]
-    return _print_table(("run", "state", "unseen", "trains on"), rows, title=f"{len(runs)} trainings")
+class _ProgressLines:
+    """Progress as lines: the first after two seconds of a step, then every ten, and one at its end."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.began = self.next = 0.0
+        self.before = 0
+
+    def show(self, name: str, done: int, total: int) -> None:
+        """Tell how far a step is, if it is time for a line."""
+        now = time.monotonic()
+        if name != self.name:
+            self.name, self.before, self.began, self.next = name, done, now, now + _FIRST_LINE_S
+        told = self.next > self.began + _FIRST_LINE_S
+        if done >= total:
+            if told:
+                _print(f"{name}: done in {_in_words(now - self.began)}")
+            self.name = ""
+        elif now >= self.next and done > self.before:
+            left = (now - self.began) * (total - done) / (done - self.before)
+            _print(f"{name}: {100 * done / total:.0f} %, about {_in_words(left)} left")
+            self.next = now + _NEXT_LINE_S
 
 
-def print_plan(plan: "Plan", *, as_json: bool) -> None:
-    """Print the plan of a study as a table, or as JSON."""
-    if as_json:
-        return _print_json(plan.model_dump(mode="json"))
-    rows = [
-        (one.run.name, one.state, f"{one.steps or ''}", f"{one.step_s:.2f} s" if one.step_s else "")
-        for one in plan.runs
-    ]
-    head = ("run", "state", "steps", "a step alone")
-    return _print_table(head, rows, right=head[2:], title=plan.line())
-
-
-def print_contents(bands: Sequence[Mapping[str, Any]], title: str, *, as_json: bool) -> None:
-    """Print the bands of a cube as a table, or as JSON."""
-    if as_json:
-        return _print_json(bands)
-    rows = []
-    for band in bands:
-        ends = ["" if end is None else f"{end:.4g}" for end in (band["smallest"], band["largest"])]
-        first, *more = band["source"] or [""]
-        source = f"{Path(first).name} +{len(more)}" if more else Path(first).name
-        rows.append((band["band"], band["role"], band["unit"], f"{100 * band['valid_share']:.1f} %", *ends, source))
-    head = ("band", "role", "unit", "valid", "from", "to", "source")
-    return _print_table(head, rows, right=("valid", "from", "to"), title=title)
-
-
-def print_models(models: Sequence["ShippedModel"], *, as_json: bool) -> None:
-    """Print the models that come with coslide as a table, or as JSON."""
-    if as_json:
-        return _print_json([one.entry() for one in models])
-    from coslide.pipeline.shipped import model_rows
-
-    head, *rows = model_rows(models)
-    caption = "Unseen events had no part in a training; F1 is at the own threshold of a model. coslide models NAME"
-    title, wrapped = "Models that come with coslide", ("bands", "unseen events")
-    return _print_table(head, rows, right=("size",), wrapped=wrapped, title=title, caption=caption)
-
-
-def print_model(model: "ShippedModel", *, as_json: bool) -> None:
-    """Print the card of a model, or what `print_models` tells of it as JSON."""
-    from coslide.pipeline.shipped import card_of
-
-    if as_json:
-        return _print_json(model.entry())
-    return typer.echo(card_of(model.metadata), nl=False)
-
-
-def print_networks(networks: Sequence[Mapping[str, Any]], bands: int, *, as_json: bool) -> None:
-    """Print the networks with their sizes as a table, or as JSON."""
-    if as_json:
-        return _print_json(networks)
-    caption = (
-        "Table 4: weights and elements of feature maps, as the paper counts. Reconstruction: built from what is\n"
-        "known of a network whose paper could not be read; low confidence: from little more than its title."
-    )
-    rows = []
-    for network in networks:
-        numbers, note = ("", "", ""), "which bands are before and after? --cube"
-        if network["parameters"] is not None:
-            table4, multiply_adds = network["params_table4"] / 1e6, network["multiply_adds"] / 1e9
-            numbers = (f"{network['parameters']:,}", f"{table4:.2f} M", f"{multiply_adds:.2f} G")
-            note = network["reconstruction"].split(":")[0]
-        rows.append((network["network"], str(network["width"]), *numbers, note))
-    right = ("width", "parameters", "Table 4", "multiply-adds")
-    title = f"{bands} bands, 2 classes, a tile of 128 x 128"
-    return _print_table(("network", *right, ""), rows, right=right, title=title, caption=caption)
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2))
-
-
-def _print_table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    title: str,
-    right: Sequence[str] = (),
-    wrapped: Sequence[str] = (),
-    caption: str = "",
-) -> None:
-    from rich.table import Column, Table
+@contextmanager
+def _bar() -> Iterator[Show]:
+    """Draw a bar for the step under way; between steps it tells only that time passes."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
-    wrapped = [*wrapped, head[-1]]
-    columns = [Column(name, justify="right" if name in right else "left", no_wrap=name not in wrapped) for name in head]
-    table = Table(*columns, title=Text(one_line(title)), caption=caption, box=None)
-    for row in rows:
-        table.add_row(*(Text(one_line(text)) for text in row))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)  # where no terminal tells its width
+    class Time(ProgressColumn):
+        """How far a step is, and the time left; or the time that passed, where nothing tells."""
+
+        def render(self, task: Task) -> Text:
+            """Write it beside the bar."""
+            if task.total is None:
+                return Text(_in_words(task.elapsed or 0.0) if (task.elapsed or 0.0) > _FIRST_LINE_S else "")
+            left = "" if task.time_remaining is None else f", {_in_words(task.time_remaining)} left"
+            return Text(f"{task.percentage:.0f} %{left}")
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(30), Time())
+    with Progress(
+        *columns, console=_errors, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=4
+    ) as bars:
+        _output.bar = bars
+        bar, under_way = bars.add_task("working", total=None), ""
+
+        def show(name: str, done: int, total: int) -> None:
+            nonlocal bar, under_way
+            if done >= total or name != under_way:
+                bars.remove_task(bar)
+                over = done >= total
+                begun = {"total": None} if over else {"total": total, "completed": done}
+                bar = bars.add_task("working" if over else one_line(name), **begun)
+                under_way = "" if over else name
+            if under_way:
+                bars.update(bar, completed=done)
+
+        yield show
+
+
+def ask_which(question: str, options: Sequence[str]) -> int:
+    """Let a person choose one of several, of which the first is proposed; return its number from 0.
+
+    Raises
+    ------
+    InputError
+        If the answer is no number of one.
+    """
+    if _output.bar is not None:
+        _output.bar.stop()  # it would draw over the answer
+    for number, option in enumerate(options, start=1):
+        _print(f"  {number}  {option}")
+    chosen: int = typer.prompt(question, default=1, type=int, err=True)
+    if not 1 <= chosen <= len(options):
+        raise InputError(f"found {chosen}, expected a number from 1 to {len(options)}")
+    if _output.bar is not None:
+        _output.bar.start()
+    return chosen - 1
+
+
+def _in_words(seconds: float) -> str:
+    """Say how long something takes.
+
+    Examples
+    --------
+    >>> [_in_words(seconds) for seconds in (0.4, 59.6, 125, 3725)]
+    ['1 s', '1 min', '2 min 5 s', '1 h 2 min']
+    """
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    size, large, small = (60, "min", "s") if whole < 3600 else (3600, "h", "min")
+    first, rest = divmod(whole, size)
+    rest = rest if size == 60 else rest // 60
+    return f"{first} {large}" + (f" {rest} {small}" if rest else "")
 
 
 def silence_libraries() -> None:
@@ -239,8 +294,15 @@ def tell_usage(error: Any) -> int:
         of, context = "", error.ctx
         while context and context.parent:
             of, context = f" {context.info_name}{of}", context.parent
-        print_line(f"coslide: {error.format_message().rstrip('.')}; see coslide{of} --help", style="red")
+        text = error.format_message().rstrip(".")
+        _tell_error(f"{text}{' See' if text.endswith('?') else '; see'} coslide{of} --help")
     return 2
+
+
+def _tell_error(text: str, error: Exception | None = None) -> None:
+    """Tell an error on the error channel, and in the file that all goes to with its traceback."""
+    _print(f"coslide: {text}", "red")
+    _keep(logging.ERROR, text, error)
 
 
 def error_in_words(error: Exception) -> str:
@@ -266,6 +328,7 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
     with 1, an interruption with 130. Who reads the output may stop reading (``| head``): that is silent.
     """
     debug = "--debug" in sys.argv
+    _output.start()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started it
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -273,9 +336,9 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
     if not debug:
         silence_libraries()
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="coslide")
         sys.stdout.flush()  # what cannot be written shows here, not after the end
-    except _WRONG_USE as error:
+    except WRONG_USE as error:
         code = tell_usage(error)
     except KeyboardInterrupt:
         code = 130
@@ -284,7 +347,9 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
         code = 1
     except Exception as error:
         if debug:
+            _keep(logging.ERROR, error_in_words(error), error)
             raise
-        print_line(f"coslide: {error_in_words(error)}", style="red")
+        _tell_error(error_in_words(error), error)
         code = 2 if isinstance(error, InputError | PermissionError) else 1
+    _output.start()  # closes the file
     sys.exit(code)

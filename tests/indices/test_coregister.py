@@ -53,6 +53,7 @@ class Held:
     """A scene held in an array, on the grid already."""
 
     acquired = ""
+    sensor = ""
     notes = ()
 
     def __init__(self, values, grid, *, names=("B2", "B4", "B8"), cloudy=None):
@@ -74,6 +75,7 @@ class Rendered:
     """A scene that is a function of the place, displaced by so many metres to the east and to the north."""
 
     acquired = "2017-07-29"
+    sensor = "Sentinel-2 (10 m)"
     notes = ()
     band_names = ("B4", "B8")
 

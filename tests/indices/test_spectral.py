@@ -26,6 +26,7 @@ class Counts:
     """A scene of stored values, as two baselines of Sentinel-2 keep the same surface: with an offset and without."""
 
     acquired = "2017-07-29"
+    sensor = "Sentinel-2 (10 m)"
     notes = ()
 
     def __init__(self, *, names=BANDS, offset=0, seed=0):
@@ -156,7 +157,7 @@ def test_a_shift_that_is_only_measured_moves_nothing():
 def test_a_scene_without_near_infrared_has_no_ndvi_and_says_so():
     family = prepare_scene(Counts(names=("B2", "B3", "B4")), "post")
     assert list(by_variable(family.bands)) == list(family.compute(GRID)) == ["reflectance_post"]
-    assert family.notes == ("scene post: no NDVI, which needs B4 and B8; found B2, B3, B4",)
+    assert family.notes == ("scene post: no NDVI, which needs B4 and B8 or B8A; found B2, B3, B4",)
 
 
 def test_a_scene_without_bands_is_refused():

@@ -59,16 +59,16 @@ def test_a_raster_lies_where_its_horizontal_crs_says(tmp_path, crs, transform):
     assert (open_elevation(DemConfig(path=path), window).elevation(window) == 700).all()
     assert (read_coarse_raster(path, window).values == 700).all()
     assert (read_strata(GeologyConfig(path=path, ages=(700,)), window).codes == 1).all()
-    assert locate_band(Band("B2", str(path)), sentinel2=False).geobox.crs == flat
+    assert locate_band(Band("B2", str(path)), of_product=False).geobox.crs == flat
 
 
 @pytest.mark.parametrize("crs", NOWHERE)
 def test_a_crs_that_gives_no_place_on_earth_is_refused(tmp_path, crs):
     path = write(tmp_path / "r.tif", np.ones((9, 9), np.float32), crs=crs)
-    for read in (lambda: raster_extent(path, "dem"), lambda: locate_band(Band("B2", str(path)), sentinel2=False)):
+    for read in (lambda: raster_extent(path, "dem"), lambda: locate_band(Band("B2", str(path)), of_product=False)):
         with pytest.raises(InputError, match=r"r\.tif: found a CRS that gives no place on Earth"):
             read()
-    assert locate_band(Band("B2", str(path), crs="EPSG:32654"), sentinel2=False).geobox.crs == "EPSG:32654"
+    assert locate_band(Band("B2", str(path), crs="EPSG:32654"), of_product=False).geobox.crs == "EPSG:32654"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_band_holds_the_value_of_the_pixel_below_each_point(tmp_path, dtype, n
     values = np.random.default_rng(seed).integers(0, 5, shape).astype(dtype)
     affine = Affine(side_m, 0, 500000 + corner[0], 0, -side_m, 4700000 - corner[1])
     path = write(tmp_path / "r.tif", values, transform=affine, nodata=nodata)
-    raster = locate_band(Band("B2", str(path), scale=1.0), sentinel2=False)
+    raster = locate_band(Band("B2", str(path), scale=1.0), of_product=False)
     found = raster.read(slice(0, shape[0]), slice(0, shape[1]))
     expected = np.where(values == (-1 if nodata is None else nodata), np.nan, values.astype(float))
     np.testing.assert_array_equal(found, expected)

@@ -60,12 +60,12 @@ def masked(folder, values, *, kind):
 
 
 def band(path):
-    raster = locate_band(Band("B2", str(path), None, scale=1.0), sentinel2=False)
+    raster = locate_band(Band("B2", str(path), None, scale=1.0), of_product=False)
     return np.isfinite(raster.read(slice(0, 30), slice(0, 40)))
 
 
 def classification(path):
-    raster = locate_band(Band("SCL", str(path), None), sentinel2=False)
+    raster = locate_band(Band("SCL", str(path), None), of_product=False)
     return np.isfinite(raster.read(slice(0, 30), slice(0, 40)))
 
 
@@ -144,7 +144,7 @@ def test_what_lossy_compression_makes_of_a_transparent_pixel_is_transparent(tmp_
     path = write(tmp_path / "r.jp2", values[0], alpha=values[1], driver="JP2OpenJPEG", QUALITY=5)
     with rasterio.open(path) as file:
         assert 0 < file.read(2)[:, :100].max() < 128
-    raster = locate_band(Band("B2", str(path), None, scale=1.0), sentinel2=False)
+    raster = locate_band(Band("B2", str(path), None, scale=1.0), of_product=False)
     assert (np.isfinite(raster.read(slice(0, 256), slice(0, 256))) == (values[1] == 255)).all()
 
 

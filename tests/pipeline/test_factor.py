@@ -22,7 +22,7 @@ from coslide.pipeline.factor import StudyDesign, plan_factor, study_factor
 from coslide.pipeline.study import RUN, state_of, whole_runs
 from coslide.pipeline.study_cost import plan_of
 from coslide.pipeline.study_regions import draw_regions
-from coslide.terminal import print_plan, print_study
+from coslide.tables import print_plan, print_study
 
 FACTOR = Factor(
     name="two",

@@ -15,12 +15,11 @@ from coslide.errors import InputError
 from coslide.pipeline.build import build_cube, describe_cube
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.report import write_report
-from coslide.pipeline.run import run
 
 
 @pytest.fixture(scope="module")
-def finished(made_up_event, tmp_path_factory):
-    return run(made_up_event, tmp_path_factory.mktemp("report") / "run")
+def finished(made_up_run):
+    return made_up_run
 
 
 def test_the_numbers_of_the_page_are_those_of_the_scores(finished):

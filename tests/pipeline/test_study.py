@@ -25,7 +25,7 @@ from coslide.pipeline.scene_predictor import predict_array
 from coslide.pipeline.study import RUN, carry_out, state_of
 from coslide.pipeline.transfer import plan_transfer, study_transfer
 from coslide.report.page import render
-from coslide.terminal import print_study
+from coslide.tables import print_study
 
 SETTINGS = TrainingSettings(
     network="unet",

@@ -1,7 +1,11 @@
 """The page of a run: nothing from elsewhere, nothing unescaped, every picture described."""
 
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
@@ -16,6 +20,7 @@ from coslide.evaluation.stratified import Tally
 from coslide.evaluation.unlabelled import ExpectedScores
 from coslide.pipeline.evaluate import COLUMNS
 from coslide.pipeline.report import Picture
+from coslide.report.assets import page_assets, script_json
 from coslide.report.page import render, score_text
 
 EVIL = '<script>alert("x")</script> & "quoted"'
@@ -24,7 +29,9 @@ NOTHING = {
     "title": "Event", "files": FILES, "cube": None, "time": None, "scores": None, "map": None,
     "model": None, "assessment": None,
     "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
+    "map_data": None, "page": page_assets(None), "inputs": [], "absent": [], "told": [], "bibtex": "", "largest": [],
 }  # fmt: skip
+MAP_DATA = {"thresholds": {"mapped": 5, "judged": 100}, "shapes": {"mapped": {"columns": {"name": [EVIL]}}}}
 
 
 def scores_of(**options):
@@ -73,6 +80,8 @@ def evil_run():
         "maps": [picture] * 2, "probability": picture, "framed": True,
         "mapped_km2": 9.0, "nodata_share": 0.1, "areas_m2": [100.0, 300.0], "summary": picture,
         "sizes": {EVIL: np.array([100.0, 300.0])}, "size_chart": picture,
+        "map_data": MAP_DATA, "page": page_assets(MAP_DATA), "inputs": [[EVIL] * 4], "absent": [EVIL], "told": [EVIL],
+        "bibtex": EVIL, "largest": [(0, picture)], "largest_text": EVIL,
     }  # fmt: skip
 
 
@@ -84,7 +93,7 @@ def page():
 class _Reader(HTMLParser):
     """Collects the tags of a page with their attributes, and checks that they are closed in order."""
 
-    VOID = ("meta", "img")
+    VOID = ("meta", "img", "input", "br")
 
     def __init__(self):
         super().__init__()
@@ -113,9 +122,13 @@ def test_the_page_tells_that_a_model_was_adapted(page):
 
 def test_texts_of_the_data_cannot_become_tags(page):
     tags = read(page)
-    assert "script" not in {tag for tag, _ in tags}
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") > 20
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
+    own = [str(text) for _, text in page_assets(MAP_DATA).scripts]
+    assert scripts == [scripts[0], *own]
+    assert json.loads(scripts[0]) == MAP_DATA
+    assert "<" not in scripts[0]
+    assert len([tag for tag, _ in tags if tag == "script"]) == len(scripts)
+    assert page.count("&lt;script&gt;") > 25
     assert next(attrs["alt"] for tag, attrs in tags if tag == "img") == EVIL
 
 
@@ -124,15 +137,49 @@ def test_nothing_is_loaded_from_elsewhere(page):
     for _, attrs in tags:
         for name in ("src", "href"):
             assert attrs.get(name, "data:").startswith("data:")
-    assert not re.search(r"https?:|@import|url\(", page)
+    assert not {"link", "iframe", "object", "embed", "base", "form action"} & {tag for tag, _ in tags}
+    style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1]
+    assert "@import" not in style
+    assert set(re.findall(r"url\(.(\w+):", style)) <= {"data"}
     policy = next(attrs["content"] for tag, attrs in tags if attrs.get("http-equiv"))
-    assert policy.startswith("default-src 'none'")
+    allowed = dict(one.split(" ", 1) for one in policy.split("; "))
+    assert allowed["default-src"] == "'none'"  # so nothing is fetched, sent, or shown in a frame
+    assert set(allowed) == {"default-src", "script-src", "worker-src", "img-src", "style-src"}
+
+
+def test_the_browser_is_told_to_run_the_scripts_of_coslide_alone(page):
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    allowed = re.search(r"script-src ([^;]*);", policy.replace("&#39;", "'"))[1].split(" ")
+    scripts = re.findall(r"<script(?: type=\"module\")?>(.*?)</script>", page, re.DOTALL)
+    digests = [hashlib.sha256(text.encode()).digest() for text in scripts]
+    assert allowed == [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+    assert len(scripts) == 3
+
+
+def test_no_text_in_the_data_of_the_map_can_end_its_element():
+    found = script_json({"a": "</script><!--<script>", "b": [1.5, None]})
+    assert "<" not in found
+    assert json.loads(found) == {"a": "</script><!--<script>", "b": [1.5, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_json([float("nan")])
+
+
+def test_the_library_of_the_map_is_whole_and_its_licence_in_the_page(page):
+    assert "MapLibre contributors" in page
+    assert "BSD" in page
+    assert all("</script" not in text for _, text in page_assets(MAP_DATA).scripts)
+    folder = files("coslide.report").joinpath("maplibre")
+    listed = re.findall(r"([0-9a-f]{64})  (\S+)", folder.joinpath("README.md").read_text())
+    assert [name for _, name in listed] == ["maplibre-gl.js", "maplibre-gl.css"]
+    for digest, name in listed:  # unchanged, as npm has it
+        assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
 
 
 def test_headings_come_in_order_and_table_heads_have_a_scope(page):
     tags = read(page)
     headings = [tag for tag, _ in tags if tag in {"h1", "h2", "h3"}]
-    assert headings == ["h1", *["h2"] * (len(headings) - 1)]
+    assert headings[:3] == ["h1", "h2", "h3"]
+    assert set(headings[3:]) == {"h2"}
     assert len(headings) > 12
     assert {attrs["scope"] for tag, attrs in tags if tag == "th"} == {"col", "row"}
 
@@ -140,10 +187,11 @@ def test_headings_come_in_order_and_table_heads_have_a_scope(page):
 def test_what_is_missing_leaves_no_trace():
     text = render("report.html.j2", run=NOTHING)
     read(text)
-    assert text.count("<section>") == 2  # how it came about, and that no model is there
+    assert text.count("<section>") == 3  # how it came about, how to cite, and that no model is there
     assert "<li>model: network and settings</li>" in text
     assert "<footer>" not in text
     assert 'class="warning"' not in text
+    assert "MapLibre" not in text
     assert "No map of landslides has been made yet." in text
 
 
@@ -175,13 +223,15 @@ def test_texts_have_enough_contrast(page):
         return float(linear @ (0.2126, 0.7152, 0.0722))
 
     style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1]
-    texts = re.findall(r"[^-]color: #(\w+)", style)
-    behind = re.findall(r"background: #(\w+)", style)
-    assert len(texts) >= 2
-    assert len(behind) >= 2
-    for text in texts:
-        for background in behind:
-            assert (luminance(background) + 0.05) / (luminance(text) + 0.05) >= 4.5
+    themes = [dict(re.findall(r"--(\w+): #(\w+)", rule)) for rule in re.findall(r"\{([^{}]*--text:[^{}]*)\}", style)]
+    assert len(themes) == 4  # light, dark by the button, dark by the system, paper
+    assert themes[1] == themes[2]
+    for theme in themes:
+        backgrounds = [theme[name] for name in ("page", "warning", "field") if name in theme]
+        for text in ("text", "faint"):
+            for background in backgrounds:
+                light, dark = sorted((luminance(theme[text]), luminance(background)), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_tables_of_markdown_keep_their_columns_whatever_a_place_is_called():

@@ -30,7 +30,8 @@ def grid_xml(path, fields, *, namespace=NAMESPACE, before="", west=WEST, order=s
     attributes = " ".join(f'{key}="{value}"' for key, value in described.items() if value is not None)
     path.write_text(
         f'<?xml version="1.0" encoding="UTF-8"?>{before}<shakemap_grid xmlns="{namespace}" shakemap_id="us1"'
-        f' shakemap_version="3" map_status="RELEASED"><event magnitude="6.5" /><grid_specification {attributes} />\n'
+        f' shakemap_version="3" map_status="RELEASED"><event magnitude="6.5" lon="-121.5" lat="36.5" />'
+        f"<grid_specification {attributes} />\n"
         f"{elements}<grid_data>\n{data}\n</grid_data></shakemap_grid>"
     )
     return path
@@ -94,6 +95,22 @@ def test_the_standard_deviation_comes_from_the_grid_or_from_the_file_beside_it(t
     np.testing.assert_allclose(read_shakemap(grid).ln_std.values, PGA / 20, rtol=1e-5)
     beside = grid_xml(tmp_path / "uncertainty.xml", {"STDPGV": ("ln(cm/s)", PGA), "STDPGA": ("", PGA / 50)})
     np.testing.assert_allclose(read_shakemap(grid, uncertainty=beside).ln_std.values, PGA / 50, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ('lon="-121.5" lat="36.5"', (-121.5, 36.5)),
+        ('lon="-121.5"', None),
+        ('lon="here" lat="36.5"', None),
+        ('lon="nan" lat="36.5"', None),
+        ('lon="0" lat="99"', None),
+    ],
+)
+def test_the_epicentre_is_read_where_it_is_a_place_on_earth(tmp_path, told, expected):
+    path = grid_xml(tmp_path / "grid.xml", {"PGA": ("pctg", PGA)})
+    path.write_text(path.read_text().replace('lon="-121.5" lat="36.5"', told))
+    assert read_shakemap(path).epicentre == expected
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, "urn:other"])

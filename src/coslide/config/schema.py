@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from coslide.config.fields import MAX_CLASSES, NO_NUMBER, Encoding, Increasing, LayerNames, VectorTable
 from coslide.config.records import StrictModel, require, require_file
+from coslide.config.sensors import channel_name
 
 SENTINEL2_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 
@@ -41,13 +42,15 @@ class BandFile(StrictModel):
 
 
 class SceneConfig(StrictModel):
-    """A satellite scene: rasters of its bands, or the Sentinel-2 L2A products that it consists of."""
+    """A satellite scene: rasters of its bands, or the products that it consists of."""
 
     products: tuple[Annotated[str, StringConstraints(pattern=r"^https?://")] | Path, ...] = ()
     """Sentinel-2 L2A products of one date, of as many tiles as needed: SAFE folders, folders of GeoTIFF or COG, STAC
-    items (JSON files or http addresses). Where tiles overlap, the first one that has a value counts."""
+    items (JSON files or http addresses); or products of Landsat 8/9 (Collection 2, level 2) or PlanetScope (surface
+    reflectance): a folder or one raster of each. Where tiles overlap, the first one that has a value counts."""
     bands: dict[str, BandFile] | tuple[str, ...] = SENTINEL2_BANDS
-    """With `products`: names of the bands to take. Without: a raster for each name."""
+    """With `products`: names of the bands to take. Without: a raster for each name. A name is that of Sentinel-2
+    (`B4`), a common one (`red`, `nir08`, `swir16`) or a wavelength (`"655 nm"`)."""
     scl: BandFile | None = None
     """The scene classification as a raster, beside `bands` given as rasters. Products bring their own."""
     date: Annotated[dt.date, NO_NUMBER] | None = None
@@ -73,8 +76,15 @@ class SceneConfig(StrictModel):
     @classmethod
     def _fill_bands(cls, values: Any) -> Any:
         bands = values.get("bands") if isinstance(values, dict) else None
+        if isinstance(bands, list | tuple):
+            return {**values, "bands": [channel_name(name) if isinstance(name, str) else name for name in bands]}
         if not isinstance(bands, dict):
             return values
+        named: dict[str, str] = {}
+        for name in bands:
+            other = named.setdefault(channel_name(name), name)
+            require(other == name, f"bands: found {other} and {name}, both of channel {channel_name(name)}")
+        bands = {channel: bands[name] for channel, name in named.items()}
         shared = {key: values[key] for key in ("scale", "offset", "nodata", "crs") if key in values}
         own = {name: {"path": band} if isinstance(band, str) else band for name, band in bands.items()}
         filled = {name: {**shared, **band} if isinstance(band, dict) else band for name, band in own.items()}

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, field
 from typing import Annotated, Any, Literal
 
@@ -147,6 +147,17 @@ _RECORDED = ("class_names", "definition", "group", "optional", "date", "quantity
 def by_variable(bands: Sequence[Band]) -> dict[str, list[Band]]:
     """Group bands by the variable of the cube that holds them, in their order."""
     return {name: [band for band in bands if band.variable == name] for name in (band.variable for band in bands)}
+
+
+def sensors_of(bands: Iterable[Band]) -> list[str]:
+    """List the sensors that saw the bands, as far as it is recorded of them.
+
+    Examples
+    --------
+    >>> sensors_of([Band("slope"), Band("ndvi_post", date="post", provenance={"sensor": "Landsat 8/9 (30 m)"})])
+    ['Landsat 8/9 (30 m)']
+    """
+    return sorted({band.provenance["sensor"] for band in bands if "sensor" in band.provenance})
 
 
 def optional_groups(bands: Sequence[Band]) -> dict[str, list[int]]:

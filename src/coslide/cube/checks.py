@@ -146,6 +146,7 @@ class _Counted(BaseModel):
     valid_share: float = Field(default=0.0, ge=0, le=1)
     value_range: tuple[float, float] | None = None
     acquired: _Moment = ""
+    epicentre_lon_lat: tuple[float, float] | None = None
     source: list[str] = Field(default_factory=list)
     source_sha256: list[str] = Field(default_factory=list)
 

@@ -31,7 +31,7 @@ from coslide.indices.geology import prepare_fault_distance, prepare_stratum
 from coslide.indices.landslides import prepare_landslides
 from coslide.indices.rainfall import prepare_rainfall
 from coslide.indices.shaking import prepare_shaking
-from coslide.indices.spectral import NIR, RED, When, ndvi_roles, prepare_ndvi_difference, prepare_scene
+from coslide.indices.spectral import When, ndvi_infrared, ndvi_roles, prepare_ndvi_difference, prepare_scene
 from coslide.indices.terrain import prepare_terrain
 from coslide.io.atomic import sha256
 from coslide.io.paths import with_sidecar_files
@@ -216,7 +216,7 @@ def _scene_specs(event: Event, scenes: EventScenes) -> list[LayerSpec]:
     # Co-registration reads the other scene too.
     both = [event.scenes, post.remote_metadata] if asked != "off" else []
     specs.append(scene_spec(pre, "pre", [event.scenes.pre, event.ndvi, *both], post.files if both else ()))
-    if {RED, NIR} <= set(pre.band_names) & set(post.band_names):
+    if ndvi_infrared(set(pre.band_names) & set(post.band_names)):
         after = ("scene_post", "scene_pre")
         difference = partial(prepare_ndvi_difference, role=role_of_difference)
         specs.append(LayerSpec("ndvi_difference", difference, event.ndvi, after=after))

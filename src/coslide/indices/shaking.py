@@ -158,11 +158,13 @@ def _from_raster(shaking: ShakingConfig, grid: GeoBox) -> Fields:
     """Prepare the fields of a ShakeMap or of a raster."""
     made: dict[str, Any] = {"resampling": "bilinear in g"}
     if shaking.shakemap:
-        pga_g, ln_std, made["shakemap"], notes = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
+        found = read_shakemap(shaking.shakemap, uncertainty=shaking.uncertainty)
+        pga_g, ln_std, made["shakemap"], notes, epicentre = found
+        made |= {"epicentre_lon_lat": list(epicentre)} if epicentre else {}
         if roi_is_empty(overlap_slices(pga_g.geobox, grid)):
             west, south, east, north = pga_g.geobox.boundingbox.bbox
-            found = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
-            raise InputError(f"{shaking.path}: does not overlap the grid; found {found}")
+            place = f"longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f}"
+            raise InputError(f"{shaking.path}: does not overlap the grid; found {place}")
     else:
         (pga_g, ln_std), notes = read_pga_raster(shaking, grid), ()
     rasters = {"pga": pga_g} | ({"pga_ln_std": ln_std} if ln_std else {})

@@ -1,5 +1,6 @@
 """Reflectance and NDVI of the scenes before and after the event."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from coslide.errors import InputError
 from coslide.indices.coregister import Shift
 from coslide.sources.sentinel2 import SceneReader
 
-RED, NIR = "B4", "B8"
+RED, NIR = "B4", ("B8", "B8A")
 MIN_REFLECTANCE_SUM = 0.001
 """Below it, ten steps of the stored values, NDVI is noise."""
 
@@ -88,10 +89,21 @@ def ndvi(red: ArrayLike, nir: ArrayLike) -> NDArray[np.float32]:
     return index
 
 
+def ndvi_infrared(names: Collection[str]) -> str:
+    """Choose the band of the near infrared that NDVI is made of; empty where there is none, or no red.
+
+    Examples
+    --------
+    >>> ndvi_infrared(["B3", "B4", "B8", "B8A"]), ndvi_infrared(["B4", "B8A"]), ndvi_infrared(["B2", "B8"])
+    ('B8', 'B8A', '')
+    """
+    return next((nir for nir in NIR if nir in names and RED in names), "")
+
+
 def prepare_scene(
     reader: SceneReader, when: When, *, shift: Shift | None = None, ndvi_role: Role = "index", resampling: str = "none"
 ) -> LayerGroup:
-    """Prepare the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8.
+    """Prepare the indices of one scene: reflectance (1), and NDVI (1) where it has B4 and B8, or B8A in place of that.
 
     Parameters
     ----------
@@ -129,17 +141,18 @@ def prepare_scene(
     shift_m = shift.applied_m if shift else (0.0, 0.0)
     shared: dict[str, Any] = {"resampling": resampling, "shift_m": list(shift_m)}
     shared |= {"acquired": reader.acquired} if reader.acquired else {}
+    shared |= {"sensor": reader.sensor} if reader.sensor else {}
     shared |= {"coregistration": shift.text} if shift else {}
     group = "scene_before" if when == "pre" else "scene_after"
     common: dict[str, Any] = {"group": group, "optional": when == "pre", "date": when, "provenance": shared}
     seen = {**common, "quantity": REFLECTANCE, "long_name": f"surface reflectance {when}-event"}
     bands = [Band(f"reflectance_{when}_{name}", channel=name, **seen) for name in names]
     notes = [*reader.notes, *([shift.text] if shift else [])]
-    if RED in names and NIR in names:
-        seen = {**common, "provenance": {**shared, "formula": f"({NIR} - {RED}) / ({NIR} + {RED})"}}
+    if nir := ndvi_infrared(names):
+        seen = {**common, "provenance": {**shared, "formula": f"({nir} - {RED}) / ({nir} + {RED})"}}
         bands.append(Band(f"ndvi_{when}", quantity="ndvi", role=ndvi_role, long_name=f"NDVI {when}-event", **seen))
     else:
-        notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR}; found {', '.join(names)}")
+        notes.append(f"scene {when}: no NDVI, which needs {RED} and {NIR[0]} or {NIR[1]}; found {', '.join(names)}")
     if when == "pre":
         common["provenance"] = {**shared, "resampling": "none"}
         bands.append(Band("pre_available", long_name="every pre-event band has a value", **YES_NO, **common))
@@ -179,8 +192,8 @@ def _compute_scene(
     valid = reader.clear(window, shift_m=shift_m) & np.isfinite(bands).all(axis=0)
     bands[:, ~valid] = np.nan
     computed: dict[str, NDArray[Any]] = {f"reflectance_{when}": bands}
-    if RED in names and NIR in names:
-        computed[f"ndvi_{when}"] = ndvi(bands[names.index(RED)], bands[names.index(NIR)])
+    if nir := ndvi_infrared(names):
+        computed[f"ndvi_{when}"] = ndvi(bands[names.index(RED)], bands[names.index(nir)])
     if when == "pre":
         computed["pre_available"] = valid.astype(np.uint8)
     return computed

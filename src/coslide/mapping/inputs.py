@@ -1,10 +1,13 @@
 """What a model is fed: whether a scene has it, and how it is said in words."""
 
+import logging
 from collections.abc import Collection, Sequence
 
-from coslide.cube.band import Band, band_mismatch
+from coslide.cube.band import Band, band_mismatch, sensors_of
 from coslide.errors import InputError
 from coslide.mapping.metadata import ModelMetadata
+
+_log = logging.getLogger(__name__)
 
 
 def require_same_inputs(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m: float, name: str) -> list[str]:
@@ -34,8 +37,20 @@ def inputs_mismatch(metadata: ModelMetadata, bands: Sequence[Band], pixel_size_m
     missing = missing_bands(metadata, bands)
     parts = [band_mismatch(bands, [band for band in metadata.bands if band.name not in missing])]
     if pixel_size_m != metadata.pixel_size_m:
-        parts.append(f"found pixels of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as it was trained")
+        parts.append(
+            f"found pixels of {pixel_size_m:g} m, expected {metadata.pixel_size_m:g} m as it was trained: "
+            f"build the cube with grid.pixel_size_m = {metadata.pixel_size_m:g} in its event file"
+        )
     return "; ".join(filter(None, parts))
+
+
+def warn_of_another_sensor(metadata: ModelMetadata, bands: Sequence[Band], name: str) -> None:
+    """Log a warning where a scene was seen by another sensor than those that a model was trained on."""
+    other = [sensor for sensor in sensors_of(bands) if sensor not in metadata.sensors]
+    if other and metadata.sensors:
+        trained = f"the model was trained on {' and '.join(metadata.sensors)}"
+        advice = "what it learned may not hold; coslide sample and coslide assess tell how good the map is"
+        _log.warning(f"warning: {name}: seen by {' and '.join(other)}, {trained}: {advice}")
 
 
 def missing_bands(metadata: ModelMetadata, bands: Sequence[Band]) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 import coslide
 from coslide import networks
 from coslide.config.records import StrictModel, first_problem, read_record, require
+from coslide.config.sensors import SENTINEL2
 from coslide.cube.band import Band, optional_groups
 from coslide.errors import InputError
 from coslide.evaluation.scores import NetworkDiagnostics, SampleScores, SplitScores
@@ -69,6 +70,8 @@ class ModelMetadata(StrictModel):
         split.
     simulated
         Names of those of them that are simulated (`coslide simulate`).
+    sensors
+        What saw the scenes it was trained on, as far as it was recorded; before it was, that was Sentinel-2.
     settings
         The training settings.
     vital_signs
@@ -102,6 +105,7 @@ class ModelMetadata(StrictModel):
     temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
     events: list[str]
     simulated: list[str] = Field(default_factory=list)
+    sensors: list[str] = Field(default_factory=lambda: [SENTINEL2])
     footprints: list[TrainingFootprint]
     events_without_location: list[str] = Field(default_factory=list)
     split: dict[str, Any]

@@ -87,14 +87,19 @@ def choose_precision(
     """
     if kept is not None and file_exists(kept):
         return read_record(kept, _Choice, advice="remove it").precision
-    single_s, half_s = (_least_s(network, inputs, side_px, each, gradients=gradients) for each in get_args(Precision))
-    chosen: Precision = "bf16" if half_s < _WORTH * single_s else "32"
-    times = f"{1e3 * half_s:.0f} ms in bfloat16 and {1e3 * single_s:.0f} ms in single precision"
+    chosen, times = try_precisions(network, inputs, side_px, gradients=gradients)
     _log.info(f"{what} is computed in precision {chosen} (a trial took {times})")
     if kept is not None:
         with whole_output(kept) as part:
             part.write_text(_Choice(precision=chosen).model_dump_json(), encoding="utf-8")
     return chosen
+
+
+def try_precisions(network: nn.Module, inputs: int, side_px: int, *, gradients: bool) -> tuple[Precision, str]:
+    """Try in which precision a CPU computes a network faster; return it and the times in words. Parameters as above."""
+    single_s, half_s = (_least_s(network, inputs, side_px, each, gradients=gradients) for each in get_args(Precision))
+    chosen: Precision = "bf16" if half_s < _WORTH * single_s else "32"
+    return chosen, f"{1e3 * half_s:.0f} ms in bfloat16 and {1e3 * single_s:.0f} ms in single precision"
 
 
 def _least_s(network: nn.Module, inputs: int, side_px: int, precision: Precision, *, gradients: bool) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import sensors_of
 from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature
@@ -31,7 +32,7 @@ from coslide.mapping.adaptation import (
     labelled_tiles,
     uncalibrated,
 )
-from coslide.mapping.inputs import require_same_inputs
+from coslide.mapping.inputs import require_same_inputs, warn_of_another_sensor
 from coslide.mapping.metadata import ModelMetadata
 from coslide.mapping.model import Model, find_model, load_model, save_model
 from coslide.mapping.probability_map import choose_threshold
@@ -115,6 +116,7 @@ def adapt(
         raise InputError(f"{out}: exists already; expected a new folder for the adapted model")
     old, cube = load_model(model), open_cube(index)
     require_same_inputs(old.metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, str(index))
+    warn_of_another_sensor(old.metadata, cube.inputs, str(index))
     require_tile(cube.shape, old.metadata.tile)
     given = _labelled(cube, as_vector_file(labels), as_vector_file(area), old.metadata.tile)
     settings = _settings(old.metadata, steps)
@@ -261,6 +263,7 @@ def _trained_on(metadata: ModelMetadata, given: _Labelled, record: Adaptation) -
     split |= {"train_tiles": record.tiles - record.held_out_tiles, "validation_tiles": record.held_out_tiles}
     return {
         "events": list(dict.fromkeys([*metadata.events, scene.name])),
+        "sensors": sorted({*metadata.sensors, *sensors_of(scene.scene.inputs)}),
         "simulated": list(dict.fromkeys([*metadata.simulated, *([scene.name] if scene.simulated else [])])),
         "footprints": [*metadata.footprints, scene.footprint],
         "split": metadata.split | split,

@@ -19,7 +19,7 @@ from coslide.io.executor import map_unordered, prefetch
 from coslide.io.outputs import output_folder
 from coslide.io.resumable import ResumableRaster
 from coslide.mapping.export import onnx_predictors
-from coslide.mapping.inputs import require_same_inputs
+from coslide.mapping.inputs import require_same_inputs, warn_of_another_sensor
 from coslide.mapping.inventory import PACKAGE
 from coslide.mapping.model import Model, find_model, load_model
 from coslide.mapping.probability_map import MapMetadata, choose_threshold, write_probability_map
@@ -74,6 +74,7 @@ def predict(model: Model, cube: Cube, options: InferenceOptions | None = None) -
     (('y', 'x'), True)
     """
     require_same_inputs(model.metadata, [*cube.inputs, *cube.diagnostics], cube.pixel_size_m, cube.title)
+    warn_of_another_sensor(model.metadata, cube.inputs, cube.title)
     values = predict_array(model, cube, options)[0]
     coordinates = {name: cube.to_xarray()[name] for name in ("y", "x", "spatial_ref")}
     return xr.DataArray(values, coordinates, ("y", "x"), "probability", {"long_name": "landslide probability"})
@@ -188,6 +189,7 @@ def open_to_map(
         _log.info(why)
         loaded = load_model(folder)
     missing = require_same_inputs(loaded.metadata, given, cube.pixel_size_m, str(index))
+    warn_of_another_sensor(loaded.metadata, given, str(index))
     tiling_of(options, loaded)
     if options.onnx:
         onnx_predictors(folder)

@@ -25,17 +25,18 @@ from coslide.io.atomic import sha256, whole_output, write_json
 from coslide.io.cog import RasterBands, place_in_item, write_cog, write_item
 from coslide.io.paths import file_exists, folder_exists
 from coslide.io.qgis import write_raster_style
-from coslide.io.vector import read_vector
-from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.attributes import LandslideContext, count_density, summarise_inventory
 from coslide.mapping.inventory import object_areas_m2, vectorize_landslides, write_inventory
 from coslide.mapping.metadata import METADATA, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.pipeline.qgis import TITLES, write_map_project, write_pictures
+from coslide.pipeline.report_facts import absent_indices, bibtex, input_rows, model_words
+from coslide.pipeline.report_map import Judged, delivered_landslides, judge, map_content
 from coslide.report import charts, images
+from coslide.report.assets import page_assets
+from coslide.report.largest import largest_pictures, scenes_of
 from coslide.report.page import render
-from coslide.samples.footprint import is_held_out
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ _COMPOSITES = {
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
 }
 
+_LARGEST = 6  # landslides that are drawn before and after
 _DENSITY = {0.0: (255, 255, 204, 0), 0.5: (253, 141, 60, 255), 1.0: (128, 0, 38, 255)}  # of shares of the highest
 _TITLES = {
     PROBABILITY: "landslide probability",
@@ -119,8 +121,19 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
     drawn = charts.score_charts(scores) if scores else ()
     signs = model.vital_signs if model else []
     alt = "Bars of the spread of kernels at each depth, and of the average precision lost without it"
+    judged, landslides = (judge(found, cube), delivered_landslides(folder, found)) if found else (None, None)
+    map_data = map_content(cube, found, landslides, judged) | {"name": "landslides"}
+    title = event or folder.resolve().name
+    owners = [str(cube.attrs.get("credit") or "")] if cube else []
     return {
-        "title": event or folder.resolve().name,
+        "title": title,
+        "map_data": map_data,
+        "page": page_assets(map_data),
+        "inputs": input_rows(cube) if cube else [],
+        "absent": absent_indices(cube) if cube else [],
+        "told": model_words(model, found) if model else [],
+        "areas_m2": [] if landslides is None else landslides["area_m2"].tolist(),
+        "bibtex": bibtex(title, owners + (model.credits if model else [])),
         "files": {path.name for path in folder.iterdir()},
         "cube": cube,
         "time": dt.datetime.fromisoformat(time).astimezone(dt.UTC) if time else None,
@@ -135,7 +148,8 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "vital_signs": [(one, _chart(charts.diagnostics_figure(one), alt)) for one in signs],
         "version": coslide.__version__,
         "cost": _cost(folder / "run.json"),
-        **(_map_parts(folder, found, cube) if found else {"sizes": {}}),
+        **(_map_parts(folder, found, cube, judged) if found and judged else {"sizes": {}}),
+        **_largest(cube, landslides),
     }
 
 
@@ -189,13 +203,28 @@ def _scenes(cube: Cube) -> dict[str, list[Picture]]:
     return found
 
 
-def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[str, Any]:
+def _largest(cube: Cube | None, landslides: gpd.GeoDataFrame | None) -> dict[str, Any]:
+    """Draw the largest landslides, each with its place in the inventory."""
+    scenes = scenes_of(cube) if cube else []
+    if cube is None or landslides is None or not scenes:
+        return {"largest": []}
+    ordered = landslides.reset_index(drop=True).sort_values("area_m2", ascending=False, kind="stable")
+    told = [
+        (number, f"Landslide {row.id}, {row.area_m2:,.0f} m²")
+        for number, row in zip(ordered.index, ordered.itertuples(), strict=True)
+    ]
+    drawn = zip(told, largest_pictures(cube, ordered, scenes, _LARGEST), strict=False)
+    dates = " and ".join(scene.when for scene in scenes)
+    return {
+        "largest": [(number, Picture(uri, f"{text}, {dates} the earthquake", text)) for (number, text), uri in drawn],
+        "largest_text": f"Each {dates} the earthquake, from the left; each date has a stretch of its own.",
+    }
+
+
+def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None, places: Judged) -> dict[str, Any]:
     """Draw the map, and measure it."""
-    valid, held_out = np.isfinite(found.probability), is_held_out(found.seen)
+    valid, (mapped, _, held_out, judged) = np.isfinite(found.probability), places
     recognised = np.asarray(np.nan_to_num(found.probability) >= found.threshold)
-    labels = cube.labels if cube and "landslide" in cube else None
-    mapped = None if labels is None else labels == LANDSLIDE
-    judged = valid & held_out & (True if labels is None else labels != NODATA)
     step, width_km = images.step_of(found.grid.shape), found.grid.shape.x * found.pixel_size_m / 1000
     terrain = cube.to_xarray() if cube else {}
     small = -(-found.grid.shape.y // step), -(-found.grid.shape.x // step)
@@ -229,23 +258,10 @@ def _map_parts(folder: Path, found: ProbabilityMap, cube: Cube | None) -> dict[s
         "framed": framed is not None,
         "mapped_km2": np.count_nonzero(valid) * found.pixel_size_m**2 / 1e6,
         "nodata_share": float(1 - valid.mean()),
-        "areas_m2": _inventory_m2(folder, found, recognised),
         "summary": Picture(images.data_uri(_png(summary), "png"), alt) if file_exists(summary) else None,
         "sizes": {name: areas for name, areas in sizes.items() if areas.size},
         "size_chart": _chart(charts.size_figure(sizes), "How many landslides are at least so large"),
     }
-
-
-def _inventory_m2(folder: Path, found: ProbabilityMap, recognised: NDArray[np.bool_]) -> list[float]:
-    """Read the areas of the landslides that are delivered; measure those of the map where there is no inventory."""
-    path = folder / "landslides.gpkg"
-    if not file_exists(path):
-        return list(object_areas_m2(recognised, found.pixel_size_m))
-    frame = read_vector(path, str(found.grid.crs), what="landslide polygons", may_be_empty=True)
-    areas = pd.to_numeric(frame.get("area_m2", frame.geometry.area), errors="coerce").to_numpy(np.float64)
-    if not (areas > 0).all() or np.isinf(areas).any():
-        raise InputError(f"{path}: area_m2: found what is no area, expected m2 above 0; map again")
-    return [float(area) for area in areas]
 
 
 def _loss(folder: Path) -> Picture | None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from coslide.config.records import first_problem
 from coslide.config.training import TrainingSettings
+from coslide.cube.band import sensors_of
 from coslide.cube.cube import open_cube
 from coslide.errors import InputError
 from coslide.evaluation.probabilities import apply_temperature, best_threshold, curve, fit_temperature
@@ -293,6 +294,7 @@ def _metadata(scenes: Scenes, encoder: Encoder, settings: TrainingSettings, spli
         pixel_size_m=scenes[0].scene.pixel_size_m,
         events=[scene.name for scene in trained],
         simulated=[scene.name for scene in trained if scene.simulated],
+        sensors=sensors_of(band for scene in trained for band in scene.scene.inputs),
         footprints=[scene.footprint for scene in scenes if scene.footprint is not None],
         events_without_location=[scene.name for scene in trained if scene.footprint is None],
         split=split,

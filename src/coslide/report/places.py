@@ -13,7 +13,6 @@ from coslide.errors import InputError
 from coslide.report import images
 from coslide.windows import Window
 
-_COMPOSITES = {"true colour": ("B4", "B3", "B2"), "false colour, plants are red": ("B8", "B4", "B3")}
 _DATES = {"post": "After", "pre": "Before"}
 _SIDE_PX, _ZOOM, _GAP = 64, 5, 8
 _MARK, _RIM = (255, 255, 0), (0, 0, 0)
@@ -58,7 +57,7 @@ class PlacePictures:
         self._cube = cube
         self._panels: dict[str, _Panel] = {}
         step = images.step_of(cube.shape)
-        for words, channels in _COMPOSITES.items():
+        for words, channels in images.COMPOSITES.items():
             dates = {date: bands for date in _DATES if (bands := cube.reflectance(date, channels))}
             if self._panels or not dates:
                 continue

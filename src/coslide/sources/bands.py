@@ -17,6 +17,7 @@ from rasterio.errors import CRSError as RasterCRSError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from coslide.config.sensors import Mask
 from coslide.errors import InputError
 from coslide.io.raster import grid_of, open_own_files, reason_of
 from coslide.io.stored import data_band, nodata_of, read_stored
@@ -54,6 +55,8 @@ class Band(NamedTuple):
         Pixel size; 0 where it is not stated.
     data
         Numbers of bands of the raster that hold data, even where it declares one to be an alpha band.
+    mask
+        How the flags of a mask tell the class; None for bands, and for a classification.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Band(NamedTuple):
     crs: str | None = None
     size_m: float = 0.0
     data: tuple[int, ...] = ()
+    mask: Mask | None = None
 
 
 class BandRaster(NamedTuple):
@@ -82,7 +86,7 @@ class BandRaster(NamedTuple):
         Where its pixels lie.
     driver
         The format in which GDAL opens it; None leaves that to GDAL.
-    data
+    data, mask
         As in `Band`.
     """
 
@@ -94,6 +98,7 @@ class BandRaster(NamedTuple):
     geobox: GeoBox
     driver: str | None
     data: tuple[int, ...] = ()
+    mask: Mask | None = None
 
     def read(self, rows: slice, cols: slice, **options: Any) -> NDArray[np.float32]:
         """Read reflectance (or classes) at rows and columns of the raster, NaN where it is nodata.
@@ -105,6 +110,8 @@ class BandRaster(NamedTuple):
         """
         with open_band(self.href, self.driver) as dataset:
             window = Window.from_slices(rows, cols)
+            if self.mask is not None:
+                return self._classes(dataset, self.mask, window, options)
             stored, void = read_stored(dataset, self.number, window, invalid=self.invalid, data=self.data, **options)
         with np.errstate(over="ignore"):  # what is beyond float32 is nodata
             values: NDArray[np.float32] = stored.astype(np.float32)  # before the offset: unsigned integers would wrap
@@ -112,6 +119,16 @@ class BandRaster(NamedTuple):
         values *= np.float32(self.scale)
         values[void] = np.nan
         return values
+
+    def _classes(self, dataset: Any, mask: Mask, window: Window, options: dict[str, Any]) -> NDArray[np.float32]:
+        """Read the classes that flags tell; NaN beyond the scene."""
+        numbers = sorted({flag.number for flag in mask.flags})
+        read = {n: read_stored(dataset, n, window, invalid=(), data=self.data, **options)[0] for n in numbers}
+        classes = np.full(next(iter(read.values())).shape, mask.otherwise, dtype=np.float32)
+        for flag in reversed(mask.flags):  # the first one that is set counts
+            classes[read[flag.number] >> flag.bit & 1 == 1] = flag.scl
+        classes[classes == 0] = np.nan
+        return classes
 
 
 @contextmanager
@@ -154,43 +171,49 @@ def _dataset(place: str, driver: str | None, _state: tuple[int, ...]) -> Any:
     return open_own_files(place, driver)
 
 
-def locate_band(band: Band, *, sentinel2: bool) -> BandRaster:
+def locate_band(band: Band, *, of_product: bool) -> BandRaster:
     """Open the raster of a band once, to know where it lies and what its values mean.
 
     Parameters
     ----------
     band
         Neither scale nor offset is applied to ``"SCL"``, whose class 0 is nodata.
-    sentinel2
-        Whether it belongs to a Sentinel-2 product: then it is GeoTIFF or JPEG 2000, by its name, and 0 and 65535 are
+    of_product
+        Whether it belongs to a satellite product: then it is GeoTIFF or JPEG 2000, by its name, and 0 and 65535 are
         nodata if it stores integers.
 
     Raises
     ------
     InputError
         If it cannot be read, has several bands and none is named, or fewer bands; if the scale is 0, or `nodata` is a
-        value that it cannot hold; or as `coslide.io.raster.grid_of`.
+        value that it cannot hold; if a mask has not the flags of its sensor; or as `coslide.io.raster.grid_of`.
     """
-    name, driver = redact_url(band.href), product_driver(band.href) if sentinel2 else None
+    name, driver = redact_url(band.href), product_driver(band.href) if of_product else None
     with open_band(band.href, driver) as dataset:
         hint = f'the number of one, as in {{ path = "{Path(name).name}", band = 1 }}'
         number = band.number or data_band(dataset, name=name, expected=hint)
         if number > dataset.count:
             raise InputError(f"{name}: found band = {number}, expected at most {dataset.count}")
+        last = max((flag.number for flag in band.mask.flags), default=1) if band.mask else 1
+        if band.mask and (last > dataset.count or {np.dtype(dtype).kind for dtype in dataset.dtypes} - {"u", "i"}):
+            found = f"{dataset.count} bands of type {dataset.dtypes[0]}"
+            raise InputError(f"{name}: found {found}, expected the mask of the product, {last} bands of flags")
         nodata = nodata_of(dataset, given=band.nodata, name=name, number=number)
         invalid = set() if nodata is None else {nodata}
         scale = dataset.scales[number - 1] if band.scale is None else band.scale
         offset = dataset.offsets[number - 1] if band.offset is None else band.offset
         if band.name == "SCL":
             scale, offset, invalid = 1.0, 0.0, invalid | {0.0}
-        elif sentinel2 and np.dtype(dataset.dtypes[number - 1]).kind in "ui":
+        elif of_product and np.dtype(dataset.dtypes[number - 1]).kind in "ui":
             invalid |= {0.0, 65535.0}  # no data, and saturated
         if scale == 0:
             raise InputError(f"{name}: found scale 0, expected the factor from stored value to reflectance")
         if dataset.crs is None and band.crs is None:
             raise InputError(f"{name}: has no CRS; expected a georeferenced raster, or crs in the event file")
         geobox = grid_of(dataset, crs=band.crs, name=name)
-    return BandRaster(band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver, band.data)
+    return BandRaster(
+        band.href, number, float(scale), float(offset), tuple(sorted(invalid)), geobox, driver, band.data, band.mask
+    )
 
 
 def product_driver(href: str) -> str:

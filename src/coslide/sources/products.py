@@ -1,9 +1,10 @@
-"""Sentinel-2 products in the forms that they come in: SAFE folders, folders of GeoTIFF or COG, and STAC items."""
+"""Satellite products in the forms that they come in: SAFE folders, folders of GeoTIFF or COG, STAC items."""
 
 import re
 from pathlib import Path
 
 from coslide.config.schema import SceneConfig
+from coslide.config.sensors import SENTINEL2
 from coslide.errors import InputError
 from coslide.sources.bands import Band, locate_band, open_band, product_driver
 from coslide.sources.documents import redact_url
@@ -23,6 +24,7 @@ from coslide.sources.safe import (
     read_time,
     require_one_overpass,
 )
+from coslide.sources.sensors import describe_sensor_product
 
 _USUAL_QUANTIFICATION = 10000.0
 
@@ -36,12 +38,13 @@ _SAFE_FORM = "an unpacked SAFE folder (manifest.safe, MTD_MSIL2A.xml, GRANULE)"
 
 
 def read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product:
-    """Open the rasters of a Sentinel-2 product, with what turns their values into reflectance.
+    """Open the rasters of a satellite product, with what turns their values into reflectance.
 
     Parameters
     ----------
     address
-        A SAFE folder, a folder of GeoTIFF, or a STAC item, local or at an http address.
+        A SAFE folder, a folder of GeoTIFF, or a STAC item, local or at an http address; or a product of another sensor
+        (`coslide.sources.sensors`).
     scene
         Which bands count, and their offset where it is given.
     root
@@ -58,20 +61,29 @@ def read_product(address: str | Path, scene: SceneConfig, root: Path) -> Product
     wanted = {*names.values(), "SCL"}
     if isinstance(address, str) or address.suffix.lower() in {".json", ".geojson"}:
         product, bands = describe_item(address, root, wanted)
+    elif (of_sensor := describe_sensor_product(address)) is not None:
+        product, bands = of_sensor
     elif address.is_dir():
         product, bands = _describe_folder(address, wanted)
     else:
-        forms = f"{_SAFE_FORM}, a folder of GeoTIFF or COG, or a STAC item (.json or address)"
+        forms = f"{_SAFE_FORM}, a folder of GeoTIFF or COG, a STAC item (.json or address), or Landsat 8/9 or Planet"
         raise InputError(f"{address}: is no product; expected {forms}")
     there = {band.name for band in bands}
     if lacking := [name for name, plain in names.items() if plain not in there]:
-        raise InputError(f"{product.name}: has no band {lacking[0]}; found {', '.join(sorted(there)) or 'none'}")
+        known = [name for name in (*BAND_IDS, "SCL") if name in there]
+        hint = "; choose with bands = [...]" if there else ""
+        raise InputError(f"{product.name}: has no band {lacking[0]}; found {', '.join(known) or 'none'}{hint}")
     finest = {plain: _finest([band for band in bands if band.name == plain], product.name) for plain in wanted & there}
     named = [finest[plain]._replace(name=name) for name, plain in names.items()]
-    bands = [_with_radiometry(band, product.baseline, scene) for band in named]
+    if product.sensor and scene.boa_offset != "auto":
+        raise InputError(
+            f"{product.name}: found boa_offset = {scene.boa_offset:g}, which is for Sentinel-2; leave it out"
+        )
+    bands = named if product.sensor else [_with_radiometry(band, product.baseline, scene) for band in named]
     if "SCL" in finest:
         bands.append(finest["SCL"])
-    return product._replace(rasters={band.name: locate_band(band, sentinel2=True) for band in bands})
+    rasters = {band.name: locate_band(band, of_product=True) for band in bands}
+    return product._replace(rasters=rasters, sensor=product.sensor or SENTINEL2)
 
 
 def _finest(bands: list[Band], product: str) -> Band:
@@ -80,7 +92,7 @@ def _finest(bands: list[Band], product: str) -> Band:
     bands = list({(band.href, band.number): band for band in by_scale}.values())
     sizes = [band.size_m for band in bands]
     if len(bands) > 1 and (min(sizes) <= 0 or sizes.count(min(sizes)) > 1):
-        sizes = [abs(locate_band(band, sentinel2=True).geobox.affine.determinant) for band in bands]
+        sizes = [abs(locate_band(band, of_product=True).geobox.affine.determinant) for band in bands]
     best = [redact_url(band.href) for band, size in zip(bands, sizes, strict=True) if size == min(sizes)]
     if len(best) > 1:
         raise InputError(f"{product}: found {' and '.join(best)} for {bands[0].name}, expected one of them")

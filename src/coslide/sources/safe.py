@@ -20,7 +20,7 @@ BAND_IDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", 
 """The bands in the order of the `band_id` of product metadata, from 0."""
 FIRST_BASELINE_WITH_OFFSET = 4.0
 _HOME_MADE = 90.0  # 99.99 is what Sen2Cor writes outside ESA
-_FIRST_OFFSETS = dt.datetime(2022, 1, 25, tzinfo=dt.UTC)  # baseline 04.00
+FIRST_OFFSETS = dt.datetime(2022, 1, 25, tzinfo=dt.UTC)  # baseline 04.00
 _FIRST_PSD_WITH_OFFSETS = 14
 _LONGEST_PATH = 4096
 # The next overpass of a place comes about a day later; a day without a time is its noon, give or take 12 h.
@@ -33,7 +33,7 @@ Span = tuple[dt.datetime, dt.datetime]
 
 
 class Product(NamedTuple):
-    """A Sentinel-2 product, or the rasters of a scene.
+    """A satellite product, or the rasters of a scene.
 
     Attributes
     ----------
@@ -47,6 +47,8 @@ class Product(NamedTuple):
         Such as ``"05.09"`` and ``"54TWN"``; empty where not stated.
     metadata
         The local files that this was read from.
+    sensor
+        What acquired it, with the size of its pixels; empty where nothing tells.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Product(NamedTuple):
     baseline: str = ""
     tile: str = ""
     metadata: tuple[Path, ...] = ()
+    sensor: str = ""
 
     @property
     def acquired(self) -> str:
@@ -166,7 +169,7 @@ def _made_without_offsets(root: Element, baseline: str, made: str) -> bool:
     issue = re.search(r"psd-(\d{1,3})\.", root.tag)
     generated = read_time(made)
     without_element = issue is not None and int(issue[1]) < _FIRST_PSD_WITH_OFFSETS
-    return without_element or (generated is not None and generated < _FIRST_OFFSETS)
+    return without_element or (generated is not None and generated < FIRST_OFFSETS)
 
 
 def baseline_number(baseline: str) -> float | None:

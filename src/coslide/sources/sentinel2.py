@@ -1,4 +1,4 @@
-"""Sentinel-2 scenes as reflectance on windows of the grid."""
+"""Satellite scenes as reflectance on windows of the grid."""
 
 import datetime as dt
 import itertools
@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.config.schema import SceneConfig
+from coslide.config.sensors import SENTINEL2
 from coslide.crs import utm_zone
 from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices
@@ -69,6 +70,11 @@ class SceneReader(NamedTuple):
             return self.scene.date, self.scene.date
         spans = [product.sensed for product in self.products if product.sensed is not None]
         return (min(first for first, _ in spans).date(), max(last for _, last in spans).date()) if spans else None
+
+    @property
+    def sensor(self) -> str:
+        """What acquired the scene, with the size of its pixels; empty where nothing tells."""
+        return " and ".join(sorted({product.sensor for product in self.products if product.sensor}))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -241,7 +247,7 @@ def open_scene(scene: SceneConfig, *, root: Path) -> SceneReader:
         bands = [
             Band(k, str(b.path), b.band, b.scale, b.offset, b.nodata, b.crs, data=data[b.path]) for k, b in own.items()
         ]
-        rasters = {band.name: locate_band(band, sentinel2=False) for band in bands}
+        rasters = {band.name: locate_band(band, of_product=False) for band in bands}
         return SceneReader(scene, (Product("scene", rasters),), ())
     found = [read_product(address, scene, root) for address in scene.products]
     require_one_overpass([(product.name, product.sensed) for product in found], "products")
@@ -278,10 +284,12 @@ def _days(sensed: Span) -> list[dt.date]:
 
 
 def _describe(product: Product, scene: SceneConfig) -> str:
-    bands = product.bands.values()
+    bands = list(product.bands.values())
     offsets = ", ".join(f"{offset:g}" for offset in sorted({round(band.offset / band.scale, 3) for band in bands}))
     scales = ", ".join(f"{scale:g}" for scale in sorted({band.scale for band in bands}))
     origin = "of its metadata" if scene.boa_offset == "auto" else "of the event file"
+    if product.sensor != SENTINEL2:
+        return f"{product.name}: {product.sensor}, {product.acquired}, offset {bands[0].offset:g}, scale {scales}"
     return (
         f"{product.name}: tile {product.tile or 'unknown'}, {product.acquired or 'no date'}, "
         f"baseline {product.baseline or 'unknown'}, offset {offsets} {origin}, scale {scales}"

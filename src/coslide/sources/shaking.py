@@ -39,12 +39,15 @@ class ShakeMap(NamedTuple):
         Its id, version and status, as the map states them.
     notes
         Lines for the log.
+    epicentre
+        Longitude and latitude in degrees; None where the map does not tell.
     """
 
     pga_g: CoarseRaster
     ln_std: CoarseRaster | None
     version: str
     notes: tuple[str, ...]
+    epicentre: tuple[float, float] | None
 
 
 class Stations(NamedTuple):
@@ -154,7 +157,7 @@ def read_shakemap(path: Path, *, uncertainty: Path | None = None) -> ShakeMap:
     if not grid.fields["PGA"][1]:
         notes.append("PGA has no unit in the file: taken for percent of g, as ShakeMap documents it")
     pga = CoarseRaster(pga_g.astype(np.float32), grid.geobox)
-    return ShakeMap(pga, ln_std, version, tuple(notes))
+    return ShakeMap(pga, ln_std, version, tuple(notes), grid.epicentre)
 
 
 def read_stations(shaking: ShakingConfig) -> Stations:
@@ -215,6 +218,7 @@ class _ShakeMapGrid(NamedTuple):
     about: dict[str, str]
     geobox: GeoBox
     fields: dict[str, tuple[NDArray[np.float64], str]]
+    epicentre: tuple[float, float] | None
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -249,7 +253,7 @@ class _ShakeMapGrid(NamedTuple):
             if not max(off_x, off_y) < 0.5:
                 expected = "expected rows from west to east, north to south"
                 raise InputError(f"{path}: grid_data is in another order, {expected}")
-        return cls(path, dict(root.attrib), geobox, fields)
+        return cls(path, dict(root.attrib), geobox, fields, _epicentre(root.find("{*}event")))
 
     def values_and_unit(self, name: str) -> tuple[NDArray[np.float64], str]:
         """Find the values of a field and their unit: percent of g where the file states none."""
@@ -261,6 +265,15 @@ class _ShakeMapGrid(NamedTuple):
             expected = "expected pctg, %g, g, ln(g) or ln(pctg)"
             raise InputError(f"{self.path}: found the unit {stated!r} for {name}, {expected}")
         return values, unit
+
+
+def _epicentre(element: Element | None) -> tuple[float, float] | None:
+    """Read longitude and latitude of the earthquake; None where the file does not tell, or tells no place on Earth."""
+    try:
+        lon, lat = (float(element.attrib[key]) for key in ("lon", "lat")) if element is not None else (np.nan, np.nan)
+    except (KeyError, ValueError):
+        return None
+    return (lon, lat) if abs(lon) <= 360 and abs(lat) <= 90 else None
 
 
 def _geobox(path: Path, element: Element) -> GeoBox:

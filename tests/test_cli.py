@@ -68,6 +68,7 @@ def test_the_steps_run_one_by_one_from_the_command_line(command, made_up_event, 
     assert json.loads(out)["pixels"] == scores["pixels"]
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_scores_and_its_folder(command, made_up_event, made_up_model, tmp_path):
     code, _, err = command("run", made_up_event, "--model", made_up_model, "--out", tmp_path / "run")
     assert code == 0
@@ -439,6 +440,7 @@ def test_a_map_looks_at_model_and_cube_before_it_starts_a_cluster(
     assert (code, "is no model" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_build_by_workers_is_whole(command, made_up_event, tmp_path):
     code, _, err = command("build", made_up_event, "--out", tmp_path / "index.zarr", "--workers", "1")
     assert code == 0
@@ -551,6 +553,7 @@ def test_the_line_about_an_option_of_a_study_names_the_help_that_there_is(comman
     assert (code, err.strip()) == (2, "coslide: No such option: --frob; see coslide study transfer --help")
 
 
+@pytest.mark.slow
 def test_a_study_of_a_factor_is_planned_and_carried_out_by_its_name_or_its_file(command, made_up_cube, tmp_path):
     factor = tmp_path / "two.toml"
     factor.write_text(

@@ -381,6 +381,7 @@ NESTED = st.recursive(
 SHAPE = st.one_of(ONE, NESTED)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(st.lists(SHAPE, min_size=1, max_size=4))
 def test_whatever_shapes_a_file_holds_they_are_read_or_refused_in_one_line(tmp_path_factory, shapes):

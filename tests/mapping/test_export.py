@@ -31,6 +31,7 @@ def bundle(made_up_model, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_deepness_finds_in_a_raster_of_the_models_bands_what_coslide_finds(bundle, made_up_cube, tmp_path):
     model, cube = load_model(bundle), open_cube(made_up_cube)
     side = model.metadata.tile
@@ -95,6 +96,7 @@ def test_what_deepness_cannot_do_is_said(made_up_model, changes, reason):
     assert re.fullmatch(reason, beyond_deepness(metadata.model_copy(update=changes)))
 
 
+@pytest.mark.slow
 def test_a_file_for_another_program_holds_nothing_that_would_mislead_deepness(bundle, tmp_path, listening):
     folder = shutil.copytree(bundle, tmp_path / "model")
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -118,6 +120,7 @@ def test_a_file_that_is_cut_short_is_refused(bundle, tmp_path):
         onnx_predictors(folder)
 
 
+@pytest.mark.slow
 def test_a_form_that_says_something_else_is_not_kept(made_up_model, tmp_path, monkeypatch):
     model = shutil.copytree(made_up_model, tmp_path / "model")
     real = export._predictor

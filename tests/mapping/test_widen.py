@@ -26,7 +26,10 @@ def parts(bundle, name, *, flags=()):
     return Model((network,), known), others
 
 
-@pytest.mark.parametrize("name", WIDENED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in {"egcn-msa", "acmix-unet"} else ()) for name in WIDENED],
+)
 def test_further_bands_change_nothing_until_they_are_learned(made_up_model, name):
     model, further = parts(made_up_model, name)
     wide = widen(model, further)

@@ -168,6 +168,14 @@ class TestEveryNetwork:
         expected = {key: one.grad for key, one in net.named_parameters() if key in found}
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=pytest.mark.slow if name in {"egcn-msa", "acmix-unet"} else ())
+            for name in networks.names()
+        ],
+        indirect=True,
+    )
     def test_onnx_runtime_gives_its_probability_for_batches_of_any_size(self, net):
         pytest.importorskip("onnxruntime")
         x = some_input(net, batch=3)

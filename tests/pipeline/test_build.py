@@ -176,6 +176,7 @@ def test_a_folder_of_the_user_is_never_replaced(made_up_event, tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_build_the_same_cube_to_the_bit(made_up_event, made_up_cube, tmp_path):
     with open_executor(count=2) as executor:
         path = build_cube(read_event(made_up_event), tmp_path / "index.zarr", executor=executor)

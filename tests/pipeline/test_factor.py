@@ -128,6 +128,7 @@ def test_the_tables_for_latex_are_balanced_and_escaped(study):
         assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(columns) - 1}
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_a_study_beside_takes_the_same_runs(study, made_up_cube, tmp_path, monkeypatch):
     out, found = study
     trained = []

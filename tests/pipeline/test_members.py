@@ -93,6 +93,7 @@ def test_scores_are_those_of_the_mean(trained, made_up_cube):
     assert (found["tp"], found["fp"]) == ((recognised & mapped).sum(), (recognised & ~mapped).sum())
 
 
+@pytest.mark.slow
 def test_members_can_be_added_to_a_training(trained, made_up_cube, tmp_path, listening):
     out, said = tmp_path / "run", listening()
     train(made_up_cube, out, SETTINGS, compare=False)
@@ -103,6 +104,7 @@ def test_members_can_be_added_to_a_training(trained, made_up_cube, tmp_path, lis
             torch.testing.assert_close(tensor, two.state_dict()[key], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_how_maps_are_made_is_changed_without_training_again(made_up_cube, tmp_path, listening):
     out = tmp_path / "run"
     train(made_up_cube, out, SETTINGS, compare=False)

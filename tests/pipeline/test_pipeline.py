@@ -131,6 +131,7 @@ def test_the_counts_are_those_of_the_map_by_hand(finished):
     assert pixels["fn"] == (~recognised & (labels == 1) & held_out).sum()
 
 
+@pytest.mark.slow
 def test_the_steps_alone_give_what_the_run_gave(finished, made_up_event, made_up_cube, tmp_path, assert_same_map):
     event = read_event(made_up_event)
     scores = train(made_up_cube, tmp_path / "run")  # the cube has the settings of its event
@@ -147,6 +148,7 @@ def test_a_run_is_not_overwritten(mapped, made_up_event):
         run(made_up_event, mapped)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_cube_and_the_map_of_an_event_that_was_renamed_and_moved(
     finished, mapped, made_up_event, tmp_path, assert_same_map, listening
 ):

@@ -266,6 +266,7 @@ def test_a_map_without_tta_does_not_keep_the_uncertainty_of_an_earlier_one(made_
     assert gpd.read_parquet(tmp_path / "landslides.parquet").uncertainty_mean.isna().all()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_height_of_the_scene(made_up_model, made_up_cube, tmp_path):
     """From the blocks of a store to the rows on the disk, with the network of a bundle; the scene is read as noise.
 
@@ -342,6 +343,7 @@ def test_collected_rows_are_the_map(mapped, made_up_model, made_up_cube):
         np.testing.assert_array_equal(file.read(1), found)
 
 
+@pytest.mark.slow
 def test_the_onnx_form_of_a_model_maps_the_same(mapped, made_up_model, made_up_cube, tmp_path):
     pytest.importorskip("onnxruntime")
     model = shutil.copytree(made_up_model, tmp_path / "model")

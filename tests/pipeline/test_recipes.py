@@ -14,7 +14,10 @@ from coslide.pipeline.training_data import held_out_windows
 from coslide.training.module import Training
 
 
-@pytest.fixture(scope="module", params=sorted(RECIPES))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name == "modern" else pytest.mark.slow) for name in sorted(RECIPES)],
+)
 def trained(request, made_up_cube, tmp_path_factory):
     """A short training by each recipe."""
     length = {"steps": 60} if TrainingSettings(recipe=request.param).sampling.places == "random" else {"epochs": 12}
@@ -78,6 +81,7 @@ def test_decay_does_not_outgrow_the_gradient_of_any_depth(recipe, monkeypatch):
     assert max(decay_over_gradient(TrainingSettings(loss=of_old))) > 1
 
 
+@pytest.mark.slow
 def test_a_training_whose_decay_outgrows_the_gradient_is_called_dead(made_up_cube, tmp_path, listening):
     """The witness that the checks above can fail: decay alone takes the kernels to nothing, and a message tells it."""
     settings = TrainingSettings(

@@ -154,6 +154,7 @@ def test_one_date_is_not_called_two(made_up_cube, tmp_path, monkeypatch):
     assert "<li>probability.tif: " in text
 
 
+@pytest.mark.slow
 def test_time_and_magnitude_are_said_where_the_event_file_has_them(copied, made_up_event):
     assert lead_of(write_report(copied)).startswith("On ")
     event = read_event(made_up_event)

@@ -230,6 +230,7 @@ def test_a_band_that_means_something_else_in_another_event_is_refused(made_up_cu
         choose_inputs(scenes, SETTINGS.changed({"inputs.indices": ["slope", "gravity"]}))
 
 
+@pytest.mark.slow
 def test_polygons_decide_what_is_held_out(made_up_cube, tmp_path):
     """The eastern third is test, a strip beside it validation; the rest trains."""
     grid = open_cube(made_up_cube).grid

@@ -299,7 +299,8 @@ def test_where_none_fits_a_line_says_what_each_lacks(shipped, tmp_path, made_up_
     shipped(tmp_path / "models")
     message = (
         r"index.zarr: fits no model that comes with coslide \(coarse: found pixels of 10 m, expected 20 m as it was "
-        r"trained; infrared: reflectance_post_B8 is missing\); name another, or train one"
+        r"trained: build the cube with grid.pixel_size_m = 20 in its event file; infrared: reflectance_post_B8 is "
+        r"missing\); name another, or train one"
     )
     with pytest.raises(InputError, match=message):
         predict_scene(None, made_up_cube, tmp_path / "map")

@@ -260,6 +260,7 @@ def test_a_cube_without_red_green_and_blue_has_no_true_colour(tmp_path, drawn):
     assert "true colour (B4, B3, B2)" not in titles(drawn[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "cols"), [(3, 400), (400, 3), (1, 2)])
 def test_narrow_cubes_are_drawn_too(rows, cols, tmp_path):
     with Image.open(contact_sheet(cube_of(rows, cols), tmp_path / "sheet.png")) as image:

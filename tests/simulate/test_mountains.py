@@ -79,7 +79,7 @@ def test_outlets_keep_their_height_and_uplift_lifts_the_rest():
     np.testing.assert_allclose(lifted[1:-1, 1:-1], 3.0)
 
 
-@pytest.mark.parametrize("relief_m", [700.0, 1100.0])
+@pytest.mark.parametrize("relief_m", [700.0, pytest.param(1100.0, marks=pytest.mark.slow)])
 def test_mountains_have_the_relief_of_the_recipe_and_slopes_that_stand(relief_m):
     frame = Frame(480)
     height, inner = carve_mountains(Recipe(size_km=4.8, relief_m=relief_m, seed=1), frame)

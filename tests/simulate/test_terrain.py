@@ -35,7 +35,7 @@ def test_the_scene_spans_the_relief_from_1500_m_up(terrain):
     assert np.ptp(scene) == pytest.approx(RECIPE.relief_m, abs=0.01)
 
 
-@pytest.mark.parametrize("drainage_per_km", [4, 2])
+@pytest.mark.parametrize("drainage_per_km", [4, pytest.param(2, marks=pytest.mark.slow)])
 def test_streams_are_as_long_as_asked(terrain, drainage_per_km):
     """Counted on the whole frame: a small scene holds too few streams to tell."""
     if drainage_per_km == 2:

@@ -111,6 +111,7 @@ def test_the_same_recipe_gives_the_same_bytes_on_one_thread(event_file, tmp_path
     assert [str(name) for name in files if sha256(first / name) != sha256(again / name)] == []
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_earthquake(event_file, tmp_path):
     other = simulate_event(tmp_path / "other", RECIPE.model_copy(update={"seed": 2})).parent
     for name in ("dem.tif", "geology.gpkg", "gauges.csv", "grid.xml", "faults.geojson", "landslides.gpkg"):

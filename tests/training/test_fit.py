@@ -99,6 +99,7 @@ def test_a_training_resumed_after_an_epoch_ends_as_an_uninterrupted_one(tmp_path
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_process_killed_outright_can_be_resumed(tmp_path, request):
     """SIGKILL at an arbitrary moment after the first checkpoint: no handler runs."""
     code = "import sys; sys.path.insert(0, sys.argv[2])\n" + KILLED.replace("tests_training", "test_fit")
@@ -131,7 +132,9 @@ def test_a_disk_that_fills_keeps_the_last_whole_checkpoint(small_disk, uninterru
     torch.testing.assert_close(resumed, uninterrupted, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_process_asked_to_end_does_not_end_as_if_it_had_finished(tmp_path, request, sent, code):
     """SIGTERM, as a batch system or a container sends it, or Ctrl-C; the last whole epoch is kept."""
     # A shell that starts tests in the background lets its children ignore Ctrl-C.

@@ -164,6 +164,8 @@ def test_the_next_command_names_files_so_that_it_can_be_pasted(output, tmp_path)
         ("map", {"out": "m", "place": ["post-rgb", "a.zarr"]}, ["m/landslides.gpkg"], "sample m --index a.zarr"),
         ("sample", {"folder": "m", "out": None}, ["m/sample/label.html"], "assess m --labels m/sample/sample.gpkg"),
         ("init", {"folder": "files", "out": None}, ["files/event.toml"], "run files/event.toml --out files-run"),
+        ("init", {"folder": "/data/files", "out": "my.toml"}, ["my.toml"], "run my.toml --out my-run"),
+        ("init", {"folder": ".", "out": None}, ["event.toml"], "run event.toml --out run"),
         ("study transfer", {"out": "s", "dry_run": True}, [], ""),
         ("models", {"as_json": True}, [], ""),
         ("models", {"as_json": False}, [], "coslide map NAME INDEX.zarr"),

@@ -41,8 +41,8 @@ _MAP = ("{out}/probability.tif", "{out}/landslides.gpkg", "{out}/landslides.parq
 
 STEPS: dict[str, tuple[Step, ...]] = {
     "demo": (Step(("{out}/report.html",), "open it in a browser; with files of your own: coslide init FOLDER"),),
-    "simulate": (Step(("{folder}/event.toml",), "coslide run {folder}/event.toml --out {folder}-run"),),
-    "init": (Step(("{event_file}",), "look through it, then: coslide run {event_file} --out {folder}-run"),),
+    "simulate": (Step(("{folder}/event.toml",), "coslide run {folder}/event.toml --out {run}"),),
+    "init": (Step(("{event_file}",), "look through it, then: coslide run {event_file} --out {run}"),),
     "run": (Step((*_MAP[:2], "{out}/report.html"), "open it in a browser; how good is the map? coslide sample {out}"),),
     "build": (
         Step(("{out}",), "coslide train {out} --out {out_stem}-run", needs="{out}/landslide"),
@@ -107,6 +107,8 @@ def _places(given: Mapping[str, Any]) -> dict[str, str]:
         places["index"] = str(several[0] if given.get("index") else several[-1])
     folder = Path(places.get("folder", ""))
     places |= {f"{key}_stem": str(Path(places[key]).with_suffix("")) for key in ("out", "index") if key in places}
+    beside = places.get("out_stem") or (str(folder) if folder.name else "")  # of the working folder itself: in it
+    places["run"] = f"{beside}-run" if beside else "run"
     places["sample"] = places.get("out", str(folder / "sample"))
     places["event_file"] = places.get("out", str(folder / "event.toml"))
     places["picture"] = places.get("out", f"{places.get('index_stem', '')}.png")

@@ -97,7 +97,7 @@ def test_an_option_wins_over_the_event_file_and_a_random_split_warns_of_its_leak
     assert "better than on a new area" in (tmp_path / "metrics.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["cdcnn", "egcn-esa"])
+@pytest.mark.parametrize("name", [pytest.param("cdcnn", marks=pytest.mark.slow), "egcn-esa"])
 def test_another_network_is_trained_and_maps_with_the_options_of_its_card(command, made_up_cube, tmp_path, name):
     words = ["--network", name, "--width", 8, "--epochs", 1, "--no-baselines", "--out", tmp_path]
     assert command("train", made_up_cube, *words)[0] == 0
@@ -469,6 +469,7 @@ def _add_bad_files(folder):
             file.write(np.ones((50, 50), dtype=np.uint16), 1)
 
 
+@pytest.mark.slow
 def test_several_events_and_their_options_reach_the_training(command, made_up_cube, tmp_path):
     words = ["--validation-fraction", 0.2, "--guard-px", 2, "--sampling", "prevalence", "--no-baselines", "--json"]
     code, out, _ = command("train", made_up_cube, made_up_cube, "--out", tmp_path, *words)

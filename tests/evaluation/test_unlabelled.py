@@ -22,6 +22,7 @@ def expectation_of(*pieces):
     return found
 
 
+@pytest.mark.slow
 def test_probabilities_that_are_right_lead_to_the_best_threshold_and_its_scores(right):
     probability, truth = right
     found = expectation_of(probability)

@@ -61,6 +61,7 @@ def test_deepness_finds_in_a_raster_of_the_models_bands_what_coslide_finds(bundl
     np.testing.assert_array_equal((found >= facts["seg_thresh"])[sure], (calibrated >= 0.35)[sure])
 
 
+@pytest.mark.slow
 def test_the_file_says_what_deepness_asks_for(bundle):
     session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
     facts = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
@@ -112,6 +113,7 @@ def test_a_file_for_another_program_holds_nothing_that_would_mislead_deepness(bu
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_is_cut_short_is_refused(bundle, tmp_path):
     folder = shutil.copytree(bundle, tmp_path / "model")
     path = folder / "model.onnx"
@@ -130,6 +132,7 @@ def test_a_form_that_says_something_else_is_not_kept(made_up_model, tmp_path, mo
     assert not (model / "model.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_form_of_another_model_or_with_other_weights_is_refused(bundle, tmp_path):
     onnx = pytest.importorskip("onnx")
     folder = shutil.copytree(bundle, tmp_path / "model")

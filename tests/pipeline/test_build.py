@@ -147,6 +147,7 @@ def test_a_killed_build_shows_nothing_and_the_next_one_goes_on(made_up_event, tm
     assert_equal_cubes(path, build_cube(read_event(made_up_event), tmp_path / "fresh.zarr"))
 
 
+@pytest.mark.slow
 def test_an_older_cube_stays_whole_when_the_build_of_a_new_one_is_killed(event_folder, tmp_path):
     event_file, path = event_folder / "event.toml", tmp_path / "index.zarr"
     build_cube(read_event(event_file), path)

@@ -176,6 +176,7 @@ def test_baselines_that_a_run_was_not_asked_for_are_left_out(study, made_up_cube
     assert {row.case for row in found.rows if row.method == "random forest"} == {"DP"}
 
 
+@pytest.mark.slow
 def test_one_training_that_fails_does_not_keep_the_others_from_their_table(made_up_cube, tmp_path, monkeypatch):
     def train(paths, folder, settings, **options):
         if settings.network == "egcn":
@@ -225,6 +226,7 @@ def test_a_split_by_polygons_is_known_by_what_it_holds_out(made_up_event, made_u
     assert not half[0].same_as(less[0])
 
 
+@pytest.mark.slow
 def test_options_that_are_defaults_make_no_other_run(made_up_cube):
     """So that `neighbours` and `attention` share EGCN with `networks`."""
     design = StudyDesign(SETTINGS.changed({"sampling.tile": 32}), seeds=1)

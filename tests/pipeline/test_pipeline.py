@@ -165,6 +165,7 @@ def test_a_resumed_run_keeps_the_cube_and_the_map_of_an_event_that_was_renamed_a
     assert open_cube(mapped / "index.zarr").title == "Renamed earthquake"
 
 
+@pytest.mark.slow
 def test_a_given_model_maps_without_training(made_up_event, made_up_model, tmp_path):
     before = (made_up_model / "model.json").read_bytes()
     run(made_up_event, tmp_path / "run", model=made_up_model)
@@ -265,6 +266,7 @@ def test_tiles_are_told_which_inputs_turn_with_the_terrain(made_up_cube, tmp_pat
     assert found.metadata.encoder.names[aspect.first] == "aspect_class"
 
 
+@pytest.mark.slow
 def test_a_network_trained_on_an_index_set_maps_the_whole_cube(made_up_cube, made_up_event, tmp_path, listening):
     """Table 6: set (b) is reflectance before and after, slope, curvature and aspect; the cube has more."""
     lines = listening()

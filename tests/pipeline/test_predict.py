@@ -129,6 +129,7 @@ def test_an_interrupted_map_goes_on_and_gives_the_same_map(
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
+@pytest.mark.slow
 def test_without_resume_or_for_other_options_rows_are_computed_anew(
     made_up_model, made_up_cube, tmp_path, monkeypatch, listening
 ):
@@ -203,6 +204,7 @@ def test_workers_of_a_cluster_make_the_same_map_though_one_dies(
     assert_same_map(tmp_path / "map", mapped)
 
 
+@pytest.mark.slow
 def test_eight_orientations_are_averaged_and_their_spread_is_mapped(made_up_model, made_up_cube, tmp_path):
     """The witness turns whole tiles by hand with numpy and asks the network for each orientation."""
     folder = predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
@@ -259,6 +261,7 @@ def test_a_map_has_a_threshold_of_its_own_where_asked(made_up_model, made_up_cub
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_map_without_tta_does_not_keep_the_uncertainty_of_an_earlier_one(made_up_model, made_up_cube, tmp_path):
     predict_scene(made_up_model, made_up_cube, tmp_path, options=InferenceOptions(tta=True))
     predict_scene(made_up_model, made_up_cube, tmp_path)

@@ -345,6 +345,7 @@ def test_a_run_takes_a_shipped_model_by_name_and_checks_it_before_it_builds(ship
         run(made_up_event, tmp_path / "run", model="coarse")
 
 
+@pytest.mark.slow
 def test_a_run_of_an_event_without_an_inventory_takes_the_model_that_fits(
     shipped, shelf, made_up_event, tmp_path, listen
 ):

@@ -32,6 +32,7 @@ def _one_stratum(terrain):
     return np.ones(terrain.height_m.shape, dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_in_a_gorge_rivers_move_within_their_gravel_and_stay_whole(terrain):
     x, y = terrain.frame.scene.boundingbox.bbox[:2]
     river = River(LineString([(x + 500, y + 1000), (x + 4500, y + 4000)]), 24.0)

@@ -441,6 +441,7 @@ def test_a_modern_training_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp
         np.testing.assert_allclose(logged(tmp_path / "cut", name), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_training_at_random_places_resumed_after_a_kill_ends_as_an_uninterrupted_one(tmp_path, monkeypatch):
     """Four steps are four rounds; the kill comes in the third."""
     settings = TrainingSettings(

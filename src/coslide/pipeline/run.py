@@ -76,7 +76,7 @@ def run(
 
     Examples
     --------
-    >>> out = run(event_file, folder / "run")
+    >>> out = run(event_file, folder / "run", model=bundle)
     >>> (out / "report.html").exists(), (out / "landslides.gpkg").exists()
     (True, True)
     """

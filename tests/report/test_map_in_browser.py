@@ -80,7 +80,7 @@ class Visit:
 
     def ready(self):
         self.page.wait_for_selector("#map[data-ready=yes]", timeout=60_000)
-        self.page.wait_for_function("document.getElementById('told').textContent !== ''")
+        self.page.wait_for_selector("#told:not(:empty)")  # the page lets no text be run, as `wait_for_function` would
         return self
 
     def text(self, name):
@@ -281,7 +281,7 @@ def test_on_paper_the_still_pictures_stand_for_the_map(browser, folder):
 def test_the_bibtex_is_copied_or_selected(browser, folder):
     opened = Visit(browser, folder / "report.html", permissions=[])
     opened.page.click("#copy")
-    opened.page.wait_for_function("document.getElementById('copy').textContent !== 'Copy'")
+    opened.page.wait_for_selector("#copy:not(:text-is('Copy'))")
     words = opened.page.inner_text("#copy")
     assert words == "Copied" or "@article{yang2023" in opened.page.evaluate("String(getSelection())")
     opened.context.close()
@@ -317,7 +317,7 @@ def test_many_landslides_can_be_used(browser, folder, tmp_path):
     assert page.stat().st_size < 30e6
     opened = Visit(browser, page).ready()
     opened.slide("size", 50)
-    opened.page.wait_for_function("document.getElementById('told').textContent.includes('are shown')")
+    opened.page.wait_for_selector("#told:has-text('are shown')")
     assert opened.text("count").endswith("of 100,000")
     assert opened.complaints == []
     opened.context.close()

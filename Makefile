@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # One process for each processor, so that each computes with one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: help install demo test test-all lint format tables docs bench qgis clean
+.PHONY: help install demo test test-all notebooks lint format tables docs bench qgis clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: lint ## style, types, tests and doctests (minutes)
 
 test-all: lint ## also the slow tests
 	$(PYTEST)
+
+notebooks: $(INSTALLED) ## run the notebooks from top to bottom (minutes)
+	$(PYTEST) -m slow tests/test_notebooks.py
 
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -6,7 +6,6 @@ A block that cannot run has a comment before it that says why, ``<!-- not run: n
 import ast
 import inspect
 import json
-import os
 import re
 import shlex
 import shutil
@@ -227,7 +226,8 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, world, monkeypatch
     for owner, name in ((sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     for name in ("CPL_LOG", "TORCH_CPP_LOG_LEVEL", "PYTHONWARNINGS", "DASK_LOGGING__DISTRIBUTED"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
     for block in BLOCKS:
         if block.page == page and block.language == "bash" and not block.not_run:
             for words in commands_of(block.text):

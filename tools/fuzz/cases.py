@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -184,9 +185,13 @@ def _resident_mb(process: int) -> float:
         return 0
 
 
+TOLD = re.compile(r"(made|next): |[\w ]+: (\d+ %|done in )")
+"""What a command tells beside messages and errors: what it made, what comes next, and how far it is."""
+
+
 def judge(ended: int | str, printed: dict[str, str]) -> tuple[str, str]:
     """Tell apart what a command did, from how it ended and what it printed."""
-    errors = [line for line in printed["stderr"].splitlines() if line.strip()]
+    errors = [line for line in printed["stderr"].splitlines() if line.strip() and not TOLD.match(line)]
     last = errors[-1] if errors else ""
     if ended == ENDED_BY_TIME:
         return "hang", last

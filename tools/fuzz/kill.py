@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import rasterio
 import safetensors.numpy
 import xarray
@@ -130,8 +131,10 @@ def results(folder: Path) -> dict[str, object]:
         elif path.suffix == ".safetensors":
             found |= {f"{name} {key}": value for key, value in safetensors.numpy.load_file(path).items()}
         elif path.suffix in {".gpkg", ".parquet"}:
-            frame = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, layer=path.stem)
-            found[f"{name} {AREA}"] = frame.geometry.area.sum() / PIXEL_M2
+            parquet = path.suffix == ".parquet"
+            layers = [""] if parquet else pyogrio.list_layers(path)[:, 0]
+            frames = [gpd.read_parquet(path) if parquet else gpd.read_file(path, layer=layer) for layer in layers]
+            found[f"{name} {AREA}"] = sum(one.geometry.area.sum() for one in frames if "geometry" in one) / PIXEL_M2
         elif path.name == "metrics.json":
             found |= {f"{name} {key}": value for key, value in numbers(json.loads(path.read_text())["pixels"])}
         elif path.suffix == ".json":

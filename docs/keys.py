@@ -117,7 +117,7 @@ def _option(parameter: Any, context: Any) -> tuple[str, str]:
 
 def _table(rows: list[tuple[str, ...]]) -> str:
     """Write rows, the first of which is the header, as a Markdown table without the columns that would be empty."""
-    clean = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in rows]
+    clean = [[" ".join(text.split()).replace("|", r"\|") for text in row] for row in rows]
     columns = [column for column in zip(*clean, strict=True) if set(column[1:]) - {"", "required"}]
     header, *body = zip(*columns, strict=True)
     lines = [header, ["---"] * len(header), *body]

@@ -26,7 +26,7 @@ from coslide.errors import InputError
 from coslide.io.cog import RasterBands, write_cog
 from coslide.io.qgis import ProjectLayer, write_project
 from coslide.mapping.probability_map import read_probability_map
-from coslide.pipeline.context import _contours, _levels, write_context
+from coslide.pipeline.context import _levels, shaking_contours, write_context
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.qgis import _hillshade, write_map_project, write_pictures
 from coslide.report import images
@@ -223,7 +223,7 @@ def test_shaking_has_the_value_of_its_line_wherever_the_line_goes(shape):
     rows, columns = np.mgrid[: shape[0], : shape[1]] / max(shape)
     pga_g = (0.2 + 0.1 * rows + 0.05 * columns**2).astype(np.float32)
     pga_g[:5, :5] = np.nan
-    lines = _contours(cube_of(pga_g))
+    lines = shaking_contours(cube_of(pga_g))
     assert 3 <= lines.pga_g.nunique() <= 10
     for level_g, line in zip(lines.pga_g, lines.geometry, strict=True):
         x, y = np.array(line.coords).T
@@ -237,7 +237,7 @@ def test_lines_of_shaking_are_few_and_round():
     assert _levels(0.12, 0.61) == [0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
     assert _levels(0.2, 2.3) == [0.5, 1.0, 1.5, 2.0]
     assert _levels(0.3001, 0.3004) == []
-    assert _contours(cube_of(np.full((9, 9), np.nan, np.float32))).empty
+    assert shaking_contours(cube_of(np.full((9, 9), np.nan, np.float32))).empty
 
 
 def test_a_map_with_nothing_around_has_no_file_of_it(mapped, made_up_cube, tmp_path):

@@ -68,7 +68,7 @@ class Shown:
             "kind": type(self).__name__,
             "name": one_line(name),
             "facts": {key: one_line(text) for key, text in facts.items() if text},
-            "tables": {title: [[one_line(cell) for cell in row] for row in rows] for title, rows in tables.items()},
+            "tables": {title: [[one_line(text) for text in row] for row in rows] for title, rows in tables.items()},
             "picture": self.thumbnail(),
         }
         return templates_of("display").get_template("overview.html.j2").render(content)

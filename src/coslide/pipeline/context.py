@@ -111,7 +111,7 @@ def write_context(out: Path, cube: Cube, found: ProbabilityMap, event: Event | N
     """
     layers = {
         "held_out": _held_out(found),
-        "shaking": _contours(cube),
+        "shaking": shaking_contours(cube),
         **(_of_event(event, cube.grid) if event else {}),
     }
     names = [name for name in LOOKS if name in layers and not layers[name].empty]
@@ -161,8 +161,8 @@ def _held_out(found: ProbabilityMap) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(geometry=[shapely.MultiPolygon(parts)], crs=str(found.grid.crs))
 
 
-def _contours(cube: Cube) -> gpd.GeoDataFrame:
-    """Draw lines of equal peak ground acceleration, at round values; none where the cube has no shaking."""
+def shaking_contours(cube: Cube) -> gpd.GeoDataFrame:
+    """Draw lines of equal peak ground acceleration, ``pga_g``, at round values; none where the cube has no shaking."""
     lines, levels_g = [], []
     if "pga" in cube:
         step = images.step_of(cube.shape, _WIDEST_PX)

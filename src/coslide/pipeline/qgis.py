@@ -20,7 +20,6 @@ from coslide.report import images
 PROJECT = "landslides.qgz"
 AFTER, BEFORE, HILLSHADE = "scene_after.tif", "scene_before.tif", "hillshade.tif"
 _DATES = {AFTER: "post", BEFORE: "pre"}
-_TRUE_COLOUR = ("B4", "B3", "B2")
 TITLES = {
     AFTER: "picture of the scene after the earthquake",
     BEFORE: "picture of the scene before the earthquake",
@@ -52,7 +51,7 @@ def write_pictures(out: Path, cube: Cube) -> None:
     InputError
         If the disk is full or the folder cannot be written.
     """
-    scenes = {name: cube.reflectance(date, _TRUE_COLOUR) for name, date in _DATES.items()}
+    scenes = {name: cube.reflectance(date, images.TRUE_COLOUR) for name, date in _DATES.items()}
     scenes = {name: bands for name, bands in scenes.items() if bands}
     readers: dict[str, RowReader] = {}
     if scenes:

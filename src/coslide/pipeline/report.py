@@ -41,7 +41,7 @@ from coslide.report.page import render
 _log = logging.getLogger(__name__)
 
 _COMPOSITES = {
-    "": ("true colour", ("B4", "B3", "B2")),  # goes by its dates
+    "": ("true colour", images.TRUE_COLOUR),  # goes by its dates
     "In the near infrared": ("false colour; plants are red", ("B8", "B4", "B3")),
 }
 

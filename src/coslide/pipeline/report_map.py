@@ -1,6 +1,5 @@
 """The map of a report: its layers, from the cube and the map of a run, as the page takes them."""
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
-from skimage.measure import find_contours
 
-from coslide.cube.band import Band
 from coslide.cube.cube import Cube
 from coslide.errors import InputError
 from coslide.evaluation.thresholds import NO_VALUE, levels_of, threshold_table, thresholds_around
@@ -25,8 +22,8 @@ from coslide.labels import LANDSLIDE, NODATA
 from coslide.mapping.attributes import LandslideContext
 from coslide.mapping.inventory import PACKAGE, label_landslides, vectorize_landslides
 from coslide.mapping.probability_map import ProbabilityMap
+from coslide.pipeline.context import shaking_contours
 from coslide.report import images
-from coslide.report.page import round_length
 from coslide.report.web_pictures import WIDEST_PX, level_picture, picture
 from coslide.report.web_shapes import place_mesh, vector_layer
 from coslide.samples.footprint import is_held_out
@@ -34,8 +31,7 @@ from coslide.samples.footprint import is_held_out
 Mask = NDArray[np.bool_]
 
 _UNITS = {"_m2": "m²", "_m": "m", "_deg": "°", "_g": "g"}
-_OUTLINE_PX, _CONTOUR_PX = 1024, 400  # that areas and contours are drawn from
-_CONTOURS = 6
+_OUTLINE_PX = 1024  # that areas are drawn from
 _OF_MAPPED = ("probability", "uncertainty", "scene_", "area_geodesic")
 
 
@@ -207,9 +203,10 @@ def _context_shapes(cube: Cube) -> dict[str, Any]:
     if "fault_distance" in bands:
         traces = cube.array(bands["fault_distance"]).to_numpy() == 0
         found |= {"faults": _outline(traces, cube.grid, finest=True)} if traces.any() else {}
-    if "pga" in bands:
-        lines = _contours(cube, bands["pga"])
-        found |= {"contours": vector_layer(lines, cube.grid)} if len(lines) else {}
+    lines = shaking_contours(cube)
+    if len(lines):
+        labelled = lines.assign(pga=[f"{level_g:.3g} g" for level_g in lines["pga_g"]])
+        found["contours"] = vector_layer(labelled[["pga", "geometry"]], cube.grid)
     return found
 
 
@@ -221,26 +218,6 @@ def _outline(mask: Mask, grid: GeoBox, *, finest: bool = False) -> dict[str, Any
     traced = rasterio.features.shapes(small, mask=small > 0, connectivity=8, transform=transform)
     shapes = [shapely.geometry.shape(shape) for shape, _ in traced]
     return vector_layer(gpd.GeoDataFrame(geometry=shapes, crs=str(grid.crs)), grid)
-
-
-def _contours(cube: Cube, band: Band) -> gpd.GeoDataFrame:
-    """Draw contours of peak ground acceleration at about six round values."""
-    step, affine = images.step_of(cube.shape, _CONTOUR_PX), cube.grid.affine
-    pga_g = images.thumbnail(cube.array(band), step).image
-    valid = pga_g[np.isfinite(pga_g)]
-    low, high = float(valid.min(initial=np.inf)), float(valid.max(initial=0))
-    levels: list[float] = []
-    if high > low:
-        apart = round_length((high - low) / _CONTOURS)
-        levels = [k * apart for k in range(math.ceil(low / apart), math.floor(high / apart) + 1)]
-    rows = []
-    for level in levels:
-        lines: list[NDArray[np.float64]] = find_contours(pga_g, level)  # type: ignore[no-untyped-call]
-        for line in lines:
-            x, y = affine @ tuple(((line[:, ::-1] + 0.5) * step).T)
-            rows.append((f"{level:.3g} g", shapely.LineString(np.column_stack([x, y]))))
-    columns = pd.DataFrame(rows, columns=["pga", "geometry"])
-    return gpd.GeoDataFrame(columns[["pga"]], geometry=gpd.GeoSeries(columns["geometry"], crs=str(cube.grid.crs)))
 
 
 def _epicentre(cube: Cube) -> list[float] | None:

@@ -19,7 +19,17 @@ from coslide.cube.cube import Cube
 from coslide.display.overview import share_text
 from coslide.grid import pixel_size_m
 from coslide.report.fonts import cut
-from coslide.report.images import DISTINCT, GREY, NODATA, YELLOW, Thumbnail, save_figure, step_of, thumbnail
+from coslide.report.images import (
+    DISTINCT,
+    GREY,
+    NODATA,
+    TRUE_COLOUR,
+    YELLOW,
+    Thumbnail,
+    save_figure,
+    step_of,
+    thumbnail,
+)
 
 _COLUMNS = 7
 _WIDTH_IN, _DPI = 12.0, 200
@@ -88,7 +98,7 @@ def contact_sheet(cube: Cube, path: Path) -> Path:
     places: list[tuple[_Panel, str] | None] = []
     for key, date, heading in _GROUPS:
         members = [panel for panel in panels.values() if _group(panel.band) == key]
-        if shown := [panels[band.name] for band in cube.reflectance(date, ("B4", "B3", "B2"))]:
+        if shown := [panels[band.name] for band in cube.reflectance(date, TRUE_COLOUR)]:
             members.insert(0, shown[0]._replace(colours=_true_colour(shown, norms)))
         if len(places) % _COLUMNS + len(members) > _COLUMNS:  # a group goes on in a row if all of it fits
             places += [None] * (-len(places) % _COLUMNS)

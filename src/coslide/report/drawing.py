@@ -46,7 +46,6 @@ _LONGEST_PX = 1000  # of what is drawn; larger rasters are made smaller first
 _SMALL_PX = 160  # of a thumbnail
 _CHEAP_PIXELS = 2**22  # of a cube that is read for its thumbnail: about a tenth of a second
 _PANEL_IN = 4.2
-_RGB = ("B4", "B3", "B2")
 _WEB = "EPSG:3857"  # of web maps
 _WHEN = {"pre": "before the earthquake", "post": "after the earthquake"}
 _PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#FFFFFF", *images.PROBABILITY])
@@ -178,10 +177,10 @@ def thumbnail_of(cube: Cube) -> str:
     """Draw the default picture of a small cube as a data address; empty where reading it would take long."""
     if cube.shape[0] * cube.shape[1] > _CHEAP_PIXELS:
         return ""
-    dates = [date for date in ("post", "pre") if cube.reflectance(date, _RGB)]
+    dates = [date for date in ("post", "pre") if cube.reflectance(date, images.TRUE_COLOUR)]
     if not dates:
         return ""
-    colours = _composite(cube, cube.reflectance(dates[0], _RGB), images.step_of(cube.shape, _SMALL_PX))
+    colours = _composite(cube, cube.reflectance(dates[0], images.TRUE_COLOUR), images.step_of(cube.shape, _SMALL_PX))
     return images.jpeg_uri(colours)
 
 
@@ -209,7 +208,7 @@ def _scene(cube: Cube, date: str) -> tuple[str, list[Band]]:
     if not seen:
         raise InputError(f"picture {date}: the cube has no scene {_WHEN[date]}")
     day = cube.acquired(date)
-    bands = cube.reflectance(date, _RGB)
+    bands = cube.reflectance(date, images.TRUE_COLOUR)
     what = "true colour" if bands else seen[0].name
     return f"{what} {_WHEN[date]}{f', {day[:10]}' if day else ''}", bands or seen[:1]
 

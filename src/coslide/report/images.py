@@ -28,7 +28,8 @@ MEAN = partial(np.nanmean, dtype=np.float64)
 Codes = NDArray[np.uint8]
 
 WIDEST_PX = 1200  # of a picture in a page
-COMPOSITES = {"true colour": ("B4", "B3", "B2"), "false colour, plants are red": ("B8", "B4", "B3")}
+TRUE_COLOUR = ("B4", "B3", "B2")
+COMPOSITES = {"true colour": TRUE_COLOUR, "false colour, plants are red": ("B8", "B4", "B3")}
 """Bands that are drawn in red, green and blue; where one composite is drawn, it is the first that a scene has."""
 _GAMMA = 0.7  # below 1 brightens forest, which would be near black
 _JPEG_QUALITY = 85

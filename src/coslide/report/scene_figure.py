@@ -61,7 +61,7 @@ def scene_figure(path: Path, cube: Cube, found: ProbabilityMap, scores: PixelRat
     which makes the smallest look larger than they are.
     """
     first = next(band for band in cube.inputs if band.date == "post")
-    rgb = cube.read(bands=cube.reflectance("post", ("B4", "B3", "B2")) or [first] * 3)
+    rgb = cube.read(bands=cube.reflectance("post", images.TRUE_COLOUR) or [first] * 3)
     mapped = cube.labels if "landslide" in cube else None
     fair = is_held_out(found.seen)
     held_out = None if fair.all() else fair

@@ -118,7 +118,7 @@ def _limits(model: ModelMetadata) -> str:
     elif len(model.events) == 1:
         parts.append(
             f"It knows one event, {model.events[0]}, its light, its rock and whoever mapped it; what it does elsewhere "
-            f"nobody has measured, and it will be less."
+            f"nobody has measured, and it may well be worse."
         )
     if absent := _in_words(model.bands):
         parts.append(f"Of the indices of the method it is not fed {', '.join(absent)}.")

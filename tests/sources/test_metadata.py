@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
-from coslide.sources import bands, documents
-from coslide.sources.documents import read_document, read_xml, redact_url
+from coslide.io import http
+from coslide.io.http import redact_url
+from coslide.sources import bands
+from coslide.sources.documents import read_document, read_xml
 from coslide.sources.products import read_product
 from coslide.sources.safe import read_product_metadata
 
@@ -187,7 +189,7 @@ def test_what_a_server_does_wrong_is_one_line(parts, reason):
 @pytest.mark.parametrize("head", [OK + b"\r\n", b""])
 def test_a_server_that_never_ends_is_given_up(monkeypatch, head):
     """Each byte comes in time, in the head of the answer or after it."""
-    monkeypatch.setattr(documents, "LONGEST_ANSWER_S", 0.3)
+    monkeypatch.setattr(http, "LONGEST_ANSWER_S", 0.3)
     address, _ = answering(head, *[b"x"] * 40, pause_s=0.05)
     with pytest.raises(InputError, match=r"cannot be fetched \(not whole after 0\.3 s\)"):
         read_document(address)

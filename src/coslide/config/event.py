@@ -26,6 +26,19 @@ def _in_utc(time: dt.datetime) -> dt.datetime:
     return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
+class Attribution(StrictModel):
+    """Whom to credit for a source, and by which licence it may be used."""
+
+    source: Line = Field(min_length=1)
+    """What it is of, such as `Sentinel-2 L2A`."""
+    licence: Line = ""
+    """Its licence."""
+    text: Line = ""
+    """The credit as its owner asks for it."""
+    address: Line = ""
+    """Where it comes from."""
+
+
 class Event(Shown, StrictModel):
     """An earthquake and its inputs, as described by an event file; every key but `file` is one of the file.
 
@@ -56,6 +69,8 @@ class Event(Shown, StrictModel):
     """Folder of the sources; by default the folder of the event file."""
     credit: Line = ""
     """Line that credits the data, printed at the bottom of figures."""
+    attributions: tuple[Attribution, ...] = ()
+    """Whom to credit for each source, and by which licence; listed in the report."""
     simulated: bool = False
     """Whether the earthquake never was; the report then warns of it."""
     grid: schema.GridConfig = schema.GridConfig()

@@ -10,8 +10,9 @@ from urllib.parse import urljoin
 from pydantic import BaseModel, ValidationError
 
 from coslide.errors import InputError, first_line
+from coslide.io.http import ADDRESS, redact_url
 from coslide.sources.bands import Band
-from coslide.sources.documents import ADDRESS, read_document, redact_url
+from coslide.sources.documents import read_document
 from coslide.sources.safe import (
     BAND_IDS,
     TILE,

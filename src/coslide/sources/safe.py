@@ -12,9 +12,10 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from coslide.errors import InputError
+from coslide.io.http import HTTP, redact_url
 from coslide.io.paths import with_sidecar_files
 from coslide.sources.bands import BandRaster
-from coslide.sources.documents import HTTP, read_xml, redact_url
+from coslide.sources.documents import read_xml
 
 BAND_IDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
 """The bands in the order of the `band_id` of product metadata, from 0."""

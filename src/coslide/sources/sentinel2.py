@@ -17,10 +17,10 @@ from coslide.config.sensors import SENTINEL2
 from coslide.crs import utm_zone
 from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices
+from coslide.io.http import HTTP, redact_url
 from coslide.io.raster import require_exact, require_few_pixels
 from coslide.io.resample import resample
 from coslide.sources.bands import Band, BandRaster, locate_band, open_band
-from coslide.sources.documents import HTTP, redact_url
 from coslide.sources.products import read_product
 from coslide.sources.safe import Product, Span, baseline_number, require_one_overpass
 

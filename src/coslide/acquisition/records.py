@@ -1,0 +1,67 @@
+"""What was fetched, for which area, and what it becomes in the event file."""
+
+import math
+from typing import Any, NamedTuple
+
+from coslide.config.event import Attribution
+from coslide.config.records import StrictModel
+
+_KM_PER_DEGREE = 111.195  # of a sphere of 6371 km
+
+
+class Fetched(StrictModel):
+    """A file that was fetched, as ``manifest.json`` records it."""
+
+    file: str
+    """Its path in the folder of the event."""
+    address: str
+    """Where it comes from, without what may be a secret."""
+    bytes: int
+    """Its size."""
+    sha256: str
+    """The SHA-256 of its content."""
+    source: str
+    """Such as "ShakeMap" or "Sentinel-2 L2A"."""
+
+
+class Area(NamedTuple):
+    """The rectangle to map.
+
+    Attributes
+    ----------
+    bounds_deg
+        West, south, east and north in degrees (WGS 84), on one side of the 180th meridian.
+    note
+        How it was found, in a line for people.
+    """
+
+    bounds_deg: tuple[float, float, float, float]
+    note: str = ""
+
+    @property
+    def km2(self) -> float:
+        """Compute its area, on a sphere, in km2."""
+        west, south, east, north = self.bounds_deg
+        height = _KM_PER_DEGREE * math.degrees(math.sin(math.radians(north)) - math.sin(math.radians(south)))
+        return height * _KM_PER_DEGREE * (east - west)
+
+
+class Part(NamedTuple):
+    """A source of an event, fetched.
+
+    Attributes
+    ----------
+    tables
+        Tables of the event file and their keys; paths lie in the folder of the event.
+    files
+        What was fetched for it.
+    attributions
+        Whom to credit, and by which licence.
+    notes
+        Lines for people: what was chosen, and what is absent and why.
+    """
+
+    tables: dict[str, dict[str, Any]]
+    files: tuple[Fetched, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -8,8 +8,10 @@ import random
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -102,9 +104,27 @@ class Web:
         """
         require_address(address)
         for left in reversed(range(self._tries)):
-            with self._once_more(address, left), self._answer(address, params, {}) as answer:
-                return _whole(answer, address, largest_bytes)
+            with self._once_more(address, left):
+                return self._read_in_time(address, params, largest_bytes)
         raise AssertionError  # the last try raised
+
+    def _read_in_time(self, address: str, params: Parameters | None, largest_bytes: int) -> bytes:
+        """Read in a thread of its own: a server may send each byte in time and yet never end, and is given up then."""
+        document: Future[bytes] = Future()
+
+        def ask() -> None:
+            try:
+                with self._answer(address, params, {}) as answer:
+                    document.set_result(_whole(answer, address, largest_bytes))
+            except Exception as error:  # noqa: BLE001 - raised below
+                document.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            return document.result(LONGEST_ANSWER_S)
+        except TimeoutError:
+            late = f"not whole after {LONGEST_ANSWER_S:g} s"
+            raise InputError(f"{redact_url(address)}: cannot be fetched ({late})") from None
 
     def download(self, address: str, path: Path, *, params: Parameters | None = None) -> Download:
         """Download a file; what an interrupted download left is completed.
@@ -226,15 +246,13 @@ def redact_url(href: str) -> str:
 
 
 def _whole(answer: httpx.Response, address: str, largest_bytes: int) -> bytes:
-    """Read all of an answer; a server may send each piece in time and yet never end."""
-    started, pieces, size = time.monotonic(), [], 0
+    """Read all of an answer, up to a size."""
+    pieces, size = [], 0
     for piece in answer.iter_bytes():
         pieces.append(piece)
         size += len(piece)
         if size > largest_bytes:
             raise InputError(f"{redact_url(address)}: is larger than {largest_bytes / 2**20:.3g} MB")
-        if time.monotonic() - started > LONGEST_ANSWER_S:
-            raise InputError(f"{redact_url(address)}: cannot be fetched (not whole after {LONGEST_ANSWER_S:g} s)")
     return b"".join(pieces)
 
 

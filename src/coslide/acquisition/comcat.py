@@ -15,7 +15,7 @@ from coslide.config.services import Services
 from coslide.errors import InputError
 from coslide.io.http import MissingError, Parameters, Web, redact_url
 
-_ID = re.compile(r"[A-Za-z0-9_-]{3,64}")
+_ID = re.compile(r"(?=\w*\d)[A-Za-z][A-Za-z0-9_]{3,63}")
 _FILES = ("grid.xml", "uncertainty.xml", "rupture.json")
 _OF_SHAKEMAP = Attribution(
     source="ShakeMap",
@@ -118,8 +118,8 @@ def is_event_id(text: str) -> bool:
 
     Examples
     --------
-    >>> is_event_id("us2000h8ty"), is_event_id("event.toml"), is_event_id("../us2000h8ty")
-    (True, False, False)
+    >>> is_event_id("us2000h8ty"), is_event_id("event"), is_event_id("event1.toml"), is_event_id("../us2000h8ty")
+    (True, False, False, False)
     """
     return _ID.fullmatch(text) is not None
 

@@ -1,0 +1,217 @@
+"""``coslide fetch``: from the id of an earthquake to the files of an event and its event file."""
+
+import datetime as dt
+import logging
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from coslide.acquisition.area import area_of_bounds, area_of_shaking
+from coslide.acquisition.catalog import Catalog, open_catalog
+from coslide.acquisition.comcat import Earthquake, fetch_shakemap, find_earthquake
+from coslide.acquisition.elevation import DemPlan, plan_dem, write_dem
+from coslide.acquisition.event_file import event_text
+from coslide.acquisition.faults import fetch_faults
+from coslide.acquisition.manifest import Manifest
+from coslide.acquisition.overpasses import NoClearSceneError, SceneChoice, choose_scene, group_overpasses
+from coslide.acquisition.rain import fetch_rain
+from coslide.acquisition.records import Area, Fetched, Part
+from coslide.acquisition.windows import ItemPlan, plan_item, write_item
+from coslide.config.fetching import FetchOptions
+from coslide.config.schema import SENTINEL2_BANDS
+from coslide.config.services import Services, read_services
+from coslide.io.http import Web
+from coslide.io.outputs import output_folder
+from coslide.progress import report_progress
+from coslide.sources.shaking import read_shakemap
+
+_log = logging.getLogger(__name__)
+
+
+class PlanLine(NamedTuple):
+    """What is fetched for a part of an event.
+
+    Attributes
+    ----------
+    part
+        Such as "scene after".
+    chosen
+        What was chosen, and why.
+    date
+        Of what day it is; empty where that means nothing.
+    size_mb
+        What will be read, in MB; None where only the reading tells.
+    """
+
+    part: str
+    chosen: str
+    date: str = ""
+    size_mb: float | None = None
+
+
+class FetchPlan(NamedTuple):
+    """What a map of an earthquake needs, and where it is.
+
+    Attributes
+    ----------
+    earthquake, area
+        Which one, and where to map.
+    scenes
+        The overpasses chosen for ``"post"`` and, where there is one, ``"pre"``.
+    windows
+        For each of them what is read of every item.
+    dem
+        What is read of the elevation.
+    lines
+        All of it for people.
+    """
+
+    earthquake: Earthquake
+    area: Area
+    scenes: dict[str, SceneChoice]
+    windows: dict[str, tuple[ItemPlan, ...]]
+    dem: DemPlan
+    lines: tuple[PlanLine, ...]
+
+
+def plan_event(event_id: str, options: FetchOptions | None = None, services: Services | None = None) -> FetchPlan:
+    """Find out what a map of an earthquake needs and where it is, without writing anything.
+
+    Parameters
+    ----------
+    event_id
+        Its id in ComCat, such as ``"us2000h8ty"``.
+    options
+        How large an area, and which scenes.
+    services
+        Whom to ask; by default as the environment has it.
+
+    Raises
+    ------
+    InputError
+        If there is no such earthquake, no ShakeMap, no land, or no clear scene yet (`NoClearSceneError`, which knows
+        when the next overpass is due); or if a service cannot be reached.
+    """
+    with tempfile.TemporaryDirectory() as folder, _asked(services) as (web, catalog):
+        earthquake = find_earthquake(web, catalog.services, event_id)
+        return _plan(web, catalog, earthquake, options or FetchOptions(), Path(folder))[0]
+
+
+def fetch_event(
+    event_id: str, out: Path | str, options: FetchOptions | None = None, services: Services | None = None
+) -> FetchPlan:
+    """Fetch all that a map of an earthquake needs into a folder, and write its ``event.toml``.
+
+    A fetch that was interrupted goes on: what the manifest knows and is whole is not read again.
+
+    Parameters
+    ----------
+    event_id, options, services
+        As `plan_event`.
+    out
+        The folder; new, empty, or of an earlier fetch of the same earthquake.
+
+    Raises
+    ------
+    InputError
+        As `plan_event`; if the folder holds something else; or if something cannot be fetched or written.
+    """
+    out, options = Path(out), options or FetchOptions()
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: is not empty, and no fetch has written into it; choose another --out")
+    with output_folder(out), _asked(services) as (web, catalog):
+        manifest = Manifest(out, event_id)
+        manifest.add(())
+        earthquake = find_earthquake(web, catalog.services, event_id)
+        plan, shaking = _plan(web, catalog, earthquake, options, out)
+        for line in plan.lines:
+            _log.info(f"{line.part}: {line.chosen}{f' ({line.size_mb:.1f} MB)' if line.size_mb else ''}")
+        parts = [shaking] if shaking else []
+        for part in _fetched_parts(web, catalog.services, plan, options, manifest):
+            manifest.add(part.files)
+            parts.append(part)
+        _write_event(plan, parts, manifest)
+    return plan
+
+
+@contextmanager
+def _asked(services: Services | None) -> Iterator[tuple[Web, Catalog]]:
+    """Open what all requests go through, and the catalog of scenes."""
+    services = services or read_services()
+    with Web(timeout_s=services.timeout_s, tries=services.tries) as web:
+        yield web, open_catalog(services, web)
+
+
+def _plan(
+    web: Web, catalog: Catalog, earthquake: Earthquake, options: FetchOptions, folder: Path
+) -> tuple[FetchPlan, Part | None]:
+    """Choose area, scenes and elevation; the ShakeMap, which the area follows from, is fetched into the folder."""
+    services, time = catalog.services, earthquake.time_utc
+    shaking = None
+    if options.bounds_deg is None or earthquake.shakemap is not None:
+        shaking = fetch_shakemap(web, earthquake, folder)
+    area = _area(options, earthquake, shaking)
+    _log.info(f"{earthquake.title}: {area.note}")
+    dem = plan_dem(catalog, services, area)
+    span = time - dt.timedelta(days=options.days_before), time + dt.timedelta(days=options.days_after)
+    overpasses = group_overpasses(catalog.search(services.scene_collection, area.bounds_deg, *span))
+    choose = partial(choose_scene, overpasses, area, event_time=time, min_clear=options.min_clear)
+    scenes, absent = {"post": choose(when="post")}, ""
+    try:
+        scenes["pre"] = choose(when="pre", orbit=scenes["post"].overpasses[0].orbit)
+    except NoClearSceneError as error:
+        absent = str(error)
+    windows = {when: _windows(choice, area, services) for when, choice in scenes.items()}
+    lines = _lines(FetchPlan(earthquake, area, scenes, windows, dem, ()), shaking, absent)
+    return FetchPlan(earthquake, area, scenes, windows, dem, lines), shaking
+
+
+def _area(options: FetchOptions, earthquake: Earthquake, shaking: Part | None) -> Area:
+    if options.bounds_deg is not None or shaking is None:
+        bounds_deg = options.bounds_deg or (0.0, 0.0, 0.0, 0.0)
+        return area_of_bounds(bounds_deg, largest_km2=options.largest_km2)
+    pga_g, name = read_shakemap(shaking.tables["shaking"]["shakemap"]).pga_g, f"ShakeMap of {earthquake.id}"
+    return area_of_shaking(pga_g, least_g=options.pga_g, largest_km2=options.largest_km2, name=name)
+
+
+def _windows(choice: SceneChoice, area: Area, services: Services) -> tuple[ItemPlan, ...]:
+    """Plan what is read of each item of a scene."""
+    items = [item for overpass in choice.overpasses for item in overpass.items]
+    with ThreadPoolExecutor(services.at_once) as pool:
+        plans = pool.map(lambda item: plan_item(item, area, tries=services.tries), items)
+        return tuple(plan for plan in plans if plan.overlaps)
+
+
+def _lines(plan: FetchPlan, shaking: Part | None, absent: str) -> tuple[PlanLine, ...]:
+    """Tell what was chosen."""
+    lines = [PlanLine("earthquake", plan.earthquake.title, f"{plan.earthquake.time_utc:%Y-%m-%d %H:%M} UTC")]
+    if shaking:
+        size = sum(file.bytes for file in shaking.files) / 1e6
+        lines.append(PlanLine("shaking", "; ".join(shaking.notes), size_mb=size))
+    lines.append(PlanLine("area", plan.area.note))
+    for when, name in SIDES.items():
+        if (choice := plan.scenes.get(when)) is not None:
+            size = sum(window.bytes for window in plan.windows[when]) / 1e6
+            lines.append(PlanLine(f"scene {name}", _in_words(choice), _days(choice), size))
+    if absent:
+        lines.append(PlanLine("scene before", absent))
+    lines.append(PlanLine("elevation", "; ".join(plan.dem.notes), size_mb=plan.dem.bytes / 1e6))
+    return (*lines, PlanLine("rain", "gauges of GHCN-Daily, else CHIRPS"), PlanLine("fault", "rupture, else GEM"))
+
+
+def _in_words(choice: SceneChoice) -> str:
+    tiles = sum(len(overpass.items) for overpass in choice.overpasses)
+    dates = len(choice.overpasses)
+    first = choice.overpasses[0]
+    orbit = f", relative orbit {first.orbit}" if first.orbit and dates == 1 else ""
+    together = f"{dates} dates together, " if dates > 1 else ""
+    return f"{together}{choice.clear:.0%} of the area clear, {tiles} tile{'s' if tiles > 1 else ''}{orbit}"
+
+
+def _days(choice: SceneChoice) -> str:
+    days = sorted({f"{overpass.sensed:%Y-%m-%d}" for overpass in choice.overpasses})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

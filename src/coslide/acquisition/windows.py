@@ -234,8 +234,10 @@ def _plan(href: str, bounds_deg: tuple[float, float, float, float], lattice_m: f
     with open_band(href, product_driver(href)) as dataset:
         raster = grid_of(dataset, name=redact_url(href))
         step = max(1, round(lattice_m / abs(raster.affine.a)))
-        spans = zip(overlap_slices(raster, area, padding=1), raster.shape, strict=True)
-        rows, cols = (slice(s.start // step * step, min(-(-s.stop // step) * step, size)) for s, size in spans)
+        height, width = (-(-size // step) for size in raster.shape)
+        lattice = GeoBox((height, width), raster.affine @ Affine.scale(step), raster.crs)
+        spans = zip(overlap_slices(lattice, area, padding=1), raster.shape, strict=True)
+        rows, cols = (slice(span.start * step, min(span.stop * step, size)) for span, size in spans)
         if rows.start >= rows.stop or cols.start >= cols.stop:
             return None
         return RasterWindow(href, rows, cols, raster[rows, cols], _stored_bytes(dataset, rows, cols))
@@ -379,7 +381,7 @@ def folder_name(item_id: str) -> str:
     ('S2B_T31UET_20260921T105030_L2A', 'a_b-dcbc3f60')
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", item_id).strip("._-")[:_LONGEST_NAME]
-    if plain == item_id:
+    if plain and plain == item_id:
         return plain
     return f"{plain}-{hashlib.sha256(item_id.encode(errors='replace')).hexdigest()[:8]}".lstrip("-")
 

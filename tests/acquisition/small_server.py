@@ -123,13 +123,13 @@ def write_cog(path, values, *, epsg, left, top, size):
 
 def write_tile(
     folder, item_id, *, date="2018-09-11T01:26:51Z", tile="54TWN", epsg=32654, left=600000, top=4700040, scl=None,
-    orbit=74, baseline="05.09", url="", seed=0, **properties,
+    orbit=74, baseline="05.09", url="", seed=0, names=("B01", "B02", "B11", "SCL"), **properties,
 ):  # fmt: skip
     """Write a tile of 9.6 km with bands of random values, and return its item; `scl` is its classification."""
     random = np.random.default_rng(seed)
     scl = np.full((SIDE_M // 20, SIDE_M // 20), 4, np.uint8) if scl is None else scl
     assets = {}
-    for key, (name, size) in KEYS.items():
+    for key, (name, size) in ((key, file) for key, file in KEYS.items() if file[0] in names):
         side = SIDE_M // size
         values = scl if name == "SCL" else random.integers(1001, 6000, (side, side)).astype(np.uint16)
         if name != "SCL":
@@ -153,7 +153,7 @@ def write_tile(
     known = {"datetime": date, "platform": "sentinel-2b", "proj:epsg": epsg, "grid:code": f"MGRS-{tile}"}
     known |= {"s2:processing_baseline": baseline, "eo:cloud_cover": 20.0}
     if orbit is not None:
-        known["s2:product_uri"] = f"S2B_MSIL2A_20180911T012651_N0509_R{orbit:03}_T{tile}_20230101T000000.SAFE"
+        known["s2:product_uri"] = f"S2B_MSIL2A_20180911T012651_N0509_R{orbit:03}_T{tile}.SAFE"
     item = {
         "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": item_id, "collection": COLLECTION,
         "geometry": {"type": "Polygon", "coordinates": [_ring(*corners)]},

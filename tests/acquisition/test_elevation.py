@@ -142,6 +142,23 @@ def test_tiles_of_different_widths_above_50_degrees_are_one_model(tmp_path):
     assert np.isfinite(read.elevation(grid)).all()
 
 
+def test_a_model_in_another_crs_is_cut_as_well(tmp_path):
+    tile = tmp_path / "utm.tif"
+    values = np.arange(100 * 100, dtype=np.int16).reshape(100, 100)
+    shape = {"driver": "GTiff", "height": 100, "width": 100, "count": 1, "dtype": "int16"}
+    place = {"crs": "EPSG:32654", "transform": Affine(500, 0, 560000, 0, -500, 4760000)}
+    with rasterio.open(tile, "w", **shape, **place) as file:
+        file.write(values, 1)
+    plan = plan_dem(catalog_of(item_of(tile)), SERVICES, Area((141.9, 42.7, 142.0, 42.8)))
+    assert not any("no elevation" in note for note in plan.notes)
+    (path,) = write_dem(plan, tmp_path).tables["dem"]["path"]
+    with rasterio.open(path) as window:
+        assert window.crs == "EPSG:32654"
+        assert 20 < window.width < 30
+        col, row = (round(number) for number in ~place["transform"] @ (window.transform.c, window.transform.f))
+        assert window.read(1)[0, 0] == values[row, col]
+
+
 def test_only_sea_is_refused(tiles):
     with pytest.raises(OceanError, match=r"found no elevation within longitude 10.00 to 10.50.*only sea"):
         plan_dem(catalog_of(), SERVICES, Area((10.0, 0.0, 10.5, 0.5)))

@@ -12,6 +12,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from pystac import Asset, Item
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from coslide.acquisition.records import Area, Fetched, Part
@@ -216,8 +217,8 @@ def _missing_share(tiles: Sequence[DemTile], bounds_deg: Bounds) -> float:
     west, south, east, north = bounds_deg
     covered = 0.0
     for tile in tiles:
-        own = tile.geobox.extent.to_crs("EPSG:4326").boundingbox
-        width, height = min(east, own.right) - max(west, own.left), min(north, own.top) - max(south, own.bottom)
+        left, bottom, right, top = transform_bounds(str(tile.geobox.crs), "EPSG:4326", *tile.geobox.boundingbox.bbox)
+        width, height = min(east, right) - max(west, left), min(north, top) - max(south, bottom)
         covered += max(width, 0.0) * max(height, 0.0)
     missing = 1 - covered / ((east - west) * (north - south))
     return missing if missing > 0.005 else 0.0

@@ -1,10 +1,13 @@
 """What was fetched, for which area, and what it becomes in the event file."""
 
 import math
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 from coslide.config.event import Attribution
 from coslide.config.records import StrictModel
+from coslide.io.atomic import sha256
+from coslide.io.http import HTTP, redact_url
 
 _KM_PER_DEGREE = 111.195  # of a sphere of 6371 km
 
@@ -22,6 +25,14 @@ class Fetched(StrictModel):
     """The SHA-256 of its content."""
     source: str
     """Such as "ShakeMap" or "Sentinel-2 L2A"."""
+
+    @classmethod
+    def of(cls, path: Path, folder: Path, *, address: str, source: str) -> Self:
+        """Record a file as it lies in `folder`, that of the event; of an address that is a local path, nothing."""
+        address = redact_url(address) if address.startswith(HTTP) else ""
+        size = path.stat().st_size
+        name = path.relative_to(folder).as_posix()
+        return cls(file=name, address=address, bytes=size, sha256=sha256(path), source=source)
 
 
 class Area(NamedTuple):

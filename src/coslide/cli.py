@@ -17,6 +17,7 @@ from coslide.options import (
     Commands,
     Debug,
     EventFile,
+    FetchCommand,
     IndexCube,
     Layers,
     LogFile,
@@ -67,8 +68,10 @@ def _options(
         typer.echo(START, nl=False)
 
 
-for _start in (demo, init, doctor, simulate, fetch, watch):
+for _start in (demo, init, doctor, simulate):
     app.command()(_start)
+for _fetching in (fetch, watch):
+    app.command(cls=FetchCommand)(_fetching)
 
 
 @app.command(cls=TrainingCommand)
@@ -96,8 +99,9 @@ def run(
     idle = [name for name, value in given.items() if value is not None]
     if idle and model is None and (read is None or read.inventory is None):
         raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(idle)}")
+    settings = read.training.changed(given) if read else None
     with shown():
-        coslide.run(event, out, model=model, settings=read and read.training.changed(given), resume=resume)
+        coslide.run(event, out, model=model, settings=settings, resume=resume)
 
 
 @app.command()

@@ -17,15 +17,13 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 
+from coslide.acquisition.records import Bounds
 from coslide.config.services import Services
 from coslide.errors import InputError, first_line
 from coslide.io.http import HTTP, Web, redact_url
 from coslide.sources.documents import read_document
 from coslide.sources.items import locate_asset
 from coslide.sources.safe import Span, finite_number, inside, read_time
-
-Bounds = tuple[float, float, float, float]
-"""West, south, east and north, in degrees."""
 
 _log = logging.getLogger(__name__)
 _PAGE = 100

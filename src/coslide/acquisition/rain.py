@@ -19,8 +19,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from coslide.acquisition.elevation import Bounds, window_of
-from coslide.acquisition.records import Area, Fetched, Part
+from coslide.acquisition.records import Area, Bounds, Fetched, Part
+from coslide.acquisition.windows import covering_pixels
 from coslide.config.event import Attribution
 from coslide.config.schema import RainConfig
 from coslide.config.services import Services
@@ -267,8 +267,9 @@ def _window(content: bytes, bounds: Bounds, name: str) -> tuple[NDArray[np.float
     name = redact_url(name)
     try:
         with MemoryFile(content) as memory, memory.open(driver="GTiff") as dataset:
-            rows, cols = window_of(dataset, bounds, name=name)
-            geobox = grid_of(dataset, name=name)[rows, cols]
+            raster = grid_of(dataset, name=name)
+            rows, cols = covering_pixels(raster, bounds)
+            geobox = raster[rows, cols]
             stored, void = read_stored(dataset, 1, Window.from_slices(rows, cols), invalid=[dataset.nodata])
     except RasterioError as error:
         raise InputError(f"{name}: cannot be read as a raster ({reason_of(error)})") from None

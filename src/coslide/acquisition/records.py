@@ -9,6 +9,9 @@ from coslide.config.records import StrictModel
 from coslide.io.atomic import sha256
 from coslide.io.http import HTTP, redact_url
 
+Bounds = tuple[float, float, float, float]
+"""West, south, east and north, in degrees (WGS 84)."""
+
 _KM_PER_DEGREE = 111.195  # of a sphere of 6371 km
 
 
@@ -46,7 +49,7 @@ class Area(NamedTuple):
         How it was found, in a line for people.
     """
 
-    bounds_deg: tuple[float, float, float, float]
+    bounds_deg: Bounds
     note: str = ""
 
     @property

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from coslide.acquisition.records import Area, Fetched
+from coslide.acquisition.records import Area, Bounds, Fetched
 from coslide.config.schema import SENTINEL2_BANDS
 from coslide.config.services import Services
 from coslide.errors import InputError
@@ -30,7 +30,7 @@ from coslide.io import http
 from coslide.io.atomic import report_write_errors, sha256, whole_output, write_json
 from coslide.io.cog import ITEM, place_in_item
 from coslide.io.http import MissingError, redact_url
-from coslide.io.raster import grid_of
+from coslide.io.raster import grid_of, require_few_pixels
 from coslide.sources.bands import Band, open_band, product_driver
 from coslide.sources.documents import read_document
 from coslide.sources.items import METADATA_ASSETS, bands_of_assets
@@ -41,6 +41,7 @@ SCENE_BANDS = (*SENTINEL2_BANDS, "SCL")
 """What is fetched of a scene: the bands that a map is made from, and the classification."""
 
 _BLOCK_PX = 512
+_MOST_PIXELS = 2**31
 _FILE = {
     "driver": "GTiff", "tiled": True, "blockxsize": _BLOCK_PX, "blockysize": _BLOCK_PX, "bigtiff": "if_safer",
     "compress": "deflate",
@@ -203,9 +204,7 @@ def plan_item(item: pystac.Item, area: Area, band_names: Sequence[str] = SCENE_B
     return ItemPlan(item, windows)
 
 
-def plan_window(
-    href: str, bounds_deg: tuple[float, float, float, float], *, lattice_m: float = 0.0, tries: int = 5
-) -> RasterWindow | None:
+def plan_window(href: str, bounds_deg: Bounds, *, lattice_m: float = 0.0, tries: int = 5) -> RasterWindow | None:
     """Plan which part of a raster covers an area; None if it lies elsewhere.
 
     Parameters
@@ -228,19 +227,33 @@ def plan_window(
     return None if found is None else found._replace(href=href)
 
 
-def _plan(href: str, bounds_deg: tuple[float, float, float, float], lattice_m: float) -> RasterWindow | None:
-    west, south, east, north = bounds_deg
-    area = GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), "EPSG:4326")
+def _plan(href: str, bounds_deg: Bounds, lattice_m: float) -> RasterWindow | None:
+    name = redact_url(href)
     with open_band(href, product_driver(href)) as dataset:
-        raster = grid_of(dataset, name=redact_url(href))
-        step = max(1, round(lattice_m / abs(raster.affine.a)))
-        height, width = (-(-size // step) for size in raster.shape)
-        lattice = GeoBox((height, width), raster.affine @ Affine.scale(step), raster.crs)
-        spans = zip(overlap_slices(lattice, area, padding=1), raster.shape, strict=True)
-        rows, cols = (slice(span.start * step, min(span.stop * step, size)) for span, size in spans)
+        raster = grid_of(dataset, name=name)
+        rows, cols = covering_pixels(raster, bounds_deg, lattice_m=lattice_m)
         if rows.start >= rows.stop or cols.start >= cols.stop:
             return None
+        require_few_pixels(name, (rows.stop - rows.start, cols.stop - cols.start), most=_MOST_PIXELS)
         return RasterWindow(href, rows, cols, raster[rows, cols], _stored_bytes(dataset, rows, cols))
+
+
+def covering_pixels(raster: GeoBox, bounds_deg: Bounds, *, lattice_m: float = 0.0) -> tuple[slice, slice]:
+    """Find the rows and columns of a raster that cover an area, and one more on each side; empty if it lies elsewhere.
+
+    Parameters
+    ----------
+    raster
+        Where its pixels lie.
+    bounds_deg, lattice_m
+        As in `plan_window`.
+    """
+    west, south, east, north = bounds_deg
+    area = GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), "EPSG:4326")
+    step = max(1, round(lattice_m / abs(raster.affine.a)))
+    spans = zip(overlap_slices(raster, area, padding=1), raster.shape, strict=True)
+    rows, cols = (slice(s.start // step * step, min(-(-s.stop // step) * step, size)) for s, size in spans)
+    return rows, cols
 
 
 def _stored_bytes(dataset: Any, rows: slice, cols: slice) -> int:
@@ -358,18 +371,18 @@ def write_item(
 
     def fetch(name: str, window: RasterWindow) -> Fetched:
         path = own / name
-        if not _is_there(path, window, digests.get(path.relative_to(root).as_posix())):
+        if not is_there(path, window, digests.get(path.relative_to(root).as_posix())):
             write_window(window, path, tries=services.tries)
-        return _fetched(path, window.href, root, source)
+        return Fetched.of(path, root, address=window.href, source=source)
 
     with ThreadPoolExecutor(services.at_once) as pool:
         found = list(pool.map(fetch, *zip(*plan.windows.values(), strict=True)))
     files = {key: (name, window.geobox) for key, (name, window) in plan.windows.items()}
     metadata = _write_metadata(plan.item, own / _METADATA_FILE)
     if metadata is not None:
-        found.append(_fetched(own / _METADATA_FILE, plan.item.assets[metadata].href, root, source))
+        found.append(Fetched.of(own / _METADATA_FILE, root, address=plan.item.assets[metadata].href, source=source))
     write_json(own / ITEM, _rewritten(plan.item, files, metadata))
-    return [*found, _fetched(own / ITEM, plan.item.get_self_href() or "", root, source)]
+    return [*found, Fetched.of(own / ITEM, root, address=plan.item.get_self_href() or "", source=source)]
 
 
 def folder_name(item_id: str) -> str:
@@ -386,16 +399,12 @@ def folder_name(item_id: str) -> str:
     return f"{plain}-{hashlib.sha256(item_id.encode(errors='replace')).hexdigest()[:8]}".lstrip("-")
 
 
-def _is_there(path: Path, window: RasterWindow, digest: str | None) -> bool:
+def is_there(path: Path, window: RasterWindow, digest: str | None) -> bool:
+    """Tell whether an earlier fetch left this window at `path`, where the file still has the SHA-256 it had then."""
     if digest is None or not path.is_file() or sha256(path) != digest:
         return False
     with open_band(str(path), "GTiff") as dataset:
         return same_grid(grid_of(dataset), window.geobox)
-
-
-def _fetched(path: Path, href: str, root: Path, source: str) -> Fetched:
-    file, size = path.relative_to(root).as_posix(), path.stat().st_size
-    return Fetched(file=file, address=redact_url(href), bytes=size, sha256=sha256(path), source=source)
 
 
 def _write_metadata(item: pystac.Item, path: Path) -> str | None:

@@ -32,3 +32,18 @@ class FetchOptions(StrictModel):
         west, south, east, north = self.bounds_deg
         fits = -180 <= west < east <= 180 and -90 < south < north < 90
         require(fits, f"bounds_deg: found {self.bounds_deg}, expected west < east and south < north, in degrees")
+
+
+def describe_options() -> dict[str, str]:
+    """Describe all options by their names: what each is, and its default.
+
+    Examples
+    --------
+    >>> describe_options()["days_after"]
+    'How long after it; default 30.'
+    """
+    found = {}
+    for name, field in FetchOptions.model_fields.items():
+        text, default = (field.description or "").rstrip("."), field.get_default()
+        found[name] = f"{text}." if default is None else f"{text}; default {default:g}."
+    return found

@@ -1,35 +1,61 @@
 """``coslide fetch``: from the id of an earthquake to the files of an event and its event file."""
 
 import datetime as dt
+import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import shapely
 
 from coslide.acquisition.area import area_of_bounds, area_of_shaking
 from coslide.acquisition.catalog import Catalog, open_catalog
 from coslide.acquisition.comcat import Earthquake, fetch_shakemap, find_earthquake
+from coslide.acquisition.composite import write_composite
 from coslide.acquisition.elevation import DemPlan, plan_dem, write_dem
 from coslide.acquisition.event_file import event_text
 from coslide.acquisition.faults import fetch_faults
-from coslide.acquisition.manifest import Manifest
+from coslide.acquisition.manifest import MANIFEST, Manifest
 from coslide.acquisition.overpasses import NoClearSceneError, SceneChoice, choose_scene, group_overpasses
 from coslide.acquisition.rain import fetch_rain
 from coslide.acquisition.records import Area, Fetched, Part
-from coslide.acquisition.windows import ItemPlan, plan_item, write_item
+from coslide.acquisition.windows import ItemPlan, folder_name, plan_item, write_item
+from coslide.config.event import Attribution
 from coslide.config.fetching import FetchOptions
-from coslide.config.schema import SENTINEL2_BANDS
+from coslide.config.schema import SceneConfig
 from coslide.config.services import Services, read_services
+from coslide.errors import InputError
+from coslide.io.atomic import sha256, whole_output, write_json
+from coslide.io.cog import ITEM
 from coslide.io.http import Web
 from coslide.io.outputs import output_folder
 from coslide.progress import report_progress
 from coslide.sources.shaking import read_shakemap
 
 _log = logging.getLogger(__name__)
+
+EVENT_FILE = "event.toml"
+_AREA = "area.geojson"
+_SENTINEL2 = "Sentinel-2 L2A"
+_SIDES = {"post": "after", "pre": "before"}
+
+
+class _Asked(NamedTuple):
+    """What is asked for, and who is asked."""
+
+    web: Web
+    catalog: Catalog
+    options: FetchOptions
+
+    @property
+    def services(self) -> Services:
+        """Give the settings of all services."""
+        return self.catalog.services
 
 
 class PlanLine(NamedTuple):
@@ -63,7 +89,7 @@ class FetchPlan(NamedTuple):
     scenes
         The overpasses chosen for ``"post"`` and, where there is one, ``"pre"``.
     windows
-        For each of them what is read of every item.
+        What is read of every item of each of them.
     dem
         What is read of the elevation.
     lines
@@ -73,7 +99,7 @@ class FetchPlan(NamedTuple):
     earthquake: Earthquake
     area: Area
     scenes: dict[str, SceneChoice]
-    windows: dict[str, tuple[ItemPlan, ...]]
+    windows: dict[str, tuple[tuple[ItemPlan, ...], ...]]
     dem: DemPlan
     lines: tuple[PlanLine, ...]
 
@@ -96,9 +122,8 @@ def plan_event(event_id: str, options: FetchOptions | None = None, services: Ser
         If there is no such earthquake, no ShakeMap, no land, or no clear scene yet (`NoClearSceneError`, which knows
         when the next overpass is due); or if a service cannot be reached.
     """
-    with tempfile.TemporaryDirectory() as folder, _asked(services) as (web, catalog):
-        earthquake = find_earthquake(web, catalog.services, event_id)
-        return _plan(web, catalog, earthquake, options or FetchOptions(), Path(folder))[0]
+    with tempfile.TemporaryDirectory() as folder, _asked(options, services) as asked:
+        return _plan(asked, find_earthquake(asked.web, asked.services, event_id), Path(folder))[0]
 
 
 def fetch_event(
@@ -120,18 +145,18 @@ def fetch_event(
     InputError
         As `plan_event`; if the folder holds something else; or if something cannot be fetched or written.
     """
-    out, options = Path(out), options or FetchOptions()
+    out = Path(out)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: is not empty, and no fetch has written into it; choose another --out")
-    with output_folder(out), _asked(services) as (web, catalog):
+    with output_folder(out), _asked(options, services) as asked:
+        earthquake = find_earthquake(asked.web, asked.services, event_id)
         manifest = Manifest(out, event_id)
         manifest.add(())
-        earthquake = find_earthquake(web, catalog.services, event_id)
-        plan, shaking = _plan(web, catalog, earthquake, options, out)
+        plan, shaking = _plan(asked, earthquake, out)
         for line in plan.lines:
             _log.info(f"{line.part}: {line.chosen}{f' ({line.size_mb:.1f} MB)' if line.size_mb else ''}")
         parts = [shaking] if shaking else []
-        for part in _fetched_parts(web, catalog.services, plan, options, manifest):
+        for part in _fetched_parts(asked, plan, manifest):
             manifest.add(part.files)
             parts.append(part)
         _write_event(plan, parts, manifest)
@@ -139,17 +164,16 @@ def fetch_event(
 
 
 @contextmanager
-def _asked(services: Services | None) -> Iterator[tuple[Web, Catalog]]:
+def _asked(options: FetchOptions | None, services: Services | None) -> Iterator[_Asked]:
     """Open what all requests go through, and the catalog of scenes."""
     services = services or read_services()
     with Web(timeout_s=services.timeout_s, tries=services.tries) as web:
-        yield web, open_catalog(services, web)
+        yield _Asked(web, open_catalog(services, web), options or FetchOptions())
 
 
-def _plan(
-    web: Web, catalog: Catalog, earthquake: Earthquake, options: FetchOptions, folder: Path
-) -> tuple[FetchPlan, Part | None]:
+def _plan(asked: _Asked, earthquake: Earthquake, folder: Path) -> tuple[FetchPlan, Part | None]:
     """Choose area, scenes and elevation; the ShakeMap, which the area follows from, is fetched into the folder."""
+    web, catalog, options = asked
     services, time = catalog.services, earthquake.time_utc
     shaking = None
     if options.bounds_deg is None or earthquake.shakemap is not None:
@@ -166,8 +190,8 @@ def _plan(
     except NoClearSceneError as error:
         absent = str(error)
     windows = {when: _windows(choice, area, services) for when, choice in scenes.items()}
-    lines = _lines(FetchPlan(earthquake, area, scenes, windows, dem, ()), shaking, absent)
-    return FetchPlan(earthquake, area, scenes, windows, dem, lines), shaking
+    plan = FetchPlan(earthquake, area, scenes, windows, dem, ())
+    return plan._replace(lines=_lines(plan, shaking, absent)), shaking
 
 
 def _area(options: FetchOptions, earthquake: Earthquake, shaking: Part | None) -> Area:
@@ -178,12 +202,68 @@ def _area(options: FetchOptions, earthquake: Earthquake, shaking: Part | None) -
     return area_of_shaking(pga_g, least_g=options.pga_g, largest_km2=options.largest_km2, name=name)
 
 
-def _windows(choice: SceneChoice, area: Area, services: Services) -> tuple[ItemPlan, ...]:
-    """Plan what is read of each item of a scene."""
-    items = [item for overpass in choice.overpasses for item in overpass.items]
+def _windows(choice: SceneChoice, area: Area, services: Services) -> tuple[tuple[ItemPlan, ...], ...]:
+    """Plan what is read of each item of a scene, for each of its overpasses."""
     with ThreadPoolExecutor(services.at_once) as pool:
-        plans = pool.map(lambda item: plan_item(item, area, tries=services.tries), items)
-        return tuple(plan for plan in plans if plan.overlaps)
+        plan = partial(plan_item, area=area, tries=services.tries)
+        plans = [list(pool.map(plan, overpass.items)) for overpass in choice.overpasses]
+    return tuple(tuple(one for one in of_overpass if one.overlaps) for of_overpass in plans)
+
+
+def _fetched_parts(asked: _Asked, plan: FetchPlan, manifest: Manifest) -> Iterator[Part]:
+    """Fetch what was planned, one source after the other."""
+    web, services, folder, earthquake = asked.web, asked.services, manifest.folder, plan.earthquake
+    write_json(folder / _AREA, json.loads(shapely.to_geojson(shapely.box(*plan.area.bounds_deg))))
+    yield Part({"grid": {"area": folder / _AREA}}, notes=(plan.area.note,))
+    for when in plan.scenes:
+        yield _scene(plan, when, services, manifest)
+    yield write_dem(plan.dem, folder, tries=services.tries, known=manifest.known)
+    yield fetch_rain(web, services, area=plan.area, event_time=earthquake.time_utc, folder=folder)
+    rupture = folder / "shakemap" / "rupture.json"
+    epicentre, known = (earthquake.lon_deg, earthquake.lat_deg), rupture if rupture.is_file() else None
+    given = asked.options.faults
+    yield fetch_faults(web, services, epicentre=epicentre, rupture=known, given=given, folder=folder)
+
+
+def _scene(plan: FetchPlan, when: str, services: Services, manifest: Manifest) -> Part:
+    """Fetch a scene; of several dates, one is made of them."""
+    root, choice, dates = manifest.folder, plan.scenes[when], plan.windows[when]
+    folder, of_items = root / "scenes" / when, [item for of_date in dates for item in of_date]
+    files: list[Fetched] = []
+    for done, item in enumerate(of_items):
+        report_progress(f"scene {_SIDES[when]}", done, len(of_items))
+        got = write_item(item, folder, root=root, source=_SENTINEL2, services=services, known=manifest.known)
+        manifest.add(got)
+        files += got
+    report_progress(f"scene {_SIDES[when]}", len(of_items), len(of_items))
+    products = [[folder / folder_name(one.item.id) / ITEM for one in of_date] for of_date in dates]
+    if len(products) == 1:
+        keys: dict[str, Any] = {"products": products[0]}
+    else:
+        scenes = [SceneConfig(products=tuple(of_date)) for of_date in products]
+        keys = write_composite(scenes, folder / "composite", root=root, event_time=plan.earthquake.time_utc)
+    years = sorted({overpass.sensed.year for overpass in choice.overpasses})
+    credit = Attribution(
+        source=_SENTINEL2,
+        licence="free, full and open (Copernicus Sentinel Data Legal Notice)",
+        text=f"Contains modified Copernicus Sentinel data {' and '.join(map(str, years))}",
+        address=services.stac_url if services.stac_url.startswith("http") else "",
+    )
+    note = f"Sentinel-2 of {_days(choice)}: {_in_words(choice)}"
+    return Part({f"scenes.{when}": keys}, tuple(files), (credit,), (note,))
+
+
+def _write_event(plan: FetchPlan, parts: Sequence[Part], manifest: Manifest) -> None:
+    """Write the event file, unless a person has changed the one that is there."""
+    path, earthquake = manifest.folder / EVENT_FILE, plan.earthquake
+    if path.is_file() and sha256(path) != manifest.known.get(EVENT_FILE):
+        _log.warning(f"warning: {path} was changed since it was written, and stays as it is")
+        return
+    about = {"name": earthquake.title, "id": earthquake.id, "time_utc": earthquake.time_utc}
+    size = {} if earthquake.magnitude is None else {"magnitude": earthquake.magnitude}
+    with whole_output(path) as part:
+        part.write_text(event_text(about | size, parts, folder=manifest.folder), encoding="utf-8")
+    manifest.add([Fetched.of(path, manifest.folder, address="", source="event file")])
 
 
 def _lines(plan: FetchPlan, shaking: Part | None, absent: str) -> tuple[PlanLine, ...]:
@@ -193,9 +273,9 @@ def _lines(plan: FetchPlan, shaking: Part | None, absent: str) -> tuple[PlanLine
         size = sum(file.bytes for file in shaking.files) / 1e6
         lines.append(PlanLine("shaking", "; ".join(shaking.notes), size_mb=size))
     lines.append(PlanLine("area", plan.area.note))
-    for when, name in SIDES.items():
+    for when, name in _SIDES.items():
         if (choice := plan.scenes.get(when)) is not None:
-            size = sum(window.bytes for window in plan.windows[when]) / 1e6
+            size = sum(item.bytes for of_date in plan.windows[when] for item in of_date) / 1e6
             lines.append(PlanLine(f"scene {name}", _in_words(choice), _days(choice), size))
     if absent:
         lines.append(PlanLine("scene before", absent))

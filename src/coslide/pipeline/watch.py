@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -107,20 +108,20 @@ def watch_earthquakes(
 
 def _look(earthquake: Earthquake, options: FetchOptions, services: Services, now: dt.datetime) -> Watched:
     """Find out whether an earthquake can be mapped."""
-    about = {"id": earthquake.id, "title": earthquake.title, "time_utc": earthquake.time_utc, "looked_utc": now}
+    about = partial(Watched, id=earthquake.id, title=earthquake.title, time_utc=earthquake.time_utc, looked_utc=now)
     try:
         plan = plan_event(earthquake.id, options, services)
     except OceanError as error:
-        return Watched(state="sea", told=str(error), **about)
+        return about(state="sea", told=str(error))
     except NoShakeMapError as error:
-        return Watched(state="waits", told=str(error), **about)
+        return about(state="waits", told=str(error))
     except NoClearSceneError as error:
-        return Watched(state="waits", told=str(error), next_overpass=error.next_due, **about)
+        return about(state="waits", told=str(error), next_overpass=error.next_due)
     except InputError as error:
-        return Watched(state="failed", told=str(error), **about)
+        return about(state="failed", told=str(error))
     size_mb = sum(line.size_mb or 0.0 for line in plan.lines)
     post = next(line for line in plan.lines if line.part == "scene after")
-    return Watched(state="ready", told=f"scene of {post.date}, {post.chosen}; {size_mb:,.0f} MB to fetch", **about)
+    return about(state="ready", told=f"scene of {post.date}, {post.chosen}; {size_mb:,.0f} MB to fetch")
 
 
 def _map(seen: Watched, folder: Path) -> Watched:

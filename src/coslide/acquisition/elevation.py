@@ -147,7 +147,9 @@ def _missing_share(windows: Iterable[RasterWindow], bounds_deg: Bounds) -> float
     west, south, east, north = bounds_deg
     covered = 0.0
     for window in windows:
-        left, bottom, right, top = transform_bounds(str(window.geobox.crs), "EPSG:4326", *window.geobox.boundingbox.bbox)
+        left, bottom, right, top = transform_bounds(
+            str(window.geobox.crs), "EPSG:4326", *window.geobox.boundingbox.bbox
+        )
         width, height = min(east, right) - max(west, left), min(north, top) - max(south, bottom)
         covered += max(width, 0.0) * max(height, 0.0)
     missing = 1 - covered / ((east - west) * (north - south))

@@ -36,7 +36,6 @@ LONGEST_WAIT_S = 120.0
 FIRST_WAIT_S = 1.0
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _ABSENT = {204, 404, 410}
-_PIECE_BYTES = 2**20
 
 Parameters = Mapping[str, str | float]
 
@@ -178,7 +177,7 @@ class Web:
             elif not goes_on:
                 tag.unlink(missing_ok=True)
             with part.open("ab" if goes_on else "wb") as file:
-                for piece in answer.iter_raw(_PIECE_BYTES):
+                for piece in answer.iter_raw():  # as it comes: what is gathered is lost with the connection
                     if file.tell() + len(piece) > _LARGEST_FILE_BYTES:
                         raise InputError(f"{redact_url(address)}: is larger than {_LARGEST_FILE_BYTES // 2**30} GB")
                     file.write(piece)

@@ -14,6 +14,7 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from coslide.acquisition import overpasses
 from coslide.acquisition.catalog import open_catalog
 from coslide.acquisition.overpasses import (
     NoClearSceneError,
@@ -295,7 +296,8 @@ def test_tiles_that_show_nothing_of_the_area_are_left_out(tmp_path):
 # --- When there is none ---
 
 
-def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path):
+def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(overpasses, "_now", lambda: at(0))
     scl = np.full((480, 480), VOID, np.uint8)
     items = [tile(tmp_path, -4, (0, 1)), tile(tmp_path, -7, name="blind", scl=scl, orbit=31)]
     with pytest.raises(
@@ -304,6 +306,9 @@ def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path):
         choose(items[:1])
     assert caught.value.next_due == dt.datetime(2018, 9, 6, 1, 26, 51, tzinfo=dt.UTC)
     assert "could come on 2018-09-06 01:26 UTC" in str(caught.value)
+    monkeypatch.setattr(overpasses, "_now", lambda: at(99))
+    with pytest.raises(NoClearSceneError, match="take more days after the earthquake, or be content with less"):
+        choose(items[:1])
     items += [tile(tmp_path, 1, (0, 0.5)), tile(tmp_path, 3, name="blind-too", scl=scl, orbit=31)]
     with pytest.raises(NoClearSceneError, match=r"the clearest \(2018-09-06\) shows 54% of the area") as caught:
         choose(items)

@@ -7,6 +7,7 @@ import math
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -54,7 +55,7 @@ _OF_THE_WHOLE = {
     "proj:shape", "proj:transform", "proj:bbox", "proj:geometry", "proj:centroid", "file:size", "file:checksum",
     "file:local_path", "alternate", "storage:refs", "href:servers", "table:storage_options",
 }  # fmt: skip
-_number = itertools.count(1)
+_failures: Counter[str] = Counter()
 Result = TypeVar("Result")
 
 
@@ -114,7 +115,7 @@ def read_again(href: str, read: Callable[[str], Result], *, tries: int) -> Resul
     """Call ``read(href)``; where a server fails, call it again after 1, 2, 4, ... seconds.
 
     GDAL asks again too, but not long, and what it was refused once it takes to be absent as long as the program runs.
-    So each time the address is another one, by what follows ``#``, which servers are not told.
+    So after a failure the address is another one, by what follows ``#``, which servers are not told.
 
     Parameters
     ----------
@@ -132,8 +133,9 @@ def read_again(href: str, read: Callable[[str], Result], *, tries: int) -> Resul
     """
     for number in range(tries):
         try:
-            return read(f"{href}#{next(_number)}{Path(redact_url(href)).suffix}" if number else href)
+            return read(f"{href}#{_failures[href]}{Path(redact_url(href)).suffix}" if href in _failures else href)
         except InputError as error:
+            _failures[href] += 1
             if not href.startswith(http.HTTP) or number == tries - 1 or _FOR_GOOD.search(str(error)):
                 raise
         time.sleep(min(http.FIRST_WAIT_S * 2**number, http.LONGEST_WAIT_S))
@@ -173,8 +175,8 @@ def find_band(item: pystac.Item, name: str) -> tuple[str, Band]:
 def plan_item(item: pystac.Item, area: Area, band_names: Sequence[str] = SCENE_BANDS, *, tries: int = 5) -> ItemPlan:
     """Plan which windows of the rasters of an item cover an area.
 
-    They end where pixels of 60 m of the tile do, so those of all bands have the same bounds; they are cut at the edge
-    of the tile.
+    They end where pixels of 60 m of the tile do, so those of all bands have the same bounds, with one such pixel around
+    the area, so that at its edge bands of 20 m can be resampled; they are cut at the edge of the tile.
 
     Parameters
     ----------
@@ -239,7 +241,7 @@ def _plan(href: str, bounds_deg: Bounds, lattice_m: float) -> RasterWindow | Non
 
 
 def covering_pixels(raster: GeoBox, bounds_deg: Bounds, *, lattice_m: float = 0.0) -> tuple[slice, slice]:
-    """Find the rows and columns of a raster that cover an area, and one more on each side; empty if it lies elsewhere.
+    """Find the rows and columns of a raster that cover an area and a pixel (of the lattice) around it; empty elsewhere.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def covering_pixels(raster: GeoBox, bounds_deg: Bounds, *, lattice_m: float = 0.
     west, south, east, north = bounds_deg
     area = GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), "EPSG:4326")
     step = max(1, round(lattice_m / abs(raster.affine.a)))
-    spans = zip(overlap_slices(raster, area, padding=1), raster.shape, strict=True)
+    spans = zip(overlap_slices(raster, area, padding=step), raster.shape, strict=True)
     rows, cols = (slice(s.start // step * step, min(-(-s.stop // step) * step, size)) for s, size in spans)
     return rows, cols
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,8 +156,8 @@ def fetch_event(
         plan, shaking = _plan(asked, earthquake, out)
         for line in plan.lines:
             _log.info(f"{line.part}: {line.chosen}{f' ({line.size_mb:.1f} MB)' if line.size_mb else ''}")
-        parts = [shaking] if shaking else []
-        for part in _fetched_parts(asked, plan, manifest):
+        parts = []
+        for part in chain([shaking] if shaking else [], _fetched_parts(asked, plan, manifest)):
             manifest.add(part.files)
             parts.append(part)
         _write_event(plan, parts, manifest)

@@ -24,17 +24,17 @@ SERVICES = Services()
 AREA = Area((141.7, 42.6, 142.3, 42.9))
 
 
-def write_tile(folder, *, west, south, cols=120, rows=120, name=None, sign="N", dtype="float32", **keys):
+def write_tile(folder, *, west, south, cols=120, rows=120, name=None, seed=0, dtype="float32"):
     """Write a tile of one degree as Copernicus has them: its pixels are shifted by half of one northwest."""
     wide, high = 1 / cols, 1 / rows
     transform = Affine(wide, 0, west - wide / 2, 0, -high, south + 1 + high / 2)
-    random = np.random.default_rng(int(100 * (west + 200) + south))
+    random = np.random.default_rng(int(100 * (west + 200) + south) + seed)
     values = random.uniform(0, 900, (rows, cols)).astype(dtype)
-    name = name or f"Copernicus_DSM_COG_10_{sign}{abs(south):02}_00_E{west:03}_00_DEM"
+    name = name or f"Copernicus_DSM_COG_10_N{south:02}_00_E{west:03}_00_DEM"
     path = folder / f"{name}.tif"
     layout = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate", "crs": "EPSG:4326"}
     shape = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": dtype}
-    with rasterio.open(path, "w", transform=transform, **shape, **layout, **keys) as file:
+    with rasterio.open(path, "w", transform=transform, **shape, **layout) as file:
         file.write(values, 1)
     return path
 
@@ -126,7 +126,15 @@ def test_what_is_there_is_not_read_again_and_another_window_is(tiles, tmp_path):
         write_dem(wider, tmp_path)
     shutil.move(kept, tiles[0])
     assert write_dem(wider, tmp_path).files[0].sha256 != first.files[0].sha256
-    # A file that was damaged is fetched anew.
+    # The same window of another file is read, and a file that was damaged fetched anew.
+    other = write_tile(tiles[0].parent, west=141, south=42, name="other", seed=7)
+    item = item_of(other)
+    item.id = tiles[0].stem
+    elsewhere = plan_dem(catalog_of(item), SERVICES, Area((141.4, 42.4, 141.6, 42.6)))
+    write_dem(plan, tmp_path)
+    assert write_dem(elsewhere, tmp_path).files[0].file == first.files[0].file
+    assert write_dem(elsewhere, tmp_path).files[0].sha256 != first.files[0].sha256
+    write_dem(plan, tmp_path)
     (path,) = first.tables["dem"]["path"]
     path.write_bytes(path.read_bytes()[:2000])
     write_dem(plan, tmp_path)

@@ -297,7 +297,7 @@ def test_tiles_that_show_nothing_of_the_area_are_left_out(tmp_path):
 
 
 def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(overpasses, "_now", lambda: at(0))
+    monkeypatch.setattr(overpasses, "_now", lambda: dt.datetime(2018, 9, 5, tzinfo=dt.UTC) + dt.timedelta(days=0))
     scl = np.full((480, 480), VOID, np.uint8)
     items = [tile(tmp_path, -4, (0, 1)), tile(tmp_path, -7, name="blind", scl=scl, orbit=31)]
     with pytest.raises(
@@ -306,7 +306,7 @@ def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path, monkeypat
         choose(items[:1])
     assert caught.value.next_due == dt.datetime(2018, 9, 6, 1, 26, 51, tzinfo=dt.UTC)
     assert "could come on 2018-09-06 01:26 UTC" in str(caught.value)
-    monkeypatch.setattr(overpasses, "_now", lambda: at(99))
+    monkeypatch.setattr(overpasses, "_now", lambda: dt.datetime(2018, 9, 5, tzinfo=dt.UTC) + dt.timedelta(days=99))
     with pytest.raises(NoClearSceneError, match="take more days after the earthquake, or be content with less"):
         choose(items[:1])
     items += [tile(tmp_path, 1, (0, 0.5)), tile(tmp_path, 3, name="blind-too", scl=scl, orbit=31)]

@@ -335,7 +335,13 @@ def _read(href: str, rows: slice, cols: slice) -> NDArray[Any]:
 
 
 def write_item(
-    plan: ItemPlan, folder: Path, *, root: Path, source: str, services: Services, known: Mapping[str, str] | None = None
+    plan: ItemPlan,
+    folder: Path,
+    *,
+    root: Path,
+    source: str,
+    services: Services,
+    known: Mapping[str, Fetched] | None = None,
 ) -> list[Fetched]:
     """Write the windows of an item, and an item that lists them, into a folder of its own.
 
@@ -352,8 +358,8 @@ def write_item(
     services
         How servers are asked: `tries`, `at_once`.
     known
-        The SHA-256 of files that an earlier attempt fetched, by their paths in `root`: a raster among them that is
-        whole and has this window is not read again.
+        What an earlier attempt fetched, by the paths in `root`: a raster among it that is whole, of the same address
+        and has this window is not read again.
 
     Returns
     -------
@@ -369,11 +375,11 @@ def write_item(
         As `write_window`.
     """
     own = folder / folder_name(plan.item.id)
-    digests = known or {}
+    earlier = known or {}
 
     def fetch(name: str, window: RasterWindow) -> Fetched:
         path = own / name
-        if not is_there(path, window, digests.get(path.relative_to(root).as_posix())):
+        if not is_there(path, window, earlier.get(path.relative_to(root).as_posix())):
             write_window(window, path, tries=services.tries)
         return Fetched.of(path, root, address=window.href, source=source)
 
@@ -401,9 +407,10 @@ def folder_name(item_id: str) -> str:
     return f"{plain}-{hashlib.sha256(item_id.encode(errors='replace')).hexdigest()[:8]}".lstrip("-")
 
 
-def is_there(path: Path, window: RasterWindow, digest: str | None) -> bool:
-    """Tell whether an earlier fetch left this window at `path`, where the file still has the SHA-256 it had then."""
-    if digest is None or not path.is_file() or sha256(path) != digest:
+def is_there(path: Path, window: RasterWindow, earlier: Fetched | None) -> bool:
+    """Tell whether a file still is what an earlier fetch made of this window."""
+    address = redact_url(window.href) if window.href.startswith(http.HTTP) else ""
+    if earlier is None or earlier.address != address or not path.is_file() or sha256(path) != earlier.sha256:
         return False
     with open_band(str(path), "GTiff") as dataset:
         return same_grid(grid_of(dataset), window.geobox)

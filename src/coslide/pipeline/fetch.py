@@ -257,7 +257,8 @@ def _scene(plan: FetchPlan, when: str, services: Services, manifest: Manifest) -
 def _write_event(plan: FetchPlan, parts: Sequence[Part], manifest: Manifest) -> None:
     """Write the event file, unless a person has changed the one that is there."""
     path, earthquake = manifest.folder / EVENT_FILE, plan.earthquake
-    if path.is_file() and sha256(path) != manifest.known.get(EVENT_FILE):
+    known = manifest.known.get(EVENT_FILE)
+    if path.is_file() and (known is None or sha256(path) != known.sha256):
         _log.warning(f"warning: {path} was changed since it was written, and stays as it is")
         return
     about = {"name": earthquake.title, "id": earthquake.id, "time_utc": earthquake.time_utc}

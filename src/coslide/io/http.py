@@ -3,6 +3,7 @@
 import datetime as dt
 import email.utils
 import hashlib
+import netrc
 import os
 import random
 import re
@@ -74,12 +75,15 @@ class Web:
         How long a server may be silent.
     tries
         How often something is asked for.
+
+    Raises
+    ------
+    InputError
+        If the netrc cannot be read.
     """
 
     def __init__(self, *, timeout_s: float = TIMEOUT_S, tries: int = 5) -> None:
-        netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
-        auth = httpx.NetRCAuth(str(netrc)) if netrc.is_file() else None
-        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True, auth=auth, http2=False)
+        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True, auth=_netrc_users(), http2=False)
         self._tries = tries
 
     def __enter__(self) -> Self:
@@ -174,13 +178,19 @@ class Web:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is whole, or too long
                 tag.unlink()
                 raise _AgainError("its server has no more of it")
-            goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            partial = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            if partial and not answer.headers.get("Content-Range", "").startswith(f"bytes {begun}-"):
+                tag.unlink(missing_ok=True)
+                raise _AgainError("its server sent another part than it was asked for")
+            goes_on = partial and begun > 0
+            if not goes_on:
+                part.write_bytes(b"")  # before the tag: a part never stands beside that of another version
             etag = answer.headers.get("ETag", "")
             if etag and not etag.startswith("W/"):
                 tag.write_text(etag, encoding="utf-8")
             elif not goes_on:
                 tag.unlink(missing_ok=True)
-            with part.open("ab" if goes_on else "wb") as file:
+            with part.open("ab") as file:
                 for piece in answer.iter_raw():  # as it comes: what is gathered is lost with the connection
                     if file.tell() + len(piece) > _LARGEST_FILE_BYTES:
                         raise InputError(f"{redact_url(address)}: is larger than {_LARGEST_FILE_BYTES // 2**30} GB")
@@ -246,6 +256,22 @@ def redact_url(href: str) -> str:
     scheme, _, rest = href.partition("://")
     place, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
+
+
+def _netrc_users() -> httpx.Auth | None:
+    """Read the users of servers; what is wrong with the file is told without what stands in it."""
+    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    if not path.is_file():
+        return None
+    try:
+        return httpx.NetRCAuth(str(path))
+    except netrc.NetrcParseError as error:
+        reason = f"line {error.lineno} is not as a netrc has it"
+    except UnicodeDecodeError:
+        reason = "it is not in UTF-8"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise InputError(f"{path}: cannot be read ({reason})")
 
 
 def _whole(answer: httpx.Response, address: str, largest_bytes: int) -> bytes:

@@ -399,7 +399,7 @@ def folder_name(item_id: str) -> str:
     Examples
     --------
     >>> folder_name("S2B_T31UET_20260921T105030_L2A"), folder_name("../a b")
-    ('S2B_T31UET_20260921T105030_L2A', 'a_b-dcbc3f60')
+    ('S2B_T31UET_20260921T105030_L2A', 'a_b-2c2c791a')
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", item_id).strip("._-")[:_LONGEST_NAME]
     if plain and plain == item_id:

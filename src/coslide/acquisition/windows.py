@@ -132,11 +132,13 @@ def read_again(href: str, read: Callable[[str], Result], *, tries: int) -> Resul
         That of the last try.
     """
     for number in range(tries):
+        mark = f"#{_failures[href]}{Path(redact_url(href)).suffix}" if href in _failures else ""
         try:
-            return read(f"{href}#{_failures[href]}{Path(redact_url(href)).suffix}" if href in _failures else href)
+            return read(f"{href}{mark}")
         except InputError as error:
-            _failures[href] += 1
-            if not href.startswith(http.HTTP) or number == tries - 1 or _FOR_GOOD.search(str(error)):
+            if href.startswith(http.HTTP):
+                _failures[href] += 1
+            if href not in _failures or number == tries - 1 or _FOR_GOOD.search(str(error)):
                 raise
         time.sleep(min(http.FIRST_WAIT_S * 2**number, http.LONGEST_WAIT_S))
     raise AssertionError  # the last try raised

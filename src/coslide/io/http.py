@@ -216,12 +216,13 @@ class Web:
     @contextmanager
     def _answer(self, address: str, params: Parameters | None, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """Ask a server, and check that it answers with content."""
-        url, query = httpx.URL(address), dict(params) if params else None
+        url = httpx.URL(address)
+        url = url.copy_merge_params(dict(params)) if params else url
         auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else self._client.auth
-        with self._client.stream("GET", url, params=query, headers=headers, auth=auth) as answer:
+        with self._client.stream("GET", url, headers=headers, auth=auth) as answer:
             code, status = answer.status_code, f"HTTP {answer.status_code} {answer.reason_phrase}".strip()
             if code in _ABSENT:
-                raise MissingError(f"{redact_url(address)}: its server has no such thing ({status})")
+                raise MissingError(f"{redact_url(address)}: cannot be fetched (its server has no such thing, {status})")
             if code in _AGAIN:
                 raise _AgainError(status, _retry_after_s(answer.headers.get("Retry-After", "")))
             past_end = code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers

@@ -86,7 +86,7 @@ def watch_earthquakes(
         If the catalogue cannot be asked, or the folder not be written.
     """
     out, options, services = Path(out), options or FetchOptions(), services or read_services()
-    now = dt.datetime.now(dt.UTC)
+    now = _now()
     with output_folder(out):
         path = out / STATE
         memory = read_record(path, _Memory, advice="remove it to begin anew") if path.exists() else _Memory()
@@ -131,3 +131,7 @@ def _map(seen: Watched, folder: Path) -> Watched:
     except InputError as error:
         return seen.model_copy(update={"state": "failed", "told": str(error)})
     return seen.model_copy(update={"state": "mapped", "told": f"{folder / 'report.html'}"})
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -83,8 +83,10 @@ def _options(given: dict[str, Any]) -> "FetchOptions":
     try:
         return FetchOptions(**own)
     except ValidationError as error:
-        key, colon, problem = first_problem(error).removeprefix("bounds_deg: ").partition(":")
-        raise InputError(f"--{key.replace('_', '-').replace('bounds-deg', 'bounds')}{colon}{problem}") from None
+        problem = first_problem(error)
+        key = "bounds_deg" if problem.startswith("found") else problem.partition(":")[0]
+        told = problem.removeprefix(f"{key}: ")
+        raise InputError(f"--{key.removesuffix('_deg').replace('_', '-')}: {told}") from None
 
 
 def _services(file: Path | None, pairs: Sequence[str] | None) -> "Services":

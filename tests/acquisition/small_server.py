@@ -88,9 +88,11 @@ def serve(folder):
         running.state.url = f"http://127.0.0.1:{running.server_port}"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield running.state
-        running.shutdown()
-        thread.join()
+        try:
+            yield running.state
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 def serve_api(server, items, *, page=2, media_type="application/geo+json"):

@@ -228,11 +228,14 @@ def test_s3_is_read_where_the_services_say(tmp_path, s3_url, place):
 
 
 def test_a_token_is_put_on_addresses_and_nowhere_else(tmp_path, server, caplog):
-    static(tmp_path, item_of())
+    item = item_of()
+    item["assets"]["preview"] = {"href": "http://127.0.0.1:9/preview?item=0"}
+    static(tmp_path, item)
     server.routes["/token/sentinel-2-c1-l2a"] = lambda _: {"msft:expiry": "2026-11-30T00:00:00Z", "token": SIGNATURE}
     with caplog.at_level(logging.DEBUG):
         (found,) = search(f"{server.url}/catalog.json", sas_url=f"{server.url}/token/{{collection}}")
     assert found.assets["blue"].href == f"{server.url}/item-0/B02.tif?{SIGNATURE}"
+    assert found.assets["preview"].href == "http://127.0.0.1:9/preview?item=0"  # has a query of its own
     assert "hush" not in caplog.text
     assert sum("token" in path for _, path, _ in server.asked) == 1
 

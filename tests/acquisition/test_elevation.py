@@ -24,17 +24,17 @@ SERVICES = Services()
 AREA = Area((141.7, 42.6, 142.3, 42.9))
 
 
-def write_tile(folder, *, west, south, cols=120, rows=120, name=None, sign="N", dtype="float32", **keys):
+def write_tile(folder, *, west, south, cols=120, rows=120, name=None, seed=0, dtype="float32"):
     """Write a tile of one degree as Copernicus has them: its pixels are shifted by half of one northwest."""
     wide, high = 1 / cols, 1 / rows
     transform = Affine(wide, 0, west - wide / 2, 0, -high, south + 1 + high / 2)
-    random = np.random.default_rng(int(100 * (west + 200) + south))
+    random = np.random.default_rng(int(100 * (west + 200) + south) + seed)
     values = random.uniform(0, 900, (rows, cols)).astype(dtype)
-    name = name or f"Copernicus_DSM_COG_10_{sign}{abs(south):02}_00_E{west:03}_00_DEM"
+    name = name or f"Copernicus_DSM_COG_10_N{south:02}_00_E{west:03}_00_DEM"
     path = folder / f"{name}.tif"
     layout = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate", "crs": "EPSG:4326"}
     shape = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": dtype}
-    with rasterio.open(path, "w", transform=transform, **shape, **layout, **keys) as file:
+    with rasterio.open(path, "w", transform=transform, **shape, **layout) as file:
         file.write(values, 1)
     return path
 
@@ -119,7 +119,7 @@ def test_the_plan_counts_the_compressed_blocks_that_are_read(tiles):
 def test_what_is_there_is_not_read_again_and_another_window_is(tiles, tmp_path):
     plan = plan_dem(catalog_of(item_of(tiles[0])), SERVICES, Area((141.4, 42.4, 141.6, 42.6)))
     first = write_dem(plan, tmp_path)
-    known = {one.file: one.sha256 for one in first.files}
+    known = {one.file: one for one in first.files}
     wider = plan_dem(catalog_of(item_of(tiles[0])), SERVICES, Area((141.3, 42.4, 141.6, 42.6)))
     kept = shutil.move(tiles[0], tmp_path / "elsewhere.tif")
     assert write_dem(plan, tmp_path, known=known) == first
@@ -127,7 +127,15 @@ def test_what_is_there_is_not_read_again_and_another_window_is(tiles, tmp_path):
         with pytest.raises(InputError, match="cannot be read as a raster"):
             write_dem(other, tmp_path, known=knows)
     shutil.move(kept, tiles[0])
-    # A file that was damaged is fetched anew.
+    # The same window of another file is read, and a file that was damaged fetched anew.
+    other = write_tile(tiles[0].parent, west=141, south=42, name="other", seed=7)
+    item = item_of(other)
+    item.id = tiles[0].stem
+    elsewhere = plan_dem(catalog_of(item), SERVICES, Area((141.4, 42.4, 141.6, 42.6)))
+    listed = {one.file: one.model_copy(update={"address": "https://example.org/a.tif"}) for one in first.files}
+    (again,) = write_dem(elsewhere, tmp_path, known=listed).files
+    assert (again.file, again.sha256 == first.files[0].sha256) == (first.files[0].file, False)
+    write_dem(plan, tmp_path)
     (path,) = first.tables["dem"]["path"]
     path.write_bytes(path.read_bytes()[:2000])
     assert write_dem(plan, tmp_path, known=known) == first

@@ -163,7 +163,7 @@ def test_the_nearest_active_fault_is_taken_with_all_its_traces_that_are_near(ser
     traces = [
         LineString([(x + 0.20, y - 0.2), (x + 0.20, y + 0.2)]),  # the nearest
         MultiLineString([[(x + 0.21, y + 0.2), (x + 0.21, y + 0.3)]]),  # the same fault goes on
-        LineString([(x + 0.22, y + 2), (x + 0.22, y + 3)]),  # far away
+        LineString([(x + 1.0, y), (x + 1.0, y + 0.1)]),  # far away
         LineString([(x - 0.25, y - 0.2), (x - 0.25, y + 0.2)]),
     ]
     names = {"name": ["East", "East", "East", None], "catalog_name": ["A", "A", "A", "B"], "slip_type": ["Reverse"] * 4}

@@ -14,6 +14,7 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from coslide.acquisition import overpasses
 from coslide.acquisition.catalog import open_catalog
 from coslide.acquisition.overpasses import (
     NoClearSceneError,
@@ -114,13 +115,13 @@ def test_of_a_tile_the_highest_baseline_is_kept_and_of_what_was_made_twice_the_n
     items = [
         item_of("old", **{"s2:processing_baseline": "02.14"}, **first),
         item_of("made-2023", **{"s2:generation_time": "2023-01-01T00:00:00Z"}, **first),
-        item_of("made-2024", **{"s2:generation_time": "2024-01-01T00:00:00Z"}, **first),
+        item_of("a-made-2024", **{"s2:generation_time": "2024-01-01T00:00:00Z"}, **first),
         item_of("rest-of-the-tile", **{"s2:generation_time": "2023-01-01T00:00:00Z"}, **second),
         item_of("neighbour", **{"s2:processing_baseline": "02.14", "grid:code": "MGRS-54TXN"}),
         item_of("home-made", **{"s2:processing_baseline": "99.99"}),
     ]
     (found,) = group_overpasses(items)
-    assert sorted(item.id for item in found.items) == ["made-2024", "neighbour", "rest-of-the-tile"]
+    assert sorted(item.id for item in found.items) == ["a-made-2024", "neighbour", "rest-of-the-tile"]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +296,8 @@ def test_tiles_that_show_nothing_of_the_area_are_left_out(tmp_path):
 # --- When there is none ---
 
 
-def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path):
+def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(overpasses, "_now", lambda: dt.datetime(2018, 9, 5, tzinfo=dt.UTC) + dt.timedelta(days=0))
     scl = np.full((480, 480), VOID, np.uint8)
     items = [tile(tmp_path, -4, (0, 1)), tile(tmp_path, -7, name="blind", scl=scl, orbit=31)]
     with pytest.raises(
@@ -304,7 +306,10 @@ def test_no_scene_yet_says_when_the_next_overpass_could_come(tmp_path):
         choose(items[:1])
     assert caught.value.next_due == dt.datetime(2018, 9, 6, 1, 26, 51, tzinfo=dt.UTC)
     assert "could come on 2018-09-06 01:26 UTC" in str(caught.value)
-    items += [tile(tmp_path, 1, (0, 0.5)), tile(tmp_path, 3, name="blind-too", scl=scl, orbit=31)]
+    monkeypatch.setattr(overpasses, "_now", lambda: dt.datetime(2018, 9, 5, tzinfo=dt.UTC) + dt.timedelta(days=99))
+    with pytest.raises(NoClearSceneError, match="take more days after the earthquake, or be content with less"):
+        choose(items[:1])
+    items += [tile(tmp_path, 1, (0, 0.5)), tile(tmp_path, 0, name="blind-too", scl=scl, orbit=31, date=at(0, 23))]
     with pytest.raises(NoClearSceneError, match=r"the clearest \(2018-09-06\) shows 54% of the area") as caught:
         choose(items)
     assert caught.value.next_due == dt.datetime(2018, 9, 11, 1, 26, 51, tzinfo=dt.UTC)  # not of the orbit that is blind

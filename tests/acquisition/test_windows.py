@@ -140,6 +140,7 @@ def test_reflectance_of_the_windows_is_that_of_the_whole_product(tmp_path, archi
 
 def test_the_item_says_what_the_catalog_says_but_where_its_files_lie(tmp_path, archive, server):
     item = item_in(archive, url=server.url)
+    item.add_link(pystac.Link("parent", "https://example.invalid/?sig=hush"))
     item.properties |= {"proj:shape": [960, 960], "earthsearch:boa_offset_applied": True}
     item.assets["blue"].extra_fields["alternate"] = {"s3": {"href": "s3://elsewhere/B02.tif"}}
     _, folder, _ = write(item, tmp_path)
@@ -210,8 +211,8 @@ def test_the_bytes_of_a_plan_are_those_that_the_server_sends(tmp_path, archive, 
     write_item(plan, tmp_path, root=tmp_path, source="-", services=Services(at_once=1))
     blocks = [plan.windows[key][1].bytes for key in plan.windows]
     assert plan.bytes == sum(blocks)
-    # GDAL reads pieces of 16 kB, and the directory of a raster once more in another thread.
-    assert plan.bytes <= server.sent <= plan.bytes + len(blocks) * 3 * 16384
+    # GDAL reads pieces of 16 kB; it holds the first one, and may read it once more in another thread.
+    assert plan.bytes - len(blocks) * 16384 <= server.sent <= plan.bytes + len(blocks) * 3 * 16384
     whole = sum((archive / "north" / file).stat().st_size for file in plan.files)
     assert plan.bytes < 0.5 * whole
     assert planned_by <= 2 * len(blocks)
@@ -230,24 +231,22 @@ def test_blocks_that_a_raster_does_not_store_count_nothing(tmp_path):
         assert file.read(1).sum() == 128 * 128
 
 
-def test_what_was_fetched_is_not_read_again(tmp_path, archive, server):
-    item = item_in(archive, url=server.url)
-    _, folder, files = write(item, tmp_path)
-    (folder / "B02.tif").write_bytes((folder / "B11.tif").read_bytes())  # not what was fetched
+def test_what_was_fetched_is_not_read_again(tmp_path, archive, monkeypatch):
+    _, folder, files = write(item_in(archive), tmp_path)
+    with rasterio.open(folder / "B02.tif", "r+") as file:  # not what was fetched
+        file.write(file.read() + 1)
     (folder / "B11.tif").unlink()
-    server.forget()
-    known = {file.file: file.sha256 for file in files}
-    _, _, again = write(item_in(archive, url=server.url), tmp_path, known=known)
+    read = []
+    monkeypatch.setattr(windows, "write_window", lambda *at, **how: read.append(at[1].name) or write_window(*at, **how))
+    _, _, again = write(item_in(archive), tmp_path, known={file.file: file for file in files})
     assert again == files
-    read = {path for command, path, part in server.asked if command == "GET" and part != "bytes=0-16383"}
-    assert read <= {"/north/B02.tif", "/north/B11.tif"}
-    assert "/north/B02.tif" in read
+    assert sorted(read) == ["B02.tif", "B11.tif"]
 
 
 def test_the_file_of_another_area_is_read_again(tmp_path, archive):
     _, _, files = write(item_in(archive), tmp_path)
     other = Area((142.24, 42.40, 142.25, 42.41))
-    _, folder, again = write(item_in(archive), tmp_path, area=other, known={file.file: file.sha256 for file in files})
+    _, folder, again = write(item_in(archive), tmp_path, area=other, known={file.file: file for file in files})
     assert {file.sha256 for file in files}.isdisjoint(file.sha256 for file in again)
     with rasterio.open(folder / "B02.tif") as file:
         assert file.width < 120

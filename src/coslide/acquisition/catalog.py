@@ -23,7 +23,7 @@ from coslide.errors import InputError, first_line
 from coslide.io.http import HTTP, Web, redact_url
 from coslide.sources.documents import read_document
 from coslide.sources.items import locate_asset
-from coslide.sources.safe import Span, finite_number, inside, read_time
+from coslide.sources.safe import Span, finite_number, read_time
 
 _log = logging.getLogger(__name__)
 _PAGE = 100
@@ -251,8 +251,7 @@ def _links(document: dict[str, Any], place: Path | str, root: Path) -> Iterator[
     links = document.get("links")
     for link in links if isinstance(links, list) else []:
         if isinstance(link, dict) and link.get("rel") in {"child", "item"} and isinstance(link.get("href"), str):
-            at = locate_asset(link["href"], place, root)
-            yield inside(root, str(at)) if isinstance(at, Path) else at
+            yield locate_asset(link["href"], place, root)
 
 
 def sensed_span(item: dict[str, Any] | pystac.Item) -> Span | None:

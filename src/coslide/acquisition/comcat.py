@@ -17,12 +17,8 @@ from coslide.io.http import MissingError, Parameters, Web, redact_url
 
 _ID = re.compile(r"(?=\w*\d)[A-Za-z][A-Za-z0-9_]{3,63}")
 _FILES = ("grid.xml", "uncertainty.xml", "rupture.json")
-_OF_SHAKEMAP = Attribution(
-    source="ShakeMap",
-    licence="public domain (U.S. Geological Survey)",
-    text="ShakeMap: U.S. Geological Survey, doi:10.5066/F7W957B2",
-    address="https://earthquake.usgs.gov/data/shakemap/",
-)
+_LICENCE = "public domain (U.S. Geological Survey)"
+_CREDIT = "ShakeMap: U.S. Geological Survey, doi:10.5066/F7W957B2"
 
 
 class NoShakeMapError(InputError):
@@ -193,7 +189,8 @@ def fetch_shakemap(web: Web, earthquake: Earthquake, folder: Path) -> Part:
     keys = {"shakemap": paths["grid.xml"]}
     if "uncertainty.xml" in paths:
         keys["uncertainty"] = paths["uncertainty.xml"]
-    return Part({"shaking": keys}, tuple(files), (_OF_SHAKEMAP,), (f"ShakeMap {shakemap.version}",))
+    credit = Attribution(source="ShakeMap", licence=_LICENCE, text=_CREDIT, address=files[0].address)
+    return Part({"shaking": keys}, tuple(files), (credit,), (f"ShakeMap {shakemap.version}",))
 
 
 def require_shakemap(earthquake: Earthquake) -> ShakeMapFiles:

@@ -89,7 +89,7 @@ def plan_dem(catalog: Searched, services: Services, area: Area) -> DemPlan:
     return DemPlan(windows, tuple(notes))
 
 
-def write_dem(plan: DemPlan, folder: Path, *, tries: int = 5, known: Mapping[str, str] | None = None) -> Part:
+def write_dem(plan: DemPlan, folder: Path, *, tries: int = 5, known: Mapping[str, Fetched] | None = None) -> Part:
     """Fetch the elevation of a plan into ``dem/`` of the folder of an event, values as they are stored.
 
     Parameters
@@ -101,7 +101,7 @@ def write_dem(plan: DemPlan, folder: Path, *, tries: int = 5, known: Mapping[str
     tries
         How often a server is asked for something.
     known
-        The SHA-256 of files that an earlier fetch left, by their paths in `folder`: they are not read again.
+        What an earlier fetch left, by the paths in `folder`; it is not read again.
 
     Raises
     ------

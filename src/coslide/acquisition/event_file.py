@@ -39,13 +39,13 @@ def event_text(head: Mapping[str, Any], parts: Sequence[Part], *, folder: Path, 
     tables: dict[str, tuple[dict[str, Any], str]] = {}
     for part in parts:
         addresses = dict.fromkeys(f"from {one.address}" for one in part.attributions if one.address)
-        told = [one_line(line) for line in (*part.notes, *addresses)]
+        told = [*part.notes, *addresses]
         for name, keys in part.tables.items():
             older, comment = tables.get(name, ({}, ""))
             tables[name] = (older | keys, "\n".join(filter(None, [comment, *told])))
         top += [] if part.tables else told
     credits_of = dict.fromkeys(one for part in parts for one in part.attributions)
-    texts = [event_as_toml(_lines(head), tables, folder=folder, comment="\n".join(map(one_line, top)))]
+    texts = [event_as_toml(_lines(head), tables, folder=folder, comment="\n".join(top))]
     # The brackets of an array of tables are doubled.
     texts += [table_as_toml("[attributions]", one.model_dump(exclude_defaults=True)) for one in credits_of]
     return "\n".join(texts)

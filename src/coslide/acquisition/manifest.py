@@ -1,6 +1,6 @@
 """What was fetched into a folder: ``manifest.json``, true after every file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import coslide
@@ -48,9 +48,9 @@ class Manifest:
             self._files = {one.file: one for one in record.files}
 
     @property
-    def known(self) -> dict[str, str]:
-        """List the SHA-256 of each file by its path."""
-        return {one.file: one.sha256 for one in self._files.values()}
+    def known(self) -> Mapping[str, Fetched]:
+        """List what was fetched, by its paths."""
+        return self._files
 
     def add(self, files: Iterable[Fetched]) -> None:
         """Record files that were fetched."""

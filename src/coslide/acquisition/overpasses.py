@@ -163,14 +163,13 @@ def _baseline_of(item: pystac.Item) -> float:
 
 
 def next_overpass(overpasses: Iterable[Overpass], after: dt.datetime) -> dt.datetime | None:
-    """Predict the first overpass after a time, if each repeats every 5 days (two satellites); None without any.
+    """Predict the first overpass after a time, None without any: those of an orbit come every 5 days (two satellites).
 
-    With a third satellite one may come earlier, with a single one every second does not.
+    It is reckoned from the newest of each orbit. With a third satellite one may come earlier, with a single one every
+    second does not.
     """
-    due = [
-        overpass.sensed + _REPEAT * max(1, math.floor((after - overpass.sensed) / _REPEAT) + 1)
-        for overpass in overpasses
-    ]
+    newest = {one.orbit or one.platform: one.sensed for one in sorted(overpasses, key=lambda one: one.sensed)}
+    due = [sensed + _REPEAT * max(1, math.floor((after - sensed) / _REPEAT) + 1) for sensed in newest.values()]
     return min(due, default=None)
 
 
@@ -349,4 +348,10 @@ def _no_scene(
     last = max((candidate.overpass.last for candidate in considered), default=event_time)
     due = next_overpass((one for one in overpasses if one.orbit is None or one.orbit not in blind), last)
     hint = f"; the next overpass could come on {due:%Y-%m-%d %H:%M} UTC" if due else ""
+    if due and due < _now() - _REPEAT:  # long ago: it was not asked for
+        hint = "; take more days after the earthquake, or be content with less"
     return NoClearSceneError(f"no clear scene yet: {found}{hint}", due)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

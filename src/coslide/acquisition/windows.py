@@ -7,6 +7,7 @@ import math
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -54,7 +55,7 @@ _OF_THE_WHOLE = {
     "proj:shape", "proj:transform", "proj:bbox", "proj:geometry", "proj:centroid", "file:size", "file:checksum",
     "file:local_path", "alternate", "storage:refs", "href:servers", "table:storage_options",
 }  # fmt: skip
-_number = itertools.count(1)
+_failures: Counter[str] = Counter()
 Result = TypeVar("Result")
 
 
@@ -114,7 +115,7 @@ def read_again(href: str, read: Callable[[str], Result], *, tries: int) -> Resul
     """Call ``read(href)``; where a server fails, call it again after 1, 2, 4, ... seconds.
 
     GDAL asks again too, but not long, and what it was refused once it takes to be absent as long as the program runs.
-    So each time the address is another one, by what follows ``#``, which servers are not told.
+    So after a failure the address is another one, by what follows ``#``, which servers are not told.
 
     Parameters
     ----------
@@ -132,8 +133,9 @@ def read_again(href: str, read: Callable[[str], Result], *, tries: int) -> Resul
     """
     for number in range(tries):
         try:
-            return read(f"{href}#{next(_number)}{Path(redact_url(href)).suffix}" if number else href)
+            return read(f"{href}#{_failures[href]}{Path(redact_url(href)).suffix}" if href in _failures else href)
         except InputError as error:
+            _failures[href] += 1
             if not href.startswith(http.HTTP) or number == tries - 1 or _FOR_GOOD.search(str(error)):
                 raise
         time.sleep(min(http.FIRST_WAIT_S * 2**number, http.LONGEST_WAIT_S))
@@ -173,8 +175,8 @@ def find_band(item: pystac.Item, name: str) -> tuple[str, Band]:
 def plan_item(item: pystac.Item, area: Area, band_names: Sequence[str] = SCENE_BANDS, *, tries: int = 5) -> ItemPlan:
     """Plan which windows of the rasters of an item cover an area.
 
-    They end where pixels of 60 m of the tile do, so those of all bands have the same bounds; they are cut at the edge
-    of the tile.
+    They end where pixels of 60 m of the tile do, so those of all bands have the same bounds, with one such pixel around
+    the area, so that at its edge bands of 20 m can be resampled; they are cut at the edge of the tile.
 
     Parameters
     ----------
@@ -239,7 +241,7 @@ def _plan(href: str, bounds_deg: Bounds, lattice_m: float) -> RasterWindow | Non
 
 
 def covering_pixels(raster: GeoBox, bounds_deg: Bounds, *, lattice_m: float = 0.0) -> tuple[slice, slice]:
-    """Find the rows and columns of a raster that cover an area, and one more on each side; empty if it lies elsewhere.
+    """Find the rows and columns of a raster that cover an area and a pixel (of the lattice) around it; empty elsewhere.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def covering_pixels(raster: GeoBox, bounds_deg: Bounds, *, lattice_m: float = 0.
     west, south, east, north = bounds_deg
     area = GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), "EPSG:4326")
     step = max(1, round(lattice_m / abs(raster.affine.a)))
-    spans = zip(overlap_slices(raster, area, padding=1), raster.shape, strict=True)
+    spans = zip(overlap_slices(raster, area, padding=step), raster.shape, strict=True)
     rows, cols = (slice(s.start // step * step, min(-(-s.stop // step) * step, size)) for s, size in spans)
     return rows, cols
 
@@ -333,7 +335,13 @@ def _read(href: str, rows: slice, cols: slice) -> NDArray[Any]:
 
 
 def write_item(
-    plan: ItemPlan, folder: Path, *, root: Path, source: str, services: Services, known: Mapping[str, str] | None = None
+    plan: ItemPlan,
+    folder: Path,
+    *,
+    root: Path,
+    source: str,
+    services: Services,
+    known: Mapping[str, Fetched] | None = None,
 ) -> list[Fetched]:
     """Write the windows of an item, and an item that lists them, into a folder of its own.
 
@@ -350,8 +358,8 @@ def write_item(
     services
         How servers are asked: `tries`, `at_once`.
     known
-        The SHA-256 of files that an earlier attempt fetched, by their paths in `root`: a raster among them that is
-        whole and has this window is not read again.
+        What an earlier attempt fetched, by the paths in `root`: a raster among it that is whole, of the same address
+        and has this window is not read again.
 
     Returns
     -------
@@ -367,11 +375,11 @@ def write_item(
         As `write_window`.
     """
     own = folder / folder_name(plan.item.id)
-    digests = known or {}
+    earlier = known or {}
 
     def fetch(name: str, window: RasterWindow) -> Fetched:
         path = own / name
-        if not is_there(path, window, digests.get(path.relative_to(root).as_posix())):
+        if not is_there(path, window, earlier.get(path.relative_to(root).as_posix())):
             write_window(window, path, tries=services.tries)
         return Fetched.of(path, root, address=window.href, source=source)
 
@@ -391,7 +399,7 @@ def folder_name(item_id: str) -> str:
     Examples
     --------
     >>> folder_name("S2B_T31UET_20260921T105030_L2A"), folder_name("../a b")
-    ('S2B_T31UET_20260921T105030_L2A', 'a_b-dcbc3f60')
+    ('S2B_T31UET_20260921T105030_L2A', 'a_b-2c2c791a')
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", item_id).strip("._-")[:_LONGEST_NAME]
     if plain and plain == item_id:
@@ -399,9 +407,10 @@ def folder_name(item_id: str) -> str:
     return f"{plain}-{hashlib.sha256(item_id.encode(errors='replace')).hexdigest()[:8]}".lstrip("-")
 
 
-def is_there(path: Path, window: RasterWindow, digest: str | None) -> bool:
-    """Tell whether an earlier fetch left this window at `path`, where the file still has the SHA-256 it had then."""
-    if digest is None or not path.is_file() or sha256(path) != digest:
+def is_there(path: Path, window: RasterWindow, earlier: Fetched | None) -> bool:
+    """Tell whether a file still is what an earlier fetch made of this window."""
+    address = redact_url(window.href) if window.href.startswith(http.HTTP) else ""
+    if earlier is None or earlier.address != address or not path.is_file() or sha256(path) != earlier.sha256:
         return False
     with open_band(str(path), "GTiff") as dataset:
         return same_grid(grid_of(dataset), window.geobox)

@@ -31,7 +31,7 @@ class FetchOptions(StrictModel):
             return
         west, south, east, north = self.bounds_deg
         fits = -180 <= west < east <= 180 and -90 < south < north < 90
-        require(fits, f"bounds_deg: found {self.bounds_deg}, expected west < east and south < north, in degrees")
+        require(fits, f"found {self.bounds_deg}, expected west < east and south < north, in degrees")
 
 
 def describe_options() -> dict[str, str]:

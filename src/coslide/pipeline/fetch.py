@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,8 +156,8 @@ def fetch_event(
         plan, shaking = _plan(asked, earthquake, out)
         for line in plan.lines:
             _log.info(f"{line.part}: {line.chosen}{f' ({line.size_mb:.1f} MB)' if line.size_mb else ''}")
-        parts = [shaking] if shaking else []
-        for part in _fetched_parts(asked, plan, manifest):
+        parts = []
+        for part in chain([shaking] if shaking else [], _fetched_parts(asked, plan, manifest)):
             manifest.add(part.files)
             parts.append(part)
         _write_event(plan, parts, manifest)
@@ -256,7 +257,8 @@ def _scene(plan: FetchPlan, when: str, services: Services, manifest: Manifest) -
 def _write_event(plan: FetchPlan, parts: Sequence[Part], manifest: Manifest) -> None:
     """Write the event file, unless a person has changed the one that is there."""
     path, earthquake = manifest.folder / EVENT_FILE, plan.earthquake
-    if path.is_file() and sha256(path) != manifest.known.get(EVENT_FILE):
+    known = manifest.known.get(EVENT_FILE)
+    if path.is_file() and (known is None or sha256(path) != known.sha256):
         _log.warning(f"warning: {path} was changed since it was written, and stays as it is")
         return
     about = {"name": earthquake.title, "id": earthquake.id, "time_utc": earthquake.time_utc}

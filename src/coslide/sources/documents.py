@@ -1,5 +1,6 @@
 """Documents of metadata, in files or at http addresses."""
 
+import atexit
 import functools
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -38,7 +39,9 @@ def read_document(place: Path | str) -> bytes:
 @functools.cache
 def _web() -> Web:
     """Open the client that all documents share: reading its certificates takes longer than a document."""
-    return Web(tries=_TRIES)
+    web = Web(tries=_TRIES)
+    atexit.register(web.close)
+    return web
 
 
 def read_xml(place: Path | str) -> Element:

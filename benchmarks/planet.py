@@ -4,7 +4,8 @@
     python benchmarks/planet.py bytes DATA
 
 Prints the tables of ``docs/scaling.md``. What is measured stands in `MEASURED` and what is assumed in `ASSUMED`, each
-with where it comes from; everything else is computed. `bytes` measures how well the real bands in DATA (`COSLIDE_DATA`) are compressed.
+with where it comes from; everything else is computed. `bytes` measures how well the real bands in DATA (the folder of
+``COSLIDE_DATA``) are compressed.
 """
 
 import math

@@ -45,6 +45,7 @@ class Server:
         handler = type("_Handler", (_Handler,), {"server_of": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.http.daemon_threads, self.http.block_on_close = True, False
+        self.http.handle_error = lambda *_: None  # clients that hang up are what is tested
         self.port, self.scheme = self.http.server_port, "http"
         options = {"kwargs": {"poll_interval": 0.01}, "daemon": True}
         self.thread = threading.Thread(target=self.http.serve_forever, **options)
@@ -144,7 +145,6 @@ def start():
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
-            server.http.handle_error = lambda *_: None  # a client that hangs up is what is tested
             server.scheme = "https"
         server.thread.start()
         running.append(server)

@@ -99,6 +99,7 @@ def test_a_plan_tells_dates_and_sizes_and_writes_nothing(world, narrow, tmp_path
 
 
 def test_what_was_interrupted_goes_on_without_reading_again_what_is_whole(world, narrow, tmp_path):
+    """R39: against services on this machine alone (the guard of all tests here), whole once, nothing half-written."""
     world.fail("*/S2A_T59SPV_20220425T233651_L2A/B11.tif", status=404)
     with pytest.raises(InputError, match=r"B11\.tif: cannot be read as a raster"):
         fetch_event(narrow, tmp_path)

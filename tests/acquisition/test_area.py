@@ -10,6 +10,7 @@ from coslide.acquisition.area import area_of_bounds, area_of_shaking
 from coslide.acquisition.records import Area
 from coslide.errors import InputError
 from coslide.io.raster import CoarseRaster
+from coslide.sources.shaking import read_shakemap
 
 STEP = 0.1
 
@@ -69,3 +70,18 @@ def test_bounds_that_are_given_are_taken_unless_they_are_too_large():
     assert area_of_bounds((141.0, 42.0, 142.0, 43.0), largest_km2=10_000).bounds_deg == (141.0, 42.0, 142.0, 43.0)
     with pytest.raises(InputError, match=r"--bounds: found 18,\d+ km2, expected 10,000 km2 or less"):
         area_of_bounds((141.0, 42.0, 143.0, 43.0), largest_km2=10_000)
+
+
+@pytest.mark.realdata
+def test_the_area_of_a_real_shakemap_holds_every_node_of_the_pga(data_folder):
+    """Loma Prieta 1989, against the nodes as they are printed."""
+    path = data_folder / "loma-prieta-1989" / "grid.xml"
+    lines = path.read_text().partition("<grid_data>")[2].partition("</grid_data>")[0].split()
+    nodes = np.array(lines, dtype=float).reshape(49 * 29, -1)
+    pga_g = read_shakemap(path).pga_g
+    for least_g in (0.1, 0.3):
+        west, south, east, north = area_of_shaking(pga_g, least_g=least_g, largest_km2=1e9, name="x").bounds_deg
+        shaken = nodes[nodes[:, 2] >= 100 * least_g]
+        lon, lat = shaken[:, 0], shaken[:, 1]
+        beyond = lon.min() - west, east - lon.max(), lat.min() - south, north - lat.max()
+        assert beyond == pytest.approx([0.0125] * 4, abs=1e-3)  # half a spacing

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -116,6 +119,22 @@ def test_what_was_interrupted_goes_on_without_reading_again_what_is_whole(world,
     fetch_event(narrow, tmp_path)
     assert contents_of(tmp_path) == before
     assert first >= world.bytes_sent(post)
+
+
+@pytest.mark.slow
+def test_a_fetch_that_was_killed_goes_on(world, narrow, tmp_path):
+    fetch_event(narrow, tmp_path / "whole")
+    command = [sys.executable, "-m", "coslide.cli", "fetch", narrow, "--out", str(tmp_path / "killed")]
+    world.fail("/scenes/*/B11.tif", wait_s=1)
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    while running.poll() is None and not list(tmp_path.glob("killed/scenes/post/*/B02.tif")):
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert not (tmp_path / "killed" / "event.toml").exists()
+    world.mend()
+    fetch_event(narrow, tmp_path / "killed")
+    assert contents_of(tmp_path / "killed") == contents_of(tmp_path / "whole")
 
 
 def test_failures_that_pass_are_waited_for(world, narrow, tmp_path):

@@ -19,7 +19,6 @@ from coslide.acquisition.catalog import open_catalog
 from coslide.acquisition.overpasses import (
     NoClearSceneError,
     choose_scene,
-    clear_share,
     group_overpasses,
     next_overpass,
     orbit_of,
@@ -49,6 +48,11 @@ def _no_waiting(monkeypatch):
 
 def at(day, hour=1):
     return f"{(dt.datetime(2018, 9, 5, hour, 26, 51) + dt.timedelta(days=day)).isoformat()}Z"
+
+
+def clear_share(overpass, area, invalid=overpasses._USUALLY_INVALID):
+    """Find the share of an area that an overpass shows clearly."""
+    return overpasses._look(overpass, overpasses._samples(area), invalid)[0].clear
 
 
 def item_of(item_id, time="2018-09-11T01:26:51Z", *, href="no.tif", **properties):

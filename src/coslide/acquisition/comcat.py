@@ -120,6 +120,18 @@ def is_event_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def require_event_id(text: str) -> None:
+    """Require that a text can be the id of an earthquake.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    if not is_event_id(text):
+        raise InputError(f"found {text!r}, expected the id of an earthquake, such as us2000h8ty")
+
+
 def find_earthquake(web: Web, services: Services, event_id: str) -> Earthquake:
     """Look up an earthquake by its id.
 
@@ -128,8 +140,7 @@ def find_earthquake(web: Web, services: Services, event_id: str) -> Earthquake:
     InputError
         If the catalogue knows none, has deleted it, cannot be reached or answers with something else.
     """
-    if not is_event_id(event_id):
-        raise InputError(f"found {event_id!r}, expected the id of an earthquake, such as us2000h8ty")
+    require_event_id(event_id)
     where = f"{services.comcat_url.rstrip('/')}/query"
     try:
         text = web.read(where, params={"eventid": event_id, "format": "geojson"})

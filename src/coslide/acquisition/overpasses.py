@@ -173,26 +173,6 @@ def next_overpass(overpasses: Iterable[Overpass], after: dt.datetime) -> dt.date
     return min(due, default=None)
 
 
-def clear_share(overpass: Overpass, area: Area, scl_invalid: Collection[int] = _USUALLY_INVALID) -> float:
-    """Compute the share of an area that an overpass shows free of clouds and their shadows, 0 to 1.
-
-    Parameters
-    ----------
-    overpass
-        Its tiles are put together; what none of them shows is not clear.
-    area
-        All of it counts, not the tiles.
-    scl_invalid
-        Classes of the scene classification that are not clear.
-
-    Raises
-    ------
-    InputError
-        If a classification cannot be read.
-    """
-    return _look(overpass, _samples(area), scl_invalid)[0].clear
-
-
 def _samples(area: Area) -> GeoBox:
     """Spread samples over an area, 80 m apart, or more in a large one."""
     west, south, east, north = area.bounds_deg

@@ -8,7 +8,14 @@ from coslide.config.records import StrictModel, require
 
 
 class FetchOptions(StrictModel):
-    """What to fetch for an earthquake."""
+    """What to fetch for an earthquake.
+
+    Examples
+    --------
+    >>> from coslide import FetchOptions
+    >>> FetchOptions(days_after=60).min_clear
+    0.7
+    """
 
     pga_g: float = Field(default=0.10, gt=0, le=5)
     """The area to map is the rectangle around shaking of this PGA or more."""

@@ -16,7 +16,14 @@ _PREFIX = "COSLIDE_"
 
 
 class Services(StrictModel):
-    """Addresses of services, and how they are asked. Users and passwords belong into a netrc file, not in here."""
+    """Addresses of services, and how they are asked. Users and passwords belong into a netrc file, not in here.
+
+    Examples
+    --------
+    >>> from coslide import Services
+    >>> Services(stac_url="catalog/catalog.json").scene_collection
+    'sentinel-2-c1-l2a'
+    """
 
     comcat_url: _Address = "https://earthquake.usgs.gov/fdsnws/event/1"
     """Earthquake catalogue (FDSN event service with the GeoJSON of ComCat)."""

@@ -16,7 +16,7 @@ import shapely
 
 from coslide.acquisition.area import area_of_bounds, area_of_shaking
 from coslide.acquisition.catalog import Catalog, open_catalog
-from coslide.acquisition.comcat import Earthquake, fetch_shakemap, find_earthquake
+from coslide.acquisition.comcat import Earthquake, fetch_shakemap, find_earthquake, require_event_id
 from coslide.acquisition.composite import write_composite
 from coslide.acquisition.elevation import DemPlan, plan_dem, write_dem
 from coslide.acquisition.event_file import event_text
@@ -122,7 +122,17 @@ def plan_event(event_id: str, options: FetchOptions | None = None, services: Ser
     InputError
         If there is no such earthquake, no ShakeMap, no land, or no clear scene yet (`NoClearSceneError`, which knows
         when the next overpass is due); or if a service cannot be reached.
+
+    Examples
+    --------
+    >>> from coslide import Services, plan_event
+    >>> nobody = Services(comcat_url="http://127.0.0.1:9", stac_url="http://127.0.0.1:9", tries=1)
+    >>> plan_event("us2000h8ty", services=nobody)
+    Traceback (most recent call last):
+        ...
+    coslide.errors.InputError: http://127.0.0.1:9: cannot be fetched ([Errno 111] Connection refused)
     """
+    require_event_id(event_id)
     with tempfile.TemporaryDirectory() as folder, _asked(options, services) as asked:
         return _plan(asked, find_earthquake(asked.web, asked.services, event_id), Path(folder))[0]
 
@@ -145,8 +155,17 @@ def fetch_event(
     ------
     InputError
         As `plan_event`; if the folder holds something else; or if something cannot be fetched or written.
+
+    Examples
+    --------
+    >>> from coslide import fetch_event
+    >>> fetch_event("event.toml", folder / "event")
+    Traceback (most recent call last):
+        ...
+    coslide.errors.InputError: found 'event.toml', expected the id of an earthquake, such as us2000h8ty
     """
     out = Path(out)
+    require_event_id(event_id)
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: is not empty, and no fetch has written into it; choose another --out")
     with output_folder(out), _asked(options, services) as asked:

@@ -84,6 +84,14 @@ def watch_earthquakes(
     ------
     InputError
         If the catalogue cannot be asked, or the folder not be written.
+
+    Examples
+    --------
+    >>> from coslide import Services, watch_earthquakes
+    >>> watch_earthquakes(folder / "watch", services=Services(comcat_url="http://127.0.0.1:9", tries=1))
+    Traceback (most recent call last):
+        ...
+    coslide.errors.InputError: http://127.0.0.1:9/query: cannot be fetched ([Errno 111] Connection refused)
     """
     out, options, services = Path(out), options or FetchOptions(), services or read_services()
     now = _now()

@@ -83,7 +83,10 @@ def window_of(path, area=AREA):
 def write(item, tmp_path, area=AREA, names=NAMES, **more):
     plan = plan_item(item, area, names, tries=3)
     folder = tmp_path / "scenes" / "post"
-    files = write_item(plan, folder, root=tmp_path, source="Sentinel-2 L2A", services=SERVICES, **more)
+    files = sorted(
+        write_item(plan, folder, root=tmp_path, source="Sentinel-2 L2A", services=SERVICES, **more),
+        key=lambda one: one.file,
+    )
     return plan, folder / folder_name(item.id), files
 
 
@@ -208,7 +211,7 @@ def test_the_bytes_of_a_plan_are_those_that_the_server_sends(tmp_path, archive, 
     plan = plan_item(item_in(archive, url=server.url), AREA, NAMES)
     planned_by = len(server.asked)
     server.forget()
-    write_item(plan, tmp_path, root=tmp_path, source="-", services=Services(at_once=1))
+    list(write_item(plan, tmp_path, root=tmp_path, source="-", services=Services(at_once=1)))
     blocks = [plan.windows[key][1].bytes for key in plan.windows]
     assert plan.bytes == sum(blocks)
     # GDAL reads pieces of 16 kB; it holds the first one, and may read it once more in another thread.
@@ -277,10 +280,9 @@ def test_what_a_server_does_not_have_is_asked_for_once_and_leaves_nothing(tmp_pa
     plan = plan_item(item_in(archive, url=server.url), AREA, ("B2",))
     key, (name, window) = next(iter(plan.windows.items()))
     window = window._replace(href=f"{server.url}/north/also-gone.tif")
+    asked = {"source": "-", "services": SERVICES}
     with pytest.raises(InputError, match="404"):
-        write_item(
-            plan._replace(windows={key: (name, window)}), tmp_path / "x", root=tmp_path, source="-", services=SERVICES
-        )
+        next(write_item(plan._replace(windows={key: (name, window)}), tmp_path / "x", root=tmp_path, **asked))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -344,7 +344,7 @@ def write_item(
     source: str,
     services: Services,
     known: Mapping[str, Fetched] | None = None,
-) -> list[Fetched]:
+) -> Iterator[Fetched]:
     """Write the windows of an item, and an item that lists them, into a folder of its own.
 
     Parameters
@@ -363,11 +363,12 @@ def write_item(
         What an earlier attempt fetched, by the paths in `root`: a raster among it that is whole, of the same address
         and has this window is not read again.
 
-    Returns
-    -------
-    list of Fetched
-        The rasters, the metadata of the product where the item links to them, and ``item.json``. That has no links and
-        addresses beside itself alone; what the catalog states of the item and of its values stays as it is.
+    Yields
+    ------
+    Fetched
+        Each file once it is whole: the rasters, the metadata of the product where the item links to them, and then
+        ``item.json``. That has no links and addresses beside itself alone; what the catalog states of the item and of
+        its values stays as it is.
 
     Raises
     ------
@@ -385,14 +386,18 @@ def write_item(
             write_window(window, path, tries=services.tries)
         return Fetched.of(path, root, address=window.href, source=source)
 
-    with ThreadPoolExecutor(services.at_once) as pool:
-        found = list(pool.map(fetch, *zip(*plan.windows.values(), strict=True)))
+    pool = ThreadPoolExecutor(services.at_once)
+    try:
+        for done in as_completed([pool.submit(fetch, *each) for each in plan.windows.values()]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, or Ctrl-C, no further one is begun
     files = {key: (name, window.geobox) for key, (name, window) in plan.windows.items()}
     metadata = _write_metadata(plan.item, own / _METADATA_FILE)
     if metadata is not None:
-        found.append(Fetched.of(own / _METADATA_FILE, root, address=plan.item.assets[metadata].href, source=source))
+        yield Fetched.of(own / _METADATA_FILE, root, address=plan.item.assets[metadata].href, source=source)
     write_json(own / ITEM, _rewritten(plan.item, files, metadata))
-    return [*found, Fetched.of(own / ITEM, root, address=plan.item.get_self_href() or "", source=source)]
+    yield Fetched.of(own / ITEM, root, address=plan.item.get_self_href() or "", source=source)
 
 
 def folder_name(item_id: str) -> str:

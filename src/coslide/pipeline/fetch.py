@@ -198,7 +198,7 @@ def _plan(asked: _Asked, earthquake: Earthquake, folder: Path) -> tuple[FetchPla
     shaking = None
     if options.bounds_deg is None or earthquake.shakemap is not None:
         shaking = fetch_shakemap(web, earthquake, folder)
-    area = _area(options, earthquake, shaking)
+    area = _area(options, folder / "shakemap" / "grid.xml", name=f"ShakeMap of {earthquake.id}")
     _log.info(f"{earthquake.title}: {area.note}")
     dem = plan_dem(catalog, services, area)
     span = time - dt.timedelta(days=options.days_before), time + dt.timedelta(days=options.days_after)
@@ -214,11 +214,11 @@ def _plan(asked: _Asked, earthquake: Earthquake, folder: Path) -> tuple[FetchPla
     return plan._replace(lines=_lines(plan, shaking, absent)), shaking
 
 
-def _area(options: FetchOptions, earthquake: Earthquake, shaking: Part | None) -> Area:
-    if options.bounds_deg is not None or shaking is None:
-        bounds_deg = options.bounds_deg or (0.0, 0.0, 0.0, 0.0)
-        return area_of_bounds(bounds_deg, largest_km2=options.largest_km2)
-    pga_g, name = read_shakemap(shaking.tables["shaking"]["shakemap"]).pga_g, f"ShakeMap of {earthquake.id}"
+def _area(options: FetchOptions, shakemap: Path, *, name: str) -> Area:
+    """Take the area that was given, else that of the shaking."""
+    if options.bounds_deg is not None:
+        return area_of_bounds(options.bounds_deg, largest_km2=options.largest_km2)
+    pga_g = read_shakemap(shakemap).pga_g
     return area_of_shaking(pga_g, least_g=options.pga_g, largest_km2=options.largest_km2, name=name)
 
 
@@ -248,14 +248,16 @@ def _fetched_parts(asked: _Asked, plan: FetchPlan, manifest: Manifest) -> Iterat
 def _scene(plan: FetchPlan, when: str, services: Services, manifest: Manifest) -> Part:
     """Fetch a scene; of several dates, one is made of them."""
     root, choice, dates = manifest.folder, plan.scenes[when], plan.windows[when]
-    folder, of_items = root / "scenes" / when, [item for of_date in dates for item in of_date]
-    files: list[Fetched] = []
-    for done, item in enumerate(of_items):
-        report_progress(f"scene {_SIDES[when]}", done, len(of_items))
-        got = write_item(item, folder, root=root, source=_SENTINEL2, services=services, known=manifest.known)
-        manifest.add(got)
-        files += got
-    report_progress(f"scene {_SIDES[when]}", len(of_items), len(of_items))
+    folder, known = root / "scenes" / when, dict(manifest.known)
+    of_items = {folder / folder_name(item.item.id): item for item in chain(*dates)}
+    sizes = {own / file: window.bytes for own, item in of_items.items() for file, window in item.windows.values()}
+    files, done = list[Fetched](), 0
+    for item in of_items.values():
+        for got in write_item(item, folder, root=root, source=_SENTINEL2, services=services, known=known):
+            manifest.add([got])
+            files.append(got)
+            done += sizes.get(root / got.file, 0)
+            report_progress(f"scene {_SIDES[when]}", done, sum(sizes.values()))
     products = [[folder / folder_name(one.item.id) / ITEM for one in of_date] for of_date in dates]
     if len(products) == 1:
         keys: dict[str, Any] = {"products": products[0]}

@@ -13,9 +13,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.windows import from_bounds
 
-from coslide.acquisition import windows
+from coslide.acquisition import items
+from coslide.acquisition.items import folder_name, plan_item, write_item
 from coslide.acquisition.records import Area
-from coslide.acquisition.windows import folder_name, plan_item, plan_window, write_item, write_window
+from coslide.acquisition.windows import plan_window, write_window
 from coslide.config.schema import SceneConfig
 from coslide.config.services import Services
 from coslide.errors import InputError
@@ -240,7 +241,7 @@ def test_what_was_fetched_is_not_read_again(tmp_path, archive, monkeypatch):
         file.write(file.read() + 1)
     (folder / "B11.tif").unlink()
     read = []
-    monkeypatch.setattr(windows, "write_window", lambda *at, **how: read.append(at[1].name) or write_window(*at, **how))
+    monkeypatch.setattr(items, "write_window", lambda *at, **how: read.append(at[1].name) or write_window(*at, **how))
     _, _, again = write(item_in(archive), tmp_path, known={file.file: file for file in files})
     assert again == files
     assert sorted(read) == ["B02.tif", "B11.tif"]
@@ -311,4 +312,4 @@ def test_of_several_assets_of_a_band_that_with_the_smallest_pixels_is_taken(arch
     item = item_in(archive)
     item.assets["B02_20m"] = pystac.Asset(str(archive / "north" / "B11.tif"))
     item.assets["B02_10m"] = item.assets.pop("blue")
-    assert windows.find_band(item, "B2")[0] == "B02_10m"
+    assert items.find_band(item, "B2")[0] == "B02_10m"

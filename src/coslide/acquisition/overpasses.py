@@ -16,8 +16,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
 from coslide.acquisition.catalog import sensed_span
+from coslide.acquisition.items import find_band
 from coslide.acquisition.records import Area
-from coslide.acquisition.windows import find_band, read_again
+from coslide.acquisition.windows import read_again
 from coslide.config.schema import SceneConfig
 from coslide.errors import InputError
 from coslide.grid import overlap_slices

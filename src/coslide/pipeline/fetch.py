@@ -21,11 +21,11 @@ from coslide.acquisition.composite import write_composite
 from coslide.acquisition.elevation import DemPlan, plan_dem, write_dem
 from coslide.acquisition.event_file import event_text
 from coslide.acquisition.faults import fetch_faults
+from coslide.acquisition.items import ItemPlan, folder_name, plan_item, write_item
 from coslide.acquisition.manifest import MANIFEST, Manifest
 from coslide.acquisition.overpasses import NoClearSceneError, SceneChoice, choose_scene, group_overpasses
 from coslide.acquisition.rain import fetch_rain
 from coslide.acquisition.records import Area, Fetched, Part
-from coslide.acquisition.windows import ItemPlan, folder_name, plan_item, write_item
 from coslide.config.event import Attribution
 from coslide.config.fetching import FetchOptions
 from coslide.config.schema import SceneConfig

@@ -90,7 +90,7 @@ class World:
             "gauges_list_url": "/ghcn/ghcnd-inventory.txt", "chirps_url": "/chirps",
             "faults_url": "/gem/gem_active_faults_harmonized.geojson",
         }  # fmt: skip
-        return {key: self.address + path for key, path in paths.items()} | {"tries": "3", "timeout_s": "5"}
+        return {key: self.address + path for key, path in paths.items()} | {"tries": "3", "timeout_s": "30"}
 
     @property
     def environment(self) -> dict[str, str]:

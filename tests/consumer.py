@@ -65,6 +65,12 @@ def compare(indices: list[str]) -> list[coslide.Study]:
 
 
 def start() -> Path:
+    services = coslide.Services(stac_url="catalog/catalog.json")
+    plan = coslide.plan_event("us2000h8ty", coslide.FetchOptions(min_clear=0.5), services)
+    lines: list[str] = [line.chosen for line in coslide.fetch_event("us2000h8ty", "event", services=services).lines]
+    assert len(lines) == len(plan.lines)
+    ready: list[str] = [one.id for one in coslide.watch_earthquakes("watch") if one.state == "ready"]
+    assert ready
     event_file = coslide.simulate_event("event", coslide.Recipe(size_km=3))
     return coslide.run(event_file, "run")
 

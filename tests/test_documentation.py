@@ -25,6 +25,7 @@ from coslide import cli
 from coslide.config.chips import ChipsConfig
 from coslide.config.event import Event, read_event
 from coslide.config.factors import Factor
+from coslide.config.services import Services
 from coslide.pipeline.build import build_cube
 
 ROOT = Path(__file__).parents[1]
@@ -162,6 +163,8 @@ def test_toml_is_what_coslide_reads(block):
     table = tomllib.loads(block.text)
     if "images" in table:
         ChipsConfig.model_validate({**table, "file": ROOT / "chips.toml", "root": ROOT})
+    elif "stac_url" in table:
+        Services.model_validate(table)
     elif "cases" in table:
         Factor.model_validate(table)
     else:

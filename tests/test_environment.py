@@ -1,7 +1,10 @@
 """What another program's environment, or a home that is missing, may not change."""
 
 import os
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,23 @@ def test_where_the_libraries_bring_no_data_their_variables_are_left_alone(monkey
     monkeypatch.setattr(environment, "find_spec", lambda name: None)
     prepare_environment()
     assert os.environ["PROJ_DATA"] == str(tmp_path)
+
+
+@pytest.mark.slow
+def test_onnx_runtime_reports_to_nobody():
+    """It would ask a proxy for its maker's server, as soon as it is imported."""
+    pytest.importorskip("onnxruntime")
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(20)
+        proxy = f"http://127.0.0.1:{trap.getsockname()[1]}"
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"), proxy)
+        code = "import coslide, onnxruntime, time; time.sleep(15)"
+        asking = subprocess.Popen([sys.executable, "-c", code], env=os.environ | proxies)  # noqa: S603
+        try:
+            with pytest.raises(TimeoutError):
+                trap.accept()
+        finally:
+            assert asking.wait(60) == 0
 
 
 @pytest.fixture

@@ -22,13 +22,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Arrows go from left to right: a room may import from those before it, never from those after.
 ROOMS = [
     "errors", "environment", "labels", "progress", "memory", "crs", "grid", "windows", "io", "display", "config",
-    "sources", "cube", "indices", "simulate", "samples", "networks", "training", "evaluation", "mapping", "report",
-    "pipeline", "terminal", "tables", "next_steps", "options", "starting", "studies", "bundles", "cli",
+    "sources", "cube", "indices", "acquisition", "simulate", "samples", "networks", "training", "evaluation", "mapping",
+    "report", "pipeline", "terminal", "tables", "next_steps", "options", "starting", "fetching", "studies", "bundles",
+    "cli",
 ]  # fmt: skip
-COMMANDS = {"cli.py", "starting.py", "studies.py", "bundles.py"}
+COMMANDS = {"cli.py", "fetching.py", "starting.py", "studies.py", "bundles.py"}
 NO_TORCH = (
-    "io", "sources", "cube", "indices", "simulate", "evaluation", "samples/split",
-    "samples/footprint", "samples/encode", "samples/light", "samples/augment",
+    "io", "sources", "cube", "indices", "acquisition", "simulate", "evaluation", "samples/split", "samples/footprint",
+     "samples/encode", "samples/light", "samples/augment",
 )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_a_person_is_asked_which_of_several_is_meant(output, monkeypatch):
 def test_the_start_page_names_commands_that_there_are():
     out = CliRunner().invoke(app, []).output
     named = re.findall(r"^  coslide (\w+)", out, re.MULTILINE)
-    assert named == ["demo", "init", "run", "doctor"]
+    assert named == ["demo", "run", "init", "run", "doctor"]
     assert set(named) <= STEPS.keys()
 
 

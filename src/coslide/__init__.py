@@ -1,5 +1,7 @@
 """Coseismic landslide maps and inventories by EGCN (Yang et al. 2023, doi:10.3390/rs15040977).
 
+- `fetch_event`, `plan_event`: from the id of an earthquake to its inputs and event file, with `FetchOptions` and
+  `Services`; `watch_earthquakes`: which can be mapped today;
 - `read_event`, `build_cube`, `open_cube`: from an event file to the index cube (`Cube.plot` draws it,
   `Cube.to_xarray` gives an xarray Dataset);
 - `train`, `load_model`: from cubes to a model, scored on held-out pixels, and back from disk;
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from coslide import networks as networks
     from coslide.config.event import Event as Event
     from coslide.config.event import read_event as read_event
+    from coslide.config.fetching import FetchOptions as FetchOptions
+    from coslide.config.services import Services as Services
     from coslide.config.training import TrainingSettings as TrainingSettings
     from coslide.cube.cube import Cube as Cube
     from coslide.cube.cube import open_cube as open_cube
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
     from coslide.pipeline.evaluate import evaluate as evaluate
     from coslide.pipeline.factor import StudyDesign as StudyDesign
     from coslide.pipeline.factor import study_factor as study_factor
+    from coslide.pipeline.fetch import fetch_event as fetch_event
+    from coslide.pipeline.fetch import plan_event as plan_event
     from coslide.pipeline.predict import predict as predict
     from coslide.pipeline.predict import predict_scene as predict_scene
     from coslide.pipeline.report import write_report as write_report
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from coslide.pipeline.scene_predictor import InferenceOptions as InferenceOptions
     from coslide.pipeline.train import train as train
     from coslide.pipeline.transfer import study_transfer as study_transfer
+    from coslide.pipeline.watch import watch_earthquakes as watch_earthquakes
     from coslide.progress import progress_to as progress_to
     from coslide.report import drawing as drawing
     from coslide.simulate.recipe import Recipe as Recipe
@@ -63,11 +70,13 @@ _HOMES = {
     "Assessment": "coslide.evaluation.assessment",
     "Cube": "coslide.cube.cube",
     "Event": "coslide.config.event",
+    "FetchOptions": "coslide.config.fetching",
     "InferenceOptions": "coslide.pipeline.scene_predictor",
     "Model": "coslide.mapping.model",
     "ProbabilityMap": "coslide.mapping.probability_map",
     "Recipe": "coslide.simulate.recipe",
     "Scores": "coslide.evaluation.scores",
+    "Services": "coslide.config.services",
     "Study": "coslide.evaluation.study",
     "StudyDesign": "coslide.pipeline.factor",
     "TrainingSettings": "coslide.config.training",
@@ -75,8 +84,10 @@ _HOMES = {
     "assess": "coslide.pipeline.assess",
     "build_cube": "coslide.pipeline.build",
     "evaluate": "coslide.pipeline.evaluate",
+    "fetch_event": "coslide.pipeline.fetch",
     "load_model": "coslide.mapping.model",
     "open_cube": "coslide.cube.cube",
+    "plan_event": "coslide.pipeline.fetch",
     "predict": "coslide.pipeline.predict",
     "predict_scene": "coslide.pipeline.predict",
     "progress_to": "coslide.progress",
@@ -89,6 +100,7 @@ _HOMES = {
     "study_factor": "coslide.pipeline.factor",
     "study_transfer": "coslide.pipeline.transfer",
     "train": "coslide.pipeline.train",
+    "watch_earthquakes": "coslide.pipeline.watch",
     "write_report": "coslide.pipeline.report",
 }
 # `drawing` is for methods such as `Cube.plot`: the one arrow back from what is drawn to the report.

@@ -9,6 +9,7 @@ import typer
 import coslide
 from coslide.bundles import export, models_
 from coslide.errors import InputError
+from coslide.fetching import fetch, watch
 from coslide.io.executor import open_executor
 from coslide.next_steps import START
 from coslide.options import (
@@ -16,6 +17,7 @@ from coslide.options import (
     Commands,
     Debug,
     EventFile,
+    FetchCommand,
     IndexCube,
     Layers,
     LogFile,
@@ -68,11 +70,15 @@ def _options(
 
 for _start in (demo, init, doctor, simulate):
     app.command()(_start)
+for _fetching in (fetch, watch):
+    app.command(cls=FetchCommand)(_fetching)
 
 
 @app.command(cls=TrainingCommand)
 def run(
-    event: EventFile,
+    event: Annotated[
+        Path, typer.Argument(help="Event file (TOML), or the id of an earthquake in ComCat: its inputs are fetched.")
+    ],
     out: OutFolder,
     model: Annotated[
         Path | None,
@@ -86,12 +92,16 @@ def run(
     resume: Resume = False,
 ) -> None:
     """Build, train (where there is an inventory and no model is given), map, evaluate and draw."""
-    given, read = given_settings(locals()), coslide.read_event(event)
+    from coslide.acquisition.comcat import is_event_id
+
+    given = given_settings(locals())
+    read = None if is_event_id(str(event)) and not event.exists() else coslide.read_event(event)
     idle = [name for name, value in given.items() if value is not None]
-    if idle and model is None and read.inventory is None:
+    if idle and model is None and (read is None or read.inventory is None):
         raise InputError(f"{event}: has no [inventory] to train on; add one, or leave out {', '.join(idle)}")
+    settings = read.training.changed(given) if read else None
     with shown():
-        coslide.run(event, out, model=model, settings=read.training.changed(given), resume=resume)
+        coslide.run(event, out, model=model, settings=settings, resume=resume)
 
 
 @app.command()

@@ -24,9 +24,11 @@ def prepare_environment() -> None:
 
     Variables by which another program (conda, QGIS, PostGIS) points its own GDAL and PROJ to its data are unset, where
     the libraries that coslide uses come as wheels with data of their own. Where neither the installation nor the
-    user's cache can be written, numba keeps its code in a private temporary folder until the process ends. Processes
-    that are started later inherit all of it.
+    user's cache can be written, numba keeps its code in a private temporary folder until the process ends. ONNX Runtime
+    (1.32) reports each start to its maker unless it is told not to, so it is told. Processes that are started later
+    inherit all of it.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if _brings_data("rasterio"):
         for name in _OF_OTHER_PROGRAMS:
             os.environ.pop(name, None)

@@ -11,6 +11,7 @@ START = """\
 coslide maps the landslides of an earthquake. Where to start:
 
   coslide demo                     try it on a small simulated earthquake, in minutes, without any data
+  coslide run ID --out DIR         you have the id of an earthquake (us2000h8ty): fetches its inputs and maps it
   coslide init FOLDER              you have files: a scene after the earthquake, a DEM, maybe more; writes event.toml
   coslide run event.toml --out DIR you have an event file: everything from it to report.html
   coslide doctor                   check this installation
@@ -43,6 +44,8 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "demo": (Step(("{out}/report.html",), "open it in a browser; with files of your own: coslide init FOLDER"),),
     "simulate": (Step(("{folder}/event.toml",), "coslide run {folder}/event.toml --out {run}"),),
     "init": (Step(("{event_file}",), "look through it, then: coslide run {event_file} --out {run}"),),
+    "fetch": (Step(("{out}/event.toml",), "look through it, then: coslide run {out}/event.toml --out {out_stem}-run"),),
+    "watch": (Step(("{out}/watch.json",), "coslide run ID --out DIR for one that is ready; --run maps all of them"),),
     "run": (Step((*_MAP[:2], "{out}/report.html"), "open it in a browser; how good is the map? coslide sample {out}"),),
     "build": (
         Step(("{out}",), "coslide train {out} --out {out_stem}-run", needs="{out}/landslide"),

@@ -93,6 +93,20 @@ class TrainingCommand(TyperCommand):
         super().format_help(ctx, formatter)
 
 
+class FetchCommand(TyperCommand):
+    """A command that fetches: the record of its options describes them."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the record's own descriptions."""
+        from coslide.config.fetching import describe_options
+
+        described = describe_options()
+        for option in self.params:
+            if option.name in described and isinstance(option, TyperOption):
+                option.help = described[option.name]
+        super().format_help(ctx, formatter)
+
+
 def _settings_of_options() -> dict[str, str]:
     """Map the names that options may have to the dotted names of settings: ``epochs`` to ``optimiser.epochs``."""
     from coslide.config.training import describe_settings

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from coslide.evaluation.study import Run, Study
     from coslide.pipeline.doctor import Check
     from coslide.pipeline.event_draft import Line
+    from coslide.pipeline.fetch import FetchPlan
     from coslide.pipeline.shipped import ShippedModel
     from coslide.pipeline.study_cost import Plan
+    from coslide.pipeline.watch import Watched
 
 _MOST_LEFT_OUT = 15
 
@@ -161,6 +163,25 @@ def print_sources(lines: Sequence["Line"]) -> None:
         rest = [*rest[:_MOST_LEFT_OUT], (f"and {len(rest) - _MOST_LEFT_OUT} more", "")]
     if rest:
         _print_table(("file", "why"), rest, wrapped=("file",), title="Left out")
+
+
+def print_fetch_plan(plan: "FetchPlan", *, as_json: bool) -> None:
+    """Print what a map of an earthquake needs as a table, or as JSON."""
+    if as_json:
+        return _print_json({"id": plan.earthquake.id, "parts": [line._asdict() for line in plan.lines]})
+    rows = [(one.part, one.date, f"{one.size_mb:,.1f} MB" if one.size_mb else "", one.chosen) for one in plan.lines]
+    whole = sum(line.size_mb or 0.0 for line in plan.lines)
+    title = f"{plan.earthquake.id}: {whole:,.0f} MB and rain and faults"
+    return _print_table(("part", "date", "size", "chosen"), rows, right=("size",), title=title)
+
+
+def print_watch(seen: Sequence["Watched"], *, as_json: bool) -> None:
+    """Print earthquakes and how far the map of each is as a table, or as JSON."""
+    if as_json:
+        return _print_json([one.model_dump(mode="json") for one in seen])
+    rows = [(one.id, f"{one.time_utc:%Y-%m-%d}", one.title, one.state, one.told) for one in seen]
+    head = ("id", "date", "earthquake", "state", "what of it")
+    return _print_table(head, rows, wrapped=("earthquake",), title=f"{len(rows)} earthquakes")
 
 
 def _print_json(content: Any) -> None:

@@ -411,7 +411,7 @@ def test_a_case_that_is_better_is_mostly_found_with_five_seeds(monkeypatch):
         (0.03, {"seeds": 5, "place": 0.5}),
         (0.04, {"seeds": 3, "squares": 240, "held": 4, "training": 0.2}),
         (0.05, {"cases": 3, "seeds": 2, "training": 0.5, "place": 0.1}),
-        (0.01, {"cases": 8, "seeds": 3, "training": 0.5, "place": 0.1}),
+        (0.03, {"cases": 8, "seeds": 3, "training": 0.5, "place": 0.1}),
         (0.01, {"cases": 8, "seeds": 3, "squares": 240, "held": 4, "training": 0.05}),
         (0.02, {"cases": 8, "seeds": 3, "training": 0.2, "unsteady": 4}),
     ],

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from coslide.config.event import read_event
-from coslide.cube.cube import Cube
+from coslide.cube.cube import Cube, open_cube
 from coslide.errors import InputError
 from coslide.pipeline.build import build_cube, describe_cube
 from coslide.pipeline.predict import predict_scene
@@ -139,6 +139,22 @@ def test_a_cube_without_a_map_has_a_page_of_what_the_network_would_see(made_up_c
     assert "No map of landslides has been made yet." in text
     assert "Before and after" in text
     assert "Both dates have the same stretch" in text
+
+
+def test_sources_are_credited_in_the_words_of_their_owners_and_as_text(made_up_cube, made_up_event, tmp_path):
+    shutil.copytree(made_up_cube, tmp_path / "index.zarr")
+    assert "Sources and licences" not in write_report(tmp_path).read_text()
+    link = {"source": "DEM <b>", "licence": "free & open", "text": "© all " * 40, "address": "javascript:alert(1)"}
+    told = {"attributions": (link, {"source": "Scenes"}), "credit": ""}
+    event = read_event(made_up_event)
+    describe_cube(tmp_path / "index.zarr", type(event).model_validate({**event.model_dump(), **told}))
+    assert open_cube(tmp_path / "index.zarr").attrs["credit"] == "DEM <b>; Scenes"
+    text = write_report(tmp_path).read_text()
+    assert "<h2>Sources and licences</h2>" in text
+    cells = ["free &amp; open", ("© all " * 40).strip(), "javascript:alert(1)"]
+    assert f'<th scope="row">DEM &lt;b&gt;</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' in text
+    assert '<th scope="row">Scenes</th><td>–</td><td>–</td><td>–</td></tr>' in text
+    assert 'href="javascript' not in text
 
 
 def test_one_date_is_not_called_two(made_up_cube, tmp_path, monkeypatch):

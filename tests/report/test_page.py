@@ -29,7 +29,8 @@ NOTHING = {
     "title": "Event", "files": FILES, "cube": None, "time": None, "scores": None, "map": None,
     "model": None, "assessment": None,
     "scenes": {}, "bands": [], "loss": None, "vital_signs": [], "sizes": {}, "charts": {}, "version": "1", "cost": {},
-    "map_data": None, "page": page_assets(None), "inputs": [], "absent": [], "told": [], "bibtex": "", "largest": [],
+    "map_data": None, "page": page_assets(None), "inputs": [], "absent": [], "sources": [], "told": [],
+    "bibtex": "", "largest": [],
 }  # fmt: skip
 MAP_DATA = {"thresholds": {"mapped": 5, "judged": 100}, "shapes": {"mapped": {"columns": {"name": [EVIL]}}}}
 
@@ -81,6 +82,7 @@ def evil_run():
         "mapped_km2": 9.0, "nodata_share": 0.1, "areas_m2": [100.0, 300.0], "summary": picture,
         "sizes": {EVIL: np.array([100.0, 300.0])}, "size_chart": picture,
         "map_data": MAP_DATA, "page": page_assets(MAP_DATA), "inputs": [[EVIL] * 4], "absent": [EVIL], "told": [EVIL],
+        "sources": [[EVIL, EVIL, EVIL, "javascript:alert(1)"]],
         "bibtex": EVIL, "largest": [(0, picture)], "largest_text": EVIL,
     }  # fmt: skip
 

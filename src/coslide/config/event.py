@@ -20,10 +20,25 @@ from coslide.io.paths import require_regular_source
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # not the letter of a drive
 
+_LONGEST_CREDIT = 80  # of a source, in a line that credits several
+
 
 def _in_utc(time: dt.datetime) -> dt.datetime:
     require(1900 <= time.year <= 2200, f"found the year {time.year}, expected 1900 to 2200")
     return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+class Attribution(StrictModel):
+    """Whom to credit for a source, and by which licence it may be used."""
+
+    source: Line = Field(min_length=1)
+    """What it is of, such as `Sentinel-2 L2A`."""
+    licence: Line = ""
+    """Its licence."""
+    text: Line = ""
+    """The credit as its owner asks for it."""
+    address: Line = ""
+    """Where it comes from."""
 
 
 class Event(Shown, StrictModel):
@@ -55,7 +70,10 @@ class Event(Shown, StrictModel):
     root: Path = Path()
     """Folder of the sources; by default the folder of the event file."""
     credit: Line = ""
-    """Line that credits the data, printed at the bottom of figures."""
+    """Line that credits the data, printed at the bottom of figures. By default made of the attributions: the text of
+    each, or its source where the text has more than 80 characters."""
+    attributions: tuple[Attribution, ...] = ()
+    """Whom to credit for each source, and by which licence; listed in the report."""
     simulated: bool = False
     """Whether the earthquake never was; the report then warns of it."""
     grid: schema.GridConfig = schema.GridConfig()
@@ -79,6 +97,12 @@ class Event(Shown, StrictModel):
     training: TrainingSettings = TrainingSettings()
     """How to train on this event: every key of [training](training.md)."""
 
+    @property
+    def credit_line(self) -> str:
+        """The line that credits the data: `credit`, else made of the attributions."""
+        short = (one.text if 0 < len(one.text) <= _LONGEST_CREDIT else one.source for one in self.attributions)
+        return self.credit or "; ".join(dict.fromkeys(short))
+
     def overview(self) -> Overview:
         """Say which earthquake it is, and which of its sources there are."""
         there = {
@@ -99,7 +123,7 @@ class Event(Shown, StrictModel):
             "inventory": "mapped landslides" if self.inventory else "none",
             "simulated": "yes, it never was" if self.simulated else "",
             "file": str(self.file),
-            "credit": self.credit,
+            "credit": self.credit_line,
         }
         return Overview(self.name, facts, {})
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coslide.errors import one_line
+
+_ORDER = ("grid", "scenes", "scenes.post", "scenes.pre", "dem", "geology", "rain", "shaking", "faults", "inventory")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -37,7 +40,7 @@ def _key(name: str) -> str:
 
 
 def table_as_toml(name: str, values: Mapping[str, Any], comment: str = "") -> str:
-    """Write a table, a key a line, with a comment of one line above it; without a name, the keys alone.
+    """Write a table, a key a line, with a comment above it, line by line; without a name, the keys alone.
 
     Examples
     --------
@@ -46,6 +49,53 @@ def table_as_toml(name: str, values: Mapping[str, Any], comment: str = "") -> st
     [dem]
     path = "dem.tif"
     """
-    head = [f"# {comment}"] if comment else []
+    head = [f"# {one_line(line)}" for line in comment.split("\n") if comment]
     head += [f"[{name}]"] if name else []
     return "\n".join([*head, *(f"{_key(key)} = {as_toml(value)}" for key, value in values.items())]) + "\n"
+
+
+def event_as_toml(
+    head: Mapping[str, Any], tables: Mapping[str, tuple[Mapping[str, Any], str]], *, folder: Path, comment: str
+) -> str:
+    """Write an event file: the keys without a table, then the tables in their order, a blank line between.
+
+    Parameters
+    ----------
+    head
+        Name, id and so on; what is None, False or empty is left out.
+    tables
+        Keys and comment of each table. Paths lie in `folder`, and are written as they lie there.
+    folder
+        What paths start from.
+    comment
+        What stands at the top.
+
+    Examples
+    --------
+    >>> tables = {"faults": ({"path": Path("/data/f.gpkg")}, ""), "dem": ({"path": Path("/data/dem.tif")}, "heights")}
+    >>> print(event_as_toml({"name": "A", "id": ""}, tables, folder=Path("/data"), comment="By hand"), end="")
+    # By hand
+    name = "A"
+    <BLANKLINE>
+    # heights
+    [dem]
+    path = "dem.tif"
+    <BLANKLINE>
+    [faults]
+    path = "f.gpkg"
+    """
+    given = {key: value for key, value in head.items() if value not in ("", None, False)}
+    parts = [table_as_toml("", given, comment)]
+    for name in sorted(tables, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)):
+        keys, told = tables[name]
+        parts.append(table_as_toml(name, _relative(keys, folder), told))
+    return "\n".join(parts)
+
+
+def _relative(value: Any, folder: Path) -> Any:
+    """Put paths as they lie in a folder, in all that holds some."""
+    if isinstance(value, Path):
+        return value.relative_to(folder)
+    if isinstance(value, Mapping):
+        return {key: _relative(own, folder) for key, own in value.items()}
+    return [_relative(one, folder) for one in value] if isinstance(value, list | tuple) else value

@@ -9,10 +9,11 @@ import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from coslide.config.event import Attribution
 from coslide.config.records import first_problem
 from coslide.crs import short_crs
 from coslide.cube.band import BAND_DIMENSION, Band
@@ -32,6 +33,19 @@ _Moment = Annotated[str, AfterValidator(_moment)]
 _Built = Annotated[str, AfterValidator(lambda text: f"{_moment(text.split()[0] if text.split() else text)}")]
 
 
+_ATTRIBUTIONS = TypeAdapter(tuple[Attribution, ...])
+
+
+def read_attributions(attributes: Mapping[str, Any]) -> tuple[Attribution, ...]:
+    """Read whom to credit for the sources of a cube from its attributes, none in a cube that has none."""
+    return _ATTRIBUTIONS.validate_json(str(attributes.get("attributions") or "[]"))
+
+
+def _credits(text: str) -> str:
+    _ATTRIBUTIONS.validate_json(text)
+    return text
+
+
 class Attributes(BaseModel):
     """What is used of the attributes of a cube."""
 
@@ -42,6 +56,7 @@ class Attributes(BaseModel):
     event_id: str | None = ""
     event_time_utc: _Moment = ""
     credit: str = ""
+    attributions: Annotated[str, AfterValidator(_credits)] = "[]"
     coslide_training: str = "{}"
     history: _Built = ""
 

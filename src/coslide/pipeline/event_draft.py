@@ -1,7 +1,7 @@
 """An event file in the making: which file of a folder is taken for which key, and what is left out and why."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import pyogrio
 from rasterio.warp import transform_bounds
 
 from coslide.config.schema import SENTINEL2_BANDS
-from coslide.config.writing import table_as_toml
+from coslide.config.writing import event_as_toml
 from coslide.errors import InputError, one_line
 from coslide.indices.ages import age_rank
 from coslide.io.raster import raster_extent
@@ -33,7 +33,6 @@ from coslide.pipeline.scene_choice import Ask, choose_scenes, from_event
 _MOST_UNITS = 100
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z"}
 _SIDECARS = {".dbf", ".shx", ".prj", ".cpg", ".qpj", ".sbn", ".sbx", ".ovr", ".tfw", ".qml", ".qix"}
-_ORDER = ("grid", "scenes.post", "scenes.pre", "dem", "geology", "rain", "shaking", "faults", "inventory", "training")
 
 
 class Line(NamedTuple):
@@ -201,14 +200,9 @@ class EventDraft:
             if "${" in head["root"]:
                 found = "found ${, which an event file takes for a variable"
                 raise InputError(f"{self.folder}: {found}; rename the folder, or leave out --out")
-        given = {key: value for key, value in head.items() if value not in ("", None, False)}
-        parts = [
-            table_as_toml("", given, "Written by coslide init; what tells what a file is stands above each table.")
-        ]
-        for name in (name for name in _ORDER if name in self.tables):
-            keys, comment = self.tables[name]
-            parts.append(table_as_toml(name, _relative(keys, self.folder), one_line(comment)))
-        return "\n".join(parts)
+        comment = "Written by coslide init; what tells what a file is stands above each table."
+        tables = {name: (keys, one_line(told)) for name, (keys, told) in self.tables.items()}
+        return event_as_toml(head, tables, folder=self.folder, comment=comment)
 
 
 def _look_at(path: Path) -> tuple[list[Found], list[EventFacts]]:
@@ -270,12 +264,3 @@ def _geology_keys(geology: Found) -> dict[str, Any] | None:
             ages = sorted(ranks, key=lambda unit: ranks[unit])
             return {**keys, "field": name, "ages": ages}
     return None
-
-
-def _relative(value: Any, folder: Path) -> Any:
-    """Put paths as they lie in a folder, in all that holds some."""
-    if isinstance(value, Path):
-        return value.relative_to(folder)
-    if isinstance(value, Mapping):
-        return {key: _relative(own, folder) for key, own in value.items()}
-    return [_relative(one, folder) for one in value] if isinstance(value, list | tuple) else value

@@ -31,7 +31,7 @@ from coslide.mapping.metadata import METADATA, ModelMetadata, load_metadata
 from coslide.mapping.probability_map import PROBABILITY, UNCERTAINTY, ProbabilityMap, read_probability_map
 from coslide.pipeline.evaluate import require_grid
 from coslide.pipeline.qgis import TITLES, write_map_project, write_pictures
-from coslide.pipeline.report_facts import absent_indices, bibtex, input_rows, model_words
+from coslide.pipeline.report_facts import absent_indices, bibtex, credit_rows, input_rows, model_words
 from coslide.pipeline.report_map import Judged, delivered_landslides, judge, map_content
 from coslide.report import charts, images
 from coslide.report.assets import page_assets
@@ -131,6 +131,7 @@ def _content(folder: Path, cube: Cube | None, found: ProbabilityMap | None) -> d
         "page": page_assets(map_data),
         "inputs": input_rows(cube) if cube else [],
         "absent": absent_indices(cube) if cube else [],
+        "sources": credit_rows(cube) if cube else [],
         "told": model_words(model, found) if model else [],
         "areas_m2": [] if landslides is None else landslides["area_m2"].tolist(),
         "bibtex": bibtex(title, owners + (model.credits if model else [])),

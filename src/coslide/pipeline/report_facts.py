@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 import coslide
 from coslide.cube.band import REFLECTANCE, Band
+from coslide.cube.checks import read_attributions
 from coslide.cube.cube import Cube
 from coslide.indices.index_sets import missing_indices
 from coslide.mapping.metadata import ModelMetadata
@@ -60,6 +61,12 @@ def input_rows(cube: Cube) -> list[tuple[str, str, str, str]]:
             map_of = band.provenance.get("shakemap") or ""
             rows.append((words, "–", f"{told}{f'; ShakeMap {map_of}' if map_of else ''}", _files([band])))
     return rows
+
+
+def credit_rows(cube: Cube) -> list[tuple[str, str, str, str]]:
+    """List whom to credit for what a cube was made from: source, licence, credit and address."""
+    told = read_attributions(cube.attrs)
+    return [(one.source, one.licence or "–", one.text or "–", one.address or "–") for one in told]
 
 
 def absent_indices(cube: Cube) -> list[str]:

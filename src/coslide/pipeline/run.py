@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from coslide.acquisition.comcat import is_event_id
 from coslide.config.event import Event, read_event
 from coslide.config.training import TrainingSettings
 from coslide.cube.band import Band
@@ -25,6 +26,7 @@ from coslide.networks import spec
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.context import CONTEXT
 from coslide.pipeline.evaluate import evaluate
+from coslide.pipeline.fetch import EVENT_FILE, fetch_event
 from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.qgis import write_map_project
@@ -57,7 +59,8 @@ def run(
     Parameters
     ----------
     event_file
-        The event, as TOML.
+        The event, as TOML; or the id of an earthquake, such as ``"us2000h8ty"``, whose inputs are then fetched into
+        ``event/`` (`coslide.pipeline.fetch.fetch_event`).
     out
         Folder to write to; it must be new or empty unless `resume` is set.
     model
@@ -81,10 +84,14 @@ def run(
     (True, True)
     """
     started = time.monotonic()
-    event, out = read_event(event_file), Path(out)
-    settings = settings or event.training
+    out = Path(out)
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
+    if is_event_id(str(event_file)) and not Path(event_file).exists():
+        fetch_event(str(event_file), out / "event")
+        event_file = out / "event" / EVENT_FILE
+    event = read_event(event_file)
+    settings = settings or event.training
     for database in (PACKAGE, CONTEXT):
         require_replaceable(out / database, None)
     with output_folder(out):

@@ -19,9 +19,9 @@ from rasterio.windows import Window
 
 from coslide.config.sensors import Mask
 from coslide.errors import InputError
+from coslide.io.http import HTTP, TIMEOUT_S, redact_url
 from coslide.io.raster import grid_of, open_own_files, reason_of
 from coslide.io.stored import data_band, nodata_of, read_stored
-from coslide.sources.documents import HTTP, TIMEOUT_S, redact_url
 
 _SLOWEST_BYTES, _SLOWEST_S = 100, 10
 _HTTP_OPTIONS: dict[str, Any] = {

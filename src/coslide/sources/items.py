@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,9 @@ from urllib.parse import urljoin
 from pydantic import BaseModel, ValidationError
 
 from coslide.errors import InputError, first_line
+from coslide.io.http import ADDRESS, redact_url
 from coslide.sources.bands import Band
-from coslide.sources.documents import ADDRESS, read_document, redact_url
+from coslide.sources.documents import read_document
 from coslide.sources.safe import (
     BAND_IDS,
     TILE,
@@ -31,6 +33,9 @@ COMMON_NAMES = {
     "cirrus": "B10", "swir16": "B11", "swir22": "B12",
 }  # fmt: skip
 """What STAC catalogues call the bands; plain "rededge" is three of them and names none."""
+
+METADATA_ASSETS = ("product_metadata", "product-metadata")
+"""What catalogues call the metadata of the product."""
 
 _NO_BANDS = re.compile(r"visual|tci|preview|thumbnail|overview|pvi|-jp2$", re.IGNORECASE)
 _NO_BAND_ROLES = {"thumbnail", "overview", "visual", "metadata"}
@@ -97,22 +102,17 @@ def describe_item(address: Path | str, root: Path, wanted: set[str]) -> tuple[Pr
     require_level_2a(item.text("s2:product_type", "product:type") or collection, name)
     sensed, baseline = _sensed(item, name), item.text("s2:processing_baseline", "processing:version")
     places: list[Path | str] = [address]
-    of_assets = [
-        _bands_of_asset(key, asset)
-        for key, asset in sorted(item.assets.items())
-        if not _NO_BANDS.search(key)
-        and not (isinstance(asset.roles, list) and _NO_BAND_ROLES & {str(role)[:99] for role in asset.roles})
-    ]
+    of_assets = list(bands_of_assets(item.assets).values())
     alone = {found[0].name for found in of_assets if len(found) == 1}  # before those of an asset with several bands
     bands = [
-        band._replace(href=str(_locate(band.href, address, root))) if band.name in wanted else band
+        band._replace(href=str(locate_asset(band.href, address, root))) if band.name in wanted else band
         for found in of_assets
         for band in found
         if band.name and (len(found) == 1 or band.name not in alone)
     ]
-    link = item.assets.get("product_metadata") or item.assets.get("product-metadata")
+    link = next((item.assets[key] for key in METADATA_ASSETS if key in item.assets), None)
     if link is not None and all(band.scale is None for band in bands):
-        places.append(_locate(link.href, address, root))
+        places.append(locate_asset(link.href, address, root))
         metadata = read_product_metadata(places[-1])
         known = ((band, *metadata.radiometry.get(band.name, (None, None))) for band in bands)
         bands = [band._replace(scale=scale, offset=offset) for band, scale, offset in known]
@@ -141,8 +141,14 @@ def _sensed(item: _Item, name: str) -> Span | None:
     return (min(times), max(times)) if times else None
 
 
-def _locate(href: str, item: Path | str, root: Path) -> Path | str:
-    """Resolve an href of an item: to a file that does not leave `root`, or to an http address."""
+def locate_asset(href: str, item: Path | str, root: Path) -> Path | str:
+    """Resolve an href of an item: to a file that does not leave `root`, or to an http address.
+
+    Raises
+    ------
+    InputError
+        If it leads elsewhere; a remote item leads to http alone.
+    """
     try:
         joined = urljoin(item, href) if isinstance(item, str) else href
     except ValueError:
@@ -153,6 +159,28 @@ def _locate(href: str, item: Path | str, root: Path) -> Path | str:
         name = redact_url(str(item))
         raise InputError(f"{name}: found the address {redact_url(href)[:100]!r}, expected a file beside it or http(s)")
     return inside(root, str(item.parent / href))
+
+
+def bands_of_assets(assets: Mapping[str, Any]) -> dict[str, list[Band]]:
+    """List the bands of each asset of an item that may hold some, in order; the name of a band may be "".
+
+    Raises
+    ------
+    ValidationError
+        If an asset has no href.
+
+    Examples
+    --------
+    >>> found = bands_of_assets({"red": {"href": "B04.tif"}, "thumbnail": {"href": "preview.jpg"}})
+    >>> {key: [band.name for band in bands] for key, bands in found.items()}
+    {'red': ['B4']}
+    """
+    return {
+        key: _bands_of_asset(key, asset)
+        for key, asset in ((key, _Asset.model_validate(assets[key])) for key in sorted(assets))
+        if not _NO_BANDS.search(key)
+        and not (isinstance(asset.roles, list) and _NO_BAND_ROLES & {str(role)[:99] for role in asset.roles})
+    }
 
 
 def _bands_of_asset(key: str, asset: _Asset) -> list[Band]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from coslide.config.schema import SceneConfig
 from coslide.config.sensors import SENTINEL2
 from coslide.errors import InputError
+from coslide.io.http import redact_url
 from coslide.sources.bands import Band, locate_band, open_band, product_driver
-from coslide.sources.documents import redact_url
 from coslide.sources.items import describe_item
 from coslide.sources.safe import (
     BAND_IDS,

@@ -12,9 +12,10 @@ from xml.etree.ElementTree import Element
 import pandas as pd
 
 from coslide.errors import InputError
+from coslide.io.http import HTTP, redact_url
 from coslide.io.paths import with_sidecar_files
 from coslide.sources.bands import BandRaster
-from coslide.sources.documents import HTTP, read_xml, redact_url
+from coslide.sources.documents import read_xml
 
 BAND_IDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
 """The bands in the order of the `band_id` of product metadata, from 0."""
@@ -23,8 +24,8 @@ _HOME_MADE = 90.0  # 99.99 is what Sen2Cor writes outside ESA
 FIRST_OFFSETS = dt.datetime(2022, 1, 25, tzinfo=dt.UTC)  # baseline 04.00
 _FIRST_PSD_WITH_OFFSETS = 14
 _LONGEST_PATH = 4096
-# The next overpass of a place comes about a day later; a day without a time is its noon, give or take 12 h.
-_ONE_OVERPASS = dt.timedelta(hours=13)
+ONE_OVERPASS = dt.timedelta(hours=13)
+"""The next overpass of a place comes about a day later; a day without a time is its noon, give or take 12 h."""
 
 TILE = re.compile(r"(?:^|[_\s-])T?(\d{2}[A-Z]{3})(?=_|\s|$)")
 """The tile in a name."""
@@ -230,7 +231,7 @@ def require_one_overpass(spans: Sequence[tuple[str, Span | None]], where: str) -
     if not stated:
         return None
     first, last = min(stated, key=lambda one: one[1][1]), max(stated, key=lambda one: one[1][0])
-    if last[1][0] - first[1][1] > _ONE_OVERPASS:
+    if last[1][0] - first[1][1] > ONE_OVERPASS:
         found = f"{first[0]} of {first[1][1]:%Y-%m-%d %H:%M} and {last[0]} of {last[1][0]:%Y-%m-%d %H:%M} UTC"
         raise InputError(f"{where}: found {found}, expected one day")
     return min(span[0] for _, span in stated), max(span[1] for _, span in stated)

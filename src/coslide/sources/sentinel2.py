@@ -17,10 +17,10 @@ from coslide.config.sensors import SENTINEL2
 from coslide.crs import utm_zone
 from coslide.errors import InputError
 from coslide.grid import Extent, overlap_slices
+from coslide.io.http import HTTP, redact_url
 from coslide.io.raster import require_exact, require_few_pixels
 from coslide.io.resample import resample
 from coslide.sources.bands import Band, BandRaster, locate_band, open_band
-from coslide.sources.documents import HTTP, redact_url
 from coslide.sources.products import read_product
 from coslide.sources.safe import Product, Span, baseline_number, require_one_overpass
 
@@ -174,11 +174,33 @@ class SceneReader(NamedTuple):
         InputError
             If a raster cannot be read.
         """
-        rasters = [product.rasters["SCL"] for product in self.products if "SCL" in product.rasters]
-        if not rasters:
+        classes = self.classes(window, shift_m=shift_m)
+        if classes is None:
             return np.ones(window.shape, dtype=bool)
-        classes = _mosaic(rasters, window, Resampling.nearest, shift_m)
         return np.isin(classes, np.setdiff1d(_CLASSES, self.scene.scl_invalid))
+
+    def classes(self, window: GeoBox, *, shift_m: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.float32] | None:
+        """Read the scene classification (SCL) on `window`, from the nearest raster pixel; None if the scene has none.
+
+        Parameters
+        ----------
+        window
+            A part of the grid.
+        shift_m
+            As in `reflectance`.
+
+        Returns
+        -------
+        ndarray of float32, (row, col), or None
+            NaN where it has no value.
+
+        Raises
+        ------
+        InputError
+            If a raster cannot be read.
+        """
+        rasters = [product.rasters["SCL"] for product in self.products if "SCL" in product.rasters]
+        return _mosaic(rasters, window, Resampling.nearest, shift_m) if rasters else None
 
     def check_radiometry(self, grid: GeoBox) -> None:
         """Check at a glance that values can be reflectance, and those of the classification classes.

@@ -129,6 +129,7 @@ def test_a_next_page_that_wants_another_method_is_refused(server):
         search(server.url)
 
 
+@pytest.mark.slow
 def test_pages_without_end_are_not_followed(server, monkeypatch):
     monkeypatch.setattr("coslide.acquisition.catalog._MOST_DOCUMENTS", 20)
     small_server.serve_api(server, [item_of()])

@@ -98,6 +98,7 @@ def test_the_event_file_reads_it_as_it_reads_a_scene(archive, composite):
     assert scene.clear(grid).mean() > clear.mean() + 0.1
 
 
+@pytest.mark.slow
 def test_products_of_another_offset_and_zone_are_put_together(tmp_path):
     """R5, R13: an old baseline and a tile of the other UTM zone give the same reflectance as their scenes."""
     gap = np.full((480, 480), 4, np.uint8)

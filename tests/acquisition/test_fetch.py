@@ -74,6 +74,7 @@ def test_what_is_fetched_is_what_the_simulated_event_has(world, narrow, tmp_path
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_manifest_lists_every_file_and_no_half_one_is_there(world, narrow, tmp_path):
     fetch_event(narrow, tmp_path)
     listed = json.loads((tmp_path / "manifest.json").read_text())
@@ -147,6 +148,7 @@ def test_failures_that_pass_are_waited_for(world, narrow, tmp_path):
     assert read_event(tmp_path / "event.toml").rain.gauges is not None
 
 
+@pytest.mark.slow
 def test_an_event_file_that_a_person_changed_stays(world, narrow, tmp_path, caplog):
     fetch_event(narrow, tmp_path)
     file = tmp_path / "event.toml"
@@ -195,6 +197,7 @@ def test_the_day_of_the_next_overpass_is_reckoned_from_the_last_ones(world):
     assert f"{caught.value.next_due:%Y-%m-%d}" == "2022-05-17"  # orbit 87 of 27 April; orbit 130 follows on the 20th
 
 
+@pytest.mark.slow
 def test_an_area_that_is_given_needs_no_shakemap(world, tmp_path):
     options = FetchOptions(bounds_deg=world.bounds_deg)
     plan = fetch_event(world.content.ids.no_shakemap, tmp_path, options)
@@ -222,6 +225,7 @@ def test_where_no_date_is_clear_enough_several_are_put_together(world, narrow, t
     assert {path.name for path in (tmp_path / "scenes/post/composite").iterdir()} >= {"B2.tif", "SCL.tif", "days.tif"}
 
 
+@pytest.mark.slow
 def test_a_map_is_made_without_a_scene_before_where_none_is_clear(world, narrow, tmp_path):
     world.hide(world.content.scenes.clear_pre.name, world.content.scenes.other_orbit.name)
     plan = fetch_event(narrow, tmp_path)
@@ -229,6 +233,7 @@ def test_a_map_is_made_without_a_scene_before_where_none_is_clear(world, narrow,
     assert "no clear scene" in next(line.chosen for line in plan.lines if line.part == "scene before")
 
 
+@pytest.mark.slow
 def test_a_static_catalog_on_the_disk_gives_the_same_scenes(world, narrow, tmp_path):
     catalog = world.write_catalog(tmp_path / "catalog")
     services = world.services_with(stac_url=str(catalog))
@@ -251,6 +256,7 @@ def test_a_token_for_addresses_is_in_no_file(world, narrow, tmp_path, caplog):
     assert value not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_fetch_goes_on_later(world, narrow, tmp_path, monkeypatch):
     real = module.write_item
 

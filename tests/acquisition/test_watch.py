@@ -53,6 +53,7 @@ def test_what_is_done_is_not_looked_at_again_and_what_waits_is(world, tmp_path, 
     assert again[ids.narrow] == first[ids.narrow]
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_and_the_others_are_mapped(world, tmp_path, monkeypatch):
     def fail(event_id, folder, *, resume):
         raise InputError(f"{folder}: the disk is full; free some space and run again")
@@ -65,6 +66,7 @@ def test_what_fails_is_told_and_the_others_are_mapped(world, tmp_path, monkeypat
     assert look(tmp_path, run_ready=True)[world.content.ids.narrow].state == "mapped"
 
 
+@pytest.mark.slow
 def test_the_memory_is_one_file_that_reads_back(world, tmp_path):
     look(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["watch.json"]

@@ -167,6 +167,7 @@ def test_a_kept_run_without_baselines_is_no_substitute_for_one_with_them(study, 
     assert [state_of(run, tmp_path, whole_runs([out]))[0] for run in runs] == ["to do", "elsewhere"]
 
 
+@pytest.mark.slow
 def test_baselines_that_a_run_was_not_asked_for_are_left_out(study, made_up_cube, tmp_path):
     """The copied run of U-Net has some, but the forest is to be listed once."""
     out, _ = study
@@ -194,6 +195,7 @@ def test_one_training_that_fails_does_not_keep_the_others_from_their_table(made_
     assert len(study_factor(FACTOR, made_up_cube, tmp_path, design=design, resume=True).runs) == 2
 
 
+@pytest.mark.slow
 def test_a_study_may_vary_its_split_and_is_then_not_compared(made_up_cube, tmp_path, monkeypatch):
     """Squares that are held out differ; regions are those of the first case."""
     monkeypatch.setattr("coslide.pipeline.study_report.draw_regions", draw_regions)
@@ -254,6 +256,7 @@ def test_workers_of_a_cluster_find_the_same(study, made_up_cube, tmp_path):
     assert mine == [row.at for row in found.rows if (row.method, row.protocol, row.seed) == ("network", "own", 0)]
 
 
+@pytest.mark.slow
 def test_the_plan_counts_trainings_steps_and_disk_and_writes_nothing(study, made_up_cube, tmp_path, capsys):
     out, _ = study
     runs = plan_factor(FACTOR, made_up_cube, DESIGN)

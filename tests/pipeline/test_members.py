@@ -52,6 +52,7 @@ def test_members_are_kept_in_one_bundle_and_differ(trained):
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_each_member_is_what_its_seed_alone_gives_on_the_same_split(trained, made_up_cube, tmp_path):
     """The second member has the seed after that of the first; the split stays that of the first."""
     first = fit_model([open_labelled_scene(made_up_cube)], tmp_path, SETTINGS, compare=False)[0]
@@ -154,6 +155,7 @@ def test_a_window_that_the_network_cannot_see_is_refused(made_up_model, made_up_
         predict_scene(made_up_model, made_up_cube, tmp_path, options=options)
 
 
+@pytest.mark.slow
 def test_encodings_and_flags_go_from_training_to_the_map_in_every_view(made_up_cube, tmp_path):
     """The witness encodes by hand: sine and cosine of aspect, PGA itself, a flag for each source."""
     settings = SETTINGS.changed(

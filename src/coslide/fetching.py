@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from coslide.config.fetching import FetchOptions
     from coslide.config.services import Services
 
-ServiceFile = Annotated[
-    Path | None, typer.Option("--services", metavar="FILE", help="TOML with the addresses of services to ask.")
-]
+ServiceFile = Annotated[Path | None, typer.Option("--services", metavar="FILE", help="TOML with settings of services.")]
 Service = Annotated[
     list[str] | None,
-    typer.Option("--service", metavar="NAME=VALUE", help="One of them, as in stac_url=https://...; may be repeated."),
+    typer.Option(
+        "--service", metavar="NAME=VALUE", help="Setting of a service, as in stac_url=https://...; may be repeated."
+    ),
 ]
 
 

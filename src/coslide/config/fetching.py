@@ -18,11 +18,11 @@ class FetchOptions(StrictModel):
     """
 
     pga_g: float = Field(default=0.10, gt=0, le=5)
-    """The area to map is the rectangle around shaking of this PGA or more."""
+    """The area to map is the rectangle around shaking of this PGA [g] or more."""
     largest_km2: float = Field(default=10_000.0, gt=0, le=1e6)
-    """Where that is larger, the PGA is raised until it is not."""
+    """Where that is larger [km2], the PGA is raised until it is not."""
     bounds_deg: tuple[float, float, float, float] | None = None
-    """Instead: west, south, east and north of the area."""
+    """West, south, east and north of the area to map, in place of that of the shaking."""
     days_before: int = Field(default=90, ge=1, le=3660)
     """How long before the earthquake a scene may be from."""
     days_after: int = Field(default=30, ge=1, le=3660)

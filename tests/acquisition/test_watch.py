@@ -40,7 +40,7 @@ def test_each_earthquake_is_ready_or_says_what_it_waits_for(world, tmp_path):
 
 def test_what_is_done_is_not_looked_at_again_and_what_waits_is(world, tmp_path, monkeypatch):
     ids = world.content.ids
-    monkeypatch.setattr(module, "run", lambda event_id, folder, *, resume: folder.mkdir())
+    monkeypatch.setattr("coslide.pipeline.run.run", lambda event_id, folder, *, resume: folder.mkdir())
     first = look(tmp_path, run_ready=True)
     assert first[ids.narrow].state == "mapped"
     assert first[ids.narrow].told.endswith(f"{ids.narrow}/report.html")
@@ -58,11 +58,11 @@ def test_what_fails_is_told_and_the_others_are_mapped(world, tmp_path, monkeypat
     def fail(event_id, folder, *, resume):
         raise InputError(f"{folder}: the disk is full; free some space and run again")
 
-    monkeypatch.setattr(module, "run", fail)
+    monkeypatch.setattr("coslide.pipeline.run.run", fail)
     seen = look(tmp_path, run_ready=True)
     assert seen[world.content.ids.narrow].state == "failed"
     assert "the disk is full" in seen[world.content.ids.narrow].told
-    monkeypatch.setattr(module, "run", lambda event_id, folder, *, resume: None)
+    monkeypatch.setattr("coslide.pipeline.run.run", lambda event_id, folder, *, resume: None)
     assert look(tmp_path, run_ready=True)[world.content.ids.narrow].state == "mapped"
 
 

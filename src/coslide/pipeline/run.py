@@ -26,7 +26,6 @@ from coslide.networks import spec
 from coslide.pipeline.build import build_cube
 from coslide.pipeline.context import CONTEXT
 from coslide.pipeline.evaluate import evaluate
-from coslide.pipeline.fetch import EVENT_FILE, fetch_event
 from coslide.pipeline.labelled_scene import burn_regions, open_labelled_scene
 from coslide.pipeline.predict import predict_scene
 from coslide.pipeline.qgis import write_map_project
@@ -88,6 +87,8 @@ def run(
     if not resume and out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; use --resume to go on with its run, or another --out")
     if is_event_id(str(event_file)) and not Path(event_file).exists():
+        from coslide.pipeline.fetch import EVENT_FILE, fetch_event  # brings what asks catalogs
+
         fetch_event(str(event_file), out / "event")
         event_file = out / "event" / EVENT_FILE
     event = read_event(event_file)

@@ -17,7 +17,6 @@ from coslide.io.atomic import write_json
 from coslide.io.http import Web
 from coslide.io.outputs import output_folder
 from coslide.pipeline.fetch import plan_event
-from coslide.pipeline.run import run
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +133,8 @@ def _look(earthquake: Earthquake, options: FetchOptions, services: Services, now
 
 def _map(seen: Watched, folder: Path) -> Watched:
     """Map an earthquake; what fails is told."""
+    from coslide.pipeline.run import run  # brings torch, which a look does not need
+
     try:
         run(seen.id, folder, resume=folder.is_dir())
     except InputError as error:

@@ -76,7 +76,7 @@ def test_of_several_shakemaps_the_contributor_that_counts_most_has_its_newest_ve
     other = shakemap(weight=227, updated=99, code="other", version="1")
     for order in ((*old, new, other), (other, new, *old)):
         found = find(feature(*order)).shakemap
-        assert found.contents["grid.xml"][0] == "https://example.org/14/grid.xml"
+        assert found.contents["grid.xml"] == "https://example.org/14/grid.xml"
         assert found.version.startswith("usus2000h8ty version 14 (RELEASED, ")
 
 

@@ -27,7 +27,6 @@ class NoShakeMapError(InputError):
 
 class _Content(BaseModel):
     url: str
-    length: int = 0
 
 
 class _Product(BaseModel):
@@ -71,11 +70,11 @@ class ShakeMapFiles(NamedTuple):
     version
         Its version, status and time, as the catalogue states them.
     contents
-        Address and size in bytes (0: not stated) of each file by its name.
+        The address of each file by its name.
     """
 
     version: str
-    contents: Mapping[str, tuple[str, int]]
+    contents: Mapping[str, str]
 
 
 class Earthquake(NamedTuple):
@@ -195,7 +194,7 @@ def fetch_shakemap(web: Web, earthquake: Earthquake, folder: Path) -> Part:
     paths, files = {}, []
     for name in (name for name in _FILES if name in shakemap.contents):
         path = paths[name] = folder / "shakemap" / name
-        got = web.download(shakemap.contents[name][0], path)
+        got = web.download(shakemap.contents[name], path)
         files.append(Fetched(file=f"shakemap/{name}", source="ShakeMap", **got._asdict()))
     keys = {"shakemap": paths["grid.xml"]}
     if "uncertainty.xml" in paths:
@@ -253,7 +252,7 @@ def _preferred(products: Iterable[_Product]) -> ShakeMapFiles | None:
     return ShakeMapFiles(version, _contents(best))
 
 
-def _contents(product: _Product) -> dict[str, tuple[str, int]]:
+def _contents(product: _Product) -> dict[str, str]:
     """List the files of use by their names; empty where there is no grid."""
-    named = {name.removeprefix("download/"): (one.url, one.length) for name, one in product.contents.items()}
+    named = {name.removeprefix("download/"): one.url for name, one in product.contents.items()}
     return {name: named[name] for name in _FILES if name in named} if "grid.xml" in named else {}

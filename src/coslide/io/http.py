@@ -133,7 +133,7 @@ class Web:
             late = f"not whole after {LONGEST_ANSWER_S:g} s"
             raise InputError(f"{redact_url(address)}: cannot be fetched ({late})") from None
 
-    def download(self, address: str, path: Path, *, params: Parameters | None = None) -> Download:
+    def download(self, address: str, path: Path) -> Download:
         """Download a file; what an interrupted download left is completed.
 
         Parameters
@@ -143,8 +143,6 @@ class Web:
         path
             The file, which appears once it is whole. Until then its content is in a hidden file beside it, with the
             tag of the server's version beside that: of another version, it starts anew.
-        params
-            The query of the address.
 
         Raises
         ------
@@ -159,7 +157,7 @@ class Web:
             path.parent.mkdir(parents=True, exist_ok=True)
         for left in reversed(range(self._tries)):
             with self._once_more(address, left), report_write_errors(path):
-                self._continue(address, params, part, tag)
+                self._continue(address, part, tag)
                 break
         with report_write_errors(path):
             with part.open("rb") as file:
@@ -169,12 +167,12 @@ class Web:
             tag.unlink(missing_ok=True)
         return Download(redact_url(address), size, digest)
 
-    def _continue(self, address: str, params: Parameters | None, part: Path, tag: Path) -> None:
+    def _continue(self, address: str, part: Path, tag: Path) -> None:
         """Append to `part` what is missing of a file, or begin it anew where the server has another version."""
         version = tag.read_text(encoding="utf-8") if tag.is_file() and part.is_file() else ""
         begun = part.stat().st_size if version else 0
         headers = {"Range": f"bytes={begun}-", "If-Range": version} if begun else {}
-        with self._answer(address, params, headers | {"Accept-Encoding": "identity"}) as answer:
+        with self._answer(address, None, headers | {"Accept-Encoding": "identity"}) as answer:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is whole, or too long
                 tag.unlink()
                 raise _AgainError("its server has no more of it")
